@@ -1,0 +1,71 @@
+# Each target makes the virtual environment that it needs, inside this folder, and again only when a list of
+# requirements has changed. Nothing outside this folder is written but temporary files.
+
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
+SOAK_TIMEOUT ?= 3600
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+BIN := .venv/bin
+PIP_INSTALL := -m pip install --no-cache-dir -qq
+TYPED := $(wildcard src tests benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-repeat lint bench bench-large docs soak clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with kills; ARGS="..." are passed on
+	@.venv-demo/bin/adsum demo $(ARGS)
+
+test: .venv/.stamp  ## all tests but the soak; PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-repeat: .venv/.stamp  ## all tests ten times in a row, up to the first failure
+	@for run in 1 2 3 4 5 6 7 8 9 10; do \
+	    echo "run $$run of 10"; \
+	    $(BIN)/python -m pytest $(PYTEST_ARGS) || exit; \
+	done
+
+lint: .venv/.stamp  ## style, format, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/.stamp  ## measure; ARGS="..." are passed on
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-large: .venv/.stamp  ## measure up to the largest registry; takes long
+	@$(BIN)/python benchmarks/run.py --large $(ARGS)
+
+docs: .venv/.stamp  ## build the documentation into docs/_build/html
+	@$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+soak: .venv/.stamp  ## the tests that run for minutes; each may take SOAK_TIMEOUT seconds
+	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
+
+clean:  ## remove environments, build products and caches
+	@rm -rf .venv .venv-demo build dist docs/_build
+	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The stamp comes last, so an environment that was left half made is made again.
+.venv/.stamp: pyproject.toml requirements-dev.txt
+	@echo "making .venv: everything for development, pinned ..."
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python $(PIP_INSTALL) -r requirements-dev.txt
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-demo/.stamp: pyproject.toml
+	@echo "making .venv-demo: adsum and its command line ..."
+	@rm -rf .venv-demo
+	@$(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/python $(PIP_INSTALL) -e '.[cli]'
+	@touch $@

@@ -1,0 +1,113 @@
+"""From a folder to a connection on which requests can be sent."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+from .. import _wire as wire
+from .._os import folder as folders
+from .._os import identity
+from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, Timeout, VersionMismatch
+from ..model import Limits
+from .spawn import start_registrar
+
+# How long a call without a timeout of its own waits for a registrar to start and to answer the first message.
+START_SECONDS = 10.0
+
+
+class Connection:
+    """A blocking connection that has been greeted. `registration_timeout` is the registry's own bound."""
+
+    def __init__(self, sock: socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
+        self.sock = sock
+        self.registration_timeout = registration_timeout
+        self.frames = frames
+
+    def send(self, data: bytes, until: float) -> None:
+        self.sock.settimeout(max(0.0001, until - time.monotonic()))
+        self.sock.sendall(data)
+
+    def receive(self, until: float) -> list[bytes]:
+        """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
+        while True:
+            self.sock.settimeout(max(0.0001, until - time.monotonic()))
+            data = self.sock.recv(256 * 1024)
+            if not data:
+                raise ConnectionResetError("the registrar closed the connection")
+            self.frames.feed(data)
+            if frames := list(self.frames):
+                return frames
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connection:
+    """A greeted connection to the registrar of `folder`, started if none serves.
+
+    Errors: `Timeout` at `until`; `RegistrarUnavailable`; whatever keeps a registrar from serving this folder; what the
+    registrar says to this caller (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`, `SystemBusy`).
+    """
+    while True:
+        sock = _connect(folder, until)
+        if sock is not None:
+            try:
+                return _greet(sock, session, until)
+            except TimeoutError as error:
+                sock.close()
+                raise Timeout(
+                    f"the registrar of {folder} does not answer (is it stopped?); nothing was changed. Try again; "
+                    "adsum doctor says more"
+                ) from error
+            except ConnectionError:
+                # It was just leaving, or was killed: the next one is as good.
+                sock.close()
+            except BaseException:
+                sock.close()
+                raise
+        if time.monotonic() >= until:
+            raise Timeout(f"no registrar serves {folder} yet; nothing was changed. Try again, or give a longer timeout=")
+        start_registrar(folder, limits, until)
+
+
+def _connect(folder: Path, until: float) -> socket.socket | None:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if not folders.check(folder):
+            sock.close()
+            return None
+        sock.settimeout(max(0.0001, until - time.monotonic()))
+        with folders.short_path(folder) as reachable:
+            sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
+        return sock
+    except (FileNotFoundError, ConnectionError):
+        sock.close()
+        return None
+    except TimeoutError as error:
+        sock.close()
+        raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from error
+    except AdsumError:
+        sock.close()
+        raise
+    except OSError as error:
+        sock.close()
+        raise RegistrarUnavailable(f"cannot connect to the registrar of {folder}: {error}; run adsum doctor") from error
+
+
+def _greet(sock: socket.socket, session: bytes, until: float) -> Connection:
+    connection = Connection(sock, 0.0, wire.Frames())
+    hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
+    connection.send(wire.frame(hello), until)
+    first, *_ = connection.receive(until)
+    try:
+        answer = wire.decode_welcome(first)
+    except Exception as error:
+        raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
+    if isinstance(answer, wire.Failed):
+        raise wire.error_from(answer)
+    if answer.version != wire.VERSION:
+        raise VersionMismatch(f"the registrar speaks protocol {answer.version}, this client {wire.VERSION}; restart it")
+    connection.registration_timeout = answer.registration_timeout
+    return connection

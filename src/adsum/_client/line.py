@@ -1,0 +1,169 @@
+"""Asking and waiting: a few connections, each with one request at a time.
+
+A thread takes a free connection, asks, and waits for its reply itself, so no thread has to be woken by another. When
+the registrar dies in between, the same request goes to the next one under the same number: if its change had been
+committed, the reply was committed with it (see the registrar's `receipts`), so it never happens twice.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from .. import _wire as wire
+from .._os.forking import watch_forks
+from ..errors import InvalidMetadata, RegistryClosed, SystemBusy, Timeout
+from ..model import Limits
+from .dial import START_SECONDS, Connection, dial
+
+MAX_LINES = 8
+# A reply that is on its way when the deadline passes is worth a moment: it says for certain what happened.
+GRACE_SECONDS = 0.02
+
+Make: TypeAlias = Callable[[int, int], wire.AnyRequest]
+
+
+def framed(make: Make, number: int, until: float) -> bytes:
+    """A request as bytes. Raises `InvalidMetadata` where it is too large for one message."""
+    data = wire.frame(make(number, int(until * 1e9)))
+    if len(data) > wire.MAX_FRAME:
+        raise InvalidMetadata(
+            f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it into several"
+        )
+    return data
+
+
+def expired(seconds: float) -> Timeout:
+    return Timeout(
+        f"no answer within {seconds:g} s. Past its deadline a request is not applied: lookup() tells whether this one was "
+        "just before. Try again, or give a longer timeout="
+    )
+
+
+class _Line:
+    """One session with the registrar, over as many connections as it takes."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._session = os.urandom(16)
+        self._number = 0
+        self._connection: Connection | None = None
+
+    def ask(self, make: Make, timeout: float | None) -> wire.Done:
+        """Send one request and return its reply, or raise its error."""
+        self._number += 1
+        until = None if timeout is None else time.monotonic() + timeout
+        give_up = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self._ask_once(make, until, give_up)
+            except ConnectionError:
+                # The registrar died, or has just left. The same number goes to the next one.
+                self.close()
+
+    def _ask_once(self, make: Make, until: float | None, give_up: float) -> wire.Done:
+        connection = self._connection
+        if connection is None:
+            connection = dial(self._folder, self._limits, self._session, give_up if until is None else until)
+            self._connection = connection
+        seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())
+        deadline = time.monotonic() + seconds
+        data = framed(make, self._number, deadline)
+        try:
+            connection.send(data, deadline + GRACE_SECONDS)
+            while True:
+                for frame in connection.receive(deadline + GRACE_SECONDS):
+                    reply = wire.decode_reply(frame)
+                    if reply.number == self._number:
+                        return accepted(reply)
+        except TimeoutError as error:
+            # Closing tells the registrar that nobody waits any more.
+            self.close()
+            if isinstance(error, Timeout):
+                raise
+            raise expired(seconds) from error
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def accepted(reply: wire.AnyReply) -> wire.Done:
+    if isinstance(reply, wire.Failed):
+        raise wire.error_from(reply)
+    return reply
+
+
+class Lines:
+    """The connections that the threads of a process share, at most `MAX_LINES`."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._closed = False
+        self._reset()
+        watch_forks(self)
+
+    def _reset(self) -> None:
+        self._free: list[_Line] = []
+        self._made: list[_Line] = []
+        self._changed = threading.Condition()
+
+    def ask(self, make: Make, timeout: float | None) -> wire.Done:
+        """Send one request and wait for its reply. Errors: what the registrar says, `Timeout`, and `dial`'s."""
+        line = self._take(timeout)
+        try:
+            return line.ask(make, timeout)
+        except BaseException:
+            # Ctrl-C included: a reply may still be under way on it.
+            line.close()
+            raise
+        finally:
+            with self._changed:
+                self._free.append(line)
+                self._changed.notify()
+
+    def _take(self, timeout: float | None) -> _Line:
+        with self._changed:
+            if self._closed:
+                raise RegistryClosed("this registry was closed; open another")
+            if not self._free and len(self._made) < MAX_LINES:
+                line = _Line(self._folder, self._limits)
+                self._made.append(line)
+                return line
+            if not self._changed.wait_for(lambda: self._free, START_SECONDS if timeout is None else timeout):
+                raise SystemBusy(f"all {MAX_LINES} connections of this process are in use; try again, or ask less at a time")
+            return self._free.pop()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            for line in self._made:
+                line.close()
+
+    def before_fork(self) -> None:
+        self._changed.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        if child:
+            # The sockets are the parent's; closing our copies ends nothing of it.
+            for line in self._made:
+                line.close()
+            self._reset()
+        else:
+            self._changed.release()
+
+
+def seconds(timeout: object) -> float | None:
+    """A checked timeout in seconds; None stands for the registry's own bound."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e9:
+        raise ValueError(f"timeout={timeout!r}: give seconds as a number from 0 up, or None for the registry's own bound")
+    return float(timeout)

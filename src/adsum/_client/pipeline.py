@@ -1,0 +1,230 @@
+"""Asking without waiting: one connection, one thread, many requests on their way.
+
+It serves `register_nowait`, the awaited calls of `AsyncRegistry`, and everything that lives inside a process: entries
+of threads and tasks are bound to this session, and end with it. So it also comes back by itself when the registrar
+dies while there are such entries, to tell the next one that the session lives on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from pathlib import Path
+
+from .. import _wire as wire
+from .._os.forking import watch_forks
+from ..errors import AdsumError, RegistryClosed, Timeout
+from ..model import Limits
+from .dial import START_SECONDS, Connection, dial
+from .line import GRACE_SECONDS, Make, accepted, expired, framed
+
+RETRY_SECONDS = 1.0
+
+
+class _Asked:
+    """One request on its way, and who waits for it."""
+
+    __slots__ = ("deadline", "future", "give_up", "make", "seconds")
+
+    def __init__(self, make: Make, timeout: float | None) -> None:
+        now = time.monotonic()
+        self.make = make
+        self.future: Future[wire.Done] = Future()
+        self.seconds = timeout
+        # When a call has no timeout of its own, its time runs from the moment a registrar is there to be asked.
+        self.deadline: float | None = None if timeout is None else now + timeout
+        self.give_up = now + (START_SECONDS if timeout is None else timeout + GRACE_SECONDS)
+
+    def settle(self, how: Callable[[], wire.Done]) -> None:
+        try:
+            result = how()
+        except AdsumError as error:
+            _quietly(lambda: self.future.set_exception(error))
+        else:
+            _quietly(lambda: self.future.set_result(result))
+
+
+class Pipeline:
+    """One session with many requests under way. Its thread starts with the first of them."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._closed = False
+        self._reset()
+        watch_forks(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._session = os.urandom(16)
+        self._number = 0
+        self._asked: dict[int, _Asked] = {}
+        self._unsent: list[int] = []
+        self._wake = -1
+        self._thread: threading.Thread | None = None
+        self._connection: Connection | None = None
+        self.holds_entries = False
+
+    def ask(self, make: Make, timeout: float | None) -> Future[wire.Done]:
+        """Send a request; the future gets its reply or its error."""
+        asked = _Asked(make, timeout)
+        with self._lock:
+            if self._closed:
+                raise RegistryClosed("this registry was closed; open another")
+            self._number += 1
+            self._asked[self._number] = asked
+            self._unsent.append(self._number)
+            if self._thread is None:
+                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
+                self._thread.start()
+            os.eventfd_write(self._wake, 1)
+        return asked.future
+
+    def close(self) -> None:
+        """End the session and with it every entry that lives in it."""
+        with self._lock:
+            self._closed = True
+            thread = self._thread
+            if thread is not None:
+                os.eventfd_write(self._wake, 1)
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    # The thread
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        try:
+            while not self._closed:
+                try:
+                    self._turn(poll)
+                except ConnectionError:
+                    self._disconnect(poll)
+                except Timeout:
+                    # Only for whoever waits no longer than this; the others go on waiting.
+                    self._expire()
+                except AdsumError as error:
+                    self._disconnect(poll)
+                    self._fail_all(error)
+        finally:
+            self._disconnect(poll)
+            self._fail_all(RegistryClosed("the registry was closed before the answer came"))
+            os.close(self._wake)
+
+    def _turn(self, poll: select.poll) -> None:
+        if self._connection is None and (self._asked or self.holds_entries):
+            self._connect(poll)
+        self._send()
+        ready = poll.poll(self._patience())
+        for fd, _ in ready:
+            if fd == self._wake:
+                os.eventfd_read(fd)
+            elif self._connection is not None:
+                self._receive(self._connection)
+        self._expire()
+
+    def _connect(self, poll: select.poll) -> None:
+        until = min((asked.give_up for asked in list(self._asked.values())), default=time.monotonic() + RETRY_SECONDS)
+        connection = dial(self._folder, self._limits, self._session, until)
+        self._connection = connection
+        poll.register(connection.sock, select.POLLIN)
+        with self._lock:
+            self._unsent = sorted(self._asked)
+
+    def _disconnect(self, poll: select.poll) -> None:
+        if self._connection is not None:
+            poll.unregister(self._connection.sock)
+            self._connection.close()
+            self._connection = None
+
+    def _send(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        with self._lock:
+            numbers, self._unsent = self._unsent, []
+        now = time.monotonic()
+        for number in numbers:
+            asked = self._asked.get(number)
+            if asked is None:
+                continue
+            if not asked.future.running() and not asked.future.set_running_or_notify_cancel():
+                self._asked.pop(number)
+                continue
+            if asked.seconds is None:
+                asked.deadline = now + connection.registration_timeout
+                asked.give_up = asked.deadline + GRACE_SECONDS
+            try:
+                data = framed(asked.make, number, asked.deadline or now)
+            except AdsumError as error:
+                self._asked.pop(number)
+                asked.settle(_raising(error))
+                continue
+            connection.send(data, now + START_SECONDS)
+
+    def _receive(self, connection: Connection) -> None:
+        for frame in connection.receive(time.monotonic() + START_SECONDS):
+            reply = wire.decode_reply(frame)
+            asked = self._asked.pop(reply.number, None)
+            if asked is not None:
+                asked.settle(lambda reply=reply: accepted(reply))  # type: ignore[misc]
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for number, asked in list(self._asked.items()):
+            if asked.give_up <= now:
+                self._asked.pop(number, None)
+                seconds = asked.seconds if asked.seconds is not None else self._limits.registration_timeout
+                asked.settle(_raising(expired(seconds)))
+
+    def _patience(self) -> int | None:
+        """Milliseconds until something has to be done without being told to."""
+        if self._unsent:
+            return 0
+        nearest = min((asked.give_up for asked in list(self._asked.values())), default=None)
+        return None if nearest is None else max(1, int((nearest - time.monotonic()) * 1000) + 1)
+
+    def _fail_all(self, error: AdsumError) -> None:
+        with self._lock:
+            failed, self._asked, self._unsent = list(self._asked.values()), {}, []
+        for asked in failed:
+            asked.settle(_raising(error))
+        if self.holds_entries and not self._closed:
+            time.sleep(RETRY_SECONDS)
+
+    # fork
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        if not child:
+            self._lock.release()
+            return
+        # Threads do not come along, and what they held is the parent's.
+        if self._connection is not None:
+            self._connection.close()
+        if self._wake >= 0:
+            os.close(self._wake)
+        self._reset()
+
+
+def _raising(error: AdsumError) -> Callable[[], wire.Done]:
+    def how() -> wire.Done:
+        raise error
+
+    return how
+
+
+def _quietly(set_outcome: Callable[[], None]) -> None:
+    try:
+        set_outcome()
+    except InvalidStateError:
+        # The waiter cancelled in the same moment and does not look any more.
+        return

@@ -1,0 +1,94 @@
+"""Starting a registrar, as `multiprocessing` starts its resource tracker: when it is needed, by whoever needs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from .._os import folder as folders
+from ..errors import BY_REASON, RegistrarUnavailable
+from ..model import Limits
+
+# -I -S: the environment, the user's site folder and .pth files of whoever happens to start it are none of its business,
+# and cost time. So it is told where the three packages are.
+_PACKAGES = ("adsum", "lmdb", "msgspec")
+_BOOT = "import sys; sys.path[:0] = sys.argv.pop().split(':'); from adsum._registrar.background import main; main()"
+_LOCKED_PAUSE = 0.002
+
+
+def start_registrar(folder: Path, limits: Limits, until: float) -> None:
+    """Start a registrar for `folder` and wait until one serves, this or another, or `until` (monotonic) passes.
+
+    Errors: whatever kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
+    """
+    folders.create(folder)
+    told, telling = os.pipe2(os.O_CLOEXEC)
+    try:
+        _start(folder, limits, telling)
+        os.close(telling)
+        telling = -1
+        word = _listen(told, until)
+    finally:
+        os.close(told)
+        if telling >= 0:
+            os.close(telling)
+    if word == "other":
+        # Another has the lock and is about to serve, or about to leave: a moment, then look again.
+        time.sleep(max(0.0, min(_LOCKED_PAUSE, until - time.monotonic())))
+    elif word not in ("", "ready"):
+        reason, _, message = word.partition("\n")
+        raise BY_REASON.get(reason, RegistrarUnavailable)(message or reason)
+
+
+def _start(folder: Path, limits: Limits, telling: int) -> None:
+    if not sys.executable:
+        raise RegistrarUnavailable("there is no Python executable to start a registrar with; run: adsum registrar")
+    command = [sys.executable, "-I", "-S", "-c", _BOOT, str(folder), msgspec.json.encode(limits).decode(), str(telling)]
+    try:
+        with open(folder / "registrar.log", "ab") as log:
+            # The first process only forks and leaves, so waiting for it is waiting for nothing.
+            subprocess.run(
+                [*command, ":".join(_package_folders())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(telling,),
+                start_new_session=True,
+                cwd="/",
+                check=True,
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RegistrarUnavailable(
+            f"could not start a registrar ({error}); see {folder / 'registrar.log'}, or run: adsum registrar --foreground"
+        ) from error
+
+
+def _package_folders() -> list[str]:
+    found = []
+    for name in _PACKAGES:
+        spec = importlib.util.find_spec(name)
+        for place in (spec.submodule_search_locations or ()) if spec else ():
+            parent = os.path.dirname(os.path.abspath(place))
+            if parent not in found:
+                found.append(parent)
+    return found
+
+
+def _listen(told: int, until: float) -> str:
+    """What the starting registrar says; empty when it died or time ran out."""
+    poll = select.poll()
+    poll.register(told, select.POLLIN)
+    heard = b""
+    while poll.poll(max(0, int((until - time.monotonic()) * 1000))):
+        part = os.read(told, 4096)
+        heard += part
+        if not part or heard == b"ready":
+            break
+    return heard.decode(errors="replace")

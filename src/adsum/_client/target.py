@@ -1,0 +1,64 @@
+"""Whom a registration is for: a process, or a thread or task inside this one."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any, NamedTuple
+
+from .._os import identity
+from ..errors import DeadProcess
+from ..model import Owner
+from . import inside
+
+
+class Target(NamedTuple):
+    """The process that owns the entry, and the thread or task it lives in, if it is for less than the process."""
+
+    owner: Owner
+    inside: Any = None
+
+    def when_over(self, ended: inside.Ended) -> None:
+        """Call `ended` when the thread or task is over."""
+        if isinstance(self.inside, threading.Thread):
+            inside.when_thread_ends(self.inside, ended)
+        else:
+            inside.when_task_ends(self.inside, ended)
+
+
+def resolve(process: Any) -> Target:
+    """What `register` was given as `process`. Errors: `DeadProcess`; `TypeError` for what is no process."""
+    if process is None:
+        return Target(identity.current())
+    if isinstance(process, threading.Thread):
+        if not process.is_alive():
+            raise DeadProcess(f"the thread {process.name!r} has ended or was not started; register it while it runs")
+        return Target(identity.current(), process)
+    if _is_task(process):
+        if process.done():
+            raise DeadProcess(f"the task {process.get_name()!r} is done; register it while it runs")
+        return Target(identity.current(), process)
+    return Target(_owner_of(process))
+
+
+def _is_task(process: Any) -> bool:
+    # A process that has a task has imported asyncio; nobody else should pay for it.
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(process, asyncio.Task)
+
+
+def _owner_of(process: Any) -> Owner:
+    pid = process if isinstance(process, int) and not isinstance(process, bool) else getattr(process, "pid", process)
+    if pid is None:
+        raise DeadProcess(f"{process!r} was not started yet; register it once it runs")
+    if not isinstance(pid, int) or isinstance(pid, bool):
+        raise TypeError(
+            f"cannot register {process!r}: give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task, or "
+            "anything with a .pid"
+        )
+    # A Popen or Process that was waited for has let go of its number, which may be somebody else's by now.
+    waited = any(isinstance(getattr(process, name, None), int) for name in ("returncode", "exitcode"))
+    owner = None if pid <= 0 or waited else identity.identify(pid)
+    if owner is None:
+        raise DeadProcess(f"process {pid} has exited, or never was; only a living process can be registered")
+    return owner

@@ -1,0 +1,96 @@
+"""Where a registry lives, and whether its folder can be trusted.
+
+Whoever can write a registry's folder can make it lie, so before use the folder must belong to this user and
+be closed to everybody else. That holds for root as well: a registrar started by root in a user's folder would leave
+files there that the user cannot open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import AdsumError, PermissionDenied
+
+
+class InvalidName(AdsumError, ValueError):
+    """The registry's name cannot be a folder name."""
+
+    reason = "invalid_name"
+
+
+def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
+    """The folder of a registry: `path`, or ``<base>/<name>``.
+
+    The base is ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
+    """
+    if path is not None:
+        return Path(os.path.abspath(path))
+    if not name or name in (".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > 255:
+        raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a place of its own")
+    return base() / name
+
+
+def base() -> Path:
+    """The folder that holds this user's registries."""
+    if chosen := os.environ.get("ADSUM_DIR"):
+        return Path(os.path.abspath(chosen))
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(os.path.abspath(runtime)) / "adsum"
+    return Path(f"/dev/shm/adsum-{os.geteuid()}")
+
+
+def check(folder: Path) -> bool:
+    """Whether the folder is there; `PermissionDenied` unless it is ours alone."""
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _denied(folder, error) from error
+    if stat.S_ISLNK(found.st_mode):
+        try:
+            found = os.stat(folder)
+        except OSError as error:
+            raise _denied(folder, error) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise PermissionDenied(f"{folder} is no folder; remove it or give another path")
+    if found.st_uid != os.geteuid():
+        raise PermissionDenied(
+            f"{folder} belongs to user {found.st_uid}, you are {os.geteuid()}; use a registry of your own "
+            "(set ADSUM_DIR, or give path=), or run as that user"
+        )
+    if found.st_mode & 0o077:
+        raise PermissionDenied(
+            f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 700 '{folder}'"
+        )
+    return True
+
+
+def create(folder: Path) -> None:
+    """Make the folder, private to this user, with the base folder above it. Another may be making it too."""
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _denied(folder, error) from error
+    check(folder)
+
+
+@contextlib.contextmanager
+def short_path(folder: Path) -> Iterator[str]:
+    """A short path to a folder: a socket's address holds 107 bytes (unix(7)), a folder's path may be longer."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _denied(folder: Path, error: OSError) -> PermissionDenied:
+    return PermissionDenied(
+        f"cannot use the registry folder {folder}: {error.strerror}; set ADSUM_DIR or give path= to a folder you own"
+    )

@@ -1,0 +1,148 @@
+"""Who a process is, beyond its number.
+
+A pid is recycled; what a later process cannot have is the inode of the earlier one's pidfd (Linux 6.9 and newer: every
+process has an inode of its own in pidfs, 64 bits wide and never reused before the next boot) or, on older kernels, its
+start time in clock ticks. Identity is *same*, *different* or *unknown*, and unknown never means dead.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import select
+import sys
+import uuid
+
+from ..errors import UnsupportedPlatform
+from ..model import Owner
+
+
+def require_linux() -> None:
+    """Raise `UnsupportedPlatform` unless the kernel can hand out pidfds (Linux 5.3)."""
+    if not _has_pidfd():
+        raise UnsupportedPlatform(
+            f"adsum needs pidfd_open (Linux 5.3 or newer, not blocked by seccomp); this is {sys.platform} "
+            f"{os.uname().release}. Run it on such a kernel, or in a container profile that allows pidfd_open"
+        )
+
+
+@functools.cache
+def _has_pidfd() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError) as error:
+        # Out of descriptors says nothing about the kernel.
+        return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    return True
+
+
+@functools.cache
+def pidfds_have_inodes() -> bool:
+    """Whether every process's pidfd has an inode of its own.
+
+    Before Linux 6.9 all pidfds live on the kernel's anonymous-inode filesystem, the one that epoll descriptors live on.
+    """
+    pidfd, anonymous = os.pidfd_open(os.getpid()), select.epoll()
+    try:
+        return os.fstat(pidfd).st_dev != os.fstat(anonymous.fileno()).st_dev
+    finally:
+        os.close(pidfd)
+        anonymous.close()
+
+
+def start_time(pid: int) -> int:
+    """Clock ticks from boot to the start of the process, field 22 of ``/proc/PID/stat``; 0 when it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The command, field 2, may hold spaces and parentheses; the last ")" ends it (proc(5)).
+            return int(stat.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def has_exited(pidfd: int) -> bool:
+    """Whether the process has ended; a zombie has. A pidfd is readable from then on (pidfd_open(2))."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def identify(pid: int) -> Owner | None:
+    """The identity of the living process `pid`, or None when there is none (or only a zombie).
+
+    The pidfd is opened first and polled last: if it has not exited by then, everything read in between was read of the
+    process that the pidfd names.
+    """
+    pidfd = _open_pidfd(pid)
+    if pidfd is None:
+        return None
+    try:
+        owner = Owner(pid, start_time(pid), os.fstat(pidfd).st_ino if pidfds_have_inodes() else 0)
+        return None if has_exited(pidfd) else owner
+    finally:
+        os.close(pidfd)
+
+
+def open_verified(owner: Owner) -> int | None:
+    """A pidfd of exactly this process while it lives, or None when it is proven dead. The caller closes it.
+
+    Raises `OSError` when no descriptor can be had: that proves nothing.
+    """
+    pidfd = _open_pidfd(owner.pid)
+    if pidfd is None:
+        return None
+    if _is_somebody_else(owner, pidfd) or has_exited(pidfd):
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def _open_pidfd(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        # ESRCH: no such process. EINVAL, ENOENT (6.9): the number of a thread, or no possible pid.
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return None
+        raise
+    except OverflowError:
+        return None
+
+
+def _is_somebody_else(owner: Owner, pidfd: int) -> bool:
+    if owner.pidfd_inode:
+        return os.fstat(pidfd).st_ino != owner.pidfd_inode
+    now = start_time(owner.pid)
+    return bool(owner.start_time and now) and now != owner.start_time
+
+
+def current() -> Owner:
+    """The identity of this process."""
+    return _identity_of_self(os.getpid())
+
+
+@functools.lru_cache(maxsize=1)
+def _identity_of_self(pid: int) -> Owner:
+    owner = identify(pid)
+    if owner is None:
+        raise UnsupportedPlatform(f"the kernel gives no identity for this process ({pid}); is /proc mounted?")
+    return owner
+
+
+@functools.cache
+def boot_id() -> bytes:
+    """16 bytes that differ between boots of the machine (random(4))."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return uuid.UUID(file.read().strip()).bytes
+    except (OSError, ValueError) as error:
+        raise UnsupportedPlatform("cannot read /proc/sys/kernel/random/boot_id; mount /proc and try again") from error
+
+
+def pid_namespace() -> int:
+    """The inode of this process's PID namespace; a pid means a process only together with it (pid_namespaces(7))."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError as error:
+        raise UnsupportedPlatform("cannot read /proc/self/ns/pid; mount /proc and try again") from error

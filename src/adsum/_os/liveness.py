@@ -1,0 +1,197 @@
+"""Who lives, asked in two ways: a reader asks at the moment it reads, a registrar is told when somebody dies.
+
+Both hold pidfds in an epoll of their own, where one system call answers for every process at once: a pidfd becomes
+readable when its process exits, a zombie included, and stays so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import select
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from ..errors import SystemBusy
+from ..model import Owner
+from .identity import open_verified
+
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_IN = select.EPOLLIN
+
+
+class LivenessCheck:
+    """A reader's view: `is_alive(owner)` at this very moment, with at most `capacity` descriptors kept open.
+
+    The owners last opened are kept; for one of them the answer costs one `epoll_wait`, for another the opening of a
+    pidfd and the check that it is the same process.
+    """
+
+    def __init__(self, capacity: int | None = None) -> None:
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.capacity = capacity or max(8, min(1024, soft // 4))
+        self._lock = threading.Lock()
+        self._epoll = select.epoll()
+        self._pidfds: OrderedDict[Owner, int] = OrderedDict()
+        self._owners: dict[int, Owner] = {}
+
+    def is_alive(self, owner: Owner) -> bool:
+        """Whether `owner` lives now; a zombie does not, a stopped process does."""
+        if owner in self._pidfds:
+            self.collect()
+            return owner in self._pidfds
+        with self._lock:
+            return owner in self._pidfds or self._track(owner)
+
+    def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
+        """Those of `owners` that live now, asked as one question where they fit the capacity."""
+        wanted = set(owners)
+        if len(wanted) <= self.capacity:
+            with self._lock:
+                for owner in wanted:
+                    if owner not in self._pidfds:
+                        self._track(owner)
+            self.collect()
+        # What is not tracked now died, or had to make room for another: ask again, one by one.
+        return {owner for owner in wanted if owner in self._pidfds or self.is_alive(owner)}
+
+    def collect(self) -> None:
+        """Forget the owners that died since the last look."""
+        while died := self._epoll.poll(0, 64):
+            with self._lock:
+                for pidfd, _ in died:
+                    self._drop(pidfd)
+
+    def close(self) -> None:
+        with self._lock:
+            for pidfd in self._owners:
+                os.close(pidfd)
+            self._pidfds.clear()
+            self._owners.clear()
+            self._epoll.close()
+
+    def _track(self, owner: Owner) -> bool:
+        while len(self._pidfds) >= self.capacity:
+            self._drop_oldest()
+        while True:
+            try:
+                pidfd = open_verified(owner)
+                break
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                if not self._pidfds:
+                    raise SystemBusy(
+                        "this process has no file descriptor left to check who lives; close some, or raise RLIMIT_NOFILE"
+                    ) from error
+                self._drop_oldest()
+        if pidfd is None:
+            return False
+        self._epoll.register(pidfd, _IN)
+        self._pidfds[owner] = pidfd
+        self._owners[pidfd] = owner
+        return True
+
+    def _drop_oldest(self) -> None:
+        self._drop(next(iter(self._pidfds.values())))
+
+    def _drop(self, pidfd: int) -> None:
+        # Two threads may have been told of the same death.
+        owner = self._owners.pop(pidfd, None)
+        if owner is not None:
+            del self._pidfds[owner]
+            self._epoll.unregister(pidfd)
+            os.close(pidfd)
+
+
+class DeathWatch:
+    """A registrar's view: one pidfd for each owner, and the list of those that died.
+
+    When descriptors run out, further owners are scanned: opened, checked and closed one by one. `reserve` descriptors
+    are left for sockets; one is held back so that a scan can always open a pidfd.
+    """
+
+    def __init__(self, reserve: int = 1024) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.capacity = max(16, hard - min(reserve, hard // 2))
+        self.scanned: set[Owner] = set()
+        self._epoll = select.epoll()
+        self._pidfds: dict[Owner, int] = {}
+        self._owners: dict[int, Owner] = {}
+        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Readable when a watched owner has died (an epoll can be waited for in another one, epoll(7))."""
+        return self._epoll.fileno()
+
+    def __contains__(self, owner: object) -> bool:
+        return owner in self._pidfds or owner in self.scanned
+
+    def __len__(self) -> int:
+        return len(self._pidfds) + len(self.scanned)
+
+    def __iter__(self) -> Iterator[Owner]:
+        yield from self._pidfds
+        yield from self.scanned
+
+    def watch(self, owner: Owner) -> bool:
+        """Watch `owner` from now on; False when it is dead already. The pidfd is open before identity is checked."""
+        if owner in self:
+            return self.is_alive(owner)
+        if len(self._pidfds) < self.capacity:
+            try:
+                pidfd = open_verified(owner)
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+            else:
+                if pidfd is None:
+                    return False
+                self._epoll.register(pidfd, _IN)
+                self._pidfds[owner] = pidfd
+                self._owners[pidfd] = owner
+                return True
+        if not self._lives(owner):
+            return False
+        self.scanned.add(owner)
+        return True
+
+    def is_alive(self, owner: Owner) -> bool:
+        """The kernel's word on `owner` now, watched or not."""
+        pidfd = self._pidfds.get(owner)
+        if pidfd is None:
+            return self._lives(owner)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return not poll.poll(0)
+
+    def unwatch(self, owner: Owner) -> None:
+        pidfd = self._pidfds.pop(owner, None)
+        if pidfd is None:
+            self.scanned.discard(owner)
+            return
+        del self._owners[pidfd]
+        self._epoll.unregister(pidfd)
+        os.close(pidfd)
+
+    def deaths(self) -> list[Owner]:
+        """The watched owners that have died; they stay watched until `unwatch`."""
+        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, 1024)]
+
+    def scan(self) -> list[Owner]:
+        """The dead among the owners that no descriptor watches."""
+        return [owner for owner in self.scanned if not self._lives(owner)]
+
+    def _lives(self, owner: Owner) -> bool:
+        os.close(self._spare)
+        try:
+            pidfd = open_verified(owner)
+            if pidfd is not None:
+                os.close(pidfd)
+            return pidfd is not None
+        finally:
+            self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)

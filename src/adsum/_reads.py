@@ -1,0 +1,235 @@
+"""The reading half of a registry, the same for `Registry` and `AsyncRegistry`: no call here speaks to any process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import socket
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeAlias
+
+from ._client.client import Client
+from ._os import folder as folders
+from ._os import identity
+from ._store.reader import Reader
+from ._store.query import Query, parse_query
+from ._validation import parse_id
+from .errors import InvalidProcessId, NotRegistered, RegistryClosed
+from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, ProcessId, Stats
+
+AnyId: TypeAlias = "str | tuple[str, str, str]"
+Where: TypeAlias = Callable[[Entry], object]
+Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry]"
+
+
+class RegistryReads(Mapping[ProcessId, Entry]):
+    """Reads of one registry, as a mapping of the ids of one namespace to their living entries."""
+
+    def _open(
+        self,
+        name: str,
+        path: str | os.PathLike[str] | None,
+        namespace: str,
+        node: str | None,
+        limits: Limits | None,
+    ) -> Client:
+        identity.require_linux()
+        self.folder: Path = folders.locate(name, path)
+        self.node: str = node if node is not None else os.environ.get("ADSUM_NODE") or socket.gethostname()
+        self.namespace: str = namespace
+        self.limits = limits or Limits()
+        parse_id("any", namespace, self.node)
+        folders.check(self.folder)
+        self._turns: dict[Query, Iterator[int]] = {}
+        client = Client(self.folder, self.limits)
+        self._reader: Reader = client.reader
+        return client
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self.node!r}>"
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    # One entry
+
+    def lookup(self, id: AnyId) -> Entry | None:
+        """The entry of a living process, or None where there is none or it is dead.
+
+        Shared memory only: about a microsecond, whatever the size of the registry (L2, P1). Errors: `InvalidProcessId`.
+        """
+        try:
+            return self._reader.lookup((self.namespace, self.node, id) if isinstance(id, str) else id)
+        except TypeError:
+            # No id at all. Checking before would cost every lookup what only this one needs.
+            self._id(id)
+            raise
+
+    def __getitem__(self, id: AnyId) -> Entry:
+        entry = self.lookup(id)
+        if entry is None:
+            raise NotRegistered(f"{self._id(id)} is not registered (or its process has died); see registry.list_all()")
+        return entry
+
+    def __contains__(self, id: object) -> bool:
+        try:
+            return self.lookup(id) is not None  # type: ignore[arg-type]
+        except InvalidProcessId:
+            return False
+
+    def __iter__(self) -> Iterator[ProcessId]:
+        return iter([entry.process_id for entry in self.find()])
+
+    def __len__(self) -> int:
+        return self.count()
+
+    # Many entries
+
+    def find(
+        self,
+        *,
+        capability: str | Collection[str] | None = None,
+        type: str | None = None,
+        health_status: str | None = None,
+        node: str | None = None,
+        namespace: str | None = None,
+        where: Where | None = None,
+        limit: int | None = None,
+    ) -> list[Entry]:
+        """The living entries for which every condition holds, sorted by id: one snapshot, never a dead process.
+
+        - `capability`: one, or several that an entry must all have.
+        - `type`, `health_status`, `node`: that value.
+        - `namespace`: the registry's own unless given.
+        - `where`: called with each entry that is left; keeps those for which it answers true.
+        - `limit`: at most so many.
+
+        Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
+        """
+        query = self._query(capability=capability, type=type, health_status=health_status, node=node, namespace=namespace)
+        if limit is not None and (not isinstance(limit, int) or limit < 0):
+            raise ValueError(f"limit={limit!r}: give a number from 0 up, or None")
+        found = self._reader.find(query)
+        if where is not None:
+            found = [entry for entry in found if where(entry)]
+        return found if limit is None else found[:limit]
+
+    def find_by_capability(self, capability: str | Collection[str]) -> list[Entry]:
+        """`find` by what a process can do."""
+        return self.find(capability=capability)
+
+    def find_by_type(self, type: str) -> list[Entry]:
+        """`find` by `ProcessType`."""
+        return self.find(type=type)
+
+    def find_by_health(self, health_status: str) -> list[Entry]:
+        """`find` by `HealthStatus`."""
+        return self.find(health_status=health_status)
+
+    def list_all(self, namespace: str | None = None) -> list[Entry]:
+        """Every living entry of a namespace, the registry's own unless given."""
+        return self.find(namespace=namespace)
+
+    def count(
+        self,
+        *,
+        capability: str | Collection[str] | None = None,
+        type: str | None = None,
+        health_status: str | None = None,
+        node: str | None = None,
+        namespace: str | None = None,
+        where: Where | None = None,
+    ) -> int:
+        """How many entries `find` would give."""
+        conditions: dict[str, Any] = {
+            "capability": capability, "type": type, "health_status": health_status, "node": node, "namespace": namespace,
+        }  # fmt: skip
+        if where is not None:
+            return len(self.find(where=where, **conditions))
+        return self._reader.count(self._query(**conditions))
+
+    def choose(
+        self,
+        *,
+        by: Choice = "random",
+        capability: str | Collection[str] | None = None,
+        type: str | None = None,
+        health_status: str | None = HealthStatus.healthy,
+        node: str | None = None,
+        namespace: str | None = None,
+        where: Where | None = None,
+    ) -> Entry | None:
+        """One member for which every condition holds, healthy unless another status is asked for; None if there is none.
+
+        `by` is ``random``; ``round_robin``, where each `Registry` takes the members in turn, beginning at a random one,
+        so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them.
+        """
+        conditions: dict[str, Any] = {
+            "capability": capability, "type": type, "health_status": health_status, "node": node, "namespace": namespace,
+        }  # fmt: skip
+        members = self.find(where=where, **conditions)
+        if not members:
+            return None
+        if callable(by):
+            return by(members)
+        if by == "random":
+            return random.choice(members)
+        if by != "round_robin":
+            raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
+        turns = self._turns.setdefault(self._query(**conditions), itertools.count(random.randrange(1 << 30)))
+        return members[next(turns) % len(members)]
+
+    # The registry itself
+
+    def stats(self) -> Stats:
+        """The registry in numbers, at most a second old; all zero where nobody has registered anything yet."""
+        nothing = Stats(0, 0, 0, 0, self.limits.max_memory_bytes, None, 0.0, 0, 0, CleanupLatency(), {})
+        return self._reader.stats() or nothing
+
+    def audit(self) -> list[str]:
+        """Every violation of the invariants I1 to I5 in one snapshot of the tables; empty when all is sound."""
+        return self._reader.audit()
+
+    def departures(self, limit: int | None = None) -> list[Departure]:
+        """How the entries that ended last ended, newest first, at most 1,000."""
+        return self._reader.departures(1000 if limit is None else limit)
+
+    def _id(self, id: object) -> ProcessId:
+        return parse_id(id, self.namespace, self.node)
+
+    def _query(
+        self,
+        *,
+        capability: str | Collection[str] | None,
+        type: str | None,
+        health_status: str | None,
+        node: str | None,
+        namespace: str | None,
+    ) -> Query:
+        return parse_query(
+            self.namespace if namespace is None else namespace,
+            capability=capability,
+            type=type,
+            health_status=health_status,
+            node=node,
+        )
+
+    def _mark_closed(self) -> None:
+        self._reader = _CLOSED
+
+
+class _Closed(Reader):
+    """What a closed registry reads from. It spares every lookup the question whether the registry is open."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise RegistryClosed("this registry was closed; open another")
+
+    lookup = find = count = departures = audit = stats = _refuse
+
+
+_CLOSED = _Closed()

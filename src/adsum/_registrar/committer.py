@@ -1,0 +1,133 @@
+"""Batches into the tables: decide, mark, commit, settle.
+
+The order is the promise. The page's counters of every id that changes become odd before the commit, so that no reader
+trusts what it kept from the moment the new state can be seen; they settle after it, and only then do replies go out
+(L5). A crash before the commit changed nothing; a crash after it left the replies in the tables (see `receipts`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from .. import _wire as wire
+from .._os.liveness import DeathWatch
+from .._store import tables
+from .._store.environment import Environment
+from .._store.layout import Receipt
+from .._store.page import Page, bucket_of
+from ..errors import AdsumError, RegistryFull
+from ..model import Limits
+from .counters import Counters
+from .engine import Batch, Call, Clock, Death, Decision, Engine
+from .failpoints import reach
+from .receipts import Receipts
+
+log = logging.getLogger("adsum.registrar")
+
+
+class Answer(NamedTuple):
+    """A reply, framed, and whether a receipt of it is kept until it was sent."""
+
+    call: Call
+    data: bytes
+    kept: bool
+
+
+class Committer:
+    """Owns the tables of one registry, and the only one that changes them."""
+
+    def __init__(self, environment: Environment, page: Page, limits: Limits, kernel: DeathWatch) -> None:
+        self.environment = environment
+        self.page = page
+        self.kernel = kernel
+        self.limits = limits
+        self.engine = Engine(limits, kernel)
+        with tables.write(environment) as before:
+            self.receipts = Receipts(before.receipts(), time.monotonic_ns())
+            self.counters = Counters(before.stats())
+            self.entries = before.entries
+        self.commits = 0
+
+    def sweep(self) -> set[bytes]:
+        """Watch every owner, and bury those that died while no registrar ran. Returns the sessions entries live in."""
+        with tables.write(self.environment) as before:
+            owners = before.owners()
+            sessions = {record.session for owner in owners for record in before.owned(owner)} - {b""}
+        noticed = time.monotonic_ns()
+        dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
+        reach("sweeping")
+        if dead:
+            self.commit(Batch(deaths=dead))
+            log.info("swept %d dead owners", len(dead))
+        return sessions
+
+    def commit(self, batch: Batch) -> list[Answer]:
+        """Decide and commit a batch. The answers are ready to be sent when this returns."""
+        try:
+            return self._commit(batch)
+        except RegistryFull as error:
+            # No page left, whatever was estimated: let go of what asks for room, and carry out what gives it back.
+            log.warning("no room for a batch: %s", error)
+            refused = [call for call in batch.calls if not isinstance(call.request, wire.Unregister)]
+            rest = [call for call in batch.calls if isinstance(call.request, wire.Unregister)]
+            done = self._commit(batch._replace(calls=rest)) if refused else self.fail(rest, error)
+            return done + self.fail(refused, error)
+
+    def _commit(self, batch: Batch) -> list[Answer]:
+        clock = Clock(datetime.now(UTC), time.monotonic_ns())
+        marked: set[int] = set()
+        try:
+            with tables.write(self.environment) as now:
+                decision = self.engine.decide(now, batch, clock)
+                if decision.changes:
+                    marked = {bucket_of(key) for key in tables.changed_keys(decision.changes)}
+                    self.page.mark(marked)
+                    now.apply(decision.changes, decision.departures)
+                answers = self._answers(batch.calls, decision)
+                if decision.changes:
+                    kept = (Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept)
+                    now.keep_receipts(self.receipts.with_batch(kept))
+                    reach("before_commit")
+        finally:
+            # Also when nothing was committed: a counter that moved only makes readers look.
+            self.page.settle(marked)
+        reach("after_commit")
+        self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
+        self.commits += bool(decision.changes)
+        self._after(decision, batch.deaths)
+        return answers
+
+    def _after(self, decision: Decision, deaths: Sequence[Death]) -> None:
+        for owner in decision.released:
+            self.kernel.unwatch(owner)
+        gone = time.monotonic_ns()
+        for death in deaths:
+            self.counters.cleaned((gone - death.noticed) / 1e9)
+
+    def _answers(self, calls: Sequence[Call], decision: Decision) -> list[Answer]:
+        answers = []
+        for call, reply in zip(calls, decision.replies, strict=True):
+            self.counters.count("ok" if isinstance(reply, wire.Done) else reply.reason)
+            answers.append(Answer(call, wire.frame(reply), kept=isinstance(reply, wire.Done) and reply.changed))
+        return answers
+
+    def fail(self, calls: Sequence[Call], error: AdsumError) -> list[Answer]:
+        """The answers to calls that could not be carried out."""
+        for _ in calls:
+            self.counters.count(error.reason)
+        return [Answer(call, wire.frame(wire.failure(call.request.number, error)), kept=False) for call in calls]
+
+    def keep_stats(self, pending: int) -> None:
+        """Leave the counters where readers find them."""
+        if self.counters.changed:
+            self.counters.changed = False
+            with tables.write(self.environment) as now:
+                now.keep_stats(self.counters.stats(pending, len(self.kernel.scanned)))
+
+    def check_readers(self) -> None:
+        """Free the slots of readers that died, whose snapshots would keep pages from being used again."""
+        self.environment.lmdb.reader_check()

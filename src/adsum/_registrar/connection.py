@@ -1,0 +1,81 @@
+"""One client's connection, and what it may cost: a bounded buffer in each direction and a bounded wait for `Hello`."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+from .. import _wire as wire
+from ..model import Owner
+
+READ_BYTES = 256 * 1024
+MAX_UNSENT_BYTES = 4 * 1024 * 1024
+HELLO_SECONDS = 5.0
+
+_credentials = struct.Struct("3i")
+
+
+class Connection:
+    """A non-blocking socket, what has come in, and what could not yet go out."""
+
+    def __init__(self, sock: socket.socket, now: int) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.since = now
+        self.session: bytes | None = None
+        self.owner: Owner | None = None
+        self.closed = False
+        self.frames = wire.Frames()
+        self._unsent = bytearray()
+
+    @property
+    def peer_uid(self) -> int:
+        """The user at the other end, by the kernel's word (SO_PEERCRED, unix(7))."""
+        raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
+        return int(_credentials.unpack(raw)[1])
+
+    def receive(self) -> Iterator[bytes]:
+        """The frames that came in whole. Raises `ConnectionError` at the end of the stream."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return iter(())
+        if not data:
+            raise ConnectionResetError("closed by the client")
+        self.frames.feed(data)
+        return iter(self.frames)
+
+    def send(self, data: bytes) -> bool:
+        """Send, and keep what does not fit the socket. True when all of it went out.
+
+        Raises `ConnectionError` when the client is gone, or lets more pile up than `MAX_UNSENT_BYTES`.
+        """
+        if self._unsent:
+            self._unsent += data
+            return self.flush()
+        try:
+            sent = self.sock.send(data, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        if sent == len(data):
+            return True
+        self._unsent += data[sent:]
+        if len(self._unsent) > MAX_UNSENT_BYTES:
+            raise ConnectionAbortedError("the client does not read its replies")
+        return False
+
+    def flush(self) -> bool:
+        """Send what was kept. True when nothing is left."""
+        try:
+            while self._unsent:
+                del self._unsent[: self.sock.send(self._unsent, socket.MSG_NOSIGNAL)]
+        except (BlockingIOError, InterruptedError):
+            if len(self._unsent) > MAX_UNSENT_BYTES:
+                raise ConnectionAbortedError("the client does not read its replies") from None
+            return False
+        return True
+
+    def close(self) -> None:
+        self.closed = True
+        self.sock.close()

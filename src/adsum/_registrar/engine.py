@@ -1,0 +1,273 @@
+"""The decisions: a batch of deaths and requests in, changes and replies out.
+
+The engine does no I/O and has no clock: what stands comes from a `View`, who lives from a `Kernel`, what time it is
+from the caller. So a test can drive it through a hundred thousand deaths and crashes in a second, and replay any
+failure from its seed.
+
+The order inside a batch is part of the promises. Deaths come first, so that no request of the batch meets an entry
+whose owner is known to be dead. Then sessions that ended, then requests in the order of their arrival. Each request is
+checked whole before its first change, so one that is refused leaves nothing behind and never spoils its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from .. import _wire as wire
+from .._store.layout import Change, Record, encode, key_of
+from .._validation import MetadataFields, check_fields, check_limits, id_key, merge, new_metadata
+from ..errors import (
+    AdsumError,
+    AlreadyRegistered,
+    DeadProcess,
+    InvalidProcessId,
+    NotRegistered,
+    RegistryFull,
+    Stale,
+    Timeout,
+)
+from ..model import Departure, Kind, Limits, Metadata, Owner, ProcessId
+from .draft import Draft, View, footprint
+
+# Bytes kept free below the memory limit: one group commit never allocates more than it was estimated to by this much.
+HEADROOM = 128 * 1024
+
+# Fields that a full registry still takes: they hardly grow, and members must go on telling how they are.
+_HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
+
+
+class Kernel(Protocol):
+    """Who lives. `watch` also starts to wait for the owner's death; both answer for this very moment."""
+
+    def watch(self, owner: Owner) -> bool: ...
+    def is_alive(self, owner: Owner) -> bool: ...
+
+
+class Death(NamedTuple):
+    """The kernel's word that `owner` is dead, and when it came, in nanoseconds on the monotonic clock."""
+
+    owner: Owner
+    noticed: int
+
+
+class Call(NamedTuple):
+    """A request and the session that made it."""
+
+    session: bytes
+    request: wire.AnyRequest
+
+
+class Batch(NamedTuple):
+    """What is decided together and committed together."""
+
+    deaths: Sequence[Death] = ()
+    ended: Sequence[tuple[Owner, bytes]] = ()
+    calls: Sequence[Call] = ()
+
+
+class Clock(NamedTuple):
+    """The time of a batch: UTC for people, monotonic nanoseconds for deadlines and durations."""
+
+    utc: datetime
+    monotonic: int
+
+
+class Decision(NamedTuple):
+    """What to commit, what to answer (one reply for each call, in order), and whom to watch no longer."""
+
+    changes: list[Change]
+    departures: list[tuple[int, Departure]]
+    replies: list[wire.AnyReply]
+    released: set[Owner]
+
+
+class Engine:
+    """Decides for one registry, under its limits."""
+
+    def __init__(self, limits: Limits, kernel: Kernel) -> None:
+        self.limits = limits
+        self.kernel = kernel
+
+    def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
+        return _Round(self, view, clock).run(batch)
+
+
+class _Round:
+    """One batch being decided."""
+
+    def __init__(self, engine: Engine, view: View, clock: Clock) -> None:
+        self.limits = engine.limits
+        self.kernel = engine.kernel
+        self.clock = clock
+        self.draft = Draft(view, clock.utc)
+        self.touched: set[Owner] = set()
+
+    def run(self, batch: Batch) -> Decision:
+        for death in batch.deaths:
+            self.bury(death.owner, "died", (self.clock.monotonic - death.noticed) / 1e9)
+        for owner, session in batch.ended:
+            self.end_session(owner, session)
+        replies = [self.answer(call) for call in batch.calls]
+        released = {owner for owner in self.touched if not self.draft.owned(owner)}
+        return Decision(self.draft.changes, self.draft.departures, replies, released)
+
+    # What happens without being asked for
+
+    def bury(self, owner: Owner, how: str, detection: float = 0.0) -> None:
+        """Remove everything a dead process owned: consecutive revisions, one commit, all or none."""
+        self.touched.add(owner)
+        for record in self.draft.owned(owner):
+            self.draft.remove(record, Kind.died, how, detection)
+
+    def end_session(self, owner: Owner, session: bytes) -> None:
+        """Remove what lived inside a session that is over; its process may well live on."""
+        self.touched.add(owner)
+        for record in self.draft.owned(owner):
+            if record.session == session:
+                self.draft.remove(record, Kind.unregistered, "unregistered")
+
+    # Requests
+
+    def answer(self, call: Call) -> wire.AnyReply:
+        request = call.request
+        try:
+            if request.deadline < self.clock.monotonic:
+                raise Timeout(
+                    "the deadline passed before the registrar came to the request; nothing was changed. Try again, or "
+                    "give a longer timeout="
+                )
+            match request:
+                case wire.Register():
+                    return self.register(request, call.session)
+                case wire.Update():
+                    return self.update(request)
+                case wire.Unregister():
+                    return self.unregister(request)
+                case wire.HandOver():
+                    return self.hand_over(request)
+        except AdsumError as error:
+            return wire.failure(request.number, error)
+
+    def register(self, request: wire.Register, session: bytes) -> wire.AnyReply:
+        bound_to = session if request.bound else b""
+        prepared = [(process_id, self.prepare(process_id, fields)) for process_id, fields in request.items]
+        if len({process_id for process_id, _ in prepared}) < len(prepared):
+            raise InvalidProcessId("one call names the same id twice; give each id once")
+        self.require_alive(request.owner)
+        for process_id, _ in prepared:
+            holder = self.living(process_id)
+            if holder is not None and request.or_get:
+                return wire.Done(request.number, [holder], changed=False)
+            if holder is not None:
+                raise AlreadyRegistered(
+                    f"{process_id} is held by process {holder.pid} (incarnation {holder.incarnation}); use another id, "
+                    "wait until it ends, or get_or_register() to work with the holder",
+                    entry=holder,
+                )
+        self.require_room(prepared, request.owner, bound_to)
+        added = [self.draft.add(process_id, request.owner, metadata, bound_to) for process_id, metadata in prepared]
+        return wire.Done(request.number, list(added))
+
+    def update(self, request: wire.Update) -> wire.AnyReply:
+        record = self.held(request.process_id, request.if_incarnation)
+        check_fields(request.fields)
+        fields = request.fields
+        if request.checked:
+            # Never before an earlier check, whatever the wall clock does.
+            checked = max(self.clock.utc, record.metadata.last_health_check)
+            status = fields.health_status
+            fields = MetadataFields(health_status=status, last_health_check=checked)
+            metadata = merge(record.metadata, fields, checked)
+        else:
+            metadata = merge(record.metadata, fields, self.clock.utc)
+        check_limits(metadata, record.process_id.namespace, len(encode(metadata)), self.limits)
+        if not _HEALTH_FIELDS.issuperset(fields.given()):
+            self.require_room_to_grow(record, metadata)
+        return wire.Done(request.number, [self.draft.replace(record, metadata)])
+
+    def unregister(self, request: wire.Unregister) -> wire.AnyReply:
+        id_key(request.process_id)
+        record = self.living(request.process_id)
+        if record is None:
+            return wire.Done(request.number, [], changed=False)
+        self.require_incarnation(record, request.if_incarnation)
+        self.touched.add(record.owner)
+        self.draft.remove(record, Kind.unregistered, "unregistered")
+        return wire.Done(request.number, [])
+
+    def hand_over(self, request: wire.HandOver) -> wire.AnyReply:
+        record = self.held(request.process_id, request.if_incarnation)
+        self.require_alive(request.owner)
+        self.touched.add(record.owner)
+        return wire.Done(request.number, [self.draft.transfer(record, request.owner)])
+
+    # What a request needs
+
+    def prepare(self, process_id: ProcessId, fields: MetadataFields) -> Metadata:
+        """The metadata of a new entry, complete and checked."""
+        id_key(process_id)
+        check_fields(fields)
+        metadata = new_metadata(fields, self.clock.utc)
+        check_limits(metadata, process_id.namespace, len(encode(metadata)), self.limits)
+        return metadata
+
+    def living(self, process_id: ProcessId) -> Record | None:
+        """Who holds an id. A holder that the kernel says is dead is buried on the spot, with all it owned."""
+        record = self.draft.record(key_of(process_id))
+        if record is not None and not self.kernel.is_alive(record.owner):
+            self.bury(record.owner, "replaced")
+            return None
+        return record
+
+    def held(self, process_id: ProcessId, if_incarnation: int | None) -> Record:
+        id_key(process_id)
+        record = self.living(process_id)
+        if record is None:
+            raise NotRegistered(f"{process_id} is not registered (or its process has died); register it first")
+        self.require_incarnation(record, if_incarnation)
+        return record
+
+    def require_incarnation(self, record: Record, wanted: int | None) -> None:
+        if wanted is not None and wanted != record.incarnation:
+            raise Stale(
+                f"{record.process_id} is incarnation {record.incarnation} now, held by process {record.pid}, not "
+                f"{wanted}: somebody else has registered it since; look it up again before you change it",
+                entry=record,
+            )
+
+    def require_alive(self, owner: Owner) -> None:
+        self.touched.add(owner)
+        if not self.kernel.watch(owner):
+            raise DeadProcess(
+                f"process {owner.pid} has exited, or its number belongs to another process by now; only a living "
+                "process can be registered"
+            )
+
+    def require_room(self, prepared: list[tuple[ProcessId, Metadata]], owner: Owner, session: bytes) -> None:
+        most = self.limits.max_entries
+        if most is not None and self.draft.entries + len(prepared) > most:
+            raise RegistryFull(
+                f"the registry holds {self.draft.entries} entries, its max_entries is {most}; unregister some, or make "
+                "the registry with a larger Limits.max_entries"
+            )
+        now = self.clock.utc
+        needed = sum(
+            footprint(Record(process_id, *owner, 0, now, now, 0, metadata, session=session))
+            for process_id, metadata in prepared
+        )
+        self.require_memory(needed)
+
+    def require_room_to_grow(self, record: Record, metadata: Metadata) -> None:
+        grown = len(encode(metadata)) - len(encode(record.metadata))
+        if grown > 0:
+            self.require_memory(grown)
+
+    def require_memory(self, needed: int) -> None:
+        most = self.limits.max_memory_bytes
+        if self.draft.bytes_used + needed > most - min(HEADROOM, most // 8):
+            raise RegistryFull(
+                f"the registry uses {self.draft.bytes_used} of {most} bytes; unregister some entries, store less "
+                "metadata, or make the registry with a larger Limits.max_memory_bytes"
+            )

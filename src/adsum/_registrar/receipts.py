@@ -1,0 +1,48 @@
+"""Replies that were committed and may not have reached their client.
+
+A registrar can be killed between a commit and the reply. So the replies of a batch are stored in the batch's own
+transaction; the next registrar finds them, and a client that asks again is given the reply instead of a second change.
+Every write therefore happens once, and its caller learns how it went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._store.layout import Receipt
+
+KEEP_NS = 60 * 10**9
+
+
+class Receipts:
+    """What the tables must remember: the unsent replies of this registrar and of the one before."""
+
+    def __init__(self, inherited: Iterable[Receipt], now: int) -> None:
+        self._open = {(receipt.session, receipt.number): receipt for receipt in inherited}
+        self._inherited_until = dict.fromkeys(self._open, now + KEEP_NS)
+
+    def with_batch(self, batch: Iterable[Receipt]) -> list[Receipt]:
+        """What to store with a commit: the replies it makes, and the older ones that are still on their way."""
+        for receipt in batch:
+            self._open[receipt.session, receipt.number] = receipt
+        return list(self._open.values())
+
+    def claim(self, session: bytes, number: int) -> bytes | None:
+        """The reply to a request that was carried out before; None where it was not."""
+        receipt = self._open.get((session, number))
+        return None if receipt is None else receipt.reply
+
+    def sent(self, session: bytes, number: int) -> None:
+        """The reply is in the client's socket, where it outlives this registrar."""
+        self._open.pop((session, number), None)
+        self._inherited_until.pop((session, number), None)
+
+    def drained(self, session: bytes) -> None:
+        """Everything for this session has gone out, or it will not ask again."""
+        for key in [key for key in self._open if key[0] == session]:
+            self.sent(*key)
+
+    def expire(self, now: int) -> None:
+        """Forget inherited replies that nobody asked for."""
+        for key in [key for key, until in self._inherited_until.items() if until < now]:
+            self.sent(*key)

@@ -1,0 +1,292 @@
+"""The registrar's loop: one thread, one epoll, over sockets, deaths and timers.
+
+Each turn takes what is ready, decides and commits it together, and answers. The batch is whatever had arrived, so a
+lone request waits for nobody and a storm pays for one commit per batch. What clients can cost is bounded: requests that
+wait (`Limits.max_pending`), bytes that came in, replies that are not read, connections that never introduce themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from .. import _wire as wire
+from .._os import identity
+from .._os.liveness import DeathWatch
+from ..errors import AdsumError, PermissionDenied, SystemBusy, VersionMismatch, WrongNamespace
+from .committer import Answer, Committer
+from .connection import HELLO_SECONDS, Connection
+from .engine import Batch, Call, Death
+from .failpoints import reach
+
+log = logging.getLogger("adsum.registrar")
+
+MAX_BATCH = 512
+MAX_BUFFERED_BYTES = 64 * 1024 * 1024
+TICK_SECONDS = 1.0
+
+
+class Server:
+    """Serves one registry until `stop` is called or it has been idle for `Limits.linger`."""
+
+    def __init__(
+        self, listener: socket.socket, committer: Committer, kernel: DeathWatch, still_ours: Callable[[], bool]
+    ) -> None:
+        self.listener = listener
+        self.committer = committer
+        self.kernel = kernel
+        self.still_ours = still_ours
+        self.limits = committer.limits
+        self.connections: dict[int, Connection] = {}
+        self.by_session: dict[bytes, Connection] = {}
+        self.bound_sessions: set[bytes] = set()
+        self.queue: deque[tuple[Connection, wire.AnyRequest]] = deque()
+        self.ended: list[tuple[identity.Owner, bytes]] = []
+        self.most_connections = max(16, kernel.capacity - 64)
+        self.buffered = 0
+        self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
+        self.last_commits = 0
+        self.stopping = False
+        self.epoll = select.epoll()
+        listener.setblocking(False)
+        self.epoll.register(listener, select.EPOLLIN)
+        self.epoll.register(kernel, select.EPOLLIN)
+
+    def run(self) -> str:
+        """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder is not ours any more)."""
+        self.idle_since = time.monotonic()
+        while not self.stopping:
+            self._turn()
+            now = time.monotonic()
+            if now - self.last_tick >= self._tick_seconds():
+                self.last_tick = now
+                if not self.still_ours():
+                    return "evicted"
+                self._tick(now)
+            if self._idle(now):
+                return "idle"
+        return "stopped"
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def close(self) -> None:
+        for connection in list(self.connections.values()):
+            connection.close()
+        self.listener.close()
+        self.epoll.close()
+
+    # One turn
+
+    def _turn(self) -> None:
+        died = False
+        for fd, mask in self.epoll.poll(0 if self.queue else self._tick_seconds(), 1024):
+            if fd == self.listener.fileno():
+                self._accept()
+            elif fd == self.kernel.fileno():
+                died = True
+            elif (connection := self.connections.get(fd)) is not None:
+                self._serve(connection, mask)
+        self._work(self._deaths() if died else [])
+
+    def _deaths(self) -> list[Death]:
+        noticed = time.monotonic_ns()
+        return [Death(owner, noticed) for owner in self.kernel.deaths()]
+
+    def _work(self, deaths: list[Death]) -> None:
+        calls: list[Call] = []
+        while self.queue and len(calls) < MAX_BATCH:
+            connection, request = self.queue.popleft()
+            # Whoever closed the connection has stopped waiting, and takes the request for not carried out.
+            if not connection.closed and connection.session is not None:
+                calls.append(Call(connection.session, request))
+        ended, self.ended = self.ended, []
+        if not (deaths or calls or ended):
+            return
+        try:
+            answers = self.committer.commit(Batch(deaths, ended, calls))
+        except AdsumError as error:
+            log.error("a batch could not be committed: %s", error)
+            answers = self.committer.fail(calls, error)
+            self.ended = ended
+            # The dead stay readable in their epoll; waiting for it now would spin.
+            self.epoll.modify(self.kernel, 0)
+            self.retry_deaths_at = time.monotonic() + self.limits.cleanup_window / 2
+        for answer in answers:
+            self._answer(answer)
+
+    def _answer(self, answer: Answer) -> None:
+        session, number = answer.call.session, answer.call.request.number
+        if isinstance(answer.call.request, wire.Register) and answer.call.request.bound and answer.kept:
+            self.bound_sessions.add(session)
+        connection = self.by_session.get(session)
+        if connection is not None and self._send(connection, answer.data) and answer.kept:
+            self.committer.receipts.sent(session, number)
+        reach("replying")
+
+    # Clients
+
+    def _accept(self) -> None:
+        for _ in range(64):
+            try:
+                sock, _ = self.listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Out of descriptors: leave callers in the backlog until the next tick.
+                log.warning("cannot accept a client: %s", error)
+                self.epoll.modify(self.listener, 0)
+                return
+            sock.setblocking(False)
+            connection = Connection(sock, time.monotonic_ns())
+            if len(self.connections) >= self.most_connections:
+                self._refuse(connection, SystemBusy("the registrar has as many clients as it can take; try again later"))
+                continue
+            self.connections[connection.fd] = connection
+            self.epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
+
+    def _serve(self, connection: Connection, mask: int) -> None:
+        try:
+            if mask & select.EPOLLOUT and connection.flush():
+                self.epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLRDHUP)
+                if connection.session is not None:
+                    self.committer.receipts.drained(connection.session)
+            if mask & ~select.EPOLLOUT:
+                self._receive(connection)
+        except (msgspec.DecodeError, wire.FrameTooLarge) as error:
+            self._drop(connection, f"sent what is no message: {error}")
+        except OSError as error:
+            self._drop(connection, str(error))
+
+    def _receive(self, connection: Connection) -> None:
+        before = len(connection.frames)
+        try:
+            for frame in connection.receive():
+                if connection.session is None:
+                    self._greet(connection, wire.decode_hello(frame))
+                else:
+                    self._take(connection, wire.decode_request(frame))
+                if connection.closed:
+                    return
+        finally:
+            self.buffered += len(connection.frames) - before
+        if self.buffered > MAX_BUFFERED_BYTES and len(connection.frames):
+            self._drop(connection, "the half-sent frames of all clients together are too large")
+
+    def _greet(self, connection: Connection, hello: wire.Hello) -> None:
+        refusal = self._refusal(connection, hello)
+        if refusal is not None:
+            self._refuse(connection, refusal)
+            self._forget(connection)
+            return
+        connection.session, connection.owner = hello.session, hello.owner
+        if (older := self.by_session.get(hello.session)) is not None:
+            self._forget(older)
+        self.by_session[hello.session] = connection
+        self._send(connection, wire.frame(wire.Welcome(wire.VERSION, self.limits.registration_timeout)))
+
+    def _refusal(self, connection: Connection, hello: wire.Hello) -> AdsumError | None:
+        if connection.peer_uid != os.geteuid():
+            return PermissionDenied(
+                f"this registry belongs to user {os.geteuid()}, you are {connection.peer_uid}; use a registry of your own"
+            )
+        if hello.version != wire.VERSION:
+            return VersionMismatch(
+                f"the registrar speaks protocol {wire.VERSION}, this client {hello.version}; use one version of adsum "
+                "for all processes on this registry, and restart the registrar after an upgrade"
+            )
+        if hello.pid_namespace != identity.pid_namespace():
+            return WrongNamespace(
+                "the registrar runs in another PID namespace, where process numbers mean other processes; run in that "
+                "namespace, or open a registry of your own"
+            )
+        return None
+
+    def _take(self, connection: Connection, request: wire.AnyRequest) -> None:
+        session = connection.session or b""
+        receipt = self.committer.receipts.claim(session, request.number)
+        if receipt is not None:
+            if self._send(connection, receipt):
+                self.committer.receipts.sent(session, request.number)
+        elif len(self.queue) >= self.limits.max_pending:
+            self.committer.counters.count(SystemBusy.reason)
+            busy = SystemBusy(f"{len(self.queue)} requests are waiting already; nothing was changed, try again later")
+            self._send(connection, wire.frame(wire.failure(request.number, busy)))
+        else:
+            self.queue.append((connection, request))
+
+    def _send(self, connection: Connection, data: bytes) -> bool:
+        """Whether all of it went out; what did not will, when the client reads."""
+        if connection.closed:
+            return False
+        try:
+            if connection.send(data):
+                return True
+            self.epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT)
+        except OSError as error:
+            self._drop(connection, str(error))
+        return False
+
+    def _refuse(self, connection: Connection, error: AdsumError) -> None:
+        try:
+            connection.send(wire.frame(wire.failure(0, error)))
+        except OSError:
+            log.info("a client left before it was refused")
+        connection.close()
+
+    def _drop(self, connection: Connection, why: str) -> None:
+        if connection.fd in self.connections and self.connections[connection.fd] is connection:
+            log.info("client dropped: %s", why)
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        """A connection is over. What lived inside its session has ended with it."""
+        self.connections.pop(connection.fd, None)
+        self.buffered -= len(connection.frames)
+        connection.close()
+        session = connection.session
+        if session is not None and self.by_session.get(session) is connection:
+            del self.by_session[session]
+            self.committer.receipts.drained(session)
+            if session in self.bound_sessions and connection.owner is not None:
+                self.bound_sessions.discard(session)
+                self.ended.append((connection.owner, session))
+
+    # Time
+
+    def _tick_seconds(self) -> float:
+        if self.ended:
+            return 0.0
+        return self.limits.cleanup_window / 3 if self.kernel.scanned or self.retry_deaths_at else TICK_SECONDS
+
+    def _tick(self, now: float) -> None:
+        self.epoll.modify(self.listener, select.EPOLLIN)
+        if self.retry_deaths_at and now >= self.retry_deaths_at:
+            self.retry_deaths_at = 0.0
+            self.epoll.modify(self.kernel, select.EPOLLIN)
+        if self.kernel.scanned:
+            noticed = time.monotonic_ns()
+            self._work([Death(owner, noticed) for owner in self.kernel.scan()])
+        oldest = time.monotonic_ns() - int(HELLO_SECONDS * 1e9)
+        for connection in [c for c in self.connections.values() if c.session is None and c.since < oldest]:
+            self._drop(connection, "never introduced itself")
+        if self.committer.commits != self.last_commits:
+            self.last_commits = self.committer.commits
+            self.committer.check_readers()
+        self.committer.receipts.expire(time.monotonic_ns())
+        try:
+            self.committer.keep_stats(len(self.queue))
+        except AdsumError as error:
+            log.warning("the statistics could not be kept: %s", error)
+
+    def _idle(self, now: float) -> bool:
+        if self.connections or self.queue or self.committer.entries:
+            self.idle_since = now
+        return now - self.idle_since >= self.limits.linger

@@ -1,0 +1,181 @@
+"""Opening LMDB, the settings that are right for a folder in memory, and its errors in our words.
+
+`lib_version=0` pins the 0.9 engine, the only format this project reads. No `writemap`: with it a full tmpfs is a
+SIGBUS, without it an error. No `sync`: the folder does not outlive the boot anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+
+from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistryFull, SystemBusy
+from ..model import Limits
+from .layout import MANY_ROW_TABLES, TABLES
+from .page import remedy
+
+OPEN_TRIES = 200
+DAMAGE = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+    lmdb.NotFoundError,
+    lmdb.PanicError,
+    lmdb.IncompatibleError,
+    lmdb.BadValsizeError,
+)
+
+
+def map_size_for(limits: Limits) -> int:
+    """How far the tables may grow: every change writes new pages before the old ones are free, so a commit that touches
+    all of a full registry needs it twice. Address space only; the file grows as pages are used."""
+    return 2 * limits.max_memory_bytes + 64 * 1024 * 1024
+
+
+def remove_other_generations(folder: Path, current: int) -> None:
+    """Remove tables that a registrar left behind when it was killed while moving on to new ones."""
+    for place in folder.glob("tables.*"):
+        if place != tables_in(folder, current):
+            shutil.rmtree(place)
+
+
+def tables_in(folder: Path, generation: int) -> Path:
+    return folder / f"tables.{generation}"
+
+
+class Environment:
+    """One open LMDB environment and its tables."""
+
+    def __init__(self, lmdb_env: lmdb.Environment, folder: Path, generation: int, *, create: bool) -> None:
+        self.lmdb = lmdb_env
+        self.folder = folder
+        self.generation = generation
+        self.tables = {
+            name: lmdb_env.open_db(
+                name.encode(), create=create, dupsort=name in MANY_ROW_TABLES, dupfixed=name in MANY_ROW_TABLES
+            )
+            for name in TABLES
+        }
+        self.ids = self.tables["ids"]
+        self.entries = self.tables["entries"]
+        self.meta = self.tables["meta"]
+
+    @property
+    def data_file(self) -> Path:
+        return tables_in(self.folder, self.generation) / "data.mdb"
+
+    def close(self) -> None:
+        self.lmdb.close()
+
+
+def create_environment(folder: Path, generation: int, map_size: int, max_readers: int) -> Environment:
+    """New, empty tables. The caller is the only registrar."""
+    place = tables_in(folder, generation)
+    shutil.rmtree(place, ignore_errors=True)
+    with translated(folder):
+        place.mkdir(mode=0o700)
+        reserve_lock_file(place, max_readers)
+        return _open(folder, generation, map_size, max_readers, writable=True, create=True)
+
+
+def reserve_lock_file(place: Path, max_readers: int) -> None:
+    """Give lock.mdb its space before LMDB maps it, where a full tmpfs would be SIGBUS.
+
+    64 bytes for each reader and a page for the header; LMDB takes the number of slots from the size it finds. Nothing
+    has this file open yet, so opening it here drops no lock of LMDB's.
+    """
+    descriptor = os.open(place / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, 64 * max_readers + 4096)
+    finally:
+        os.close(descriptor)
+
+
+def open_environment(folder: Path, generation: int, map_size: int, *, writable: bool) -> Environment:
+    """The tables of a registry that exists. Errors: `CorruptRegistry`, `PermissionDenied`, `SystemBusy`."""
+    with translated(folder):
+        data = tables_in(folder, generation) / "data.mdb"
+        try:
+            size = data.stat().st_size
+        except FileNotFoundError:
+            raise CorruptRegistry(f"{data} is missing; {remedy(folder)}") from None
+        environment = _open(folder, generation, map_size, 126, writable=writable, create=False)
+        info, stat = environment.lmdb.info(), environment.lmdb.stat()
+        # Reading past the end of a truncated file would be SIGBUS, not an error.
+        if size < (info["last_pgno"] + 1) * stat["psize"]:
+            environment.close()
+            raise CorruptRegistry(f"{data} is shorter than its own page count says; {remedy(folder)}")
+        return environment
+
+
+def _open(
+    folder: Path, generation: int, map_size: int, max_readers: int, *, writable: bool, create: bool
+) -> Environment:
+    place = tables_in(folder, generation)
+    for attempt in range(OPEN_TRIES):
+        try:
+            opened = lmdb.open(
+                str(place),
+                map_size=map_size,
+                max_readers=max_readers,
+                max_dbs=len(TABLES),
+                max_spare_txns=1,
+                readonly=not writable,
+                create=create,
+                sync=False,
+                metasync=False,
+                writemap=False,
+                lib_version=0,
+                mode=0o700,
+            )
+        except lmdb.Error as error:
+            # Another process is just opening or closing it and holds the lock file for that moment.
+            busy = isinstance(error, lmdb.LockError) or error.code in (errno.EAGAIN, errno.EACCES, errno.EBUSY)
+            if not busy or attempt == OPEN_TRIES - 1:
+                raise
+            time.sleep(0.001)
+            continue
+        try:
+            return Environment(opened, folder, generation, create=create)
+        except BaseException:
+            opened.close()
+            raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.contextmanager
+def translated(folder: Path) -> Iterator[None]:
+    """LMDB's and the file system's errors in ours, with the file and the remedy, and their cause kept."""
+    try:
+        yield
+    except (lmdb.Error, OSError) as error:
+        if isinstance(error, AdsumError):
+            raise
+        raise in_our_words(error, folder) from error
+
+
+def in_our_words(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
+    code = error.code if isinstance(error, lmdb.Error) else error.errno
+    if isinstance(error, DAMAGE):
+        return CorruptRegistry(f"the tables in {folder} are damaged ({error}); {remedy(folder)}")
+    if isinstance(error, lmdb.ReadersFullError):
+        return SystemBusy(
+            f"every reader slot of {folder} is taken (Limits.max_readers, set when the registry was made); "
+            "try again, or make the registry with a larger limit"
+        )
+    if isinstance(error, lmdb.MapFullError) or code in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+        return RegistryFull(f"no memory left for the tables in {folder} ({error}); unregister or free space in tmpfs")
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermissionDenied(
+            f"cannot use the registry folder {folder} ({error}); it must be writable by you: check its file system, or "
+            "set ADSUM_DIR or path= to a folder you own"
+        )
+    return CorruptRegistry(f"cannot use the tables in {folder} ({error}); {remedy(folder)}")

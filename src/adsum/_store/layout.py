@@ -1,0 +1,123 @@
+"""How records become rows: the tables, their keys and the codec.
+
+=============  ==============================  =======================================================
+table          key                             value
+=============  ==============================  =======================================================
+ids            namespace NUL node NUL local    incarnation
+entries        incarnation                     the `Record`, msgpack array
+by_capability  namespace NUL capability        incarnation, one row for each entry that has it
+by_type        namespace NUL type              incarnation, likewise
+by_health      namespace NUL health status     incarnation, likewise
+by_node        namespace NUL node              incarnation, likewise
+owners         pid, start time, pidfd inode    incarnation, likewise
+departures     revision                        the `Departure`, msgpack array
+meta           a word                          see the `META_*` names
+=============  ==============================  =======================================================
+
+Numbers are 8 bytes, big-endian, so that rows sort by them. Index rows hold the incarnation, not the id: 8 bytes however
+long the id, and LMDB packs equal-sized rows without a header each, which is what keeps P4. Incarnations only grow, so
+the entries table is always appended to and its pages stay full.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import msgspec
+
+from ..model import Departure, Entry, Kind, Owner, ProcessId, RegistrarStats
+
+FORMAT = 1
+INDEXES = ("by_capability", "by_type", "by_health", "by_node")
+ONE_ROW_TABLES = ("ids", "entries", "departures", "meta")
+MANY_ROW_TABLES = (*INDEXES, "owners")
+TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
+MAX_DEPARTURES = 1000
+
+META_REVISION = b"revision"
+META_STATS = b"stats"
+META_RECEIPTS = b"receipts"
+META_LIMITS = b"limits"
+META_IDENTITY = b"identity"
+
+
+class Record(Entry, frozen=True, array_like=True):
+    """A stored entry: what readers see, and behind it what only the registrar needs.
+
+    `session` is the client session the entry lives in, empty for the entry of a whole process.
+    """
+
+    session: bytes = b""
+
+
+class Change(NamedTuple):
+    """One step of the registry's history: the record before it, the record after it, either of them None."""
+
+    kind: Kind
+    revision: int
+    before: Record | None
+    after: Record | None
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """What a registry's tables are good for: one format, one boot, one PID namespace."""
+
+    format: int
+    boot_id: bytes
+    pid_namespace: int
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True):
+    """A reply that was committed with the change it speaks of, until it is known to have been sent."""
+
+    session: bytes
+    number: int
+    reply: bytes
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_entry = msgspec.msgpack.Decoder(Entry).decode
+decode_record = msgspec.msgpack.Decoder(Record).decode
+decode_departure = msgspec.msgpack.Decoder(Departure).decode
+decode_identity = msgspec.msgpack.Decoder(Identity).decode
+decode_receipts = msgspec.msgpack.Decoder(list[Receipt]).decode
+decode_stats = msgspec.msgpack.Decoder(RegistrarStats).decode
+
+_number = struct.Struct(">Q")
+_owner = struct.Struct(">QQQ")
+pack_number = _number.pack
+
+
+def unpack_number(row: bytes | memoryview) -> int:
+    (number,) = _number.unpack(row)
+    return int(number)
+
+
+def owner_key(owner: Owner) -> bytes:
+    return _owner.pack(*owner)
+
+
+def owner_of(key: bytes | memoryview) -> Owner:
+    return Owner(*_owner.unpack(key))
+
+
+def key_of(process_id: ProcessId) -> bytes:
+    """The row key of an id that was checked before."""
+    return "\0".join(process_id).encode()
+
+
+def index_key(namespace: str, value: str) -> bytes:
+    """The key of an index: the namespace comes first, so no search can leave it (S7)."""
+    return f"{namespace}\0{value}".encode()
+
+
+def index_keys(entry: Entry) -> set[tuple[str, bytes]]:
+    """Every index row an entry must have, as (table, key)."""
+    namespace, node, _ = entry.process_id
+    metadata = entry.metadata
+    keys = {("by_capability", index_key(namespace, capability)) for capability in metadata.capabilities}
+    keys.add(("by_type", index_key(namespace, metadata.type)))
+    keys.add(("by_health", index_key(namespace, metadata.health_status)))
+    keys.add(("by_node", index_key(namespace, node)))
+    return keys

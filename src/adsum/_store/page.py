@@ -1,0 +1,174 @@
+"""The page: one mapped file that says which tables are current, and lets readers keep what they decoded.
+
+It holds a header and a table of change counters. An id belongs to the counter at ``crc32(key) % BUCKETS``. The
+registrar makes the counters of a batch odd *before* it commits and even, one higher, *after*; so a decoded entry is
+still the truth when its counter is even and what it was when the entry was read, and checking that costs two memory
+reads instead of a search. Marking before the commit makes it sound: from the moment the new state can be seen by
+anybody, nobody trusts the old one. If the registrar dies in between the counters stay odd, which only means that
+readers go to the tables, until the next registrar makes them even.
+
+The numbers are aligned 8-byte words, which x86-64 and arm64 read and write whole; between the marks and the commit
+stand system calls and mutexes, which order them for other processors.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from zlib import crc32
+
+from .._os import identity
+from ..errors import CorruptRegistry, VersionMismatch, WrongNamespace
+from ..model import Owner
+from .layout import FORMAT
+
+BUCKETS = 4096
+HEADER_BYTES = 4096
+SIZE = HEADER_BYTES + 8 * BUCKETS
+MAGIC = int.from_bytes(b"adsum\0\0\0", "little")
+
+_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS = (
+    0, 1, 2, 4, 5, 6, 7, 10, 11,
+)  # fmt: skip
+
+
+def bucket_of(key: bytes) -> int:
+    """The counter that stands for the id stored under `key`."""
+    return crc32(key) % BUCKETS
+
+
+class Page:
+    """The mapped page of one registry. `counters` is read in the hot path; everything else is named."""
+
+    def __init__(self, mapping: mmap.mmap) -> None:
+        self._mapping = mapping
+        words = memoryview(mapping).cast("Q")
+        self._header = words[: HEADER_BYTES // 8]
+        self.counters = words[HEADER_BYTES // 8 :]
+
+    @property
+    def generation(self) -> int:
+        """Which tables are current, 1 and up; 0 when this registry is no more and must be opened anew."""
+        return self._header[_GENERATION]
+
+    @property
+    def map_size(self) -> int:
+        return self._header[_MAP_SIZE]
+
+    @property
+    def registrar(self) -> Owner:
+        """The newest registrar, which may have died since."""
+        pid, start_time, inode = self._header[_REGISTRAR : _REGISTRAR + 3]
+        return Owner(pid, start_time, inode)
+
+    @property
+    def started_ns(self) -> int:
+        """When that registrar started serving, on the monotonic clock."""
+        return self._header[_STARTED]
+
+    @property
+    def restarts(self) -> int:
+        return self._header[_RESTARTS]
+
+    def announce(self, registrar: Owner, started_ns: int) -> None:
+        """A registrar serves from now on. Counters that a killed one left odd become even, and so differ from all."""
+        for place, word in enumerate(registrar):
+            self._header[_REGISTRAR + place] = word
+        if self._header[_STARTED]:
+            self._header[_RESTARTS] += 1
+        self._header[_STARTED] = started_ns
+        for bucket, count in enumerate(self.counters):
+            if count & 1:
+                self.counters[bucket] = count + 1
+
+    def switch(self, generation: int, map_size: int) -> None:
+        self._header[_MAP_SIZE] = map_size
+        self._header[_GENERATION] = generation
+
+    def retire(self) -> None:
+        """This registry is no more: nobody may trust what was decoded, and everybody opens the folder anew."""
+        self._header[_GENERATION] = 0
+        self.mark(range(BUCKETS))
+
+    def mark(self, buckets: Iterable[int]) -> None:
+        """Before a commit: what is known of these ids is in doubt."""
+        for bucket in buckets:
+            if not self.counters[bucket] & 1:
+                self.counters[bucket] += 1
+
+    def settle(self, buckets: Iterable[int]) -> None:
+        """After the commit: the tables hold the truth about these ids."""
+        for bucket in buckets:
+            self.counters[bucket] += 1
+
+
+def path_in(folder: Path) -> Path:
+    return folder / "page"
+
+
+def create(folder: Path, map_size: int) -> Page:
+    """A new page, put in its place in one step when it is complete: a page that can be opened is whole."""
+    unfinished = folder / "page.new"
+    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        # Allocated, not just sized: touching a mapped page that a full tmpfs cannot provide is SIGBUS.
+        os.posix_fallocate(descriptor, 0, SIZE)
+        page = Page(mmap.mmap(descriptor, SIZE))
+    finally:
+        os.close(descriptor)
+    header = page._header
+    header[_FORMAT], header[_MAGIC] = FORMAT, MAGIC
+    boot = identity.boot_id()
+    header[_BOOT], header[_BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
+    header[_PID_NAMESPACE] = identity.pid_namespace()
+    page.switch(1, map_size)
+    unfinished.rename(path_in(folder))
+    return page
+
+
+def attach(folder: Path, *, writable: bool = False) -> Page | None:
+    """The registry's page, or None where there is no registry of this boot.
+
+    Errors: `VersionMismatch`, `WrongNamespace`, `CorruptRegistry`.
+    """
+    path = path_in(folder)
+    try:
+        descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if os.fstat(descriptor).st_size != SIZE:
+            size = os.fstat(descriptor).st_size
+            raise CorruptRegistry(f"{path} has {size} bytes instead of {SIZE}; {remedy(folder)}")
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        page = Page(mmap.mmap(descriptor, SIZE, access=access))
+    finally:
+        os.close(descriptor)
+    return page if _usable(page, path) else None
+
+
+def _usable(page: Page, path: Path) -> bool:
+    header = page._header
+    if header[_MAGIC] != MAGIC:
+        raise CorruptRegistry(f"{path} is not a registry's page; {remedy(path.parent)}")
+    if header[_FORMAT] != FORMAT:
+        raise VersionMismatch(
+            f"{path} has format {header[_FORMAT]}, this adsum reads format {FORMAT}; use one version of adsum for all "
+            f"processes on this registry, or end them and remove {path.parent}"
+        )
+    boot = b"".join(word.to_bytes(8, "little") for word in header[_BOOT : _BOOT + 2])
+    if boot != identity.boot_id() or page.generation == 0:
+        return False
+    if header[_PID_NAMESPACE] != identity.pid_namespace():
+        raise WrongNamespace(
+            f"{path.parent} is the registry of another PID namespace, where process numbers mean other processes; run "
+            "in that namespace (for containers: share it, e.g. --pid=container:NAME), or open a registry of your own"
+        )
+    return True
+
+
+def remedy(folder: Path) -> str:
+    """What to do about damage, said the same way everywhere."""
+    return f"end the processes that use this registry and remove the folder {folder}; registrations are made anew"

@@ -1,0 +1,65 @@
+"""What `find` was asked for, and whether an entry answers to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import AdsumError
+from ..model import Entry, HealthStatus, ProcessType
+from .layout import index_key
+
+
+class InvalidQuery(AdsumError, ValueError):
+    """A condition of `find` or `count` has a value that no entry could have."""
+
+    reason = "invalid_query"
+
+
+class Query(NamedTuple):
+    """Conditions that hold together, inside one namespace."""
+
+    namespace: str
+    capabilities: frozenset[str] = frozenset()
+    type: ProcessType | None = None
+    health_status: HealthStatus | None = None
+    node: str | None = None
+
+    def index_keys(self) -> list[tuple[str, bytes]]:
+        """The index rows that every match must have, as (table, key)."""
+        keys = [("by_capability", index_key(self.namespace, capability)) for capability in self.capabilities]
+        for table, value in (("by_type", self.type), ("by_health", self.health_status), ("by_node", self.node)):
+            if value is not None:
+                keys.append((table, index_key(self.namespace, value)))
+        return keys
+
+    def matches(self, entry: Entry) -> bool:
+        metadata = entry.metadata
+        return (
+            entry.process_id.namespace == self.namespace
+            and self.capabilities <= metadata.capabilities
+            and (self.type is None or metadata.type == self.type)
+            and (self.health_status is None or metadata.health_status == self.health_status)
+            and (self.node is None or entry.process_id.node == self.node)
+        )
+
+
+def parse_query(
+    namespace: str,
+    *,
+    capability: str | set[str] | frozenset[str] | list[str] | tuple[str, ...] | None = None,
+    type: str | None = None,
+    health_status: str | None = None,
+    node: str | None = None,
+) -> Query:
+    """A checked `Query`; `InvalidQuery` says which values would have been possible."""
+    wanted = [] if capability is None else [capability] if isinstance(capability, str) else list(capability)
+    for name, text in [("namespace", namespace), ("node", node), *(("capability", text) for text in wanted)]:
+        if text is not None and (not isinstance(text, str) or not text or "\0" in text):
+            raise InvalidQuery(f"{name}={text!r}: give a non-empty string without NUL")
+    try:
+        kind = None if type is None else ProcessType(type)
+        health = None if health_status is None else HealthStatus(health_status)
+    except ValueError as error:
+        possible = ", ".join([*ProcessType, *HealthStatus])
+        raise InvalidQuery(f"{error}; the types and health statuses are: {possible}") from None
+    return Query(namespace, frozenset(wanted), kind, health, node)

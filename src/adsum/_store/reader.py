@@ -1,0 +1,284 @@
+"""Reads: shared memory and the kernel, nobody else.
+
+A `Reader` serves every `Registry` that a process has open on one folder. What it decoded it keeps, and trusts for as
+long as the page's counter for that id stands still; see `page`. Every answer is checked against the kernel last, so no
+process that is dead at the moment of reading is handed out (S2).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import lmdb
+import msgspec
+
+from .._os import folder as folders
+from .._os.forking import watch_forks
+from .._os.liveness import LivenessCheck
+from .._validation import id_key
+from ..errors import AdsumError, CorruptRegistry
+from ..model import Departure, Entry, Limits, Owner, ProcessId, Stats
+from . import audit, page, snapshot
+from .environment import Environment, in_our_words, open_environment
+from .layout import key_of
+from .query import Query
+from .tables import bytes_used, check_identity
+
+T = TypeVar("T")
+Place: TypeAlias = "tuple[str, str, str] | bytes"
+
+# How many decoded entries a process keeps, at about 1 KB each: two halves of this many. When the young half is full it
+# becomes the old one, and what is used again comes back: least recently used, near enough, at the price of a dict.
+CACHE_HALF = 32_768
+
+
+class Kept(NamedTuple):
+    """A decoded entry and what makes it trustworthy: its id's counter on the page, and where that stood."""
+
+    entry: Entry
+    owner: Owner
+    bucket: int
+    count: int
+
+
+class Reader:
+    """Reads one registry's folder. Safe for threads; opens by itself, again after `fork`, again when the registry is
+    made anew. Where there is no registry it answers as an empty one does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._forget()
+        watch_forks(self)
+
+    def _forget(self) -> None:
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._reading = 0
+        self._page: page.Page | None = None
+        self._environment: Environment | None = None
+        self.limits: Limits | None = None
+        self._liveness = LivenessCheck()
+        self._counters: memoryview = memoryview(b"").cast("Q")
+        # By id, for lookups, and by incarnation row, for queries.
+        self._young: dict[Place, Kept] = {}
+        self._old: dict[Place, Kept] = {}
+
+    def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
+        """The living entry under an id, or None. Errors: `InvalidProcessId`."""
+        kept = self._young.get(process_id)
+        if kept is None or self._counters[kept.bucket] != kept.count:
+            kept = self._fetch(process_id)
+            if kept is None:
+                return None
+        return kept.entry if self._liveness.is_alive(kept.owner) else None
+
+    def find(self, query: Query) -> list[Entry]:
+        """The living entries that match, sorted by id, all of one snapshot."""
+        if self._current() is None:
+            return []
+        counters = self._counters
+        before = memoryview(counters.tobytes()).cast("Q")
+        found = self._read(lambda txn, env: self._matches(txn, env, query, before), [])
+        if counters is self._counters:
+            for row, kept in found:
+                self._keep(row, kept)
+        alive = self._liveness.alive_among({kept.owner for _, kept in found})
+        return sorted((kept.entry for _, kept in found if kept.owner in alive), key=_by_id)
+
+    def count(self, query: Query) -> int:
+        """How many living entries match."""
+
+        def counted(txn: snapshot.Txn, environment: Environment) -> int | None:
+            stored = snapshot.count_stored(txn, environment, query)
+            if stored is None:
+                return None
+            owners = snapshot.owners(txn, environment)
+            dead = set(owners) - self._liveness.alive_among(owners)
+            gone = (entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner))
+            return stored - sum(query.matches(entry) for entry in gone)
+
+        known = self._read(counted, 0)
+        return len(self.find(query)) if known is None else known
+
+    def departures(self, limit: int) -> list[Departure]:
+        return self._read(lambda txn, env: snapshot.departures(txn, env, limit), [])
+
+    def audit(self) -> list[str]:
+        """Every violation of I1 to I5 in one snapshot."""
+        return self._read(audit.violations, [])
+
+    def stats(self) -> Stats | None:
+        """The registry in numbers, or None where there is none."""
+
+        def read(txn: snapshot.Txn, environment: Environment) -> Stats:
+            mapped, limits = self._page, self.limits
+            if mapped is None or limits is None:
+                raise CorruptRegistry("the registry was closed while it was read")
+            counted = snapshot.registrar_stats(txn, environment)
+            registrar = mapped.registrar
+            serves = registrar.pid != 0 and self._liveness.is_alive(registrar)
+            return Stats(
+                entries=txn.stat(environment.ids)["entries"],
+                owners=len(snapshot.owners(txn, environment)),
+                revision=snapshot.revision(txn, environment),
+                bytes_used=bytes_used(txn, environment),
+                bytes_limit=limits.max_memory_bytes,
+                registrar_pid=registrar.pid if serves else None,
+                uptime=(time.monotonic_ns() - mapped.started_ns) / 1e9 if serves else 0.0,
+                restarts=mapped.restarts,
+                pending=counted.pending,
+                cleanup_latency=counted.cleanup_latency,
+                outcomes=counted.outcomes,
+                unwatched_by_kernel=counted.unwatched_by_kernel,
+            )
+
+        return self._read(read, None)
+
+    def close(self) -> None:
+        self._rest()
+        self._liveness.close()
+        self._lock.release()
+
+    # What was decoded
+
+    def _kept(self, place: Place) -> Kept | None:
+        """What is kept in a place, as long as its counter stands where it stood."""
+        kept = self._young.get(place)
+        if kept is None:
+            kept = self._old.pop(place, None)
+            if kept is None:
+                return None
+            self._keep(place, kept)
+        return kept if self._counters[kept.bucket] == kept.count else None
+
+    def _keep(self, place: Place, kept: Kept) -> None:
+        if kept.count & 1:
+            return
+        if len(self._young) >= CACHE_HALF:
+            self._old, self._young = self._young, {}
+        self._young[place] = kept
+
+    def _fetch(self, process_id: tuple[str, str, str]) -> Kept | None:
+        kept = self._kept(process_id)
+        if kept is not None:
+            return kept
+        key = id_key(ProcessId(*process_id))
+        if self._current() is None:
+            return None
+        bucket, counters = page.bucket_of(key), self._counters
+        # Read before the snapshot is taken: if the counter still stands here later, nothing was committed since.
+        count = counters[bucket]
+        entry = self._read(lambda txn, env: snapshot.entry_at(txn, env, key), None)
+        if entry is None:
+            return None
+        kept = Kept(entry, entry.owner, bucket, count)
+        if counters is self._counters:
+            self._keep(entry.process_id, kept)
+        return kept
+
+    def _matches(
+        self, txn: snapshot.Txn, environment: Environment, query: Query, before: memoryview
+    ) -> list[tuple[bytes, Kept]]:
+        """What matches, with its row; `before` are the counters as they stood before the snapshot."""
+        decided = len(query.index_keys()) < 2
+        newest = snapshot.revision(txn, environment)
+        found = []
+        for incarnation in snapshot.candidates(txn, environment, query):
+            row = bytes(incarnation)
+            kept = self._kept(row)
+            # Another thread may have kept it from a later snapshot than this one.
+            if kept is None or kept.entry.revision > newest:
+                entry = snapshot.decode_entry(snapshot.row_of(txn, environment, row))
+                bucket = page.bucket_of(key_of(entry.process_id))
+                kept = Kept(entry, entry.owner, bucket, before[bucket])
+            if decided or query.matches(kept.entry):
+                found.append((row, kept))
+        return found
+
+    # The tables that are current
+
+    def _read(self, look: Callable[[snapshot.Txn, Environment], T], otherwise: T) -> T:
+        """What `look` finds in one snapshot, or `otherwise` where there is no registry."""
+        with self._lock:
+            environment = self._current()
+            if environment is None:
+                return otherwise
+            self._reading += 1
+        try:
+            with environment.lmdb.begin(buffers=True) as txn:
+                return look(txn, environment)
+        except lmdb.Error as error:
+            raise in_our_words(error, self.folder) from error
+        except msgspec.DecodeError as error:
+            damaged = f"a row of {environment.data_file} cannot be read ({error}); {page.remedy(self.folder)}"
+            raise CorruptRegistry(damaged) from error
+        finally:
+            with self._lock:
+                self._reading -= 1
+                if not self._reading:
+                    self._idle.notify_all()
+
+    def _current(self) -> Environment | None:
+        mapped = self._page
+        if mapped is not None and self._environment is not None and mapped.generation == self._environment.generation:
+            return self._environment
+        return self._attach()
+
+    def _attach(self) -> Environment | None:
+        with self._lock:
+            for _ in range(100):
+                self._detach()
+                if not folders.check(self.folder):
+                    return None
+                mapped = page.attach(self.folder)
+                generation = mapped.generation if mapped else 0
+                if mapped is None or not generation:
+                    return None
+                try:
+                    environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
+                except AdsumError:
+                    # The registrar may have moved on to other tables while these were being opened.
+                    if mapped.generation == generation:
+                        raise
+                    continue
+                self.limits = check_identity(environment)
+                self._page, self._environment, self._counters = mapped, environment, mapped.counters
+                return environment
+            raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
+
+    def _detach(self) -> None:
+        """Let go of the tables. They close when the last read that is still inside them ends."""
+        self._page = self._environment = None
+        self._young, self._old = {}, {}
+
+    def _rest(self) -> None:
+        """Take the lock, wait for the reads that are inside the tables, and close them."""
+        self._lock.acquire()
+        while self._reading:
+            self._idle.wait()
+        if self._environment is not None:
+            self._environment.close()
+        self._detach()
+
+    # fork
+
+    def before_fork(self) -> None:
+        """Close the tables: LMDB's reader slot belongs to a pid, and a child that closed its copy would free the
+        parent's. Both sides open again at their next read."""
+        self._rest()
+
+    def after_fork(self, *, child: bool) -> None:
+        lock = self._lock
+        if child:
+            self._liveness.close()
+            self._forget()
+        else:
+            lock.release()
+
+
+def _by_id(entry: Entry) -> ProcessId:
+    return entry.process_id

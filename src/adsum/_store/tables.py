@@ -1,0 +1,192 @@
+"""The only code that writes the tables.
+
+A `WriteTransaction` is one group commit: the registrar reads what stands, decides, and applies a list of changes; all
+of it is seen together or not at all. A crash at any instruction leaves the tables as they were before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import lmdb
+
+from .._os import identity
+from ..errors import CorruptRegistry
+from ..model import Departure, Limits, Owner, RegistrarStats
+from .environment import Environment, translated
+from .layout import (
+    FORMAT,
+    INDEXES,
+    MAX_DEPARTURES,
+    META_IDENTITY,
+    META_LIMITS,
+    META_RECEIPTS,
+    META_REVISION,
+    META_STATS,
+    Change,
+    Identity,
+    Receipt,
+    Record,
+    decode_identity,
+    decode_receipts,
+    decode_record,
+    decode_stats,
+    encode,
+    index_keys,
+    key_of,
+    owner_key,
+    owner_of,
+    pack_number,
+    unpack_number,
+)
+from .page import remedy
+
+# What entries cost. Departures and receipts are bounded by themselves and must not keep a full registry from recovering.
+_COUNTED = ("ids", "entries", "owners", *INDEXES)
+
+
+def bytes_used(txn: lmdb.Transaction[bytes] | lmdb.Transaction[memoryview], environment: Environment) -> int:
+    """The pages that entries and their index rows occupy, in bytes."""
+    pages = size = 0
+    for name in _COUNTED:
+        stat = txn.stat(environment.tables[name])
+        pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        size = stat["psize"]
+    return pages * size
+
+
+class WriteTransaction:
+    """One group commit in the making: what stood before it, and the changes applied to it."""
+
+    def __init__(self, txn: lmdb.Transaction[bytes], environment: Environment) -> None:
+        self._txn = txn
+        self._environment = environment
+        self._tables = environment.tables
+        stored = txn.get(META_REVISION, db=environment.meta)
+        self.revision = unpack_number(stored) if stored else 0
+        self.entries = txn.stat(environment.ids)["entries"]
+        self.bytes_used = bytes_used(txn, environment)
+
+    def record(self, key: bytes) -> Record | None:
+        """The record stored under an id's key."""
+        incarnation = self._txn.get(key, db=self._environment.ids)
+        return None if incarnation is None else self._record_at(incarnation)
+
+    def owned(self, owner: Owner) -> list[Record]:
+        """Every record of `owner`, in the order in which they were registered."""
+        with self._txn.cursor(self._tables["owners"]) as cursor:
+            found = cursor.set_key(owner_key(owner))
+            return [self._record_at(row) for row in cursor.iternext_dup()] if found else []
+
+    def owners(self) -> list[Owner]:
+        """Everybody who owns an entry."""
+        with self._txn.cursor(self._tables["owners"]) as cursor:
+            return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
+
+    def receipts(self) -> list[Receipt]:
+        """The replies that a registrar committed and may not have sent."""
+        stored = self._txn.get(META_RECEIPTS, db=self._environment.meta)
+        return decode_receipts(stored) if stored else []
+
+    def stats(self) -> RegistrarStats:
+        """What the last registrar counted."""
+        stored = self._txn.get(META_STATS, db=self._environment.meta)
+        return decode_stats(stored) if stored else RegistrarStats()
+
+    def apply(self, changes: Sequence[Change], departures: Sequence[tuple[int, Departure]] = ()) -> None:
+        """Write the changes, in order, with every index row they add or take away."""
+        for change in changes:
+            self._move(change.before, change.after)
+        if changes:
+            self.revision = changes[-1].revision
+            self._put_meta(META_REVISION, pack_number(self.revision))
+        if departures:
+            self._record_departures(departures)
+
+    def keep_receipts(self, receipts: Sequence[Receipt]) -> None:
+        """Store the replies of this batch with its changes, in place of those of the one before."""
+        self._put_meta(META_RECEIPTS, encode(receipts))
+
+    def keep_stats(self, stats: RegistrarStats) -> None:
+        self._put_meta(META_STATS, encode(stats))
+
+    def _record_at(self, incarnation: bytes) -> Record:
+        row = self._txn.get(incarnation, db=self._environment.entries)
+        if row is None:
+            file, number = self._environment.data_file, unpack_number(incarnation)
+            raise CorruptRegistry(f"{file} names incarnation {number} and does not hold it; {remedy(file.parent.parent)}")
+        return decode_record(row)
+
+    def _move(self, before: Record | None, after: Record | None) -> None:
+        stays = before is not None and after is not None and before.incarnation == after.incarnation
+        rows_before = _rows(before) if before else set()
+        rows_after = _rows(after) if after else set()
+        if before and not stays:
+            self._txn.delete(pack_number(before.incarnation), db=self._environment.entries)
+            self._txn.delete(key_of(before.process_id), db=self._environment.ids)
+        if after:
+            row = pack_number(after.incarnation)
+            self._txn.put(row, encode(after), db=self._environment.entries, append=not stays)
+            if not stays:
+                self._txn.put(key_of(after.process_id), row, db=self._environment.ids)
+        for table, key, row in rows_before - rows_after:
+            self._txn.delete(key, row, db=self._tables[table])
+        for table, key, row in rows_after - rows_before:
+            self._txn.put(key, row, db=self._tables[table])
+
+    def _record_departures(self, departures: Sequence[tuple[int, Departure]]) -> None:
+        table = self._tables["departures"]
+        for revision, departure in departures[-MAX_DEPARTURES:]:
+            self._txn.put(pack_number(revision), encode(departure), db=table, append=True)
+        excess = self._txn.stat(table)["entries"] - MAX_DEPARTURES
+        if excess > 0:
+            with self._txn.cursor(table) as cursor:
+                cursor.first()
+                for _ in range(excess):
+                    cursor.delete()
+
+    def _put_meta(self, word: bytes, value: bytes) -> None:
+        self._txn.put(word, value, db=self._environment.meta)
+
+
+def _rows(record: Record) -> set[tuple[str, bytes, bytes]]:
+    row = pack_number(record.incarnation)
+    rows = {(table, key, row) for table, key in index_keys(record)}
+    rows.add(("owners", owner_key(record.owner), row))
+    return rows
+
+
+@contextlib.contextmanager
+def write(environment: Environment) -> Iterator[WriteTransaction]:
+    """A transaction that commits at the end of the block and leaves no trace when the block raises."""
+    with translated(environment.folder), environment.lmdb.begin(write=True) as txn:
+        yield WriteTransaction(txn, environment)
+
+
+def initialise(environment: Environment, limits: Limits) -> None:
+    """Write what new tables are good for, and their limits."""
+    here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
+    with write(environment) as batch:
+        batch._put_meta(META_IDENTITY, encode(here))
+        batch._put_meta(META_LIMITS, encode(limits))
+        batch._put_meta(META_REVISION, pack_number(0))
+
+
+def check_identity(environment: Environment) -> Limits:
+    """The limits stored in the tables, once it is known that the tables belong to this boot and PID namespace."""
+    import msgspec
+
+    with translated(environment.folder), environment.lmdb.begin() as txn:
+        stored, limits = (txn.get(word, db=environment.meta) for word in (META_IDENTITY, META_LIMITS))
+    here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
+    if stored is None or limits is None or decode_identity(stored) != here:
+        raise CorruptRegistry(
+            f"{environment.data_file} does not belong to the page beside it; {remedy(environment.folder)}"
+        )
+    return msgspec.msgpack.decode(limits, type=Limits)
+
+
+def changed_keys(changes: Iterable[Change]) -> set[bytes]:
+    """The id keys that a batch touches."""
+    return {key_of(record.process_id) for change in changes for record in (change.before, change.after) if record}

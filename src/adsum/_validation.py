@@ -1,0 +1,198 @@
+"""What an id and a metadata record must satisfy before anything is stored.
+
+The shape (field names, types) is checked by msgspec when a call's keywords become `MetadataFields`; the rules that a
+type cannot say are here. Both ends run them: the caller's process, so that a mistake is reported without a round trip,
+and the registrar, which trusts nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from .errors import InvalidMetadata, InvalidProcessId
+from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
+
+MAX_ID_BYTES = 480
+MAX_NAME_BYTES = 255
+MAX_ENDPOINT_BYTES = 2048
+MAX_INDEX_KEY_BYTES = 511
+MAX_DEPTH = 64
+
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+Unset = msgspec.UnsetType
+UNSET = msgspec.UNSET
+
+
+class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fields a call gives, and only those: the keywords of `register` and `update`."""
+
+    type: ProcessType | Unset = UNSET
+    capabilities: frozenset[str] | Unset = UNSET
+    resources: dict[str, int | float | str] | Unset = UNSET
+    coordination_variables: frozenset[str] | Unset = UNSET
+    health_status: HealthStatus | Unset = UNSET
+    node_affinity: list[str] | Unset = UNSET
+    created_at: _Time | Unset = UNSET
+    last_health_check: _Time | Unset = UNSET
+    endpoint: str | None | Unset = UNSET
+    custom: dict[str, Any] | Unset = UNSET
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were given, by name."""
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+
+
+def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
+    """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
+    if isinstance(process_id, str):
+        process_id = (namespace, node, process_id)
+    if not (isinstance(process_id, tuple) and len(process_id) == 3 and all(isinstance(p, str) for p in process_id)):
+        raise InvalidProcessId(
+            f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
+        )
+    id_key(checked := ProcessId(*process_id))
+    return checked
+
+
+def id_key(process_id: ProcessId) -> bytes:
+    """The bytes an id is stored under: its three parts joined by NUL, so that keys sort as ids do."""
+    for name, part in zip(ProcessId._fields, process_id, strict=True):
+        if not part or "\0" in part:
+            wrong = "contains a NUL" if part else "is empty"
+            raise InvalidProcessId(f"the {name} of {tuple(process_id)!r} {wrong}; give a non-empty string without NUL")
+    try:
+        key = "\0".join(process_id).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidProcessId(f"{tuple(process_id)!r} is not valid Unicode text ({error.reason})") from error
+    if len(key) - 2 > MAX_ID_BYTES:
+        raise InvalidProcessId(f"the id is {len(key) - 2} bytes of UTF-8, at most {MAX_ID_BYTES} are stored; shorten it")
+    return key
+
+
+def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
+    """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
+    try:
+        parsed = msgspec.convert(fields, MetadataFields)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InvalidMetadata(_with_path(str(error))) from error
+    check_fields(parsed)
+    return parsed
+
+
+def check_fields(fields: MetadataFields) -> None:
+    """Apply the rules that types cannot say to every field that is given."""
+    given = fields.given()
+    for name in ("capabilities", "coordination_variables", "node_affinity", "resources"):
+        for text in given.get(name, ()):
+            _check_name(text, f"metadata.{name}")
+    for name, value in given.get("resources", {}).items():
+        _check_plain(value, f"metadata.resources[{name!r}]", 0)
+    if (endpoint := given.get("endpoint")) is not None:
+        _check_text(endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
+    if "custom" in given:
+        _check_plain(given["custom"], "metadata.custom", 0)
+
+
+def merge(base: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
+    """`base` with the given fields put in place of the old, its times checked and completed.
+
+    A health check that is not dated counts as made with the newest time known, so that a wall clock set back can never
+    make `last_health_check` precede `created_at`.
+    """
+    given = fields.given()
+    created, checked = given.get("created_at"), given.get("last_health_check")
+    for name, value in (("created_at", created), ("last_health_check", checked)):
+        if value is not None and value > now:
+            raise InvalidMetadata(f"metadata.{name}: {value.isoformat()} lies in the future; give a time up to now")
+    if created is not None and checked is None and created > base.last_health_check:
+        given["last_health_check"] = now
+    merged = msgspec.structs.replace(base, **given)
+    if merged.created_at > merged.last_health_check:
+        raise InvalidMetadata(
+            f"metadata.created_at: {merged.created_at.isoformat()} is after last_health_check "
+            f"{merged.last_health_check.isoformat()}; created_at <= last_health_check must hold"
+        )
+    return merged
+
+
+def new_metadata(fields: MetadataFields, now: datetime) -> Metadata:
+    """The metadata of a new registration; times that are not given are `now`, or as early as the given one asks."""
+    created = now if fields.last_health_check is UNSET else min(now, fields.last_health_check)
+    return merge(Metadata(created_at=created, last_health_check=now), fields, now)
+
+
+def check_limits(metadata: Metadata, namespace: str, size: int, limits: Limits) -> None:
+    """Refuse what the registry's own bounds do not admit. `size` is the encoded metadata's, in bytes."""
+    if len(metadata.capabilities) > limits.max_capabilities:
+        raise InvalidMetadata(
+            f"metadata.capabilities: {len(metadata.capabilities)} given, this registry admits {limits.max_capabilities}"
+        )
+    if size > limits.max_metadata_bytes:
+        largest = max(metadata.__struct_fields__, key=lambda name: len(repr(getattr(metadata, name))))
+        raise InvalidMetadata(
+            f"metadata.{largest}: the metadata is {size} bytes encoded, this registry admits "
+            f"{limits.max_metadata_bytes}; keep large data elsewhere and store its address"
+        )
+    room = MAX_INDEX_KEY_BYTES - 1 - len(namespace.encode())
+    for capability in metadata.capabilities:
+        if len(capability.encode()) > room:
+            raise InvalidMetadata(
+                f"metadata.capabilities: {capability[:40]!r}... and the namespace exceed {MAX_INDEX_KEY_BYTES} bytes "
+                "together; shorten one of them"
+            )
+
+
+def _check_name(text: str, path: str) -> None:
+    if not text or "\0" in text:
+        raise InvalidMetadata(f"{path}: {text!r} {'contains a NUL' if text else 'is empty'}; give non-empty text")
+    _check_text(text, path, MAX_NAME_BYTES)
+
+
+def _check_text(text: str, path: str, most: int) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidMetadata(f"{path}: {text[:40]!r} is not valid Unicode text ({error.reason})") from error
+    if not text or size > most:
+        raise InvalidMetadata(f"{path}: {text[:40]!r} has {size} bytes of UTF-8; from 1 to {most} are admitted")
+
+
+def _check_plain(value: object, path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise InvalidMetadata(f"{path}: nested more than {MAX_DEPTH} deep (or inside itself); flatten it")
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if not isinstance(name, str):
+                raise InvalidMetadata(f"{path}: the key {name!r} is no string")
+            _check_plain(name, f"{path} key", depth + 1)
+            _check_plain(part, f"{path}[{name!r}]", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for position, part in enumerate(value):
+            _check_plain(part, f"{path}[{position}]", depth + 1)
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidMetadata(f"{path}: not valid Unicode text ({error.reason})") from error
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise InvalidMetadata(f"{path}: {value} does not fit 64 bits; store it as a string")
+    elif value is not None and not isinstance(value, (float, bytes)):
+        raise InvalidMetadata(
+            f"{path}: a {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict"
+        )
+
+
+def _with_path(message: str) -> str:
+    """msgspec's message with the path first and written as the user wrote it: ``metadata.field[index]``."""
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`(?: - at `\$`)?", message, re.DOTALL)
+    if unknown:
+        known = ", ".join(MetadataFields.__struct_fields__)
+        return f"metadata.{unknown[1]}: no such field; the fields are {known} (free data goes into custom)"
+    what, _, path = message.partition(" - at ")
+    path = path.replace("`key` in ", "key in ").replace("`", "").replace("$", "metadata")
+    return f"{path or 'metadata'}: {what[:1].lower()}{what[1:]}"

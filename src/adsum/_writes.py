@@ -1,0 +1,163 @@
+"""The writing half of a registry: what each call asks of the registrar, and what it makes of the reply.
+
+`Registry` asks and waits, `AsyncRegistry` asks and awaits; what they ask is the same and stands here once.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from . import _wire as wire
+from ._client.client import Client
+from ._client.line import Make, seconds
+from ._client.pipeline import Pipeline
+from ._client.target import Target, resolve
+from ._reads import AnyId, RegistryReads
+from ._validation import parse_metadata
+from .errors import AdsumError
+from .model import Entry, Limits
+
+T = TypeVar("T")
+
+
+class Ask(NamedTuple, Generic[T]):
+    """A request in the making. `bound` asks must go through the pipeline, whose session the entries live in."""
+
+    make: Make
+    take: Callable[[wire.Done], T]
+    bound: bool = False
+
+
+class RegistryWrites(RegistryReads):
+    """Builds requests and owns the ways to send them."""
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        path: str | os.PathLike[str] | None = None,
+        namespace: str = "default",
+        node: str | None = None,
+        timeout: float | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.timeout = seconds(timeout)
+        self._client: Client = self._open(name, path, namespace, node, limits)
+        self._finalizer = weakref.finalize(self, self._client.close)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), str(self.folder), self.namespace, self.node, self.timeout, self.limits)
+
+    def _close(self) -> None:
+        self._mark_closed()
+        self._finalizer()
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.timeout if timeout is None else seconds(timeout)
+
+    def _ask_register(
+        self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any, *, or_get: bool = False
+    ) -> Ask[wire.Done]:
+        target = resolve(process)
+        checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
+        bound = target.inside is not None
+
+        def make(number: int, deadline: int) -> wire.AnyRequest:
+            return wire.Register(
+                number=number, deadline=deadline, owner=target.owner, items=checked, bound=bound, or_get=or_get
+            )
+
+        def take(done: wire.Done) -> wire.Done:
+            if bound and done.changed:
+                for entry in done.entries:
+                    target.when_over(_ender(self._client.pipeline, entry))
+            return done
+
+        if bound:
+            self._client.pipeline.holds_entries = True
+        return Ask(make, take, bound)
+
+    def _ask_update(self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, checked: bool) -> Ask[Entry]:
+        process_id, fields = self._id(id), parse_metadata(metadata)
+
+        def make(number: int, deadline: int) -> wire.AnyRequest:
+            return wire.Update(
+                number=number,
+                deadline=deadline,
+                process_id=process_id,
+                fields=fields,
+                if_incarnation=if_incarnation,
+                checked=checked,
+            )
+
+        return Ask(make, _first_entry)
+
+    def _ask_unregister(self, id: AnyId, if_incarnation: int | None) -> Ask[bool]:
+        return Ask(_unregister(self._id(id), if_incarnation), lambda done: done.changed)
+
+    def _ask_hand_over(self, entry: Entry, process: Any) -> Ask[Entry]:
+        target: Target = resolve(process)
+        if target.inside is not None:
+            raise TypeError("an id is handed over to another process; a thread or task of this one can register itself")
+
+        def make(number: int, deadline: int) -> wire.AnyRequest:
+            return wire.HandOver(
+                number=number,
+                deadline=deadline,
+                process_id=entry.process_id,
+                owner=target.owner,
+                if_incarnation=entry.incarnation,
+            )
+
+        return Ask(make, _first_entry)
+
+    def _send(self, ask: Ask[T], timeout: float | None) -> Future[T]:
+        """Ask through the pipeline; the future gets what the reply is taken for."""
+        asked = self._client.pipeline.ask(ask.make, self._seconds(timeout))
+        result: Future[T] = Future()
+
+        def done(finished: Future[wire.Done]) -> None:
+            if not result.set_running_or_notify_cancel():
+                return
+            try:
+                result.set_result(ask.take(finished.result()))
+            except BaseException as error:
+                result.set_exception(error)
+
+        asked.add_done_callback(done)
+        return result
+
+
+def _first_entry(done: wire.Done) -> Entry:
+    return done.entries[0]
+
+
+def _unregister(process_id: Any, if_incarnation: int | None) -> Make:
+    def make(number: int, deadline: int) -> wire.AnyRequest:
+        return wire.Unregister(number=number, deadline=deadline, process_id=process_id, if_incarnation=if_incarnation)
+
+    return make
+
+
+def _ender(pipeline: Pipeline, entry: Entry) -> Callable[[], None]:
+    """What ends the entry of a thread or task. It must not keep the registry alive, nor fail where that is closed."""
+    make = _unregister(entry.process_id, entry.incarnation)
+
+    def ended() -> None:
+        try:
+            pipeline.ask(make, None)
+        except AdsumError:
+            # The registry was closed, and the entry ended with it.
+            return
+
+    return ended
+
+
+def _reopen(
+    kind: type[RegistryWrites], folder: str, namespace: str, node: str, timeout: float | None, limits: Limits
+) -> RegistryWrites:
+    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)
