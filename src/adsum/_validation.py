@@ -8,6 +8,7 @@ and the registrar, which trusts nobody.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -48,26 +49,25 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
-    if isinstance(process_id, str):
-        process_id = (namespace, node, process_id)
-    if not (isinstance(process_id, tuple) and len(process_id) == 3 and all(isinstance(p, str) for p in process_id)):
+    parts = (namespace, node, process_id) if isinstance(process_id, str) else process_id
+    if not (isinstance(parts, tuple) and len(parts) == 3 and all([isinstance(part, str) for part in parts])):
         raise InvalidProcessId(
             f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
         )
-    id_key(checked := ProcessId(*process_id))
+    id_key(checked := ProcessId(*parts))
     return checked
 
 
 def id_key(process_id: ProcessId) -> bytes:
     """The bytes an id is stored under: its three parts joined by NUL, so that keys sort as ids do."""
-    for name, part in zip(ProcessId._fields, process_id, strict=True):
-        if not part or "\0" in part:
-            wrong = "contains a NUL" if part else "is empty"
-            raise InvalidProcessId(f"the {name} of {tuple(process_id)!r} {wrong}; give a non-empty string without NUL")
+    if not all(process_id):
+        raise InvalidProcessId(f"a part of {tuple(process_id)!r} is empty; give three non-empty strings")
     try:
         key = "\0".join(process_id).encode()
     except UnicodeEncodeError as error:
         raise InvalidProcessId(f"{tuple(process_id)!r} is not valid Unicode text ({error.reason})") from error
+    if key.count(0) != 2:
+        raise InvalidProcessId(f"a part of {tuple(process_id)!r} contains a NUL; give strings without NUL")
     if len(key) - 2 > MAX_ID_BYTES:
         raise InvalidProcessId(f"the id is {len(key) - 2} bytes of UTF-8, at most {MAX_ID_BYTES} are stored; shorten it")
     return key
@@ -85,44 +85,51 @@ def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
 
 def check_fields(fields: MetadataFields) -> None:
     """Apply the rules that types cannot say to every field that is given."""
-    given = fields.given()
-    for name in ("capabilities", "coordination_variables", "node_affinity", "resources"):
-        for text in given.get(name, ()):
-            _check_name(text, f"metadata.{name}")
-    for name, value in given.get("resources", {}).items():
-        _check_plain(value, f"metadata.resources[{name!r}]", 0)
-    if (endpoint := given.get("endpoint")) is not None:
-        _check_text(endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
-    if "custom" in given:
-        _check_plain(given["custom"], "metadata.custom", 0)
+    if fields.capabilities:
+        _check_names(fields.capabilities, "metadata.capabilities")
+    if fields.coordination_variables:
+        _check_names(fields.coordination_variables, "metadata.coordination_variables")
+    if fields.node_affinity:
+        _check_names(fields.node_affinity, "metadata.node_affinity")
+    if fields.resources:
+        _check_names(fields.resources, "metadata.resources")
+        _check_plain(fields.resources, "metadata.resources", 0)
+    if fields.endpoint is not UNSET and fields.endpoint is not None:
+        _check_text(fields.endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
+    if fields.custom:
+        _check_plain(fields.custom, "metadata.custom", 0)
 
 
 def merge(base: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
-    """`base` with the given fields put in place of the old, its times checked and completed.
+    """`base` with the given fields put in place of the old, its times checked.
 
-    A health check that is not dated counts as made with the newest time known, so that a wall clock set back can never
-    make `last_health_check` precede `created_at`.
+    Where a new `created_at` is later than the last health check, and no check is given, the check counts as made now.
     """
     given = fields.given()
     created, checked = given.get("created_at"), given.get("last_health_check")
-    for name, value in (("created_at", created), ("last_health_check", checked)):
-        if value is not None and value > now:
-            raise InvalidMetadata(f"metadata.{name}: {value.isoformat()} lies in the future; give a time up to now")
     if created is not None and checked is None and created > base.last_health_check:
         given["last_health_check"] = now
-    merged = msgspec.structs.replace(base, **given)
-    if merged.created_at > merged.last_health_check:
-        raise InvalidMetadata(
-            f"metadata.created_at: {merged.created_at.isoformat()} is after last_health_check "
-            f"{merged.last_health_check.isoformat()}; created_at <= last_health_check must hold"
-        )
-    return merged
+    return _in_order(msgspec.structs.replace(base, **given), fields, now)
 
 
 def new_metadata(fields: MetadataFields, now: datetime) -> Metadata:
     """The metadata of a new registration; times that are not given are `now`, or as early as the given one asks."""
-    created = now if fields.last_health_check is UNSET else min(now, fields.last_health_check)
-    return merge(Metadata(created_at=created, last_health_check=now), fields, now)
+    given = fields.given()
+    checked = given.setdefault("last_health_check", now)
+    given.setdefault("created_at", min(now, checked))
+    return _in_order(Metadata(**given), fields, now)
+
+
+def _in_order(metadata: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
+    for name, value in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):
+        if value is not UNSET and value > now:
+            raise InvalidMetadata(f"metadata.{name}: {value.isoformat()} lies in the future; give a time up to now")
+    if metadata.created_at > metadata.last_health_check:
+        raise InvalidMetadata(
+            f"metadata.created_at: {metadata.created_at.isoformat()} is after last_health_check "
+            f"{metadata.last_health_check.isoformat()}; created_at <= last_health_check must hold"
+        )
+    return metadata
 
 
 def check_limits(metadata: Metadata, namespace: str, size: int, limits: Limits) -> None:
@@ -146,10 +153,11 @@ def check_limits(metadata: Metadata, namespace: str, size: int, limits: Limits) 
             )
 
 
-def _check_name(text: str, path: str) -> None:
-    if not text or "\0" in text:
-        raise InvalidMetadata(f"{path}: {text!r} {'contains a NUL' if text else 'is empty'}; give non-empty text")
-    _check_text(text, path, MAX_NAME_BYTES)
+def _check_names(names: Iterable[str], path: str) -> None:
+    for name in names:
+        if not name or "\0" in name:
+            raise InvalidMetadata(f"{path}: {name!r} {'contains a NUL' if name else 'is empty'}; give non-empty text")
+        _check_text(name, path, MAX_NAME_BYTES)
 
 
 def _check_text(text: str, path: str, most: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from ._frozen import EMPTY_DICT, EMPTY_LIST, freeze
+from ._frozen import EMPTY_DICT, EMPTY_LIST, FrozenDict, FrozenList, freeze
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -88,10 +88,14 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     custom: dict[str, Any] = EMPTY_DICT
 
     def __post_init__(self) -> None:
-        set_field = msgspec.structs.force_setattr
-        set_field(self, "resources", freeze(self.resources))
-        set_field(self, "node_affinity", freeze(self.node_affinity))
-        set_field(self, "custom", freeze(self.custom))
+        # Runs at every decoding, so it leaves alone what is frozen and gives all empty ones the same.
+        for name in _MUTABLE_FIELDS:
+            value = getattr(self, name)
+            if type(value) not in (FrozenDict, FrozenList):
+                msgspec.structs.force_setattr(self, name, freeze(value))
+
+
+_MUTABLE_FIELDS = ("resources", "node_affinity", "custom")
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

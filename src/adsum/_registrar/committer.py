@@ -84,7 +84,7 @@ class Committer:
             with tables.write(self.environment) as now:
                 decision = self.engine.decide(now, batch, clock)
                 if decision.changes:
-                    marked = {bucket_of(key) for key in tables.changed_keys(decision.changes)}
+                    marked = {bucket_of(change.key) for change in decision.changes}
                     self.page.mark(marked)
                     now.apply(decision.changes, decision.departures)
                 answers = self._answers(batch.calls, decision)

@@ -28,6 +28,7 @@ class View(Protocol):
 
     def record(self, key: bytes) -> Record | None: ...
     def owned(self, owner: Owner) -> list[Record]: ...
+    def count_owned(self, owner: Owner) -> int: ...
 
 
 class Draft:
@@ -37,7 +38,8 @@ class Draft:
         self._view = view
         self._now = now
         self._records: dict[bytes, Record | None] = {}
-        self._owned: dict[Owner, dict[int, Record]] = {}
+        self._gained: dict[Owner, dict[int, Record]] = {}
+        self._lost: dict[Owner, set[int]] = {}
         self.changes: list[Change] = []
         self.departures: list[tuple[int, Departure]] = []
         self.revision = view.revision
@@ -50,15 +52,22 @@ class Draft:
         return self._records[key]
 
     def owned(self, owner: Owner) -> list[Record]:
-        return list(self._of(owner).values())
+        """Every record of `owner`, in the order in which they were registered."""
+        lost, gained = self._lost.get(owner, set()), self._gained.get(owner, {})
+        stored = [record for record in self._view.owned(owner) if record.incarnation not in lost]
+        return sorted([*stored, *gained.values()], key=lambda record: record.incarnation)
 
-    def add(self, process_id: ProcessId, owner: Owner, metadata: Metadata, session: bytes) -> Record:
+    def owns_nothing(self, owner: Owner) -> bool:
+        gained, lost = len(self._gained.get(owner, ())), len(self._lost.get(owner, ()))
+        return self._view.count_owned(owner) - lost + gained == 0
+
+    def add(self, key: bytes, process_id: ProcessId, owner: Owner, metadata: Metadata, session: bytes) -> Record:
         """A new registration."""
         self.revision += 1
         record = Record(
             process_id, *owner, self.revision, self._now, self._now, self.revision, metadata, session=session
         )
-        self._changed(Kind.registered, None, record)
+        self._changed(key, Kind.registered, None, record)
         return record
 
     def replace(self, before: Record, metadata: Metadata) -> Record:
@@ -67,7 +76,7 @@ class Draft:
         after = msgspec.structs.replace(
             before, metadata=metadata, revision=self.revision, last_updated=max(self._now, before.registered_at)
         )
-        self._changed(Kind.updated, before, after)
+        self._changed(key_of(before.process_id), Kind.updated, before, after)
         return after
 
     def transfer(self, before: Record, owner: Owner) -> Record:
@@ -77,30 +86,22 @@ class Draft:
             before.process_id, *owner, self.revision, self._now, self._now, self.revision, before.metadata
         )
         self._depart(before, "handed_over", 0.0)
-        self._changed(Kind.handed_over, before, after)
+        self._changed(key_of(before.process_id), Kind.handed_over, before, after)
         return after
 
     def remove(self, before: Record, kind: Kind, how: str, detection: float = 0.0) -> None:
         self.revision += 1
         self._depart(before, how, detection)
-        self._changed(kind, before, None)
+        self._changed(key_of(before.process_id), kind, before, None)
 
-    def _changed(self, kind: Kind, before: Record | None, after: Record | None) -> None:
-        self.changes.append(Change(kind, self.revision, before, after))
-        if before is not None:
-            self._of(before.owner).pop(before.incarnation, None)
-            self._records[key_of(before.process_id)] = None
-            self.bytes_used -= footprint(before)
+    def _changed(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
+        self.changes.append(Change(kind, self.revision, key, before, after))
+        self._records[key] = after
+        if before is not None and self._gained.get(before.owner, {}).pop(before.incarnation, None) is None:
+            self._lost.setdefault(before.owner, set()).add(before.incarnation)
         if after is not None:
-            self._of(after.owner)[after.incarnation] = after
-            self._records[key_of(after.process_id)] = after
-            self.bytes_used += footprint(after)
+            self._gained.setdefault(after.owner, {})[after.incarnation] = after
         self.entries += (after is not None) - (before is not None)
-
-    def _of(self, owner: Owner) -> dict[int, Record]:
-        if owner not in self._owned:
-            self._owned[owner] = {record.incarnation: record for record in self._view.owned(owner)}
-        return self._owned[owner]
 
     def _depart(self, record: Record, how: str, detection: float) -> None:
         entry = Entry(*(getattr(record, name) for name in _ENTRY_FIELDS))
@@ -116,12 +117,12 @@ class Draft:
         self.departures.append((self.revision, Departure(entry, how, self._now, detection)))
 
 
-def footprint(record: Record) -> int:
-    """About how many bytes of table pages a record will take, index rows included; never much too few.
+def footprint(key: bytes, metadata: Metadata, size: int) -> int:
+    """About how many bytes of table pages an entry will take, index rows included; never much too few.
 
-    A row longer than half a page takes whole pages of its own in LMDB; shorter rows share pages that are full in the
-    appended table and about two thirds full in the others.
+    `size` is the encoded metadata's. A row longer than half a page takes whole pages of its own in LMDB; shorter rows
+    share pages that are full in the appended table and about two thirds full in the others.
     """
-    size = len(encode(record)) + 24
-    pages = -(-size // 4096) * 4096 if size > 2000 else size * 5 // 4
-    return pages + 2 * (len(key_of(record.process_id)) + 24) + 24 * (len(record.metadata.capabilities) + 4)
+    row = len(key) + size + 96
+    pages = -(-row // 4096) * 4096 if row > 2000 else row * 5 // 4
+    return pages + 2 * (len(key) + 24) + 24 * (len(metadata.capabilities) + 4)

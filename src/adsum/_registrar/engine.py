@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from .. import _wire as wire
-from .._store.layout import Change, Record, encode, key_of
+from .._store.layout import Change, Record, encode
 from .._validation import MetadataFields, check_fields, check_limits, id_key, merge, new_metadata
 from ..errors import (
     AdsumError,
@@ -94,6 +94,15 @@ class Engine:
         return _Round(self, view, clock).run(batch)
 
 
+class _Wanted(NamedTuple):
+    """A registration that is ready to be added."""
+
+    key: bytes
+    process_id: ProcessId
+    metadata: Metadata
+    footprint: int
+
+
 class _Round:
     """One batch being decided."""
 
@@ -110,7 +119,7 @@ class _Round:
         for owner, session in batch.ended:
             self.end_session(owner, session)
         replies = [self.answer(call) for call in batch.calls]
-        released = {owner for owner in self.touched if not self.draft.owned(owner)}
+        released = {owner for owner in self.touched if self.draft.owns_nothing(owner)}
         return Decision(self.draft.changes, self.draft.departures, replies, released)
 
     # What happens without being asked for
@@ -152,22 +161,25 @@ class _Round:
 
     def register(self, request: wire.Register, session: bytes) -> wire.AnyReply:
         bound_to = session if request.bound else b""
-        prepared = [(process_id, self.prepare(process_id, fields)) for process_id, fields in request.items]
-        if len({process_id for process_id, _ in prepared}) < len(prepared):
+        prepared = [self.prepare(process_id, fields) for process_id, fields in request.items]
+        if len(prepared) > 1 and len({wanted.key for wanted in prepared}) < len(prepared):
             raise InvalidProcessId("one call names the same id twice; give each id once")
         self.require_alive(request.owner)
-        for process_id, _ in prepared:
-            holder = self.living(process_id)
+        for wanted in prepared:
+            holder = self.living(wanted.key)
             if holder is not None and request.or_get:
                 return wire.Done(request.number, [holder], changed=False)
             if holder is not None:
                 raise AlreadyRegistered(
-                    f"{process_id} is held by process {holder.pid} (incarnation {holder.incarnation}); use another id, "
-                    "wait until it ends, or get_or_register() to work with the holder",
+                    f"{wanted.process_id} is held by process {holder.pid} (incarnation {holder.incarnation}); use "
+                    "another id, wait until it ends, or get_or_register() to work with the holder",
                     entry=holder,
                 )
-        self.require_room(prepared, request.owner, bound_to)
-        added = [self.draft.add(process_id, request.owner, metadata, bound_to) for process_id, metadata in prepared]
+        self.require_room(prepared)
+        added = [
+            self.draft.add(wanted.key, wanted.process_id, request.owner, wanted.metadata, bound_to)
+            for wanted in prepared
+        ]
         return wire.Done(request.number, list(added))
 
     def update(self, request: wire.Update) -> wire.AnyReply:
@@ -188,8 +200,7 @@ class _Round:
         return wire.Done(request.number, [self.draft.replace(record, metadata)])
 
     def unregister(self, request: wire.Unregister) -> wire.AnyReply:
-        id_key(request.process_id)
-        record = self.living(request.process_id)
+        record = self.living(id_key(request.process_id))
         if record is None:
             return wire.Done(request.number, [], changed=False)
         self.require_incarnation(record, request.if_incarnation)
@@ -205,25 +216,25 @@ class _Round:
 
     # What a request needs
 
-    def prepare(self, process_id: ProcessId, fields: MetadataFields) -> Metadata:
-        """The metadata of a new entry, complete and checked."""
-        id_key(process_id)
+    def prepare(self, process_id: ProcessId, fields: MetadataFields) -> _Wanted:
+        """A new entry, complete and checked, but for whether its id is free and there is room."""
+        key = id_key(process_id)
         check_fields(fields)
         metadata = new_metadata(fields, self.clock.utc)
-        check_limits(metadata, process_id.namespace, len(encode(metadata)), self.limits)
-        return metadata
+        size = len(encode(metadata))
+        check_limits(metadata, process_id.namespace, size, self.limits)
+        return _Wanted(key, process_id, metadata, footprint(key, metadata, size))
 
-    def living(self, process_id: ProcessId) -> Record | None:
+    def living(self, key: bytes) -> Record | None:
         """Who holds an id. A holder that the kernel says is dead is buried on the spot, with all it owned."""
-        record = self.draft.record(key_of(process_id))
+        record = self.draft.record(key)
         if record is not None and not self.kernel.is_alive(record.owner):
             self.bury(record.owner, "replaced")
             return None
         return record
 
     def held(self, process_id: ProcessId, if_incarnation: int | None) -> Record:
-        id_key(process_id)
-        record = self.living(process_id)
+        record = self.living(id_key(process_id))
         if record is None:
             raise NotRegistered(f"{process_id} is not registered (or its process has died); register it first")
         self.require_incarnation(record, if_incarnation)
@@ -245,19 +256,14 @@ class _Round:
                 "process can be registered"
             )
 
-    def require_room(self, prepared: list[tuple[ProcessId, Metadata]], owner: Owner, session: bytes) -> None:
+    def require_room(self, prepared: list[_Wanted]) -> None:
         most = self.limits.max_entries
         if most is not None and self.draft.entries + len(prepared) > most:
             raise RegistryFull(
                 f"the registry holds {self.draft.entries} entries, its max_entries is {most}; unregister some, or make "
                 "the registry with a larger Limits.max_entries"
             )
-        now = self.clock.utc
-        needed = sum(
-            footprint(Record(process_id, *owner, 0, now, now, 0, metadata, session=session))
-            for process_id, metadata in prepared
-        )
-        self.require_memory(needed)
+        self.require_memory(sum(wanted.footprint for wanted in prepared))
 
     def require_room_to_grow(self, record: Record, metadata: Metadata) -> None:
         grown = len(encode(metadata)) - len(encode(record.metadata))
@@ -265,9 +271,11 @@ class _Round:
             self.require_memory(grown)
 
     def require_memory(self, needed: int) -> None:
+        """Room for `needed` bytes more, on top of what earlier requests of this batch took."""
         most = self.limits.max_memory_bytes
         if self.draft.bytes_used + needed > most - min(HEADROOM, most // 8):
             raise RegistryFull(
                 f"the registry uses {self.draft.bytes_used} of {most} bytes; unregister some entries, store less "
                 "metadata, or make the registry with a larger Limits.max_memory_bytes"
             )
+        self.draft.bytes_used += needed

@@ -31,6 +31,7 @@ log = logging.getLogger("adsum.registrar")
 MAX_BATCH = 512
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 TICK_SECONDS = 1.0
+AWAKE_SECONDS = 0.0001
 
 
 class Server:
@@ -51,7 +52,7 @@ class Server:
         self.ended: list[tuple[identity.Owner, bytes]] = []
         self.most_connections = max(16, kernel.capacity - 64)
         self.buffered = 0
-        self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
+        self.awake_until = self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
         self.last_commits = 0
         self.stopping = False
         self.epoll = select.epoll()
@@ -87,7 +88,7 @@ class Server:
 
     def _turn(self) -> None:
         died = False
-        for fd, mask in self.epoll.poll(0 if self.queue else self._tick_seconds(), 1024):
+        for fd, mask in self._ready():
             if fd == self.listener.fileno():
                 self._accept()
             elif fd == self.kernel.fileno():
@@ -95,6 +96,17 @@ class Server:
             elif (connection := self.connections.get(fd)) is not None:
                 self._serve(connection, mask)
         self._work(self._deaths() if died else [])
+
+    def _ready(self) -> list[tuple[int, int]]:
+        """What can be done now. Waking a sleeping processor takes as long as a commit, and who has just been answered
+        often asks again; so after an answer the loop looks for a moment longer, out of the way of others, and then
+        sleeps."""
+        if not self.queue:
+            while time.monotonic() < self.awake_until:
+                if ready := self.epoll.poll(0, 1024):
+                    return ready
+                os.sched_yield()
+        return self.epoll.poll(0 if self.queue else self._tick_seconds(), 1024)
 
     def _deaths(self) -> list[Death]:
         noticed = time.monotonic_ns()
@@ -121,6 +133,7 @@ class Server:
             self.retry_deaths_at = time.monotonic() + self.limits.cleanup_window / 2
         for answer in answers:
             self._answer(answer)
+        self.awake_until = time.monotonic() + AWAKE_SECONDS
 
     def _answer(self, answer: Answer) -> None:
         session, number = answer.call.session, answer.call.request.number

@@ -52,10 +52,14 @@ class Record(Entry, frozen=True, array_like=True):
 
 
 class Change(NamedTuple):
-    """One step of the registry's history: the record before it, the record after it, either of them None."""
+    """One step of the registry's history: the record before it, the record after it, either of them None.
+
+    `key` is that of the id, the same before and after.
+    """
 
     kind: Kind
     revision: int
+    key: bytes
     before: Record | None
     after: Record | None
 

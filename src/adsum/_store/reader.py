@@ -42,7 +42,7 @@ class Kept(NamedTuple):
     entry: Entry
     owner: Owner
     bucket: int
-    count: int
+    stood: int
 
 
 class Reader:
@@ -70,7 +70,7 @@ class Reader:
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
         """The living entry under an id, or None. Errors: `InvalidProcessId`."""
         kept = self._young.get(process_id)
-        if kept is None or self._counters[kept.bucket] != kept.count:
+        if kept is None or self._counters[kept.bucket] != kept.stood:
             kept = self._fetch(process_id)
             if kept is None:
                 return None
@@ -153,10 +153,10 @@ class Reader:
             if kept is None:
                 return None
             self._keep(place, kept)
-        return kept if self._counters[kept.bucket] == kept.count else None
+        return kept if self._counters[kept.bucket] == kept.stood else None
 
     def _keep(self, place: Place, kept: Kept) -> None:
-        if kept.count & 1:
+        if kept.stood & 1:
             return
         if len(self._young) >= CACHE_HALF:
             self._old, self._young = self._young, {}

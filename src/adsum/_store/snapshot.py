@@ -28,7 +28,7 @@ from .layout import (
 from .page import remedy
 from .query import Query
 
-Txn: TypeAlias = lmdb.Transaction[memoryview]
+Txn: TypeAlias = "lmdb.Transaction[memoryview]"
 
 
 def entry_at(txn: Txn, environment: Environment, key: bytes) -> Entry | None:

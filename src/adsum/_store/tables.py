@@ -7,7 +7,7 @@ of it is seen together or not at all. A crash at any instruction leaves the tabl
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import lmdb
 
@@ -34,7 +34,6 @@ from .layout import (
     decode_stats,
     encode,
     index_keys,
-    key_of,
     owner_key,
     owner_of,
     pack_number,
@@ -66,7 +65,10 @@ class WriteTransaction:
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
         self.entries = txn.stat(environment.ids)["entries"]
-        self.bytes_used = bytes_used(txn, environment)
+        info = environment.lmdb.info()
+        # Counting pages costs as much as a write, and matters only when the file has ever grown that far.
+        highest = info["last_pgno"] * txn.stat(environment.ids)["psize"]
+        self.bytes_used = highest if highest < info["map_size"] // 8 else bytes_used(txn, environment)
 
     def record(self, key: bytes) -> Record | None:
         """The record stored under an id's key."""
@@ -78,6 +80,10 @@ class WriteTransaction:
         with self._txn.cursor(self._tables["owners"]) as cursor:
             found = cursor.set_key(owner_key(owner))
             return [self._record_at(row) for row in cursor.iternext_dup()] if found else []
+
+    def count_owned(self, owner: Owner) -> int:
+        with self._txn.cursor(self._tables["owners"]) as cursor:
+            return cursor.count() if cursor.set_key(owner_key(owner)) else 0
 
     def owners(self) -> list[Owner]:
         """Everybody who owns an entry."""
@@ -97,7 +103,7 @@ class WriteTransaction:
     def apply(self, changes: Sequence[Change], departures: Sequence[tuple[int, Departure]] = ()) -> None:
         """Write the changes, in order, with every index row they add or take away."""
         for change in changes:
-            self._move(change.before, change.after)
+            self._move(change.key, change.before, change.after)
         if changes:
             self.revision = changes[-1].revision
             self._put_meta(META_REVISION, pack_number(self.revision))
@@ -118,22 +124,22 @@ class WriteTransaction:
             raise CorruptRegistry(f"{file} names incarnation {number} and does not hold it; {remedy(file.parent.parent)}")
         return decode_record(row)
 
-    def _move(self, before: Record | None, after: Record | None) -> None:
+    def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
         stays = before is not None and after is not None and before.incarnation == after.incarnation
-        rows_before = _rows(before) if before else set()
-        rows_after = _rows(after) if after else set()
+        rows_before = _rows(before) if before else _NO_ROWS
+        rows_after = _rows(after) if after else _NO_ROWS
         if before and not stays:
             self._txn.delete(pack_number(before.incarnation), db=self._environment.entries)
-            self._txn.delete(key_of(before.process_id), db=self._environment.ids)
+            self._txn.delete(key, db=self._environment.ids)
         if after:
             row = pack_number(after.incarnation)
             self._txn.put(row, encode(after), db=self._environment.entries, append=not stays)
             if not stays:
-                self._txn.put(key_of(after.process_id), row, db=self._environment.ids)
-        for table, key, row in rows_before - rows_after:
-            self._txn.delete(key, row, db=self._tables[table])
-        for table, key, row in rows_after - rows_before:
-            self._txn.put(key, row, db=self._tables[table])
+                self._txn.put(key, row, db=self._environment.ids)
+        for table, index, row in rows_before - rows_after:
+            self._txn.delete(index, row, db=self._tables[table])
+        for table, index, row in rows_after - rows_before:
+            self._txn.put(index, row, db=self._tables[table])
 
     def _record_departures(self, departures: Sequence[tuple[int, Departure]]) -> None:
         table = self._tables["departures"]
@@ -148,6 +154,9 @@ class WriteTransaction:
 
     def _put_meta(self, word: bytes, value: bytes) -> None:
         self._txn.put(word, value, db=self._environment.meta)
+
+
+_NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
 
 
 def _rows(record: Record) -> set[tuple[str, bytes, bytes]]:
@@ -185,8 +194,3 @@ def check_identity(environment: Environment) -> Limits:
             f"{environment.data_file} does not belong to the page beside it; {remedy(environment.folder)}"
         )
     return msgspec.msgpack.decode(limits, type=Limits)
-
-
-def changed_keys(changes: Iterable[Change]) -> set[bytes]:
-    """The id keys that a batch touches."""
-    return {key_of(record.process_id) for change in changes for record in (change.before, change.after) if record}
