@@ -8,13 +8,13 @@ import random
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Literal, NoReturn, TypeAlias, Unpack
 
 from ._client.client import Client
 from ._os import folder as folders
 from ._os import identity
+from ._store.query import Conditions, Query, parse_query
 from ._store.reader import Reader
-from ._store.query import Query, parse_query
 from ._validation import parse_id
 from .errors import InvalidProcessId, NotRegistered, RegistryClosed
 from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, ProcessId, Stats
@@ -88,15 +88,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     # Many entries
 
     def find(
-        self,
-        *,
-        capability: str | Collection[str] | None = None,
-        type: str | None = None,
-        health_status: str | None = None,
-        node: str | None = None,
-        namespace: str | None = None,
-        where: Where | None = None,
-        limit: int | None = None,
+        self, *, where: Where | None = None, limit: int | None = None, **conditions: Unpack[Conditions]
     ) -> list[Entry]:
         """The living entries for which every condition holds, sorted by id: one snapshot, never a dead process.
 
@@ -108,10 +100,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
         """
-        query = self._query(capability=capability, type=type, health_status=health_status, node=node, namespace=namespace)
-        if limit is not None and (not isinstance(limit, int) or limit < 0):
+        if limit is not None and limit < 0:
             raise ValueError(f"limit={limit!r}: give a number from 0 up, or None")
-        found = self._reader.find(query)
+        found = self._reader.find(parse_query(self.namespace, conditions))
         if where is not None:
             found = [entry for entry in found if where(entry)]
         return found if limit is None else found[:limit]
@@ -132,43 +123,21 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """Every living entry of a namespace, the registry's own unless given."""
         return self.find(namespace=namespace)
 
-    def count(
-        self,
-        *,
-        capability: str | Collection[str] | None = None,
-        type: str | None = None,
-        health_status: str | None = None,
-        node: str | None = None,
-        namespace: str | None = None,
-        where: Where | None = None,
-    ) -> int:
+    def count(self, *, where: Where | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many entries `find` would give."""
-        conditions: dict[str, Any] = {
-            "capability": capability, "type": type, "health_status": health_status, "node": node, "namespace": namespace,
-        }  # fmt: skip
         if where is not None:
             return len(self.find(where=where, **conditions))
-        return self._reader.count(self._query(**conditions))
+        return self._reader.count(parse_query(self.namespace, conditions))
 
     def choose(
-        self,
-        *,
-        by: Choice = "random",
-        capability: str | Collection[str] | None = None,
-        type: str | None = None,
-        health_status: str | None = HealthStatus.healthy,
-        node: str | None = None,
-        namespace: str | None = None,
-        where: Where | None = None,
+        self, *, by: Choice = "random", where: Where | None = None, **conditions: Unpack[Conditions]
     ) -> Entry | None:
-        """One member for which every condition holds, healthy unless another status is asked for; None if there is none.
+        """One member for which every condition holds, healthy unless another status is asked for; None without one.
 
         `by` is ``random``; ``round_robin``, where each `Registry` takes the members in turn, beginning at a random one,
         so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them.
         """
-        conditions: dict[str, Any] = {
-            "capability": capability, "type": type, "health_status": health_status, "node": node, "namespace": namespace,
-        }  # fmt: skip
+        conditions.setdefault("health_status", HealthStatus.healthy)
         members = self.find(where=where, **conditions)
         if not members:
             return None
@@ -178,7 +147,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             return random.choice(members)
         if by != "round_robin":
             raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
-        turns = self._turns.setdefault(self._query(**conditions), itertools.count(random.randrange(1 << 30)))
+        turns = self._turns.setdefault(
+            parse_query(self.namespace, conditions), itertools.count(random.randrange(1 << 30))
+        )
         return members[next(turns) % len(members)]
 
     # The registry itself
@@ -199,23 +170,6 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)
 
-    def _query(
-        self,
-        *,
-        capability: str | Collection[str] | None,
-        type: str | None,
-        health_status: str | None,
-        node: str | None,
-        namespace: str | None,
-    ) -> Query:
-        return parse_query(
-            self.namespace if namespace is None else namespace,
-            capability=capability,
-            type=type,
-            health_status=health_status,
-            node=node,
-        )
-
     def _mark_closed(self) -> None:
         self._reader = _CLOSED
 
@@ -229,7 +183,7 @@ class _Closed(Reader):
     def _refuse(self, *_: object) -> NoReturn:
         raise RegistryClosed("this registry was closed; open another")
 
-    lookup = find = count = departures = audit = stats = _refuse
+    lookup = find = count = departures = audit = stats = _refuse  # type: ignore[assignment]
 
 
 _CLOSED = _Closed()

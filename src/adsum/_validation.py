@@ -39,7 +39,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node_affinity: list[str] | Unset = UNSET
     created_at: _Time | Unset = UNSET
     last_health_check: _Time | Unset = UNSET
-    endpoint: str | None | Unset = UNSET
+    endpoint: str | Unset | None = UNSET
     custom: dict[str, Any] | Unset = UNSET
 
     def given(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
     parts = (namespace, node, process_id) if isinstance(process_id, str) else process_id
-    if not (isinstance(parts, tuple) and len(parts) == 3 and all([isinstance(part, str) for part in parts])):
+    if not (isinstance(parts, tuple) and len(parts) == 3 and all(isinstance(part, str) for part in parts)):
         raise InvalidProcessId(
             f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
         )
@@ -69,7 +69,9 @@ def id_key(process_id: ProcessId) -> bytes:
     if key.count(0) != 2:
         raise InvalidProcessId(f"a part of {tuple(process_id)!r} contains a NUL; give strings without NUL")
     if len(key) - 2 > MAX_ID_BYTES:
-        raise InvalidProcessId(f"the id is {len(key) - 2} bytes of UTF-8, at most {MAX_ID_BYTES} are stored; shorten it")
+        raise InvalidProcessId(
+            f"the id is {len(key) - 2} bytes of UTF-8, at most {MAX_ID_BYTES} are stored; shorten it"
+        )
     return key
 
 
@@ -176,12 +178,17 @@ def _check_plain(value: object, path: str, depth: int) -> None:
         for name, part in value.items():
             if not isinstance(name, str):
                 raise InvalidMetadata(f"{path}: the key {name!r} is no string")
-            _check_plain(name, f"{path} key", depth + 1)
+            _check_scalar(name, f"{path} key")
             _check_plain(part, f"{path}[{name!r}]", depth + 1)
     elif isinstance(value, (list, tuple)):
         for position, part in enumerate(value):
             _check_plain(part, f"{path}[{position}]", depth + 1)
-    elif isinstance(value, str):
+    else:
+        _check_scalar(value, path)
+
+
+def _check_scalar(value: object, path: str) -> None:
+    if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError as error:

@@ -124,9 +124,11 @@ class RegistryWrites(RegistryReads):
             if not result.set_running_or_notify_cancel():
                 return
             try:
-                result.set_result(ask.take(finished.result()))
-            except BaseException as error:
+                taken = ask.take(finished.result())
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
                 result.set_exception(error)
+            else:
+                result.set_result(taken)
 
         asked.add_done_callback(done)
         return result

@@ -1,15 +1,15 @@
 """`AsyncRegistry`: the same registry for asyncio. Reads are plain calls, for they never wait; writes are awaited.
 
-    async with adsum.open_async() as registry:
-        await registry.register("planner-1", capabilities={"planning"})
-        team = registry.find(capability="planning")
+async with adsum.open_async() as registry:
+    await registry.register("planner-1", capabilities={"planning"})
+    team = registry.find(capability="planning")
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar

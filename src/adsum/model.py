@@ -190,7 +190,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if value is not None and not (value == value and value >= least and value < float("inf")):
                 raise ValueError(f"Limits.{name} must be at least {least} and finite, not {value!r}")
         if self.max_memory_bytes < MIN_MEMORY_BYTES:
-            raise ValueError(f"Limits.max_memory_bytes must be at least {MIN_MEMORY_BYTES}, not {self.max_memory_bytes}")
+            raise ValueError(
+                f"Limits.max_memory_bytes must be at least {MIN_MEMORY_BYTES}, not {self.max_memory_bytes}"
+            )
 
 
 MIN_MEMORY_BYTES = 1024 * 1024

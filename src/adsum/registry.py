@@ -46,11 +46,13 @@ class Registry(RegistryWrites):
         threads and tasks that were made through this object end. Closing twice is fine."""
         self._close()
 
-    def register(self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any) -> Registration:
+    def register(
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+    ) -> Registration:
         """Register this process, or `process`, under `id`, for as long as it lives.
 
-        - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or anything
-          with a ``.pid``. An entry for a thread or task ends when that ends.
+        - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or
+          anything with a ``.pid``. An entry for a thread or task ends when that ends.
         - `timeout`: seconds; the registry's ``registration_timeout`` (50 ms) by default, counted from when a registrar
           serves. Past it the request is not applied.
         - `metadata`: the fields of `Metadata`.

@@ -77,7 +77,9 @@ def dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connecti
                 sock.close()
                 raise
         if time.monotonic() >= until:
-            raise Timeout(f"no registrar serves {folder} yet; nothing was changed. Try again, or give a longer timeout=")
+            raise Timeout(
+                f"no registrar serves {folder} yet; nothing was changed. Try again, or with a longer timeout="
+            )
         start_registrar(folder, limits, until)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import select
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any

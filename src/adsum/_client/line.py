@@ -32,15 +32,15 @@ def framed(make: Make, number: int, until: float) -> bytes:
     data = wire.frame(make(number, int(until * 1e9)))
     if len(data) > wire.MAX_FRAME:
         raise InvalidMetadata(
-            f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it into several"
+            f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it"
         )
     return data
 
 
 def expired(seconds: float) -> Timeout:
     return Timeout(
-        f"no answer within {seconds:g} s. Past its deadline a request is not applied: lookup() tells whether this one was "
-        "just before. Try again, or give a longer timeout="
+        f"no answer within {seconds:g} s. Past its deadline a request is not applied: lookup() tells whether this one "
+        "was just before. Try again, or give a longer timeout="
     )
 
 
@@ -138,7 +138,7 @@ class Lines:
                 self._made.append(line)
                 return line
             if not self._changed.wait_for(lambda: self._free, START_SECONDS if timeout is None else timeout):
-                raise SystemBusy(f"all {MAX_LINES} connections of this process are in use; try again, or ask less at a time")
+                raise SystemBusy(f"all {MAX_LINES} connections of this process are in use; ask less at a time")
             return self._free.pop()
 
     def close(self) -> None:
@@ -165,5 +165,5 @@ def seconds(timeout: object) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e9:
-        raise ValueError(f"timeout={timeout!r}: give seconds as a number from 0 up, or None for the registry's own bound")
+        raise ValueError(f"timeout={timeout!r}: give seconds from 0 up, or None for the registry's own bound")
     return float(timeout)

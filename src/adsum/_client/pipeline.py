@@ -11,7 +11,6 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from .._os.forking import watch_forks
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
 from .dial import START_SECONDS, Connection, dial
-from .line import GRACE_SECONDS, Make, accepted, expired, framed
+from .line import GRACE_SECONDS, Make, expired, framed
 
 RETRY_SECONDS = 1.0
 
@@ -39,13 +38,15 @@ class _Asked:
         self.deadline: float | None = None if timeout is None else now + timeout
         self.give_up = now + (START_SECONDS if timeout is None else timeout + GRACE_SECONDS)
 
-    def settle(self, how: Callable[[], wire.Done]) -> None:
+    def settle(self, outcome: wire.Done | AdsumError) -> None:
         try:
-            result = how()
-        except AdsumError as error:
-            _quietly(lambda: self.future.set_exception(error))
-        else:
-            _quietly(lambda: self.future.set_result(result))
+            if isinstance(outcome, AdsumError):
+                self.future.set_exception(outcome)
+            else:
+                self.future.set_result(outcome)
+        except InvalidStateError:
+            # The waiter cancelled in the same moment and does not look any more.
+            return
 
 
 class Pipeline:
@@ -164,7 +165,7 @@ class Pipeline:
                 data = framed(asked.make, number, asked.deadline or now)
             except AdsumError as error:
                 self._asked.pop(number)
-                asked.settle(_raising(error))
+                asked.settle(error)
                 continue
             connection.send(data, now + START_SECONDS)
 
@@ -173,7 +174,7 @@ class Pipeline:
             reply = wire.decode_reply(frame)
             asked = self._asked.pop(reply.number, None)
             if asked is not None:
-                asked.settle(lambda reply=reply: accepted(reply))  # type: ignore[misc]
+                asked.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
 
     def _expire(self) -> None:
         now = time.monotonic()
@@ -181,7 +182,7 @@ class Pipeline:
             if asked.give_up <= now:
                 self._asked.pop(number, None)
                 seconds = asked.seconds if asked.seconds is not None else self._limits.registration_timeout
-                asked.settle(_raising(expired(seconds)))
+                asked.settle(expired(seconds))
 
     def _patience(self) -> int | None:
         """Milliseconds until something has to be done without being told to."""
@@ -194,7 +195,7 @@ class Pipeline:
         with self._lock:
             failed, self._asked, self._unsent = list(self._asked.values()), {}, []
         for asked in failed:
-            asked.settle(_raising(error))
+            asked.settle(error)
         if self.holds_entries and not self._closed:
             time.sleep(RETRY_SECONDS)
 
@@ -213,18 +214,3 @@ class Pipeline:
         if self._wake >= 0:
             os.close(self._wake)
         self._reset()
-
-
-def _raising(error: AdsumError) -> Callable[[], wire.Done]:
-    def how() -> wire.Done:
-        raise error
-
-    return how
-
-
-def _quietly(set_outcome: Callable[[], None]) -> None:
-    try:
-        set_outcome()
-    except InvalidStateError:
-        # The waiter cancelled in the same moment and does not look any more.
-        return

@@ -66,7 +66,7 @@ def _start(folder: Path, limits: Limits, telling: int) -> None:
             )
     except (OSError, subprocess.SubprocessError) as error:
         raise RegistrarUnavailable(
-            f"could not start a registrar ({error}); see {folder / 'registrar.log'}, or run: adsum registrar --foreground"
+            f"could not start a registrar ({error}); see {folder}/registrar.log, or run: adsum registrar --foreground"
         ) from error
 
 

@@ -53,8 +53,8 @@ def _owner_of(process: Any) -> Owner:
         raise DeadProcess(f"{process!r} was not started yet; register it once it runs")
     if not isinstance(pid, int) or isinstance(pid, bool):
         raise TypeError(
-            f"cannot register {process!r}: give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task, or "
-            "anything with a .pid"
+            f"cannot register {process!r}: give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task, "
+            "or anything with a .pid"
         )
     # A Popen or Process that was waited for has let go of its number, which may be somebody else's by now.
     waited = any(isinstance(getattr(process, name, None), int) for name in ("returncode", "exitcode"))

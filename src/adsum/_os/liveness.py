@@ -75,24 +75,26 @@ class LivenessCheck:
     def _track(self, owner: Owner) -> bool:
         while len(self._pidfds) >= self.capacity:
             self._drop_oldest()
-        while True:
-            try:
-                pidfd = open_verified(owner)
-                break
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
-                if not self._pidfds:
-                    raise SystemBusy(
-                        "this process has no file descriptor left to check who lives; close some, or raise RLIMIT_NOFILE"
-                    ) from error
-                self._drop_oldest()
+        pidfd = self._open(owner)
         if pidfd is None:
             return False
         self._epoll.register(pidfd, _IN)
         self._pidfds[owner] = pidfd
         self._owners[pidfd] = owner
         return True
+
+    def _open(self, owner: Owner) -> int | None:
+        while True:
+            try:
+                return open_verified(owner)
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                if not self._pidfds:
+                    raise SystemBusy(
+                        "this process has no file descriptor left to check who lives; close some or raise RLIMIT_NOFILE"
+                    ) from error
+                self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         self._drop(next(iter(self._pidfds.values())))

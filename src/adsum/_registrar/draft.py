@@ -82,9 +82,7 @@ class Draft:
     def transfer(self, before: Record, owner: Owner) -> Record:
         """Another process takes the id, under a new incarnation."""
         self.revision += 1
-        after = Record(
-            before.process_id, *owner, self.revision, self._now, self._now, self.revision, before.metadata
-        )
+        after = Record(before.process_id, *owner, self.revision, self._now, self._now, self.revision, before.metadata)
         self._depart(before, "handed_over", 0.0)
         self._changed(key_of(before.process_id), Kind.handed_over, before, after)
         return after

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import signal
 
-STEPS = frozenset({"starting", "sweeping", "before_commit", "after_commit", "replying", "before_switch", "after_switch"})
+STEPS = frozenset(
+    {"starting", "sweeping", "before_commit", "after_commit", "replying", "before_switch", "after_switch"}
+)
 
 _step, _, _token = os.environ.get("ADSUM_FAILPOINT", "").partition(":")
 

@@ -21,6 +21,7 @@ from .. import _wire as wire
 from .._os import identity
 from .._os.liveness import DeathWatch
 from ..errors import AdsumError, PermissionDenied, SystemBusy, VersionMismatch, WrongNamespace
+from ..model import Owner
 from .committer import Answer, Committer
 from .connection import HELLO_SECONDS, Connection
 from .engine import Batch, Call, Death
@@ -49,7 +50,7 @@ class Server:
         self.by_session: dict[bytes, Connection] = {}
         self.bound_sessions: set[bytes] = set()
         self.queue: deque[tuple[Connection, wire.AnyRequest]] = deque()
-        self.ended: list[tuple[identity.Owner, bytes]] = []
+        self.ended: list[tuple[Owner, bytes]] = []
         self.most_connections = max(16, kernel.capacity - 64)
         self.buffered = 0
         self.awake_until = self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
@@ -160,7 +161,9 @@ class Server:
             sock.setblocking(False)
             connection = Connection(sock, time.monotonic_ns())
             if len(self.connections) >= self.most_connections:
-                self._refuse(connection, SystemBusy("the registrar has as many clients as it can take; try again later"))
+                self._refuse(
+                    connection, SystemBusy("the registrar has as many clients as it can take; try again later")
+                )
                 continue
             self.connections[connection.fd] = connection
             self.epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
@@ -208,7 +211,7 @@ class Server:
     def _refusal(self, connection: Connection, hello: wire.Hello) -> AdsumError | None:
         if connection.peer_uid != os.geteuid():
             return PermissionDenied(
-                f"this registry belongs to user {os.geteuid()}, you are {connection.peer_uid}; use a registry of your own"
+                f"this registry belongs to user {os.geteuid()}, not {connection.peer_uid}; use a registry of your own"
             )
         if hello.version != wire.VERSION:
             return VersionMismatch(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple, TypedDict
 
 from ..errors import AdsumError
 from ..model import Entry, HealthStatus, ProcessType
@@ -13,6 +14,16 @@ class InvalidQuery(AdsumError, ValueError):
     """A condition of `find` or `count` has a value that no entry could have."""
 
     reason = "invalid_query"
+
+
+class Conditions(TypedDict, total=False):
+    """The keywords by which entries are searched; those that are given must all hold."""
+
+    capability: str | Collection[str] | None
+    type: str | None
+    health_status: str | None
+    node: str | None
+    namespace: str | None
 
 
 class Query(NamedTuple):
@@ -43,18 +54,22 @@ class Query(NamedTuple):
         )
 
 
-def parse_query(
-    namespace: str,
-    *,
-    capability: str | set[str] | frozenset[str] | list[str] | tuple[str, ...] | None = None,
-    type: str | None = None,
-    health_status: str | None = None,
-    node: str | None = None,
-) -> Query:
+def parse_query(own_namespace: str, conditions: Conditions) -> Query:
     """A checked `Query`; `InvalidQuery` says which values would have been possible."""
+    unknown = conditions.keys() - Conditions.__annotations__.keys()
+    if unknown:
+        known = ", ".join(Conditions.__annotations__)
+        raise TypeError(f"no such condition: {', '.join(sorted(unknown))}; the conditions are {known}")
+    capability, node = conditions.get("capability"), conditions.get("node")
+    type, health_status = conditions.get("type"), conditions.get("health_status")
+    namespace = conditions.get("namespace")
+    namespace = own_namespace if namespace is None else namespace
     wanted = [] if capability is None else [capability] if isinstance(capability, str) else list(capability)
-    for name, text in [("namespace", namespace), ("node", node), *(("capability", text) for text in wanted)]:
-        if text is not None and (not isinstance(text, str) or not text or "\0" in text):
+    texts: list[tuple[str, object]] = [("namespace", namespace), *(("capability", text) for text in wanted)]
+    if node is not None:
+        texts.append(("node", node))
+    for name, text in texts:
+        if not isinstance(text, str) or not text or "\0" in text:
             raise InvalidQuery(f"{name}={text!r}: give a non-empty string without NUL")
     try:
         kind = None if type is None else ProcessType(type)

@@ -24,7 +24,7 @@ from ..errors import AdsumError, CorruptRegistry
 from ..model import Departure, Entry, Limits, Owner, ProcessId, Stats
 from . import audit, page, snapshot
 from .environment import Environment, in_our_words, open_environment
-from .layout import key_of
+from .layout import decode_entry, key_of
 from .query import Query
 from .tables import bytes_used, check_identity
 
@@ -82,7 +82,8 @@ class Reader:
             return []
         counters = self._counters
         before = memoryview(counters.tobytes()).cast("Q")
-        found = self._read(lambda txn, env: self._matches(txn, env, query, before), [])
+        nothing: list[tuple[bytes, Kept]] = []
+        found = self._read(lambda txn, env: self._matches(txn, env, query, before), nothing)
         if counters is self._counters:
             for row, kept in found:
                 self._keep(row, kept)
@@ -101,7 +102,7 @@ class Reader:
             gone = (entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner))
             return stored - sum(query.matches(entry) for entry in gone)
 
-        known = self._read(counted, 0)
+        known = self._read(counted, None) if self._current() else 0
         return len(self.find(query)) if known is None else known
 
     def departures(self, limit: int) -> list[Departure]:
@@ -192,7 +193,7 @@ class Reader:
             kept = self._kept(row)
             # Another thread may have kept it from a later snapshot than this one.
             if kept is None or kept.entry.revision > newest:
-                entry = snapshot.decode_entry(snapshot.row_of(txn, environment, row))
+                entry = decode_entry(snapshot.row_of(txn, environment, row))
                 bucket = page.bucket_of(key_of(entry.process_id))
                 kept = Kept(entry, entry.owner, bucket, before[bucket])
             if decided or query.matches(kept.entry):

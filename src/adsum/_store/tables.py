@@ -41,7 +41,7 @@ from .layout import (
 )
 from .page import remedy
 
-# What entries cost. Departures and receipts are bounded by themselves and must not keep a full registry from recovering.
+# What entries cost. Departures and receipts are bounded by themselves, and must not keep a full registry full.
 _COUNTED = ("ids", "entries", "owners", *INDEXES)
 
 
@@ -121,7 +121,9 @@ class WriteTransaction:
         row = self._txn.get(incarnation, db=self._environment.entries)
         if row is None:
             file, number = self._environment.data_file, unpack_number(incarnation)
-            raise CorruptRegistry(f"{file} names incarnation {number} and does not hold it; {remedy(file.parent.parent)}")
+            raise CorruptRegistry(
+                f"{file} names incarnation {number} and does not hold it; {remedy(file.parent.parent)}"
+            )
         return decode_record(row)
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
