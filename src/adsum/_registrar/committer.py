@@ -8,6 +8,7 @@ trusts what it kept from the moment the new state can be seen; they settle after
 from __future__ import annotations
 
 import logging
+import mmap
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from .. import _wire as wire
 from .._os.liveness import DeathWatch
 from .._store import tables
-from .._store.environment import Environment
+from .._store.environment import Environment, compact_copy, remove_other_generations
 from .._store.layout import Receipt
 from .._store.page import Page, bucket_of
 from ..errors import AdsumError, RegistryFull
@@ -27,6 +28,9 @@ from .failpoints import reach
 from .receipts import Receipts
 
 log = logging.getLogger("adsum.registrar")
+
+PAGE_BYTES = mmap.PAGESIZE
+MOVE_AGAIN_SECONDS = 1.0
 
 
 class Answer(NamedTuple):
@@ -51,6 +55,7 @@ class Committer:
             self.counters = Counters(before.stats())
             self.entries = before.entries
         self.commits = 0
+        self._move_again_at = 0.0
 
     def sweep(self) -> set[bytes]:
         """Watch every owner, and bury those that died while no registrar ran. Returns the sessions entries live in."""
@@ -99,6 +104,8 @@ class Committer:
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self.commits += bool(decision.changes)
         self._after(decision, batch.deaths)
+        if decision.changes:
+            self.check_growth()
         return answers
 
     def _after(self, decision: Decision, deaths: Sequence[Death]) -> None:
@@ -131,3 +138,35 @@ class Committer:
     def check_readers(self) -> None:
         """Free the slots of readers that died, whose snapshots would keep pages from being used again."""
         self.environment.lmdb.reader_check()
+
+    def check_growth(self) -> None:
+        """Move to fresh tables when the old have grown far beyond what they hold.
+
+        A reader that was stopped inside a read keeps its snapshot, and with it every page freed since: the file would
+        grow with each commit until nothing can be written. In fresh tables nobody holds a snapshot; the stopped reader
+        keeps the old ones, which have no name any more, and comes over when it goes on.
+        """
+        info = self.environment.lmdb.info()
+        if info["last_pgno"] * PAGE_BYTES < info["map_size"] // 2 or time.monotonic() < self._move_again_at:
+            return
+        self.check_readers()
+        with tables.write(self.environment) as now:
+            if now.bytes_used > self.limits.max_memory_bytes * 3 // 4:
+                return
+        try:
+            self._move()
+        except AdsumError as error:
+            self._move_again_at = time.monotonic() + MOVE_AGAIN_SECONDS
+            log.warning("could not move to fresh tables: %s", error)
+
+    def _move(self) -> None:
+        old = self.environment
+        fresh = compact_copy(old, self.page.map_size, self.limits.max_readers)
+        reach("before_switch")
+        self.environment = fresh
+        # From here on readers go to the fresh tables; nothing was committed in between.
+        self.page.switch(fresh.generation, self.page.map_size)
+        reach("after_switch")
+        old.close()
+        remove_other_generations(fresh.folder, fresh.generation)
+        log.info("moved to fresh tables, generation %d", fresh.generation)

@@ -86,6 +86,21 @@ def create_environment(folder: Path, generation: int, map_size: int, max_readers
         return _open(folder, generation, map_size, max_readers, writable=True, create=True)
 
 
+def compact_copy(old: Environment, map_size: int, max_readers: int) -> Environment:
+    """The same tables without their free pages, as the next generation. `old` stays as it is."""
+    place = tables_in(old.folder, old.generation + 1)
+    shutil.rmtree(place, ignore_errors=True)
+    try:
+        with translated(old.folder):
+            place.mkdir(mode=0o700)
+            reserve_lock_file(place, max_readers)
+            old.lmdb.copy(str(place), compact=True)
+            return _open(old.folder, old.generation + 1, map_size, max_readers, writable=True, create=False)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
 def reserve_lock_file(place: Path, max_readers: int) -> None:
     """Give lock.mdb its space before LMDB maps it, where a full tmpfs would be SIGBUS.
 
