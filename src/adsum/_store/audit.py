@@ -36,12 +36,12 @@ def _names(txn: snapshot.Txn, environment: Environment, entries: dict[int, Entry
         incarnation = unpack_number(row)
         entry = entries.get(incarnation)
         if entry is None:
-            yield f"I1: the id {bytes(key)!r} names incarnation {incarnation}, which does not exist"
-        elif id_key(entry.process_id) != bytes(key):
-            yield f"I3: the id {bytes(key)!r} names the entry of {entry.process_id}"
+            yield f"I1: the id {key!r} names incarnation {incarnation}, which does not exist"
+        elif id_key(entry.process_id) != key:
+            yield f"I3: the id {key!r} names the entry of {entry.process_id}"
         if incarnation in named:
-            yield f"S1: incarnation {incarnation} has two names, {named[incarnation]!r} and {bytes(key)!r}"
-        named[incarnation] = bytes(key)
+            yield f"S1: incarnation {incarnation} has two names, {named[incarnation]!r} and {key!r}"
+        named[incarnation] = key
     newest = snapshot.revision(txn, environment)
     for incarnation, entry in entries.items():
         if incarnation not in named:
@@ -60,7 +60,7 @@ def _index_rows(txn: snapshot.Txn, environment: Environment, entries: dict[int, 
         ("owners", owner_key(entry.owner), number) for number, entry in entries.items()
     }
     actual = {
-        (table, bytes(key), unpack_number(row))
+        (table, key, unpack_number(row))
         for table in MANY_ROW_TABLES
         for key, row in txn.cursor(environment.tables[table])
     }

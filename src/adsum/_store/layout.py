@@ -93,7 +93,7 @@ _owner = struct.Struct(">QQQ")
 pack_number = _number.pack
 
 
-def unpack_number(row: bytes | memoryview) -> int:
+def unpack_number(row: bytes) -> int:
     (number,) = _number.unpack(row)
     return int(number)
 
@@ -102,7 +102,7 @@ def owner_key(owner: Owner) -> bytes:
     return _owner.pack(*owner)
 
 
-def owner_of(key: bytes | memoryview) -> Owner:
+def owner_of(key: bytes) -> Owner:
     return Owner(*_owner.unpack(key))
 
 

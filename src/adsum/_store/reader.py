@@ -7,6 +7,7 @@ process that is dead at the moment of reading is handed out (S2).
 
 from __future__ import annotations
 
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -41,6 +42,7 @@ class Kept(NamedTuple):
 
     entry: Entry
     owner: Owner
+    key: bytes
     bucket: int
     stood: int
 
@@ -82,13 +84,15 @@ class Reader:
             return []
         counters = self._counters
         before = memoryview(counters.tobytes()).cast("Q")
-        nothing: list[tuple[bytes, Kept]] = []
-        found = self._read(lambda txn, env: self._matches(txn, env, query, before), nothing)
+        fresh: dict[bytes, Kept] = {}
+        nobody: list[Kept] = []
+        found = self._read(lambda txn, env: self._matches(txn, env, query, before, fresh), nobody)
         if counters is self._counters:
-            for row, kept in found:
+            for row, kept in fresh.items():
                 self._keep(row, kept)
-        alive = self._liveness.alive_among({kept.owner for _, kept in found})
-        return sorted((kept.entry for _, kept in found if kept.owner in alive), key=_by_id)
+        alive = self._liveness.alive_among({kept.owner for kept in found})
+        found.sort(key=_by_key)
+        return [kept.entry for kept in found if kept.owner in alive]
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
@@ -176,28 +180,34 @@ class Reader:
         entry = self._read(lambda txn, env: snapshot.entry_at(txn, env, key), None)
         if entry is None:
             return None
-        kept = Kept(entry, entry.owner, bucket, count)
+        kept = Kept(entry, entry.owner, key, bucket, count)
         if counters is self._counters:
             self._keep(entry.process_id, kept)
         return kept
 
     def _matches(
-        self, txn: snapshot.Txn, environment: Environment, query: Query, before: memoryview
-    ) -> list[tuple[bytes, Kept]]:
-        """What matches, with its row; `before` are the counters as they stood before the snapshot."""
+        self,
+        txn: snapshot.Txn,
+        environment: Environment,
+        query: Query,
+        before: memoryview,
+        fresh: dict[bytes, Kept],
+    ) -> list[Kept]:
+        """What matches. What had to be decoded for it goes into `fresh`, with the counters as they stood `before`."""
         decided = len(query.index_keys()) < 2
         newest = snapshot.revision(txn, environment)
+        counters = self._counters
         found = []
-        for incarnation in snapshot.candidates(txn, environment, query):
-            row = bytes(incarnation)
-            kept = self._kept(row)
+        for row in snapshot.candidates(txn, environment, query):
+            kept = self._young.get(row) or self._old.get(row)
             # Another thread may have kept it from a later snapshot than this one.
-            if kept is None or kept.entry.revision > newest:
+            if kept is None or counters[kept.bucket] != kept.stood or kept.entry.revision > newest:
                 entry = decode_entry(snapshot.row_of(txn, environment, row))
-                bucket = page.bucket_of(key_of(entry.process_id))
-                kept = Kept(entry, entry.owner, bucket, before[bucket])
+                key = key_of(entry.process_id)
+                bucket = page.bucket_of(key)
+                kept = fresh[row] = Kept(entry, entry.owner, key, bucket, before[bucket])
             if decided or query.matches(kept.entry):
-                found.append((row, kept))
+                found.append(kept)
         return found
 
     # The tables that are current
@@ -210,7 +220,7 @@ class Reader:
                 return otherwise
             self._reading += 1
         try:
-            with environment.lmdb.begin(buffers=True) as txn:
+            with environment.lmdb.begin() as txn:
                 return look(txn, environment)
         except lmdb.Error as error:
             raise in_our_words(error, self.folder) from error
@@ -281,5 +291,4 @@ class Reader:
             lock.release()
 
 
-def _by_id(entry: Entry) -> ProcessId:
-    return entry.process_id
+_by_key = operator.attrgetter("key")

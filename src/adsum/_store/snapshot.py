@@ -28,7 +28,7 @@ from .layout import (
 from .page import remedy
 from .query import Query
 
-Txn: TypeAlias = "lmdb.Transaction[memoryview]"
+Txn: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 def entry_at(txn: Txn, environment: Environment, key: bytes) -> Entry | None:
@@ -37,7 +37,7 @@ def entry_at(txn: Txn, environment: Environment, key: bytes) -> Entry | None:
     return None if incarnation is None else decode_entry(row_of(txn, environment, incarnation))
 
 
-def row_of(txn: Txn, environment: Environment, incarnation: bytes | memoryview) -> memoryview:
+def row_of(txn: Txn, environment: Environment, incarnation: bytes) -> bytes:
     row = txn.get(incarnation, db=environment.entries)
     if row is None:
         raise CorruptRegistry(
@@ -51,7 +51,7 @@ def revision(txn: Txn, environment: Environment) -> int:
     return unpack_number(stored) if stored else 0
 
 
-def candidates(txn: Txn, environment: Environment, query: Query) -> list[memoryview]:
+def candidates(txn: Txn, environment: Environment, query: Query) -> list[bytes]:
     """Incarnations among which every match is: the rows of the rarest condition, or all ids of the namespace."""
     keys = query.index_keys()
     if not keys:
@@ -109,12 +109,12 @@ def registrar_stats(txn: Txn, environment: Environment) -> RegistrarStats:
     return decode_stats(stored) if stored else RegistrarStats()
 
 
-def _incarnations_in(txn: Txn, environment: Environment, namespace: str) -> Iterator[memoryview]:
+def _incarnations_in(txn: Txn, environment: Environment, namespace: str) -> Iterator[bytes]:
     prefix = namespace.encode() + b"\0"
     with txn.cursor(environment.ids) as cursor:
         if not cursor.set_range(prefix):
             return
         for key, incarnation in cursor:
-            if bytes(key[: len(prefix)]) != prefix:
+            if not key.startswith(prefix):
                 return
             yield incarnation

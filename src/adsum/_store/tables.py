@@ -45,7 +45,7 @@ from .page import remedy
 _COUNTED = ("ids", "entries", "owners", *INDEXES)
 
 
-def bytes_used(txn: lmdb.Transaction[bytes] | lmdb.Transaction[memoryview], environment: Environment) -> int:
+def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment) -> int:
     """The pages that entries and their index rows occupy, in bytes."""
     pages = size = 0
     for name in _COUNTED:
