@@ -5,7 +5,8 @@ A **process** is whatever is registered: an operating-system process, or a threa
 makes a new entry with a higher **revision**, the number of the change in the registry's history. The revision at which
 an id was registered is its **incarnation**; whoever registers the same name later has a larger one.
 
-All records are frozen, inside too: one decoded entry is shared by every caller that looks it up.
+All records are frozen, inside too: one decoded entry is shared by every caller that looks it up. They hold plain data
+only, so they can be in no cycle, and the garbage collector is spared them (``gc=False``): a process may keep many.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class HealthStatus(StrEnum):
     unhealthy = "unhealthy"
 
 
-class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What is known of a process beyond its name. Fields are only ever appended: stored rows are arrays.
 
     - `type`: the part it plays, `ProcessType`; agent by default.
@@ -98,7 +99,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 _MUTABLE_FIELDS = ("resources", "node_affinity", "custom")
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One registered process, as it stood at `revision`. Fields are only ever appended: stored rows are arrays.
 
     - `process_id`: its unique name.

@@ -20,6 +20,7 @@ from .identity import open_verified
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _IN = select.EPOLLIN
+_MOST_EVENTS = 64
 
 
 class LivenessCheck:
@@ -40,6 +41,10 @@ class LivenessCheck:
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` lives now; a zombie does not, a stopped process does."""
         if owner in self._pidfds:
+            died = self._epoll.poll(0, _MOST_EVENTS)
+            if not died:
+                return True
+            self._forget(died)
             self.collect()
             return owner in self._pidfds
         with self._lock:
@@ -59,10 +64,13 @@ class LivenessCheck:
 
     def collect(self) -> None:
         """Forget the owners that died since the last look."""
-        while died := self._epoll.poll(0, 64):
-            with self._lock:
-                for pidfd, _ in died:
-                    self._drop(pidfd)
+        while died := self._epoll.poll(0, _MOST_EVENTS):
+            self._forget(died)
+
+    def _forget(self, died: list[tuple[int, int]]) -> None:
+        with self._lock:
+            for pidfd, _ in died:
+                self._drop(pidfd)
 
     def close(self) -> None:
         with self._lock:

@@ -42,7 +42,7 @@ META_LIMITS = b"limits"
 META_IDENTITY = b"identity"
 
 
-class Record(Entry, frozen=True, array_like=True):
+class Record(Entry, frozen=True, array_like=True, gc=False):
     """A stored entry: what readers see, and behind it what only the registrar needs.
 
     `session` is the client session the entry lives in, empty for the entry of a whole process.

@@ -34,7 +34,7 @@ Place: TypeAlias = "tuple[str, str, str] | bytes"
 
 # How many decoded entries a process keeps, at about 1 KB each: two halves of this many. When the young half is full it
 # becomes the old one, and what is used again comes back: least recently used, near enough, at the price of a dict.
-CACHE_HALF = 32_768
+CACHE_HALF = 65_536
 
 
 class Kept(NamedTuple):

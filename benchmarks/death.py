@@ -1,0 +1,100 @@
+"""How long from SIGKILL until nobody is handed the dead, until its entry is gone, and until a new registrar serves?
+
+The victim, the registrar and this process, which kills and then reads without pause, are three processes on two cores.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import adsum
+from harness import Row, fresh_registry, microseconds, save, show, stop
+
+ROUNDS = 300
+
+
+def kill_to_gone(registry: adsum.Registry) -> list[Row]:
+    unseen: list[int] = []
+    cleaned: list[int] = []
+    registry.register("bystander")
+    for number in range(ROUNDS):
+        # Nobody waits for the victim until the round is over, so what is measured is a zombie, as it mostly is in life.
+        with subprocess.Popen(["sleep", "60"]) as victim:
+            name = f"victim-{number}"
+            registry.register(name, victim, capabilities={"victim"})
+            if registry.lookup(name) is None:
+                raise RuntimeError("the victim is not there")
+            time.sleep(0.002)
+            killed = time.monotonic_ns()
+            os.kill(victim.pid, signal.SIGKILL)
+            while registry.lookup(name) is not None:
+                pass
+            unseen.append(time.monotonic_ns() - killed)
+            while _newest(registry) != name:
+                pass
+            cleaned.append(time.monotonic_ns() - killed)
+            victim.wait()
+    return [
+        {"from SIGKILL to": "lookup finds nothing", **microseconds(unseen)},
+        {"from SIGKILL to": "entry removed from the tables", **microseconds(cleaned)},
+    ]
+
+
+def _newest(registry: adsum.Registry) -> str:
+    newest = registry.departures(1)
+    return newest[0].entry.process_id.local_id if newest else ""
+
+
+def registrar_killed(rounds: int = 50) -> list[Row]:
+    samples: list[int] = []
+    with fresh_registry() as registry:
+        registry.register("survivor")
+        for number in range(rounds):
+            pid = registry.stats().registrar_pid
+            if pid is None:
+                raise RuntimeError("no registrar")
+            stop(pid, signal.SIGKILL)
+            begin = time.perf_counter_ns()
+            registry.update("survivor", custom={"round": number})
+            samples.append(time.perf_counter_ns() - begin)
+    return [{"from the registrar's SIGKILL to": "next acknowledged write", **microseconds(samples)}]
+
+
+def many_at_once(count: int = 1000) -> list[Row]:
+    """All die in one moment: the whole cleanup, and its share for each."""
+    with fresh_registry() as registry:
+        victims = [subprocess.Popen(["sleep", "600"]) for _ in range(count)]
+        try:
+            for number, victim in enumerate(victims):
+                registry.register(f"victim-{number}", victim)
+            begin = time.monotonic_ns()
+            for victim in victims:
+                victim.kill()
+            while registry.stats().entries:
+                time.sleep(0.001)
+            whole = time.monotonic_ns() - begin
+        finally:
+            for victim in victims:
+                victim.kill()
+                victim.wait()
+    return [{"mass death": f"{count:,} processes", "all gone after, ms": whole / 1e6, "each, us": whole / 1000 / count}]
+
+
+def main() -> Row:
+    with fresh_registry() as registry:
+        deaths = kill_to_gone(registry)
+    show("a death, microseconds", deaths)
+    restarts = registrar_killed()
+    show("a registrar's death, microseconds", restarts)
+    mass = many_at_once()
+    show("many deaths", mass)
+    results: Row = {"deaths": deaths, "restarts": restarts, "mass": mass}
+    save("death", results)
+    return results
+
+
+if __name__ == "__main__":
+    main()
