@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from harness import Row, fresh_registry, microseconds, save, show, timed
@@ -26,30 +27,16 @@ def measure(entries: int, matches: int) -> list[Row]:
         skills = [f"skill-{n % groups}" for n in range(max(200, groups))]
         if len(registry.find_by_capability(skills[0])) != matches:
             raise RuntimeError(f"{len(registry.find_by_capability(skills[0]))} matches instead of {matches}")
-        rows = [
-            {
-                "find": f"{matches:,} matches, a skill not asked for before",
-                "entries": entries,
-                **microseconds(timed(registry.find_by_capability, skills[1:groups])),
-            },
-            {
-                "find": f"{matches:,} matches, asked for before",
-                "entries": entries,
-                **microseconds(timed(registry.find_by_capability, [skills[1]] * 300)),
-            },
-            {
-                "find": f"{matches:,} matches, capability and health",
-                "entries": entries,
-                **microseconds(
-                    timed(lambda s: registry.find(capability=s, health_status="healthy"), [skills[1]] * 300)
-                ),
-            },
-            {
-                "find": f"count of {matches:,}",
-                "entries": entries,
-                **microseconds(timed(lambda s: registry.count(capability=s), [skills[1]] * 300)),
-            },
-        ]
+        rows: list[Row] = []
+
+        def add(what: str, call: Callable[[str], object], asked: list[str]) -> None:
+            rows.append({"find": f"{matches:,} {what}", "entries": entries, **microseconds(timed(call, asked))})
+
+        known = [skills[1]] * 300
+        add("matches, a skill not asked for before", registry.find_by_capability, skills[1:groups])
+        add("matches, asked for before", registry.find_by_capability, known)
+        add("matches, capability and health", lambda s: registry.find(capability=s, health_status="healthy"), known)
+        add("counted", lambda s: registry.count(capability=s), known)
     return rows
 
 

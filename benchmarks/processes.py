@@ -49,7 +49,10 @@ registry = adsum.open(path=sys.argv[1], timeout=60)
 first, last = int(sys.argv[2]), int(sys.argv[3])
 for start in range(first, last, 500):
     registry.register_many([
-        (f"agent-{n:07}", {"capabilities": {f"skill-{n * 1000 // int(sys.argv[4])}", "worker"}, "endpoint": f"http://127.0.0.1:{9000 + n % 1000}"})
+        (f"agent-{n:07}", {
+            "capabilities": {f"skill-{n * 1000 // int(sys.argv[4])}", "worker"},
+            "endpoint": f"http://127.0.0.1:{9000 + n % 1000}",
+        })
         for n in range(start, min(start + 500, last))
     ])
 print("ready", flush=True)
