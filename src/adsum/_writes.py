@@ -97,7 +97,7 @@ class RegistryWrites(RegistryReads):
         return Ask(make, _first_entry)
 
     def _ask_unregister(self, id: AnyId, if_incarnation: int | None) -> Ask[bool]:
-        return Ask(_unregister(self._id(id), if_incarnation), lambda done: done.changed)
+        return Ask(_unregister(self._id(id), if_incarnation), _was_there)
 
     def _ask_hand_over(self, entry: Entry, process: Any) -> Ask[Entry]:
         target: Target = resolve(process)
@@ -117,25 +117,15 @@ class RegistryWrites(RegistryReads):
 
     def _send(self, ask: Ask[T], timeout: float | None) -> Future[T]:
         """Ask through the pipeline; the future gets what the reply is taken for."""
-        asked = self._client.pipeline.ask(ask.make, self._seconds(timeout))
-        result: Future[T] = Future()
-
-        def done(finished: Future[wire.Done]) -> None:
-            if not result.set_running_or_notify_cancel():
-                return
-            try:
-                taken = ask.take(finished.result())
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
-                result.set_exception(error)
-            else:
-                result.set_result(taken)
-
-        asked.add_done_callback(done)
-        return result
+        return self._client.pipeline.ask(ask.make, ask.take, self._seconds(timeout))
 
 
 def _first_entry(done: wire.Done) -> Entry:
     return done.entries[0]
+
+
+def _was_there(done: wire.Done) -> bool:
+    return done.changed
 
 
 def _unregister(process_id: Any, if_incarnation: int | None) -> Make:
@@ -151,7 +141,7 @@ def _ender(pipeline: Pipeline, entry: Entry) -> Callable[[], None]:
 
     def ended() -> None:
         try:
-            pipeline.ask(make, None)
+            pipeline.ask(make, _was_there, None)
         except AdsumError:
             # The registry was closed, and the entry ended with it.
             return

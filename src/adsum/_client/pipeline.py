@@ -11,8 +11,10 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from .. import _wire as wire
 from .._os.forking import watch_forks
@@ -23,16 +25,19 @@ from .line import GRACE_SECONDS, Make, expired, framed
 
 RETRY_SECONDS = 1.0
 
+T = TypeVar("T")
 
-class _Asked:
-    """One request on its way, and who waits for it."""
 
-    __slots__ = ("deadline", "future", "give_up", "make", "seconds")
+class _Asked(Generic[T]):
+    """One request on its way, and who waits for what is made of its reply."""
 
-    def __init__(self, make: Make, timeout: float | None) -> None:
+    __slots__ = ("deadline", "future", "give_up", "make", "seconds", "take")
+
+    def __init__(self, make: Make, take: Callable[[wire.Done], T], timeout: float | None) -> None:
         now = time.monotonic()
         self.make = make
-        self.future: Future[wire.Done] = Future()
+        self.take = take
+        self.future: Future[T] = Future()
         self.seconds = timeout
         # When a call has no timeout of its own, its time runs from the moment a registrar is there to be asked.
         self.deadline: float | None = None if timeout is None else now + timeout
@@ -42,8 +47,13 @@ class _Asked:
         try:
             if isinstance(outcome, AdsumError):
                 self.future.set_exception(outcome)
+                return
+            try:
+                taken = self.take(outcome)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
+                self.future.set_exception(error)
             else:
-                self.future.set_result(outcome)
+                self.future.set_result(taken)
         except InvalidStateError:
             # The waiter cancelled in the same moment and does not look any more.
             return
@@ -63,22 +73,25 @@ class Pipeline:
         self._lock = threading.Lock()
         self._session = os.urandom(16)
         self._number = 0
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, _Asked[Any]] = {}
         self._unsent: list[int] = []
         self._wake = -1
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
         self.holds_entries = False
 
-    def ask(self, make: Make, timeout: float | None) -> Future[wire.Done]:
-        """Send a request; the future gets its reply or its error."""
-        asked = _Asked(make, timeout)
+    def ask(self, make: Make, take: Callable[[wire.Done], T], timeout: float | None) -> Future[T]:
+        """Send a request; the future gets what `take` makes of the reply, or the error."""
+        asked = _Asked(make, take, timeout)
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             self._number += 1
             self._asked[self._number] = asked
             self._unsent.append(self._number)
+            if len(self._unsent) > 1 and self._connection is not None:
+                # Woken already for the one before, and has not looked yet.
+                return asked.future
             if self._thread is None:
                 self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
@@ -122,13 +135,14 @@ class Pipeline:
         if self._connection is None and (self._asked or self.holds_entries):
             self._connect(poll)
         self._send()
-        ready = poll.poll(self._patience())
-        for fd, _ in ready:
+        nearest = min([asked.give_up for asked in list(self._asked.values())], default=None)
+        for fd, _ in poll.poll(self._patience(nearest)):
             if fd == self._wake:
                 os.eventfd_read(fd)
             elif self._connection is not None:
                 self._receive(self._connection)
-        self._expire()
+        if nearest is not None and nearest <= time.monotonic():
+            self._expire()
 
     def _connect(self, poll: select.poll) -> None:
         until = min((asked.give_up for asked in list(self._asked.values())), default=time.monotonic() + RETRY_SECONDS)
@@ -151,23 +165,27 @@ class Pipeline:
         with self._lock:
             numbers, self._unsent = self._unsent, []
         now = time.monotonic()
-        for number in numbers:
-            asked = self._asked.get(number)
-            if asked is None:
-                continue
-            if not asked.future.running() and not asked.future.set_running_or_notify_cancel():
-                self._asked.pop(number)
-                continue
-            if asked.seconds is None:
-                asked.deadline = now + connection.registration_timeout
-                asked.give_up = asked.deadline + GRACE_SECONDS
-            try:
-                data = framed(asked.make, number, asked.deadline or now)
-            except AdsumError as error:
-                self._asked.pop(number)
-                asked.settle(error)
-                continue
+        data = b"".join([self._framed(number, connection, now) for number in numbers])
+        if data:
             connection.send(data, now + START_SECONDS)
+
+    def _framed(self, number: int, connection: Connection, now: float) -> bytes:
+        """A request as bytes; none where nobody waits for it any more, or where it cannot be sent."""
+        asked = self._asked.get(number)
+        if asked is None:
+            return b""
+        if not asked.future.running() and not asked.future.set_running_or_notify_cancel():
+            self._asked.pop(number)
+            return b""
+        if asked.seconds is None:
+            asked.deadline = now + connection.registration_timeout
+            asked.give_up = asked.deadline + GRACE_SECONDS
+        try:
+            return framed(asked.make, number, asked.deadline or now)
+        except AdsumError as error:
+            self._asked.pop(number)
+            asked.settle(error)
+            return b""
 
     def _receive(self, connection: Connection) -> None:
         for frame in connection.receive(time.monotonic() + START_SECONDS):
@@ -184,12 +202,11 @@ class Pipeline:
                 seconds = asked.seconds if asked.seconds is not None else self._limits.registration_timeout
                 asked.settle(expired(seconds))
 
-    def _patience(self) -> int | None:
+    def _patience(self, nearest: float | None) -> int | None:
         """Milliseconds until something has to be done without being told to."""
         if self._unsent:
             return 0
-        nearest = min((asked.give_up for asked in list(self._asked.values())), default=None)
-        return None if nearest is None else max(1, int((nearest - time.monotonic()) * 1000) + 1)
+        return None if nearest is None else max(0, int((nearest - time.monotonic()) * 1000) + 1)
 
     def _fail_all(self, error: AdsumError) -> None:
         with self._lock:

@@ -132,18 +132,22 @@ class Server:
             # The dead stay readable in their epoll; waiting for it now would spin.
             self.epoll.modify(self.kernel, 0)
             self.retry_deaths_at = time.monotonic() + self.limits.cleanup_window / 2
-        for answer in answers:
-            self._answer(answer)
+        self._reply(answers)
         self.awake_until = time.monotonic() + AWAKE_SECONDS
 
-    def _answer(self, answer: Answer) -> None:
-        session, number = answer.call.session, answer.call.request.number
-        if isinstance(answer.call.request, wire.Register) and answer.call.request.bound and answer.kept:
-            self.bound_sessions.add(session)
-        connection = self.by_session.get(session)
-        if connection is not None and self._send(connection, answer.data) and answer.kept:
-            self.committer.receipts.sent(session, number)
-        reach("replying")
+    def _reply(self, answers: list[Answer]) -> None:
+        """Send the answers, to each client all of its own at once."""
+        outgoing: dict[bytes, list[Answer]] = {}
+        for answer in answers:
+            outgoing.setdefault(answer.call.session, []).append(answer)
+        for session, own in outgoing.items():
+            if any(isinstance(a.call.request, wire.Register) and a.call.request.bound and a.kept for a in own):
+                self.bound_sessions.add(session)
+            connection = self.by_session.get(session)
+            if connection is not None and self._send(connection, b"".join([answer.data for answer in own])):
+                for answer in own:
+                    self.committer.receipts.sent(session, answer.call.request.number)
+            reach("replying")
 
     # Clients
 
