@@ -119,20 +119,21 @@ class LivenessCheck:
 class DeathWatch:
     """A registrar's view: one pidfd for each owner, and the list of those that died.
 
-    When descriptors run out, further owners are scanned: opened, checked and closed one by one. `reserve` descriptors
-    are left for sockets; one is held back so that a scan can always open a pidfd.
+    Half of all descriptors are for sockets. When the other half runs out, further owners are scanned: opened, checked
+    and closed one by one. Two descriptors are held back, so that a scan can always open a pidfd and a file in /proc.
     """
 
-    def __init__(self, reserve: int = 1024) -> None:
+    def __init__(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self.capacity = max(16, hard - min(reserve, hard // 2))
+        self.capacity = max(16, hard // 2 - 32)
         self.scanned: set[Owner] = set()
         self._epoll = select.epoll()
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
-        self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self._spare: list[int] = []
+        self._hold_back()
 
     def fileno(self) -> int:
         """Readable when a watched owner has died (an epoll can be waited for in another one, epoll(7))."""
@@ -197,11 +198,16 @@ class DeathWatch:
         return [owner for owner in self.scanned if not self._lives(owner)]
 
     def _lives(self, owner: Owner) -> bool:
-        os.close(self._spare)
+        while self._spare:
+            os.close(self._spare.pop())
         try:
             pidfd = open_verified(owner)
             if pidfd is not None:
                 os.close(pidfd)
             return pidfd is not None
         finally:
-            self._spare = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        while len(self._spare) < 2:
+            self._spare.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))

@@ -77,6 +77,7 @@ class Committer:
         except RegistryFull as error:
             # No page left, whatever was estimated: let go of what asks for room, and carry out what gives it back.
             log.warning("no room for a batch: %s", error)
+            self.check_growth()
             refused = [call for call in batch.calls if not isinstance(call.request, wire.Unregister)]
             rest = [call for call in batch.calls if isinstance(call.request, wire.Unregister)]
             done = self._commit(batch._replace(calls=rest)) if refused else self.fail(rest, error)

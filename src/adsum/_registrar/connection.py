@@ -10,7 +10,7 @@ from .. import _wire as wire
 from ..model import Owner
 
 READ_BYTES = 256 * 1024
-MAX_UNSENT_BYTES = 4 * 1024 * 1024
+MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
 HELLO_SECONDS = 5.0
 
 _credentials = struct.Struct("3i")
@@ -49,8 +49,10 @@ class Connection:
     def send(self, data: bytes) -> bool:
         """Send, and keep what does not fit the socket. True when all of it went out.
 
-        Raises `ConnectionError` when the client is gone, or lets more pile up than `MAX_UNSENT_BYTES`.
+        Raises `ConnectionError` when the client is gone, or has let more pile up than `MAX_UNSENT_BYTES`.
         """
+        if len(self._unsent) > MAX_UNSENT_BYTES:
+            raise ConnectionAbortedError("the client does not read its replies")
         if self._unsent:
             self._unsent += data
             return self.flush()
@@ -61,8 +63,6 @@ class Connection:
         if sent == len(data):
             return True
         self._unsent += data[sent:]
-        if len(self._unsent) > MAX_UNSENT_BYTES:
-            raise ConnectionAbortedError("the client does not read its replies")
         return False
 
     def flush(self) -> bool:
@@ -71,8 +71,6 @@ class Connection:
             while self._unsent:
                 del self._unsent[: self.sock.send(self._unsent, socket.MSG_NOSIGNAL)]
         except (BlockingIOError, InterruptedError):
-            if len(self._unsent) > MAX_UNSENT_BYTES:
-                raise ConnectionAbortedError("the client does not read its replies") from None
             return False
         return True
 

@@ -19,7 +19,7 @@ class Receipts:
 
     def __init__(self, inherited: Iterable[Receipt], now: int) -> None:
         self._open = {(receipt.session, receipt.number): receipt for receipt in inherited}
-        self._inherited_until = dict.fromkeys(self._open, now + KEEP_NS)
+        self._kept_until = dict.fromkeys(self._open, now + KEEP_NS)
 
     def with_batch(self, batch: Iterable[Receipt]) -> list[Receipt]:
         """What to store with a commit: the replies it makes, and the older ones that are still on their way."""
@@ -35,14 +35,20 @@ class Receipts:
     def sent(self, session: bytes, number: int) -> None:
         """The reply is in the client's socket, where it outlives this registrar."""
         self._open.pop((session, number), None)
-        self._inherited_until.pop((session, number), None)
+        self._kept_until.pop((session, number), None)
 
     def drained(self, session: bytes) -> None:
         """Everything for this session has gone out, or it will not ask again."""
         for key in [key for key in self._open if key[0] == session]:
             self.sent(*key)
 
+    def orphaned(self, session: bytes, now: int) -> None:
+        """The connection was cut from this side: its client may come back on another and ask."""
+        for key in self._open:
+            if key[0] == session:
+                self._kept_until[key] = now + KEEP_NS
+
     def expire(self, now: int) -> None:
-        """Forget inherited replies that nobody asked for."""
-        for key in [key for key, until in self._inherited_until.items() if until < now]:
+        """Forget replies that nobody came back for."""
+        for key in [key for key, until in self._kept_until.items() if until < now]:
             self.sent(*key)

@@ -49,9 +49,10 @@ class Server:
         self.connections: dict[int, Connection] = {}
         self.by_session: dict[bytes, Connection] = {}
         self.bound_sessions: set[bytes] = set()
-        self.queue: deque[tuple[Connection, wire.AnyRequest]] = deque()
+        self.queue: deque[tuple[Connection, wire.AnyRequest, int]] = deque()
+        self.queued_bytes = 0
         self.ended: list[tuple[Owner, bytes]] = []
-        self.most_connections = max(16, kernel.capacity - 64)
+        self.most_connections = kernel.capacity
         self.buffered = 0
         self.awake_until = self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
         self.last_commits = 0
@@ -116,7 +117,8 @@ class Server:
     def _work(self, deaths: list[Death]) -> None:
         calls: list[Call] = []
         while self.queue and len(calls) < MAX_BATCH:
-            connection, request = self.queue.popleft()
+            connection, request, size = self.queue.popleft()
+            self.queued_bytes -= size
             # Whoever closed the connection has stopped waiting, and takes the request for not carried out.
             if not connection.closed and connection.session is not None:
                 calls.append(Call(connection.session, request))
@@ -182,6 +184,11 @@ class Server:
                 self._receive(connection)
         except (msgspec.DecodeError, wire.FrameTooLarge) as error:
             self._drop(connection, f"sent what is no message: {error}")
+        except ConnectionResetError:
+            # The client has left, and takes what it did not hear for not done.
+            if connection.session is not None:
+                self.committer.receipts.drained(connection.session)
+            self._forget(connection)
         except OSError as error:
             self._drop(connection, str(error))
 
@@ -192,7 +199,7 @@ class Server:
                 if connection.session is None:
                     self._greet(connection, wire.decode_hello(frame))
                 else:
-                    self._take(connection, wire.decode_request(frame))
+                    self._take(connection, wire.decode_request(frame), len(frame))
                 if connection.closed:
                     return
         finally:
@@ -229,18 +236,19 @@ class Server:
             )
         return None
 
-    def _take(self, connection: Connection, request: wire.AnyRequest) -> None:
+    def _take(self, connection: Connection, request: wire.AnyRequest, size: int) -> None:
         session = connection.session or b""
         receipt = self.committer.receipts.claim(session, request.number)
         if receipt is not None:
             if self._send(connection, receipt):
                 self.committer.receipts.sent(session, request.number)
-        elif len(self.queue) >= self.limits.max_pending:
+        elif len(self.queue) >= self.limits.max_pending or self.queued_bytes > MAX_BUFFERED_BYTES:
             self.committer.counters.count(SystemBusy.reason)
             busy = SystemBusy(f"{len(self.queue)} requests are waiting already; nothing was changed, try again later")
             self._send(connection, wire.frame(wire.failure(request.number, busy)))
         else:
-            self.queue.append((connection, request))
+            self.queue.append((connection, request, size))
+            self.queued_bytes += size
 
     def _send(self, connection: Connection, data: bytes) -> bool:
         """Whether all of it went out; what did not will, when the client reads."""
@@ -262,8 +270,10 @@ class Server:
         connection.close()
 
     def _drop(self, connection: Connection, why: str) -> None:
-        if connection.fd in self.connections and self.connections[connection.fd] is connection:
+        if self.connections.get(connection.fd) is connection:
             log.info("client dropped: %s", why)
+            if connection.session is not None:
+                self.committer.receipts.orphaned(connection.session, time.monotonic_ns())
             self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
@@ -274,7 +284,6 @@ class Server:
         session = connection.session
         if session is not None and self.by_session.get(session) is connection:
             del self.by_session[session]
-            self.committer.receipts.drained(session)
             if session in self.bound_sessions and connection.owner is not None:
                 self.bound_sessions.discard(session)
                 self.ended.append((connection.owner, session))

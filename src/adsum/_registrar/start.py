@@ -100,12 +100,13 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         why = server.run()
     finally:
         # First nobody can connect any more, then those who are connected learn that they must ask the next one.
-        if why == "evicted":
-            page.retire()
-        else:
+        if why != "evicted":
+            # Otherwise what lies at these paths belongs to another registrar.
             (folder / wire.SOCKET_NAME).unlink(missing_ok=True)
+        elif not page.is_in(folder):
+            page.retire()
         server.close()
-        environment.close()
+        committer.environment.close()
         log.info("left: %s", why)
 
 

@@ -42,8 +42,9 @@ def bucket_of(key: bytes) -> int:
 class Page:
     """The mapped page of one registry. `counters` is read in the hot path; everything else is named."""
 
-    def __init__(self, mapping: mmap.mmap) -> None:
+    def __init__(self, mapping: mmap.mmap, file: os.stat_result) -> None:
         self._mapping = mapping
+        self._file = file
         words = memoryview(mapping).cast("Q")
         self._header = words[: HEADER_BYTES // 8]
         self.counters = words[HEADER_BYTES // 8 :]
@@ -71,6 +72,13 @@ class Page:
     @property
     def restarts(self) -> int:
         return self._header[_RESTARTS]
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether this is the page that whoever opens the folder now will find."""
+        try:
+            return os.path.samestat(self._file, os.stat(path_in(folder)))
+        except OSError:
+            return False
 
     def announce(self, registrar: Owner, started_ns: int) -> None:
         """A registrar serves from now on. Counters that a killed one left odd become even, and so differ from all."""
@@ -115,7 +123,7 @@ def create(folder: Path, map_size: int) -> Page:
     try:
         # Allocated, not just sized: touching a mapped page that a full tmpfs cannot provide is SIGBUS.
         os.posix_fallocate(descriptor, 0, SIZE)
-        page = Page(mmap.mmap(descriptor, SIZE))
+        page = Page(mmap.mmap(descriptor, SIZE), os.fstat(descriptor))
     finally:
         os.close(descriptor)
     header = page._header
@@ -143,7 +151,7 @@ def attach(folder: Path, *, writable: bool = False) -> Page | None:
             size = os.fstat(descriptor).st_size
             raise CorruptRegistry(f"{path} has {size} bytes instead of {SIZE}; {remedy(folder)}")
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        page = Page(mmap.mmap(descriptor, SIZE, access=access))
+        page = Page(mmap.mmap(descriptor, SIZE, access=access), os.fstat(descriptor))
     finally:
         os.close(descriptor)
     return page if _usable(page, path) else None
