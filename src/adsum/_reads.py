@@ -45,6 +45,11 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         self._turns: dict[Query, Iterator[int]] = {}
         client = Client(self.folder, self.limits)
         self._reader: Reader = client.reader
+        try:
+            self._reader.attach()
+        except BaseException:
+            client.close()
+            raise
         return client
 
     def __repr__(self) -> str:

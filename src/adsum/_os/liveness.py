@@ -80,6 +80,13 @@ class LivenessCheck:
             self._owners.clear()
             self._epoll.close()
 
+    def abandon(self) -> None:
+        """In a child: close the copies of the parent's descriptors. Another thread may have held the lock at the fork,
+        and unregistering would change the epoll that the parent still uses."""
+        for pidfd in self._owners:
+            os.close(pidfd)
+        self._epoll.close()
+
     def _track(self, owner: Owner) -> bool:
         while len(self._pidfds) >= self.capacity:
             self._drop_oldest()

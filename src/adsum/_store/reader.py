@@ -32,9 +32,11 @@ from .tables import bytes_used, check_identity
 T = TypeVar("T")
 Place: TypeAlias = "tuple[str, str, str] | bytes"
 
-# How many decoded entries a process keeps, at about 1 KB each: two halves of this many. When the young half is full it
-# becomes the old one, and what is used again comes back: least recently used, near enough, at the price of a dict.
-CACHE_HALF = 65_536
+# How much a process keeps of what it decoded: two halves of so many entries (about 1 KB each) or so many bytes of rows,
+# whichever is less. When the young half is full it becomes the old one, and what is used again comes back: least
+# recently used, near enough, at the price of a dict.
+HALF_ENTRIES = 65_536
+HALF_BYTES = 16 * 1024 * 1024
 
 
 class Kept(NamedTuple):
@@ -45,6 +47,7 @@ class Kept(NamedTuple):
     key: bytes
     bucket: int
     stood: int
+    size: int
 
 
 class Reader:
@@ -67,7 +70,12 @@ class Reader:
         self._counters: memoryview = memoryview(b"").cast("Q")
         # By id, for lookups, and by incarnation row, for queries.
         self._young: dict[Place, Kept] = {}
+        self._young_bytes = 0
         self._old: dict[Place, Kept] = {}
+
+    def attach(self) -> None:
+        """Open the tables, if there are any, so that what is wrong with them is said now."""
+        self._current()
 
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
         """The living entry under an id, or None. Errors: `InvalidProcessId`."""
@@ -163,8 +171,9 @@ class Reader:
     def _keep(self, place: Place, kept: Kept) -> None:
         if kept.stood & 1:
             return
-        if len(self._young) >= CACHE_HALF:
-            self._old, self._young = self._young, {}
+        self._young_bytes += kept.size
+        if len(self._young) >= HALF_ENTRIES or self._young_bytes > HALF_BYTES:
+            self._old, self._young, self._young_bytes = self._young, {}, kept.size
         self._young[place] = kept
 
     def _fetch(self, process_id: tuple[str, str, str]) -> Kept | None:
@@ -177,13 +186,21 @@ class Reader:
         bucket, counters = page.bucket_of(key), self._counters
         # Read before the snapshot is taken: if the counter still stands here later, nothing was committed since.
         count = counters[bucket]
-        entry = self._read(lambda txn, env: snapshot.entry_at(txn, env, key), None)
-        if entry is None:
+        row = self._read(lambda txn, env: snapshot.row_under(txn, env, key), None)
+        if row is None:
             return None
-        kept = Kept(entry, entry.owner, key, bucket, count)
+        entry = self._decoded(row)
+        kept = Kept(entry, entry.owner, key, bucket, count, len(row))
         if counters is self._counters:
             self._keep(entry.process_id, kept)
         return kept
+
+    def _decoded(self, row: bytes) -> Entry:
+        try:
+            return decode_entry(row)
+        except msgspec.DecodeError as error:
+            damaged = f"a row of the tables in {self.folder} cannot be read ({error}); {page.remedy(self.folder)}"
+            raise CorruptRegistry(damaged) from error
 
     def _matches(
         self,
@@ -202,10 +219,11 @@ class Reader:
             kept = self._young.get(row) or self._old.get(row)
             # Another thread may have kept it from a later snapshot than this one.
             if kept is None or counters[kept.bucket] != kept.stood or kept.entry.revision > newest:
-                entry = decode_entry(snapshot.row_of(txn, environment, row))
+                stored = snapshot.row_of(txn, environment, row)
+                entry = self._decoded(stored)
                 key = key_of(entry.process_id)
                 bucket = page.bucket_of(key)
-                kept = fresh[row] = Kept(entry, entry.owner, key, bucket, before[bucket])
+                kept = fresh[row] = Kept(entry, entry.owner, key, bucket, before[bucket], len(stored))
             if decided or query.matches(kept.entry):
                 found.append(kept)
         return found
@@ -224,9 +242,6 @@ class Reader:
                 return look(txn, environment)
         except lmdb.Error as error:
             raise in_our_words(error, self.folder) from error
-        except msgspec.DecodeError as error:
-            damaged = f"a row of {environment.data_file} cannot be read ({error}); {page.remedy(self.folder)}"
-            raise CorruptRegistry(damaged) from error
         finally:
             with self._lock:
                 self._reading -= 1
@@ -264,7 +279,7 @@ class Reader:
     def _detach(self) -> None:
         """Let go of the tables. They close when the last read that is still inside them ends."""
         self._page = self._environment = None
-        self._young, self._old = {}, {}
+        self._young, self._old, self._young_bytes = {}, {}, 0
 
     def _rest(self) -> None:
         """Take the lock, wait for the reads that are inside the tables, and close them."""
@@ -285,7 +300,7 @@ class Reader:
     def after_fork(self, *, child: bool) -> None:
         lock = self._lock
         if child:
-            self._liveness.close()
+            self._liveness.abandon()
             self._forget()
         else:
             lock.release()

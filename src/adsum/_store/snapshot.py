@@ -31,10 +31,10 @@ from .query import Query
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
 
 
-def entry_at(txn: Txn, environment: Environment, key: bytes) -> Entry | None:
-    """The entry stored under an id's key."""
+def row_under(txn: Txn, environment: Environment, key: bytes) -> bytes | None:
+    """The row of the entry stored under an id's key."""
     incarnation = txn.get(key, db=environment.ids)
-    return None if incarnation is None else decode_entry(row_of(txn, environment, incarnation))
+    return None if incarnation is None else row_of(txn, environment, incarnation)
 
 
 def row_of(txn: Txn, environment: Environment, incarnation: bytes) -> bytes:
