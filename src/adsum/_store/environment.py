@@ -119,13 +119,14 @@ def open_environment(folder: Path, generation: int, map_size: int, *, writable: 
     with translated(folder):
         data = tables_in(folder, generation) / "data.mdb"
         try:
-            size = data.stat().st_size
+            data.stat()
         except FileNotFoundError:
             raise CorruptRegistry(f"{data} is missing; {remedy(folder)}") from None
         environment = _open(folder, generation, map_size, 126, writable=writable, create=False)
         info, stat = environment.lmdb.info(), environment.lmdb.stat()
-        # Reading past the end of a truncated file would be SIGBUS, not an error.
-        if size < (info["last_pgno"] + 1) * stat["psize"]:
+        # Reading past the end of a truncated file would be SIGBUS, not an error. The size is asked for last, for the
+        # registrar may let the file grow in between.
+        if data.stat().st_size < (info["last_pgno"] + 1) * stat["psize"]:
             environment.close()
             raise CorruptRegistry(f"{data} is shorter than its own page count says; {remedy(folder)}")
         return environment

@@ -1,0 +1,29 @@
+"""The `adsum` command. Needs the extra: ``pip install 'adsum[cli]'``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+REGISTRY_ERROR = 3
+INTERRUPTED = 130
+
+_EXTRA = ("cyclopts", "rich", "attrs", "docstring_parser")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, `sys.argv` unless given, and return its exit code.
+
+    0 done, 1 no or not found, 2 usage, 3 registry error.
+    """
+    try:
+        from .app import dispatch
+
+        return dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print(f"adsum: the command line needs {error.name}; run: pip install 'adsum[cli]'", file=sys.stderr)
+        return REGISTRY_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED

@@ -1,0 +1,124 @@
+"""The commands together, and how each of them ends: output, messages and exit codes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+
+from cyclopts import App, CycloptsError
+
+from .. import __version__
+from .._os.folder import InvalidName
+from ..errors import AdsumError, InvalidMetadata, InvalidProcessId, NotRegistered
+from . import INTERRUPTED, REGISTRY_ERROR
+from .audit import audit
+from .doctor import doctor
+from .health import health
+from .ls import ls
+from .options import UsageError
+from .registrar import registrar
+from .run import require_separator, run
+from .show import show
+from .stats import stats
+from .unregister import unregister
+
+NOT_FOUND = 1
+USAGE = 2
+# What a shell reports of a program that SIGPIPE ended.
+BROKEN_PIPE = 141
+
+_DEMO_SUMMARY = "Watch a living multi-agent system on this machine, with kills."
+
+_HELP = """Who is alive on this machine, and what they can do.
+
+```console
+$ adsum run planner --capability planning -- node agent.js
+$ adsum ls --capability planning
+$ adsum show planner
+```
+
+An entry lives as long as its process: nothing has to be started before, and nothing is left to clean up. Exit codes: 0
+done, 1 no or not found, 2 usage, 3 registry error.
+"""
+
+
+def build(tokens: list[str]) -> App:
+    """The command line. What is slow to import waits until its command is asked for."""
+    app = App(name="adsum", version=f"adsum {__version__}", help=_HELP, help_format="markdown")
+    for command in (ls, show, health, unregister, stats, audit, doctor, registrar):
+        app.command(command)
+    app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
+    if tokens[:1] == ["demo"]:
+        from .demo import demo
+
+        app.command(demo)
+    else:
+        app.command("adsum.cli.demo:demo", name="demo", help=_DEMO_SUMMARY)
+    app.register_install_completion_command(help="Make the shell complete commands, options and ids.")
+    return app
+
+
+def dispatch(tokens: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    _prepare_output()
+    try:
+        code = _run(tokens)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _discard_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        _discard_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", REGISTRY_ERROR)
+
+
+def _run(tokens: list[str]) -> int:
+    app = build(tokens)
+    app.suppress_keyboard_interrupt = False
+    try:
+        require_separator(tokens)
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        return result if isinstance(result, int) else 0
+    except CycloptsError as error:
+        error.verbose = False
+        chain = " ".join(("adsum", *(error.command_chain or ())))
+        return _fail(f"{error}\nTry: {chain} --help", USAGE)
+    except (UsageError, InvalidProcessId, InvalidMetadata, InvalidName) as error:
+        return _fail(str(error), USAGE)
+    except NotRegistered as error:
+        return _fail(str(error), NOT_FOUND)
+    except AdsumError as error:
+        return _fail(str(error), REGISTRY_ERROR)
+
+
+def _prepare_output() -> None:
+    # Python has None for a stream that was closed before it started (`adsum ls >&-`).
+    nowhere = Path(os.devnull)
+    sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
+    sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
+    # A name that the terminal cannot write is shown escaped, rather than ending the command.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"adsum: {message}", file=sys.stderr)
+    return code
+
+
+def _discard_output() -> None:
+    """What is still buffered has nobody to read it, and must not raise once more when the interpreter ends."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):
+        # There is no standard output at all, so nothing is buffered for it.
+        return

@@ -1,0 +1,59 @@
+"""``adsum doctor``: what is wrong with this machine's set-up, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .._os import folder as folders
+from ..errors import AdsumError
+from ..model import Limits
+from . import render
+from .findings import Finding, problem
+from .machine_checks import check_folder, check_machine
+from .options import ANYWHERE, Json, Place
+from .registry_checks import check_registry
+
+
+def doctor(*, json: Json = False, place: Place = ANYWHERE) -> int:
+    """Check the machine, the folder and the registry, and say what to do.
+
+    ```console
+    $ adsum doctor
+    ```
+
+    It changes nothing and starts nothing. Exit code 1 where there is a problem; a warning is something that works, but
+    not as well as it could.
+    """
+    findings = list(_look(place))
+    problems = [finding for finding in findings if finding.level == "problem"]
+    if json:
+        render.print_json({"healthy": not problems, "checks": [finding._asdict() for finding in findings]})
+    else:
+        render.print_table(("check", "state", "found"), _rows(findings), empty="")
+    return 1 if problems else 0
+
+
+def _look(place: Place) -> Iterator[Finding]:
+    yield from check_machine()
+    folder = folders.locate("default" if place.name is None else place.name, place.path)
+    wanted = Limits().max_memory_bytes
+    later: list[Finding] = []
+    try:
+        with place.open() as registry:
+            found = registry.stats()
+            wanted = max(0, found.bytes_limit - found.bytes_used)
+            later = list(check_registry(registry))
+    except AdsumError as error:
+        # The message says what to do.
+        later = [problem("registry", str(error))]
+    about_folder = list(check_folder(folder, wanted))
+    yield from about_folder
+    told = {finding.says for finding in about_folder}
+    yield from (finding for finding in later if finding.says not in told)
+
+
+def _rows(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
+    for check, level, says, remedy in findings:
+        yield check, level, says
+        if remedy:
+            yield "", "", f"-> {remedy}"

@@ -1,0 +1,112 @@
+"""How answers look: tables on a terminal, aligned columns in a pipe, JSON for programs.
+
+What other processes registered is data, never instructions to a terminal: whatever cannot be printed is shown escaped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ..model import Entry
+
+_STYLES = {
+    "healthy": "green",
+    "degraded": "yellow",
+    "unhealthy": "red",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "bold red",
+}
+
+
+def print_json(value: object) -> None:
+    """One document: times as ISO 8601, bytes as base64, always UTF-8."""
+    document = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    sys.stdout.flush()
+    sys.stdout.buffer.write(document)
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """An entry with all its fields, for JSON; `id` is the process id in one piece."""
+    document = _fields(entry)
+    document["process_id"] = entry.process_id._asdict()
+    document["metadata"] = _fields(entry.metadata)
+    return {"id": str(entry.process_id), **document}
+
+
+def _fields(record: Entry | Any) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in record.__struct_fields__}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in values.items()}
+
+
+def printable(text: str) -> str:
+    """The text on one line, its control characters escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "-") -> None:
+    """Rows under a heading. An empty cell is shown as `empty`, so that every row has as many words as columns."""
+    shown = [[printable(cell) or empty for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich([column.upper() for column in columns], shown)
+        return
+    _print_aligned([[column.upper() for column in columns], *shown])
+
+
+def print_pairs(pairs: Mapping[str, str]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, pairs), default=0)
+    if sys.stdout.isatty():
+        _print_rich(None, [[name, printable(value) or "-"] for name, value in pairs.items()])
+        return
+    for name, value in pairs.items():
+        print(f"{name:<{width}}  {printable(value) or '-'}")
+
+
+def _print_aligned(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_rich(columns: list[str] | None, rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=columns is not None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for number in range(len(columns or rows[0])):
+        # What is copied from a screen has to be whole: too long is folded, never cut.
+        table.add_column(columns[number] if columns else "", overflow="fold", style="" if columns or number else "dim")
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    Console(highlight=False).print(table)
+
+
+def ago(moment: datetime) -> str:
+    """How long ago, in at most two units; a moment in the future was just now."""
+    return duration((datetime.now(UTC) - moment).total_seconds())
+
+
+def duration(seconds: float) -> str:
+    """Seconds in at most two units: ``5s``, ``3m12s``, ``2h05m``, ``4d07h``."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    for unit, next_unit, size, next_size in (("m", "s", 60, 1), ("h", "m", 3600, 60)):
+        if whole < size * (60 if unit == "m" else 24):
+            return f"{whole // size}{unit}{whole % size // next_size:02}{next_unit}"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def size(number: int) -> str:
+    """Bytes in the largest unit of which there is at least one."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number} bytes"

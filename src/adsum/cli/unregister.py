@@ -1,0 +1,28 @@
+"""``adsum unregister``: take an entry out."""
+
+from __future__ import annotations
+
+from ..errors import NotRegistered
+from . import render
+from .options import ANYWHERE, PATIENCE_SECONDS, Id, Json, Place, Timeout, check_timeout
+
+
+def unregister(id: Id, /, *, timeout: Timeout = PATIENCE_SECONDS, json: Json = False, place: Place = ANYWHERE) -> int:
+    """Remove an entry, whoever owns it.
+
+    ```console
+    $ adsum unregister planner
+    ```
+
+    Exit code 1 where nothing stood. The process itself is left alone. Entries of dead processes go by themselves.
+    """
+    with place.open() as registry:
+        process_id = place.parse_id(id, registry)
+        removed = registry.unregister(process_id, timeout=check_timeout(timeout))
+        if json:
+            render.print_json({"id": str(process_id), "unregistered": removed})
+            return 0 if removed else 1
+        if not removed:
+            raise NotRegistered(f"nothing stands under {process_id}")
+        print(f"{render.printable(str(process_id))} is unregistered")
+    return 0

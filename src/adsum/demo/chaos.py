@@ -1,0 +1,180 @@
+"""Chaos: starts the agents, and keeps killing them for as long as there is work.
+
+    python -m adsum.demo.chaos ORDERS < lifeline > havoc
+
+The times of its kills come from the job's progress, which it reads in the coordinator's entry; the victims from a
+seeded generator. A killed agent is left a zombie until the registry says that it is gone, so it shows what the registry
+makes of zombies; then it is started again under the same id.
+
+It is a process of its own so that the coordinator, who must learn of deaths from the registry, is nobody's parent; and
+because agents must die with the command. All of them share its lifeline, a pipe that the command holds open.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+
+from .team import TIMEOUT, Agent, Team, call_this_process
+from .witness import Witness
+
+PAUSE_MS = 10
+# Short beside any death, long enough to leave a processor to the process that is dying.
+FINE_SECONDS = 0.0001
+COORDINATOR = "coordinator"
+
+
+class Orders(msgspec.Struct, frozen=True):
+    team: Team
+    agents: list[Agent]
+    kills: int
+    seed: int
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """Seconds from a SIGKILL: until the kernel said that the process had ended, and until a lookup found nothing."""
+
+    ended: float
+    gone: float
+
+
+class Havoc(msgspec.Struct, frozen=True):
+    """What chaos did, told when it ends."""
+
+    kills: list[Kill] = []
+    lookups: int = 0
+    dead_handed_out: int = 0
+
+
+class NotGone(Exception):
+    """A killed agent is still in the registry: the promise that the demo is about is broken."""
+
+
+class _Life:
+    """An agent's process, from start to end."""
+
+    def __init__(self, agent: Agent, team: Team) -> None:
+        command = [sys.executable, "-P", "-m", "adsum.demo.worker"]
+        told = [msgspec.json.encode(struct).decode() for struct in (agent, team)]
+        self.agent = agent
+        self.registered = False
+        # The lifeline is this process's own input, and becomes the agent's.
+        self.process = subprocess.Popen([*command, *told], stdout=sys.stderr)
+        self.pidfd = os.pidfd_open(self.process.pid)
+
+    def has_ended(self) -> bool:
+        """The kernel's word, a zombie included."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def kill(self) -> None:
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def bury(self) -> None:
+        self.process.wait()
+        os.close(self.pidfd)
+
+
+class Chaos:
+    """The agents' lives, and their ends."""
+
+    def __init__(self, orders: Orders, witness: Witness) -> None:
+        self._team = orders.team
+        self._witness = witness
+        self._random = random.Random(orders.seed)
+        moments = [(kill + self._random.random()) / orders.kills for kill in range(orders.kills)]
+        self._moments = sorted(moments, reverse=True)
+        self._kills: list[Kill] = []
+        self._lives = [_Life(agent, orders.team) for agent in orders.agents]
+
+    def rage(self, lifeline: int) -> None:
+        """Until the command's end of the lifeline closes. Errors: `NotGone`."""
+        while not self._ended(lifeline):
+            for life in self._lives:
+                if not life.registered:
+                    entry = self._witness.lookup(life.agent.name)
+                    life.registered = entry is not None and entry.pid == life.process.pid
+            victims = [life for life in self._lives if life.registered]
+            if victims and self._is_time():
+                self._strike(self._random.choice(victims))
+
+    def havoc(self) -> Havoc:
+        return Havoc(self._kills, self._witness.lookups, self._witness.dead_handed_out)
+
+    def end(self) -> None:
+        for life in self._lives:
+            life.kill()
+        for life in self._lives:
+            life.bury()
+
+    def _ended(self, lifeline: int) -> bool:
+        """Wait a moment, and start again who ended by himself. Somebody at another terminal may be killing, too."""
+        poll = select.poll()
+        poll.register(lifeline, select.POLLIN)
+        for life in self._lives:
+            poll.register(life.pidfd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(PAUSE_MS)}
+        if lifeline in ready:
+            return True
+        for life in [life for life in self._lives if life.pidfd in ready]:
+            if not life.registered:
+                sys.exit(f"{life.agent.name} ended before it was registered")
+            self._replace(life)
+        return False
+
+    def _is_time(self) -> bool:
+        coordinator = self._witness.lookup(COORDINATOR) if self._moments else None
+        if coordinator is None:
+            return False
+        progress = coordinator.metadata.resources
+        done, files = int(progress["files_done"]), int(progress["files"])
+        if done >= files or done < self._moments[-1] * files:
+            return False
+        self._moments.pop()
+        return True
+
+    def _strike(self, life: _Life) -> None:
+        """Kill, and look until the registry says so. The dead one is left a zombie until then."""
+        sent = time.monotonic()
+        ended = None
+        life.kill()
+        while True:
+            if ended is None and life.has_ended():
+                ended = time.monotonic() - sent
+            found = self._witness.lookup(life.agent.name)
+            gone = time.monotonic() - sent
+            if found is None:
+                break
+            if gone > TIMEOUT:
+                raise NotGone(f"{life.agent.name} is still found {TIMEOUT:g} s after SIGKILL")
+            time.sleep(FINE_SECONDS)
+        self._kills.append(Kill(gone if ended is None else ended, gone))
+        self._replace(life)
+
+    def _replace(self, life: _Life) -> None:
+        life.bury()
+        self._lives[self._lives.index(life)] = _Life(life.agent, self._team)
+
+
+def main() -> None:
+    orders = msgspec.json.decode(sys.argv[1], type=Orders)
+    call_this_process("chaos")
+    with orders.team.open() as registry:
+        chaos = Chaos(orders, Witness(registry))
+        try:
+            chaos.rage(sys.stdin.fileno())
+        finally:
+            chaos.end()
+        sys.stdout.buffer.write(msgspec.json.encode(chaos.havoc()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The demo from beginning to end: everything is put in place, watched, taken away again, and compared."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import msgspec
+
+import adsum
+
+from . import job, place, sources, team
+from .backlog import Backlog
+from .chaos import COORDINATOR, Havoc, Orders
+from .coordinator import Coordinator, DemoFailed, progress
+from .report import Lived, Report, compose
+from .view import Observer, View
+from .witness import Witness
+
+_PATIENCE_SECONDS = 10.0
+_LOG_TAIL = 2000
+_LIMITS = adsum.Limits(max_memory_bytes=16 * 1024 * 1024, linger=2.0)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command was told. Without `name` or `path` the registry is the demo's own."""
+
+    folder: Path | None
+    workers: int
+    kills: int
+    seed: int
+    name: str | None = None
+    path: Path | None = None
+
+
+class Interrupted(Exception):
+    """A signal asked the demo to end: `number`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.number = number
+
+
+class _Chaos:
+    """The process that starts and kills the agents, from its start to its end. With it all agents end."""
+
+    def __init__(self, orders: Orders, log: Path) -> None:
+        command = [sys.executable, "-P", "-m", "adsum.demo.chaos", msgspec.json.encode(orders).decode()]
+        with log.open("ab") as errors:
+            # In a session of its own Ctrl-C at the terminal does not reach it, so it ends when the command says so.
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            )
+        self.havoc: Havoc | None = None
+
+    @property
+    def pipe(self) -> IO[bytes]:
+        """Ends when chaos does."""
+        if self._process.stdout is None:
+            raise DemoFailed("chaos has no output")
+        return self._process.stdout
+
+    def __enter__(self) -> _Chaos:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            # Closes the lifeline, and with it the life of every agent.
+            told, _errors = self._process.communicate(timeout=_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            told, _errors = self._process.communicate()
+        if self._process.returncode == 0:
+            self.havoc = msgspec.json.decode(told, type=Havoc)
+
+
+def run(options: Options, observe: Observer) -> Report:
+    """Run the demo; `observe` is shown every moment of it. Whatever ends it, no process and no folder stays.
+
+    Errors: `NoSources`, `DemoFailed`, `Interrupted`, and the registry's.
+    """
+    with _signals_ask_to_end() as end_if_asked:
+
+        def observe_or_end(view: View) -> None:
+            end_if_asked()
+            observe(view)
+
+        chosen = sources.select(options.folder)
+        with place.furnished(options.name, options.path) as where:
+            try:
+                lived = _live(options, chosen, where, observe_or_end)
+            except DemoFailed as error:
+                raise DemoFailed(f"{error}\n{_tail(where.log)}".strip()) from error
+        begun = time.monotonic()
+        expected = list(_alone(chosen, observe_or_end))
+        return compose(chosen, options.workers, options.seed, lived, expected, time.monotonic() - begun)
+
+
+def _live(options: Options, chosen: sources.Sources, where: place.Place, observe: Observer) -> Lived:
+    """The job, done by agents. Afterwards none of them is left, nor the registrar of a private registry."""
+    backlog = Backlog(Path(chosen.root), chosen.names, ahead=2 * options.workers)
+    orders = Orders(where.team, team.agents(options.workers), options.kills, options.seed)
+    limits = _LIMITS if where.private else None
+    with where.team.open(limits) as registry, contextlib.closing(Witness(registry)) as witness:
+        try:
+            with registry.register(COORDINATOR, type="coordinator", resources=progress(backlog)) as registration:
+                begun = time.monotonic()
+                with _Chaos(orders, where.log) as chaos:
+                    coordinator = Coordinator(witness, registration, backlog, chaos.pipe, observe)
+                    with contextlib.closing(coordinator):
+                        coordinator.run()
+                    seconds = time.monotonic() - begun
+            place.wait_until_empty(registry)
+        finally:
+            if where.private:
+                place.end_registrar(registry)
+        if chaos.havoc is None:
+            raise DemoFailed("whoever starts and kills the agents has failed")
+        return Lived(backlog.reports, seconds, coordinator.deaths, coordinator.given_again, witness, chaos.havoc)
+
+
+def _alone(chosen: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:
+    """The same job, done in this process, one file after the other."""
+    begun = time.monotonic()
+    for done, name in enumerate(chosen.names, 1):
+        yield job.analyse(Path(chosen.root), name)
+        observe(View("", "", [], done, len(chosen.names), time.monotonic() - begun, 0, [], alone=True))
+
+
+@contextlib.contextmanager
+def _signals_ask_to_end() -> Iterator[Callable[[], None]]:
+    """While this lasts a signal interrupts nothing, it is noted: ending is safe only where the demo asks for it, by
+    the callable that this gives. It raises `Interrupted`."""
+    noted: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        noted.append(number)
+
+    def end_if_asked() -> None:
+        if noted:
+            raise Interrupted(noted[0])
+
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    try:
+        yield end_if_asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tail(log: Path) -> str:
+    try:
+        return log.read_text(errors="replace")[-_LOG_TAIL:]
+    except FileNotFoundError:
+        return ""

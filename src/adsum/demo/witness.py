@@ -1,0 +1,97 @@
+"""A witness: every answer of the registry, counted and checked against the kernel.
+
+The promise is that a read never hands out a process that was dead when the read began. So the witness keeps a pidfd of
+its own for every process that it was ever given, asks the kernel which of them are dead *before* a read, and after it
+looks for those in the answer. It uses none of adsum's own checks. (A process that dies during a read may be in the
+answer: it lived when it was looked at.)
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import adsum
+
+
+class Witness:
+    """Reads of one registry. `dead_handed_out` must stay 0."""
+
+    def __init__(self, registry: adsum.Registry) -> None:
+        self.registry = registry
+        self.lookups = 0
+        self.finds = 0
+        self.dead_handed_out = 0
+        # An incarnation is never used again, so it names one process for good.
+        self._pidfds: dict[int, int] = {}
+        self._alive = select.poll()
+        self._incarnations: dict[int, int] = {}
+        self._dead: set[int] = set()
+
+    def lookup(self, id: adsum.ProcessId | str) -> adsum.Entry | None:
+        self.lookups += 1
+        self._ask_kernel()
+        entry = self.registry.lookup(id)
+        self._judge([] if entry is None else [entry])
+        return entry
+
+    def find(self, **conditions: Any) -> list[adsum.Entry]:
+        self.finds += 1
+        self._ask_kernel()
+        entries = self.registry.find(**conditions)
+        self._judge(entries)
+        return entries
+
+    def choose(self, **conditions: Any) -> adsum.Entry | None:
+        self.finds += 1
+        self._ask_kernel()
+        entry = self.registry.choose(**conditions)
+        self._judge([] if entry is None else [entry])
+        return entry
+
+    def close(self) -> None:
+        for pidfd in self._pidfds.values():
+            os.close(pidfd)
+        self._pidfds.clear()
+
+    def _ask_kernel(self) -> None:
+        for pidfd, _ in self._alive.poll(0):
+            self._alive.unregister(pidfd)
+            os.close(pidfd)
+            incarnation = self._incarnations.pop(pidfd)
+            del self._pidfds[incarnation]
+            self._dead.add(incarnation)
+
+    def _judge(self, entries: Iterable[adsum.Entry]) -> None:
+        for entry in entries:
+            if entry.incarnation in self._dead:
+                self.dead_handed_out += 1
+            elif entry.incarnation not in self._pidfds:
+                self._remember(entry)
+
+    def _remember(self, entry: adsum.Entry) -> None:
+        try:
+            pidfd = os.pidfd_open(entry.pid)
+        except ProcessLookupError:
+            self._dead.add(entry.incarnation)
+            return
+        # The number may have gone to another process between the read and the opening.
+        if start_time(entry.pid) != entry.start_time:
+            os.close(pidfd)
+            self._dead.add(entry.incarnation)
+            return
+        self._pidfds[entry.incarnation] = pidfd
+        self._incarnations[pidfd] = entry.incarnation
+        self._alive.register(pidfd, select.POLLIN)
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks from boot to the start of a process: field 22 of its ``stat`` (proc(5)); None when it is gone."""
+    try:
+        # The command, field 2, may hold spaces and parentheses.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None

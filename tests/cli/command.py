@@ -1,0 +1,69 @@
+"""The real `adsum` command, run as a person or a script would, against a registry of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.support import Child
+
+ADSUM = (sys.executable, "-m", "adsum.cli")
+NODE = "here"
+
+# Says which signals it gets, and ends when its input does; so it ends with the test, whoever was killed.
+LISTENER = """
+import os, signal, sys
+def heard(number, frame):
+    print(signal.Signals(number).name, flush=True)
+for name in sys.argv[1:]:
+    signal.signal(getattr(signal, name), heard)
+print("ready", os.getpid(), flush=True)
+sys.stdin.read()
+"""
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """`adsum` with `folder` as the default registry."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "ADSUM_DIR": str(folder.parent), "ADSUM_NODE": NODE, "NO_COLOR": "1"}
+
+    def __call__(self, *arguments: str | os.PathLike[str], text: str = "") -> Answer:
+        """Run it to its end, with `text` as its input."""
+        done = subprocess.run(
+            [*ADSUM, *arguments], input=text, env=self.environment, capture_output=True, text=True, timeout=60
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def document(self, *arguments: str) -> Any:
+        """What it answers with --json, whatever its exit code."""
+        return json.loads(self(*arguments, "--json").out)
+
+    def start(self, *arguments: str, **popen: Any) -> Child:
+        """Run it in the background."""
+        code = "import runpy, sys; sys.argv[0] = 'adsum'; runpy.run_module('adsum.cli', run_name='__main__')"
+        return Child(code, *arguments, env=self.environment, **popen)
+
+    def start_listener(self, local_id: str, *signals: str, options: tuple[str, ...] = (), **popen: Any) -> Child:
+        """``adsum run`` of a program that prints ``ready PID``, then the signals it gets."""
+        program = (sys.executable, "-c", LISTENER, *signals)
+        return self.start("run", local_id, *options, "--", *program, **popen)
+
+
+def pid_of(ready: str) -> int:
+    """The pid in what a listener says first."""
+    word, pid = ready.split()
+    assert word == "ready"
+    return int(pid)

@@ -1,0 +1,73 @@
+"""A terminal with nobody in front of it: what a program shows there, and keys that are typed into it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+
+from tests.support import WITHIN
+
+
+class Terminal:
+    """Runs a program as the leader of a session of its own, with this terminal as its controlling one."""
+
+    def __init__(self, program: Sequence[str], environment: Mapping[str, str], columns: int = 80) -> None:
+        self._keys, screen = os.openpty()
+        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        try:
+            self.process = subprocess.Popen(
+                ["setsid", "--ctty", *program], stdin=screen, stdout=screen, stderr=screen, env=environment
+            )
+        finally:
+            os.close(screen)
+        self.shown = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self._keys, keys.encode())
+
+    def read(self) -> str:
+        """Everything shown until the program ends."""
+        while self._more(WITHIN):
+            continue
+        return self.shown
+
+    def expect(self, text: str, times: int = 1) -> None:
+        """Wait until `text` has been shown so many times."""
+        until = time.monotonic() + WITHIN
+        while self.shown.count(text) < times:
+            if not self._more(max(0.0, until - time.monotonic())):
+                raise AssertionError(f"{text!r} was not shown {times} times in {self.shown!r}")
+
+    def hang_up(self) -> None:
+        """The terminal goes away, as when its window is closed."""
+        os.close(self._keys)
+        self._keys = -1
+
+    def close(self) -> None:
+        if self._keys >= 0:
+            self.hang_up()
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _more(self, within: float) -> bool:
+        if not select.select([self._keys], [], [], within)[0]:
+            return False
+        try:
+            part = os.read(self._keys, 65536)
+        except OSError:
+            # Nobody has the other end open any more: EIO (pty(7)).
+            return False
+        self.shown += part.decode(errors="replace")
+        return bool(part)

@@ -1,0 +1,193 @@
+"""`adsum stats`, `adsum audit` and `adsum doctor`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adsum import Registry
+from adsum.cli import machine_checks
+from tests.support import Child, eventually, kill_registrar, registrar_pid, stopped
+
+from .command import Command
+
+# Takes away one row of an index. In a process of its own: a registry's tables are opened once in a process.
+_BREAK_AN_INDEX = """
+import sys
+from pathlib import Path
+from adsum._store import page
+from adsum._store.environment import open_environment
+folder = Path(sys.argv[1])
+mapped = page.attach(folder)
+environment = open_environment(folder, mapped.generation, mapped.map_size, writable=True)
+with environment.lmdb.begin(write=True) as txn:
+    txn.delete(b"default\\0planning", db=environment.tables["by_capability"])
+environment.close()
+"""
+
+
+def _damage(folder: Path) -> None:
+    with Child(_BREAK_AN_INDEX, folder) as child:
+        assert child.wait() == 0
+
+
+def _found(document: Any, check: str) -> Any:
+    return next(finding for finding in document["checks"] if finding["check"] == check)
+
+
+def test_stats_of_a_registry(command: Command, members: Registry) -> None:
+    """`stats --json` has the numbers of `Registry.stats`."""
+    members.register("planner")
+    found = command.document("stats")
+    assert found["entries"] == found["owners"] == found["revision"] == 1
+    assert found["registrar_pid"] == registrar_pid(command.folder)
+    assert {*found["cleanup_latency"]} == {"p50", "p99", "max"}
+
+
+def test_stats_for_people(command: Command, members: Registry) -> None:
+    """`stats` names the folder, what is used of which limit, and the registrar."""
+    members.register("planner")
+    shown = dict(line.split(maxsplit=1) for line in command("stats").out.splitlines())
+    assert shown["folder"] == str(command.folder)
+    assert shown["entries"] == "1"
+    assert shown["memory"].endswith("of 100.0 MiB")
+    assert shown["registrar"].startswith(f"pid {registrar_pid(command.folder)}, up ")
+
+
+def test_stats_where_nobody_registered_anything(command: Command) -> None:
+    """`stats` of an absent registry is all zero, and makes none."""
+    assert command.document("stats")["entries"] == 0
+    assert not command.folder.exists()
+
+
+def test_audit_of_a_sound_registry(command: Command, members: Registry) -> None:
+    """`audit` of sound tables has exit code 0 and no violations."""
+    members.register("planner", capabilities={"planning"})
+    assert command("audit").out == f"sound: {command.folder}\n"
+    assert command.document("audit") == {"folder": str(command.folder), "violations": []}
+
+
+def test_audit_names_what_is_violated(command: Command, members: Registry) -> None:
+    """Where an index lacks a row `audit` has exit code 1 and names invariant, table and entry."""
+    members.register("planner", capabilities={"planning"})
+    _damage(command.folder)
+    code, out, _ = command("audit")
+    assert code == 1
+    assert out.startswith("I2: by_capability lacks the row")
+    assert "default/here/planner" in out
+    assert len(command.document("audit")["violations"]) == 1
+
+
+def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None:
+    """Where all is well `doctor` has exit code 0, and every check says what it looked at."""
+    members.register("planner")
+    document = command.document("doctor")
+    assert document["healthy"]
+    assert [finding["check"] for finding in document["checks"]] == [
+        "kernel", "pidfd", "identity", "descriptors", "folder", "tmpfs", "space", "pid namespace", "clock",
+        "registrar", "memory", "tables",
+    ]  # fmt: skip
+    assert f"pid {registrar_pid(command.folder)} answers in " in _found(document, "registrar")["says"]
+    assert command("doctor").code == 0
+
+
+def test_doctor_changes_nothing(command: Command) -> None:
+    """`doctor` makes no registry and starts no registrar."""
+    assert command("doctor").code == 0
+    assert not command.folder.exists()
+
+
+def test_doctor_of_a_stopped_registrar(command: Command, members: Registry) -> None:
+    """A registrar that does not answer is a problem; the remedy says how to continue or replace it."""
+    members.register("planner")
+    with stopped(command.folder) as pid:
+        document = command.document("doctor")
+    finding = _found(document, "registrar")
+    assert not document["healthy"]
+    assert finding["level"] == "problem"
+    assert f"kill -CONT {pid}" in finding["remedy"]
+
+
+def test_doctor_of_a_killed_registrar(command: Command, members: Registry) -> None:
+    """Entries that no registrar watches are a warning, with exit code 0; doctor does not start one."""
+    members.register("planner")
+    kill_registrar(command.folder)
+    answer = command("doctor")
+    assert answer.code == 0
+    assert "-> run: adsum registrar\n" in answer.out
+    assert registrar_pid(command.folder) is None
+
+
+def test_doctor_of_a_folder_that_is_open_to_others(command: Command, tmp_path: Path) -> None:
+    """A folder that others may enter is a problem, told once, with the command that mends it."""
+    tmp_path.chmod(0o755)
+    code, out, err = command("doctor", "--path", tmp_path)
+    assert (code, err) == (1, "")
+    assert out.count(f"chmod 700 '{tmp_path}'") == 1
+
+
+def test_doctor_of_damaged_tables(command: Command, members: Registry) -> None:
+    """A violated invariant is a problem that names the first violation and the remedy."""
+    members.register("planner", capabilities={"planning"})
+    _damage(command.folder)
+    document = command.document("doctor")
+    assert not document["healthy"]
+    assert _found(document, "tables")["says"].startswith("1 violations, the first: I2")
+
+
+def test_doctor_of_a_damaged_page(command: Command, members: Registry) -> None:
+    """A file that is no registry's is a problem that names the file; the machine is checked all the same."""
+    members.register("planner")
+    os.truncate(command.folder / "page", 7)
+    document = command.document("doctor")
+    assert not document["healthy"]
+    assert str(command.folder / "page") in _found(document, "registry")["says"]
+    assert _found(document, "kernel")["level"] == "ok"
+
+
+def test_doctor_of_few_descriptors(command: Command) -> None:
+    """A low hard limit of open files is a warning that names the remedy."""
+    program = "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); import sys; "
+    program += 'sys.argv[0] = "adsum"; runpy.run_module("adsum.cli", run_name="__main__")'
+    with Child(program, "doctor", "--json", env=command.environment) as child:
+        out, _ = child.process.communicate(timeout=60)
+    assert b"LimitNOFILE=" in out
+    assert child.process.returncode == 0
+
+
+def test_doctor_of_another_time_namespace(command: Command, members: Registry) -> None:
+    """Where the monotonic clock is not the registrar's, which deadlines depend on, it is a problem."""
+    members.register("planner")
+    if not _may_unshare_time():
+        pytest.skip("a time namespace takes root, and a kernel that has them")
+    code = 'import os, sys; os.execvp("unshare", ["unshare", "--time", "--monotonic", "1000", "--fork", sys.executable,'
+    code += ' "-m", "adsum.cli", "doctor", "--json"])'
+    with Child(code, env=command.environment) as child:
+        out, _ = child.process.communicate(timeout=60)
+    assert b"time_namespaces(7)" in out
+    assert child.process.returncode == 1
+
+
+def _may_unshare_time() -> bool:
+    with Child('import os; os.execvp("unshare", ["unshare", "--time", "--monotonic", "1000", "true"])') as child:
+        return child.wait() == 0
+
+
+@pytest.mark.parametrize(("place", "kind"), [("/proc/self", "proc"), ("/dev/shm", "tmpfs"), ("/sys/kernel", "sysfs")])
+def test_the_file_system_of_a_folder(place: str, kind: str) -> None:
+    """A folder's file system is that of the innermost mount it lies in."""
+    assert machine_checks._file_system(Path(place)) == kind
+
+
+def test_a_dead_member_is_gone_from_all_answers(command: Command) -> None:
+    """S2: who was killed is in no answer of any command."""
+    with command.start_listener("me") as run:
+        pid = int(run.line().split()[1])
+        os.kill(pid, 9)
+        assert run.wait() == 137
+    assert command("ls").out == ""
+    assert command("show", "me").code == 1
+    eventually(lambda: command.document("stats")["entries"] == 0)

@@ -1,0 +1,154 @@
+"""`adsum ls` and `adsum show`: what people see, and what programs get."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from adsum import Entry, Metadata, Registry
+
+from .command import Command
+from .terminal import Terminal
+
+
+@pytest.fixture(autouse=True)
+def _team(members: Registry) -> None:
+    members.register("planner", type="coordinator", capabilities={"planning", "thinking"}, endpoint="http://x:1")
+    members.register("worker-1", capabilities={"thinking"}, health_status="degraded")
+    members.register(("other", "there", "guest"), capabilities={"thinking"})
+    members.register(("default", "there", "worker-2"), capabilities={"planning"})
+
+
+def _ids(command: Command, *options: str) -> list[str]:
+    return [line.split()[0] for line in command("ls", *options).out.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), ["planner", "worker-1", "default/there/worker-2"]),
+        (("--capability", "thinking"), ["planner", "worker-1"]),
+        (("-c", "thinking", "-c", "planning"), ["planner"]),
+        (("--type", "agent"), ["worker-1", "default/there/worker-2"]),
+        (("--health", "degraded"), ["worker-1"]),
+        (("--node", "there"), ["worker-2"]),
+        (("--namespace", "other"), ["other/there/guest"]),
+        (("--limit", "1"), ["planner"]),
+        (("--limit", "0"), []),
+        (("--capability", "nothing"), []),
+    ],
+)
+def test_ls_lists_those_for_whom_every_condition_holds(
+    command: Command, options: tuple[str, ...], expected: list[str]
+) -> None:
+    """`ls` lists the members of one namespace for which every condition holds, by id."""
+    assert _ids(command, *options) == expected
+
+
+def test_columns_are_aligned_and_complete_in_a_pipe(command: Command) -> None:
+    """In a pipe every row has a word for every column, under its heading, and no escape sequence."""
+    answer = command("ls", "--capability", "thinking", "--health", "degraded")
+    heading, row = answer.out.splitlines()
+    assert row.split() == ["worker-1", "agent", "degraded", str(os.getpid()), row.split()[4], "thinking", "-"]
+    assert heading.index("PID") == row.index(str(os.getpid()))
+    assert "\x1b" not in answer.out
+
+
+def test_ls_of_nobody_is_done_and_says_nothing(command: Command) -> None:
+    """An empty list is an answer, not a failure."""
+    assert command("ls", "--namespace", "empty") == (0, "", "")
+
+
+def test_json_has_every_field(command: Command) -> None:
+    """`ls --json` is one list of entries with all their fields; times are ISO 8601 in UTC."""
+    planner = command.document("ls", "--type", "coordinator")[0]
+    assert {*planner} == {"id", *Entry.__struct_fields__}
+    assert {*planner["metadata"]} == {*Metadata.__struct_fields__}
+    assert planner["id"] == "default/here/planner"
+    assert planner["process_id"] == {"namespace": "default", "node": "here", "local_id": "planner"}
+    assert planner["pid"] == os.getpid()
+    registered = datetime.fromisoformat(planner["registered_at"])
+    assert registered.tzinfo == UTC
+    assert registered <= datetime.now(UTC)
+
+
+def test_json_sorts_sets_and_writes_bytes_as_base64(command: Command, members: Registry) -> None:
+    """In JSON a set is a sorted list, bytes are base64, and text is UTF-8 whatever the locale."""
+    members.register("rich", capabilities={"c", "a", "ü"}, custom={"raw": b"\xff\x00", "list": [1, None, "é"]})
+    command.environment["PYTHONIOENCODING"] = "ascii"
+    metadata = command.document("show", "rich")["metadata"]
+    assert metadata["capabilities"] == ["a", "c", "ü"]
+    assert metadata["custom"] == {"raw": base64.b64encode(b"\xff\x00").decode(), "list": [1, None, "é"]}
+
+
+def test_an_empty_list_is_json_too(command: Command) -> None:
+    """`ls --json` of nobody is an empty list."""
+    assert command.document("ls", "--namespace", "empty") == []
+
+
+def test_show_tells_everything_about_one(command: Command) -> None:
+    """`show` names every field of an entry."""
+    answer = command("show", "planner")
+    shown = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
+    assert answer.code == 0
+    assert shown["id"] == "default/here/planner"
+    assert shown["type"] == "coordinator"
+    assert shown["capabilities"] == "planning, thinking"
+    assert shown["endpoint"] == "http://x:1"
+    assert shown["process"].startswith(f"{os.getpid()}, ")
+
+
+def test_show_of_an_absent_id_is_no(command: Command) -> None:
+    """`show` of an id that nobody holds has exit code 1, says so on standard error, and prints no document."""
+    for options in ((), ("--json",)):
+        code, out, err = command("show", "nobody", *options)
+        assert (code, out) == (1, "")
+        assert err.startswith("adsum: default/here/nobody is not registered")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("other/there/guest",),
+        ("guest", "--namespace", "other", "--node", "there"),
+    ],
+)
+def test_an_id_of_elsewhere_is_written_whole_or_completed(command: Command, typed: tuple[str, ...]) -> None:
+    """An id in another namespace or on another node is typed whole, or completed by options."""
+    assert command.document("show", *typed)["id"] == "other/there/guest"
+
+
+def test_slashes_in_a_local_id(command: Command, members: Registry) -> None:
+    """One slash belongs to a local id; one with two is typed whole, or as it is with --node or --namespace."""
+    members.register("jobs/1", custom={"which": 1})
+    members.register("jobs/1/a", custom={"which": 2})
+    assert command.document("show", "jobs/1")["metadata"]["custom"] == {"which": 1}
+    assert command.document("show", "default/here/jobs/1/a")["metadata"]["custom"] == {"which": 2}
+    assert command.document("show", "jobs/1/a", "--node", "here")["metadata"]["custom"] == {"which": 2}
+    assert command("show", "jobs/1/a").err.startswith("adsum: jobs/1/a is not registered")
+    assert {"jobs/1", "default/here/jobs/1/a"} <= set(_ids(command))
+
+
+def test_what_was_registered_cannot_steer_a_terminal(command: Command, members: Registry) -> None:
+    """Control characters in an entry are shown escaped, and [markup] as it is."""
+    members.register("evil\x1b[2J", capabilities={"a\nb", "[red]x[/red]"})
+    out = command("ls", "-c", "a\nb").out
+    assert "evil\\x1b[2J" in out
+    assert "[red]x[/red],a\\nb" in out
+    assert len(out.splitlines()) == 2
+
+
+def test_a_terminal_gets_a_table_with_nothing_cut(command: Command, members: Registry) -> None:
+    """On a terminal what is too long for its column is folded, so that it can be copied whole."""
+    long = "w" * 60
+    members.register(long, capabilities={"long"})
+    environment = {**command.environment, "TERM": "xterm"}
+    program = [sys.executable, "-m", "adsum.cli", "ls", "-c", "long"]
+    with Terminal(program, environment, columns=70) as terminal:
+        shown = terminal.read()
+    assert shown.count("w") == 60
+    assert "\x1b[1m" in shown

@@ -1,0 +1,88 @@
+"""`adsum registrar`: a registrar started by hand, in the background or for a service manager."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from adsum import Registry
+from tests.support import Child, eventually, registrar_pid
+
+from .command import Command
+
+
+def _serving(command: Command, *options: str) -> Child:
+    """A registrar in the foreground that clients can connect to."""
+    run = command.start("registrar", "--foreground", *options)
+    eventually(lambda: registrar_pid(command.folder) == run.pid and (command.folder / "socket").exists())
+    return run
+
+
+def test_in_the_background(command: Command) -> None:
+    """`registrar` starts one and says its pid; where one runs it says that one's."""
+    first = command.document("registrar")
+    assert first == {"folder": str(command.folder), "pid": registrar_pid(command.folder), "started": True}
+    assert command.document("registrar") == {**first, "started": False}
+    assert command("registrar").out == f"registrar runs already: pid {first['pid']}, {command.folder}\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_in_the_foreground(command: Command, members: Registry, number: signal.Signals) -> None:
+    """With --foreground `registrar` itself serves, logs to standard error, and ends with 0 when it is told to."""
+    with _serving(command) as serving:
+        members.register("planner")
+        assert members.stats().registrar_pid == serving.pid
+        serving.signal(number)
+        out, err = serving.process.communicate(timeout=10)
+    assert serving.process.returncode == 0
+    assert out == b""
+    assert b"INFO serving" in err
+    assert b"INFO left: stopped" in err
+
+
+def test_a_second_one_in_the_foreground_is_told_no(command: Command) -> None:
+    """Where another serves --foreground has exit code 1 and names it; the other serves on."""
+    with _serving(command) as serving:
+        code, _, err = command("registrar", "--foreground")
+        assert code == 1
+        assert f"another registrar (pid {serving.pid}) serves {command.folder}" in err
+        assert registrar_pid(command.folder) == serving.pid
+
+
+def test_replace_takes_the_place_of_another(command: Command, members: Registry) -> None:
+    """With --replace the registrar that serves leaves in good order and the new one has every entry."""
+    with _serving(command) as first:
+        members.register("planner")
+        with _serving(command, "--replace") as second:
+            assert first.wait() == 0
+            assert members["planner"].process_id.local_id == "planner"
+            members.update_health("planner", "degraded")
+            assert members.stats().registrar_pid == second.pid
+
+
+def test_limits_count_when_the_registry_is_made(command: Command) -> None:
+    """The options are the new registry's limits; a later registrar says that they are settled."""
+    command("registrar", "--max-entries", "1", "--max-memory-mib", "8")
+    assert command.document("stats")["bytes_limit"] == 8 * 1024**2
+    with command.start_listener("first") as run:
+        run.line()
+        code, _, err = command("run", "second", "--", "true")
+        assert code == 3
+        assert "max_entries is 1" in err
+    assert "keeps the limits it was made with" in command("registrar", "--max-entries", "2").err
+
+
+def test_linger_is_how_long_it_stays_idle(command: Command) -> None:
+    """A registrar with nothing to do leaves after --linger, with exit code 0."""
+    with _serving(command, "--linger", "0.2") as serving:
+        assert serving.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "options", [("--max-entries", "0"), ("--linger", "nan"), ("--max-memory-mib", "0"), ("--replace",)]
+)
+def test_impossible_limits_are_a_usage_error(command: Command, options: tuple[str, ...]) -> None:
+    """A limit that cannot be has exit code 2, and no registry is made."""
+    assert command("registrar", *options).code == 2
+    assert not command.folder.exists()

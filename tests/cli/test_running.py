@@ -1,0 +1,135 @@
+"""`adsum run`: a program is a member exactly as long as it runs, and runs as if it had been started directly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adsum import Registry
+from tests.support import eventually, stopped
+
+from .command import Command, pid_of
+
+_LOOK_AT_YOURSELF = """
+import adsum, os
+entry = adsum.open().lookup("me")
+print(entry.pid == os.getpid(), sorted(entry.metadata.capabilities), entry.metadata.type,
+      entry.metadata.health_status, entry.metadata.endpoint, dict(entry.metadata.resources))
+"""
+
+
+def test_a_program_is_registered_before_its_first_instruction(command: Command) -> None:
+    """The program finds itself registered, with its own pid and what the options say of it."""
+    options = ["-c", "planning", "--capability", "thinking", "--type", "service", "--health", "degraded"]
+    options += ["--endpoint", "http://x", "--resource", "gpu=2", "--resource", "mem=1.5", "--resource", "os=linux"]
+    answer = command("run", "me", *options, "--", sys.executable, "-c", _LOOK_AT_YOURSELF)
+    resources = {"gpu": 2, "mem": 1.5, "os": "linux"}
+    assert answer.out == f"True ['planning', 'thinking'] service degraded http://x {resources}\n"
+    assert answer.code == 0
+
+
+def test_an_entry_goes_with_its_program(command: Command, members: Registry) -> None:
+    """The entry stands while the program runs, and is gone when it has ended."""
+    with command.start_listener("me") as run:
+        pid = pid_of(run.line())
+        assert members["me"].pid == pid
+        assert run.finish() == 0
+        assert members.lookup("me") is None
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137)])
+def test_the_exit_code_is_the_programs(command: Command, script: str, code: int) -> None:
+    """`run` ends with the program's exit code, 128 + n where signal n ended it."""
+    assert command("run", "me", "--", "sh", "-c", script).code == code
+
+
+def test_arguments_reach_the_program_untouched(command: Command) -> None:
+    """Whatever stands after the first -- is the program's: options, empty words, another --."""
+    words = ["--help", "-c", "", "--", '["a"]', "-5", "@x", "*"]
+    script = "import sys; print(sys.argv[1:])"
+    assert command("run", "me", "--", sys.executable, "-c", script, *words).out == f"{words}\n"
+
+
+def test_input_and_output_are_the_programs(command: Command) -> None:
+    """The program has the standard streams of `run`."""
+    assert command("run", "me", "--", "sh", "-c", "cat; echo oops >&2", text="hello") == (0, "hello", "oops\n")
+
+
+@pytest.mark.parametrize("program", [("grep", "^Sig", "/proc/self/status"), ("ls", "/proc/self/fd")], ids=" ".join)
+def test_a_program_inherits_what_it_would_have_directly(command: Command, program: tuple[str, ...]) -> None:
+    """Signal mask, ignored signals and open descriptors are those of a program started directly."""
+    directly = subprocess.run(program, input="", capture_output=True, text=True, check=True)
+    assert command("run", "me", "--", *program).out == directly.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "says"),
+    [("no-such-program", 127, "command not found"), ("/dev/null", 126, "Permission denied")],
+)
+def test_a_program_that_cannot_be_started(command: Command, program: str, code: int, says: str) -> None:
+    """Where there is no such program the exit code is 127, where it cannot be executed 126, as in a shell."""
+    answer = command("run", "me", "--", program)
+    assert answer.code == code
+    assert answer.err.startswith("adsum: ")
+    assert says in answer.err
+
+
+def test_a_failed_registration_never_runs_the_program(command: Command, members: Registry, tmp_path: Path) -> None:
+    """Where the id is taken the program is not run, and the message names the holder; exit code 3."""
+    members.register("me")
+    code, _, err = command("run", "me", "--", "touch", str(tmp_path / "ran"))
+    assert code == 3
+    assert f"held by process {os.getpid()}" in err
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [("me", "-c", ""), ("me", "--resource", "gpu"), ("a//b",), ("",), ("me", "--timeout", "0")]
+)
+def test_what_cannot_be_registered_is_a_usage_error(command: Command, options: tuple[str, ...], tmp_path: Path) -> None:
+    """An impossible id or option is refused with exit code 2, and the program is not run."""
+    assert command("run", *options, "--", "touch", str(tmp_path / "ran")).code == 2
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("typed", [("me", "ls", "-c", "x"), ("me", "--"), ("me", "--", ""), ("me",), ("--", "ls")])
+def test_a_program_stands_after_two_dashes(command: Command, typed: tuple[str, ...]) -> None:
+    """Without -- the program's options could be taken for adsum's, so it is asked for; exit code 2."""
+    code, out, err = command("run", *typed)
+    assert (code, out) == (2, "")
+    assert err.startswith("adsum: ")
+
+
+def _gated_child(run: int) -> int:
+    children = Path(f"/proc/{run}/task/{run}/children")
+    return int(eventually(lambda: children.read_text().split())[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_run_killed_before_registration_leaves_nothing(
+    command: Command, members: Registry, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Where `run` ends while it still registers, however, the program never runs and no process stays."""
+    members.register("first")
+    with stopped(command.folder), command.start("run", "me", "--", "touch", str(tmp_path / "ran")) as run:
+        child = _gated_child(run.pid)
+        run.signal(number)
+        assert run.wait() != 0
+        eventually(lambda: not Path(f"/proc/{child}").exists())
+    assert not (tmp_path / "ran").exists()
+    assert members.lookup("me") is None
+
+
+def test_a_program_outlives_a_killed_run(command: Command, members: Registry) -> None:
+    """The entry belongs to the program: where `adsum run` is killed both live on, and end together."""
+    with command.start_listener("me") as run:
+        pid = pid_of(run.line())
+        run.kill()
+        assert members["me"].pid == pid
+    # Its input ended with the block, and so does it.
+    eventually(lambda: members.lookup("me") is None)

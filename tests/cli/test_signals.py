@@ -1,0 +1,111 @@
+"""`adsum run` stands between a program and its signals without being noticed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import eventually
+
+from .command import ADSUM, LISTENER, Command, pid_of
+from .terminal import Terminal
+
+PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_signals_are_passed_on(command: Command) -> None:
+    """Each signal that is sent to `run` reaches the program, once."""
+    with command.start_listener("me", *PASSED_ON) as run:
+        pid_of(run.line())
+        for name in PASSED_ON:
+            run.signal(signal.Signals[name])
+            run.expect(name)
+        assert run.finish() == 0
+
+
+def test_a_signal_that_ends_the_program_ends_run(command: Command) -> None:
+    """SIGTERM to `run` ends a program that does not handle it, and the exit code says so."""
+    with command.start_listener("me") as run:
+        pid_of(run.line())
+        run.signal(signal.SIGTERM)
+        assert run.wait() == 128 + signal.SIGTERM
+
+
+def test_stopping_run_stops_the_program(command: Command) -> None:
+    """SIGTSTP to `run` stops the program and then `run`; SIGCONT lets both go on."""
+    with command.start_listener("me", "SIGUSR1", process_group=0) as run:
+        pid = pid_of(run.line())
+        run.signal(signal.SIGTSTP)
+        eventually(lambda: _state(pid) == _state(run.pid) == "T")
+        run.signal(signal.SIGCONT)
+        run.signal(signal.SIGUSR1)
+        run.expect("SIGUSR1")
+        assert run.finish() == 0
+
+
+def test_a_stopped_program_does_not_stop_run_outside_of_a_terminal(command: Command) -> None:
+    """Who stops the program itself with SIGSTOP continues it alone: `run` goes on waiting."""
+    with command.start_listener("me", "SIGUSR1", start_new_session=True) as run:
+        pid = pid_of(run.line())
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: _state(pid) == "T")
+        run.signal(signal.SIGUSR1)
+        os.kill(pid, signal.SIGCONT)
+        run.expect("SIGUSR1")
+        assert _state(run.pid) == "S"
+
+
+@pytest.mark.parametrize(("key", "name"), [("\x03", "SIGINT"), ("\x1c", "SIGQUIT")])
+def test_a_key_is_one_signal(command: Command, key: str, name: str) -> None:
+    """Ctrl-C and Ctrl-\\ in a terminal reach the program once: from the terminal, and not from `run` again."""
+    program = [*ADSUM, "run", "me", "--", sys.executable, "-c", LISTENER, name, "SIGUSR1"]
+    with Terminal(program, command.environment) as terminal:
+        terminal.expect("ready")
+        terminal.type(key)
+        terminal.expect(name)
+        # Passed on in order: what came twice would be shown before this.
+        terminal.process.send_signal(signal.SIGUSR1)
+        terminal.expect("SIGUSR1")
+        assert terminal.shown.count(name) == 1
+        terminal.type("\n\x04")
+        terminal.process.wait(10)
+
+
+def test_a_closed_terminal_hangs_up_the_program(command: Command, tmp_path: Path) -> None:
+    """Where `run` leads its session it alone is told that the terminal is gone, and passes it on."""
+    told = tmp_path / "told"
+    script = (
+        f"trap 'echo hup > {told}; exit 0' HUP; echo ready; while :; do sleep 0.05 </dev/null >/dev/null 2>&1; done"
+    )
+    with Terminal([*ADSUM, "run", "me", "--", "sh", "-c", script], command.environment) as terminal:
+        terminal.expect("ready")
+        terminal.hang_up()
+        eventually(lambda: told.exists() and told.read_text() == "hup\n")
+        assert terminal.process.wait(10) == 0
+
+
+def test_a_shell_can_stop_and_continue_it(command: Command, tmp_path: Path) -> None:
+    """Ctrl-Z gives the terminal back to the shell; `fg` lets the program go on."""
+    script = tmp_path / "listener.py"
+    script.write_text(LISTENER)
+    environment = {**command.environment, "PS1": "$ ", "HISTFILE": "/dev/null", "TERM": "dumb"}
+    with Terminal(["bash", "--norc", "--noediting", "-i"], environment) as terminal:
+        terminal.type(f"{' '.join(ADSUM)} run me -- {sys.executable} {script} SIGUSR1\n")
+        terminal.expect("ready")
+        terminal.type("\x1a")
+        terminal.expect("Stopped")
+        terminal.type("fg; echo code $?\n")
+        # Shown once as it is typed, and once by fg.
+        terminal.expect("run me", times=3)
+        terminal.type("\n\x04")
+        terminal.expect("code 0")
+        terminal.type("exit\n")
+        terminal.process.wait(10)

@@ -1,0 +1,94 @@
+"""Fixtures for all tests: a private registry folder, a registry in it, and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+import adsum
+from adsum import Registry
+
+from .support import Awaited, Opener, end_registrar
+from .support.leaks import check_nothing_leaked, held
+
+# pytest's own temporary folders stay inside the clone; pytest numbers the runs and removes old ones.
+_TEMPORARY = Path(__file__).resolve().parents[1] / ".pytest"
+_TEMPORARY.mkdir(exist_ok=True)
+(_TEMPORARY / ".gitignore").write_text("*\n")
+os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_TEMPORARY)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves descriptors, threads of adsum or child processes."""
+    before = held()
+    yield
+    # pytest keeps the test's arguments until after this; what only they hold is no leak.
+    request.node.funcargs.clear()
+    check_nothing_leaked(before)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment of whoever runs the tests says about registries does not reach them."""
+    for name in ("ADSUM_DIR", "ADSUM_NODE", "ADSUM_FAILPOINT", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def registry_folder() -> Iterator[Path]:
+    """A registry folder of this test's own in shared memory, not made yet. At the end its registrar is ended, it goes.
+
+    The folder stands in a private one, so that a test can make neighbours (``registry_folder.with_name(...)``); the
+    registrars of those are ended too.
+    """
+    base = Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm"))
+    try:
+        yield base / "registry"
+    finally:
+        for lock in base.rglob("lock"):
+            end_registrar(lock.parent)
+        shutil.rmtree(base)
+
+
+@pytest.fixture
+def registry(registry_folder: Path) -> Iterator[Registry]:
+    """A registry in a folder of its own."""
+    with adsum.open(path=registry_folder, timeout=10) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sync", "async"])
+def opener(request: pytest.FixtureRequest, registry_folder: Path) -> Iterator[Opener]:
+    """Opens registries in `registry_folder` (or where the arguments say), of either kind; they are closed at the end.
+
+    An `AsyncRegistry` comes wrapped so that its writes are awaited on the spot; see `Awaited`.
+    """
+    opened: list[Registry] = []
+    runner = asyncio.Runner()
+
+    def open_one(**arguments: Any) -> Registry:
+        arguments = {"path": registry_folder, "timeout": 10, **arguments}
+        if request.param == "sync":
+            opened.append(adsum.open(**arguments))
+        else:
+            opened.append(cast(Registry, Awaited(adsum.open_async(**arguments), runner)))
+        return opened[-1]
+
+    with runner:
+        yield open_one
+        for one in opened:
+            one.close()
+
+
+@pytest.fixture
+def either(opener: Opener) -> Registry:
+    """A `Registry` and, in a second run of the test, an `AsyncRegistry`."""
+    return opener()

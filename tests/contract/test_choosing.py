@@ -1,0 +1,116 @@
+"""Choosing one member."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from adsum import Entry, Registry
+from tests.support import Agent, Opener
+
+
+@pytest.fixture
+def pool(either: Registry) -> Registry:
+    """Four healthy readers, a degraded one, an unhealthy one, and one that does not read."""
+    fields: dict[str, dict[str, object]] = {f"r{number}": {"capabilities": {"read"}} for number in range(4)}
+    fields["slow"] = {"capabilities": {"read"}, "health_status": "degraded"}
+    fields["sick"] = {"capabilities": {"read"}, "health_status": "unhealthy"}
+    fields["writer"] = {}
+    either.register_many(list(fields.items()))
+    return either
+
+
+def drawn(registry: Registry, times: int, by: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for _ in range(times):
+        entry = registry.choose(by=by, capability="read")  # type: ignore[arg-type]
+        assert entry is not None
+        found[entry.process_id.local_id] += 1
+    return found
+
+
+def test_random_reaches_every_healthy_member(pool: Registry) -> None:
+    """By default one is drawn at random, from the healthy ones only: every one of them comes up, nobody else."""
+    assert set(drawn(pool, 400, "random")) == {"r0", "r1", "r2", "r3"}
+
+
+def test_round_robin_spreads_evenly(pool: Registry) -> None:
+    """``round_robin`` takes the members in turn: after 40 calls each of four was taken ten times."""
+    assert drawn(pool, 40, "round_robin") == {"r0": 10, "r1": 10, "r2": 10, "r3": 10}
+
+
+def test_round_robin_has_a_turn_for_each_question(pool: Registry) -> None:
+    """Turns for different conditions do not disturb each other."""
+    for _ in range(8):
+        pool.choose(by="round_robin", capability="read")
+        pool.choose(by="round_robin")
+    assert drawn(pool, 8, "round_robin") == {"r0": 2, "r1": 2, "r2": 2, "r3": 2}
+
+
+def test_round_robin_follows_the_members(pool: Registry) -> None:
+    """When members go and come, the turns go on among those that are there."""
+    drawn(pool, 3, "round_robin")
+    pool.unregister("r1")
+    assert drawn(pool, 6, "round_robin") == {"r0": 2, "r2": 2, "r3": 2}
+    pool.update_health("slow", "healthy")
+    assert drawn(pool, 8, "round_robin") == {"r0": 2, "r2": 2, "r3": 2, "slow": 2}
+
+
+def test_many_callers_do_not_begin_with_the_same(opener: Opener, pool: Registry) -> None:
+    """Each registry begins its turns at random, so callers that ask once spread too."""
+    first = [opener().choose(by="round_robin", capability="read") for _ in range(60)]
+    assert len({entry.process_id for entry in first if entry}) > 1
+
+
+def test_a_callable_decides(pool: Registry) -> None:
+    """A callable is given the members, sorted, and what it returns is the choice."""
+    shown: list[str] = []
+
+    def last(members: list[Entry]) -> Entry:
+        shown.extend(entry.process_id.local_id for entry in members)
+        return members[-1]
+
+    chosen = pool.choose(by=last, capability="read")
+    assert shown == ["r0", "r1", "r2", "r3"]
+    assert chosen == pool["r3"]
+
+
+def test_another_health_can_be_asked_for(pool: Registry) -> None:
+    """`health_status` asks for that status instead of healthy; None for any."""
+    degraded = pool.choose(health_status="degraded")
+    assert degraded == pool["slow"]
+    assert pool.choose(by=lambda members: members[len(members) - 7], health_status=None) == pool["r0"]
+
+
+def test_conditions_hold_together(pool: Registry) -> None:
+    """`choose` takes the conditions of `find`."""
+    assert pool.choose(capability="read", where=lambda entry: entry.process_id.local_id == "r2") == pool["r2"]
+    assert pool.choose(capability="read", type="service") is None
+
+
+@pytest.mark.parametrize(
+    "by", ["random", "round_robin", lambda members: members[0]], ids=["random", "turn", "callable"]
+)
+def test_nobody_to_choose_is_none(pool: Registry, by: object) -> None:
+    """Without a member the answer is None, and a callable is not asked."""
+    assert pool.choose(by=by, capability="fly") is None  # type: ignore[arg-type]
+    assert pool.choose(by=by, namespace="elsewhere") is None  # type: ignore[arg-type]
+
+
+def test_an_unknown_way_is_refused(pool: Registry) -> None:
+    """`by` is one of two words or a callable, and the error says so, whether there are members or not."""
+    for capability in ("read", "fly"):
+        with pytest.raises(ValueError, match="give 'random', 'round_robin' or a callable"):
+            pool.choose(by="best", capability=capability)  # type: ignore[arg-type]
+
+
+def test_the_dead_are_not_chosen(either: Registry) -> None:
+    """S2: whoever is dead at the moment of choosing is not chosen."""
+    with Agent(either.folder) as agent:
+        agent.do("registry.register('dead')")
+        either.register("alive")
+        agent.kill_unreaped()
+        for by in ("random", "round_robin"):
+            chosen = {entry.process_id.local_id for _ in range(10) if (entry := either.choose(by=by))}
+            assert chosen == {"alive"}

@@ -1,0 +1,275 @@
+"""Metadata: what is stored as it was given, and what is refused with the path of the field."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import HealthStatus, InvalidMetadata, ProcessType, Registry
+
+PAST = datetime(2020, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
+LATER = datetime(2021, 1, 1, tzinfo=UTC)
+FUTURE = datetime(2199, 1, 1, tzinfo=UTC)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A map inside a map, `depth` times."""
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+def endless() -> dict[str, Any]:
+    """A map that contains itself."""
+    value: dict[str, Any] = {}
+    value["a"] = value
+    return value
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("unknown field", {"colour": "red"}, "metadata.colour: no such field"),
+    ("type of no enumeration", {"type": "boss"}, "metadata.type: "),
+    ("type no string", {"type": 5}, "metadata.type: "),
+    ("health of no enumeration", {"health_status": "fine"}, "metadata.health_status: "),
+    ("health None", {"health_status": None}, "metadata.health_status: "),
+    ("capabilities a string", {"capabilities": "planning"}, "metadata.capabilities: "),
+    ("capabilities a map", {"capabilities": {"planning": 1}}, "metadata.capabilities: "),
+    ("capabilities None", {"capabilities": None}, "metadata.capabilities: "),
+    ("capability no string", {"capabilities": [5]}, "metadata.capabilities[0]: "),
+    ("capability empty", {"capabilities": {""}}, "metadata.capabilities: "),
+    ("capability with NUL", {"capabilities": {"a\0b"}}, "metadata.capabilities: "),
+    ("capability no Unicode", {"capabilities": {"\ud800"}}, "metadata.capabilities: "),
+    ("capability too long", {"capabilities": {"x" * 256}}, "metadata.capabilities: "),
+    ("variable no string", {"coordination_variables": [b"x"]}, "metadata.coordination_variables[0]: "),
+    ("variable empty", {"coordination_variables": {""}}, "metadata.coordination_variables: "),
+    ("variables a string", {"coordination_variables": "ab"}, "metadata.coordination_variables: "),
+    ("resources a list", {"resources": [1]}, "metadata.resources: "),
+    ("resource a bool", {"resources": {"gpu": True}}, "metadata.resources"),
+    ("resource None", {"resources": {"gpu": None}}, "metadata.resources"),
+    ("resource a list", {"resources": {"gpu": [1]}}, "metadata.resources"),
+    ("resource name no string", {"resources": {1: 1}}, "key in metadata.resources: "),
+    ("resource name empty", {"resources": {"": 1}}, "metadata.resources: "),
+    ("resource too large", {"resources": {"gpu": 2**64}}, "metadata.resources['gpu']: "),
+    ("resource no Unicode", {"resources": {"gpu": "\udfff"}}, "metadata.resources['gpu']: "),
+    ("affinity a string", {"node_affinity": "n1"}, "metadata.node_affinity: "),
+    ("affinity a map", {"node_affinity": {"n1": 1}}, "metadata.node_affinity: "),
+    ("affinity no string", {"node_affinity": ["n1", 2]}, "metadata.node_affinity[1]: "),
+    ("affinity empty", {"node_affinity": [""]}, "metadata.node_affinity: "),
+    ("created_at naive", {"created_at": PAST.replace(tzinfo=None)}, "metadata.created_at: "),
+    ("created_at a number", {"created_at": 5}, "metadata.created_at: "),
+    ("created_at in the future", {"created_at": FUTURE}, "metadata.created_at: "),
+    ("last_health_check naive", {"last_health_check": PAST.replace(tzinfo=None)}, "metadata.last_health_check: "),
+    ("last_health_check in the future", {"last_health_check": FUTURE}, "metadata.last_health_check: "),
+    ("times out of order", {"created_at": LATER, "last_health_check": PAST}, "metadata.created_at: "),
+    ("time before all time", {"created_at": datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))}, "metadata."),
+    ("endpoint a number", {"endpoint": 9001}, "metadata.endpoint: "),
+    ("endpoint empty", {"endpoint": ""}, "metadata.endpoint: "),
+    ("endpoint too long", {"endpoint": "x" * 2049}, "metadata.endpoint: "),
+    ("endpoint no Unicode", {"endpoint": "\ud800"}, "metadata.endpoint: "),
+    ("custom a list", {"custom": [1]}, "metadata.custom: "),
+    ("custom None", {"custom": None}, "metadata.custom: "),
+    ("custom key no string", {"custom": {1: 1}}, "key in metadata.custom: "),
+    ("custom inner key no string", {"custom": {"a": {1: 1}}}, "metadata.custom['a']: "),
+    ("custom with a set", {"custom": {"a": [{1}]}}, "metadata.custom['a'][0]: "),
+    ("custom with an object", {"custom": {"a": object()}}, "metadata.custom['a']: "),
+    ("custom with a time", {"custom": {"a": PAST}}, "metadata.custom['a']: "),
+    ("custom with a function", {"custom": {"a": {"b": print}}}, "metadata.custom['a']['b']: "),
+    ("custom with a bytearray", {"custom": {"a": bytearray()}}, "metadata.custom['a']: "),
+    ("custom too large a number", {"custom": {"a": 2**64}}, "metadata.custom['a']: "),
+    ("custom too small a number", {"custom": {"a": -(2**63) - 1}}, "metadata.custom['a']: "),
+    ("custom no Unicode", {"custom": {"a": "\ud800"}}, "metadata.custom['a']: "),
+    ("custom key no Unicode", {"custom": {"\ud800": 1}}, "metadata.custom"),
+    ("custom too deep", {"custom": nested(66)}, "metadata.custom['a']"),
+    ("custom far too deep", {"custom": nested(5000)}, "metadata.custom['a']"),
+    ("custom inside itself", {"custom": endless()}, "metadata.custom['a']"),
+    ("custom too large", {"custom": {"a": "x" * 65_536}}, "metadata.custom: "),
+    ("larger than a message", {"custom": {"a": "x" * 9_000_000}}, "metadata"),
+]
+
+
+@pytest.fixture
+def standing(either: Registry) -> Registry:
+    """A registry in which ``standing`` is registered."""
+    either.register("standing", custom={"before": 1})
+    return either
+
+
+@pytest.mark.parametrize(("fields", "path"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any], path: str) -> None:
+    """`InvalidMetadata`, a `ValueError`, names the field's path; nothing is registered, and nothing is changed."""
+    before = standing["standing"]
+    for call in (
+        lambda: standing.register("new", **fields),
+        lambda: standing.get_or_register("new", **fields),
+        lambda: standing.register_many([("other", {}), ("new", fields)]),
+        lambda: standing.update("standing", **fields),
+    ):
+        with pytest.raises(InvalidMetadata, match=re.escape(path)) as caught:
+            call()
+        assert isinstance(caught.value, ValueError)
+    assert standing.list_all() == [before]
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ({"colour": "red"}, "the fields are type, capabilities, .* goes into custom"),
+        ({"type": "boss"}, "agent, service, coordinator, resource_manager"),
+        ({"health_status": "fine"}, "healthy, degraded, unhealthy"),
+        ({"capabilities": "planning"}, "expected `array`, got `str`"),
+        ({"created_at": FUTURE}, "give a time up to now"),
+        ({"created_at": LATER, "last_health_check": PAST}, "created_at <= last_health_check must hold"),
+        ({"created_at": PAST.replace(tzinfo=None)}, "with a timezone component"),
+        ({"endpoint": "x" * 2049}, "from 1 to 2048"),
+        ({"capabilities": {""}}, "give non-empty text"),
+        ({"custom": {"a": 2**64}}, "store it as a string"),
+        ({"custom": {"a": object()}}, "use None, bool, int, float, str, bytes, list or dict"),
+        ({"custom": endless()}, "flatten it"),
+        ({"custom": {"a": "x" * 65_536}}, "admits 65536; keep large data elsewhere"),
+        ({"custom": {"a": "x" * 9_000_000}}, "split it|keep large data elsewhere"),
+    ],
+    ids=range(14),
+)
+def test_the_refusal_says_what_to_give(either: Registry, fields: dict[str, Any], remedy: str) -> None:
+    """The message says what would have been right."""
+    with pytest.raises(InvalidMetadata, match=remedy):
+        either.register("a", **fields)
+
+
+def test_the_defaults(either: Registry) -> None:
+    """A registration that says nothing is a healthy agent, created and checked now."""
+    entry = either.register("a").entry
+    metadata = entry.metadata
+    assert (metadata.type, metadata.health_status, metadata.endpoint) == ("agent", "healthy", None)
+    assert metadata.capabilities == metadata.coordination_variables == set()
+    assert (metadata.resources, metadata.node_affinity, metadata.custom) == ({}, [], {})
+    assert metadata.created_at == metadata.last_health_check == entry.registered_at == entry.last_updated
+    assert entry.registered_at.tzinfo is not None
+    assert entry.registered_at.utcoffset() == timedelta(0)
+
+
+def test_every_field_comes_back(either: Registry) -> None:
+    """What was given is what a lookup, and another look into the tables, gives back."""
+    given: dict[str, Any] = {
+        "type": "resource_manager",
+        "capabilities": {"planning", "日本語", "x" * 255},
+        "resources": {"gpu": 2, "load": 0.5, "zone": "north", "most": 2**64 - 1, "least": -(2**63)},
+        "coordination_variables": {"phase"},
+        "health_status": "degraded",
+        "node_affinity": ["n2", "n1", "n2"],
+        "created_at": PAST,
+        "last_health_check": LATER,
+        "endpoint": "http://127.0.0.1:9001/é",
+        "custom": {"none": None, "yes": True, "bytes": b"\0\xff", "": [1, [2.5, {"deep": "ö"}]], "nul": "a\0b"},
+    }
+    either.register("a", **given)
+    metadata = either["a"].metadata
+    assert {name: getattr(metadata, name) for name in given} == given
+
+
+def test_any_collection_will_do(either: Registry) -> None:
+    """Sets may be given as lists or tuples, and lists as tuples."""
+    metadata = either.register("a", capabilities=["x", "y", "x"], node_affinity=("n1",), custom={"a": (1, 2)})
+    assert metadata.entry.metadata.capabilities == {"x", "y"}
+    assert metadata.entry.metadata.node_affinity == ["n1"]
+    assert metadata.entry.metadata.custom == {"a": [1, 2]}
+
+
+class Text(str):
+    """A string of a class of its own, as libraries make them."""
+
+
+class Whole(int):
+    """An integer of a class of its own."""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"custom": {"a": Text("x")}},
+        {"custom": {"a": Whole(5)}},
+        {"custom": {Text("a"): 1}},
+        {"capabilities": {Text("x")}},
+        {"coordination_variables": {Text("x")}},
+        {"resources": {"a": Text("x")}},
+        {"node_affinity": [Text("x")]},
+        {"endpoint": Text("x")},
+    ],
+    ids=range(8),
+)
+def test_subclasses_of_plain_types_are_stored_or_refused(standing: Registry, fields: dict[str, Any]) -> None:
+    """A value whose class derives from a plain type is stored as that type or is `InvalidMetadata`, and the registry
+    works on after it."""
+    try:
+        standing.update("standing", **fields)
+    except InvalidMetadata as error:
+        assert "metadata." in str(error)  # noqa: PT017 - one of two outcomes
+    standing.register("after")
+
+
+def test_times_are_kept_in_utc(either: Registry) -> None:
+    """A time with another offset is the same instant, in UTC."""
+    there = PAST.astimezone(timezone(timedelta(hours=-7)))
+    stored = either.register("a", created_at=there).entry.metadata.created_at
+    assert stored == PAST
+    assert stored.utcoffset() == timedelta(0)
+
+
+def test_a_creation_time_alone_is_checked_now(either: Registry) -> None:
+    """With only `created_at` given, the last health check is the registration."""
+    entry = either.register("a", created_at=PAST).entry
+    assert entry.metadata.last_health_check == entry.registered_at
+
+
+def test_an_early_health_check_makes_creation_as_early(either: Registry) -> None:
+    """With only `last_health_check` given, the process was not created after it."""
+    metadata = either.register("a", last_health_check=PAST).entry.metadata
+    assert metadata.created_at == metadata.last_health_check == PAST
+
+
+def test_enumerations_equal_their_strings(either: Registry) -> None:
+    """Type and health are enumerations that compare, hash and look up as their strings do."""
+    metadata = either.register("a", type=ProcessType.service, health_status=HealthStatus.degraded).entry.metadata
+    assert metadata.type is ProcessType.service
+    assert metadata.type == "service"
+    assert {"service": 1}[metadata.type] == 1
+    assert f"{metadata.health_status}" == "degraded"
+    assert either.find(type="service") == either.find(type=ProcessType.service) == either.list_all()
+
+
+def test_deep_data_is_admitted_to_the_bound(either: Registry) -> None:
+    """64 levels of nesting come back as they were."""
+    either.register("a", custom=nested(64))
+    assert either["a"].metadata.custom == nested(64)
+
+
+def test_metadata_is_no_positional_puzzle() -> None:
+    """`Metadata` and `Entry` have the fields of the specification, under those names."""
+    assert adsum.Metadata.__struct_fields__ == (
+        "type",
+        "capabilities",
+        "resources",
+        "coordination_variables",
+        "health_status",
+        "node_affinity",
+        "created_at",
+        "last_health_check",
+        "endpoint",
+        "custom",
+    )
+    promised = {
+        "process_id",
+        "pid",
+        "start_time",
+        "incarnation",
+        "registered_at",
+        "last_updated",
+        "revision",
+        "metadata",
+    }
+    assert promised <= set(adsum.Entry.__struct_fields__)

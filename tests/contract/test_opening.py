@@ -1,0 +1,175 @@
+"""Opening: where the registry is, who this process is in it, and what opening and reading leave alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import InvalidProcessId, PermissionDenied, ProcessId, Registry
+from tests.support import Opener, end_registrar, registrar_pid
+
+
+def test_a_name_stands_below_adsum_dir(opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path) -> None:
+    """`$ADSUM_DIR` is the base of named registries, before `$XDG_RUNTIME_DIR`."""
+    monkeypatch.setenv("ADSUM_DIR", str(registry_folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
+    assert opener(path=None).folder == registry_folder / "default"
+    assert opener(path=None, name="team").folder == registry_folder / "team"
+
+
+def test_a_name_stands_below_xdg_runtime_dir(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
+) -> None:
+    """Without `$ADSUM_DIR` the base is `$XDG_RUNTIME_DIR/adsum`; an empty variable counts as none."""
+    monkeypatch.setenv("ADSUM_DIR", "")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(registry_folder))
+    assert opener(path=None).folder == registry_folder / "adsum" / "default"
+
+
+def test_a_name_stands_in_shared_memory(opener: Opener) -> None:
+    """With neither variable the base is a folder of this user's in shared memory."""
+    assert opener(path=None, name="never-made").folder == Path(f"/dev/shm/adsum-{os.geteuid()}/never-made")
+
+
+def test_a_path_counts_before_the_environment(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
+) -> None:
+    """`path` is the folder itself, whatever the environment says."""
+    monkeypatch.setenv("ADSUM_DIR", "/elsewhere")
+    assert opener(path=str(registry_folder)).folder == registry_folder
+
+
+def test_a_relative_path_is_taken_from_here(
+    opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
+) -> None:
+    """A relative path means the folder it meant at the time of opening, also after a change of directory."""
+    monkeypatch.chdir(registry_folder.parent)
+    opened = opener(path="registry")
+    monkeypatch.chdir("/")
+    opened.register("a")
+    assert (registry_folder / "page").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0b", "x" * 256, "\ud800"])
+def test_an_impossible_name_is_refused(opener: Opener, name: str) -> None:
+    """A name is a plain folder name; the error says that `path` is there for other places."""
+    with pytest.raises(adsum.AdsumError, match="path=") as caught:
+        opener(path=None, name=name)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.reason == "invalid_name"
+
+
+def test_the_first_write_makes_a_private_folder(opener: Opener, registry_folder: Path) -> None:
+    """The folder, and its base where that is made with it, are closed to everybody else, whatever the umask."""
+    folder = registry_folder / "name"
+    before = os.umask(0)
+    try:
+        opener(path=folder).register("a")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE(registry_folder.stat().st_mode) == 0o700
+
+
+def test_an_open_folder_is_refused(opener: Opener, registry_folder: Path) -> None:
+    """A folder that others may enter is refused, with the command that closes it."""
+    registry_folder.mkdir(mode=0o755)
+    with pytest.raises(PermissionDenied, match="chmod 700") as caught:
+        opener()
+    assert isinstance(caught.value, PermissionError)
+
+
+def test_a_file_in_the_folders_place_is_refused(opener: Opener, registry_folder: Path) -> None:
+    """What is no folder is refused, and the error says to remove it or go elsewhere."""
+    registry_folder.touch()
+    with pytest.raises(PermissionDenied, match="remove it or give another path"):
+        opener()
+
+
+def test_the_node_is_the_host(opener: Opener) -> None:
+    """Without anything said, the node is the host name and the namespace is ``default``."""
+    opened = opener()
+    assert (opened.namespace, opened.node) == ("default", socket.gethostname())
+    opened.register("a")
+    assert opened["a"].process_id == ProcessId("default", socket.gethostname(), "a")
+
+
+def test_the_node_comes_from_the_environment(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$ADSUM_NODE` names the node; `node=` counts before it."""
+    monkeypatch.setenv("ADSUM_NODE", "rack-7")
+    assert opener().node == "rack-7"
+    assert opener(node="here").node == "here"
+
+
+@pytest.mark.parametrize("wrong", ["", "a\0b", "\ud800", "x" * 480, 5])
+@pytest.mark.parametrize("part", ["namespace", "node"])
+def test_an_impossible_namespace_or_node_is_refused(opener: Opener, part: str, wrong: object) -> None:
+    """Opening checks what will be a part of every id."""
+    with pytest.raises(InvalidProcessId):
+        opener(**{part: wrong})
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "5", True])
+def test_an_impossible_timeout_is_refused(opener: Opener, timeout: object) -> None:
+    """A timeout is a number of seconds; the error says so, at opening and at a call."""
+    with pytest.raises(ValueError, match="give seconds"):
+        opener(timeout=timeout)
+    with pytest.raises(ValueError, match="give seconds"):
+        opener().register("a", timeout=timeout)  # type: ignore[arg-type]
+
+
+def test_opening_and_reading_start_nothing(either: Registry, registry_folder: Path) -> None:
+    """Whoever only reads makes no folder and starts no registrar; an absent registry reads as an empty one."""
+    assert either.lookup("a") is None
+    assert either.get(ProcessId("default", "node", "a")) is None
+    assert ProcessId("default", "node", "a") not in either
+    assert (len(either), list(either), either.find(), either.list_all(), either.count(type="agent")) == (
+        0,
+        [],
+        [],
+        [],
+        0,
+    )
+    assert either.choose() is None
+    assert (either.audit(), either.departures()) == ([], [])
+    stats = either.stats()
+    assert (stats.entries, stats.owners, stats.revision, stats.registrar_pid) == (0, 0, 0, None)
+    assert not registry_folder.exists()
+
+
+def test_reads_go_on_without_a_registrar(opener: Opener) -> None:
+    """What was registered is found when no registrar lives, and finding it starts none."""
+    opened = opener()
+    opened.register("a", capabilities={"x"})
+    end_registrar(opened.folder)
+    for registry in (opened, opener()):
+        entry = registry.lookup("a")
+        assert entry is not None
+        assert registry.find(capability="x") == [entry]
+        assert registry.stats().registrar_pid is None
+    assert registrar_pid(opened.folder) is None
+
+
+def test_a_reader_finds_a_registry_that_is_made_later(opener: Opener) -> None:
+    """A registry that was read before it existed shows what is registered in it since."""
+    reader = opener()
+    assert reader.lookup("a") is None
+    opener().register("a")
+    assert reader.lookup("a") is not None
+
+
+def test_the_three_lines_of_the_interface(monkeypatch: pytest.MonkeyPatch, registry_folder: Path) -> None:
+    """Open, register, look up and find work with no configuration."""
+    monkeypatch.setenv("ADSUM_DIR", str(registry_folder.parent))
+    with adsum.open() as registry:
+        registry.register("planner-1", capabilities={"planning"}, endpoint="http://127.0.0.1:9001", timeout=10)
+        entry = registry.lookup("planner-1")
+        team = registry.find(capability="planning", health_status="healthy")
+    assert entry is not None
+    assert entry.metadata.endpoint == "http://127.0.0.1:9001"
+    assert team == [entry]

@@ -1,0 +1,126 @@
+"""What the package offers by name, and what it costs to import."""
+
+from __future__ import annotations
+
+import importlib.resources
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Registry
+from tests.support import registrar_pid
+
+NAMES = [
+    "AdsumError",
+    "AlreadyRegistered",
+    "AsyncRegistration",
+    "AsyncRegistry",
+    "CleanupLatency",
+    "CorruptRegistry",
+    "DeadProcess",
+    "Departure",
+    "Entry",
+    "HealthStatus",
+    "InvalidMetadata",
+    "InvalidName",
+    "InvalidProcessId",
+    "InvalidQuery",
+    "Limits",
+    "Metadata",
+    "NotRegistered",
+    "PermissionDenied",
+    "ProcessId",
+    "ProcessType",
+    "RegistrarUnavailable",
+    "Registration",
+    "Registry",
+    "RegistryClosed",
+    "RegistryFull",
+    "Stale",
+    "Stats",
+    "SystemBusy",
+    "Timeout",
+    "UnsupportedPlatform",
+    "VersionMismatch",
+    "WrongNamespace",
+    "open",
+    "open_async",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    """`adsum.__all__` is this list; a name is added or taken away on purpose."""
+    assert sorted(adsum.__all__) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(adsum.__all__))
+def test_every_public_name_is_there_and_documented(name: str) -> None:
+    """Each public name can be imported, is listed by `dir`, and says what it is."""
+    value = getattr(adsum, name)
+    assert name in dir(adsum)
+    assert inspect.getdoc(value)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A name that is not there is an error, as in any module."""
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        adsum.nothing  # noqa: B018 - reading it is the test
+
+
+@pytest.mark.parametrize("kind", [adsum.Registry, adsum.AsyncRegistry, adsum.Registration, adsum.AsyncRegistration])
+def test_every_public_call_is_documented(kind: type) -> None:
+    """Each public method says what it does."""
+    own = [name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")]
+    assert own
+    assert [name for name in own if not inspect.getdoc(getattr(kind, name))] == []
+
+
+def test_both_kinds_have_the_same_calls() -> None:
+    """`Registry` and `AsyncRegistry`, and their registrations, differ in nothing but awaiting."""
+
+    def calls(kind: type) -> dict[str, list[str]]:
+        public = {name: value for name, value in inspect.getmembers(kind, callable) if not name.startswith("_")}
+        return {name: list(inspect.signature(value).parameters) for name, value in public.items()}
+
+    assert calls(adsum.Registry) == calls(adsum.AsyncRegistry)
+    assert calls(adsum.Registration) == calls(adsum.AsyncRegistration)
+    assert inspect.signature(adsum.open).parameters.keys() == inspect.signature(adsum.open_async).parameters.keys()
+
+
+def test_the_package_is_typed() -> None:
+    """`py.typed` is part of the package."""
+    assert (importlib.resources.files("adsum") / "py.typed").is_file()
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has after a statement."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
+
+
+HEAVY = {"asyncio", "rich", "cyclopts", "subprocess", "inspect", "ssl", "email", "http", "adsum.aio", "adsum.cli"}
+
+
+def test_a_registrar_needs_few_modules() -> None:
+    """What a registrar imports has no asyncio, nothing for terminals, and none of the client."""
+    loaded = loaded_after("import adsum._registrar.background, adsum._registrar.start") - loaded_after("pass")
+    assert loaded & {*HEAVY, "adsum.registry", "adsum._client", "adsum.demo"} == set()
+
+
+def test_a_synchronous_program_needs_no_asyncio(registry_folder: Path) -> None:
+    """Opening, registering and looking up import neither asyncio nor what draws on terminals."""
+    code = f"import adsum\nwith adsum.open(path={str(registry_folder)!r}, timeout=10) as r: r.register('a'); r['a']"
+    assert loaded_after(code) & {"asyncio", "rich", "cyclopts", "adsum.aio", "adsum.cli"} == set()
+
+
+def test_a_running_registrar_has_no_asyncio(registry: Registry) -> None:
+    """The process that serves has asyncio's library not even mapped, and lmdb's it has."""
+    registry.register("a")
+    maps = Path(f"/proc/{registrar_pid(registry.folder)}/maps").read_text()
+    assert "lmdb" in maps
+    assert "_asyncio" not in maps

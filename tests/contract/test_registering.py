@@ -1,0 +1,214 @@
+"""Registering: one, several, or whoever is there; at once or later."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import AlreadyRegistered, AsyncRegistration, InvalidMetadata, InvalidProcessId, Registration, Registry
+from tests.support import Agent, Opener
+
+
+def test_a_registration_carries_its_entry(either: Registry) -> None:
+    """`register` returns the registration, whose entry is what every lookup gives."""
+    registration = either.register("a", capabilities={"x"})
+    assert registration.process_id == registration.entry.process_id == (either.namespace, either.node, "a")
+    assert either.lookup("a") == registration.entry
+    assert registration.entry.registered_at == registration.entry.last_updated
+    assert registration.entry.incarnation == registration.entry.revision
+
+
+def test_a_held_id_is_already_registered(either: Registry) -> None:
+    """A second registration of a held id is refused with the holder's entry, though the same process asks."""
+    holder = either.register("a", capabilities={"x"}).entry
+    with pytest.raises(AlreadyRegistered, match="use another id, wait until it ends, or get_or_register") as caught:
+        either.register("a")
+    assert caught.value.entry == holder
+    assert caught.value.reason == "already_registered"
+    assert either.list_all() == [holder]
+
+
+def test_an_id_held_elsewhere_is_already_registered(either: Registry) -> None:
+    """The holder in the error may be another process."""
+    with Agent(either.folder) as agent:
+        agent.do("registry.register('a', endpoint='here')")
+        with pytest.raises(AlreadyRegistered) as caught:
+            either.register("a")
+        assert (caught.value.entry.pid, caught.value.entry.metadata.endpoint) == (agent.pid, "here")
+
+
+def test_a_dead_holders_id_is_free_at_once(either: Registry) -> None:
+    """An id whose holder is dead, a zombie included, can be registered in the very next call."""
+    with Agent(either.folder) as agent:
+        agent.do("registry.register('a')")
+        before = either["a"]
+        agent.kill_unreaped()
+        after = either.register("a").entry
+    assert after.incarnation > before.incarnation
+    assert after.pid != before.pid
+
+
+def test_many_are_registered_at_once(either: Registry) -> None:
+    """`register_many` registers all, in order, under consecutive incarnations."""
+    made = either.register_many([("b", {"capabilities": {"x"}}), ("a", {}), (("other", "n", "c"), {"type": "service"})])
+    first = made[0].entry.incarnation
+    assert [registration.entry.incarnation for registration in made] == [first, first + 1, first + 2]
+    assert [registration.process_id.local_id for registration in made] == ["b", "a", "c"]
+    assert either["b"].metadata.capabilities == {"x"}
+    assert either.find(namespace="other", type="service") == [made[2].entry]
+    assert made[1].unregister()
+
+
+def test_many_of_nothing_is_nothing(either: Registry) -> None:
+    """`register_many` of no ids registers none."""
+    assert either.register_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("spoiler", "error"),
+    [
+        (("held", {}), AlreadyRegistered),
+        (("", {}), InvalidProcessId),
+        (("new-1", {}), InvalidProcessId),
+        (("bad", {"type": "boss"}), InvalidMetadata),
+        (("bad", {"created_at": adsum.model.EPOCH, "last_health_check": 5}), InvalidMetadata),
+        (("bad", {"capabilities": {str(number) for number in range(257)}}), InvalidMetadata),
+    ],
+    ids=["held", "invalid id", "same id twice", "invalid field", "invalid time", "over a limit"],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_many_are_registered_all_or_none(
+    either: Registry, spoiler: tuple[str, dict[str, Any]], error: type[Exception], place: int
+) -> None:
+    """Where one of several cannot be registered, none is, and no revision is used up."""
+    either.register("held")
+    before = either.stats().revision
+    items: list[tuple[Any, dict[str, Any]]] = [("new-1", {}), ("new-2", {})]
+    items.insert(place, spoiler)
+    with pytest.raises(error):
+        either.register_many(items)
+    assert [id.local_id for id in either] == ["held"]
+    assert either.stats().revision == before
+
+
+def test_the_same_id_twice_names_the_remedy(either: Registry) -> None:
+    """One call may name an id once."""
+    with pytest.raises(InvalidProcessId, match="give each id once"):
+        either.register_many([("a", {}), ("a", {})])
+
+
+def test_many_are_for_one_process(either: Registry) -> None:
+    """`register_many` takes the process they are all for."""
+    with Agent(either.folder) as agent:
+        made = either.register_many([("a", {}), ("b", {})], agent.process)
+        assert {registration.entry.pid for registration in made} == {agent.pid}
+
+
+def test_get_or_register_registers_where_nobody_is(either: Registry) -> None:
+    """Nobody holds the id: the caller does from now on, and is told so."""
+    entry, created = either.get_or_register("a", capabilities={"x"})
+    assert created
+    assert either["a"] == entry
+
+
+def test_get_or_register_gives_the_holder(either: Registry) -> None:
+    """Somebody holds the id: their entry comes back unchanged, whatever the caller offered."""
+    holder = either.register("a", capabilities={"x"}).entry
+    assert either.get_or_register("a", capabilities={"y"}) == (holder, False)
+    assert either["a"] == holder
+
+
+def test_get_or_register_takes_over_from_the_dead(either: Registry) -> None:
+    """A dead holder is nobody."""
+    with Agent(either.folder) as agent:
+        agent.do("registry.register('a')")
+        agent.kill_unreaped()
+        entry, created = either.get_or_register("a")
+    assert created
+    assert either["a"] == entry
+
+
+def test_of_many_callers_exactly_one_registers(registry: Registry) -> None:
+    """`get_or_register` is decided in one step: of eight threads one creates, and all get the same entry."""
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            start = threading.Barrier(8)
+
+            def race(id: str = f"a{number}", start: threading.Barrier = start) -> tuple[adsum.Entry, bool]:
+                start.wait()
+                return registry.get_or_register(id)
+
+            outcomes = [done.result() for done in [pool.submit(race) for _ in range(8)]]
+            assert sum(created for _, created in outcomes) == 1
+            assert len({entry.incarnation for entry, _ in outcomes}) == 1
+
+
+def test_register_nowait_gives_a_future(registry: Registry) -> None:
+    """The future's result is what `register` would have returned."""
+    future = registry.register_nowait("a", capabilities={"x"})
+    assert isinstance(future, concurrent.futures.Future)
+    registration = future.result(10)
+    assert isinstance(registration, Registration)
+    assert registry["a"] == registration.entry
+    assert registration.unregister()
+
+
+def test_register_nowait_brings_errors_with_the_future(registry: Registry) -> None:
+    """What the registrar refuses comes with the future, whole."""
+    holder = registry.register("a").entry
+    error = registry.register_nowait("a").exception(10)
+    assert isinstance(error, AlreadyRegistered)
+    assert error.entry == holder
+
+
+def test_register_nowait_raises_mistakes_at_once(registry: Registry) -> None:
+    """What is wrong with the arguments is known without asking anybody."""
+    with pytest.raises(InvalidProcessId):
+        registry.register_nowait("")
+    with pytest.raises(InvalidMetadata):
+        registry.register_nowait("a", type="boss")
+
+
+def test_register_nowait_keeps_the_order(registry: Registry) -> None:
+    """Registrations that are not waited for happen in the order in which they were asked for."""
+    asked = [registry.register_nowait(f"a{number}") for number in range(100)]
+    incarnations = [future.result(10).entry.incarnation for future in asked]
+    assert incarnations == sorted(incarnations)
+
+
+async def test_register_nowait_of_asyncio(registry_folder: Path) -> None:
+    """In an `AsyncRegistry` the future is the loop's, and can be awaited."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        asked = [registry.register_nowait(f"a{number}") for number in range(20)]
+        assert all(isinstance(future, asyncio.Future) for future in asked)
+        made = await asyncio.gather(*asked)
+        assert all(isinstance(registration, AsyncRegistration) for registration in made)
+        assert [registration.process_id.local_id for registration in made] == [f"a{number}" for number in range(20)]
+        with pytest.raises(AlreadyRegistered):
+            await registry.register_nowait("a0")
+
+
+async def test_writes_of_one_loop_overlap(registry_folder: Path) -> None:
+    """Awaited writes of many tasks are under way together, and each task gets its own outcome."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        outcomes = await asyncio.gather(*[registry.get_or_register(f"a{n % 10}") for n in range(100)])
+        assert sum(created for _, created in outcomes) == 10
+        assert len(registry) == 10
+
+
+def test_every_registration_is_in_the_registry_before_it_returns(opener: Opener) -> None:
+    """L5: what was acknowledged is seen by every later read, through any handle."""
+    writer, reader = opener(), opener()
+    for number in range(50):
+        registration = writer.register(f"a{number}")
+        assert reader.lookup(f"a{number}") == registration.entry
+        updated = registration.update(capabilities={f"c{number}"})
+        assert reader.find(capability=f"c{number}") == [updated]
+        assert registration.unregister()
+        assert reader.lookup(f"a{number}") is None

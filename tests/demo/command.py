@@ -1,0 +1,79 @@
+"""`adsum demo` as a person would run it, in a base folder of the test's own, and what is left of it there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import adsum
+from tests.support import Child
+
+DEMO = (sys.executable, "-m", "adsum.cli", "demo")
+
+
+class Demo:
+    """The command; `base` is where it may make its folder."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.environment = {**os.environ, "ADSUM_DIR": str(base), "NO_COLOR": "1"}
+
+    def report(self, *arguments: str | Path, code: int = 0) -> Any:
+        """What it reports as JSON, once it has ended with `code`."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    def run(self, *arguments: str | Path, program: tuple[str, ...] = DEMO) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*program, *arguments], env=self.environment, capture_output=True, text=True, timeout=100, check=False
+        )
+
+    def start(self, *arguments: str) -> Child:
+        """In the background, as the leader of a process group."""
+        code = "import runpy, sys; sys.argv[0] = 'adsum'; runpy.run_module('adsum.cli', run_name='__main__')"
+        return Child(code, "demo", *arguments, env=self.environment, start_new_session=True)
+
+    def folders(self) -> list[Path]:
+        return list(self.base.glob("demo-*"))
+
+    def processes(self) -> list[int]:
+        """Every living process that was started with this base folder in its environment: all of the demo's."""
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal() and self._is_ours(name)]
+
+    def _is_ours(self, pid: str) -> bool:
+        try:
+            return f"ADSUM_DIR={self.base}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            # It has just ended.
+            return False
+
+    def end(self) -> None:
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def copy_of_adsum(folder: Path) -> Path:
+    """A folder of some eighty files that nobody changes meanwhile."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(Path(adsum.__file__).parent, folder / "source", ignore=ignored))
+
+
+def until_line(child: Child, words: str) -> Iterator[str]:
+    """The lines that it prints, up to the first with `words` in it."""
+    while True:
+        line = child.line(within=60)
+        yield line
+        if words in line:
+            return

@@ -1,0 +1,34 @@
+"""The command under test, and one run of it that several tests look at."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .command import Demo, copy_of_adsum
+
+
+@pytest.fixture
+def demo() -> Iterator[Demo]:
+    """`adsum demo`; whatever a test leaves of it is ended."""
+    made = Demo(Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm")))
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small folder of Python source."""
+    return copy_of_adsum(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def report(source: Path) -> Iterator[Any]:
+    """The report on `source`, with kills."""
+    made = Demo(Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm")))
+    yield made.report(source, "--kills", "4", "--seed", "7")
+    made.end()

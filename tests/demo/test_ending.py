@@ -1,0 +1,70 @@
+"""However the demo ends, it leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from adsum.demo import place
+from tests.cli.terminal import Terminal
+from tests.support import eventually
+
+from .command import DEMO, Demo, until_line
+
+
+@pytest.mark.parametrize("words", ["0 agents", "8 agents"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing(demo: Demo, words: str, number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP, while agents start and while they work, leave no process and no folder."""
+    with demo.start("--kills", "0") as child:
+        list(until_line(child, words))
+        os.killpg(child.pid, number)
+        assert child.wait(30) == 128 + number
+        assert demo.processes() == []
+        assert demo.folders() == []
+
+
+def test_ctrl_c_at_a_terminal_leaves_nothing(demo: Demo) -> None:
+    """Ctrl-C typed under the live table leaves no process and no folder, and says so."""
+    with Terminal([*DEMO, "--kills", "3"], demo.environment, columns=100) as terminal:
+        terminal.expect("checker-2")
+        terminal.type("\x03")
+        terminal.expect("nothing is left behind")
+        assert terminal.process.wait(30) == 128 + signal.SIGINT
+        assert demo.processes() == []
+        assert demo.folders() == []
+
+
+def test_no_process_outlives_a_killed_command(demo: Demo) -> None:
+    """When the command itself is killed, all agents die with it, and the registrar leaves by itself."""
+    with demo.start("--kills", "0") as child:
+        list(until_line(child, "8 agents"))
+        child.kill()
+    eventually(lambda: demo.processes() == [], within=30)
+
+
+def test_an_abandoned_folder_is_removed(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a demo that was killed with SIGKILL is removed by a later one."""
+    monkeypatch.setenv("ADSUM_DIR", str(demo.base))
+    abandoned = demo.base / "demo-abandoned"
+    (abandoned / "agents").mkdir(parents=True)
+    _make_old(abandoned)
+    with place.furnished(None, None):
+        assert not abandoned.exists()
+
+
+def test_a_folder_in_use_is_kept(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a demo runs, another does not take its folder away."""
+    monkeypatch.setenv("ADSUM_DIR", str(demo.base))
+    with place.furnished(None, None) as first:
+        _make_old(first.folder)
+        with place.furnished(None, None):
+            assert first.folder.exists()
+
+
+def _make_old(folder: Path) -> None:
+    os.utime(folder, (time.time() - 3600,) * 2)

@@ -1,0 +1,114 @@
+"""The demo from beginning to end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import adsum
+from tests.cli.terminal import Terminal
+from tests.support import end_registrar
+
+from .command import DEMO, Demo
+
+
+def test_agents_find_what_one_process_finds(report: Any) -> None:
+    """Agents that are killed while they work reach the result of one process that works alone."""
+    assert report["equal_to_sequential"]
+    assert report["differences"] == []
+
+
+def test_every_file_is_in_the_report(report: Any, source: Path) -> None:
+    """Every Python file of the folder is counted once, in its package."""
+    files = [path.relative_to(source) for path in source.rglob("*.py")]
+    expected = {".".join(path.parent.parts) or "(top)" for path in files}
+    assert report["packages"].keys() == expected
+    assert sum(package["files"] for package in report["packages"].values()) == report["files"] == len(files)
+
+
+def test_every_line_is_in_the_report(report: Any, source: Path) -> None:
+    """The lines of all kinds together are all lines of the files."""
+    lines = sum(len(path.read_text().splitlines()) for path in source.rglob("*.py"))
+    assert sum(sum(package["lines"].values()) for package in report["packages"].values()) == lines
+
+
+def test_agents_are_killed_while_they_work(report: Any) -> None:
+    """Chaos kills agents during the job, and each time measures how long they are still found."""
+    assert 0 < report["kills"] <= 4
+    assert 0 < report["kill_to_gone"]["p50_ms"] <= report["kill_to_gone"]["max_ms"]
+
+
+def test_deaths_are_learnt_from_the_registry(report: Any) -> None:
+    """The coordinator learns of every kill, by lookups alone."""
+    assert report["deaths"] == report["kills"]
+
+
+def test_no_dead_process_is_handed_out(report: Any) -> None:
+    """S2: no lookup and no find gives a process that the kernel had declared dead before it began."""
+    assert report["dead_handed_out"] == 0
+
+
+def test_each_piece_of_work_begins_with_a_find_and_a_lookup(report: Any) -> None:
+    """Four pieces for each file, and for each piece a find by ability and a lookup of who was chosen."""
+    assert report["finds"] >= 4 * report["files"]
+    assert report["lookups"] >= 4 * report["files"]
+
+
+def test_kills_do_not_change_the_result(demo: Demo, source: Path, report: Any) -> None:
+    """Without kills, and with other agents, the totals are the same."""
+    calm = demo.report(source, "--kills", "0", "--workers", "2")
+    assert calm["deaths"] == 0
+    assert calm["packages"] == report["packages"]
+
+
+def test_a_normal_end_leaves_nothing(demo: Demo, source: Path) -> None:
+    """When the command has ended there is no process and no folder of it."""
+    demo.run(source, "--kills", "1")
+    assert demo.processes() == []
+    assert demo.folders() == []
+
+
+def test_a_given_registry_is_used_and_kept(demo: Demo, source: Path) -> None:
+    """In a registry that is given by name the demo keeps to a namespace of its own and leaves no entry in it."""
+    with adsum.open(path=demo.base / "mine", timeout=10) as registry:
+        registry.register("somebody")
+        demo.report(source, "--name", "mine", "--kills", "1")
+        assert registry.stats().revision > 8
+        assert registry.stats().entries == 1
+        assert registry.lookup("somebody") is not None
+        registry.unregister("somebody")
+    end_registrar(demo.base / "mine")
+
+
+def test_a_folder_without_source_is_a_mistake(demo: Demo, tmp_path: Path) -> None:
+    """A folder without Python source is answered with exit code 2 and a word about it."""
+    done = demo.run(tmp_path)
+    assert done.returncode == 2
+    assert "no Python source" in done.stderr
+
+
+def test_a_difference_is_loud(demo: Demo, source: Path) -> None:
+    """When the agents' result is not that of the sequential run, the exit code is 1 and every difference is named."""
+    code = """
+from adsum.demo import job
+honest = job.count
+job.count = lambda text: job.Lines(honest(text).kinds.replace(job.COMMENT, job.CODE))
+import sys
+from adsum.cli import main
+sys.exit(main(["demo", *sys.argv[1:]]))
+"""
+    done = demo.run(source, "--kills", "0", program=(sys.executable, "-c", code))
+    assert done.returncode == 1
+    assert "DIFFERS" in done.stdout
+    assert "should be" in done.stderr
+
+
+def test_people_see_a_table(demo: Demo, source: Path) -> None:
+    """On a terminal there is a live table of the agents, a bar for the job, and at the end a short report."""
+    with Terminal([*DEMO, str(source), "--kills", "1"], demo.environment, columns=100) as terminal:
+        terminal.expect("reader-1")
+        terminal.expect("checker-2")
+        terminal.expect("0 dead processes handed out")
+        assert "adsum ls" in terminal.read()
+        assert terminal.process.wait(10) == 0

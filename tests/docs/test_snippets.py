@@ -1,0 +1,102 @@
+"""What the documentation shows is true: its code runs, and prints what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import adsum
+from tests.support import Child, eventually
+
+from .page import blocks, is_like, write_files
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+
+
+@pytest.fixture
+def home(registry_folder: Path) -> Path:
+    """The folder of a user's registries, with a default one that is as patient as tests are."""
+    home = registry_folder.parent
+    with adsum.open(path=home / "default", timeout=10, limits=adsum.Limits(registration_timeout=10)) as registry:
+        registry.register("first")
+        registry.unregister("first")
+    return home
+
+
+def _environment(home: Path) -> dict[str, str]:
+    bin_folder = os.path.dirname(sys.executable)
+    return {"ADSUM_DIR": str(home), "PATH": os.pathsep.join([bin_folder, os.environ["PATH"]])}
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_does_what_it_shows(page: Path, home: Path, tmp_path: Path) -> None:
+    """The Python of a page, run from top to bottom in one interpreter, works and prints what the page says."""
+    code = "import sys; from tests.docs.page import run; run(sys.argv[1])"
+    with Child(code, page, cwd=tmp_path, env=_environment(home)) as child:
+        told = child.process.communicate(timeout=60)
+        assert child.process.returncode == 0, "".join(part.decode() for part in told)
+
+
+class Shell:
+    """A shell that is typed into."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self._child = subprocess.Popen(
+            ["bash"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **environment},
+            text=True,
+        )
+
+    def type(self, command: str) -> str:
+        """What the command prints, without the shell's own notes about jobs that were killed."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(f"{command}\necho end of output\n")
+        self._child.stdin.flush()
+        lines = iter(self._child.stdout.readline, "end of output\n")
+        return "".join(line for line in lines if not line.startswith("bash: "))
+
+    def close(self) -> None:
+        self._child.communicate("kill -9 $(jobs -p)\nwait\n", timeout=10)
+
+
+def _transcript(page: Path) -> Iterator[tuple[str, str]]:
+    """The commands of a page's console blocks, each with the output shown after it."""
+    for block in blocks(page):
+        if block.language == "console":
+            for part in block.text.removeprefix("$ ").split("\n$ "):
+                command, _, output = part.partition("\n")
+                yield command, output
+
+
+def test_the_readme_works_when_pasted(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two processes of the README, pasted into files and a shell, find each other and miss the dead."""
+    monkeypatch.chdir(tmp_path)
+    write_files(README)
+    shell = Shell(tmp_path, _environment(home))
+    with adsum.open(path=home / "default") as registry:
+        try:
+            for command, shown in _transcript(README):
+                if command == "sleep 1":
+                    # A reader's second is long; a busy test machine's may not be.
+                    eventually(lambda: registry.count(capability="counting") == 2)
+                elif command.startswith("kill"):
+                    before = registry.count(capability="counting")
+                    shell.type(command)
+                    eventually(lambda before=before: registry.count(capability="counting") < before)  # type: ignore[misc]
+                else:
+                    assert is_like(shown, shell.type(command)), command
+        finally:
+            shell.close()

@@ -1,0 +1,1 @@
+"""Liveness and clients, with real processes, signals and kernels."""

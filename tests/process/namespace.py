@@ -1,0 +1,82 @@
+"""A PID namespace of one's own, in which the next process number can be chosen.
+
+A process that may write ``/proc/sys/kernel/ns_last_pid`` decides which number the kernel hands out next (proc(5)).
+In a namespace of its own nobody comes in between.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ..support.children import ROOT
+
+_LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
+
+
+def run_in_namespace(function: Callable[..., object], *args: object, within: float = 60) -> None:
+    """Run a module-level function, in a fresh interpreter that is the first process of a PID namespace.
+
+    Skips the test where the kernel gives nobody a namespace of this kind.
+    """
+    code = f"import sys; from {function.__module__} import {function.__name__} as run; run(*sys.argv[1:])"
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+    done = subprocess.run(
+        [*_unshare(), sys.executable, "-c", code, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@functools.cache
+def _unshare() -> list[str]:
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare(1), of util-linux, to make a PID namespace")
+    as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    command = ["unshare", *as_root, "--pid", "--fork", "--kill-child", "--mount-proc"]
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(
+            f"a PID namespace needs root, or user namespaces, which this kernel refuses: {tried.stderr.strip()}"
+        )
+    return command
+
+
+def start_as(pid: int) -> None:
+    """Fork a process that sleeps, under the number `pid`, which must be free."""
+    until = time.monotonic() + 10
+    while True:
+        _LAST_PID.write_text(str(pid - 1))
+        made = os.fork()
+        if not made:
+            time.sleep(600)
+            os._exit(0)
+        if made == pid:
+            return
+        end(made)
+        if time.monotonic() > until:
+            raise AssertionError(f"the number {pid} is not to be had, only {made}")
+
+
+def end(pid: int) -> None:
+    """Kill a child and reap it, which sets its number free."""
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+
+
+def wait_a_tick() -> None:
+    """Start times are told in clock ticks; within one tick they tell nothing apart."""
+    time.sleep(2 / os.sysconf("SC_CLK_TCK"))

@@ -1,0 +1,192 @@
+"""Processes to be registered, forks that report back, and the ways in which an entry can be seen."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pickle
+import select
+import signal
+import subprocess
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from adsum import Registry
+
+from ..support import WITHIN, Child, eventually, kill_registrar
+
+T = TypeVar("T")
+
+# A process that forks as many as it is told, all in one group, so that one signal reaches them all at once. It leaves
+# the dead unreaped until it is told to reap them. It imports next to nothing, which makes a fork of it cheap.
+_CROWD = """
+import os, signal, sys
+group, pids = 0, []
+for _ in range(int(sys.argv[1])):
+    pid = os.fork()
+    if not pid:
+        while True:
+            signal.pause()
+    os.setpgid(pid, group)
+    group = group or pid
+    pids.append(pid)
+print(*pids)
+try:
+    while True:
+        word = input()
+        if word == "kill":
+            os.killpg(group, signal.SIGKILL)
+            for pid in pids:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        elif word == "reap":
+            for pid in pids:
+                os.waitpid(pid, 0)
+            pids = []
+        print("done")
+finally:
+    if pids:
+        os.killpg(group, signal.SIGKILL)
+"""
+
+
+class Crowd:
+    """Many cheap processes of one parent."""
+
+    def __init__(self, parent: Child) -> None:
+        self.parent = parent
+        self.pids = [int(word) for word in parent.line(60).split()]
+
+    def kill(self) -> None:
+        """SIGKILL for all of them, at once; when this returns every one is dead, and a zombie."""
+        self._do("kill")
+
+    def reap(self) -> None:
+        self._do("reap")
+
+    def _do(self, word: str) -> None:
+        self.parent.say(word)
+        self.parent.expect("done", 60)
+
+
+@contextlib.contextmanager
+def crowd(size: int) -> Iterator[Crowd]:
+    with Child(_CROWD, size) as parent:
+        made = Crowd(parent)
+        yield made
+        # Closing its input lets it end those that still live.
+        parent.finish()
+
+
+@contextlib.contextmanager
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that sleeps; killed and reaped at the end if it is not already."""
+    with sleepers(1) as (one,):
+        yield one
+
+
+@contextlib.contextmanager
+def sleepers(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    made = [subprocess.Popen(["sleep", "600"]) for _ in range(number)]
+    try:
+        yield made
+    finally:
+        for one in made:
+            one.kill()
+        for one in made:
+            one.wait()
+
+
+def kill_unreaped(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL; when this returns it is dead, and a zombie until somebody waits for it."""
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextlib.contextmanager
+def no_registrar(folder: Path) -> Iterator[None]:
+    """No registrar serves `folder` inside the block, and none can start."""
+    while True:
+        kill_registrar(folder)
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+            return
+        except BlockingIOError:
+            # Somebody who needs one has started another in between.
+            continue
+        finally:
+            os.close(lock)
+
+
+def ways_to_see(registry: Registry, name: str, capability: str) -> set[str]:
+    """Which kinds of read show the entry `name`, the only one with `capability`."""
+    seen = {
+        "lookup": registry.lookup(name) is not None,
+        "in": (registry.namespace, registry.node, name) in registry,
+        "iter": any(process_id.local_id == name for process_id in registry),
+        "find": bool(registry.find(capability=capability)),
+        "list_all": any(entry.process_id.local_id == name for entry in registry.list_all()),
+        "choose": registry.choose(capability=capability) is not None,
+        "count": registry.count(capability=capability) > 0,
+        "count where": registry.count(where=lambda entry: entry.process_id.local_id == name) > 0,
+    }
+    return {way for way, shows in seen.items() if shows}
+
+
+ALL_WAYS = {"lookup", "in", "iter", "find", "list_all", "choose", "count", "count where"}
+
+
+def gone_from_tables(registry: Registry, entries: int = 0) -> None:
+    """Wait until the tables themselves, not only what reads show, hold no more than so many entries; they are sound."""
+    eventually(lambda: registry.stats().entries == entries)
+    assert registry.audit() == []
+
+
+def in_fork(function: Callable[[], T], within: float = 3 * WITHIN) -> T:
+    """What `function` gives in a forked child of this process; what it raises is raised here, as text."""
+    told, telling = os.pipe()
+    pid = os.fork()
+    if not pid:
+        _report(function, telling)
+    os.close(telling)
+    try:
+        return _outcome(told, within)
+    finally:
+        os.close(told)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _report(function: Callable[[], object], telling: int) -> None:
+    try:
+        answer = pickle.dumps((True, function()))
+    except BaseException:  # noqa: BLE001 - nothing may leave a fork of the test process but its report
+        answer = pickle.dumps((False, traceback.format_exc()))
+    try:
+        os.write(telling, answer)
+    finally:
+        os._exit(0)
+
+
+def _outcome(told: int, within: float) -> T:  # type: ignore[type-var] # the pipe carries what `function` gave
+    poll = select.poll()
+    poll.register(told, select.POLLIN)
+    if not poll.poll(within * 1000):
+        raise AssertionError(f"a forked child did not answer within {within:g} s")
+    with os.fdopen(os.dup(told), "rb") as pipe:
+        answer = pipe.read()
+    if not answer:
+        raise AssertionError("a forked child died before it answered")
+    fine, value = pickle.loads(answer)
+    if not fine:
+        raise AssertionError(f"in the forked child:\n{value}")
+    return value  # type: ignore[no-any-return]
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

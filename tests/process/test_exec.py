@@ -1,0 +1,70 @@
+"""`exec` in a registered process: by the kernel's word it is the same process, so its entry stays; what lived inside
+the program it was does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Entry, Registry
+
+from ..support import Child, eventually
+from .people import gone_from_tables, no_registrar
+
+_AFTERWARDS = "print('another program', flush=True); input()"
+
+
+def _register_and_exec(folder: str) -> None:
+    registry = adsum.open(path=folder, timeout=10)
+    registry.register("process", capabilities={"of the process"})
+    registry.register("thread", threading.current_thread())
+    print("registered")
+    input()
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _AFTERWARDS])
+
+
+@pytest.fixture
+def program(registry_folder: Path) -> Iterator[Child]:
+    """A process that registered itself and a thread, and execs another program when it is told to."""
+    with Child(_register_and_exec, registry_folder) as child:
+        child.expect("registered")
+        yield child
+
+
+def test_the_entry_of_the_process_stays(registry: Registry, program: Child) -> None:
+    """A process keeps its entry through `exec`, unchanged, until it dies."""
+    before: Entry = registry["process"]
+    program.say()
+    program.expect("another program")
+    eventually(lambda: registry.stats().entries == 1)
+    assert registry["process"] == before
+    assert before.pid == program.pid
+    assert program.finish() == 0
+    gone_from_tables(registry)
+
+
+def test_the_entries_of_its_threads_end(registry: Registry, program: Child) -> None:
+    """An entry for a thread ends with `exec`, which ends the thread."""
+    assert registry.lookup("thread")
+    program.say()
+    eventually(lambda: registry.lookup("thread") is None)
+    program.expect("another program")
+    assert registry.departures()[0].how == "unregistered"
+
+
+def test_the_entries_of_its_threads_end_while_no_registrar_runs(
+    registry: Registry, registry_folder: Path, program: Child
+) -> None:
+    """An entry for a thread of a program that is gone ends also when no registrar saw it go."""
+    with no_registrar(registry_folder):
+        program.say()
+        program.expect("another program")
+    registry.register("starts a registrar")
+    eventually(lambda: registry.lookup("thread") is None)
+    assert registry.lookup("process")

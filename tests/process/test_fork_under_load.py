@@ -1,0 +1,89 @@
+"""Forks in the middle of the heaviest reading and writing."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Registry
+
+from ..support import Child
+from .people import in_fork, sleepers
+
+FORKS = 40
+MEMBERS = 24
+# A fork waits for nobody but the reads that are under way; even a hundred of them take far less than this.
+FORK_SECONDS = 3.0
+
+
+def _forks_under_load(folder: str, capacity: str) -> None:
+    """Prints a line for each fork: what happened in the child, and how long the fork itself took."""
+    registry = adsum.open(path=folder, timeout=10)
+    # Fewer than there are owners: every read then opens and closes descriptors as well.
+    registry._reader._liveness.capacity = int(capacity)
+    with sleepers(MEMBERS) as processes:
+        for number, process in enumerate(processes):
+            registry.register(f"m{number}", process, capabilities={"member"})
+        for work in (_look_up, _look_up, _find, _find, _find, _update, _register_threads):
+            threading.Thread(target=_for_ever, args=(work, registry), daemon=True).start()
+        for number in range(FORKS):
+            started = time.monotonic()
+            took = in_fork(lambda started=started, number=number: _child(registry, started, number), within=20)  # type: ignore[misc]
+            print(f"{took:.3f}")
+    os._exit(0)
+
+
+def _child(registry: Registry, started: float, number: int) -> float:
+    forked = time.monotonic()
+    assert len(registry.find(capability="member")) == MEMBERS
+    assert registry["m3"].process_id.local_id == "m3"
+    assert registry.register(f"child-{number}").entry.pid == os.getpid()
+    return forked - started
+
+
+def _for_ever(work: Callable[[Registry], None], registry: Registry) -> None:
+    try:
+        while True:
+            work(registry)
+    except BaseException:
+        # The daemon thread's own report would come after the main thread has given its verdict.
+        os.write(2, f"{work.__name__} failed in the parent\n".encode())
+        signal.raise_signal(signal.SIGABRT)
+        raise
+
+
+def _look_up(registry: Registry) -> None:
+    for number in range(MEMBERS):
+        assert registry.lookup(f"m{number}") is not None
+
+
+def _find(registry: Registry) -> None:
+    assert len(registry.find(capability="member")) == MEMBERS
+
+
+def _update(registry: Registry) -> None:
+    registry.update(f"m{random.randrange(MEMBERS)}", custom={"number": random.random()})
+
+
+def _register_threads(registry: Registry) -> None:
+    with registry.register("thread", threading.current_thread()):
+        registry.register_nowait("mine").result()
+        registry.unregister("mine")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("capacity", [1024, 8], ids=["descriptors plenty", "descriptors few"])
+def test_forks_in_the_middle_of_everything(registry_folder: Path, capacity: int) -> None:
+    """While seven threads read and write, a fork comes about soon, its child works, and the parent's threads go on."""
+    with Child(_forks_under_load, registry_folder, capacity) as parent:
+        took = [float(parent.line(30)) for _ in range(FORKS)]
+        assert parent.wait() == 0
+    assert max(took) < FORK_SECONDS

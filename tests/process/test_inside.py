@@ -1,0 +1,279 @@
+"""What lives inside a process, threads and tasks: their entries end when they do, in whatever way that is."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import AsyncRegistry, DeadProcess, Registry
+
+from ..support import Agent, eventually, kill_registrar
+from .people import gone_from_tables, no_registrar
+
+
+class Worker:
+    """A thread that ends when it is told to, in the way it is told."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._over = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        self._over.wait()
+        if self.error is not None:
+            raise self.error
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self._over.set()
+        self.thread.join()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("error", [None, RuntimeError("on purpose"), SystemExit(1)], ids=repr)
+def test_a_thread_takes_its_entry_along(registry: Registry, error: BaseException | None) -> None:
+    """An entry for a thread stands while the thread runs, and ends when it returns or raises."""
+    worker = Worker()
+    registry.register("thread", worker.thread)
+    registry.register("process")
+    assert registry.lookup("thread")
+    worker.end(error)
+    gone_from_tables(registry, 1)
+    assert registry.lookup("process")
+
+
+def test_a_thread_that_registers_itself(registry: Registry) -> None:
+    """A thread can register itself, several times; all of it ends with the thread."""
+
+    def work() -> None:
+        for number in range(5):
+            registry.register(f"mine-{number}", threading.current_thread())
+        assert len(registry) == 5
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    gone_from_tables(registry)
+
+
+def test_many_threads_end_one_by_one(registry: Registry) -> None:
+    """Of many registered threads, exactly those that have ended lose their entries."""
+    workers = [Worker() for _ in range(30)]
+    for number, worker in enumerate(workers):
+        registry.register(f"thread-{number}", worker.thread)
+    for worker in workers[::2]:
+        worker.end()
+    gone_from_tables(registry, 15)
+    assert {entry.process_id.local_id for entry in registry.find()} == {
+        f"thread-{number}" for number in range(1, 30, 2)
+    }
+    for worker in workers[1::2]:
+        worker.end()
+    gone_from_tables(registry)
+
+
+def test_a_later_holder_of_the_id_is_left_alone(registry: Registry) -> None:
+    """When a thread ends whose entry was unregistered before, the id's new holder stays."""
+    worker = Worker()
+    registry.register("name", worker.thread)
+    registry.unregister("name")
+    held = registry.register("name").entry
+    worker.end()
+    # A request made after the thread's end, on the same connection as the one that would have removed the entry.
+    registry.register_nowait("sign").result()
+    assert registry["name"] == held
+
+
+def test_threads_and_tasks_that_are_over_are_refused(registry: Registry) -> None:
+    """What has ended, or was never started, cannot be registered."""
+    worker = Worker()
+    worker.end()
+    for thread in (worker.thread, threading.Thread(target=print)):
+        with pytest.raises(DeadProcess):
+            registry.register("thread", thread)
+
+    async def over() -> None:
+        task = asyncio.create_task(asyncio.sleep(0))
+        await task
+        with pytest.raises(DeadProcess):
+            registry.register("task", task)
+
+    asyncio.run(over())
+
+
+def test_the_death_of_the_process_ends_what_lives_inside(registry: Registry, registry_folder: Path) -> None:
+    """A killed process takes the entries of its threads along."""
+    with Agent(registry_folder) as agent:
+        agent.do("import threading; registry.register('thread', threading.main_thread())")
+        assert registry.lookup("thread")
+        agent.kill()
+        assert registry.lookup("thread") is None
+        gone_from_tables(registry)
+
+
+Ending = Callable[["asyncio.Task[None]"], None]
+
+
+def _return(task: asyncio.Task[None]) -> None:
+    # What the task waits for.
+    task.get_loop().call_soon(lambda: _waited_for(task).set_result(None))
+
+
+def _raise(task: asyncio.Task[None]) -> None:
+    task.get_loop().call_soon(lambda: _waited_for(task).set_exception(ValueError("on purpose")))
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+
+
+_waits: dict[asyncio.Task[None], asyncio.Future[None]] = {}
+
+
+def _waited_for(task: asyncio.Task[None]) -> asyncio.Future[None]:
+    return _waits.pop(task)
+
+
+async def a_task() -> asyncio.Task[None]:
+    """A task that runs until what it waits for comes."""
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        await future
+
+    task = asyncio.create_task(wait())
+    _waits[task] = future
+    await asyncio.sleep(0)
+    return task
+
+
+async def gone(registry: AsyncRegistry, entries: int = 0) -> None:
+    await asyncio.to_thread(eventually, lambda: registry.stats().entries == entries)
+
+
+@pytest.mark.parametrize("ending", [_return, _raise, _cancel])
+async def test_a_task_takes_its_entry_along(registry_folder: Path, ending: Ending) -> None:
+    """An entry for a task stands while the task runs, and ends when it returns, raises or is cancelled."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        task = await a_task()
+        await registry.register("task", task)
+        await registry.register("process")
+        assert registry.lookup("task")
+        ending(task)
+        await asyncio.wait([task])
+        await gone(registry, 1)
+        assert registry.lookup("process")
+        _waits.pop(task, None)
+        if not task.cancelled():
+            task.exception()
+
+
+def test_a_task_whose_loop_is_closed(registry: Registry) -> None:
+    """A task that still waits when its loop is closed never runs again, so its entry ends."""
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(a_task())
+    registry.register("task", task)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert registry.lookup("task")
+    loop.close()
+    gone_from_tables(registry)
+    _forget(task)
+
+
+def test_a_task_whose_loop_is_closed_at_once(registry: Registry) -> None:
+    """The same when the loop never ran again between the registration and its end."""
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(a_task())
+    registry.register("task", task)
+    loop.close()
+    gone_from_tables(registry)
+    _forget(task)
+
+
+def _forget(task: asyncio.Task[None]) -> None:
+    _waits.pop(task, None)
+    # Its loop is closed; nobody but this test would hear the complaint that it never ended.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+async def test_a_task_that_is_garbage(registry_folder: Path) -> None:
+    """A task that nobody refers to, and that waits for what nobody can send, is collected, and its entry ends."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        task = await a_task()
+        await registry.register("task", task)
+        _forget(task)
+        del task
+        gc.collect()
+        await gone(registry)
+
+
+async def test_tasks_that_are_over_leave_nothing_in_the_loop(registry_folder: Path) -> None:
+    """However many registered tasks have come and gone, their loop keeps no timers of theirs (S4)."""
+
+    def timers() -> int:
+        gc.collect()
+        return sum(isinstance(thing, asyncio.TimerHandle) and not thing.cancelled() for thing in gc.get_objects())
+
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        before = timers()
+        for number in range(100):
+            await asyncio.create_task(_register_itself(registry, number))
+        await gone(registry)
+        assert timers() < before + 10
+
+
+async def _register_itself(registry: AsyncRegistry, number: int) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    await registry.register(f"task-{number}", task)
+
+
+def test_closing_ends_threads_and_tasks_but_not_processes(registry: Registry, registry_folder: Path) -> None:
+    """Closing a registry ends the entries of threads made through it; those of processes, and those that were made
+    through another registry, stay."""
+    worker = Worker()
+    with adsum.open(path=registry_folder, timeout=10) as closing:
+        closing.register("closed-thread", worker.thread)
+        closing.register("process")
+        registry.register("other-thread", worker.thread)
+    gone_from_tables(registry, 2)
+    assert registry.lookup("process")
+    assert registry.lookup("other-thread")
+    worker.end()
+    gone_from_tables(registry, 1)
+
+
+def test_closing_while_no_registrar_runs(registry: Registry, registry_folder: Path) -> None:
+    """Entries of threads end with their registry also when no registrar saw it close."""
+    worker = Worker()
+    with adsum.open(path=registry_folder, timeout=10) as closing:
+        closing.register("thread", worker.thread)
+        with no_registrar(registry_folder):
+            closing.close()
+    registry.register("starts a registrar")
+    eventually(lambda: registry.lookup("thread") is None)
+    worker.end()
+
+
+def test_threads_outlive_their_registrar(registry: Registry, registry_folder: Path) -> None:
+    """Entries of threads stay when the registrar is killed, and end, in the next one, when the thread does."""
+    workers = [Worker(), Worker()]
+    for number, worker in enumerate(workers):
+        registry.register(f"thread-{number}", worker.thread)
+    for _ in range(3):
+        kill_registrar(registry_folder)
+        assert len(registry) == 2
+        eventually(lambda: registry.stats().registrar_pid is not None)
+    workers[0].end()
+    gone_from_tables(registry, 1)
+    kill_registrar(registry_folder)
+    workers[1].end()
+    gone_from_tables(registry)

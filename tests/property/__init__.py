@@ -1,0 +1,1 @@
+"""Properties of single parts, over generated input."""

@@ -1,0 +1,142 @@
+"""Whoever dies while no registrar lives, or while one dies over it, is cleaned up once by the next."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Registry
+
+from ..support import WITHIN, eventually, kill_registrar
+from .failpoint import Failpoint
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process to register."""
+    with subprocess.Popen(["sleep", "1000"]) as started:
+        yield started
+        started.kill()
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def stored(registry: Registry) -> int:
+    """How many rows stand in the tables, the living asked or not."""
+    return registry.stats().entries
+
+
+def test_the_next_registrar_sweeps(
+    registry: Registry, registry_folder: Path, process: subprocess.Popen[bytes]
+) -> None:
+    """A process that dies while no registrar lives is not handed out meanwhile, and gone with the next request."""
+    registry.register_many([(name, {"capabilities": {"work"}}) for name in "abc"], process)
+    kill_registrar(registry_folder)
+    ended(process)
+
+    assert registry.find(capability="work") == []
+    assert stored(registry) == 3
+
+    registry.register("next")
+    assert stored(registry) == 1
+    assert [departure.how for departure in registry.departures()] == ["died"] * 3
+    assert registry.audit() == []
+
+
+@pytest.mark.parametrize("step", ["before_commit", "after_commit"])
+def test_a_death_that_kills_the_registrar_is_cleaned_up_once(
+    step: str,
+    registry: Registry,
+    registry_folder: Path,
+    process: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A registrar that dies while it cleans up leaves all or nothing of it to the next."""
+    failpoint = Failpoint(step, registry_folder, monkeypatch)
+    registry.register_many([(name, {}) for name in "abc"], process)
+    before = registry.stats().revision
+    failpoint.arm()
+    ended(process)
+    eventually(lambda: failpoint.reached)
+    assert registry.find() == []
+    assert stored(registry) == (3 if step == "before_commit" else 0)
+
+    registry.register("next")
+    assert registry.stats().revision == before + 4
+    assert len(registry.departures()) == 3
+    assert registry.audit() == []
+
+
+def test_a_sweep_that_kills_the_registrar_is_made_by_the_next(
+    registry: Registry, registry_folder: Path, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registrar killed while sweeping leaves the dead to the one after it."""
+    failpoint = Failpoint("sweeping", registry_folder, monkeypatch)
+    registry.register("doomed", process)
+    before = registry.stats().revision
+    kill_registrar(registry_folder)
+    ended(process)
+    failpoint.arm()
+
+    registry.register("next")
+    assert failpoint.reached
+    assert [entry.process_id.local_id for entry in registry.find()] == ["next"]
+    assert registry.stats().revision == before + 2
+    assert registry.audit() == []
+
+
+def test_a_thread_keeps_its_entry_over_a_new_registrar(registry: Registry, registry_folder: Path) -> None:
+    """The entry of a thread outlives the registrar, and ends with the thread under the next."""
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait)
+    thread.start()
+    try:
+        entry = registry.register("thread", thread).entry
+        kill_registrar(registry_folder)
+        registry.register("next")
+        assert registry["thread"] == entry
+    finally:
+        may_end.set()
+        thread.join(WITHIN)
+    eventually(lambda: "thread" not in registry)
+
+
+def test_a_thread_that_ends_meanwhile_is_gone_with_the_next_registrar(
+    registry: Registry, registry_folder: Path
+) -> None:
+    """A thread that ends while no registrar lives is unregistered without anybody asking."""
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait)
+    thread.start()
+    try:
+        registry.register("thread", thread)
+        kill_registrar(registry_folder)
+    finally:
+        may_end.set()
+        thread.join(WITHIN)
+    eventually(lambda: "thread" not in registry)
+
+
+def test_closing_ends_what_lives_inside_though_no_registrar_lives(registry_folder: Path) -> None:
+    """A registry closed while no registrar lives takes the entries of its threads with it, under the next one."""
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait)
+    thread.start()
+    try:
+        with adsum.open(path=registry_folder, timeout=10) as closing:
+            closing.register("thread", thread)
+            kill_registrar(registry_folder)
+        with adsum.open(path=registry_folder, timeout=10) as other:
+            other.register("next")
+            eventually(lambda: "thread" not in other)
+    finally:
+        may_end.set()
+        thread.join(WITHIN)

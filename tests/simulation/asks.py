@@ -1,0 +1,87 @@
+"""What a simulated client asks for, in plain data, and the request that the registrar gets for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from adsum import _wire as wire
+from adsum._registrar.engine import Call
+from adsum._validation import MetadataFields
+from adsum.model import Owner, ProcessId
+
+Id: TypeAlias = "tuple[str, str, str]"
+Fields: TypeAlias = "dict[str, Any]"
+
+
+class Item(msgspec.Struct, frozen=True):
+    """An id and metadata fields; `flaw` is the reason for which nobody may store them, None where they are sound."""
+
+    id: Id
+    fields: Fields = {}
+    flaw: str | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request of one session."""
+
+    kind: Literal["register", "update", "unregister", "hand_over"]
+    session: bytes
+    number: int
+    deadline: int
+    items: tuple[Item, ...]
+    owner: Owner = Owner(0, 0, 0)
+    bound: bool = False
+    or_get: bool = False
+    checked: bool = False
+    if_incarnation: int | None = None
+
+    @property
+    def name(self) -> tuple[bytes, int]:
+        """What a client that asks again is recognised by."""
+        return self.session, self.number
+
+    def call(self) -> Call:
+        """The request as it comes off the socket. No client has checked it: what is flawed arrives flawed."""
+        sent = msgspec.msgpack.encode(self._request())
+        return Call(self.session, wire.decode_request(sent))
+
+    def _request(self) -> wire.AnyRequest:
+        number, deadline = self.number, self.deadline
+        first = self.items[0]
+        process_id, fields = ProcessId(*first.id), MetadataFields(**first.fields)
+        match self.kind:
+            case "register":
+                items = [(ProcessId(*item.id), MetadataFields(**item.fields)) for item in self.items]
+                return wire.Register(
+                    number=number,
+                    deadline=deadline,
+                    owner=self.owner,
+                    items=items,
+                    bound=self.bound,
+                    or_get=self.or_get,
+                )
+            case "update":
+                return wire.Update(
+                    number=number,
+                    deadline=deadline,
+                    process_id=process_id,
+                    fields=fields,
+                    if_incarnation=self.if_incarnation,
+                    checked=self.checked,
+                )
+            case "unregister":
+                return wire.Unregister(
+                    number=number, deadline=deadline, process_id=process_id, if_incarnation=self.if_incarnation
+                )
+            case "hand_over":
+                return wire.HandOver(
+                    number=number,
+                    deadline=deadline,
+                    process_id=process_id,
+                    owner=self.owner,
+                    if_incarnation=self.if_incarnation or 0,
+                )

@@ -1,0 +1,153 @@
+"""The specification's invariants, each a function from what stands in the tables to a list of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from datetime import datetime
+from typing import Any
+
+import lmdb
+
+from adsum._store.page import bucket_of
+from adsum.model import Limits, Owner
+
+from .asks import Ask, Fields
+from .model import Left, Model
+from .reading import Gone, Held, Tables, encoded_entry, encoded_metadata, expected_rows, id_key
+
+TYPES = {"agent", "service", "coordinator", "resource_manager"}
+HEALTH = {"healthy", "degraded", "unhealthy"}
+DEPARTURE_BYTES = 4096
+# What an entry may take beyond its metadata: an index row for each capability, half-filled pages, a page of its own.
+ENTRY_BYTES = 24 * 1024
+HEADROOM = 128 * 1024
+
+
+def sound(tables: Tables, limits: Limits) -> list[str]:
+    """I1, I2, I3, I4, S1, S3 and S7, from the rows alone."""
+    wrong = []
+    names = {id_key(entry.id): number for number, entry in tables.entries.items()}
+    if len(names) != len(tables.entries):
+        wrong.append("S1: two entries have one id")
+    if names != tables.ids:
+        wrong.append(f"I1, I3: ids name {tables.ids}, entries are {names}")
+    for number, entry in tables.entries.items():
+        if not number == entry.incarnation <= entry.revision <= tables.revision:
+            wrong.append(f"I1: {entry} stands at {number} in revision {tables.revision}")
+        if entry.registered_at > entry.last_updated:
+            wrong.append(f"I1: {entry.id} was updated at {entry.last_updated}, registered at {entry.registered_at}")
+        wrong += [f"I4: {entry.id}: {fault}" for fault in faults(entry.metadata, limits)]
+    rows = {row for entry in tables.entries.values() for row in expected_rows(entry)}
+    wrong += [f"I2: the row {row} is missing" for row in rows - tables.rows]
+    wrong += [f"S3, S7: the row {row} belongs to no entry" for row in tables.rows - rows]
+    if tables.bytes_used > limits.max_memory_bytes:
+        wrong.append(f"S4: {tables.bytes_used} bytes used, {limits.max_memory_bytes} allowed")
+    return wrong
+
+
+def faults(metadata: Fields, limits: Limits) -> list[str]:
+    """What is wrong with stored metadata, by the rules of the specification."""
+    names = [*metadata["capabilities"], *metadata["coordination_variables"], *metadata["node_affinity"]]
+    names += metadata["resources"]
+    endpoint = metadata["endpoint"]
+    rules = {
+        "type": metadata["type"] in TYPES,
+        "health_status": metadata["health_status"] in HEALTH,
+        "a name": all(isinstance(name, str) and name and "\0" not in name and len(name) <= 255 for name in names),
+        "resources": all(type(value) in (int, float, str) for value in metadata["resources"].values()),
+        "endpoint": endpoint is None or (isinstance(endpoint, str) and 0 < len(endpoint) <= 2048),
+        "the times": metadata["created_at"] <= metadata["last_health_check"],
+        "custom": isinstance(metadata["custom"], dict) and _is_plain(metadata["custom"]),
+        "the number of capabilities": len(metadata["capabilities"]) <= limits.max_capabilities,
+        "the size": encoded_metadata(metadata) <= limits.max_metadata_bytes,
+    }
+    return [f"{rule} of {str(metadata)[:200]}" for rule, holds in rules.items() if not holds]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(part) for name, part in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(part) for part in value)
+    return value is None or isinstance(value, (bool, int, float, str, bytes))
+
+
+def agrees(tables: Tables, model: Model) -> list[str]:
+    """The tables hold what the model holds, at the same revision, with the same history."""
+    wrong = []
+    if tables.revision != model.revision:
+        wrong.append(f"the tables are at revision {tables.revision}, the model at {model.revision}")
+    found = tables.by_id
+    for process_id in found.keys() | model.held.keys():
+        if found.get(process_id) != model.held.get(process_id):
+            wrong.append(f"{process_id} is {found.get(process_id)}, should be {model.held.get(process_id)}")
+    if len(tables.departures) != len(model.departures):
+        wrong.append(f"{len(tables.departures)} departures are kept, should be {len(model.departures)}")
+    pairs = zip(tables.departures, model.departures, strict=False)
+    wrong += [f"the departure {gone} should be {left}" for gone, left in pairs if not _is_departure(gone, left)]
+    return wrong
+
+
+def _is_departure(gone: Gone, left: Left) -> bool:
+    entry = left.entry._replace(session=b"")
+    if encoded_entry(entry) > DEPARTURE_BYTES:
+        kept = ("type", "health_status", "created_at", "last_health_check")
+        outline = {name: entry.metadata[name] if name in kept else type(v)() for name, v in entry.metadata.items()}
+        entry = entry._replace(metadata={**outline, "endpoint": None})
+    return (gone.revision, gone.how, gone.entry) == (left.revision, left.how, entry) and (
+        gone.detection >= 0 and gone.size <= DEPARTURE_BYTES + 64
+    )
+
+
+def monitored(entries: Iterable[Held], watched: Iterable[Owner]) -> list[str]:
+    """I5: who is watched owns something, who owns something is watched."""
+    owners = {Owner(*entry.owner) for entry in entries}
+    return [f"I5: watched {set(watched)}, owners are {owners}"] if set(watched) != owners else []
+
+
+def never_again(before: Tables, after: Tables) -> list[str]:
+    """Incarnations only grow: who was registered since the last look has a larger one than all before."""
+    again = [number for number in after.entries.keys() - before.entries.keys() if number <= before.revision]
+    return [f"I1: incarnations {again} came again after revision {before.revision}"] if again else []
+
+
+def short_of_memory(tables: Tables, asks: Iterable[Ask], limits: Limits) -> bool:
+    """Whether it can be true that a batch found no room, had all of it been carried out."""
+    sizes = [sum(map(_largest, item.fields.values())) + ENTRY_BYTES for ask in asks for item in ask.items]
+    return tables.bytes_used + 2 * sum(sizes) > limits.max_memory_bytes - HEADROOM
+
+
+def _largest(value: object) -> int:
+    return len(str(value)) if not isinstance(value, datetime) else 16
+
+
+class CarefulReader:
+    """A reader that keeps the rows it has read for as long as the page's counters allow, and finds them true."""
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, tuple[int, bytes | None]] = {}
+
+    def look(self, environment: lmdb.Environment, counters: memoryview, keys: Iterable[bytes]) -> list[str]:
+        """Compare what may still be trusted with the tables, and keep what stands there now."""
+        wrong = []
+        with environment.begin() as txn:
+            ids, entries = (environment.open_db(name, txn, create=False) for name in (b"ids", b"entries"))
+            for key in keys:
+                count = counters[bucket_of(key)]
+                number = txn.get(key, db=ids)
+                row = None if number is None else txn.get(number, db=entries)
+                stood, kept = self._kept.get(key, (-1, None))
+                if stood == count and kept != row:
+                    wrong.append(f"L5: a reader would still trust {kept!r} for {key!r}, which is {row!r}")
+                if count & 1:
+                    wrong.append(f"the counter of {key!r} was left at {count}")
+                self._kept[key] = (count, row)
+        return wrong
+
+
+def unmarked(before: Tables, after: Tables, marked: Set[int]) -> list[str]:
+    """The counter of every id whose entry is another one now was odd before the commit."""
+    one, other = before.by_id, after.by_id
+    changed = {id for id in one.keys() | other.keys() if one.get(id) != other.get(id)}
+    missing = [id for id in changed if bucket_of(id_key(id)) not in marked]
+    return [f"L5: the counters of {missing} were not marked before the commit that changed them"] if missing else []

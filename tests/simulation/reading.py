@@ -1,0 +1,175 @@
+"""The tables as they stand, read row by row with nothing of the code that is under test.
+
+Keys are taken apart and built here once more, and rows decoded as plain lists; were this to share the registrar's own
+functions, a mistake in them would look right from both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import lmdb
+import msgspec
+
+from .asks import Fields, Id
+
+_METADATA = (
+    "type",
+    "capabilities",
+    "resources",
+    "coordination_variables",
+    "health_status",
+    "node_affinity",
+    "created_at",
+    "last_health_check",
+    "endpoint",
+    "custom",
+)
+_INDEXES = ("by_capability", "by_type", "by_health", "by_node")
+_SETS = ("capabilities", "coordination_variables")
+
+
+class Held(NamedTuple):
+    """One entry in plain data."""
+
+    id: Id
+    owner: tuple[int, int, int]
+    incarnation: int
+    registered_at: datetime
+    last_updated: datetime
+    revision: int
+    metadata: Fields
+    session: bytes = b""
+
+
+class Gone(NamedTuple):
+    """One departure in plain data."""
+
+    revision: int
+    how: str
+    entry: Held
+    detection: float
+    size: int
+
+
+class Tables(NamedTuple):
+    """Everything that the tables hold at one revision."""
+
+    revision: int
+    ids: dict[bytes, int]
+    entries: dict[int, Held]
+    rows: set[tuple[str, bytes, int]]
+    departures: list[Gone]
+    bytes_used: int
+
+    @property
+    def by_id(self) -> dict[Id, Held]:
+        return {entry.id: entry for entry in self.entries.values()}
+
+
+def read(environment: lmdb.Environment) -> Tables:
+    """One snapshot of all tables."""
+    with environment.begin() as txn:
+
+        def rows(table: str) -> list[tuple[bytes, bytes]]:
+            return list(txn.cursor(db=environment.open_db(table.encode(), txn, create=False)))
+
+        def pages(table: str) -> int:
+            stat = txn.stat(environment.open_db(table.encode(), txn, create=False))
+            return int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]) * int(stat["psize"])
+
+        return Tables(
+            revision=_number(dict(rows("meta"))[b"revision"]),
+            ids={key: _number(row) for key, row in rows("ids")},
+            entries={_number(key): held(_plain(row)) for key, row in rows("entries")},
+            rows={(table, key, _number(row)) for table in (*_INDEXES, "owners") for key, row in rows(table)},
+            departures=[_gone(_number(key), row) for key, row in rows("departures")],
+            bytes_used=sum(pages(table) for table in ("ids", "entries", "owners", *_INDEXES)),
+        )
+
+
+def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
+    """The replies that are stored for clients that have not read them yet."""
+    with environment.begin() as txn:
+        meta = environment.open_db(b"meta", txn, create=False)
+        stored: list[list[Any]] = _plain(txn.get(b"receipts", b"\x90", db=meta))
+    return {(session, number): data for session, number, data in stored}
+
+
+def held(row: Sequence[Any]) -> Held:
+    """The entry in a decoded row: ten values where it was stored, nine in replies of an older kind and departures."""
+    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, *rest = row
+    fields = dict(zip(_METADATA, metadata, strict=True))
+    for name in _SETS:
+        if len(set(fields[name])) != len(fields[name]):
+            raise ValueError(f"{name} names one thing twice: {fields[name]}")
+        fields[name] = frozenset(fields[name])
+    return Held(
+        id=(process_id[0], process_id[1], process_id[2]),
+        owner=(pid, started, inode),
+        incarnation=incarnation,
+        registered_at=registered_at,
+        last_updated=last_updated,
+        revision=revision,
+        metadata=fields,
+        session=rest[0] if rest else b"",
+    )
+
+
+def encoded_metadata(fields: Fields) -> int:
+    """The size in bytes that metadata has when it is stored."""
+    return len(msgspec.msgpack.encode([fields[name] for name in _METADATA]))
+
+
+def encoded_entry(entry: Held) -> int:
+    """The size in bytes that an entry has as a departure."""
+    metadata = [entry.metadata[name] for name in _METADATA]
+    row = [entry.id, *entry.owner, entry.incarnation, entry.registered_at, entry.last_updated, entry.revision, metadata]
+    return len(msgspec.msgpack.encode(row))
+
+
+def id_key(process_id: Id) -> bytes:
+    return b"\x00".join(part.encode("utf-8") for part in process_id)
+
+
+def expected_rows(entry: Held) -> set[tuple[str, bytes, int]]:
+    """Every index row that an entry must have."""
+    namespace, node, _ = (part.encode("utf-8") for part in entry.id)
+
+    def key(value: str) -> bytes:
+        return namespace + b"\x00" + value.encode("utf-8")
+
+    number = entry.incarnation
+    return {
+        *(("by_capability", key(capability), number) for capability in entry.metadata["capabilities"]),
+        ("by_type", key(entry.metadata["type"]), number),
+        ("by_health", key(entry.metadata["health_status"]), number),
+        ("by_node", namespace + b"\x00" + node, number),
+        ("owners", b"".join(word.to_bytes(8, "big") for word in entry.owner), number),
+    }
+
+
+def reply(data: bytes) -> list[Any]:
+    """A framed reply in plain data."""
+    size = int.from_bytes(data[:4], "little")
+    if len(data) != size + 4:
+        raise ValueError(f"a frame of {size} bytes has {len(data) - 4}")
+    decoded: list[Any] = _plain(data[4:])
+    return decoded
+
+
+def _gone(revision: int, row: bytes) -> Gone:
+    entry, how, _, detection = _plain(row)
+    return Gone(revision, how, held(entry), detection, len(row))
+
+
+def _plain(row: bytes) -> Any:
+    return msgspec.msgpack.decode(row)
+
+
+def _number(row: bytes) -> int:
+    if len(row) != 8:
+        raise ValueError(f"{row!r} is no number of 8 bytes")
+    return int.from_bytes(row, "big")

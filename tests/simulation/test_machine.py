@@ -1,0 +1,38 @@
+"""The registry under generated histories. See `machine` for what can happen and `play` for what is checked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from .machine import FullRegistryMachine, RegistryMachine
+
+QUICK = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(QUICK, max_examples=6_000, stateful_step_count=80)
+
+
+def test_every_history_keeps_the_invariants_and_answers_as_promised() -> None:
+    """After any history of requests, deaths, crashes and clock changes the tables are sound, hold what the replies
+    said, and nothing else."""
+    run_state_machine_as_test(RegistryMachine, settings=QUICK)
+
+
+def test_a_full_registry_keeps_its_limit_and_lets_go_on_what_needs_no_room() -> None:
+    """A registry at its memory limit refuses what asks for room, carries out everything else, stays below the limit,
+    and takes on members again as soon as others have gone."""
+    run_state_machine_as_test(FullRegistryMachine, settings=settings(QUICK, max_examples=40))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("machine", [RegistryMachine, FullRegistryMachine])
+def test_thousands_of_histories_keep_the_invariants_and_answer_as_promised(machine: type[RegistryMachine]) -> None:
+    """As above, for longer histories and many more of them."""
+    run_state_machine_as_test(machine, settings=LONG)

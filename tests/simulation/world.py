@@ -1,0 +1,199 @@
+"""A registrar that can be started, driven and killed within one process: everything real but time and processes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import NamedTuple, cast
+from unittest.mock import patch
+
+from adsum._os.liveness import DeathWatch
+from adsum._registrar import committer as committing
+from adsum._registrar.committer import Answer, Committer
+from adsum._registrar.engine import Batch, Call, Clock, Death, Decision, Engine, View
+from adsum._registrar import start as starting
+from adsum._store import audit, tables
+from adsum._store import page as pages
+from adsum._store.environment import Environment
+from adsum.errors import RegistryFull
+from adsum.model import Limits, Owner
+
+from . import reading
+from .asks import Ask
+from .processes import Processes, SimulatedWatch
+from .reading import Tables
+
+SECOND = 10**9
+
+
+class Crash(BaseException):
+    """The registrar is killed at this instruction."""
+
+
+class SimulatedClock:
+    """Both clocks of a machine. Only the wall clock can be set back."""
+
+    def __init__(self) -> None:
+        self.utc = datetime(2026, 1, 1, tzinfo=UTC)
+        self.nanoseconds = 10**12
+
+    def advance(self, seconds: float) -> None:
+        self.utc += timedelta(seconds=seconds)
+        self.nanoseconds += int(seconds * SECOND)
+
+    def set_wall(self, seconds: float) -> None:
+        self.utc += timedelta(seconds=seconds)
+
+    def now(self, _zone: tzinfo) -> datetime:
+        return self.utc
+
+    def monotonic_ns(self) -> int:
+        return self.nanoseconds
+
+    def monotonic(self) -> float:
+        return self.nanoseconds / SECOND
+
+
+class UnsettledPage(pages.Page):
+    """A page as a killed registrar leaves it: what it had marked stays so."""
+
+    killed = False
+
+    def settle(self, buckets: Iterable[int]) -> None:
+        if not self.killed:
+            super().settle(buckets)
+
+
+class RecordingEngine(Engine):
+    """The engine, and the decision it made last."""
+
+    decision: Decision
+
+    def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
+        self.decision = super().decide(view, batch, clock)
+        return self.decision
+
+
+class Outcome(NamedTuple):
+    """What became of a batch. `answers` is None where the registrar was killed, or could not commit it."""
+
+    answers: list[Answer] | None
+    alive: bool
+    marked: set[int]
+    troubled: bool = False
+
+
+class World:
+    """One machine with one registry."""
+
+    def __init__(self, limits: Limits, *, inodes: bool = True, keep_departures: int | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="adsum-simulation-", dir="/dev/shm"))
+        self.limits = limits
+        self.clock = SimulatedClock()
+        self.processes = Processes(inodes=inodes)
+        self.trouble: dict[str, list[BaseException]] = {}
+        # The counters that were odd just before the last commit; finding them costs as much as the commit.
+        self.observing = True
+        self.marked: set[int] = set()
+        self._troubled = False
+        self._patches = ExitStack()
+        for name, instead in (("datetime", self.clock), ("time", self.clock), ("reach", self._reach)):
+            self._patches.enter_context(patch.object(committing, name, instead))
+        self._patches.enter_context(patch.object(committing, "Engine", RecordingEngine))
+        self._patches.enter_context(patch.object(pages, "Page", UnsettledPage))
+        self._patches.enter_context(patch.object(committing.log, "disabled", True))
+        if keep_departures is not None:
+            self._patches.enter_context(patch.object(tables, "MAX_DEPARTURES", keep_departures))
+        self.start()
+
+    def start(self) -> bool:
+        """Start a registrar on what the last one left. False when it was killed before it served."""
+        environment, self.page, limits = starting._open_registry(self.folder, self.limits)
+        self.watch = SimulatedWatch(self.processes)
+        self.marked = set()
+        self.committer = Committer(environment, self.page, limits, cast(DeathWatch, self.watch))
+        try:
+            self.committer.sweep()
+        except Crash:
+            self.kill()
+            return False
+        self.page.announce(Owner(1, 1, 1), self.clock.nanoseconds)
+        return True
+
+    def kill(self) -> None:
+        """The registrar is gone; what it had committed stays."""
+        self.environment.close()
+
+    def move(self, trouble: Sequence[BaseException] = (), step: str = "") -> bool:
+        """Make the registrar go over to fresh tables, as if the old had grown. False when it was killed on the way."""
+        self.trouble = {step: list(trouble)}
+        try:
+            with patch.object(committing, "PAGE_BYTES", 2**40):
+                self.committer.check_growth()
+        except Crash:
+            self.kill()
+            return False
+        finally:
+            self.trouble = {}
+        return True
+
+    def close(self) -> None:
+        self.environment.close()
+        self._patches.close()
+        shutil.rmtree(self.folder)
+
+    def commit(
+        self, deaths: Sequence[Owner] = (), ended: Sequence[tuple[Owner, bytes]] = (), asks: Sequence[Ask] = ()
+    ) -> Outcome:
+        """Give the registrar one batch."""
+        noticed = self.clock.nanoseconds
+        calls: list[Call] = [ask.call() for ask in asks]
+        self.marked, self._troubled = set(), False
+        try:
+            answers = self.committer.commit(Batch([Death(owner, noticed) for owner in deaths], list(ended), calls))
+        except Crash:
+            self.kill()
+            return Outcome(None, alive=False, marked=self.marked)
+        except RegistryFull:
+            return Outcome(None, alive=True, marked=self.marked)
+        finally:
+            self.trouble = {}
+        return Outcome(answers, alive=True, marked=self.marked, troubled=self._troubled)
+
+    def _reach(self, step: str) -> None:
+        """A named step of the registrar; `trouble` says what happens there, in order of arrival."""
+        if step == "before_commit" and self.observing:
+            self.marked |= {bucket for bucket, count in enumerate(self.page.counters) if count & 1}
+        if waiting := self.trouble.get(step):
+            trouble, self._troubled = waiting.pop(0), True
+            if isinstance(trouble, Crash):
+                cast(UnsettledPage, self.page).killed = True
+            raise trouble
+
+    # What there is to see
+
+    @property
+    def environment(self) -> Environment:
+        return self.committer.environment
+
+    def tables(self) -> Tables:
+        return reading.read(self.environment.lmdb)
+
+    def receipts(self) -> dict[tuple[bytes, int], bytes]:
+        return reading.receipts(self.environment.lmdb)
+
+    def audit(self) -> list[str]:
+        with self.environment.lmdb.begin() as txn:
+            return audit.violations(txn, self.environment)
+
+    def outcomes(self) -> Counter[str]:
+        return Counter(self.committer.counters.outcomes)
+
+    @property
+    def decision(self) -> Decision:
+        return cast(RecordingEngine, self.committer.engine).decision

@@ -1,0 +1,21 @@
+"""What several tests share: waiting, child processes, registrars, and the two kinds of registry seen as one."""
+
+from .children import Agent, Child, ChildFailed
+from .either import Awaited, Opener
+from .registrars import end_registrar, kill_registrar, registrar_pid, stopped
+from .waiting import WITHIN, eventually, eventually_awaited
+
+__all__ = [
+    "WITHIN",
+    "Agent",
+    "Awaited",
+    "Child",
+    "ChildFailed",
+    "Opener",
+    "end_registrar",
+    "eventually",
+    "eventually_awaited",
+    "kill_registrar",
+    "registrar_pid",
+    "stopped",
+]

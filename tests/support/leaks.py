@@ -1,0 +1,86 @@
+"""What a test must not leave behind in its own process: descriptors, adsum's threads, child processes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from multiprocessing import resource_tracker
+from typing import NamedTuple
+
+from adsum._client import inside
+
+from .waiting import eventually
+
+
+class Held(NamedTuple):
+    """What this process holds at a moment."""
+
+    descriptors: frozenset[tuple[int, str]]
+    threads: frozenset[threading.Thread]
+    children: frozenset[int]
+
+
+def held() -> Held:
+    return Held(_descriptors(), _threads(), _children())
+
+
+def check_nothing_leaked(before: Held, within: float = 5.0) -> None:
+    """`AssertionError` that names what was not there `before`, and does not go away by itself."""
+    if _leaked(before):
+        # What nobody refers to any more may still wait in a cycle.
+        gc.collect()
+        try:
+            eventually(lambda: not _leaked(before), within)
+        except AssertionError:
+            raise AssertionError("the test leaked " + "; ".join(_leaked(before))) from None
+
+
+def _leaked(before: Held) -> list[str]:
+    now = held()
+    found = [f"descriptor {fd} -> {target}" for fd, target in sorted(now.descriptors - before.descriptors)]
+    found += [f"thread {thread.name}" for thread in now.threads - before.threads]
+    found += [f"child process {pid}: {_command(pid)}" for pid in sorted(now.children - before.children)]
+    return found
+
+
+def _descriptors() -> frozenset[tuple[int, str]]:
+    # Both are made once in a process, when first used, and kept: by the watch over threads, and by multiprocessing.
+    kept = {inside._threads._wake, getattr(resource_tracker._resource_tracker, "_fd", None)}
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            # The one that the listing itself was read through.
+            continue
+        if int(name) not in kept:
+            found.add((int(name), target))
+    return frozenset(found)
+
+
+def _threads() -> frozenset[threading.Thread]:
+    return frozenset(thread for thread in threading.enumerate() if thread.name.startswith("adsum"))
+
+
+def _children() -> frozenset[int]:
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
+    found: set[int] = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as stat:
+                parent = int(stat.read().rpartition(b")")[2].split()[1])
+        except OSError:
+            # It ended while the list was read.
+            continue
+        if parent == os.getpid() and int(name) != tracker:
+            found.add(int(name))
+    return frozenset(found)
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as command:
+            return command.read().replace(b"\0", b" ").decode(errors="replace")[:200] or "a zombie"
+    except OSError:
+        return "gone"

@@ -1,0 +1,92 @@
+"""The registrar of a folder, found by the lock it holds and ended as exactly the process it is.
+
+The kernel says who holds the lock (/proc/locks, proc(5)). That needs nothing of the tables, so it finds a registrar
+that is only starting, or whose tables a test has damaged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+from .waiting import WITHIN, eventually
+
+
+def registrar_pid(folder: Path) -> int | None:
+    """The process that is the registrar of `folder` now, starting or serving; None where there is none."""
+    try:
+        lock = os.stat(folder / "lock")
+    except FileNotFoundError:
+        return None
+    place = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    for line in Path("/proc/locks").read_text().splitlines():
+        _, kind, *_, pid, held, _, _ = line.split()
+        if kind == "FLOCK" and held == place:
+            return int(pid)
+    return None
+
+
+@contextlib.contextmanager
+def _registrar(folder: Path) -> Iterator[tuple[int, int] | None]:
+    """Its pid and a pidfd that is proven to be its: it held the lock before and after the pidfd was opened."""
+    while (pid := registrar_pid(folder)) is not None:
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        try:
+            if registrar_pid(folder) == pid:
+                yield pid, pidfd
+                return
+        finally:
+            os.close(pidfd)
+    yield None
+
+
+def _exits(pidfd: int, within: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(within * 1000))
+
+
+def end_registrar(folder: Path, number: signal.Signals = signal.SIGTERM, within: float = WITHIN) -> int | None:
+    """Send the registrar of `folder` a signal and wait until it is gone. Returns its pid, None where there was none."""
+    with _registrar(folder) as found:
+        if found is None:
+            return None
+        pid, pidfd = found
+        signal.pidfd_send_signal(pidfd, number)
+        # Where a test left it stopped.
+        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        if not _exits(pidfd, within):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            _exits(pidfd, within)
+            raise AssertionError(f"the registrar {pid} of {folder} did not end on {number.name} within {within:g} s")
+        return pid
+
+
+def kill_registrar(folder: Path) -> int | None:
+    """`end_registrar` with SIGKILL, as a crash would."""
+    return end_registrar(folder, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def stopped(folder: Path) -> Iterator[int]:
+    """The registrar of `folder`, stopped inside the block (SIGSTOP) and going on after it. Gives its pid."""
+    with _registrar(folder) as found:
+        assert found is not None, f"no registrar serves {folder}"
+        pid, pidfd = found
+        signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+        try:
+            eventually(lambda: _state(pid) == "T")
+            yield pid
+        finally:
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -1,0 +1,33 @@
+"""Waiting for what must come, instead of sleeping in the hope that it has."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Far longer than anything takes, so that only what never comes fails, on the busiest machine too.
+WITHIN = 10.0
+
+
+def eventually(condition: Callable[[], T], within: float = WITHIN, *, every: float = 0.002) -> T:
+    """The first true value of `condition`; `AssertionError`, with the last value, when none comes `within` seconds."""
+    until = time.monotonic() + within
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {within:g} s: {condition!r} is {value!r}")
+        time.sleep(every)
+    return value
+
+
+async def eventually_awaited(condition: Callable[[], T], within: float = WITHIN) -> T:
+    """`eventually` for a test in an event loop, which goes on meanwhile."""
+    until = time.monotonic() + within
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {within:g} s: {condition!r} is {value!r}")
+        await asyncio.sleep(0.002)
+    return value
