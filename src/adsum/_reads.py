@@ -142,6 +142,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         `by` is ``random``; ``round_robin``, where each `Registry` takes the members in turn, beginning at a random one,
         so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them.
         """
+        if not callable(by) and by not in ("random", "round_robin"):
+            raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
         conditions.setdefault("health_status", HealthStatus.healthy)
         members = self.find(where=where, **conditions)
         if not members:
@@ -150,8 +152,6 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             return by(members)
         if by == "random":
             return random.choice(members)
-        if by != "round_robin":
-            raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
         turns = self._turns.setdefault(
             parse_query(self.namespace, conditions), itertools.count(random.randrange(1 << 30))
         )

@@ -1,8 +1,10 @@
 """`AsyncRegistry`: the same registry for asyncio. Reads are plain calls, for they never wait; writes are awaited.
 
-async with adsum.open_async() as registry:
-    await registry.register("planner-1", capabilities={"planning"})
-    team = registry.find(capability="planning")
+Example::
+
+    async with adsum.open_async() as registry:
+        await registry.register("planner-1", capabilities={"planning"})
+        team = registry.find(capability="planning")
 """
 
 from __future__ import annotations
@@ -121,6 +123,7 @@ class AsyncRegistration:
 
     @property
     def process_id(self) -> ProcessId:
+        """The id that is registered."""
         return self.entry.process_id
 
     async def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:

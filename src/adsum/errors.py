@@ -48,6 +48,18 @@ class InvalidProcessId(AdsumError, ValueError):
     reason = "invalid_process_id"
 
 
+class InvalidName(AdsumError, ValueError):
+    """The registry's name cannot be a folder name."""
+
+    reason = "invalid_name"
+
+
+class InvalidQuery(AdsumError, ValueError):
+    """A condition of `find` or `count` has a value that no entry could have."""
+
+    reason = "invalid_query"
+
+
 class InvalidMetadata(AdsumError, ValueError):
     """A metadata field is unknown, of the wrong type or too large; the message names its path."""
 
@@ -138,6 +150,8 @@ BY_REASON: dict[str, type[AdsumError]] = {
         AlreadyRegistered,
         InvalidProcessId,
         InvalidMetadata,
+        InvalidName,
+        InvalidQuery,
         DeadProcess,
         RegistryFull,
         SystemBusy,

@@ -131,6 +131,7 @@ class Registration:
 
     @property
     def process_id(self) -> ProcessId:
+        """The id that is registered."""
         return self.entry.process_id
 
     def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:

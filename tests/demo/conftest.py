@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,5 +31,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(source: Path) -> Iterator[Any]:
     """The report on `source`, with kills."""
     made = Demo(Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm")))
-    yield made.report(source, "--kills", "4", "--seed", "7")
+    done = made.run(source, "--kills", "4", "--seed", "7", "--json")
+    yield {"code": done.returncode, **json.loads(done.stdout)}
     made.end()

@@ -47,6 +47,17 @@ def test_no_process_outlives_a_killed_command(demo: Demo) -> None:
     eventually(lambda: demo.processes() == [], within=30)
 
 
+def test_the_end_of_chaos_is_the_end(demo: Demo) -> None:
+    """When chaos is killed, its agents end too; the command says that the job failed, and leaves nothing."""
+    with demo.start("--kills", "0") as child:
+        list(until_line(child, "8 agents"))
+        (chaos,) = [pid for pid in demo.processes() if Path(f"/proc/{pid}/comm").read_text() == "chaos\n"]
+        os.kill(chaos, signal.SIGKILL)
+        assert child.wait(30) == 1
+        assert demo.processes() == []
+        assert demo.folders() == []
+
+
 def test_an_abandoned_folder_is_removed(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder of a demo that was killed with SIGKILL is removed by a later one."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))

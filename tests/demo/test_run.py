@@ -19,6 +19,11 @@ def test_agents_find_what_one_process_finds(report: Any) -> None:
     assert report["differences"] == []
 
 
+def test_a_good_run_ends_with_success(report: Any) -> None:
+    """An equal result and no dead process handed out are exit code 0."""
+    assert report["code"] == 0
+
+
 def test_every_file_is_in_the_report(report: Any, source: Path) -> None:
     """Every Python file of the folder is counted once, in its package."""
     files = [path.relative_to(source) for path in source.rglob("*.py")]

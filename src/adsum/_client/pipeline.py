@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from .. import _wire as wire
 from .._os.forking import watch_forks
@@ -24,6 +27,7 @@ from .dial import START_SECONDS, Connection, dial
 from .line import GRACE_SECONDS, Make, expired, framed
 
 RETRY_SECONDS = 1.0
+READ_BYTES = 256 * 1024
 
 T = TypeVar("T")
 
@@ -75,6 +79,7 @@ class Pipeline:
         self._number = 0
         self._asked: dict[int, _Asked[Any]] = {}
         self._unsent: list[int] = []
+        self._outgoing = bytearray()
         self._wake = -1
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
@@ -104,7 +109,7 @@ class Pipeline:
         with self._lock:
             self._closed = True
             thread = self._thread
-            if thread is not None:
+            if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -118,28 +123,34 @@ class Pipeline:
             while not self._closed:
                 try:
                     self._turn(poll)
-                except ConnectionError:
-                    self._disconnect(poll)
                 except Timeout:
                     # Only for whoever waits no longer than this; the others go on waiting.
                     self._expire()
                 except AdsumError as error:
                     self._disconnect(poll)
                     self._fail_all(error)
+                except (OSError, msgspec.DecodeError, wire.FrameTooLarge):
+                    # The registrar died, or what answers is none: ask the next one.
+                    self._disconnect(poll)
+            if self.holds_entries and self._connection is None:
+                self._say_goodbye(poll)
         finally:
             self._disconnect(poll)
+            with self._lock:
+                # Nobody may write to the number of a descriptor that is closed.
+                wake, self._wake, self._closed = self._wake, -1, True
             self._fail_all(RegistryClosed("the registry was closed before the answer came"))
-            os.close(self._wake)
+            os.close(wake)
 
     def _turn(self, poll: select.poll) -> None:
         if self._connection is None and (self._asked or self.holds_entries):
             self._connect(poll)
-        self._send()
+        self._send(poll)
         nearest = min([asked.give_up for asked in list(self._asked.values())], default=None)
-        for fd, _ in poll.poll(self._patience(nearest)):
+        for fd, events in poll.poll(self._patience(nearest)):
             if fd == self._wake:
                 os.eventfd_read(fd)
-            elif self._connection is not None:
+            elif self._connection is not None and events & ~select.POLLOUT:
                 self._receive(self._connection)
         if nearest is not None and nearest <= time.monotonic():
             self._expire()
@@ -147,27 +158,44 @@ class Pipeline:
     def _connect(self, poll: select.poll) -> None:
         until = min((asked.give_up for asked in list(self._asked.values())), default=time.monotonic() + RETRY_SECONDS)
         connection = dial(self._folder, self._limits, self._session, until)
+        connection.sock.setblocking(False)
         self._connection = connection
         poll.register(connection.sock, select.POLLIN)
         with self._lock:
             self._unsent = sorted(self._asked)
 
     def _disconnect(self, poll: select.poll) -> None:
+        self._outgoing.clear()
         if self._connection is not None:
             poll.unregister(self._connection.sock)
             self._connection.close()
             self._connection = None
 
-    def _send(self) -> None:
+    def _say_goodbye(self, poll: select.poll) -> None:
+        """A registrar that was not told that the session began, after the last one died, cannot see it end."""
+        try:
+            self._connect(poll)
+        except AdsumError:
+            # None can be had; the entries end with the process.
+            return
+
+    def _send(self, poll: select.poll) -> None:
         connection = self._connection
         if connection is None:
             return
         with self._lock:
             numbers, self._unsent = self._unsent, []
         now = time.monotonic()
-        data = b"".join([self._framed(number, connection, now) for number in numbers])
-        if data:
-            connection.send(data, now + START_SECONDS)
+        for number in numbers:
+            self._outgoing += self._framed(number, connection, now)
+        if not self._outgoing:
+            return
+        try:
+            del self._outgoing[: connection.sock.send(self._outgoing, socket.MSG_NOSIGNAL)]
+        except BlockingIOError:
+            # Full: the registrar is busy, or stopped. What waits goes on getting older.
+            pass
+        poll.modify(connection.sock, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
 
     def _framed(self, number: int, connection: Connection, now: float) -> bytes:
         """A request as bytes; none where nobody waits for it any more, or where it cannot be sent."""
@@ -188,7 +216,11 @@ class Pipeline:
             return b""
 
     def _receive(self, connection: Connection) -> None:
-        for frame in connection.receive(time.monotonic() + START_SECONDS):
+        data = connection.sock.recv(READ_BYTES)
+        if not data:
+            raise ConnectionResetError("the registrar closed the connection")
+        connection.frames.feed(data)
+        for frame in connection.frames:
             reply = wire.decode_reply(frame)
             asked = self._asked.pop(reply.number, None)
             if asked is not None:
@@ -196,11 +228,14 @@ class Pipeline:
 
     def _expire(self) -> None:
         now = time.monotonic()
-        for number, asked in list(self._asked.items()):
-            if asked.give_up <= now:
-                self._asked.pop(number, None)
-                seconds = asked.seconds if asked.seconds is not None else self._limits.registration_timeout
-                asked.settle(expired(seconds))
+        over = [(number, asked) for number, asked in list(self._asked.items()) if asked.give_up <= now]
+        for number, asked in over:
+            self._asked.pop(number, None)
+            seconds = asked.seconds if asked.seconds is not None else self._limits.registration_timeout
+            asked.settle(expired(seconds))
+        if over and self._outgoing:
+            # Some of them may not be sent yet, and need not be. A new connection begins with what is still waited for.
+            raise ConnectionResetError("requests grew too old to be sent")
 
     def _patience(self, nearest: float | None) -> int | None:
         """Milliseconds until something has to be done without being told to."""

@@ -13,13 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import AdsumError, PermissionDenied
-
-
-class InvalidName(AdsumError, ValueError):
-    """The registry's name cannot be a folder name."""
-
-    reason = "invalid_name"
+from ..errors import InvalidName, PermissionDenied
 
 
 def locate(name: str, path: str | os.PathLike[str] | None) -> Path:

@@ -41,6 +41,10 @@ class Answer(NamedTuple):
     kept: bool
 
 
+class _TooLate(Exception):
+    """The deadline of a decided request passed before its commit."""
+
+
 class Committer:
     """Owns the tables of one registry, and the only one that changes them."""
 
@@ -84,8 +88,17 @@ class Committer:
             return done + self.fail(refused, error)
 
     def _commit(self, batch: Batch) -> list[Answer]:
+        while True:
+            try:
+                return self._commit_in_time(batch)
+            except _TooLate:
+                # This process was stopped or starved since the decision, and callers may have given up: decide anew.
+                continue
+
+    def _commit_in_time(self, batch: Batch) -> list[Answer]:
         clock = Clock(datetime.now(UTC), time.monotonic_ns())
         marked: set[int] = set()
+        receipts: list[Receipt] = []
         try:
             with tables.write(self.environment) as now:
                 decision = self.engine.decide(now, batch, clock)
@@ -93,17 +106,21 @@ class Committer:
                     marked = {bucket_of(change.key) for change in decision.changes}
                     self.page.mark(marked)
                     now.apply(decision.changes, decision.departures)
-                answers = self._answers(batch.calls, decision)
+                answers = _answers(batch.calls, decision)
                 if decision.changes:
-                    kept = (Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept)
-                    now.keep_receipts(self.receipts.with_batch(kept))
+                    receipts = [Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept]
+                    now.keep_receipts([*self.receipts, *receipts])
                     reach("before_commit")
+                    _require_in_time(answers)
         finally:
             # Also when nothing was committed: a counter that moved only makes readers look.
             self.page.settle(marked)
         reach("after_commit")
+        self.receipts.add(receipts)
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self.commits += bool(decision.changes)
+        for reply in decision.replies:
+            self.counters.count("ok" if isinstance(reply, wire.Done) else reply.reason)
         self._after(decision, batch.deaths)
         if decision.changes:
             self.check_growth()
@@ -115,13 +132,6 @@ class Committer:
         gone = time.monotonic_ns()
         for death in deaths:
             self.counters.cleaned((gone - death.noticed) / 1e9)
-
-    def _answers(self, calls: Sequence[Call], decision: Decision) -> list[Answer]:
-        answers = []
-        for call, reply in zip(calls, decision.replies, strict=True):
-            self.counters.count("ok" if isinstance(reply, wire.Done) else reply.reason)
-            answers.append(Answer(call, wire.frame(reply), kept=isinstance(reply, wire.Done) and reply.changed))
-        return answers
 
     def fail(self, calls: Sequence[Call], error: AdsumError) -> list[Answer]:
         """The answers to calls that could not be carried out."""
@@ -171,3 +181,16 @@ class Committer:
         old.close()
         remove_other_generations(fresh.folder, fresh.generation)
         log.info("moved to fresh tables, generation %d", fresh.generation)
+
+
+def _answers(calls: Sequence[Call], decision: Decision) -> list[Answer]:
+    return [
+        Answer(call, wire.frame(reply), kept=isinstance(reply, wire.Done) and reply.changed)
+        for call, reply in zip(calls, decision.replies, strict=True)
+    ]
+
+
+def _require_in_time(answers: Sequence[Answer]) -> None:
+    now = time.monotonic_ns()
+    if any(answer.kept and answer.call.request.deadline < now for answer in answers):
+        raise _TooLate

@@ -7,7 +7,7 @@ Every write therefore happens once, and its caller learns how it went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from .._store.layout import Receipt
 
@@ -21,11 +21,14 @@ class Receipts:
         self._open = {(receipt.session, receipt.number): receipt for receipt in inherited}
         self._kept_until = dict.fromkeys(self._open, now + KEEP_NS)
 
-    def with_batch(self, batch: Iterable[Receipt]) -> list[Receipt]:
-        """What to store with a commit: the replies it makes, and the older ones that are still on their way."""
-        for receipt in batch:
+    def __iter__(self) -> Iterator[Receipt]:
+        """Those that are still on their way: a commit stores them again beside its own."""
+        return iter(self._open.values())
+
+    def add(self, committed: Iterable[Receipt]) -> None:
+        """The receipts of a batch, once it is committed."""
+        for receipt in committed:
             self._open[receipt.session, receipt.number] = receipt
-        return list(self._open.values())
 
     def claim(self, session: bytes, number: int) -> bytes | None:
         """The reply to a request that was carried out before; None where it was not."""

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple, TypedDict
 
-from ..errors import AdsumError
+from ..errors import InvalidQuery
 from ..model import Entry, HealthStatus, ProcessType
 from .layout import index_key
-
-
-class InvalidQuery(AdsumError, ValueError):
-    """A condition of `find` or `count` has a value that no entry could have."""
-
-    reason = "invalid_query"
 
 
 class Conditions(TypedDict, total=False):
@@ -54,6 +48,14 @@ class Query(NamedTuple):
         )
 
 
+def _is_broken(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def parse_query(own_namespace: str, conditions: Conditions) -> Query:
     """A checked `Query`; `InvalidQuery` says which values would have been possible."""
     unknown = conditions.keys() - Conditions.__annotations__.keys()
@@ -69,8 +71,8 @@ def parse_query(own_namespace: str, conditions: Conditions) -> Query:
     if node is not None:
         texts.append(("node", node))
     for name, text in texts:
-        if not isinstance(text, str) or not text or "\0" in text:
-            raise InvalidQuery(f"{name}={text!r}: give a non-empty string without NUL")
+        if not isinstance(text, str) or not text or "\0" in text or _is_broken(text):
+            raise InvalidQuery(f"{name}={text!r}: give a non-empty string of Unicode text without NUL")
     try:
         kind = None if type is None else ProcessType(type)
         health = None if health_status is None else HealthStatus(health_status)

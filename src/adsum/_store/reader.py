@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
@@ -37,6 +38,9 @@ Place: TypeAlias = "tuple[str, str, str] | bytes"
 # recently used, near enough, at the price of a dict.
 HALF_ENTRIES = 65_536
 HALF_BYTES = 16 * 1024 * 1024
+
+# Odd, as in a commit that never ends: with no page, nothing that was kept is trusted.
+_NO_COUNTERS = memoryview(array("Q", [1]) * page.BUCKETS)
 
 
 class Kept(NamedTuple):
@@ -67,7 +71,7 @@ class Reader:
         self._environment: Environment | None = None
         self.limits: Limits | None = None
         self._liveness = LivenessCheck()
-        self._counters: memoryview = memoryview(b"").cast("Q")
+        self._counters: memoryview = _NO_COUNTERS
         # By id, for lookups, and by incarnation row, for queries.
         self._young: dict[Place, Kept] = {}
         self._young_bytes = 0
@@ -279,6 +283,7 @@ class Reader:
     def _detach(self) -> None:
         """Let go of the tables. They close when the last read that is still inside them ends."""
         self._page = self._environment = None
+        self._counters = _NO_COUNTERS
         self._young, self._old, self._young_bytes = {}, {}, 0
 
     def _rest(self) -> None:

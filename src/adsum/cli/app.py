@@ -10,8 +10,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError
 
 from .. import __version__
-from .._os.folder import InvalidName
-from ..errors import AdsumError, InvalidMetadata, InvalidProcessId, NotRegistered
+from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, NotRegistered
 from . import INTERRUPTED, REGISTRY_ERROR
 from .audit import audit
 from .doctor import doctor

@@ -26,8 +26,8 @@ from .team import TIMEOUT, Agent, Team, call_this_process
 from .witness import Witness
 
 PAUSE_MS = 10
-# Short beside any death, long enough to leave a processor to the process that is dying.
-FINE_SECONDS = 0.0001
+# At most so long from one look to the next; the kernel's word ends the pause at once.
+LOOK_MS = 1
 COORDINATOR = "coordinator"
 
 
@@ -69,11 +69,11 @@ class _Life:
         self.process = subprocess.Popen([*command, *told], stdout=sys.stderr)
         self.pidfd = os.pidfd_open(self.process.pid)
 
-    def has_ended(self) -> bool:
-        """The kernel's word, a zombie included."""
+    def has_ended(self, within_ms: int) -> bool:
+        """The kernel's word, as soon as it gives it; a zombie has ended."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(poll.poll(within_ms))
 
     def kill(self) -> None:
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
@@ -142,12 +142,13 @@ class Chaos:
         return True
 
     def _strike(self, life: _Life) -> None:
-        """Kill, and look until the registry says so. The dead one is left a zombie until then."""
+        """Kill, and look until the registry says so: the first time after the kernel's word before anybody can have
+        cleaned up. The dead one is left a zombie until then."""
         sent = time.monotonic()
         ended = None
         life.kill()
         while True:
-            if ended is None and life.has_ended():
+            if ended is None and life.has_ended(LOOK_MS):
                 ended = time.monotonic() - sent
             found = self._witness.lookup(life.agent.name)
             gone = time.monotonic() - sent
@@ -155,7 +156,6 @@ class Chaos:
                 break
             if gone > TIMEOUT:
                 raise NotGone(f"{life.agent.name} is still found {TIMEOUT:g} s after SIGKILL")
-            time.sleep(FINE_SECONDS)
         self._kills.append(Kill(gone if ended is None else ended, gone))
         self._replace(life)
 

@@ -118,8 +118,8 @@ def _live(options: Options, chosen: sources.Sources, where: place.Place, observe
                     with contextlib.closing(coordinator):
                         coordinator.run()
                     seconds = time.monotonic() - begun
-            place.wait_until_empty(registry)
         finally:
+            place.wait_until_empty(registry)
             if where.private:
                 place.end_registrar(registry)
         if chaos.havoc is None:

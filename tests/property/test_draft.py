@@ -1,0 +1,135 @@
+"""A batch in the making against a plain dictionary that is changed at once."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adsum._registrar.draft import Draft
+from adsum._store.layout import Change, Record
+from adsum._validation import id_key
+from adsum.model import Kind, Metadata, Owner, ProcessId
+
+from .generated import NOW, record
+
+IDS = [ProcessId("a", "n", name) for name in "wxyz"]
+OWNERS = [Owner(pid, 1, 1) for pid in (1, 2)]
+_ids = st.sampled_from(IDS)
+_owners = st.sampled_from(OWNERS)
+_metadata = st.builds(Metadata, endpoint=st.none() | st.sampled_from(["e", "f"]))
+
+
+class Standing:
+    """What stood before the batch."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.revision = self.entries = len(records)
+        self.bytes_used = 0
+        self.records = {id_key(stored.process_id): stored for stored in records}
+
+    def record(self, key: bytes) -> Record | None:
+        return self.records.get(key)
+
+    def owned(self, owner: Owner) -> list[Record]:
+        return sorted((r for r in self.records.values() if r.owner == owner), key=lambda stored: stored.incarnation)
+
+    def count_owned(self, owner: Owner) -> int:
+        return len(self.owned(owner))
+
+
+class DraftMachine(RuleBasedStateMachine):
+    """One batch, one change after the other; the dictionary is what the tables will hold when it is committed."""
+
+    @initialize(held=st.lists(st.tuples(_ids, _owners), unique_by=lambda pair: pair[0]))
+    def begin(self, held: list[tuple[ProcessId, Owner]]) -> None:
+        stored = [record(id, owner, number, Metadata()) for number, (id, owner) in enumerate(held, 1)]
+        self.before = Standing(stored)
+        self.draft = Draft(self.before, NOW)
+        self.after = dict(self.before.records)
+        self.revision = self.before.revision
+        self.departed: list[tuple[int, str, Record]] = []
+
+    @rule(id=_ids, owner=_owners, metadata=_metadata)
+    def add(self, id: ProcessId, owner: Owner, metadata: Metadata) -> None:
+        if id_key(id) not in self.after:
+            self.revision += 1
+            added = self.draft.add(id_key(id), id, owner, metadata, b"")
+            assert added == record(id, owner, self.revision, metadata)
+            self.after[id_key(id)] = added
+
+    @precondition(lambda self: self.after)
+    @rule(data=st.data(), metadata=_metadata)
+    def replace(self, data: st.DataObject, metadata: Metadata) -> None:
+        held = self._any(data)
+        self.revision += 1
+        replaced = self.draft.replace(held, metadata)
+        assert (replaced.incarnation, replaced.owner) == (held.incarnation, held.owner)
+        assert (replaced.revision, replaced.metadata) == (self.revision, metadata)
+        self.after[id_key(held.process_id)] = replaced
+
+    @precondition(lambda self: self.after)
+    @rule(data=st.data(), owner=_owners)
+    def transfer(self, data: st.DataObject, owner: Owner) -> None:
+        held = self._any(data)
+        self.revision += 1
+        transferred = self.draft.transfer(held, owner)
+        assert transferred == record(held.process_id, owner, self.revision, held.metadata)
+        self.after[id_key(held.process_id)] = transferred
+        self.departed.append((self.revision, "handed_over", held))
+
+    @precondition(lambda self: self.after)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        held = self._any(data)
+        self.revision += 1
+        self.draft.remove(held, Kind.died, "died")
+        del self.after[id_key(held.process_id)]
+        self.departed.append((self.revision, "died", held))
+
+    def _any(self, data: st.DataObject) -> Record:
+        found = self.draft.record(data.draw(st.sampled_from(sorted(self.after))))
+        if found is None:
+            raise LookupError("the draft lost a record")
+        return found
+
+    @invariant()
+    def what_it_shows_is_what_will_stand(self) -> None:
+        if hasattr(self, "draft"):
+            assert {id: self.draft.record(id_key(id)) for id in IDS} == {id: self.after.get(id_key(id)) for id in IDS}
+            assert (self.draft.revision, self.draft.entries) == (self.revision, len(self.after))
+
+    @invariant()
+    def everybody_owns_what_will_stand_under_their_name(self) -> None:
+        if hasattr(self, "draft"):
+            for owner in OWNERS:
+                owned = [stored for stored in self.after.values() if stored.owner == owner]
+                assert self.draft.owned(owner) == sorted(owned, key=lambda stored: stored.incarnation)
+                assert self.draft.owns_nothing(owner) == (not owned)
+
+    @invariant()
+    def the_changes_lead_from_what_stood_to_what_will_stand(self) -> None:
+        if hasattr(self, "draft"):
+            assert _replayed(self.before.records, self.draft.changes) == self.after
+            revisions = [change.revision for change in self.draft.changes]
+            assert revisions == list(range(self.before.revision + 1, self.revision + 1))
+
+    @invariant()
+    def departures_tell_who_left_and_when(self) -> None:
+        if hasattr(self, "draft"):
+            told = [(revision, left.how, left.entry.incarnation) for revision, left in self.draft.departures]
+            assert told == [(revision, how, held.incarnation) for revision, how, held in self.departed]
+
+
+def _replayed(records: dict[bytes, Record], changes: list[Change]) -> dict[bytes, Record]:
+    """The records after the changes, each of which must find what it says stood before it."""
+    after = dict(records)
+    for change in changes:
+        assert after.pop(change.key, None) == change.before
+        if change.after is not None:
+            after[change.key] = change.after
+    return after
+
+
+TestDraft = DraftMachine.TestCase
+TestDraft.settings = settings(max_examples=60, stateful_step_count=25, deadline=None, print_blob=True)

@@ -1,0 +1,207 @@
+"""Who lives, by descriptors that come and go: always the truth, and never one descriptor too many."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from contextlib import ExitStack
+from unittest.mock import patch
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adsum._os import liveness
+from adsum._os.liveness import DeathWatch, LivenessCheck
+from adsum.model import Owner
+
+from .descriptors import FewDescriptors
+
+OWNERS = [Owner(pid, 1, 1) for pid in range(6)]
+_owners = st.sampled_from(OWNERS)
+
+
+class _KernelMachine(RuleBasedStateMachine):
+    """Processes that start and die, and a limit on descriptors that comes and goes."""
+
+    def boot(self) -> None:
+        self.kernel = FewDescriptors()
+        self.patches = ExitStack()
+        close: Callable[[int], None] = os.close
+
+        def closing(descriptor: int) -> None:
+            self.kernel.closed(descriptor)
+            close(descriptor)
+
+        self.patches.enter_context(patch.object(liveness, "open_verified", self.kernel.open_verified))
+        self.patches.enter_context(patch.object(os, "close", closing))
+        # The watch takes all descriptors that the system grants; this process has other tests to run.
+        self.patches.enter_context(patch.object(resource, "setrlimit"))
+
+    def teardown(self) -> None:
+        if hasattr(self, "patches"):
+            self.end()
+            self.patches.close()
+            assert not self.kernel.open
+
+    def end(self) -> None:
+        raise NotImplementedError
+
+    @rule(owner=_owners)
+    def start_a_process(self, owner: Owner) -> None:
+        # An identity never comes again: who has died stays dead.
+        if owner not in self.ever:
+            self.ever.add(owner)
+            self.kernel.start(owner)
+
+    @rule(owner=_owners)
+    def kill(self, owner: Owner) -> None:
+        self.kernel.kill(owner)
+
+    @rule(more=st.integers(0, 3))
+    def run_short_of_descriptors(self, more: int) -> None:
+        self.kernel.allowed = max(1, len(self.kernel.open) + more)
+
+    @rule()
+    def have_descriptors_again(self) -> None:
+        self.kernel.allowed = 10**6
+
+
+class DeathWatchMachine(_KernelMachine):
+    @initialize()
+    def make(self) -> None:
+        self.boot()
+        self.ever: set[Owner] = set()
+        self.watch = DeathWatch()
+        self.watched: set[Owner] = set()
+
+    def end(self) -> None:
+        for owner in list(self.watched):
+            self.watch.unwatch(owner)
+        self.watch._epoll.close()
+        for descriptor in self.watch._spare:
+            os.close(descriptor)
+
+    @rule(owner=_owners)
+    def watch_somebody(self, owner: Owner) -> None:
+        lives = owner in self.kernel.living
+        if self._can_ask(owner):
+            assert self.watch.watch(owner) == lives
+            self.watched |= {owner} if lives else set()
+
+    @rule(owner=_owners)
+    def ask_for_somebody(self, owner: Owner) -> None:
+        if self._can_ask(owner):
+            assert self.watch.is_alive(owner) == (owner in self.kernel.living)
+
+    @rule(owner=_owners)
+    def unwatch(self, owner: Owner) -> None:
+        self.watch.unwatch(owner)
+        self.watched.discard(owner)
+
+    @rule(capacity=st.integers(0, 4))
+    def leave_more_or_less_to_sockets(self, capacity: int) -> None:
+        self.watch.capacity = capacity
+
+    @precondition(lambda self: len(self.kernel.open) < self.kernel.allowed)
+    @rule()
+    def scan(self) -> None:
+        assert set(self.watch.scan()) == self.watch.scanned - self.kernel.living
+
+    def _can_ask(self, owner: Owner) -> bool:
+        """A scan takes a descriptor that is held back, which the simulated kernel does not count."""
+        return len(self.kernel.open) < self.kernel.allowed or bool(self.kernel.open_for(owner))
+
+    @invariant()
+    def the_dead_are_told_of(self) -> None:
+        if hasattr(self, "watch"):
+            told = self.watch.deaths()
+            assert sorted(told) == sorted(self.watched - self.kernel.living - self.watch.scanned)
+
+    @invariant()
+    def watched_are_those_it_was_told_to_watch(self) -> None:
+        if hasattr(self, "watch"):
+            assert set(self.watch) == self.watched
+            assert len(self.watch) == len(self.watched)
+            assert {owner for owner in OWNERS if owner in self.watch} == self.watched
+
+    @invariant()
+    def one_descriptor_is_open_for_each_that_is_not_scanned(self) -> None:
+        if hasattr(self, "watch"):
+            assert sorted(self.kernel.open.values()) == sorted(self.watched - self.watch.scanned)
+
+
+class LivenessCheckMachine(_KernelMachine):
+    @initialize(capacity=st.integers(1, 4))
+    def make(self, capacity: int) -> None:
+        self.boot()
+        self.ever: set[Owner] = set()
+        self.check = LivenessCheck(capacity)
+
+    def end(self) -> None:
+        self.check.close()
+
+    @rule(owner=_owners)
+    def ask_for_one(self, owner: Owner) -> None:
+        assert self.check.is_alive(owner) == (owner in self.kernel.living)
+
+    @rule(owners=st.sets(_owners))
+    def ask_for_many(self, owners: set[Owner]) -> None:
+        assert self.check.alive_among(owners) == owners & self.kernel.living
+
+    @rule()
+    def collect(self) -> None:
+        self.check.collect()
+        assert set(self.kernel.open.values()) <= self.kernel.living
+
+    @invariant()
+    def no_more_descriptors_are_open_than_agreed(self) -> None:
+        if hasattr(self, "check"):
+            assert len(self.kernel.open) <= self.check.capacity
+
+
+_quick = settings(max_examples=60, stateful_step_count=40, deadline=None, print_blob=True)
+TestDeathWatch = DeathWatchMachine.TestCase
+TestDeathWatch.settings = _quick
+TestLivenessCheck = LivenessCheckMachine.TestCase
+TestLivenessCheck.settings = _quick
+
+
+class _Interrupted:
+    """An epoll between whose answer and the next step of the one who asked another thread does its work."""
+
+    def __init__(self, check: LivenessCheck, meanwhile: Callable[[], object]) -> None:
+        self._epoll = check._epoll
+        self._meanwhile = [meanwhile]
+
+    def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        died = self._epoll.poll(timeout, most)
+        if self._meanwhile:
+            self._meanwhile.pop()()
+        return died
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._epoll, name)
+
+
+def test_who_had_to_make_room_while_another_died_is_not_taken_for_dead() -> None:
+    """A thread that asks for a living process gets the truth, although the process's descriptor was closed by another
+    thread, to make room, in the middle of it."""
+    kernel = FewDescriptors()
+    old, dying, new = OWNERS[:3]
+    for owner in (old, dying, new):
+        kernel.start(owner)
+    with patch.object(liveness, "open_verified", kernel.open_verified):
+        check = LivenessCheck(capacity=2)
+        try:
+            assert check.alive_among([old, dying]) == {old, dying}
+            kernel.kill(dying)
+            others = [OWNERS[3], OWNERS[4]]
+            for owner in others:
+                kernel.start(owner)
+            interrupted = _Interrupted(check, lambda: [check.is_alive(owner) for owner in others])
+            with patch.object(check, "_epoll", interrupted):
+                assert check.is_alive(old)
+        finally:
+            check.close()

@@ -1,0 +1,80 @@
+"""The replies that a registrar must be able to give a second time."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from adsum._registrar.receipts import KEEP_NS, Receipts
+from adsum._store.layout import Receipt
+
+SESSIONS = (b"one", b"other")
+_names = st.tuples(st.sampled_from(SESSIONS), st.integers(1, 4))
+
+
+class ReceiptsMachine(RuleBasedStateMachine):
+    """Commits, replies and restarts; `due` is what has to be there, `stored` what lies in the tables."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 0
+        self.made = 0
+        self.stored: list[Receipt] = []
+        self.due: dict[tuple[bytes, int], bytes] = {}
+        self.until: dict[tuple[bytes, int], int] = {}
+        self.receipts = Receipts([], self.now)
+
+    @rule(names=st.lists(_names, unique=True, max_size=3))
+    def commit(self, names: list[tuple[bytes, int]]) -> None:
+        """A session's numbers only grow, so one that is still due is not made again."""
+        batch = []
+        for session, number in names:
+            if (session, number) not in self.due:
+                self.made += 1
+                batch.append(Receipt(session, number, f"reply {self.made}".encode()))
+        self.stored = self.receipts.with_batch(batch)
+        self.due |= {(receipt.session, receipt.number): receipt.reply for receipt in batch}
+        assert {(r.session, r.number): r.reply for r in self.stored} == self.due
+        assert len(self.stored) == len(self.due)
+
+    @rule(name=_names)
+    def send(self, name: tuple[bytes, int]) -> None:
+        self.receipts.sent(*name)
+        self._forget(name)
+
+    @rule(session=st.sampled_from(SESSIONS))
+    def drain(self, session: bytes) -> None:
+        self.receipts.drained(session)
+        for name in [name for name in self.due if name[0] == session]:
+            self._forget(name)
+
+    @rule(seconds=st.sampled_from((1, 30, 61)))
+    def let_time_pass(self, seconds: int) -> None:
+        self.now += seconds * 10**9
+        self.receipts.expire(self.now)
+        for name in [name for name, until in self.until.items() if until < self.now]:
+            self._forget(name)
+
+    @precondition(lambda self: self.stored)
+    @rule()
+    def restart(self) -> None:
+        """The next registrar knows what the last commit stored, and keeps it for so long."""
+        self.receipts = Receipts(self.stored, self.now)
+        self.due = {(r.session, r.number): r.reply for r in self.stored}
+        self.until = dict.fromkeys(self.due, self.now + KEEP_NS)
+
+    @invariant()
+    def what_is_due_can_be_claimed_and_nothing_else(self) -> None:
+        if hasattr(self, "receipts"):
+            for session in SESSIONS:
+                for number in range(1, 5):
+                    assert self.receipts.claim(session, number) == self.due.get((session, number))
+
+    def _forget(self, name: tuple[bytes, int]) -> None:
+        self.due.pop(name, None)
+        self.until.pop(name, None)
+
+
+TestReceipts = ReceiptsMachine.TestCase
+TestReceipts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None, print_blob=True)
