@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from adsum import Registry
 from adsum.cli import machine_checks
 from tests.support import Child, eventually, kill_registrar, registrar_pid, stopped
 
-from .command import Command
+from .command import ADSUM, Command
 
 # Takes away one row of an index. In a process of its own: a registry's tables are opened once in a process.
 _BREAK_AN_INDEX = """
@@ -161,19 +163,33 @@ def test_doctor_of_few_descriptors(command: Command) -> None:
 def test_doctor_of_another_time_namespace(command: Command, members: Registry) -> None:
     """Where the monotonic clock is not the registrar's, which deadlines depend on, it is a problem."""
     members.register("planner")
-    if not _may_unshare_time():
+    if not _may_unshare("--time", "--monotonic", "1000"):
         pytest.skip("a time namespace takes root, and a kernel that has them")
-    code = 'import os, sys; os.execvp("unshare", ["unshare", "--time", "--monotonic", "1000", "--fork", sys.executable,'
-    code += ' "-m", "adsum.cli", "doctor", "--json"])'
-    with Child(code, env=command.environment) as child:
-        out, _ = child.process.communicate(timeout=60)
-    assert b"time_namespaces(7)" in out
-    assert child.process.returncode == 1
+    code, out, _ = _unshared(command, "--time", "--monotonic", "1000", "--fork")
+    assert code == 1
+    assert "time_namespaces(7)" in _found(json.loads(out), "clock")["remedy"]
 
 
-def _may_unshare_time() -> bool:
-    with Child('import os; os.execvp("unshare", ["unshare", "--time", "--monotonic", "1000", "true"])') as child:
-        return child.wait() == 0
+def _may_unshare(*options: str) -> bool:
+    return subprocess.run(["unshare", *options, "true"], capture_output=True, check=False).returncode == 0
+
+
+def _unshared(command: Command, *options: str) -> tuple[int, str, str]:
+    program = ["unshare", *options, *ADSUM, "doctor", "--json"]
+    done = subprocess.run(program, env=command.environment, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_doctor_of_another_pid_namespace(command: Command, members: Registry) -> None:
+    """In a PID namespace that is not the registry's, doctor says which check failed and what to share."""
+    members.register("planner")
+    if not _may_unshare("--pid", "--fork", "--mount-proc"):
+        pytest.skip("a PID namespace takes root")
+    code, out, _ = _unshared(command, "--pid", "--fork", "--mount-proc")
+    assert code == 1
+    finding = _found(json.loads(out), "pid namespace")
+    assert finding["level"] == "problem"
+    assert "share it" in finding["says"]
 
 
 @pytest.mark.parametrize(("place", "kind"), [("/proc/self", "proc"), ("/dev/shm", "tmpfs"), ("/sys/kernel", "sysfs")])

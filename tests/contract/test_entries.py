@@ -13,6 +13,7 @@ import pytest
 
 import adsum
 from adsum import AsyncRegistry, Entry, Metadata, Registry
+from tests.support import eventually
 
 
 @pytest.fixture
@@ -132,8 +133,9 @@ def test_a_registry_goes_to_a_spawned_process(registry_folder: Path) -> None:
         assert child.exitcode == 0
         child.close()
         assert [id.local_id for id in registry] == ["child-stays", "parent"]
-        (departure, *_) = [gone for gone in registry.departures() if gone.entry.process_id.local_id == "child"]
-        assert departure.entry.metadata.endpoint == "team/rack/9.5"
+        eventually(lambda: registry.stats().entries == 2)
+        ended = {gone.entry.process_id.local_id: gone.entry for gone in registry.departures()}
+        assert ended["child"].metadata.endpoint == "team/rack/9.5"
 
 
 async def test_an_async_registry_pickles(registry_folder: Path) -> None:

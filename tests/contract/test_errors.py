@@ -111,6 +111,8 @@ def test_a_damaged_folder_is_named(registry_folder: Path) -> None:
     """`CorruptRegistry` names the file and what to do."""
     registry_folder.mkdir(mode=0o700)
     (registry_folder / "page").write_bytes(b"nonsense")
-    with pytest.raises(adsum.CorruptRegistry, match=f"{registry_folder}/page.*remove the folder"):
-        with adsum.open(path=registry_folder) as registry:
-            registry.lookup("a")
+    with (
+        pytest.raises(adsum.CorruptRegistry, match=f"{registry_folder}/page.*remove the folder"),
+        adsum.open(path=registry_folder) as registry,
+    ):
+        registry.lookup("a")

@@ -103,7 +103,7 @@ def loaded_after(statement: str) -> set[str]:
     return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
 
 
-HEAVY = {"asyncio", "rich", "cyclopts", "subprocess", "inspect", "ssl", "email", "http", "adsum.aio", "adsum.cli"}
+HEAVY = {"asyncio", "rich", "cyclopts", "subprocess", "ssl", "email", "http", "adsum.aio", "adsum.cli"}
 
 
 def test_a_registrar_needs_few_modules() -> None:

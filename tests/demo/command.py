@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import adsum
+from tests.cli.terminal import Terminal
 from tests.support import Child
 
 DEMO = (sys.executable, "-m", "adsum.cli", "demo")
@@ -77,3 +79,14 @@ def until_line(child: Child, words: str) -> Iterator[str]:
         yield line
         if words in line:
             return
+
+
+def wait_for(terminal: Terminal, text: str, within: float = 60.0) -> None:
+    """Wait until `text` is on the terminal, as long as a whole demo may take on a busy machine."""
+    until = time.monotonic() + within
+    while text not in terminal.shown:
+        try:
+            terminal.expect(text)
+        except AssertionError:
+            if time.monotonic() > until or terminal.process.poll() is not None:
+                raise

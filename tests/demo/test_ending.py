@@ -13,7 +13,7 @@ from adsum.demo import place
 from tests.cli.terminal import Terminal
 from tests.support import eventually
 
-from .command import DEMO, Demo, until_line
+from .command import DEMO, Demo, until_line, wait_for
 
 
 @pytest.mark.parametrize("words", ["0 agents", "8 agents"])
@@ -31,9 +31,9 @@ def test_a_signal_leaves_nothing(demo: Demo, words: str, number: signal.Signals)
 def test_ctrl_c_at_a_terminal_leaves_nothing(demo: Demo) -> None:
     """Ctrl-C typed under the live table leaves no process and no folder, and says so."""
     with Terminal([*DEMO, "--kills", "3"], demo.environment, columns=100) as terminal:
-        terminal.expect("checker-2")
+        wait_for(terminal, "checker-2")
         terminal.type("\x03")
-        terminal.expect("nothing is left behind")
+        wait_for(terminal, "nothing is left behind")
         assert terminal.process.wait(30) == 128 + signal.SIGINT
         assert demo.processes() == []
         assert demo.folders() == []

@@ -10,7 +10,7 @@ import adsum
 from tests.cli.terminal import Terminal
 from tests.support import end_registrar
 
-from .command import DEMO, Demo
+from .command import DEMO, Demo, wait_for
 
 
 def test_agents_find_what_one_process_finds(report: Any) -> None:
@@ -112,8 +112,8 @@ sys.exit(main(["demo", *sys.argv[1:]]))
 def test_people_see_a_table(demo: Demo, source: Path) -> None:
     """On a terminal there is a live table of the agents, a bar for the job, and at the end a short report."""
     with Terminal([*DEMO, str(source), "--kills", "1"], demo.environment, columns=100) as terminal:
-        terminal.expect("reader-1")
-        terminal.expect("checker-2")
-        terminal.expect("0 dead processes handed out")
+        wait_for(terminal, "reader-1")
+        wait_for(terminal, "checker-2")
+        wait_for(terminal, "0 dead processes handed out")
         assert "adsum ls" in terminal.read()
         assert terminal.process.wait(10) == 0

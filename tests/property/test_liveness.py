@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from unittest.mock import patch
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -169,39 +170,58 @@ TestLivenessCheck.settings = _quick
 
 
 class _Interrupted:
-    """An epoll between whose answer and the next step of the one who asked another thread does its work."""
+    """An epoll that another thread comes between: before or after the answer to the one who asked."""
 
-    def __init__(self, check: LivenessCheck, meanwhile: Callable[[], object]) -> None:
+    def __init__(self, check: LivenessCheck, *, before: Callable[[], object] = int, after: Callable[[], object] = int):
         self._epoll = check._epoll
-        self._meanwhile = [meanwhile]
+        self._before, self._after = [before], [after]
 
     def poll(self, timeout: float, most: int) -> list[tuple[int, int]]:
+        if self._before:
+            self._before.pop()()
         died = self._epoll.poll(timeout, most)
-        if self._meanwhile:
-            self._meanwhile.pop()()
+        if self._after:
+            self._after.pop()()
         return died
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._epoll, name)
 
 
-def test_who_had_to_make_room_while_another_died_is_not_taken_for_dead() -> None:
-    """A thread that asks for a living process gets the truth, although the process's descriptor was closed by another
-    thread, to make room, in the middle of it."""
-    kernel = FewDescriptors()
-    old, dying, new = OWNERS[:3]
-    for owner in (old, dying, new):
-        kernel.start(owner)
-    with patch.object(liveness, "open_verified", kernel.open_verified):
-        check = LivenessCheck(capacity=2)
-        try:
-            assert check.alive_among([old, dying]) == {old, dying}
-            kernel.kill(dying)
-            others = [OWNERS[3], OWNERS[4]]
-            for owner in others:
-                kernel.start(owner)
-            interrupted = _Interrupted(check, lambda: [check.is_alive(owner) for owner in others])
-            with patch.object(check, "_epoll", interrupted):
-                assert check.is_alive(old)
-        finally:
-            check.close()
+@pytest.fixture
+def kernel() -> Iterator[FewDescriptors]:
+    """Simulated processes, all of `OWNERS` alive."""
+    simulated = FewDescriptors()
+    for owner in OWNERS:
+        simulated.start(owner)
+    with patch.object(liveness, "open_verified", simulated.open_verified):
+        yield simulated
+
+
+@pytest.fixture
+def check(kernel: FewDescriptors) -> Iterator[LivenessCheck]:
+    """A reader's view with room for two descriptors."""
+    made = LivenessCheck(capacity=2)
+    yield made
+    made.close()
+
+
+def test_a_death_that_another_thread_was_told_of_is_no_secret(kernel: FewDescriptors, check: LivenessCheck) -> None:
+    """A thread that asks for a dead process is told so, although another thread heard of the death in the middle of it
+    and closed the descriptor."""
+    assert check.is_alive(OWNERS[0])
+    kernel.kill(OWNERS[0])
+    with patch.object(check, "_epoll", _Interrupted(check, before=check.collect)):
+        assert not check.is_alive(OWNERS[0])
+
+
+def test_who_had_to_make_room_while_another_died_is_not_taken_for_dead(
+    kernel: FewDescriptors, check: LivenessCheck
+) -> None:
+    """A thread that asks for a living process is told so, although another thread closed its descriptor in the middle
+    of it, to make room."""
+    old, dying, *others = OWNERS
+    assert check.alive_among([old, dying]) == {old, dying}
+    kernel.kill(dying)
+    with patch.object(check, "_epoll", _Interrupted(check, after=lambda: check.alive_among(others[:2]))):
+        assert check.is_alive(old)

@@ -33,7 +33,8 @@ class ReceiptsMachine(RuleBasedStateMachine):
             if (session, number) not in self.due:
                 self.made += 1
                 batch.append(Receipt(session, number, f"reply {self.made}".encode()))
-        self.stored = self.receipts.with_batch(batch)
+        self.stored = [*self.receipts, *batch]
+        self.receipts.add(batch)
         self.due |= {(receipt.session, receipt.number): receipt.reply for receipt in batch}
         assert {(r.session, r.number): r.reply for r in self.stored} == self.due
         assert len(self.stored) == len(self.due)
@@ -48,6 +49,11 @@ class ReceiptsMachine(RuleBasedStateMachine):
         self.receipts.drained(session)
         for name in [name for name in self.due if name[0] == session]:
             self._forget(name)
+
+    @rule(session=st.sampled_from(SESSIONS))
+    def cut_off(self, session: bytes) -> None:
+        self.receipts.orphaned(session, self.now)
+        self.until |= {name: self.now + KEEP_NS for name in self.due if name[0] == session}
 
     @rule(seconds=st.sampled_from((1, 30, 61)))
     def let_time_pass(self, seconds: int) -> None:

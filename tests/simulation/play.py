@@ -23,12 +23,21 @@ from .ledger import Ledger, Name
 from .model import Expected, Model, Turn, same
 from .reading import Held
 from .strategies import IMPOSSIBLE_OWNERS
-from .world import Crash, Outcome, World
+from .world import Crash, Outcome, Trouble, World
 
 # What happens to a batch: its replies are read, or wait in the registrar; the registrar is killed before its commit or
-# before its replies; the memory is full at the first attempt to commit, or at every one.
-Fate: TypeAlias = Literal["answered", "unread", "killed_before", "killed_after", "no_room", "no_room_at_all"]
-FATES: tuple[Fate, ...] = ("answered", "unread", "killed_before", "killed_after", "no_room", "no_room_at_all")
+# before its replies; the memory is full at the first attempt to commit, or at every one; the registrar is stopped for
+# 15 seconds between its decision and the commit.
+Fate: TypeAlias = Literal["answered", "unread", "killed_before", "killed_after", "no_room", "no_room_at_all", "stopped"]
+FATES: tuple[Fate, ...] = (
+    "answered",
+    "unread",
+    "killed_before",
+    "killed_after",
+    "no_room",
+    "no_room_at_all",
+    "stopped",
+)
 KEEP_DEPARTURES = 12
 
 
@@ -112,7 +121,7 @@ class Play:
         """One batch: what was asked, who died (if the kernel's word has come), which sessions ended."""
         deaths = self.world.watch.deaths() if notice else []
         asks, self.pending = self.pending, []
-        if self.world.processes.fuses and fate.startswith("no_room"):
+        if self.world.processes.fuses and fate in ("no_room", "no_room_at_all", "stopped"):
             # The registrar decides such a batch twice, the model once.
             fate = "answered"
         self.world.trouble = _trouble(fate)
@@ -160,6 +169,8 @@ class Play:
         for ask, wanted in zip(carried, expected, strict=True):
             self._compare(ask, wanted, replies[ask.name])
         made = {ask.name for ask, wanted in zip(carried, expected, strict=True) if _changes(wanted)}
+        late = [ask for ask in asks if ask.name in made and ask.deadline < self.world.clock.nanoseconds]
+        assert not late, f"L1: {late} were carried out after their deadline"
         kept = {(a.call.session, a.call.request.number): a.data for a in outcome.answers or () if a.kept}
         assert kept.keys() == made, f"receipts are kept of {kept.keys()}, changes were {made}"
         self.ledger.made(kept)
@@ -174,8 +185,9 @@ class Play:
 
     def _advance(self, deaths: Sequence[Owner], asks: Sequence[Ask], full: Sequence[Ask]) -> list[Expected]:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
-        clock, positions = self.world.clock, {place for place, ask in enumerate(asks) if ask in full}
-        turn = Turn(self._kernel, clock.utc, clock.nanoseconds, positions)
+        clock = self.world.engine.clock
+        positions = {place for place, ask in enumerate(asks) if ask in full}
+        turn = Turn(self._kernel, clock.utc, clock.monotonic, positions)
         expected = self.model.commit(deaths, self.ended, asks, turn)
         self.ended = []
         if self.model.believed:
@@ -189,7 +201,7 @@ class Play:
     def _killed(self, fate: Fate, deaths: Sequence[Owner], asks: list[Ask], marked: set[int]) -> None:
         expected: list[Expected] = []
         if fate == "killed_after":
-            replies = self.world.decision.replies
+            replies = self.world.engine.decision.replies
             full = [
                 ask
                 for ask, reply in zip(asks, replies, strict=True)
@@ -299,7 +311,7 @@ def _changes(expected: Expected) -> bool:
     return expected.reason is None and expected.changed
 
 
-def _trouble(fate: Fate) -> dict[str, list[BaseException]]:
+def _trouble(fate: Fate) -> dict[str, list[Trouble]]:
     full = RegistryFull("the memory is full")
     match fate:
         case "killed_before":
@@ -310,5 +322,7 @@ def _trouble(fate: Fate) -> dict[str, list[BaseException]]:
             return {"before_commit": [full]}
         case "no_room_at_all":
             return {"before_commit": [full, full]}
+        case "stopped":
+            return {"before_commit": [15.0]}
         case "answered" | "unread":
             return {}

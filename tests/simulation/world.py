@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 from unittest.mock import patch
 
 from adsum._os.liveness import DeathWatch
@@ -33,6 +33,10 @@ SECOND = 10**9
 
 class Crash(BaseException):
     """The registrar is killed at this instruction."""
+
+
+# The registrar is killed, gets an error, or is stopped for so many seconds.
+Trouble: TypeAlias = "BaseException | float"
 
 
 class SimulatedClock:
@@ -70,11 +74,13 @@ class UnsettledPage(pages.Page):
 
 
 class RecordingEngine(Engine):
-    """The engine, and the decision it made last."""
+    """The engine, and the decision it made last, with the time it was made for."""
 
     decision: Decision
+    clock: Clock
 
     def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
+        self.clock = clock
         self.decision = super().decide(view, batch, clock)
         return self.decision
 
@@ -96,7 +102,7 @@ class World:
         self.limits = limits
         self.clock = SimulatedClock()
         self.processes = Processes(inodes=inodes)
-        self.trouble: dict[str, list[BaseException]] = {}
+        self.trouble: dict[str, list[Trouble]] = {}
         # The counters that were odd just before the last commit; finding them costs as much as the commit.
         self.observing = True
         self.marked: set[int] = set()
@@ -129,7 +135,7 @@ class World:
         """The registrar is gone; what it had committed stays."""
         self.environment.close()
 
-    def move(self, trouble: Sequence[BaseException] = (), step: str = "") -> bool:
+    def move(self, trouble: Sequence[Trouble] = (), step: str = "") -> bool:
         """Make the registrar go over to fresh tables, as if the old had grown. False when it was killed on the way."""
         self.trouble = {step: list(trouble)}
         try:
@@ -170,7 +176,11 @@ class World:
         if step == "before_commit" and self.observing:
             self.marked |= {bucket for bucket, count in enumerate(self.page.counters) if count & 1}
         if waiting := self.trouble.get(step):
-            trouble, self._troubled = waiting.pop(0), True
+            trouble = waiting.pop(0)
+            if isinstance(trouble, float):
+                self.clock.advance(trouble)
+                return
+            self._troubled = True
             if isinstance(trouble, Crash):
                 cast(UnsettledPage, self.page).killed = True
             raise trouble
@@ -195,5 +205,5 @@ class World:
         return Counter(self.committer.counters.outcomes)
 
     @property
-    def decision(self) -> Decision:
-        return cast(RecordingEngine, self.committer.engine).decision
+    def engine(self) -> RecordingEngine:
+        return cast(RecordingEngine, self.committer.engine)

@@ -61,6 +61,8 @@ class Server:
         listener.setblocking(False)
         self.epoll.register(listener, select.EPOLLIN)
         self.epoll.register(kernel, select.EPOLLIN)
+        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.epoll.register(self.wake, select.EPOLLIN)
 
     def run(self) -> str:
         """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder is not ours any more)."""
@@ -78,13 +80,16 @@ class Server:
         return "stopped"
 
     def stop(self) -> None:
+        """Leave after this turn; safe in a signal handler. A signal alone does not end a wait in epoll (PEP 475)."""
         self.stopping = True
+        os.eventfd_write(self.wake, 1)
 
     def close(self) -> None:
         for connection in list(self.connections.values()):
             connection.close()
         self.listener.close()
         self.epoll.close()
+        os.close(self.wake)
 
     # One turn
 

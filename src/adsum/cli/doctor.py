@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._os import folder as folders
-from ..errors import AdsumError
+from ..errors import AdsumError, WrongNamespace
 from ..model import Limits
 from . import render
 from .findings import Finding, problem
@@ -45,7 +45,7 @@ def _look(place: Place) -> Iterator[Finding]:
             later = list(check_registry(registry))
     except AdsumError as error:
         # The message says what to do.
-        later = [problem("registry", str(error))]
+        later = [problem("pid namespace" if isinstance(error, WrongNamespace) else "registry", str(error))]
     about_folder = list(check_folder(folder, wanted))
     yield from about_folder
     told = {finding.says for finding in about_folder}
