@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -29,16 +30,18 @@ def _forks_under_load(folder: str, capacity: str) -> None:
     registry = adsum.open(path=folder, timeout=10)
     # Fewer than there are owners: every read then opens and closes descriptors as well.
     registry._reader._liveness.capacity = int(capacity)
+    over = threading.Event()
     with sleepers(MEMBERS) as processes:
         for number, process in enumerate(processes):
             registry.register(f"m{number}", process, capabilities={"member"})
         for work in (_look_up, _look_up, _find, _find, _find, _update, _register_threads):
-            threading.Thread(target=_for_ever, args=(work, registry), daemon=True).start()
+            threading.Thread(target=_until_over, args=(work, registry, over), daemon=True).start()
         for number in range(FORKS):
             started = time.monotonic()
             took = in_fork(lambda started=started, number=number: _child(registry, started, number), within=20)  # type: ignore[misc]
             print(f"{took:.3f}")
-    os._exit(0)
+        over.set()
+        os._exit(_end(processes))
 
 
 def _child(registry: Registry, started: float, number: int) -> float:
@@ -49,9 +52,16 @@ def _child(registry: Registry, started: float, number: int) -> float:
     return forked - started
 
 
-def _for_ever(work: Callable[[Registry], None], registry: Registry) -> None:
+def _end(processes: list[subprocess.Popen[bytes]]) -> int:
+    # Threads may still be reading: this process goes at once, and nothing may be left of it.
+    for process in processes:
+        process.kill()
+    return 0
+
+
+def _until_over(work: Callable[[Registry], None], registry: Registry, over: threading.Event) -> None:
     try:
-        while True:
+        while not over.is_set():
             work(registry)
     except BaseException:
         # The daemon thread's own report would come after the main thread has given its verdict.

@@ -28,6 +28,7 @@ class _KernelMachine(RuleBasedStateMachine):
 
     def boot(self) -> None:
         self.kernel = FewDescriptors()
+        self.ever: set[Owner] = set()
         self.patches = ExitStack()
         close: Callable[[int], None] = os.close
 
@@ -73,7 +74,6 @@ class DeathWatchMachine(_KernelMachine):
     @initialize()
     def make(self) -> None:
         self.boot()
-        self.ever: set[Owner] = set()
         self.watch = DeathWatch()
         self.watched: set[Owner] = set()
 
@@ -137,7 +137,6 @@ class LivenessCheckMachine(_KernelMachine):
     @initialize(capacity=st.integers(1, 4))
     def make(self, capacity: int) -> None:
         self.boot()
-        self.ever: set[Owner] = set()
         self.check = LivenessCheck(capacity)
 
     def end(self) -> None:

@@ -16,6 +16,9 @@ Id: TypeAlias = "tuple[str, str, str]"
 Fields: TypeAlias = "dict[str, Any]"
 
 
+NOBODY = Owner(0, 0, 0)
+
+
 class Item(msgspec.Struct, frozen=True):
     """An id and metadata fields; `flaw` is the reason for which nobody may store them, None where they are sound."""
 
@@ -33,7 +36,7 @@ class Ask:
     number: int
     deadline: int
     items: tuple[Item, ...]
-    owner: Owner = Owner(0, 0, 0)
+    owner: Owner = NOBODY
     bound: bool = False
     or_get: bool = False
     checked: bool = False

@@ -78,13 +78,12 @@ def agrees(tables: Tables, model: Model) -> list[str]:
     if tables.revision != model.revision:
         wrong.append(f"the tables are at revision {tables.revision}, the model at {model.revision}")
     found = tables.by_id
-    for process_id in found.keys() | model.held.keys():
-        if found.get(process_id) != model.held.get(process_id):
-            wrong.append(f"{process_id} is {found.get(process_id)}, should be {model.held.get(process_id)}")
+    pairs = ((id, found.get(id), model.held.get(id)) for id in found.keys() | model.held.keys())
+    wrong += [f"{id} is {stands}, should be {wanted}" for id, stands, wanted in pairs if stands != wanted]
     if len(tables.departures) != len(model.departures):
         wrong.append(f"{len(tables.departures)} departures are kept, should be {len(model.departures)}")
-    pairs = zip(tables.departures, model.departures, strict=False)
-    wrong += [f"the departure {gone} should be {left}" for gone, left in pairs if not _is_departure(gone, left)]
+    left = zip(tables.departures, model.departures, strict=False)
+    wrong += [f"the departure {gone} should be {wanted}" for gone, wanted in left if not _is_departure(gone, wanted)]
     return wrong
 
 

@@ -8,7 +8,8 @@ from typing import Literal
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item
-from .play import FATES, Fate, Play
+from .fates import FATES, Fate
+from .play import Play
 from .strategies import FLAWED_FIELDS, FLAWED_IDS, IMPOSSIBLE_OWNERS
 from .world import SECOND
 

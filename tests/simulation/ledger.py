@@ -11,8 +11,9 @@ INHERITED_NS = 60 * 10**9
 
 
 class Ledger:
-    """`confirmed` are replies that told of a change, at least all that the tables still hold; `unread` those of them that no client has yet;
-    `inherited` those that the newest registrar found in the tables, and until when it has to keep them."""
+    """`confirmed` are replies that told of a change, at least all that the tables still hold; `unread` those of them
+    that no client has yet; `inherited` those that the newest registrar found in the tables, and until when it has to
+    keep them."""
 
     def __init__(self) -> None:
         self.confirmed: dict[Name, bytes] = {}

@@ -11,10 +11,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item
-from .play import FATES, Fate, Play
+from .fates import FATES, Fate
+from .play import Play
 from .strategies import IDS, IMPOSSIBLE_OWNERS, LIMITS, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
 from .world import SECOND
 
+TIMES = ("created_at", "last_health_check")
 Condition = Literal["none", "right", "stale"]
 
 
@@ -239,8 +241,10 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def _at_this_time(self, given: Fields) -> Fields:
         now: datetime = self.play.world.clock.utc
-        times = {name: given[name] for name in ("created_at", "last_health_check") if name in given}
-        return {**given, **{name: now - timedelta(seconds=ago) for name, ago in times.items()}}
+        return {
+            name: now - timedelta(seconds=value) if name in TIMES and isinstance(value, int) else value
+            for name, value in given.items()
+        }
 
     def _incarnation(self, id: Id, condition: Condition) -> int | None:
         if condition == "none":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item
-from .reading import Held, encoded_metadata
+from .reading import Held, encoded_metadata, held
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _DEFAULTS: Fields = {
@@ -32,6 +32,11 @@ class Expected(NamedTuple):
     entries: tuple[Held, ...] = ()
     changed: bool = True
     reason: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the registry is another one for it, and a receipt has to be kept."""
+        return self.reason is None and self.changed
 
 
 class Left(NamedTuple):
@@ -216,7 +221,9 @@ class Model:
     def _add(self, process_id: Id, owner: Owner, metadata: Fields, session: bytes) -> Held:
         self.revision += 1
         now, number = self._turn.utc, self.revision
-        entry = Held(process_id, tuple(owner), number, now, now, number, metadata, session)
+        entry = Held(
+            process_id, (owner.pid, owner.start_time, owner.pidfd_inode), number, now, now, number, metadata, session
+        )
         self.held[process_id] = entry
         self.incarnations.append(number)
         return entry
@@ -248,6 +255,15 @@ class Model:
             raise Refused("invalid_metadata")
 
 
-def same(expected: Held, found: Sequence[Any] | Held) -> bool:
-    """Whether an entry of a reply is the expected one. A reply need not tell the session."""
-    return Held(*found)._replace(session=b"") == expected._replace(session=b"")
+def compare(ask: Ask, wanted: Expected, reply: list[Any], lived: Set[Owner]) -> None:
+    """Raise unless a reply is the expected one, and tells of nobody but those who lived when the batch came."""
+    failed = reply[0] == "failed"
+    number, reason, changed = reply[1], reply[2] if failed else None, not failed and reply[3]
+    told = [held(entry) for entry in ([reply[4]] if failed and reply[4] else [] if failed else reply[2])]
+    wrong = f"{ask} was answered {reply}, should be {wanted}"
+    assert (number, reason, changed) == (ask.number, wanted.reason, wanted.changed), wrong
+    # A reply need not tell the session that an entry lives in.
+    assert [entry._replace(session=b"") for entry in told] == [e._replace(session=b"") for e in wanted.entries], wrong
+    assert not failed or reply[3], "a failure without words"
+    dead = [entry for entry in told if Owner(*entry.owner) not in lived]
+    assert not dead, f"S2: {ask} was told {dead}"

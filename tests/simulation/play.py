@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -19,25 +19,12 @@ from adsum.model import Limits, Owner
 
 from . import checks, reading
 from .asks import Ask
+from .fates import Fate, trouble_of
 from .ledger import Ledger, Name
-from .model import Expected, Model, Turn, same
-from .reading import Held
+from .model import Expected, Model, Turn, compare
 from .strategies import IMPOSSIBLE_OWNERS
-from .world import Crash, Outcome, Trouble, World
+from .world import Crash, Outcome, World
 
-# What happens to a batch: its replies are read, or wait in the registrar; the registrar is killed before its commit or
-# before its replies; the memory is full at the first attempt to commit, or at every one; the registrar is stopped for
-# 15 seconds between its decision and the commit.
-Fate: TypeAlias = Literal["answered", "unread", "killed_before", "killed_after", "no_room", "no_room_at_all", "stopped"]
-FATES: tuple[Fate, ...] = (
-    "answered",
-    "unread",
-    "killed_before",
-    "killed_after",
-    "no_room",
-    "no_room_at_all",
-    "stopped",
-)
 KEEP_DEPARTURES = 12
 
 
@@ -59,7 +46,7 @@ class Play:
         self.seen: Counter[str] = Counter()
         self._sessions: dict[Owner, bytes] = {}
         self._numbers: Counter[bytes] = Counter()
-        self._kernel = self.world.processes.is_alive
+        self._kernel: Callable[[Owner], bool] = self.world.processes.is_alive
         self._lived: set[Owner] = set()
         self._reader = checks.CarefulReader()
         self._keys: set[bytes] = set()
@@ -85,8 +72,8 @@ class Play:
         try:
             ask.call()
         except msgspec.ValidationError:
-            assert ask.kind in ("register", "hand_over"), f"{ask} is sound and was not understood"
-            assert ask.owner in IMPOSSIBLE_OWNERS, f"{ask} is sound and was not understood"
+            flawed = any(item.flaw for item in ask.items) or ask.owner in IMPOSSIBLE_OWNERS
+            assert flawed, f"{ask} is sound and was not understood"
             return
         self.pending.append(ask)
         self._keys.update(reading.id_key(item.id) for item in ask.items if not item.flaw)
@@ -124,7 +111,7 @@ class Play:
         if self.world.processes.fuses and fate in ("no_room", "no_room_at_all", "stopped"):
             # The registrar decides such a batch twice, the model once.
             fate = "answered"
-        self.world.trouble = _trouble(fate)
+        self.world.trouble = trouble_of(fate)
         self._kernel = self._dying_as_told()
         self._lived = set(self.world.processes.living)
         counted = self.world.outcomes()
@@ -167,13 +154,14 @@ class Play:
         revision = self.model.revision
         expected = self._advance(deaths, carried, full)
         for ask, wanted in zip(carried, expected, strict=True):
-            self._compare(ask, wanted, replies[ask.name])
-        made = {ask.name for ask, wanted in zip(carried, expected, strict=True) if _changes(wanted)}
+            compare(ask, wanted, replies[ask.name], self._lived)
+        made = {ask.name for ask, wanted in zip(carried, expected, strict=True) if wanted.succeeded}
         late = [ask for ask in asks if ask.name in made and ask.deadline < self.world.clock.nanoseconds]
         assert not late, f"L1: {late} were carried out after their deadline"
         kept = {(a.call.session, a.call.request.number): a.data for a in outcome.answers or () if a.kept}
         assert kept.keys() == made, f"receipts are kept of {kept.keys()}, changes were {made}"
         self.ledger.made(kept)
+        self._check(outcome.marked)
         if self.model.revision != revision:
             self._require(self.ledger.faults(self.world.receipts(), made))
         if read:
@@ -181,7 +169,6 @@ class Play:
                 self._hand_over(name)
         else:
             self.ledger.unread |= kept
-        self._check(outcome.marked)
 
     def _advance(self, deaths: Sequence[Owner], asks: Sequence[Ask], full: Sequence[Ask]) -> list[Expected]:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
@@ -210,7 +197,7 @@ class Play:
             expected = self._advance(deaths, asks, full)
         marked = marked if fate == "killed_after" else set()
         self.restart(kill=False, committed=list(zip(asks, expected, strict=False)), marked=marked)
-        made = {ask.name for ask, wanted in zip(asks, expected, strict=False) if _changes(wanted)}
+        made = {ask.name for ask, wanted in zip(asks, expected, strict=False) if wanted.succeeded}
         # Whoever got no reply and finds no receipt asks again, under the same number.
         self.pending += [ask for ask in asks if ask.name not in made]
 
@@ -255,30 +242,16 @@ class Play:
             assert claim(*name) == data, f"{name} was answered {data!r}, and then {claim(*name)!r}"
         for ask, wanted in committed:
             receipt = claim(*ask.name)
-            assert (receipt is not None) == _changes(wanted), f"{ask} was carried out {wanted}, its receipt: {receipt!r}"
+            assert (receipt is not None) == wanted.succeeded, (
+                f"{ask} was carried out {wanted}, its receipt: {receipt!r}"
+            )
             if receipt is not None:
-                self._compare(ask, wanted, reading.reply(receipt))
+                compare(ask, wanted, reading.reply(receipt), self._lived)
                 self.ledger.confirmed[ask.name] = receipt
         for ask in self.pending:
             assert claim(*ask.name) is None, f"{ask} was never carried out and has a receipt"
 
-    # Comparison
-
-    def _compare(self, ask: Ask, wanted: Expected, reply: list[Any]) -> None:
-        told: list[Held] = []
-        if reply[0] == "done":
-            _, number, entries, changed = reply
-            told, right = [reading.held(entry) for entry in entries], (None, changed)
-        else:
-            _, number, reason, message, entry = reply
-            told, right = [reading.held(entry)] if entry else [], (reason, False)
-            assert message, "a failure without words"
-        assert number == ask.number
-        assert right == (wanted.reason, wanted.changed), f"{ask} was answered {reply}, should be {wanted}"
-        assert len(told) == len(wanted.entries), f"{ask} was answered {reply}, should be {wanted}"
-        assert all(map(same, wanted.entries, told)), f"{ask} was told {told}, should be {wanted.entries}"
-        dead = [entry for entry in told if Owner(*entry.owner) not in self._lived]
-        assert not dead, f"S2: {ask} was told {dead}"
+    # Checks
 
     def _check(self, marked: Set[int]) -> None:
         """What must hold after a commit. `marked` are the counters that were odd before it."""
@@ -305,24 +278,3 @@ class Play:
 
     def _require(self, wrong: list[str]) -> None:
         assert not wrong, "\n".join(wrong)
-
-
-def _changes(expected: Expected) -> bool:
-    return expected.reason is None and expected.changed
-
-
-def _trouble(fate: Fate) -> dict[str, list[Trouble]]:
-    full = RegistryFull("the memory is full")
-    match fate:
-        case "killed_before":
-            return {"before_commit": [Crash()]}
-        case "killed_after":
-            return {"after_commit": [Crash()]}
-        case "no_room":
-            return {"before_commit": [full]}
-        case "no_room_at_all":
-            return {"before_commit": [full, full]}
-        case "stopped":
-            return {"before_commit": [15.0]}
-        case "answered" | "unread":
-            return {}

@@ -41,6 +41,8 @@ FLAWED_FIELDS: tuple[Fields, ...] = (
     {"custom": {"deep": _nested(70)}},
     {"custom": {"when": datetime.fromtimestamp(0, UTC)}},
     {"custom": {"keys": {1: 2}}},
+    # A time that no calendar in UTC has; only text can say it.
+    {"created_at": "0001-01-01T00:00:00+14:00"},
 )
 FLAWED_IDS: tuple[Id, ...] = (
     ("", "n", "x"),
@@ -90,7 +92,7 @@ _all_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
 _few_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
     {}, optional={"capabilities": st.frozensets(words, max_size=3), "type": st.sampled_from(("agent", "service"))}
 )
-fields = st.one_of(st.just({}), _few_fields, _few_fields, _all_fields)
+fields: st.SearchStrategy[Fields] = st.one_of(st.just({}), _few_fields, _few_fields, _all_fields)
 flawed: st.SearchStrategy[Item] = st.builds(
     Item, ids, st.sampled_from(FLAWED_FIELDS), st.just("invalid_metadata")
 ) | st.builds(Item, st.sampled_from(FLAWED_IDS), st.just({}), st.just("invalid_process_id"))
