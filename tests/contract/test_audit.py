@@ -113,6 +113,12 @@ DAMAGE: dict[str, tuple[Callable[[Tables], object], list[str]]] = {
         lambda tables: tables.put("entries", ONE, encode(["a", 5])),
         ["I1: incarnation 1 cannot be read"],
     ),
+    "entry of no Unicode": (
+        lambda tables: tables.put(
+            "entries", ONE, encode(tables.record(1)).replace(b"\xa7default", b"\xa7" + b"\xff" * 7)
+        ),
+        ["I1: incarnation 1 cannot be read"],
+    ),
     "incarnation of another": (
         lambda tables: tables.change(1, incarnation=2),
         ["I1: default/n/a stands at 1, says incarnation 2"],
@@ -173,6 +179,18 @@ def test_every_violation_is_named(two: Registry, what: str) -> None:
         found = "\n".join(registry.audit())
     for expected in DAMAGE[what][1]:
         assert re.search(f"^{expected}", found, re.MULTILINE), found
+
+
+@pytest.mark.parametrize("what", ["entry unreadable", "entry of the wrong type", "entry of no Unicode", "entry lost"])
+def test_a_damaged_row_is_an_error_and_never_an_answer(two: Registry, what: str) -> None:
+    """Whoever reads what cannot be read is told `CorruptRegistry`, with file and remedy; others are answered."""
+    with Child(damage, two.folder, what) as child:
+        assert child.wait() == 0
+    with adsum.open(path=two.folder, node="n") as registry:
+        for read in (lambda: registry.lookup("a"), lambda: registry["a"], lambda: registry.find(capability="x")):
+            with pytest.raises(adsum.CorruptRegistry, match=f"{two.folder}.*remove the folder"):
+                read()
+        assert registry["b"].process_id.local_id == "b"
 
 
 def test_a_sound_registry_has_no_violation(either: Registry) -> None:

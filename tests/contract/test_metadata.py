@@ -243,9 +243,9 @@ def test_enumerations_equal_their_strings(either: Registry) -> None:
 
 
 def test_deep_data_is_admitted_to_the_bound(either: Registry) -> None:
-    """64 levels of nesting come back as they were."""
-    either.register("a", custom=nested(64))
-    assert either["a"].metadata.custom == nested(64)
+    """64 levels below the top come back as they were; one more is refused, see above."""
+    either.register("a", custom=nested(65))
+    assert either["a"].metadata.custom == nested(65)
 
 
 def test_metadata_is_no_positional_puzzle() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from adsum._client.dial import Connection, dial
 from adsum._os import identity
 from adsum._validation import MetadataFields
 from adsum.model import Owner
+from tests.support import eventually, registrar_pid
 
 A, B = ProcessId("default", "n", "a"), ProcessId("default", "n", "b")
 FUTURE = datetime(2199, 1, 1, tzinfo=UTC)
@@ -31,9 +34,14 @@ class Raw:
     def ask(self, kind: type[wire.Request], **fields: Any) -> wire.AnyReply:
         self.number += 1
         request = kind(number=self.number, deadline=time.monotonic_ns() + 10**10, **fields)
-        self.connection.send(wire.frame(request), time.monotonic() + 10)
+        return self.answer_to(wire.frame(request)[4:])
+
+    def answer_to(self, body: bytes) -> wire.AnyReply:
+        """The reply to a frame with any body. Raises `ConnectionError` where the registrar hangs up instead."""
+        self.connection.send(struct.pack("<I", len(body)) + body, time.monotonic() + 10)
         (reply,) = self.connection.receive(time.monotonic() + 10)
-        return wire.decode_reply(reply)
+        answer: wire.AnyReply = wire.decode_reply(reply)
+        return answer
 
     def refused(self, kind: type[wire.Request], **fields: Any) -> str:
         reply = self.ask(kind, **fields)
@@ -95,7 +103,7 @@ def test_the_owner_must_live(raw: Raw) -> None:
     """An owner whose start is not that of the process with its number is somebody else, and dead."""
     here = identity.current()
     impostor = Owner(here.pid, here.start_time + 1, 12345 if here.pidfd_inode else 0)
-    for owner in (impostor, Owner(0, 0, 0), Owner(2**31, 1, 1), Owner(-1, 0, 0)):
+    for owner in (impostor, Owner(0, 0, 0), Owner(2**31, 1, 1)):
         assert raw.refused(wire.Register, owner=owner, items=[(B, MetadataFields())]) == "dead_process"
         assert raw.refused(wire.HandOver, process_id=A, owner=owner, if_incarnation=1) == "dead_process"
 
@@ -103,9 +111,7 @@ def test_the_owner_must_live(raw: Raw) -> None:
 def test_a_late_request_is_not_applied(registry: Registry, raw: Raw) -> None:
     """A request whose deadline has passed when it arrives is `timeout`, and nothing is changed."""
     late = wire.Register(number=9, deadline=1, owner=identity.current(), items=[(B, MetadataFields())])
-    raw.connection.send(wire.frame(late), time.monotonic() + 10)
-    (body,) = raw.connection.receive(time.monotonic() + 10)
-    reply = wire.decode_reply(body)
+    reply = raw.answer_to(wire.frame(late)[4:])
     assert isinstance(reply, wire.Failed)
     assert (reply.number, reply.reason) == (9, "timeout")
     assert registry.lookup(B) is None
@@ -120,3 +126,72 @@ def test_refusals_leave_the_connection_alone(registry: Registry, raw: Raw) -> No
     )
     assert isinstance(reply, wire.Done)
     assert registry[B] == reply.entries[0]
+
+
+def request(**changes: Any) -> bytes:
+    """A registration of `B`, with some of its fields changed, as the body of a frame."""
+    fields: dict[str, Any] = {"number": 1, "deadline": 2**62, "owner": identity.current()}
+    items = [(B, MetadataFields(custom={"a": "MARK"}))]
+    return wire.frame(wire.Register(**{**fields, "items": items, **changes}))[4:]
+
+
+def hello(owner: Owner) -> wire.Hello:
+    return wire.Hello(wire.VERSION, identity.pid_namespace(), os.urandom(16), owner)
+
+
+HERE = identity.current()
+# As msgpack: an array of one, a hundred thousand times; a time past all time; an extension of no known type.
+DEEP, NO_TIME, EXTENSION = b"\x91" * 100_000 + b"\xc0", b"\xc7\x0c\xff" + b"\xff" * 12, b"\xd4\x05\x00"
+POISON = {
+    "negative pid": request(owner=Owner(-1, 0, 0)),
+    "negative start time": request(owner=Owner(HERE.pid, -5, 0)),
+    "negative inode": request(owner=Owner(HERE.pid, HERE.start_time, -1)),
+    "hand-over to a negative pid": wire.frame(
+        wire.HandOver(number=1, deadline=2**62, process_id=A, owner=Owner(HERE.pid, -5, 0), if_incarnation=1)
+    )[4:],
+    "nothing but depth": DEEP,
+    "depth inside custom": request().replace(b"\xa4MARK", DEEP),
+    "impossible time": request().replace(b"\xa4MARK", NO_TIME),
+    "extension": request().replace(b"\xa4MARK", EXTENSION),
+    "no Unicode": request().replace(b"\xa4MARK", b"\xa4\xff\xff\xff\xff"),
+    "number of 64 bits": request(number=2**64 - 1),
+    "negative number": request(number=-1),
+    "negative deadline": request(deadline=-1),
+    "nothing to register": request(items=[]),
+    "another message": wire.frame(wire.Welcome(1, 1.0))[4:],
+    "a second greeting": wire.frame(hello(HERE))[4:],
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_no_message_takes_the_registrar_from_others(registry: Registry, raw: Raw, poison: str) -> None:
+    """Whatever one client sends, it is refused or dropped alone; the registrar lives and serves everybody else."""
+    serving = registrar_pid(registry.folder)
+    try:
+        raw.answer_to(POISON[poison])
+    except ConnectionError:
+        pass
+    registry.update(A, endpoint="after")
+    assert registrar_pid(registry.folder) == serving
+    assert registry.audit() == []
+
+
+def test_a_false_identity_harms_only_its_bearer(registry: Registry) -> None:
+    """A client that says it is an impossible process, registers inside its session and leaves, is just gone."""
+    registry.register(A)
+    serving = registrar_pid(registry.folder)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(registry.folder / wire.SOCKET_NAME))
+        client.sendall(wire.frame(hello(Owner(-1, -1, -1))) + struct.pack("<I", len(request(bound=True))))
+        try:
+            client.sendall(request(bound=True))
+            # Until the welcome and the reply have come, or the registrar has hung up.
+            while (received := client.recv(4096)) and b"done" not in received:
+                pass
+        except ConnectionError:
+            pass
+    eventually(lambda: registry.lookup(B) is None)
+    registry.update(A, endpoint="after")
+    assert registrar_pid(registry.folder) == serving

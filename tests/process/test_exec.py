@@ -17,7 +17,7 @@ from adsum import Entry, Registry
 from ..support import Child, eventually
 from .people import gone_from_tables, no_registrar
 
-_AFTERWARDS = "print('another program', flush=True); input()"
+_AFTERWARDS = "import sys; print('another program', flush=True); sys.stdin.read()"
 
 
 def _register_and_exec(folder: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -41,7 +40,10 @@ def _forks_under_load(folder: str, capacity: str) -> None:
             took = in_fork(lambda started=started, number=number: _child(registry, started, number), within=20)  # type: ignore[misc]
             print(f"{took:.3f}")
         over.set()
-        os._exit(_end(processes))
+        # Threads may still be reading: this process goes at once, and nothing may be left of it.
+        for process in processes:
+            process.kill()
+        os._exit(0)
 
 
 def _child(registry: Registry, started: float, number: int) -> float:
@@ -50,13 +52,6 @@ def _child(registry: Registry, started: float, number: int) -> float:
     assert registry["m3"].process_id.local_id == "m3"
     assert registry.register(f"child-{number}").entry.pid == os.getpid()
     return forked - started
-
-
-def _end(processes: list[subprocess.Popen[bytes]]) -> int:
-    # Threads may still be reading: this process goes at once, and nothing may be left of it.
-    for process in processes:
-        process.kill()
-    return 0
 
 
 def _until_over(work: Callable[[Registry], None], registry: Registry, over: threading.Event) -> None:

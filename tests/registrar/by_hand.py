@@ -7,7 +7,6 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -108,7 +107,8 @@ class Caller:
             self._frames.feed(data)
 
     def reply(self) -> wire.AnyReply:
-        return wire.decode_reply(self.frame())
+        reply: wire.AnyReply = wire.decode_reply(self.frame())
+        return reply
 
     def is_dropped(self) -> bool:
         """Whether the registrar has hung up on it, looking past what it said before."""
@@ -135,5 +135,3 @@ def exchange(folder: Path, *messages: object) -> list[wire.AnyReply]:
     with Caller(folder) as caller:
         caller.introduce().send(*messages)
         return [caller.reply() for _ in messages]
-
-

@@ -10,7 +10,7 @@ from adsum._registrar.failpoints import STEPS
 
 
 class Failpoint:
-    """Every registrar started from now on dies at `step`, the first time it gets there after `arm`; only one of them."""
+    """Of the registrars started from now on, the first to come to `step` after `arm` dies there."""
 
     def __init__(self, step: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert step in STEPS, f"no such step: {step}"

@@ -13,13 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import adsum
 from adsum import Limits, Registry
 from adsum import _wire as wire
 from adsum._os import identity
 from adsum._validation import MetadataFields
 from adsum.model import Owner, ProcessId
-
-import adsum
 
 from ..support import eventually, registrar_pid
 from .by_hand import Caller, hello, register, unregister, update
@@ -184,18 +183,17 @@ class Fuzzer:
         )
         process_id = ProcessId("default", "by-hand", name)
         made = register(number, name)
-        return self.chance.choice(
-            [
-                made,
-                msgspec.structs.replace(made, items=[(process_id, fields)], bound=True),
-                msgspec.structs.replace(made, or_get=True),
-                update(number, name, fields),
-                unregister(number, name),
-                wire.HandOver(
-                    number=number, deadline=made.deadline, process_id=process_id, owner=made.owner, if_incarnation=1
-                ),
-            ]
-        )
+        requests: list[wire.AnyRequest] = [
+            made,
+            msgspec.structs.replace(made, items=[(process_id, fields)], bound=True),
+            msgspec.structs.replace(made, or_get=True),
+            update(number, name, fields),
+            unregister(number, name),
+            wire.HandOver(
+                number=number, deadline=made.deadline, process_id=process_id, owner=made.owner, if_incarnation=1
+            ),
+        ]
+        return self.chance.choice(requests)
 
     def mutated(self, frame: bytes) -> bytes:
         """The frame with a few changes, mostly under a length that is right again."""

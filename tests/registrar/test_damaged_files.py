@@ -75,13 +75,18 @@ def header_overwritten(path: Path) -> None:
         file.write(random.Random(1).randbytes(8192))
 
 
+def replaced_by_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 DAMAGES: dict[str, tuple[str, Damage]] = {
     "page missing": ("page", Path.unlink),
     "page empty": ("page", truncated(0)),
     "page truncated": ("page", truncated(0.5)),
     "page garbage": ("page", overwritten(0, 1)),
     "page zeroed": ("page", overwritten(0, 1, zeros=True)),
-    "page a directory": ("page", lambda path: (path.unlink(), path.mkdir())),
+    "page a directory": ("page", replaced_by_a_directory),
     "data missing": ("data.mdb", Path.unlink),
     "data empty": ("data.mdb", truncated(0)),
     "data truncated to half": ("data.mdb", truncated(0.5)),

@@ -34,9 +34,7 @@ def stored(registry: Registry) -> int:
     return registry.stats().entries
 
 
-def test_the_next_registrar_sweeps(
-    registry: Registry, registry_folder: Path, process: subprocess.Popen[bytes]
-) -> None:
+def test_the_next_registrar_sweeps(registry: Registry, registry_folder: Path, process: subprocess.Popen[bytes]) -> None:
     """A process that dies while no registrar lives is not handed out meanwhile, and gone with the next request."""
     registry.register_many([(name, {"capabilities": {"work"}}) for name in "abc"], process)
     kill_registrar(registry_folder)
@@ -106,7 +104,7 @@ def test_a_thread_keeps_its_entry_over_a_new_registrar(registry: Registry, regis
     finally:
         may_end.set()
         thread.join(WITHIN)
-    eventually(lambda: "thread" not in registry)
+    eventually(lambda: registry.lookup("thread") is None)
 
 
 def test_a_thread_that_ends_meanwhile_is_gone_with_the_next_registrar(
@@ -122,7 +120,7 @@ def test_a_thread_that_ends_meanwhile_is_gone_with_the_next_registrar(
     finally:
         may_end.set()
         thread.join(WITHIN)
-    eventually(lambda: "thread" not in registry)
+    eventually(lambda: registry.lookup("thread") is None)
 
 
 def test_closing_ends_what_lives_inside_though_no_registrar_lives(registry_folder: Path) -> None:
@@ -136,7 +134,7 @@ def test_closing_ends_what_lives_inside_though_no_registrar_lives(registry_folde
             kill_registrar(registry_folder)
         with adsum.open(path=registry_folder, timeout=10) as other:
             other.register("next")
-            eventually(lambda: "thread" not in other)
+            eventually(lambda: other.lookup("thread") is None)
     finally:
         may_end.set()
         thread.join(WITHIN)

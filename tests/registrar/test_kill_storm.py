@@ -18,6 +18,12 @@ from .writers import tally, write
 WRITERS = 4
 
 
+def under_way(registry: adsum.Registry, until: float) -> None:
+    """Wait until a registrar commits again, or until that time."""
+    seen = registry.stats().revision
+    eventually(lambda: registry.stats().revision > seen or time.monotonic() > until, within=60)
+
+
 def storm(folder: Path, seconds: float) -> None:
     """Kill registrars at random moments under writers; then compare what was acknowledged with what stands."""
     seed = os.environ.get("ADSUM_SEED") or str(random.SystemRandom().randrange(10**6))
@@ -31,9 +37,13 @@ def storm(folder: Path, seconds: float) -> None:
         until = time.monotonic() + seconds
         kills = 0
         while time.monotonic() < until:
+            if chance.random() < 0.8:
+                # Under way again; now and then also one that only starts.
+                under_way(registry, until)
             # Not to wait for something: the moment of a kill is to be any moment.
-            time.sleep(chance.uniform(0.0, 0.4))
+            time.sleep(chance.uniform(0.0, 0.1))
             kills += kill_registrar(folder) is not None
+        print(f"{kills} kills")
         tallies = [tally(writer.line(within=60)) for writer in writers]
 
         assert kills > 2

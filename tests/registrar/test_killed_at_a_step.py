@@ -50,9 +50,7 @@ CALLS = {
     "unregister": Call(lambda r: r.unregister("held"), True, 1),
     "get what is held": Call(lambda r: r.get_or_register("held")[1], False, 0),
     "register what is held": Call(_or_error(lambda r: r.register("held"), AlreadyRegistered), AlreadyRegistered, 0),
-    "update by another incarnation": Call(
-        _or_error(lambda r: r.update("held", if_incarnation=10**9), Stale), Stale, 0
-    ),
+    "update by another incarnation": Call(_or_error(lambda r: r.update("held", if_incarnation=10**9), Stale), Stale, 0),
     "update what is absent": Call(_or_error(lambda r: r.update("absent"), NotRegistered), NotRegistered, 0),
     "unregister what is absent": Call(lambda r: r.unregister("absent"), False, 0),
 }

@@ -40,7 +40,7 @@ class Watched:
         self._over = threading.Event()
         self._served = 0
         self.longest = 0.0
-        self._errors: list[AdsumError] = []
+        self._errors: list[str] = []
         self._thread = threading.Thread(target=self._behave)
         self._registry = adsum.open(path=folder, timeout=patience)
 
@@ -87,7 +87,7 @@ class Watched:
             try:
                 self._registry.update_health("behaves", "healthy")
             except AdsumError as error:
-                self._errors.append(error)
+                self._errors.append(repr(error))
             else:
                 self._served += 1
                 self.longest = max(self.longest, time.monotonic() - began)

@@ -66,10 +66,10 @@ def _visited(folder: str, writes: bool) -> Account:
             ask(f"audit {what}", registry.audit)
             if what == "before" and writes:
                 ask("register", lambda: registry.register(name).process_id.local_id == name)
-                ask("look again", lambda: name in registry)
+                ask("look again", lambda: registry.lookup(name) is not None)
                 ask("update", lambda: registry.update("known", endpoint="y").metadata.endpoint)
                 ask("unregister", lambda: registry.unregister(name))
-                ask("look once more", lambda: name in registry)
+                ask("look once more", lambda: registry.lookup(name) is not None)
     return Account(answers, messages)
 
 

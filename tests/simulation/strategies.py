@@ -21,7 +21,7 @@ IDS: tuple[Id, ...] = (
 )
 PIDS = (1, 2, 3, 4)
 TIGHT_MEMORY = Limits(max_memory_bytes=1024 * 1024)
-LIMITS = (Limits(), Limits(max_entries=5), Limits(max_capabilities=1, max_metadata_bytes=200), TIGHT_MEMORY)
+LIMITS = (Limits(), Limits(max_entries=4), Limits(max_capabilities=1, max_metadata_bytes=200), TIGHT_MEMORY)
 
 
 def _nested(depth: int) -> Any:

@@ -112,13 +112,16 @@ def test_what_is_no_message_is_a_decode_error(body: bytes) -> None:
             decode(body)
 
 
-@given(st.binary(max_size=300))
-def test_random_bytes_are_at_most_a_decode_error(body: bytes) -> None:
-    """No bytes make the decoder fail in another way than by `DecodeError`."""
+@given(st.sampled_from(MESSAGES), st.integers(0, 200), st.binary(min_size=1, max_size=3))
+def test_a_damaged_message_is_a_message_or_refused(message: object, place: int, damage: bytes) -> None:
+    """Bytes changed at any place give another message, or one of the errors that end a connection; nothing else."""
+    body = bytearray(wire.frame(message)[4:])
+    body[place % len(body) : place % len(body) + len(damage)] = damage
     try:
-        wire.decode_request(body)
-    except msgspec.DecodeError:
-        pass
+        request = wire.decode_request(bytes(body))
+    except (msgspec.DecodeError, ValueError):
+        return
+    assert isinstance(request, wire.Request)
 
 
 def test_a_longer_message_of_a_later_version_is_understood() -> None:

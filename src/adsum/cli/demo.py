@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FRAME_SECONDS = 0.125
 LINE_SECONDS = 1.0
 NEWS_SHOWN = 4
-BAR_WIDTH = 40
 FAILED = 1
 SIGNALLED = 128
 
@@ -110,12 +109,28 @@ def _print(report: Report) -> None:
     """The short report and the next step, for people."""
     from ..demo.report import NEXT_STEP
 
-    print()
-    print("\n".join(f"{heading:>7}  {render.printable(line)}" for heading, line in report.lines()))
-    for difference in report.differences:
-        print(f"         {render.printable(difference)}", file=sys.stderr)
+    lines = [(heading, render.printable(line)) for heading, line in report.lines()]
     if report.good:
-        print(f"\n{NEXT_STEP}")
+        lines += [("", ""), ("next", NEXT_STEP)]
+    print()
+    if sys.stdout.isatty():
+        _print_rich(lines)
+    else:
+        print("\n".join(f"{heading:>6}  {line}".rstrip() for heading, line in lines))
+    for difference in report.differences:
+        print(f"        {render.printable(difference)}", file=sys.stderr)
+
+
+def _print_rich(lines: list[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right", style="bold", no_wrap=True)
+    for heading, line in lines:
+        table.add_row(heading, Text(line))
+    Console(highlight=False).print(table)
 
 
 class _Lines:
@@ -207,10 +222,12 @@ def _progress(team: View, alone: View | None) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for who, view in (("agents", team), ("alone, to compare", alone)):
+    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for ratio in (None, 1, None, None, None):
+        grid.add_column(no_wrap=True, ratio=ratio)
+    for who, view in (("agents", team), ("one process", alone)):
         done, seconds = (view.done, f"{view.seconds:.1f} s") if view else (0, "")
-        bar = ProgressBar(total=team.files, completed=done, width=BAR_WIDTH)
+        bar = ProgressBar(total=team.files, completed=done)
         deaths = f"deaths: {view.deaths}" if view and not view.alone else ""
         grid.add_row(who, bar, f"{done} of {team.files} files", seconds, deaths)
     return grid

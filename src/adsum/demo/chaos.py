@@ -64,7 +64,8 @@ class _Life:
         command = [sys.executable, "-P", "-m", "adsum.demo.worker"]
         told = [msgspec.json.encode(struct).decode() for struct in (agent, team)]
         self.agent = agent
-        self.registered = False
+        # Until it is registered.
+        self.incarnation = 0
         # The lifeline is this process's own input, and becomes the agent's.
         self.process = subprocess.Popen([*command, *told], stdout=sys.stderr)
         self.pidfd = os.pidfd_open(self.process.pid)
@@ -90,7 +91,8 @@ class Chaos:
         self._team = orders.team
         self._witness = witness
         self._random = random.Random(orders.seed)
-        moments = [(kill + self._random.random()) / orders.kills for kill in range(orders.kills)]
+        # Parts of the job that must be done. None is close to the end, so that there is still work to be lost.
+        moments = [0.9 * (kill + self._random.random()) / orders.kills for kill in range(orders.kills)]
         self._moments = sorted(moments, reverse=True)
         self._kills: list[Kill] = []
         self._lives = [_Life(agent, orders.team) for agent in orders.agents]
@@ -99,11 +101,12 @@ class Chaos:
         """Until the command's end of the lifeline closes. Errors: `NotGone`."""
         while not self._ended(lifeline):
             for life in self._lives:
-                if not life.registered:
+                if not life.incarnation:
                     entry = self._witness.lookup(life.agent.name)
-                    life.registered = entry is not None and entry.pid == life.process.pid
-            victims = [life for life in self._lives if life.registered]
-            if victims and self._is_time():
+                    if entry is not None and entry.pid == life.process.pid:
+                        life.incarnation = entry.incarnation
+            if victims := self._victims():
+                self._moments.pop()
                 self._strike(self._random.choice(victims))
 
     def havoc(self) -> Havoc:
@@ -125,21 +128,21 @@ class Chaos:
         if lifeline in ready:
             return True
         for life in [life for life in self._lives if life.pidfd in ready]:
-            if not life.registered:
+            if not life.incarnation:
                 sys.exit(f"{life.agent.name} ended before it was registered")
             self._replace(life)
         return False
 
-    def _is_time(self) -> bool:
+    def _victims(self) -> list[_Life]:
+        """Whom to kill now, if it is time: those whom the coordinator knows, and will miss."""
         coordinator = self._witness.lookup(COORDINATOR) if self._moments else None
         if coordinator is None:
-            return False
-        progress = coordinator.metadata.resources
+            return []
+        progress, met = coordinator.metadata.resources, coordinator.metadata.custom["met"]
         done, files = int(progress["files_done"]), int(progress["files"])
         if done >= files or done < self._moments[-1] * files:
-            return False
-        self._moments.pop()
-        return True
+            return []
+        return [life for life in self._lives if life.incarnation in met]
 
     def _strike(self, life: _Life) -> None:
         """Kill, and look until the registry says so: the first time after the kernel's word before anybody can have

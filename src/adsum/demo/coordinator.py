@@ -22,6 +22,7 @@ from .witness import Witness
 
 LOOK_SECONDS = 0.05
 STALL_SECONDS = 60.0
+SETTLE_SECONDS = 0.5
 SEND_SECONDS = 5.0
 
 
@@ -66,6 +67,7 @@ class Coordinator:
         self._selector.register(chaos, selectors.EVENT_READ)
         self._started = self._moved = time.monotonic()
         self._looked = 0.0
+        self.seconds = 0.0
         self.deaths = 0
         self.given_again = 0
         self.news: list[str] = []
@@ -75,8 +77,9 @@ class Coordinator:
         while self._backlog.done < self._backlog.files:
             self._assign()
             self._turn()
+        self.seconds = time.monotonic() - self._started
         # Chaos sees in the coordinator's entry that the work is done; who died at the last moment is yet to be missed.
-        until = time.monotonic() + 4 * LOOK_SECONDS
+        until = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < until:
             self._turn()
 
@@ -207,10 +210,16 @@ class Coordinator:
             self._still_there(member)
         for entry in self._witness.find(type="agent"):
             self._meet(entry)
-        backlog = self._backlog
-        if self._registration.entry.metadata.resources["files_done"] != backlog.done:
-            self._registration.update(resources=progress(backlog))
+        self._publish()
         self._observe(self._view(now))
+
+    def _publish(self) -> None:
+        """Progress and acquaintances, in the coordinator's own entry, for whoever wants to know."""
+        progress = progress_of(self._backlog)
+        met = sorted(member.entry.incarnation for member in self._members.values())
+        known = self._registration.entry.metadata
+        if known.resources != progress or known.custom.get("met") != met:
+            self._registration.update(resources=progress, custom={"met": met})
 
     # Showing
 
@@ -222,7 +231,7 @@ class Coordinator:
             rows=sorted(rows),
             done=self._backlog.done,
             files=self._backlog.files,
-            seconds=now - self._started,
+            seconds=self.seconds or now - self._started,
             deaths=self.deaths,
             news=self.news,
         )
@@ -240,6 +249,5 @@ class Coordinator:
         )
 
 
-def progress(backlog: Backlog) -> dict[str, int | float | str]:
-    """The coordinator's resources."""
+def progress_of(backlog: Backlog) -> dict[str, int | float | str]:
     return {"files_done": backlog.done, "files": backlog.files}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from .chaos import Havoc
+from .coordinator import Coordinator
 from .job import FileReport, PackageTotals, differences, total
 from .sources import Sources
 from .witness import Witness
@@ -19,9 +20,7 @@ class Lived(NamedTuple):
     """What came of the part with agents."""
 
     reports: list[FileReport]
-    seconds: float
-    deaths: int
-    given_again: int
+    coordinator: Coordinator
     witness: Witness
     havoc: Havoc
 
@@ -97,14 +96,14 @@ class Report(msgspec.Struct, frozen=True):
         if self.kill_to_gone is None or self.kernel_to_gone is None:
             return []
         return [
-            ("gone", f"{self.kill_to_gone} from SIGKILL to a lookup that finds nothing,"),
-            ("", f"{self.kernel_to_gone} from the kernel's word that it had ended"),
+            ("gone", f"{self.kill_to_gone} from SIGKILL to a lookup that finds nothing"),
+            ("", f"{self.kernel_to_gone} of that after the kernel's word"),
         ]
 
 
 NEXT_STEP = (
-    "Now your own: `adsum run napper --capability napping -- sleep 60 &` makes any program a member, `adsum ls` finds "
-    "it, and docs/tutorial.md shows how two processes of yours find each other."
+    "`adsum run napper --capability napping -- sleep 60 &` makes any program a member, `adsum ls` finds it; "
+    "docs/tutorial.md goes on from there"
 )
 
 
@@ -121,8 +120,8 @@ def compose(
         workers=workers,
         seed=seed,
         kills=len(kills),
-        deaths=lived.deaths,
-        pieces_given_again=lived.given_again,
+        deaths=lived.coordinator.deaths,
+        pieces_given_again=lived.coordinator.given_again,
         kill_to_gone=_delay([kill.gone for kill in kills]),
         kernel_to_gone=_delay([kill.gone - kill.ended for kill in kills]),
         lookups=lived.witness.lookups + lived.havoc.lookups,
@@ -130,7 +129,7 @@ def compose(
         dead_handed_out=lived.witness.dead_handed_out + lived.havoc.dead_handed_out,
         equal_to_sequential=not different,
         differences=different[:_SHOWN_DIFFERENCES],
-        seconds_agents=lived.seconds,
+        seconds_agents=lived.coordinator.seconds,
         seconds_sequential=seconds_alone,
     )
 

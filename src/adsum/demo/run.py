@@ -19,7 +19,7 @@ import adsum
 from . import job, place, sources, team
 from .backlog import Backlog
 from .chaos import COORDINATOR, Havoc, Orders
-from .coordinator import Coordinator, DemoFailed, progress
+from .coordinator import Coordinator, DemoFailed, progress_of
 from .report import Lived, Report, compose
 from .view import Observer, View
 from .witness import Witness
@@ -111,20 +111,20 @@ def _live(options: Options, chosen: sources.Sources, where: place.Place, observe
     limits = _LIMITS if where.private else None
     with where.team.open(limits) as registry, contextlib.closing(Witness(registry)) as witness:
         try:
-            with registry.register(COORDINATOR, type="coordinator", resources=progress(backlog)) as registration:
-                begun = time.monotonic()
-                with _Chaos(orders, where.log) as chaos:
-                    coordinator = Coordinator(witness, registration, backlog, chaos.pipe, observe)
-                    with contextlib.closing(coordinator):
-                        coordinator.run()
-                    seconds = time.monotonic() - begun
+            resources, custom = progress_of(backlog), {"met": list[int]()}
+            with (
+                registry.register(COORDINATOR, type="coordinator", resources=resources, custom=custom) as registration,
+                _Chaos(orders, where.log) as chaos,
+                contextlib.closing(Coordinator(witness, registration, backlog, chaos.pipe, observe)) as coordinator,
+            ):
+                coordinator.run()
         finally:
             place.wait_until_empty(registry)
             if where.private:
                 place.end_registrar(registry)
         if chaos.havoc is None:
             raise DemoFailed("whoever starts and kills the agents has failed")
-        return Lived(backlog.reports, seconds, coordinator.deaths, coordinator.given_again, witness, chaos.havoc)
+        return Lived(backlog.reports, coordinator, witness, chaos.havoc)
 
 
 def _alone(chosen: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:

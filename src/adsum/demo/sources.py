@@ -41,8 +41,8 @@ def select(folder: Path | None) -> Sources:
     names = sorted(name for name in files if _package(name) in chosen)
     size = sum(files[name] for name in names)
     what = (
-        f"{len(chosen - {_MODULES})} packages and the modules of the standard library of Python "
-        f"{sysconfig.get_python_version()}, {size / 1e6:.1f} of its {sum(files.values()) / 1e6:.1f} MB"
+        f"{len(chosen - {_MODULES})} packages and the single modules of Python {sysconfig.get_python_version()}'s "
+        f"standard library, {size / 1e6:.1f} of its {sum(files.values()) / 1e6:.1f} MB"
     )
     return Sources(str(root), names, size, what)
 

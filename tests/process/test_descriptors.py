@@ -1,0 +1,225 @@
+"""Promises hold when file descriptors run out: in the registrar, which then scans, and in a reader, which then opens
+and closes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import AdsumError, Registry, SystemBusy
+
+from ..support import Child, eventually, stopped
+from .people import crowd, gone_from_tables, kill_unreaped, open_descriptors, sleepers
+
+REGISTRAR_LIMIT = 96
+READER_LIMIT = 40
+
+
+def _limit(number: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
+def _start_a_registrar(folder: str) -> None:
+    """In a process whose limits the registrar inherits."""
+    registry = adsum.open(path=folder, timeout=10)
+    registry.register("starter")
+    registry.unregister("starter")
+    print("serves")
+
+
+def start_limited(folder: Path) -> None:
+    with Child(_start_a_registrar, folder, preexec_fn=_limit(REGISTRAR_LIMIT)) as starter:
+        starter.expect("serves")
+        assert starter.wait() == 0
+
+
+def test_a_registrar_without_descriptors_scans(registry: Registry, registry_folder: Path) -> None:
+    """Of more processes than the registrar can watch, every one that dies is found, soon; `stats` says how many are
+    found by scanning."""
+    start_limited(registry_folder)
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    with sleepers(120) as processes:
+        for number, process in enumerate(processes):
+            registry.register(f"s{number}", process)
+        assert eventually(lambda: registry.stats().unwatched_by_kernel) >= 120 - REGISTRAR_LIMIT
+        left = list(enumerate(processes))
+        random.Random(seed).shuffle(left)
+        while left:
+            number, process = left.pop()
+            kill_unreaped(process)
+            assert registry.lookup(f"s{number}") is None
+            if len(left) % 10 == 0:
+                gone_from_tables(registry, len(left))
+    eventually(lambda: registry.stats().unwatched_by_kernel == 0)
+
+
+def test_all_die_at_once_under_a_registrar_without_descriptors(registry: Registry, registry_folder: Path) -> None:
+    """Processes that no descriptor watches leave the tables like all others when they die at the same time."""
+    start_limited(registry_folder)
+    with crowd(300) as many:
+        for number, pid in enumerate(many.pids):
+            registry.register(f"m{number}", pid)
+        registry.register("me")
+        many.kill()
+        assert [entry.process_id.local_id for entry in registry.find()] == ["me"]
+        gone_from_tables(registry, 1)
+        many.reap()
+
+
+def test_a_registrar_without_descriptors_takes_further_clients_when_it_can(
+    registry: Registry, registry_folder: Path
+) -> None:
+    """More clients than the registrar has descriptors for: each is served, or told that the system is busy, and when
+    the others have left everybody is served."""
+    start_limited(registry_folder)
+    # A handle of its own each, and so a connection of its own.
+    opened = [adsum.open(path=registry_folder, timeout=2) for _ in range(REGISTRAR_LIMIT)]
+    refused = 0
+    try:
+        for number, one in enumerate(opened):
+            try:
+                one.register(f"client-{number}")
+            except (SystemBusy, adsum.Timeout):
+                refused += 1
+                if refused == 3:
+                    break
+    finally:
+        for one in opened:
+            one.close()
+    assert refused
+    eventually(lambda: _served(registry))
+
+
+def _served(registry: Registry) -> bool:
+    try:
+        return registry.register("later").unregister()
+    except SystemBusy:
+        return False
+
+
+def _read_with_few(folder: str) -> None:
+    """Looks at everybody when it is told to, and prints how many it found in three ways, and its descriptors."""
+    registry = adsum.open(path=folder)
+    while True:
+        words = input().split()
+        found = sum(registry.lookup(f"s{number}") is not None for number in range(int(words[0])))
+        print(found, len(registry.find()), registry.count(), open_descriptors())
+
+
+def test_a_reader_with_few_descriptors_reads_right(registry: Registry, registry_folder: Path) -> None:
+    """A reader that can keep far fewer descriptors than there are owners finds the living, all of them, and none of the
+    dead, with no registrar to help it."""
+    with (
+        Child(_read_with_few, registry_folder, preexec_fn=_limit(READER_LIMIT)) as reader,
+        sleepers(100) as processes,
+    ):
+        for number, process in enumerate(processes):
+            registry.register(f"s{number}", process)
+        with stopped(registry_folder):
+            for alive in range(100, -1, -25):
+                reader.say("100")
+                *found, descriptors = map(int, reader.line().split())
+                assert found == [alive] * 3
+                assert descriptors < READER_LIMIT
+                for process in processes[alive - 25 : alive] if alive else []:
+                    kill_unreaped(process)
+
+
+def test_a_reader_keeps_no_more_descriptors_than_its_bound(registry: Registry, registry_folder: Path) -> None:
+    """A reader that looks up the entries of 3,000 owners keeps a bounded number of descriptors, a quarter of what it
+    may have."""
+    with crowd(3000) as many:
+        for future in [registry.register_nowait(f"s{number}", pid) for number, pid in enumerate(many.pids)]:
+            future.result()
+        with Child(_read_with_few, registry_folder, preexec_fn=_limit(400)) as reader:
+            reader.say("3000")
+            *found, descriptors = map(int, reader.line(60).split())
+            assert found == [3000] * 3
+            assert descriptors < 400 // 4 + 20
+
+
+class Hoard:
+    """Every descriptor that this process can still have."""
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+
+    def __enter__(self) -> Hoard:
+        try:
+            while True:
+                self._held.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+
+# Each prints what it says it does when it has no descriptor left: the result, or the reason of the error.
+_NONE_LEFT: dict[str, Callable[[str, Registry], object]] = {
+    "lookup": lambda _, registry: registry.lookup("s0") is not None,
+    "find": lambda _, registry: len(registry.find()),
+    "count": lambda _, registry: registry.count(),
+    "open": lambda folder, _: adsum.open(path=folder).close(),
+    "register": lambda _, registry: registry.register("new").unregister(),
+    "register_nowait": lambda _, registry: registry.register_nowait("new").result(15).unregister(),
+    "another registry": lambda folder, _: adsum.open(path=f"{folder}-2", timeout=10).register("new").unregister(),
+}
+
+
+def _run_out(folder: str, what: str, warm: str, members: str) -> None:
+    call = _NONE_LEFT[what]
+    registry = adsum.open(path=folder, timeout=10)
+    if warm == "warm":
+        assert registry.lookup("s0")
+        registry.register("warm")
+    with Hoard():
+        try:
+            told = str(call(folder, registry))
+        except AdsumError as error:
+            told = error.reason
+        except Exception as error:  # noqa: BLE001 - it is what the test is after
+            told = repr(error)
+    print(told)
+    try:
+        assert registry.lookup("s0")
+        assert len(registry.find()) == int(members) + (warm == "warm")
+        registry.register("again").unregister()
+        assert registry.register_nowait("and again").result(5).unregister()
+        # What was answered with an error is not carried out later.
+        assert registry.lookup("new") is None
+        registry.close()
+        print("fine")
+    except Exception as error:  # noqa: BLE001 - likewise
+        print(repr(error))
+
+
+@pytest.mark.parametrize("warm", ["warm", "cold"])
+def test_no_descriptor_left(registry: Registry, registry_folder: Path, warm: str) -> None:
+    """A process without a single descriptor left gets right answers, or the error that says so; when it has some again
+    everything works as before."""
+    members = 5
+    for number in range(members):
+        registry.register(f"s{number}")
+    told: dict[str, str] = {}
+    afterwards: dict[str, str] = {}
+    for what in _NONE_LEFT:
+        with Child(_run_out, registry_folder, what, warm, members, preexec_fn=_limit(64)) as poor:
+            told[what] = poor.line(30)
+            afterwards[what] = poor.line(30)
+    right = {"find": str(members), "count": str(members), "open": "None"}
+    if warm == "warm":
+        right = {"find": str(members + 1), "count": str(members + 1), "open": "None"}
+    wrong = {what: word for what, word in told.items() if word not in (right.get(what, "True"), "system_busy")}
+    assert (wrong, set(afterwards.values())) == ({}, {"fine"})

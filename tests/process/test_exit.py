@@ -1,0 +1,86 @@
+"""A program that uses a registry ends without a word of complaint, however it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ..support.children import ROOT
+
+OPEN = "import adsum, sys; registry = adsum.open(path=sys.argv[1], timeout=10)"
+
+PROGRAMS = {
+    "registers": "registry.register('a')",
+    "only reads": "registry.lookup('a'); registry.find(); len(registry)",
+    "opens and does nothing": "",
+    "registers without waiting": "registry.register_nowait('a').result()",
+    "does not wait for the answer": "registry.register_nowait('a')",
+    "registers its thread": "import threading; registry.register('a', threading.current_thread())",
+    "registers a daemon": """
+import threading
+over = threading.Event()
+thread = threading.Thread(target=over.wait, daemon=True)
+thread.start()
+registry.register('a', thread)
+""",
+    "drops the registry": "registry.register_nowait('a').result(); del registry",
+    "leaves it in a cycle": "registry.register('a'); registry.itself = registry; del registry",
+    "closes twice": "registry.register('a'); registry.close(); registry.close()",
+    "keeps a registration": "kept = registry.register('a')",
+    "calls in a daemon thread": """
+import threading
+started = threading.Event()
+def call():
+    while True:
+        registry.get_or_register('a')
+        registry.find()
+        started.set()
+threading.Thread(target=call, daemon=True).start()
+started.wait()
+""",
+    "forks": """
+import os
+registry.register('a')
+pid = os.fork()
+registry.register(f'b{pid}')
+if pid:
+    assert os.waitpid(pid, 0)[1] == 0
+""",
+    "uses asyncio": """
+import asyncio
+async def main():
+    async with adsum.open_async(path=sys.argv[1], timeout=10) as registry:
+        await registry.register('a', asyncio.current_task())
+        await asyncio.gather(*(registry.get_or_register('b') for _ in range(20)))
+asyncio.run(main())
+""",
+    "leaves asyncio open": """
+import asyncio
+async def main():
+    registry = adsum.open_async(path=sys.argv[1], timeout=10)
+    await registry.register('a', asyncio.current_task())
+    await registry.register('b')
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("what", PROGRAMS)
+def test_a_program_ends_silently(registry_folder: Path, what: str) -> None:
+    """With every warning an error and the interpreter's own checks on, a program that never closes its registry, or
+    closes it in some unusual way, writes nothing to stderr and exits with 0."""
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-X", "dev", "-c", f"{OPEN}\n{PROGRAMS[what]}", registry_folder],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")

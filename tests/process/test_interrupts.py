@@ -1,0 +1,180 @@
+"""Ctrl-C, and whatever else a signal handler raises, in the middle of a call: the registry stays usable."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import adsum
+from adsum import Registry
+
+from ..support import Child, stopped
+from .people import gone_from_tables, open_descriptors, sleepers
+
+SOURCES = str(Path(adsum.__file__).parent)
+
+
+class Interrupted(BaseException):
+    """What the signal handler of this test raises; nobody catches it by accident."""
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+CALLS: dict[str, Callable[[Registry], object]] = {
+    "register": lambda registry: registry.register("new", timeout=5),
+    "register_many": lambda registry: registry.register_many([("new", {}), ("newer", {})], timeout=5),
+    "update": lambda registry: registry.update("there", custom={"interrupted": True}, timeout=5),
+    "register_nowait": lambda registry: registry.register_nowait("new", timeout=5).result(),
+}
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize("call", CALLS)
+def test_an_interrupt_while_waiting_for_the_reply(registry: Registry, registry_folder: Path, call: str) -> None:
+    """A call that is interrupted while it waits raises the interrupt at once; the next calls get their own replies,
+    not the one that was left behind."""
+    registry.register("there")
+    for _ in range(5):
+        with stopped(registry_folder):
+            interrupt = threading.Timer(0.05, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+            interrupt.start()
+            with pytest.raises(Interrupted):
+                CALLS[call](registry)
+            interrupt.join()
+        assert registry.update("there", custom={"by": "the next"}).metadata.custom == {"by": "the next"}
+        assert registry["there"].metadata.custom == {"by": "the next"}
+        assert registry.register("other").unregister()
+        for name in ("new", "newer"):
+            registry.unregister(name)
+    gone_from_tables(registry, 1)
+
+
+class Bomb:
+    """Raises `Interrupted` at the n-th moment at which CPython would run a signal handler inside adsum's code: at the
+    beginning of a function, and after a call of C code. Then nothing more."""
+
+    def __init__(self, moment: int) -> None:
+        self.left = moment
+        self.place = ""
+
+    def __enter__(self) -> None:
+        sys.setprofile(self._at)
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _at(self, frame: FrameType, event: str, argument: object) -> None:
+        if event not in ("call", "c_return") or not frame.f_code.co_filename.startswith(SOURCES):
+            return
+        self.left -= 1
+        if self.left < 0:
+            sys.setprofile(None)
+            after = f" after {argument}" if event == "c_return" else ""
+            self.place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}{after}"
+            raise Interrupted
+
+
+# Reads are interrupted cold, with fewer descriptors than owners: so they take every path that a read has.
+SWEEPS: dict[str, Callable[[Registry], object]] = {
+    "lookup": lambda registry: [registry.lookup(f"s{number}") for number in range(6)],
+    "find": lambda registry: registry.find(capability="c"),
+    "count": lambda registry: registry.count(),
+    "update": lambda registry: registry.update("mine", custom={"interrupted": True}),
+    "register_nowait": lambda registry: registry.register_nowait("mine").exception(),
+}
+
+
+def _interrupt_everywhere(folder: str, what: str) -> None:
+    """Interrupts a call at its first moment, its second, and so on to its last. Prints how many there were."""
+    registry = adsum.open(path=folder, timeout=5)
+    registry._reader._liveness.capacity = 3
+    registry.register("mine")
+    registry.register_nowait("warm").result()
+    moment = 0
+    while True:
+        registry._reader._young.clear()
+        registry._reader._old.clear()
+        bomb = Bomb(moment)
+        try:
+            with bomb:
+                SWEEPS[what](registry)
+            if not bomb.place:
+                break
+        except Interrupted:
+            pass
+        signal.alarm(5)
+        _still_usable(registry, bomb.place)
+        signal.alarm(0)
+        moment += 1
+    print(moment, open_descriptors())
+
+
+def _still_usable(registry: Registry, place: str) -> None:
+    # What hangs here is ended by the alarm; the last line on stderr says after which interrupt.
+    os.write(2, f"interrupted at {place}\n".encode())
+    assert len(registry.find(capability="c")) == 6, place
+    assert registry["mine"].pid == os.getpid(), place
+    assert registry.update("mine", custom={"after": place}).metadata.custom == {"after": place}
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("what", SWEEPS)
+def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folder: Path, what: str) -> None:
+    """Wherever in a call an interrupt hits, reads, writes and forks go on, and descriptors do not pile up."""
+    with sleepers(6) as processes:
+        for number, process in enumerate(processes):
+            registry.register(f"s{number}", process, capabilities={"c"})
+        with Child(_interrupt_everywhere, registry_folder, what) as child:
+            moments, descriptors = map(int, child.line(60).split())
+    assert moments > 10
+    assert descriptors < 40
+
+
+def _interrupt_all_the_time(folder: str) -> None:
+    """A real signal, again and again, at moments that nobody chose."""
+    registry = adsum.open(path=folder, timeout=5)
+    registry.register("mine")
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    signal.signal(signal.SIGALRM, handler)
+    until = time.monotonic() + 2
+    hits = 0
+    while time.monotonic() < until:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + (hits % 20) * 0.0002)
+            while True:
+                registry.update("mine", custom={"hits": hits})
+                assert registry["mine"].metadata.custom == {"hits": hits}
+                registry.find()
+        except Interrupted:
+            hits += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert registry.update("mine", custom={"over": True}).metadata.custom == {"over": True}
+    print(hits)
+
+
+def test_interrupts_all_the_time(registry: Registry, registry_folder: Path) -> None:
+    """Hundreds of interrupts at arbitrary moments leave a registry that reads and writes."""
+    with Child(_interrupt_all_the_time, registry_folder) as child:
+        assert int(child.line(30)) > 50

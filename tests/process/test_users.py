@@ -1,0 +1,127 @@
+"""Processes of other users can be registered by number, and their deaths are seen, by whoever has the registry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Limits, Registry
+from adsum._registrar.start import serve
+
+from ..support import eventually
+from .people import gone_from_tables, in_fork, sleeper
+
+NOBODY = 65534
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of another user")
+# Python 3.12 and newer warn of every fork in a process with threads.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+
+
+def fork(run: Callable[[], object]) -> int:
+    """The number of a forked child that does nothing but `run`."""
+    pid = os.fork()
+    if not pid:
+        try:
+            run()
+        finally:
+            os._exit(0)
+    return pid
+
+
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+@as_root
+def test_a_process_of_another_user(registry: Registry) -> None:
+    """A process of another user is registered by its number, seen while it lives, and gone when it dies."""
+
+    def sleep() -> None:
+        become_nobody()
+        time.sleep(600)
+
+    pid = fork(sleep)
+    try:
+        eventually(lambda: os.stat(f"/proc/{pid}").st_uid == NOBODY)
+        registry.register("theirs", pid, capabilities={"sleeping"})
+        assert registry["theirs"].pid == pid
+        assert registry.count(capability="sleeping") == 1
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert registry.lookup("theirs") is None
+    gone_from_tables(registry)
+    os.waitpid(pid, 0)
+
+
+@pytest.fixture
+def nobodys_folder() -> Iterator[Path]:
+    """A registry of the user nobody, with a registrar that is nobody's too. This Python may be out of nobody's reach,
+    so the registrar is a fork of this process."""
+    base = Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm"))
+    os.chown(base, NOBODY, NOBODY)
+    folder = base / "registry"
+
+    def be_registrar() -> None:
+        become_nobody()
+        serve(folder, Limits(), ready=lambda: None)
+
+    registrar = fork(be_registrar)
+    try:
+        eventually((folder / "socket").exists)
+        yield folder
+    finally:
+        os.kill(registrar, signal.SIGKILL)
+        os.waitpid(registrar, 0)
+        shutil.rmtree(base)
+
+
+@as_root
+def test_a_process_that_the_caller_may_not_touch(nobodys_folder: Path) -> None:
+    """A user registers a process that it may not even signal, sees it alive, and sees it dead when it is."""
+    with sleeper() as roots:
+
+        def child() -> None:
+            become_nobody()
+            with pytest.raises(PermissionError):
+                os.kill(roots.pid, 0)
+            with adsum.open(path=nobodys_folder, timeout=10) as registry:
+                registry.register("roots", roots.pid)
+                assert registry["roots"].pid == roots.pid
+
+        in_fork(child)
+
+        def after_its_death() -> None:
+            become_nobody()
+            with adsum.open(path=nobodys_folder, timeout=10) as registry:
+                assert registry.lookup("roots") is None
+                gone_from_tables(registry)
+
+        roots.kill()
+        roots.wait()
+        in_fork(after_its_death)
+
+
+@as_root
+def test_a_registry_of_another_user_is_refused(nobodys_folder: Path) -> None:
+    """Root is as little welcome in another user's registry as anybody: files it left there would shut the owner out."""
+    with pytest.raises(adsum.PermissionDenied):
+        adsum.open(path=nobodys_folder)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may touch every process; the other tests are for root")
+def test_the_first_process_of_the_system(registry: Registry) -> None:
+    """A user registers process 1, which is root's."""
+    registry.register("init", 1)
+    assert registry["init"].pid == 1

@@ -1,0 +1,98 @@
+"""An id whose holder has died without the registrar having been told yet: the engine alone, over a faked kernel."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from adsum import _wire as wire
+from adsum._registrar.engine import Batch, Call, Clock, Decision, Engine
+from adsum._store.layout import Record, key_of
+from adsum._validation import MetadataFields
+from adsum.model import EPOCH, Limits, Metadata, Owner, ProcessId
+
+NOW = Clock(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
+DEAD, ALIVE = Owner(1, 1, 1), Owner(2, 2, 2)
+
+
+def held_by(owner: Owner, local_id: str, incarnation: int) -> Record:
+    id = ProcessId("default", "n", local_id)
+    return Record(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata())
+
+
+class Standing:
+    """Two entries of the dead, one of the living, at revision 3."""
+
+    def __init__(self) -> None:
+        self.records = [held_by(DEAD, "a", 1), held_by(DEAD, "b", 2), held_by(ALIVE, "c", 3)]
+        self.revision = 3
+        self.entries = 3
+        self.bytes_used = 0
+
+    def record(self, key: bytes) -> Record | None:
+        return next((record for record in self.records if key_of(record.process_id) == key), None)
+
+    def owned(self, owner: Owner) -> list[Record]:
+        return [record for record in self.records if record.owner == owner]
+
+    def count_owned(self, owner: Owner) -> int:
+        return len(self.owned(owner))
+
+
+class Kernel:
+    """One owner has died; nobody has said so."""
+
+    def watch(self, owner: Owner) -> bool:
+        return self.is_alive(owner)
+
+    def is_alive(self, owner: Owner) -> bool:
+        return owner != DEAD
+
+
+def decide(request: wire.AnyRequest) -> Decision:
+    return Engine(Limits(), Kernel()).decide(Standing(), Batch(calls=[Call(b"session", request)]), NOW)
+
+
+A = ProcessId("default", "n", "a")
+LATE = 2 * 10**9
+
+
+@pytest.mark.parametrize("or_get", [False, True])
+def test_the_holder_is_replaced_in_the_same_step(or_get: bool) -> None:
+    """S1: registering a dead holder's id removes all that it owned, then registers, under consecutive revisions."""
+    items = [(A, MetadataFields())]
+    decision = decide(wire.Register(number=1, deadline=LATE, owner=ALIVE, items=items, or_get=or_get))
+    (reply,) = decision.replies
+    assert isinstance(reply, wire.Done)
+    assert reply.changed
+    assert [(change.revision, change.kind) for change in decision.changes] == [
+        (4, "died"),
+        (5, "died"),
+        (6, "registered"),
+    ]
+    assert [(departure.how, departure.entry.process_id.local_id) for _, departure in decision.departures] == [
+        ("replaced", "a"),
+        ("replaced", "b"),
+    ]
+    assert (reply.entries[0].owner, reply.entries[0].incarnation) == (ALIVE, 6)
+    assert decision.released == {DEAD}
+
+
+def test_nothing_of_the_dead_can_be_changed() -> None:
+    """An update of a dead holder's entry is `not_registered`, an unregistration finds nothing; both bury it."""
+    update = decide(wire.Update(number=1, deadline=LATE, process_id=A, fields=MetadataFields()))
+    assert isinstance(update.replies[0], wire.Failed)
+    assert update.replies[0].reason == "not_registered"
+    unregister = decide(wire.Unregister(number=1, deadline=LATE, process_id=A))
+    assert unregister.replies == [wire.Done(1, [], changed=False)]
+    assert len(update.changes) == len(unregister.changes) == 2
+
+
+def test_nothing_is_handed_to_the_dead() -> None:
+    """A hand-over to one who has died is `dead_process`, and the entry stays."""
+    living = ProcessId("default", "n", "c")
+    decision = decide(wire.HandOver(number=1, deadline=LATE, process_id=living, owner=DEAD, if_incarnation=3))
+    assert isinstance(decision.replies[0], wire.Failed)
+    assert decision.replies[0].reason == "dead_process"
+    assert decision.changes == []
