@@ -37,7 +37,7 @@ def measure(shape: str, entries: int) -> Row:
             registry.register_many([(f"agent-{n:07}", SHAPES[shape](n)) for n in order[first : first + 200]])
         said = sum(len(key_of(entry.process_id)) + len(encode(entry)) for entry in registry.list_all())
         stats = registry.stats()
-        file = sum(place.stat().st_size for place in Path(registry.folder).glob("tables.*/data.mdb"))
+        file = sum(place.stat().st_blocks * 512 for place in Path(registry.folder).glob("tables.*/data.mdb"))
         return {
             "entries of": shape,
             "number": entries,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -100,6 +100,9 @@ def check_fields(fields: MetadataFields) -> None:
         _check_text(fields.endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
     if fields.custom:
         _check_plain(fields.custom, "metadata.custom", 0)
+    for name, time in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):
+        if time is not UNSET:
+            _check_time(time, f"metadata.{name}")
 
 
 def merge(base: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
@@ -160,6 +163,13 @@ def _check_names(names: Iterable[str], path: str) -> None:
         if not name or "\0" in name:
             raise InvalidMetadata(f"{path}: {name!r} {'contains a NUL' if name else 'is empty'}; give non-empty text")
         _check_text(name, path, MAX_NAME_BYTES)
+
+
+def _check_time(time: datetime, path: str) -> None:
+    try:
+        time.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidMetadata(f"{path}: {time.isoformat()} has no UTC time from year 1 on; give a later one") from error
 
 
 def _check_text(text: str, path: str, most: int) -> None:

@@ -49,7 +49,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     deadline: int
 
 
-class Register(Request, frozen=True, array_like=True, tag="register"):
+class Register(Request, frozen=True, array_like=True, kw_only=True, tag="register"):
     """Register `items`, all or none, for `owner`. With `or_get`, one item whose id is held answers with its holder.
 
     `bound` ties the entries to the caller's session: they live inside its process and end when the session does.
@@ -61,7 +61,7 @@ class Register(Request, frozen=True, array_like=True, tag="register"):
     or_get: bool = False
 
 
-class Update(Request, frozen=True, array_like=True, tag="update"):
+class Update(Request, frozen=True, array_like=True, kw_only=True, tag="update"):
     """Replace the given fields; with `checked`, `last_health_check` becomes now."""
 
     process_id: ProcessId
@@ -70,12 +70,12 @@ class Update(Request, frozen=True, array_like=True, tag="update"):
     checked: bool = False
 
 
-class Unregister(Request, frozen=True, array_like=True, tag="unregister"):
+class Unregister(Request, frozen=True, array_like=True, kw_only=True, tag="unregister"):
     process_id: ProcessId
     if_incarnation: int | None = None
 
 
-class HandOver(Request, frozen=True, array_like=True, tag="hand_over"):
+class HandOver(Request, frozen=True, array_like=True, kw_only=True, tag="hand_over"):
     """Give the id to another live process, under a new incarnation."""
 
     process_id: ProcessId

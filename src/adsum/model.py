@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,9 @@ class ProcessId(NamedTuple):
         return f"{self.namespace}/{self.node}/{self.local_id}"
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Owner(NamedTuple):
     """What tells an operating-system process from every other one since boot.
 
@@ -41,9 +44,9 @@ class Owner(NamedTuple):
     newer (pidfs); 0 on older kernels, where all pidfds share one.
     """
 
-    pid: int
-    start_time: int
-    pidfd_inode: int
+    pid: _Count
+    start_time: _Count
+    pidfd_inode: _Count
 
 
 class ProcessType(StrEnum):

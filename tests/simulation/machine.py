@@ -13,7 +13,7 @@ from adsum.model import Limits, Owner
 from .asks import Ask, Fields, Id, Item
 from .fates import FATES, Fate
 from .play import Play
-from .strategies import IDS, IMPOSSIBLE_OWNERS, LIMITS, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
+from .strategies import IDS, IMPOSSIBLE_OWNERS, LIMITS, PIDS, SMALL, TIGHT_MEMORY, fields, items, maybe_flawed
 from .world import SECOND
 
 TIMES = ("created_at", "last_health_check")
@@ -196,6 +196,13 @@ class RegistryMachine(RuleBasedStateMachine):
     def restart(self, trouble: str | None) -> None:
         self.play.restart(trouble=trouble)
 
+    @rule(caller=living)
+    def restart_and_wait_for_nobody(self, caller: Owner) -> None:
+        """Replies that a registrar found in the tables are kept for those who come back within a minute."""
+        self.play.restart()
+        self.play.tick(61.0)
+        self._ask("answered", caller, "register", Item(("new", "n", "later")), owner=caller)
+
     @rule(killed_at=st.sampled_from(("", "", "before_switch", "after_switch")))
     def move_to_fresh_tables(self, killed_at: str) -> None:
         self.play.move(killed_at)
@@ -253,6 +260,14 @@ class RegistryMachine(RuleBasedStateMachine):
         right = held.incarnation if held else 0
         earlier = [number for number in self.play.model.incarnations if number != right]
         return right if condition == "right" or not earlier else earlier[-1]
+
+
+class SmallRegistryMachine(RegistryMachine):
+    """As above, in a registry for a few members who have little to say of themselves."""
+
+    @initialize(limits=st.just(SMALL), inodes=st.booleans())
+    def boot(self, limits: Limits, inodes: bool) -> None:
+        super().boot(limits, inodes)
 
 
 class FullRegistryMachine(RegistryMachine):

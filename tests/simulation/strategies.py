@@ -21,7 +21,8 @@ IDS: tuple[Id, ...] = (
 )
 PIDS = (1, 2, 3, 4)
 TIGHT_MEMORY = Limits(max_memory_bytes=1024 * 1024)
-LIMITS = (Limits(), Limits(max_entries=4), Limits(max_capabilities=1, max_metadata_bytes=200), TIGHT_MEMORY)
+SMALL = Limits(max_entries=6, max_capabilities=1, max_metadata_bytes=200)
+LIMITS = (Limits(), Limits(), Limits(max_entries=4), Limits(max_capabilities=1, max_metadata_bytes=200))
 
 
 def _nested(depth: int) -> Any:

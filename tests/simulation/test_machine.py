@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from .machine import FullRegistryMachine, RegistryMachine
+from .machine import FullRegistryMachine, RegistryMachine, SmallRegistryMachine
 
 QUICK = settings(
     max_examples=120,
@@ -30,9 +30,15 @@ def test_a_full_registry_keeps_its_limit_and_lets_go_on_what_needs_no_room() -> 
     run_state_machine_as_test(FullRegistryMachine, settings=settings(QUICK, max_examples=40))
 
 
+def test_a_small_registry_keeps_its_limits_on_entries_and_metadata() -> None:
+    """A registry never holds more members, or says more of one, than its limits admit, whatever is asked in whatever
+    order."""
+    run_state_machine_as_test(SmallRegistryMachine, settings=settings(QUICK, max_examples=50))
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("machine", [RegistryMachine, FullRegistryMachine])
+@pytest.mark.parametrize("machine", [RegistryMachine, FullRegistryMachine, SmallRegistryMachine])
 def test_thousands_of_histories_keep_the_invariants_and_answer_as_promised(machine: type[RegistryMachine]) -> None:
     """As above, for longer histories and many more of them."""
     run_state_machine_as_test(machine, settings=LONG)

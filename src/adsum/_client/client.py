@@ -25,8 +25,8 @@ class Client:
         self.folder = folder
         self.limits = limits
         self.reader = _acquire_reader(folder)
-        self.lines = Lines(folder, limits)
-        self.pipeline = Pipeline(folder, limits)
+        self.lines = Lines(folder, limits, self.reader.look_again)
+        self.pipeline = Pipeline(folder, limits, self.reader.look_again)
 
     def close(self) -> None:
         self.pipeline.close()

@@ -8,6 +8,8 @@ import socket
 import time
 from pathlib import Path
 
+import msgspec
+
 from .. import _wire as wire
 from .._os import folder as folders
 from .._os import identity
@@ -18,6 +20,7 @@ from .spawn import start_registrar
 # How long a call without a timeout of its own waits for a registrar to start and to answer the first message.
 START_SECONDS = 10.0
 AWAKE_SECONDS = 0.0002
+FULL_PAUSE = 0.005
 
 
 class Connection:
@@ -96,6 +99,13 @@ def _connect(folder: Path, until: float) -> socket.socket | None:
     except (FileNotFoundError, ConnectionError):
         sock.close()
         return None
+    except BlockingIOError:
+        # More are connecting than the registrar has accepted yet (unix(7): EAGAIN).
+        sock.close()
+        if time.monotonic() >= until:
+            raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from None
+        time.sleep(FULL_PAUSE)
+        return _connect(folder, until)
     except TimeoutError as error:
         sock.close()
         raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from error
@@ -111,10 +121,10 @@ def _greet(sock: socket.socket, session: bytes, until: float) -> Connection:
     connection = Connection(sock, 0.0, wire.Frames())
     hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
     connection.send(wire.frame(hello), until)
-    first, *_ = connection.receive(until)
     try:
+        first, *_ = connection.receive(until)
         answer = wire.decode_welcome(first)
-    except Exception as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
     if isinstance(answer, wire.Failed):
         raise wire.error_from(answer)

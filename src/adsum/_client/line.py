@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
 from .. import _wire as wire
 from .._os.forking import watch_forks
-from ..errors import InvalidMetadata, RegistryClosed, SystemBusy, Timeout
+from ..errors import AdsumError, CorruptRegistry, InvalidMetadata, RegistryClosed, SystemBusy, Timeout
 from ..model import Limits
 from .dial import START_SECONDS, Connection, dial
 
@@ -47,9 +49,10 @@ def expired(seconds: float) -> Timeout:
 class _Line:
     """One session with the registrar, over as many connections as it takes."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
         self._limits = limits
+        self._dialled = dialled
         self._session = os.urandom(16)
         self._number = 0
         self._connection: Connection | None = None
@@ -71,22 +74,30 @@ class _Line:
         if connection is None:
             connection = dial(self._folder, self._limits, self._session, give_up if until is None else until)
             self._connection = connection
+            self._dialled()
         seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())
         deadline = time.monotonic() + seconds
         data = framed(make, self._number, deadline)
         try:
             connection.send(data, deadline + GRACE_SECONDS)
-            while True:
-                for frame in connection.receive(deadline + GRACE_SECONDS):
-                    reply = wire.decode_reply(frame)
-                    if reply.number == self._number:
-                        return accepted(reply)
+            reply = self._reply(connection, deadline + GRACE_SECONDS)
         except TimeoutError as error:
             # Closing tells the registrar that nobody waits any more.
             self.close()
-            if isinstance(error, Timeout):
-                raise
             raise expired(seconds) from error
+        except (msgspec.MsgspecError, ValueError) as error:
+            self.close()
+            raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
+        if isinstance(reply, wire.Failed):
+            raise wire.error_from(reply)
+        return reply
+
+    def _reply(self, connection: Connection, until: float) -> wire.AnyReply:
+        while True:
+            for frame in connection.receive(until):
+                reply: wire.AnyReply = wire.decode_reply(frame)
+                if reply.number == self._number:
+                    return reply
 
     def close(self) -> None:
         if self._connection is not None:
@@ -94,18 +105,13 @@ class _Line:
             self._connection = None
 
 
-def accepted(reply: wire.AnyReply) -> wire.Done:
-    if isinstance(reply, wire.Failed):
-        raise wire.error_from(reply)
-    return reply
-
-
 class Lines:
-    """The connections that the threads of a process share, at most `MAX_LINES`."""
+    """The connections that the threads of a process share, at most `MAX_LINES`. `dialled` is told of each new one."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
         self._limits = limits
+        self._dialled = dialled
         self._closed = False
         self._reset()
         watch_forks(self)
@@ -120,6 +126,8 @@ class Lines:
         line = self._take(timeout)
         try:
             return line.ask(make, timeout)
+        except AdsumError:
+            raise
         except BaseException:
             # Ctrl-C included: a reply may still be under way on it.
             line.close()
@@ -134,7 +142,7 @@ class Lines:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             if not self._free and len(self._made) < MAX_LINES:
-                line = _Line(self._folder, self._limits)
+                line = _Line(self._folder, self._limits, self._dialled)
                 self._made.append(line)
                 return line
             if not self._changed.wait_for(lambda: self._free, START_SECONDS if timeout is None else timeout):

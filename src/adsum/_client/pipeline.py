@@ -66,9 +66,10 @@ class _Asked(Generic[T]):
 class Pipeline:
     """One session with many requests under way. Its thread starts with the first of them."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
         self._limits = limits
+        self._dialled = dialled
         self._closed = False
         self._reset()
         watch_forks(self)
@@ -160,6 +161,7 @@ class Pipeline:
         connection = dial(self._folder, self._limits, self._session, until)
         connection.sock.setblocking(False)
         self._connection = connection
+        self._dialled()
         poll.register(connection.sock, select.POLLIN)
         with self._lock:
             self._unsent = sorted(self._asked)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import os
 import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -29,16 +32,8 @@ def start_registrar(folder: Path, limits: Limits, until: float) -> None:
     Errors: whatever kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
     """
     folders.create(folder)
-    told, telling = os.pipe2(os.O_CLOEXEC)
-    try:
-        _start(folder, limits, telling)
-        os.close(telling)
-        telling = -1
-        word = _listen(told, until)
-    finally:
-        os.close(told)
-        if telling >= 0:
-            os.close(telling)
+    with _alone(folder) as alone:
+        word = _start_and_listen(folder, limits, until) if alone else "other"
     if word == "other":
         # Another has the lock and is about to serve, or about to leave: a moment, then look again.
         time.sleep(max(0.0, min(_LOCKED_PAUSE, until - time.monotonic())))
@@ -47,12 +42,41 @@ def start_registrar(folder: Path, limits: Limits, until: float) -> None:
         raise BY_REASON.get(reason, RegistrarUnavailable)(message or reason)
 
 
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody else is starting a registrar for this folder; twenty at once would only be in each other's way."""
+    try:
+        descriptor = os.open(folder / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RegistrarUnavailable(f"cannot start a registrar in {folder}: {error}; see adsum doctor") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def _start_and_listen(folder: Path, limits: Limits, until: float) -> str:
+    told, telling = os.pipe2(os.O_CLOEXEC)
+    try:
+        _start(folder, limits, telling)
+        os.close(telling)
+        telling = -1
+        return _listen(told, until)
+    finally:
+        os.close(told)
+        if telling >= 0:
+            os.close(telling)
+
+
 def _start(folder: Path, limits: Limits, telling: int) -> None:
     if not sys.executable:
         raise RegistrarUnavailable("there is no Python executable to start a registrar with; run: adsum registrar")
     command = [sys.executable, "-I", "-S", "-c", _BOOT, str(folder), msgspec.json.encode(limits).decode(), str(telling)]
     try:
-        with open(folder / "registrar.log", "ab") as log:
+        with open(folder / "registrar.log", "ab", opener=_privately) as log:
             # The first process only forks and leaves, so waiting for it is waiting for nothing.
             subprocess.run(
                 [*command, ":".join(_package_folders())],
@@ -68,6 +92,10 @@ def _start(folder: Path, limits: Limits, telling: int) -> None:
         raise RegistrarUnavailable(
             f"could not start a registrar ({error}); see {folder}/registrar.log, or run: adsum registrar --foreground"
         ) from error
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _package_folders() -> list[str]:

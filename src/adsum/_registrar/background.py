@@ -50,5 +50,10 @@ def _run(folder: str, limits: str, pipe: int) -> None:
     except AdsumError as error:
         report(f"{error.reason}\n{error}")
         sys.exit(1)
+    except Exception as error:
+        report(
+            f"registrar_unavailable\nthe registrar of {folder} could not start: {error!r}; see {folder}/registrar.log"
+        )
+        raise
     if not served:
         report("other")

@@ -20,7 +20,7 @@ from .._store import tables
 from .._store.environment import Environment, compact_copy, remove_other_generations
 from .._store.layout import Receipt
 from .._store.page import Page, bucket_of
-from ..errors import AdsumError, RegistryFull
+from ..errors import AdsumError, InvalidMetadata, RegistryFull
 from ..model import Limits
 from .counters import Counters
 from .engine import Batch, Call, Clock, Death, Decision, Engine
@@ -86,6 +86,18 @@ class Committer:
             rest = [call for call in batch.calls if isinstance(call.request, wire.Unregister)]
             done = self._commit(batch._replace(calls=rest)) if refused else self.fail(rest, error)
             return done + self.fail(refused, error)
+        except AdsumError:
+            raise
+        except Exception as error:
+            # A request that the engine chokes on is a defect of ours; it must cost nobody but its sender.
+            log.exception("a batch of %d requests cannot be decided", len(batch.calls))
+            if len(batch.calls) > 1:
+                alone = [Batch(calls=[call]) for call in batch.calls]
+                return [a for part in [batch._replace(calls=()), *alone] for a in self.commit(part)]
+            if not batch.calls:
+                raise
+            refusal = InvalidMetadata(f"metadata: the registrar cannot carry out this request ({error!r})")
+            return self.fail(batch.calls, refusal)
 
     def _commit(self, batch: Batch) -> list[Answer]:
         while True:
@@ -109,14 +121,15 @@ class Committer:
                 answers = _answers(batch.calls, decision)
                 if decision.changes:
                     receipts = [Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept]
-                    now.keep_receipts([*self.receipts, *receipts])
+                    now.keep_receipts(receipts, self.receipts.to_forget)
                     reach("before_commit")
                     _require_in_time(answers)
         finally:
             # Also when nothing was committed: a counter that moved only makes readers look.
             self.page.settle(marked)
         reach("after_commit")
-        self.receipts.add(receipts)
+        if decision.changes:
+            self.receipts.committed(receipts)
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self.commits += bool(decision.changes)
         for reply in decision.replies:

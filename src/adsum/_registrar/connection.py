@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 
 from .. import _wire as wire
 from ..model import Owner
@@ -26,6 +25,7 @@ class Connection:
         self.session: bytes | None = None
         self.owner: Owner | None = None
         self.closed = False
+        self.waiting = 0
         self.frames = wire.Frames()
         self._unsent = bytearray()
 
@@ -35,16 +35,20 @@ class Connection:
         raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
         return int(_credentials.unpack(raw)[1])
 
-    def receive(self) -> Iterator[bytes]:
-        """The frames that came in whole. Raises `ConnectionError` at the end of the stream."""
+    @property
+    def clogged(self) -> bool:
+        """Whether the client has replies to read before anything else is sent to it."""
+        return bool(self._unsent)
+
+    def read(self) -> None:
+        """Take in what has come. Raises `ConnectionError` at the end of the stream."""
         try:
             data = self.sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return iter(())
+            return
         if not data:
             raise ConnectionResetError("closed by the client")
         self.frames.feed(data)
-        return iter(self.frames)
 
     def send(self, data: bytes) -> bool:
         """Send, and keep what does not fit the socket. True when all of it went out.

@@ -7,7 +7,7 @@ Every write therefore happens once, and its caller learns how it went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from .._store.layout import Receipt
 
@@ -15,30 +15,34 @@ KEEP_NS = 60 * 10**9
 
 
 class Receipts:
-    """What the tables must remember: the unsent replies of this registrar and of the one before."""
+    """What the tables remember: the unsent replies of this registrar and of the one before."""
 
     def __init__(self, inherited: Iterable[Receipt], now: int) -> None:
-        self._open = {(receipt.session, receipt.number): receipt for receipt in inherited}
+        self._open = {(receipt.session, receipt.number): receipt.reply for receipt in inherited}
         self._kept_until = dict.fromkeys(self._open, now + KEEP_NS)
+        # Sent, and still in the tables until the next commit.
+        self._sent: list[tuple[bytes, int]] = []
 
-    def __iter__(self) -> Iterator[Receipt]:
-        """Those that are still on their way: a commit stores them again beside its own."""
-        return iter(self._open.values())
+    @property
+    def to_forget(self) -> list[tuple[bytes, int]]:
+        """What the next commit is to take out of the tables."""
+        return self._sent
 
-    def add(self, committed: Iterable[Receipt]) -> None:
-        """The receipts of a batch, once it is committed."""
-        for receipt in committed:
-            self._open[receipt.session, receipt.number] = receipt
+    def committed(self, receipts: Iterable[Receipt]) -> None:
+        """A commit stored these, and took out what was to be forgotten."""
+        self._sent = []
+        for receipt in receipts:
+            self._open[receipt.session, receipt.number] = receipt.reply
 
     def claim(self, session: bytes, number: int) -> bytes | None:
         """The reply to a request that was carried out before; None where it was not."""
-        receipt = self._open.get((session, number))
-        return None if receipt is None else receipt.reply
+        return self._open.get((session, number))
 
     def sent(self, session: bytes, number: int) -> None:
         """The reply is in the client's socket, where it outlives this registrar."""
-        self._open.pop((session, number), None)
-        self._kept_until.pop((session, number), None)
+        if self._open.pop((session, number), None) is not None:
+            self._kept_until.pop((session, number), None)
+            self._sent.append((session, number))
 
     def drained(self, session: bytes) -> None:
         """Everything for this session has gone out, or it will not ask again."""

@@ -2,18 +2,20 @@
 
 Each turn takes what is ready, decides and commits it together, and answers. The batch is whatever had arrived, so a
 lone request waits for nobody and a storm pays for one commit per batch. What clients can cost is bounded: requests that
-wait (`Limits.max_pending`), bytes that came in, replies that are not read, connections that never introduce themselves.
+wait (`Limits.max_pending`, and each client's share of them), bytes that came in, replies that are not read, connections
+that never introduce themselves.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -23,13 +25,14 @@ from .._os.liveness import DeathWatch
 from ..errors import AdsumError, PermissionDenied, SystemBusy, VersionMismatch, WrongNamespace
 from ..model import Owner
 from .committer import Answer, Committer
-from .connection import HELLO_SECONDS, Connection
+from .connection import HELLO_SECONDS, READ_BYTES, Connection
 from .engine import Batch, Call, Death
 from .failpoints import reach
 
 log = logging.getLogger("adsum.registrar")
 
 MAX_BATCH = 512
+MAX_WAITING = 256
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 TICK_SECONDS = 1.0
 AWAKE_SECONDS = 0.0001
@@ -49,11 +52,11 @@ class Server:
         self.connections: dict[int, Connection] = {}
         self.by_session: dict[bytes, Connection] = {}
         self.bound_sessions: set[bytes] = set()
+        self.paused: set[Connection] = set()
         self.queue: deque[tuple[Connection, wire.AnyRequest, int]] = deque()
         self.queued_bytes = 0
         self.ended: list[tuple[Owner, bytes]] = []
         self.most_connections = kernel.capacity
-        self.buffered = 0
         self.awake_until = self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
         self.last_commits = 0
         self.stopping = False
@@ -103,6 +106,7 @@ class Server:
             elif (connection := self.connections.get(fd)) is not None:
                 self._serve(connection, mask)
         self._work(self._deaths() if died else [])
+        self._resume()
 
     def _ready(self) -> list[tuple[int, int]]:
         """What can be done now. Waking a sleeping processor takes as long as a commit, and who has just been answered
@@ -124,6 +128,7 @@ class Server:
         while self.queue and len(calls) < MAX_BATCH:
             connection, request, size = self.queue.popleft()
             self.queued_bytes -= size
+            connection.waiting -= 1
             # Whoever closed the connection has stopped waiting, and takes the request for not carried out.
             if not connection.closed and connection.session is not None:
                 calls.append(Call(connection.session, request))
@@ -180,15 +185,21 @@ class Server:
             self.epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
 
     def _serve(self, connection: Connection, mask: int) -> None:
+        with self._dropping(connection):
+            if mask & select.EPOLLOUT and connection.flush() and connection.session is not None:
+                self.committer.receipts.drained(connection.session)
+            if connection in self.paused:
+                if mask & (select.EPOLLHUP | select.EPOLLERR):
+                    raise ConnectionResetError("closed by the client")
+            elif mask & ~select.EPOLLOUT:
+                connection.read()
+                self._take_frames(connection)
+
+    @contextlib.contextmanager
+    def _dropping(self, connection: Connection) -> Iterator[None]:
+        """Whatever a client does wrong ends its connection and nothing else."""
         try:
-            if mask & select.EPOLLOUT and connection.flush():
-                self.epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLRDHUP)
-                if connection.session is not None:
-                    self.committer.receipts.drained(connection.session)
-            if mask & ~select.EPOLLOUT:
-                self._receive(connection)
-        except (msgspec.DecodeError, wire.FrameTooLarge) as error:
-            self._drop(connection, f"sent what is no message: {error}")
+            yield
         except ConnectionResetError:
             # The client has left, and takes what it did not hear for not done.
             if connection.session is not None:
@@ -196,21 +207,39 @@ class Server:
             self._forget(connection)
         except OSError as error:
             self._drop(connection, str(error))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            # Whatever bytes can do to a decoder, invalid UTF-8 and endless nesting included.
+            self._drop(connection, f"sent what is no message: {error}")
 
-    def _receive(self, connection: Connection) -> None:
-        before = len(connection.frames)
-        try:
-            for frame in connection.receive():
-                if connection.session is None:
-                    self._greet(connection, wire.decode_hello(frame))
-                else:
-                    self._take(connection, wire.decode_request(frame), len(frame))
-                if connection.closed:
-                    return
-        finally:
-            self.buffered += len(connection.frames) - before
-        if self.buffered > MAX_BUFFERED_BYTES and len(connection.frames):
-            self._drop(connection, "the half-sent frames of all clients together are too large")
+    def _take_frames(self, connection: Connection) -> None:
+        """Queue what has come in whole, as long as the client does not ask for more than its share."""
+        for frame in connection.frames:
+            if connection.session is None:
+                self._greet(connection, wire.decode_hello(frame))
+            else:
+                self._take(connection, wire.decode_request(frame), len(frame))
+            if connection.closed:
+                return
+            if connection.waiting >= MAX_WAITING:
+                self._pause(connection)
+                break
+        if len(connection.frames) > READ_BYTES and self._buffered() > MAX_BUFFERED_BYTES:
+            raise ConnectionAbortedError("the half-sent frames of all clients together are too large")
+
+    def _buffered(self) -> int:
+        return sum(len(connection.frames) for connection in self.connections.values())
+
+    def _pause(self, connection: Connection) -> None:
+        """Read no more from a client until it has read its replies and its requests are done."""
+        self.paused.add(connection)
+        self.epoll.modify(connection.fd, select.EPOLLOUT if connection.clogged else 0)
+
+    def _resume(self) -> None:
+        for connection in [c for c in self.paused if not c.clogged and c.waiting < MAX_WAITING // 2]:
+            self.paused.discard(connection)
+            with self._dropping(connection):
+                self.epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLRDHUP)
+                self._take_frames(connection)
 
     def _greet(self, connection: Connection, hello: wire.Hello) -> None:
         refusal = self._refusal(connection, hello)
@@ -254,6 +283,7 @@ class Server:
         else:
             self.queue.append((connection, request, size))
             self.queued_bytes += size
+            connection.waiting += 1
 
     def _send(self, connection: Connection, data: bytes) -> bool:
         """Whether all of it went out; what did not will, when the client reads."""
@@ -262,7 +292,7 @@ class Server:
         try:
             if connection.send(data):
                 return True
-            self.epoll.modify(connection.fd, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLOUT)
+            self._pause(connection)
         except OSError as error:
             self._drop(connection, str(error))
         return False
@@ -284,7 +314,7 @@ class Server:
     def _forget(self, connection: Connection) -> None:
         """A connection is over. What lived inside its session has ended with it."""
         self.connections.pop(connection.fd, None)
-        self.buffered -= len(connection.frames)
+        self.paused.discard(connection)
         connection.close()
         session = connection.session
         if session is not None and self.by_session.get(session) is connection:

@@ -70,19 +70,26 @@ def serve(folder: Path, limits: Limits, *, ready: Callable[[], None], foreground
 def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], None]) -> None:
     started = time.monotonic_ns()
     reach("starting")
-    environment, page, limits = _open_registry(folder, limits)
-    kernel = DeathWatch()
-    committer = Committer(environment, page, limits, kernel)
-    sessions = committer.sweep()
-    page.announce(identity.current(), started)
-    listener = _listen(folder)
+    with translated(folder):
+        environment, page, limits = _open_registry(folder, limits)
+        kernel = DeathWatch()
+        committer = Committer(environment, page, limits, kernel)
+        sessions = committer.sweep()
+        page.announce(identity.current(), started)
+        listener = _listen(folder)
+
+    socket_file = os.stat(folder / wire.SOCKET_NAME)
 
     def still_ours() -> bool:
         try:
-            found = os.stat(folder / "lock")
+            return (
+                os.path.samestat(os.stat(folder / "lock"), os.fstat(lock))
+                and os.path.samestat(os.stat(folder / wire.SOCKET_NAME), socket_file)
+                and page.is_in(folder)
+                and committer.environment.is_in_place()
+            )
         except OSError:
             return False
-        return found.st_ino == os.fstat(lock).st_ino
 
     server = Server(listener, committer, kernel, still_ours)
     server.bound_sessions = sessions
@@ -103,7 +110,7 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         if why != "evicted":
             # Otherwise what lies at these paths belongs to another registrar.
             (folder / wire.SOCKET_NAME).unlink(missing_ok=True)
-        elif not page.is_in(folder):
+        elif not (page.is_in(folder) and committer.environment.is_in_place()):
             page.retire()
         server.close()
         committer.environment.close()

@@ -64,9 +64,14 @@ class Environment:
             )
             for name in TABLES
         }
+        self._files = _files_of(tables_in(folder, generation))
         self.ids = self.tables["ids"]
         self.entries = self.tables["entries"]
         self.meta = self.tables["meta"]
+
+    def is_in_place(self) -> bool:
+        """Whether the files that whoever opens the tables now will find are those that are open here."""
+        return self._files == _files_of(tables_in(self.folder, self.generation))
 
     @property
     def data_file(self) -> Path:
@@ -76,6 +81,14 @@ class Environment:
         self.lmdb.close()
 
 
+def _files_of(place: Path) -> list[tuple[int, int]]:
+    """What identifies the files of an environment; empty when one is missing."""
+    try:
+        return [(found.st_dev, found.st_ino) for found in ((place / name).stat() for name in ("data.mdb", "lock.mdb"))]
+    except OSError:
+        return []
+
+
 def create_environment(folder: Path, generation: int, map_size: int, max_readers: int) -> Environment:
     """New, empty tables. The caller is the only registrar."""
     place = tables_in(folder, generation)
@@ -83,22 +96,36 @@ def create_environment(folder: Path, generation: int, map_size: int, max_readers
     with translated(folder):
         place.mkdir(mode=0o700)
         reserve_lock_file(place, max_readers)
-        return _open(folder, generation, map_size, max_readers, writable=True, create=True)
+        environment = _open(folder, generation, map_size, max_readers, writable=True, create=True)
+        # As long as it can ever get, all of it a hole: so a file that is shorter was damaged. LMDB alone leaves the
+        # length to chance. By path, for a descriptor must not be closed here.
+        os.truncate(environment.data_file, map_size)
+        return environment
 
 
 def compact_copy(old: Environment, map_size: int, max_readers: int) -> Environment:
     """The same tables without their free pages, as the next generation. `old` stays as it is."""
     place = tables_in(old.folder, old.generation + 1)
-    shutil.rmtree(place, ignore_errors=True)
     try:
         with translated(old.folder):
-            place.mkdir(mode=0o700)
-            reserve_lock_file(place, max_readers)
-            old.lmdb.copy(str(place), compact=True)
-            return _open(old.folder, old.generation + 1, map_size, max_readers, writable=True, create=False)
+            fresh = create_environment(old.folder, old.generation + 1, map_size, max_readers)
+            try:
+                _copy_rows(old, fresh)
+            except BaseException:
+                fresh.close()
+                raise
+            return fresh
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
+
+
+def _copy_rows(old: Environment, fresh: Environment) -> None:
+    # Row by row: LMDB 0.9.36's own compacting copy crashes once the rows under one key fill pages of their own.
+    with old.lmdb.begin() as source, fresh.lmdb.begin(write=True) as target:
+        for name in TABLES:
+            with source.cursor(old.tables[name]) as rows, target.cursor(fresh.tables[name]) as copy:
+                copy.putmulti(iter(rows))
 
 
 def reserve_lock_file(place: Path, max_readers: int) -> None:
@@ -119,17 +146,13 @@ def open_environment(folder: Path, generation: int, map_size: int, *, writable: 
     with translated(folder):
         data = tables_in(folder, generation) / "data.mdb"
         try:
-            data.stat()
+            size = data.stat().st_size
         except FileNotFoundError:
             raise CorruptRegistry(f"{data} is missing; {remedy(folder)}") from None
-        environment = _open(folder, generation, map_size, 126, writable=writable, create=False)
-        info, stat = environment.lmdb.info(), environment.lmdb.stat()
-        # Reading past the end of a truncated file would be SIGBUS, not an error. The size is asked for last, for the
-        # registrar may let the file grow in between.
-        if data.stat().st_size < (info["last_pgno"] + 1) * stat["psize"]:
-            environment.close()
-            raise CorruptRegistry(f"{data} is shorter than its own page count says; {remedy(folder)}")
-        return environment
+        # Reading past the end of a truncated file would be SIGBUS, not an error.
+        if size != map_size:
+            raise CorruptRegistry(f"{data} has {size} bytes instead of {map_size}; {remedy(folder)}")
+        return _open(folder, generation, map_size, 126, writable=writable, create=False)
 
 
 def _open(
@@ -187,7 +210,8 @@ def in_our_words(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
             f"every reader slot of {folder} is taken (Limits.max_readers, set when the registry was made); "
             "try again, or make the registry with a larger limit"
         )
-    if isinstance(error, lmdb.MapFullError) or code in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+    # EIO: LMDB wrote less than it asked for, which in memory means that there was no more.
+    if isinstance(error, lmdb.MapFullError) or code in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO):
         return RegistryFull(f"no memory left for the tables in {folder} ({error}); unregister or free space in tmpfs")
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermissionDenied(

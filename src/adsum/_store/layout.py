@@ -11,6 +11,7 @@ by_health      namespace NUL health status     incarnation, likewise
 by_node        namespace NUL node              incarnation, likewise
 owners         pid, start time, pidfd inode    incarnation, likewise
 departures     revision                        the `Departure`, msgpack array
+receipts       session, number                 the reply, framed
 meta           a word                          see the `META_*` names
 =============  ==============================  =======================================================
 
@@ -30,14 +31,13 @@ from ..model import Departure, Entry, Kind, Owner, ProcessId, RegistrarStats
 
 FORMAT = 1
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
-ONE_ROW_TABLES = ("ids", "entries", "departures", "meta")
+ONE_ROW_TABLES = ("ids", "entries", "departures", "receipts", "meta")
 MANY_ROW_TABLES = (*INDEXES, "owners")
 TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
 MAX_DEPARTURES = 1000
 
 META_REVISION = b"revision"
 META_STATS = b"stats"
-META_RECEIPTS = b"receipts"
 META_LIMITS = b"limits"
 META_IDENTITY = b"identity"
 
@@ -72,7 +72,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     pid_namespace: int
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True):
+class Receipt(NamedTuple):
     """A reply that was committed with the change it speaks of, until it is known to have been sent."""
 
     session: bytes
@@ -85,7 +85,6 @@ decode_entry = msgspec.msgpack.Decoder(Entry).decode
 decode_record = msgspec.msgpack.Decoder(Record).decode
 decode_departure = msgspec.msgpack.Decoder(Departure).decode
 decode_identity = msgspec.msgpack.Decoder(Identity).decode
-decode_receipts = msgspec.msgpack.Decoder(list[Receipt]).decode
 decode_stats = msgspec.msgpack.Decoder(RegistrarStats).decode
 
 _number = struct.Struct(">Q")
@@ -96,6 +95,10 @@ pack_number = _number.pack
 def unpack_number(row: bytes) -> int:
     (number,) = _number.unpack(row)
     return int(number)
+
+
+def receipt_key(session: bytes, number: int) -> bytes:
+    return session + pack_number(number)
 
 
 def owner_key(owner: Owner) -> bytes:

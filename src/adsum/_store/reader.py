@@ -39,6 +39,9 @@ Place: TypeAlias = "tuple[str, str, str] | bytes"
 HALF_ENTRIES = 65_536
 HALF_BYTES = 16 * 1024 * 1024
 
+# How long a reader takes it for granted that its folder is still the one it opened.
+LOOK_AGAIN_SECONDS = 1.0
+
 # Odd, as in a commit that never ends: with no page, nothing that was kept is trusted.
 _NO_COUNTERS = memoryview(array("Q", [1]) * page.BUCKETS)
 
@@ -70,6 +73,7 @@ class Reader:
         self._page: page.Page | None = None
         self._environment: Environment | None = None
         self.limits: Limits | None = None
+        self._look_again_at = 0.0
         self._liveness = LivenessCheck()
         self._counters: memoryview = _NO_COUNTERS
         # By id, for lookups, and by incarnation row, for queries.
@@ -253,10 +257,20 @@ class Reader:
                     self._idle.notify_all()
 
     def _current(self) -> Environment | None:
-        mapped = self._page
-        if mapped is not None and self._environment is not None and mapped.generation == self._environment.generation:
-            return self._environment
-        return self._attach()
+        mapped, environment = self._page, self._environment
+        if mapped is None or environment is None or mapped.generation != environment.generation:
+            return self._attach()
+        if time.monotonic() < self._look_again_at:
+            return environment
+        # A folder that was removed and made again has another page, and nobody may be left to retire this one.
+        if not mapped.is_in(self.folder):
+            return self._attach()
+        self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+        return environment
+
+    def look_again(self) -> None:
+        """The registrar was dialled anew: make sure that this is still its folder."""
+        self._look_again_at = 0.0
 
     def _attach(self) -> Environment | None:
         with self._lock:
@@ -277,6 +291,7 @@ class Reader:
                     continue
                 self.limits = check_identity(environment)
                 self._page, self._environment, self._counters = mapped, environment, mapped.counters
+                self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
 

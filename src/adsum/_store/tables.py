@@ -7,7 +7,7 @@ of it is seen together or not at all. A crash at any instruction leaves the tabl
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import lmdb
 
@@ -21,7 +21,6 @@ from .layout import (
     MAX_DEPARTURES,
     META_IDENTITY,
     META_LIMITS,
-    META_RECEIPTS,
     META_REVISION,
     META_STATS,
     Change,
@@ -29,7 +28,6 @@ from .layout import (
     Receipt,
     Record,
     decode_identity,
-    decode_receipts,
     decode_record,
     decode_stats,
     encode,
@@ -37,6 +35,7 @@ from .layout import (
     owner_key,
     owner_of,
     pack_number,
+    receipt_key,
     unpack_number,
 )
 from .page import remedy
@@ -92,8 +91,8 @@ class WriteTransaction:
 
     def receipts(self) -> list[Receipt]:
         """The replies that a registrar committed and may not have sent."""
-        stored = self._txn.get(META_RECEIPTS, db=self._environment.meta)
-        return decode_receipts(stored) if stored else []
+        with self._txn.cursor(self._tables["receipts"]) as cursor:
+            return [Receipt(key[:-8], unpack_number(key[-8:]), reply) for key, reply in cursor]
 
     def stats(self) -> RegistrarStats:
         """What the last registrar counted."""
@@ -110,9 +109,13 @@ class WriteTransaction:
         if departures:
             self._record_departures(departures)
 
-    def keep_receipts(self, receipts: Sequence[Receipt]) -> None:
-        """Store the replies of this batch with its changes, in place of those of the one before."""
-        self._put_meta(META_RECEIPTS, encode(receipts))
+    def keep_receipts(self, receipts: Iterable[Receipt], sent: Iterable[tuple[bytes, int]]) -> None:
+        """Store the replies of this batch with its changes, and forget those that were sent since the last one."""
+        table = self._tables["receipts"]
+        for key in sent:
+            self._txn.delete(receipt_key(*key), db=table)
+        for receipt in receipts:
+            self._txn.put(receipt_key(receipt.session, receipt.number), receipt.reply, db=table)
 
     def keep_stats(self, stats: RegistrarStats) -> None:
         self._put_meta(META_STATS, encode(stats))
