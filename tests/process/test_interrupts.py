@@ -97,7 +97,7 @@ SWEEPS: dict[str, Callable[[Registry], object]] = {
     "find": lambda registry: registry.find(capability="c"),
     "count": lambda registry: registry.count(),
     "update": lambda registry: registry.update("mine", custom={"interrupted": True}),
-    "register_nowait": lambda registry: registry.register_nowait("mine").exception(),
+    "register_nowait": lambda registry: registry.register_nowait("mine"),
 }
 
 

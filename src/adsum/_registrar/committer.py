@@ -175,7 +175,7 @@ class Committer:
             return
         self.check_readers()
         with tables.write(self.environment) as now:
-            if now.bytes_used > self.limits.max_memory_bytes * 3 // 4:
+            if now.measure() > self.limits.max_memory_bytes * 3 // 4:
                 return
         try:
             self._move()

@@ -26,6 +26,8 @@ class View(Protocol):
     entries: int
     bytes_used: int
 
+    def measure(self) -> int: ...
+
     def record(self, key: bytes) -> Record | None: ...
     def owned(self, owner: Owner) -> list[Record]: ...
     def count_owned(self, owner: Owner) -> int: ...
@@ -44,7 +46,18 @@ class Draft:
         self.departures: list[tuple[int, Departure]] = []
         self.revision = view.revision
         self.entries = view.entries
-        self.bytes_used = view.bytes_used
+        self._staged_bytes = 0
+
+    @property
+    def bytes_used(self) -> int:
+        """At most so many bytes are in use; `measure` says it exactly, but for what this batch stages."""
+        return self._view.bytes_used + self._staged_bytes
+
+    def measure(self) -> int:
+        return self._view.measure() + self._staged_bytes
+
+    def stage(self, size: int) -> None:
+        self._staged_bytes += size
 
     def record(self, key: bytes) -> Record | None:
         if key not in self._records:

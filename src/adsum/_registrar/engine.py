@@ -273,9 +273,10 @@ class _Round:
     def require_memory(self, needed: int) -> None:
         """Room for `needed` bytes more, on top of what earlier requests of this batch took."""
         most = self.limits.max_memory_bytes
-        if self.draft.bytes_used + needed > most - min(HEADROOM, most // 8):
+        bound = most - min(HEADROOM, most // 8) - needed
+        if self.draft.bytes_used > bound and self.draft.measure() > bound:
             raise RegistryFull(
                 f"the registry uses {self.draft.bytes_used} of {most} bytes; unregister some entries, store less "
                 "metadata, or make the registry with a larger Limits.max_memory_bytes"
             )
-        self.draft.bytes_used += needed
+        self.draft.stage(needed)

@@ -64,10 +64,13 @@ class WriteTransaction:
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
         self.entries = txn.stat(environment.ids)["entries"]
-        info = environment.lmdb.info()
-        # Counting pages costs as much as a write, and matters only when the file has ever grown that far.
-        highest = info["last_pgno"] * txn.stat(environment.ids)["psize"]
-        self.bytes_used = highest if highest < info["map_size"] // 8 else bytes_used(txn, environment)
+        # Every page the file has ever used: no less than what is in use, and had without counting.
+        self.bytes_used = environment.lmdb.info()["last_pgno"] * txn.stat(environment.ids)["psize"]
+
+    def measure(self) -> int:
+        """The pages in use, counted: `bytes_used` without the free ones. Costs as much as a small write."""
+        self.bytes_used = bytes_used(self._txn, self._environment)
+        return self.bytes_used
 
     def record(self, key: bytes) -> Record | None:
         """The record stored under an id's key."""

@@ -1,0 +1,189 @@
+"""Several processes at once on few ids: some order, in which each call happens between its start and its end, explains
+every answer."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import AlreadyRegistered, NotRegistered, Registry, Stale
+
+from ..support import Child, kill_registrar
+from .linearizability import NEVER, Operation, check, explain
+
+PROCESSES = 4
+CALLS = 400
+KEYS = ["k0", "k1", "k2"]
+
+
+def register(registry: Registry, key: str, _: int | None) -> tuple[object, ...]:
+    try:
+        return "registered", registry.register(key).entry.incarnation
+    except AlreadyRegistered as refused:
+        return "already_registered", refused.entry.incarnation
+
+
+def get_or_register(registry: Registry, key: str, _: int | None) -> tuple[object, ...]:
+    entry, created = registry.get_or_register(key)
+    return entry.incarnation, created
+
+
+def update(registry: Registry, key: str, _: int | None) -> tuple[object, ...]:
+    try:
+        entry = registry.update(key, custom={"at": time.monotonic_ns()})
+    except NotRegistered:
+        return "not_registered", None, None
+    return "updated", entry.incarnation, entry.revision
+
+
+def unregister(registry: Registry, key: str, incarnation: int | None) -> tuple[object, ...]:
+    try:
+        return (registry.unregister(key, if_incarnation=incarnation),)
+    except Stale:
+        return ("stale",)
+
+
+def lookup(registry: Registry, key: str, _: int | None) -> tuple[object, ...]:
+    entry = registry.lookup(key)
+    return (None, None) if entry is None else (entry.incarnation, entry.revision)
+
+
+CALLED: list[Callable[[Registry, str, int | None], tuple[object, ...]]] = [
+    register,
+    get_or_register,
+    update,
+    unregister,
+    lookup,
+]
+
+
+def _act(folder: str, seed: str) -> None:
+    """Makes random calls and writes each, with its times, to stdout, as pickles."""
+    rng = random.Random(int(seed))
+    registry = adsum.open(path=folder, timeout=10)
+    registry.lookup("k0")
+    print("ready")
+    input()
+    history, seen = [], dict.fromkeys(KEYS, 0)
+    for _ in range(CALLS):
+        key = rng.choice(KEYS)
+        (call,) = rng.choices(CALLED, [2, 2, 2, 3, 4])
+        argument = seen[key] if call is unregister and rng.random() < 0.5 else None
+        called = time.monotonic_ns()
+        answer = call(registry, key, argument)
+        history.append(Operation(key, call.__name__, argument, answer, called, time.monotonic_ns()))
+        seen[key] = next((part for part in answer if type(part) is int), seen[key])
+    print(pickle.dumps(history).hex())
+    input()
+
+
+@pytest.mark.parametrize("kills", [0, 4], ids=["undisturbed", "registrar killed"])
+def test_every_answer_can_be_explained(registry_folder: Path, kills: int) -> None:
+    """What processes are answered by concurrent calls is what some one order of these calls would give, also when the
+    registrar is killed again and again meanwhile."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    actors = [Child(_act, registry_folder, seed + number) for number in range(PROCESSES)]
+    try:
+        for actor in actors:
+            actor.expect("ready")
+        for actor in actors:
+            actor.say()
+        rng = random.Random(seed)
+        for _ in range(kills):
+            time.sleep(rng.uniform(0.02, 0.15))
+            kill_registrar(registry_folder)
+        history = list(itertools.chain.from_iterable(pickle.loads(bytes.fromhex(actor.line(60))) for actor in actors))
+    finally:
+        for actor in actors:
+            actor.close()
+    assert len(history) == PROCESSES * CALLS
+    check(history)
+
+
+def operation(
+    kind: str, answer: tuple[object, ...], called: int, answered: int, argument: int | None = None
+) -> Operation:
+    return Operation("k", kind, argument, answer, called, answered)
+
+
+SOUND = {
+    "one after the other": [
+        operation("register", ("registered", 1), 0, 1),
+        operation("lookup", (1, 1), 2, 3),
+        operation("unregister", (True,), 4, 5),
+        operation("lookup", (None, None), 6, 7),
+    ],
+    "a read beside a write sees either": [
+        operation("register", ("registered", 1), 0, 1),
+        operation("update", ("updated", 1, 2), 2, 9),
+        operation("lookup", (1, 1), 3, 4),
+        operation("lookup", (1, 2), 5, 6),
+    ],
+    "two race, one wins": [
+        operation("get_or_register", (1, True), 0, 9),
+        operation("get_or_register", (1, False), 0, 9),
+    ],
+    "the unanswered may have happened": [
+        operation("register", ("registered", 1), 0, NEVER),
+        operation("lookup", (1, 1), 5, 6),
+    ],
+    "a stale unregistration changes nothing": [
+        operation("register", ("registered", 5), 0, 1),
+        operation("unregister", ("stale",), 2, 3, argument=4),
+        operation("lookup", (5, 5), 4, 5),
+    ],
+}
+
+UNSOUND = {
+    "a read that is late": [
+        operation("register", ("registered", 1), 0, 1),
+        operation("lookup", (None, None), 2, 3),
+    ],
+    "a read that goes back": [
+        operation("register", ("registered", 1), 0, 1),
+        operation("update", ("updated", 1, 2), 2, 9),
+        operation("lookup", (1, 2), 3, 4),
+        operation("lookup", (1, 1), 5, 6),
+    ],
+    "two owners": [
+        operation("get_or_register", (1, True), 0, 9),
+        operation("get_or_register", (2, True), 0, 9),
+    ],
+    "removed twice": [
+        operation("register", ("registered", 1), 0, 1),
+        operation("unregister", (True,), 2, 9),
+        operation("unregister", (True,), 2, 9),
+    ],
+    "a removal of another's": [
+        operation("register", ("registered", 5), 0, 1),
+        operation("unregister", (True,), 2, 3, argument=4),
+    ],
+    "an update of nothing": [
+        operation("update", ("updated", 1, 2), 0, 1),
+    ],
+}
+
+
+@pytest.mark.parametrize("history", SOUND.values(), ids=SOUND)
+def test_the_checker_accepts_what_is_sound(history: list[Operation]) -> None:
+    """The checker finds an order for histories that have one, and that order respects the times."""
+    order = explain(history)
+    assert order is not None
+    assert sorted(order) == sorted(history)
+    for before, later in itertools.combinations(order, 2):
+        assert later.answered >= before.called
+
+
+@pytest.mark.parametrize("history", UNSOUND.values(), ids=UNSOUND)
+def test_the_checker_refuses_what_is_not(history: list[Operation]) -> None:
+    """The checker finds no order for histories that break a promise, and says of which key."""
+    with pytest.raises(AssertionError, match="no order explains the answers for k"):
+        check(history)
