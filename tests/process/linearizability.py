@@ -21,7 +21,8 @@ NEVER = 1 << 62
 
 
 class Operation(NamedTuple):
-    """One call, as its caller saw it. `answered` is `NEVER` where the caller never knew the answer."""
+    """One call, as its caller saw it. `answered` is `NEVER` where the caller never knew the answer. `argument` is the
+    incarnation that `unregister` was to hit, or the process that was to be registered."""
 
     key: str
     kind: str
@@ -42,6 +43,8 @@ def after(state: State, operation: Operation) -> State:
 
 def _register(state: State, operation: Operation) -> State:
     word, incarnation = operation.answer
+    if word == "dead_process":
+        return state
     if word == "registered" and state is None:
         return _new(incarnation)
     if word == "already_registered" and state is not None and state[0] == incarnation:
@@ -94,7 +97,7 @@ def _lookup(state: State, operation: Operation) -> State:
 
 
 def _died(state: State, operation: Operation) -> State:
-    """The holder's process was killed; whoever held the key with one of these incarnations does no more."""
+    """A process was killed: whoever held the key with one of these incarnations does no more."""
     return None if state is not None and state[0] in operation.answer else state
 
 

@@ -3,31 +3,36 @@ every answer."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import pickle
 import random
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import adsum
-from adsum import AlreadyRegistered, NotRegistered, Registry, Stale
+from adsum import AlreadyRegistered, DeadProcess, NotRegistered, Registry, Stale
 
 from ..support import Child, kill_registrar
 from .linearizability import NEVER, Operation, check, explain
+from .people import kill_unreaped, sleepers
 
 PROCESSES = 4
 CALLS = 400
 KEYS = ["k0", "k1", "k2"]
 
 
-def register(registry: Registry, key: str, _: int | None) -> tuple[object, ...]:
+def register(registry: Registry, key: str, process: int | None) -> tuple[object, ...]:
     try:
-        return "registered", registry.register(key).entry.incarnation
+        return "registered", registry.register(key, process).entry.incarnation
     except AlreadyRegistered as refused:
         return "already_registered", refused.entry.incarnation
+    except DeadProcess:
+        return "dead_process", None
 
 
 def get_or_register(registry: Registry, key: str, _: int | None) -> tuple[object, ...]:
@@ -64,8 +69,8 @@ CALLED: list[Callable[[Registry, str, int | None], tuple[object, ...]]] = [
 ]
 
 
-def _act(folder: str, seed: str) -> None:
-    """Makes random calls and writes each, with its times, to stdout, as pickles."""
+def _act(folder: str, seed: str, *pids: str) -> None:
+    """Makes random calls, and prints the history of them. It registers itself and, more often, one of `pids`."""
     rng = random.Random(int(seed))
     registry = adsum.open(path=folder, timeout=10)
     registry.lookup("k0")
@@ -75,7 +80,11 @@ def _act(folder: str, seed: str) -> None:
     for _ in range(CALLS):
         key = rng.choice(KEYS)
         (call,) = rng.choices(CALLED, [2, 2, 2, 3, 4])
-        argument = seen[key] if call is unregister and rng.random() < 0.5 else None
+        argument = None
+        if call is unregister and rng.random() < 0.5:
+            argument = seen[key]
+        elif call is register and pids and rng.random() < 0.8:
+            argument = int(rng.choice(pids))
         called = time.monotonic_ns()
         answer = call(registry, key, argument)
         history.append(Operation(key, call.__name__, argument, answer, called, time.monotonic_ns()))
@@ -84,28 +93,47 @@ def _act(folder: str, seed: str) -> None:
     input()
 
 
-@pytest.mark.parametrize("kills", [0, 4], ids=["undisturbed", "registrar killed"])
-def test_every_answer_can_be_explained(registry_folder: Path, kills: int) -> None:
-    """What processes are answered by concurrent calls is what some one order of these calls would give, also when the
-    registrar is killed again and again meanwhile."""
+def kill(process: subprocess.Popen[bytes]) -> list[Operation]:
+    """Kill a process, and tell it as something that happens to every key; what it held is filled in later."""
+    called = time.monotonic_ns()
+    kill_unreaped(process)
+    answered = time.monotonic_ns()
+    return [Operation(key, "died", process.pid, (), called, answered) for key in KEYS]
+
+
+def with_what_they_held(deaths: list[Operation], calls: list[Operation]) -> Iterator[Operation]:
+    for death in deaths:
+        held = (call for call in calls if call.kind == "register" and call.argument == death.argument)
+        yield death._replace(answer=tuple(call.answer[1] for call in held if call.answer[0] == "registered"))
+
+
+@pytest.mark.parametrize(
+    ("registrars", "victims"), [(0, 0), (4, 0), (0, 12)], ids=["undisturbed", "registrar killed", "owners killed"]
+)
+def test_every_answer_can_be_explained(registry_folder: Path, registrars: int, victims: int) -> None:
+    """What processes are answered by concurrent calls is what some one order of these calls would give; also when the
+    registrar is killed again and again meanwhile, or the owners of entries are."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
-    actors = [Child(_act, registry_folder, seed + number) for number in range(PROCESSES)]
-    try:
+    rng = random.Random(seed)
+    deaths: list[Operation] = []
+    with contextlib.ExitStack() as stack:
+        processes = stack.enter_context(sleepers(victims))
+        pids = [process.pid for process in processes]
+        actors = [stack.enter_context(Child(_act, registry_folder, seed + n, *pids)) for n in range(PROCESSES)]
         for actor in actors:
             actor.expect("ready")
         for actor in actors:
             actor.say()
-        rng = random.Random(seed)
-        for _ in range(kills):
+        for _ in range(registrars):
             time.sleep(rng.uniform(0.02, 0.15))
             kill_registrar(registry_folder)
-        history = list(itertools.chain.from_iterable(pickle.loads(bytes.fromhex(actor.line(60))) for actor in actors))
-    finally:
-        for actor in actors:
-            actor.close()
-    assert len(history) == PROCESSES * CALLS
-    check(history)
+        for process in processes:
+            time.sleep(rng.uniform(0.01, 0.08))
+            deaths += kill(process)
+        calls = list(itertools.chain.from_iterable(pickle.loads(bytes.fromhex(actor.line(60))) for actor in actors))
+    assert len(calls) == PROCESSES * CALLS
+    check([*calls, *with_what_they_held(deaths, calls)])
 
 
 def operation(
@@ -166,6 +194,11 @@ UNSOUND = {
         operation("register", ("registered", 5), 0, 1),
         operation("unregister", (True,), 2, 3, argument=4),
     ],
+    "a dead holder handed out": [
+        operation("register", ("registered", 1), 0, 1, argument=99),
+        operation("died", (1,), 2, 3, argument=99),
+        operation("lookup", (1, 1), 4, 5),
+    ],
     "an update of nothing": [
         operation("update", ("updated", 1, 2), 0, 1),
     ],
@@ -177,7 +210,7 @@ def test_the_checker_accepts_what_is_sound(history: list[Operation]) -> None:
     """The checker finds an order for histories that have one, and that order respects the times."""
     order = explain(history)
     assert order is not None
-    assert sorted(order) == sorted(history)
+    assert (len(order), set(order)) == (len(history), set(history))
     for before, later in itertools.combinations(order, 2):
         assert later.answered >= before.called
 

@@ -26,10 +26,10 @@ class Standing:
     def __init__(self, records: list[Record]) -> None:
         self.revision = self.entries = len(records)
         self.bytes_used = 0
+        self.records = {id_key(stored.process_id): stored for stored in records}
 
     def measure(self) -> int:
         return self.bytes_used
-        self.records = {id_key(stored.process_id): stored for stored in records}
 
     def record(self, key: bytes) -> Record | None:
         return self.records.get(key)

@@ -33,8 +33,10 @@ class ReceiptsMachine(RuleBasedStateMachine):
             if (session, number) not in self.due:
                 self.made += 1
                 batch.append(Receipt(session, number, f"reply {self.made}".encode()))
-        self.stored = [*self.receipts, *batch]
-        self.receipts.add(batch)
+        forgotten = set(self.receipts.to_forget)
+        assert forgotten <= {(receipt.session, receipt.number) for receipt in self.stored}
+        self.stored = [r for r in self.stored if (r.session, r.number) not in forgotten] + batch
+        self.receipts.committed(batch)
         self.due |= {(receipt.session, receipt.number): receipt.reply for receipt in batch}
         assert {(r.session, r.number): r.reply for r in self.stored} == self.due
         assert len(self.stored) == len(self.due)

@@ -82,7 +82,7 @@ def test_half_frames_of_many_clients(registry_folder: Path, callers: contextlib.
 
 
 def test_a_client_that_never_reads(registry_folder: Path, callers: contextlib.ExitStack) -> None:
-    """Whoever asks and does not read the answers is hung up on when they pile up."""
+    """Whoever asks and does not read the answers is heard no more until it does, and after a while is hung up on."""
     large = MetadataFields(custom={"x": "y" * 60_000})
     with Watched(registry_folder, allowance=MAX_UNSENT_BYTES) as watched:
         caller = callers.enter_context(Caller(registry_folder)).introduce()
@@ -95,7 +95,7 @@ def test_a_client_that_never_reads(registry_folder: Path, callers: contextlib.Ex
         def dropped() -> bool:
             nonlocal asked
             try:
-                if select.select([], [caller.sock], [], 0)[1]:
+                while select.select([], [caller.sock], [], 0)[1]:
                     # Small to ask, large to answer.
                     caller.send(update(asked, "large", MetadataFields(endpoint="x")))
                     asked += 1
@@ -103,10 +103,9 @@ def test_a_client_that_never_reads(registry_folder: Path, callers: contextlib.Ex
                 return True
             return False
 
-        eventually(dropped, within=60, every=0)
+        eventually(dropped, within=60)
         # At most one batch of answers more than the bound, as they are made and as they are joined.
         assert private_bytes(watched.pid) - watched.private < MAX_UNSENT_BYTES + 3 * MAX_BATCH * 64 * 1024
-        assert 60_000 * asked > MAX_UNSENT_BYTES
 
 
 def test_a_client_that_floods(registry_folder: Path, callers: contextlib.ExitStack) -> None:

@@ -58,10 +58,11 @@ def truncated(to: float) -> Damage:
 
 
 def overwritten(start: float, end: float, *, zeros: bool = False) -> Damage:
-    """Bytes from one part of the file to another become others, or zeros; its length stays."""
+    """Bytes from one part of what the file holds to another become others, or zeros; its length stays."""
 
     def damage(path: Path) -> None:
-        size = path.stat().st_size
+        # The beginning, where everything is: the rest, up to its full length, is a hole.
+        size = min(path.stat().st_size, 1024 * 1024)
         first, last = int(size * start), int(size * end)
         with open(path, "r+b") as file:
             file.seek(first)

@@ -93,9 +93,8 @@ def read(environment: lmdb.Environment) -> Tables:
 def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
     """The replies that are stored for clients that have not read them yet."""
     with environment.begin() as txn:
-        meta = environment.open_db(b"meta", txn, create=False)
-        stored: list[list[Any]] = _plain(txn.get(b"receipts", b"\x90", db=meta))
-    return {(session, number): data for session, number, data in stored}
+        table = environment.open_db(b"receipts", txn, create=False)
+        return {(key[:-8], _number(key[-8:])): data for key, data in txn.cursor(db=table)}
 
 
 def held(row: Sequence[Any]) -> Held:

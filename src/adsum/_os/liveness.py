@@ -41,12 +41,12 @@ class LivenessCheck:
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` lives now; a zombie does not, a stopped process does."""
         if owner in self._pidfds:
-            died = self._epoll.poll(0, _MOST_EVENTS)
-            if not died:
+            if died := self._epoll.poll(0, _MOST_EVENTS):
+                self._forget(died)
+                self.collect()
+            # Another thread may have been told of this death first, or have let go of a living owner to make room.
+            if owner in self._pidfds:
                 return True
-            self._forget(died)
-            self.collect()
-            return owner in self._pidfds
         with self._lock:
             return owner in self._pidfds or self._track(owner)
 

@@ -11,6 +11,7 @@ from ..model import Owner
 READ_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
 HELLO_SECONDS = 5.0
+CLOGGED_SECONDS = 10.0
 
 _credentials = struct.Struct("3i")
 
@@ -26,6 +27,7 @@ class Connection:
         self.owner: Owner | None = None
         self.closed = False
         self.waiting = 0
+        self.clogged_since = 0
         self.frames = wire.Frames()
         self._unsent = bytearray()
 

@@ -25,7 +25,7 @@ from .._os.liveness import DeathWatch
 from ..errors import AdsumError, PermissionDenied, SystemBusy, VersionMismatch, WrongNamespace
 from ..model import Owner
 from .committer import Answer, Committer
-from .connection import HELLO_SECONDS, READ_BYTES, Connection
+from .connection import CLOGGED_SECONDS, HELLO_SECONDS, READ_BYTES, Connection
 from .engine import Batch, Call, Death
 from .failpoints import reach
 
@@ -232,6 +232,7 @@ class Server:
     def _pause(self, connection: Connection) -> None:
         """Read no more from a client until it has read its replies and its requests are done."""
         self.paused.add(connection)
+        connection.clogged_since = time.monotonic_ns()
         self.epoll.modify(connection.fd, select.EPOLLOUT if connection.clogged else 0)
 
     def _resume(self) -> None:
@@ -338,9 +339,7 @@ class Server:
         if self.kernel.scanned:
             noticed = time.monotonic_ns()
             self._work([Death(owner, noticed) for owner in self.kernel.scan()])
-        oldest = time.monotonic_ns() - int(HELLO_SECONDS * 1e9)
-        for connection in [c for c in self.connections.values() if c.session is None and c.since < oldest]:
-            self._drop(connection, "never introduced itself")
+        self._drop_the_slow(time.monotonic_ns())
         if self.committer.commits != self.last_commits:
             self.last_commits = self.committer.commits
             self.committer.check_readers()
@@ -349,6 +348,14 @@ class Server:
             self.committer.keep_stats(len(self.queue))
         except AdsumError as error:
             log.warning("the statistics could not be kept: %s", error)
+
+    def _drop_the_slow(self, now: int) -> None:
+        silent = now - int(HELLO_SECONDS * 1e9)
+        for connection in [c for c in self.connections.values() if c.session is None and c.since < silent]:
+            self._drop(connection, "never introduced itself")
+        clogged = now - int(CLOGGED_SECONDS * 1e9)
+        for connection in [c for c in self.paused if c.clogged and c.clogged_since < clogged]:
+            self._drop(connection, "does not read its replies")
 
     def _idle(self, now: float) -> bool:
         if self.connections or self.queue or self.committer.entries:
