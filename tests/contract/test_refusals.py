@@ -53,7 +53,7 @@ def test_a_registrar_that_answers_nobody(opener: Opener) -> None:
     late = opener()
     with stopped(late.folder):
         assert late.lookup("a") is not None
-        with pytest.raises(Timeout, match="is it stopped"):
+        with pytest.raises(Timeout, match="Try again"):
             late.register("b", timeout=0.1)
     late.register("b")
 

@@ -52,6 +52,9 @@ finally:
 """
 
 
+_NOTHING = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+
+
 class Crowd:
     """Many cheap processes of one parent."""
 
@@ -89,7 +92,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 @contextlib.contextmanager
 def sleepers(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    made = [subprocess.Popen(["sleep", "600"]) for _ in range(number)]
+    # With none of our descriptors: whoever reads our output is to see it end when we do.
+    made = [subprocess.Popen(["sleep", "600"], **_NOTHING) for _ in range(number)]
     try:
         yield made
     finally:

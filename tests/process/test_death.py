@@ -109,7 +109,8 @@ def test_a_process_that_hogs_its_interpreter_stays(registry: Registry, registry_
 
 
 def _leave_a_child(folder: str) -> None:
-    child = subprocess.Popen(["sleep", "600"], stdin=-3, stdout=-3, stderr=-3)
+    nothing = subprocess.DEVNULL
+    child = subprocess.Popen(["sleep", "600"], stdin=nothing, stdout=nothing, stderr=nothing)
     with adsum.open(path=folder, timeout=10) as registry:
         registry.register("orphan", child)
     print(child.pid)

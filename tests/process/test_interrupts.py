@@ -101,6 +101,10 @@ SWEEPS: dict[str, Callable[[Registry], object]] = {
 }
 
 
+class Hung(Exception):
+    """A call did not come back."""
+
+
 def _interrupt_everywhere(folder: str, what: str) -> None:
     """Interrupts a call at its first moment, its second, and so on to its last. Prints how many there were."""
     registry = adsum.open(path=folder, timeout=5)
@@ -117,10 +121,10 @@ def _interrupt_everywhere(folder: str, what: str) -> None:
 def _sweep(registry: Registry, what: str) -> int:
     moment = 0
     while True:
-        signal.alarm(10)
         registry._reader._young.clear()
         registry._reader._old.clear()
         bomb = Bomb(moment)
+        _alarm_after(bomb)
         try:
             with bomb:
                 SWEEPS[what](registry)
@@ -132,9 +136,15 @@ def _sweep(registry: Registry, what: str) -> int:
         moment += 1
 
 
+def _alarm_after(bomb: Bomb) -> None:
+    def hung(_number: int, _frame: FrameType | None) -> None:
+        raise Hung(f"after an interrupt at {bomb.place}")
+
+    signal.signal(signal.SIGALRM, hung)
+    signal.alarm(10)
+
+
 def _still_usable(registry: Registry, place: str) -> None:
-    # What hangs is ended by the alarm; the last line on stderr says after which interrupt.
-    os.write(2, f"interrupted at {place}\n".encode())
     assert len(registry.find(capability="c")) == 6, place
     assert registry["mine"].pid == os.getpid(), place
     assert registry.update("mine", custom={"after": place}).metadata.custom == {"after": place}

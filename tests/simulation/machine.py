@@ -196,6 +196,12 @@ class RegistryMachine(RuleBasedStateMachine):
     def restart(self, trouble: str | None) -> None:
         self.play.restart(trouble=trouble)
 
+    @rule(caller=living, owner=living, given=fields)
+    def ask_what_the_engine_cannot_digest(self, caller: Owner, owner: Owner, given: Fields) -> None:
+        """A defect of the engine costs the request that met it, and no other of its batch."""
+        self._ask(None, caller, "register", Item(("new", "n", "indigestible"), given), owner=owner)
+        self.play.commit_with_a_defect()
+
     @rule(caller=living)
     def restart_and_wait_for_nobody(self, caller: Owner) -> None:
         """Replies that a registrar found in the tables are kept for those who come back within a minute."""

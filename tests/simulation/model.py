@@ -58,12 +58,14 @@ class Refused(Exception):
 
 class Turn(NamedTuple):
     """What one batch is decided on. `no_room` are the requests that were refused for want of memory, which depends on
-    how LMDB packs its pages: the model believes it, and the checks ask whether it could be true."""
+    how LMDB packs its pages: the model believes it, and the checks ask whether it could be true. On those in `choking`
+    the engine fails for no reason of theirs."""
 
     is_alive: Callable[[Owner], bool]
     utc: datetime
     monotonic: int
     no_room: Collection[int] = ()
+    choking: Collection[int] = ()
 
 
 class Model:
@@ -107,6 +109,8 @@ class Model:
 
     def _answer(self, ask: Ask, position: int) -> Expected:
         try:
+            if position in self._turn.choking:
+                raise Refused("invalid_metadata")
             if ask.deadline < self._turn.monotonic:
                 raise Refused("timeout")
             match ask.kind:

@@ -133,6 +133,12 @@ class Play:
         assert counted == words, f"the registrar counted {counted} and answered {words}"
         self._answered(outcome, deaths, asks, replies, read=fate != "unread")
 
+    def commit_with_a_defect(self) -> None:
+        """One batch, the newest request of which the engine cannot digest."""
+        self.world.engine.chokes_on = [ask.name for ask in self.pending[-1:]]
+        self.commit()
+        self.world.engine.chokes_on = ()
+
     def _dying_as_told(self) -> Callable[[Owner], bool]:
         """The kernel that the model asks: it gives the answers that the registrar's gives, one by one."""
         living, fuses = set(self.world.processes.living), dict(self.world.processes.fuses)
@@ -174,7 +180,8 @@ class Play:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
         clock = self.world.engine.clock
         positions = {place for place, ask in enumerate(asks) if ask in full}
-        turn = Turn(self._kernel, clock.utc, clock.monotonic, positions)
+        choking = {place for place, ask in enumerate(asks) if ask.name in self.world.engine.chokes_on}
+        turn = Turn(self._kernel, clock.utc, clock.monotonic, positions, choking)
         expected = self.model.commit(deaths, self.ended, asks, turn)
         self.ended = []
         if self.model.believed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -75,14 +75,17 @@ class UnsettledPage(pages.Page):
 
 
 class RecordingEngine(Engine):
-    """The engine, and the decision it made last, with the time it was made for."""
+    """The engine, and the decision it made last, with the time it was made for. It chokes on chosen requests."""
 
     decision: Decision
     clock: Clock
+    chokes_on: Collection[tuple[bytes, int]] = ()
 
     def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
         self.clock = clock
         self.decision = super().decide(view, batch, clock)
+        if any((call.session, call.request.number) in self.chokes_on for call in batch.calls):
+            raise ArithmeticError("a defect that nobody has thought of")
         return self.decision
 
 
