@@ -78,7 +78,7 @@ class RegistryWrites(RegistryReads):
             return done
 
         if bound:
-            self._client.pipeline.holds_entries = True
+            self._client.pipeline.hold_entries()
         return Ask(make, take, bound)
 
     def _ask_update(self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, checked: bool) -> Ask[Entry]:

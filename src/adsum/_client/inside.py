@@ -32,28 +32,72 @@ class _Token:
         """Called by whoever holds it; does nothing."""
 
 
+class _Once:
+    """Calls once, whoever calls first."""
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended = ended
+        self._lock = threading.Lock()
+        self.leave: Callable[[_Once], None] | None = None
+
+    def __call__(self) -> None:
+        if self._lock.acquire(blocking=False):
+            if self.leave is not None:
+                self.leave(self)
+            self._ended()
+
+
 def when_task_ends(task: Any, ended: Ended) -> None:
     """Call `ended` once, from any thread, when an asyncio task is over in whatever way: return, exception,
     cancellation, collection, or the end of its loop."""
     once = _Once(ended)
     loop = task.get_loop()
+    attached = threading.Event()
 
     def attach() -> None:
+        attached.set()
         if task.done() or loop.is_closed():
             once()
             return
-        for hold in (lambda token: task.add_done_callback(token.hold), lambda token: _hold_in_loop(loop, token)):
-            token = _Token()
-            weakref.finalize(token, once).atexit = False
-            hold(token)
+        token = _Token()
+        weakref.finalize(token, once).atexit = False
+        task.add_done_callback(token.hold)
+        _when_loop_ends(loop, once)
+
+    if threading.get_ident() == getattr(loop, "_thread_id", None):
+        attach()
+        return
+    # The loop may close before it comes to this call, and then drops it.
+    dropped = _Token()
+    weakref.finalize(dropped, lambda: None if attached.is_set() else once()).atexit = False
+
+    def attach_later(_held: _Token = dropped) -> None:
+        attach()
 
     try:
-        if threading.get_ident() == getattr(loop, "_thread_id", None):
-            attach()
-        else:
-            loop.call_soon_threadsafe(attach)
+        loop.call_soon_threadsafe(attach_later)
     except RuntimeError:
         # The loop is closed.
+        once()
+
+
+_waiting_for_loops: weakref.WeakKeyDictionary[Any, set[_Once]] = weakref.WeakKeyDictionary()
+
+
+def _when_loop_ends(loop: Any, once: _Once) -> None:
+    """Called in the loop's thread. However many tasks there are, the loop holds one token."""
+    waiting = _waiting_for_loops.get(loop)
+    if waiting is None:
+        waiting = _waiting_for_loops[loop] = set()
+        token = _Token()
+        weakref.finalize(token, _call_all, waiting).atexit = False
+        _hold_in_loop(loop, token)
+    waiting.add(once)
+    once.leave = waiting.discard
+
+
+def _call_all(waiting: set[_Once]) -> None:
+    for once in list(waiting):
         once()
 
 
@@ -68,18 +112,6 @@ def _hold_in_loop(loop: Any, token: _Token) -> None:
 def when_thread_ends(thread: threading.Thread, ended: Ended) -> None:
     """Call `ended` once, soon after the thread has ended."""
     _threads.watch(thread, _Once(ended))
-
-
-class _Once:
-    """Calls once, whoever calls first."""
-
-    def __init__(self, ended: Ended) -> None:
-        self._ended = ended
-        self._lock = threading.Lock()
-
-    def __call__(self) -> None:
-        if self._lock.acquire(blocking=False):
-            self._ended()
 
 
 class _ThreadWatch:

@@ -20,6 +20,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from .. import _wire as wire
+from .._os import folder as folders
+from .._os import session
 from .._os.forking import watch_forks
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
@@ -85,6 +87,15 @@ class Pipeline:
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
         self.holds_entries = False
+        self._held = -1
+
+    def hold_entries(self) -> None:
+        """From now on entries live in this session; what their life depends on must be there before they are."""
+        with self._lock:
+            if not self.holds_entries and not self._closed:
+                folders.create(self._folder)
+                self._held = session.hold(self._folder, self._session)
+                self.holds_entries = True
 
     def ask(self, make: Make, take: Callable[[wire.Done], T], timeout: float | None) -> Future[T]:
         """Send a request; the future gets what `take` makes of the reply, or the error."""
@@ -114,6 +125,9 @@ class Pipeline:
                 os.eventfd_write(self._wake, 1)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
 
     # The thread
 
@@ -178,7 +192,7 @@ class Pipeline:
         try:
             self._connect(poll)
         except AdsumError:
-            # None can be had; the entries end with the process.
+            # None can be had; the next one will find that nobody holds the session any more.
             return
 
     def _send(self, poll: select.poll) -> None:
@@ -265,6 +279,7 @@ class Pipeline:
         # Threads do not come along, and what they held is the parent's.
         if self._connection is not None:
             self._connection.close()
-        if self._wake >= 0:
-            os.close(self._wake)
+        for descriptor in (self._wake, self._held):
+            if descriptor >= 0:
+                os.close(descriptor)
         self._reset()

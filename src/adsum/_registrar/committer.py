@@ -21,7 +21,7 @@ from .._store.environment import Environment, compact_copy, remove_other_generat
 from .._store.layout import Receipt
 from .._store.page import Page, bucket_of
 from ..errors import AdsumError, InvalidMetadata, RegistryFull
-from ..model import Limits
+from ..model import Limits, Owner
 from .counters import Counters
 from .engine import Batch, Call, Clock, Death, Decision, Engine
 from .failpoints import reach
@@ -61,18 +61,19 @@ class Committer:
         self.commits = 0
         self._move_again_at = 0.0
 
-    def sweep(self) -> set[bytes]:
-        """Watch every owner, and bury those that died while no registrar ran. Returns the sessions entries live in."""
+    def sweep(self) -> dict[bytes, Owner]:
+        """Watch every owner, and bury those that died while no registrar ran. Returns the sessions that entries live
+        in, with their owners."""
         with tables.write(self.environment) as before:
             owners = before.owners()
-            sessions = {record.session for owner in owners for record in before.owned(owner)} - {b""}
+            bound = [(record.session, owner) for owner in owners for record in before.owned(owner) if record.session]
         noticed = time.monotonic_ns()
         dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
         reach("sweeping")
         if dead:
             self.commit(Batch(deaths=dead))
             log.info("swept %d dead owners", len(dead))
-        return sessions
+        return dict(bound)
 
     def commit(self, batch: Batch) -> list[Answer]:
         """Decide and commit a batch. The answers are ready to be sent when this returns."""

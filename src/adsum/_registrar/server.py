@@ -16,11 +16,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
 from .. import _wire as wire
 from .._os import identity
+from .._os import session as session_files
 from .._os.liveness import DeathWatch
 from ..errors import AdsumError, PermissionDenied, SystemBusy, VersionMismatch, WrongNamespace
 from ..model import Owner
@@ -42,8 +44,14 @@ class Server:
     """Serves one registry until `stop` is called or it has been idle for `Limits.linger`."""
 
     def __init__(
-        self, listener: socket.socket, committer: Committer, kernel: DeathWatch, still_ours: Callable[[], bool]
+        self,
+        listener: socket.socket,
+        committer: Committer,
+        kernel: DeathWatch,
+        still_ours: Callable[[], bool],
+        folder: Path,
     ) -> None:
+        self.folder = folder
         self.listener = listener
         self.committer = committer
         self.kernel = kernel
@@ -52,6 +60,7 @@ class Server:
         self.connections: dict[int, Connection] = {}
         self.by_session: dict[bytes, Connection] = {}
         self.bound_sessions: set[bytes] = set()
+        self.inherited: dict[bytes, Owner] = {}
         self.paused: set[Connection] = set()
         self.queue: deque[tuple[Connection, wire.AnyRequest, int]] = deque()
         self.queued_bytes = 0
@@ -66,6 +75,12 @@ class Server:
         self.epoll.register(kernel, select.EPOLLIN)
         self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.epoll.register(self.wake, select.EPOLLIN)
+
+    def inherit(self, sessions: dict[bytes, Owner]) -> None:
+        """Entries live in these sessions, which knew an earlier registrar and may have ended since."""
+        self.bound_sessions = set(sessions)
+        self.inherited = sessions
+        self._check_inherited()
 
     def run(self) -> str:
         """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder is not ours any more)."""
@@ -321,8 +336,19 @@ class Server:
         if session is not None and self.by_session.get(session) is connection:
             del self.by_session[session]
             if session in self.bound_sessions and connection.owner is not None:
-                self.bound_sessions.discard(session)
-                self.ended.append((connection.owner, session))
+                self._end(session, connection.owner)
+
+    def _end(self, session: bytes, owner: Owner) -> None:
+        self.bound_sessions.discard(session)
+        self.inherited.pop(session, None)
+        self.ended.append((owner, session))
+        session_files.forget(self.folder, session)
+
+    def _check_inherited(self) -> None:
+        """Sessions that did not come back: the kernel knows whether somebody still holds them."""
+        for session, owner in list(self.inherited.items()):
+            if session not in self.by_session and session_files.is_over(self.folder, session):
+                self._end(session, owner)
 
     # Time
 
@@ -340,6 +366,7 @@ class Server:
             noticed = time.monotonic_ns()
             self._work([Death(owner, noticed) for owner in self.kernel.scan()])
         self._drop_the_slow(time.monotonic_ns())
+        self._check_inherited()
         if self.committer.commits != self.last_commits:
             self.last_commits = self.committer.commits
             self.committer.check_readers()

@@ -91,8 +91,8 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         except OSError:
             return False
 
-    server = Server(listener, committer, kernel, still_ours)
-    server.bound_sessions = sessions
+    server = Server(listener, committer, kernel, still_ours, folder)
+    server.inherit(sessions)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.stop()

@@ -1,0 +1,47 @@
+"""Whether a client's session lives on, by the kernel's word.
+
+Entries of threads and tasks end with the session that made them: when its registry is closed, and when its process
+calls `exec`. A registrar that serves sees the connection close. One that was not there at that moment asks the kernel:
+for as long as the session lives it holds a lock on a file of its own, which the kernel releases when the descriptor
+closes, for whatever reason (flock(2)).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def _file_of(folder: Path, session: bytes) -> Path:
+    return folder / "sessions" / session.hex()
+
+
+def hold(folder: Path, session: bytes) -> int:
+    """Begin a session: the descriptor that stands for its life. A child of `fork` must close its copy."""
+    file = _file_of(folder, session)
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+def is_over(folder: Path, session: bytes) -> bool:
+    """Whether nobody holds the session any more. Its file goes then."""
+    try:
+        descriptor = os.open(_file_of(folder, session), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    forget(folder, session)
+    return True
+
+
+def forget(folder: Path, session: bytes) -> None:
+    """Remove the file of a session that is over."""
+    _file_of(folder, session).unlink(missing_ok=True)
