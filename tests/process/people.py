@@ -52,9 +52,6 @@ finally:
 """
 
 
-_NOTHING = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-
-
 class Crowd:
     """Many cheap processes of one parent."""
 
@@ -93,7 +90,8 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def sleepers(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     # With none of our descriptors: whoever reads our output is to see it end when we do.
-    made = [subprocess.Popen(["sleep", "600"], **_NOTHING) for _ in range(number)]
+    nothing = subprocess.DEVNULL
+    made = [subprocess.Popen(["sleep", "600"], stdin=nothing, stdout=nothing, stderr=nothing) for _ in range(number)]
     try:
         yield made
     finally:

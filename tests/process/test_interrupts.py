@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +16,8 @@ import adsum
 from adsum import Registry
 
 from ..support import Child, stopped
+from .moments import Moment
 from .people import gone_from_tables, open_descriptors, sleepers
-
-# Where interrupts are let loose: adsum, and the standard library's locks, on its behalf.
-SOURCES = (str(Path(adsum.__file__).parent), threading.__file__)
 
 
 class Interrupted(BaseException):
@@ -66,31 +63,6 @@ def test_an_interrupt_while_waiting_for_the_reply(registry: Registry, registry_f
     gone_from_tables(registry, 1)
 
 
-class Bomb:
-    """Raises `Interrupted` at the n-th moment at which CPython would run a signal handler inside adsum's code: at the
-    beginning of a function, and after a call of C code. Then nothing more."""
-
-    def __init__(self, moment: int) -> None:
-        self.left = moment
-        self.place = ""
-
-    def __enter__(self) -> None:
-        sys.setprofile(self._at)
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-
-    def _at(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in ("call", "c_return") or not frame.f_code.co_filename.startswith(SOURCES):
-            return
-        self.left -= 1
-        if self.left < 0:
-            sys.setprofile(None)
-            after = f" after {argument}" if event == "c_return" else ""
-            self.place = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}{after}"
-            raise Interrupted
-
-
 # Reads are interrupted cold, with fewer descriptors than owners: so they take every path that a read has.
 SWEEPS: dict[str, Callable[[Registry], object]] = {
     "lookup": lambda registry: [registry.lookup(f"s{number}") for number in range(6)],
@@ -99,6 +71,10 @@ SWEEPS: dict[str, Callable[[Registry], object]] = {
     "update": lambda registry: registry.update("mine", custom={"interrupted": True}),
     "register_nowait": lambda registry: registry.register_nowait("mine"),
 }
+
+
+def _interrupt() -> None:
+    raise Interrupted
 
 
 class Hung(Exception):
@@ -119,26 +95,26 @@ def _interrupt_everywhere(folder: str, what: str) -> None:
 
 
 def _sweep(registry: Registry, what: str) -> int:
-    moment = 0
+    number = 0
     while True:
         registry._reader._young.clear()
         registry._reader._old.clear()
-        bomb = Bomb(moment)
-        _alarm_after(bomb)
+        moment = Moment(number, _interrupt)
+        _alarm_after(moment)
         try:
-            with bomb:
+            with moment:
                 SWEEPS[what](registry)
-            if not bomb.place:
-                return moment
+            if not moment.place:
+                return number
         except Interrupted:
             pass
-        _still_usable(registry, bomb.place)
-        moment += 1
+        _still_usable(registry, moment.place)
+        number += 1
 
 
-def _alarm_after(bomb: Bomb) -> None:
+def _alarm_after(moment: Moment) -> None:
     def hung(_number: int, _frame: FrameType | None) -> None:
-        raise Hung(f"after an interrupt at {bomb.place}")
+        raise Hung(f"after an interrupt at {moment.place}")
 
     signal.signal(signal.SIGALRM, hung)
     signal.alarm(10)

@@ -15,6 +15,8 @@ QUICK = settings(
     print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+# A history that fails is shrunk before it is shown, which takes longer than finding it.
+pytestmark = pytest.mark.timeout(600)
 LONG = settings(QUICK, max_examples=6_000, stateful_step_count=80)
 
 
