@@ -13,6 +13,7 @@ from typing import Literal, NoReturn, TypeAlias, Unpack
 from ._client.client import Client
 from ._os import folder as folders
 from ._os import identity
+from ._os.liveness import descriptors_needed
 from ._store.query import Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
@@ -43,7 +44,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         parse_id("any", namespace, self.node)
         folders.check(self.folder)
         self._turns: dict[Query, Iterator[int]] = {}
-        client = Client(self.folder, self.limits)
+        with descriptors_needed():
+            client = Client(self.folder, self.limits)
         self._reader: Reader = client.reader
         try:
             self._reader.attach()

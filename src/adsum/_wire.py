@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
     version: int
     pid_namespace: int
-    session: bytes
+    session: Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
     owner: Owner
 
 
@@ -45,7 +45,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
 class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """`deadline` is nanoseconds on the monotonic clock, after which the request is not applied."""
 
-    number: int
+    number: Annotated[int, msgspec.Meta(ge=0)]
     deadline: int
 
 

@@ -13,6 +13,7 @@ import msgspec
 from .. import _wire as wire
 from .._os import folder as folders
 from .._os import identity
+from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, Timeout, VersionMismatch
 from ..model import Limits
 from .spawn import start_registrar
@@ -60,8 +61,13 @@ def dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connecti
     """A greeted connection to the registrar of `folder`, started if none serves.
 
     Errors: `Timeout` at `until`; `RegistrarUnavailable`; whatever keeps a registrar from serving this folder; what the
-    registrar says to this caller (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`, `SystemBusy`).
+    registrar says to this caller (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
     """
+    with descriptors_needed():
+        return _dial(folder, limits, session, until)
+
+
+def _dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connection:
     while True:
         sock = _connect(folder, until)
         if sock is not None:

@@ -23,6 +23,7 @@ from .. import _wire as wire
 from .._os import folder as folders
 from .._os import session
 from .._os.forking import watch_forks
+from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
 from .dial import START_SECONDS, Connection, dial
@@ -103,6 +104,9 @@ class Pipeline:
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
+            if self._wake < 0:
+                with descriptors_needed():
+                    self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             self._number += 1
             self._asked[self._number] = asked
             self._unsent.append(self._number)
@@ -110,7 +114,6 @@ class Pipeline:
                 # Woken already for the one before, and has not looked yet.
                 return asked.future
             if self._thread is None:
-                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
                 self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
                 self._thread.start()
             os.eventfd_write(self._wake, 1)

@@ -7,6 +7,7 @@ import threading
 from typing import Any, NamedTuple
 
 from .._os import identity
+from .._os.liveness import descriptors_needed
 from ..errors import DeadProcess
 from ..model import Owner
 from . import inside
@@ -27,7 +28,13 @@ class Target(NamedTuple):
 
 
 def resolve(process: Any) -> Target:
-    """What `register` was given as `process`. Errors: `DeadProcess`; `TypeError` for what is no process."""
+    """What `register` was given as `process`. Errors: `DeadProcess`; `TypeError` for what is no process; `SystemBusy`
+    where no descriptor is left to identify it with."""
+    with descriptors_needed():
+        return _resolve(process)
+
+
+def _resolve(process: Any) -> Target:
     if process is None:
         return Target(identity.current())
     if isinstance(process, threading.Thread):

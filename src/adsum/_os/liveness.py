@@ -6,6 +6,7 @@ readable when its process exits, a zombie included, and stays so.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -14,11 +15,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from ..errors import SystemBusy
+from ..errors import AdsumError, SystemBusy
 from ..model import Owner
 from .identity import open_verified
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+@contextlib.contextmanager
+def descriptors_needed() -> Iterator[None]:
+    """Say in our words that there is no file descriptor left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OUT_OF_DESCRIPTORS or isinstance(error, AdsumError):
+            raise
+        raise SystemBusy(
+            "this process has no file descriptor left for the registry; close some or raise RLIMIT_NOFILE"
+        ) from error
+
+
 _IN = select.EPOLLIN
 _MOST_EVENTS = 64
 
@@ -58,7 +74,7 @@ class LivenessCheck:
                 for owner in wanted:
                     if owner not in self._pidfds:
                         self._track(owner)
-            self.collect()
+        self.collect()
         # What is not tracked now died, or had to make room for another: ask again, one by one.
         return {owner for owner in wanted if owner in self._pidfds or self.is_alive(owner)}
 
@@ -93,9 +109,9 @@ class LivenessCheck:
         pidfd = self._open(owner)
         if pidfd is None:
             return False
-        self._epoll.register(pidfd, _IN)
-        self._pidfds[owner] = pidfd
         self._owners[pidfd] = owner
+        self._pidfds[owner] = pidfd
+        self._epoll.register(pidfd, _IN)
         return True
 
     def _open(self, owner: Owner) -> int | None:
@@ -112,14 +128,16 @@ class LivenessCheck:
                 self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        self._drop(next(iter(self._pidfds.values())))
+        _, pidfd = self._pidfds.popitem(last=False)
+        self._drop(pidfd)
 
     def _drop(self, pidfd: int) -> None:
-        # Two threads may have been told of the same death.
         owner = self._owners.pop(pidfd, None)
-        if owner is not None:
-            del self._pidfds[owner]
+        with contextlib.suppress(OSError):
+            # Two threads may have been told of the same death, or an interrupt may have come in between.
             self._epoll.unregister(pidfd)
+        if owner is not None:
+            self._pidfds.pop(owner, None)
             os.close(pidfd)
 
 

@@ -71,8 +71,12 @@ class Committer:
         dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
         reach("sweeping")
         if dead:
-            self.commit(Batch(deaths=dead))
-            log.info("swept %d dead owners", len(dead))
+            try:
+                self.commit(Batch(deaths=dead))
+                log.info("swept %d dead owners", len(dead))
+            except RegistryFull as error:
+                # Reads go on without them; they are buried as soon as there is room to write.
+                log.warning("could not sweep %d dead owners: %s", len(dead), error)
         return dict(bound)
 
     def commit(self, batch: Batch) -> list[Answer]:
@@ -84,21 +88,29 @@ class Committer:
             log.warning("no room for a batch: %s", error)
             self.check_growth()
             refused = [call for call in batch.calls if not isinstance(call.request, wire.Unregister)]
+            if not refused:
+                raise
             rest = [call for call in batch.calls if isinstance(call.request, wire.Unregister)]
-            done = self._commit(batch._replace(calls=rest)) if refused else self.fail(rest, error)
-            return done + self.fail(refused, error)
+            return self._commit(batch._replace(calls=rest)) + self.fail(refused, error)
         except AdsumError:
             raise
         except Exception as error:
             # A request that the engine chokes on is a defect of ours; it must cost nobody but its sender.
             log.exception("a batch of %d requests cannot be decided", len(batch.calls))
-            if len(batch.calls) > 1:
-                alone = [Batch(calls=[call]) for call in batch.calls]
-                return [a for part in [batch._replace(calls=()), *alone] for a in self.commit(part)]
             if not batch.calls:
                 raise
-            refusal = InvalidMetadata(f"metadata: the registrar cannot carry out this request ({error!r})")
-            return self.fail(batch.calls, refusal)
+            answers = self._commit(batch._replace(calls=())) if batch.deaths or batch.ended else []
+            if len(batch.calls) > 1:
+                return answers + [answer for call in batch.calls for answer in self._commit_alone(call)]
+            return answers + self.fail(batch.calls, _defect(error))
+
+    def _commit_alone(self, call: Call) -> list[Answer]:
+        try:
+            return self._commit(Batch(calls=[call]))
+        except AdsumError as error:
+            return self.fail([call], error)
+        except Exception as error:  # noqa: BLE001 - logged with the batch it came in
+            return self.fail([call], _defect(error))
 
     def _commit(self, batch: Batch) -> list[Answer]:
         while True:
@@ -125,6 +137,9 @@ class Committer:
                     now.keep_receipts(receipts, self.receipts.to_forget)
                     reach("before_commit")
                     _require_in_time(answers)
+        except BaseException:
+            self._release_unused(batch)
+            raise
         finally:
             # Also when nothing was committed: a counter that moved only makes readers look.
             self.page.settle(marked)
@@ -139,6 +154,14 @@ class Committer:
         if decision.changes:
             self.check_growth()
         return answers
+
+    def _release_unused(self, batch: Batch) -> None:
+        """Whom a decision began to watch that came to nothing."""
+        with tables.write(self.environment) as now:
+            for call in batch.calls:
+                owner = getattr(call.request, "owner", None)
+                if owner is not None and owner in self.kernel and not now.count_owned(owner):
+                    self.kernel.unwatch(owner)
 
     def _after(self, decision: Decision, deaths: Sequence[Death]) -> None:
         for owner in decision.released:
@@ -195,6 +218,10 @@ class Committer:
         old.close()
         remove_other_generations(fresh.folder, fresh.generation)
         log.info("moved to fresh tables, generation %d", fresh.generation)
+
+
+def _defect(error: Exception) -> AdsumError:
+    return InvalidMetadata(f"metadata: the registrar cannot carry out this request ({error!r})")
 
 
 def _answers(calls: Sequence[Call], decision: Decision) -> list[Answer]:

@@ -69,7 +69,7 @@ class Reader:
     def _forget(self) -> None:
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
-        self._reading = 0
+        self._inside: set[int] = set()
         self._page: page.Page | None = None
         self._environment: Environment | None = None
         self.limits: Limits | None = None
@@ -240,20 +240,34 @@ class Reader:
 
     def _read(self, look: Callable[[snapshot.Txn, Environment], T], otherwise: T) -> T:
         """What `look` finds in one snapshot, or `otherwise` where there is no registry."""
-        with self._lock:
-            environment = self._current()
-            if environment is None:
-                return otherwise
-            self._reading += 1
+        for last_try in (False, True):
+            try:
+                return self._read_once(look, otherwise)
+            except lmdb.BadRslotError as error:
+                # A read that was interrupted in a wrong moment left LMDB's reader slot in a state: open again.
+                if last_try:
+                    raise in_our_words(error, self.folder) from error
+                self._rest()
+                self._lock.release()
+            except lmdb.Error as error:
+                raise in_our_words(error, self.folder) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _read_once(self, look: Callable[[snapshot.Txn, Environment], T], otherwise: T) -> T:
+        # By thread, not by number: an interrupt at any moment leaves nothing that this thread does not put right.
+        me = threading.get_ident()
         try:
+            with self._lock:
+                environment = self._current()
+                if environment is None:
+                    return otherwise
+                self._inside.add(me)
             with environment.lmdb.begin() as txn:
                 return look(txn, environment)
-        except lmdb.Error as error:
-            raise in_our_words(error, self.folder) from error
         finally:
             with self._lock:
-                self._reading -= 1
-                if not self._reading:
+                self._inside.discard(me)
+                if not self._inside:
                     self._idle.notify_all()
 
     def _current(self) -> Environment | None:
@@ -304,7 +318,8 @@ class Reader:
     def _rest(self) -> None:
         """Take the lock, wait for the reads that are inside the tables, and close them."""
         self._lock.acquire()
-        while self._reading:
+        self._inside.discard(threading.get_ident())
+        while self._inside:
             self._idle.wait()
         if self._environment is not None:
             self._environment.close()
