@@ -4,6 +4,10 @@
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
+# What a quick run takes; `make test TESTS=tests` takes everything.
+TESTS ?= tests/unit tests/property tests/docs tests/process/test_exec.py tests/process/test_inside.py \
+    tests/process/test_exit.py tests/process/test_descriptors.py tests/registrar/test_stopped.py \
+    tests/registrar/test_damaged_files.py
 SOAK_TIMEOUT ?= 3600
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -22,13 +26,13 @@ help:  ## list the targets
 demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with kills; ARGS="..." are passed on
 	@.venv-demo/bin/adsum demo $(ARGS)
 
-test: .venv/.stamp  ## all tests but the soak; PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: .venv/.stamp  ## the quick tests; TESTS=tests for all but the soak; PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 test-repeat: .venv/.stamp  ## all tests ten times in a row, up to the first failure
 	@for run in 1 2 3 4 5 6 7 8 9 10; do \
 	    echo "run $$run of 10"; \
-	    $(BIN)/python -m pytest $(PYTEST_ARGS) || exit; \
+	    $(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS) || exit; \
 	done
 
 lint: .venv/.stamp  ## style, format, types and the direction of imports
@@ -51,7 +55,7 @@ soak: .venv/.stamp  ## the tests that run for minutes; each may take SOAK_TIMEOU
 
 clean:  ## remove environments, build products and caches
 	@rm -rf .venv .venv-demo build dist docs/_build
-	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .pytest
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp comes last, so an environment that was left half made is made again.

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "_os.folder": ("InvalidName",),
+    "_store.query": ("InvalidQuery",),
     "aio": ("AsyncRegistration", "AsyncRegistry", "open_async"),
     "errors": (
         "AdsumError",

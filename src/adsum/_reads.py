@@ -6,7 +6,7 @@ import itertools
 import os
 import random
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias, Unpack
 
@@ -92,6 +92,15 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def __len__(self) -> int:
         return self.count()
 
+    def values(self) -> ValuesView[Entry]:
+        return self._snapshot().values()
+
+    def items(self) -> ItemsView[ProcessId, Entry]:
+        return self._snapshot().items()
+
+    def _snapshot(self) -> dict[ProcessId, Entry]:
+        return {entry.process_id: entry for entry in self.find()}
+
     # Many entries
 
     def find(
@@ -147,6 +156,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if not callable(by) and by not in ("random", "round_robin"):
             raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
         conditions.setdefault("health_status", HealthStatus.healthy)
+        if not callable(by) and by not in ("random", "round_robin"):
+            raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
         members = self.find(where=where, **conditions)
         if not members:
             return None
@@ -172,6 +183,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def departures(self, limit: int | None = None) -> list[Departure]:
         """How the entries that ended last ended, newest first, at most 1,000."""
+        if limit is not None and limit < 0:
+            raise ValueError(f"limit={limit!r}: give a number from 0 up, or None")
         return self._reader.departures(1000 if limit is None else limit)
 
     def _id(self, id: object) -> ProcessId:

@@ -79,7 +79,7 @@ def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
     try:
         parsed = msgspec.convert(fields, MetadataFields)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, OverflowError) as error:
         raise InvalidMetadata(_with_path(str(error))) from error
     check_fields(parsed)
     return parsed
@@ -219,5 +219,8 @@ def _with_path(message: str) -> str:
         known = ", ".join(MetadataFields.__struct_fields__)
         return f"metadata.{unknown[1]}: no such field; the fields are {known} (free data goes into custom)"
     what, _, path = message.partition(" - at ")
+    for field, values in (("type", ProcessType), ("health_status", HealthStatus)):
+        if path == f"`$.{field}`":
+            what += f"; one of {', '.join(values)}"
     path = path.replace("`key` in ", "key in ").replace("`", "").replace("$", "metadata")
     return f"{path or 'metadata'}: {what[:1].lower()}{what[1:]}"

@@ -83,6 +83,7 @@ class RegistryWrites(RegistryReads):
 
     def _ask_update(self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, checked: bool) -> Ask[Entry]:
         process_id, fields = self._id(id), parse_metadata(metadata)
+        _check_incarnation(if_incarnation)
 
         def make(number: int, deadline: int) -> wire.AnyRequest:
             return wire.Update(
@@ -97,6 +98,7 @@ class RegistryWrites(RegistryReads):
         return Ask(make, _first_entry)
 
     def _ask_unregister(self, id: AnyId, if_incarnation: int | None) -> Ask[bool]:
+        _check_incarnation(if_incarnation)
         return Ask(_unregister(self._id(id), if_incarnation), _was_there)
 
     def _ask_hand_over(self, entry: Entry, process: Any) -> Ask[Entry]:
@@ -118,6 +120,11 @@ class RegistryWrites(RegistryReads):
     def _send(self, ask: Ask[T], timeout: float | None) -> Future[T]:
         """Ask through the pipeline; the future gets what the reply is taken for."""
         return self._client.pipeline.ask(ask.make, ask.take, self._seconds(timeout))
+
+
+def _check_incarnation(value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**64):
+        raise ValueError(f"if_incarnation={value!r}: give an entry's incarnation, or None")
 
 
 def _first_entry(done: wire.Done) -> Entry:

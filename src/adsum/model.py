@@ -36,6 +36,9 @@ class ProcessId(NamedTuple):
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Owner(NamedTuple):
     """What tells an operating-system process from every other one since boot.
 
@@ -190,8 +193,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            least = 1 if isinstance(value, int) else 0
-            if value is not None and not (value == value and value >= least and value < float("inf")):
+            if value is None and name == "max_entries":
+                continue
+            counted = name.startswith("max_")
+            if isinstance(value, bool) or not isinstance(value, int if counted else (int, float)):
+                raise TypeError(f"Limits.{name} must be a {'whole ' if counted else ''}number, not {value!r}")
+            least = 1 if counted else 0
+            if not (value == value and value >= least and value < float("inf")):
                 raise ValueError(f"Limits.{name} must be at least {least} and finite, not {value!r}")
         if self.max_memory_bytes < MIN_MEMORY_BYTES:
             raise ValueError(

@@ -31,7 +31,12 @@ Make: TypeAlias = Callable[[int, int], wire.AnyRequest]
 
 def framed(make: Make, number: int, until: float) -> bytes:
     """A request as bytes. Raises `InvalidMetadata` where it is too large for one message."""
-    data = wire.frame(make(number, int(until * 1e9)))
+    try:
+        data = wire.frame(make(number, int(until * 1e9)))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidMetadata(
+            f"metadata.: cannot be stored ({error}); give plain str, int, float and bytes, not subclasses"
+        ) from error
     if len(data) > wire.MAX_FRAME:
         raise InvalidMetadata(
             f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it"
@@ -64,12 +69,12 @@ class _Line:
         give_up = time.monotonic() + START_SECONDS
         while True:
             try:
-                return self._ask_once(make, until, give_up)
+                return self._ask_once(make, timeout, until, give_up)
             except ConnectionError:
                 # The registrar died, or has just left. The same number goes to the next one.
                 self.close()
 
-    def _ask_once(self, make: Make, until: float | None, give_up: float) -> wire.Done:
+    def _ask_once(self, make: Make, timeout: float | None, until: float | None, give_up: float) -> wire.Done:
         connection = self._connection
         if connection is None:
             connection = dial(self._folder, self._limits, self._session, give_up if until is None else until)
@@ -84,7 +89,7 @@ class _Line:
         except TimeoutError as error:
             # Closing tells the registrar that nobody waits any more.
             self.close()
-            raise expired(seconds) from error
+            raise expired(connection.registration_timeout if timeout is None else timeout) from error
         except (msgspec.MsgspecError, ValueError) as error:
             self.close()
             raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error

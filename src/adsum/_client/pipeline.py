@@ -72,6 +72,7 @@ class Pipeline:
     def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
         self._limits = limits
+        self._registration_timeout = limits.registration_timeout
         self._dialled = dialled
         self._closed = False
         self._reset()
@@ -226,6 +227,7 @@ class Pipeline:
             return b""
         if asked.seconds is None:
             asked.deadline = now + connection.registration_timeout
+            self._registration_timeout = connection.registration_timeout
             asked.give_up = asked.deadline + GRACE_SECONDS
         try:
             return framed(asked.make, number, asked.deadline or now)
@@ -250,7 +252,7 @@ class Pipeline:
         over = [(number, asked) for number, asked in list(self._asked.items()) if asked.give_up <= now]
         for number, asked in over:
             self._asked.pop(number, None)
-            seconds = asked.seconds if asked.seconds is not None else self._limits.registration_timeout
+            seconds = asked.seconds if asked.seconds is not None else self._registration_timeout
             asked.settle(expired(seconds))
         if over and self._outgoing:
             # Some of them may not be sent yet, and need not be. A new connection begins with what is still waited for.

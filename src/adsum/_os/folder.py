@@ -23,9 +23,17 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
     """
     if path is not None:
         return Path(os.path.abspath(path))
-    if not name or name in (".", "..") or "/" in name or "\0" in name or len(os.fsencode(name)) > 255:
+    impossible = not name or name in (".", "..") or "/" in name or "\0" in name
+    if impossible or not _encodable(name) or len(os.fsencode(name)) > 255:
         raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a place of its own")
     return base() / name
+
+
+def _encodable(name: str) -> bool:
+    try:
+        return bool(os.fsencode(name))
+    except UnicodeEncodeError:
+        return False
 
 
 def base() -> Path:

@@ -6,27 +6,29 @@ from collections.abc import Iterator
 
 import msgspec
 
-from .._validation import MetadataFields, check_fields, id_key
+from .._validation import MetadataFields, check_fields, check_limits, id_key
 from ..errors import AdsumError
-from ..model import Entry
+from ..model import Entry, Limits
 from . import snapshot
 from .environment import Environment
-from .layout import MANY_ROW_TABLES, decode_entry, index_keys, owner_key, unpack_number
+from .layout import MANY_ROW_TABLES, META_LIMITS, decode_entry, encode, index_keys, owner_key, unpack_number
 
 
 def violations(txn: snapshot.Txn, environment: Environment) -> list[str]:
     """Every violation of I1 to I5 in the snapshot, each beginning with the invariant's name; empty when sound."""
     entries: dict[int, Entry] = {}
     found: list[str] = []
+    stored = txn.get(META_LIMITS, db=environment.meta)
+    limits = Limits() if stored is None else msgspec.msgpack.decode(stored, type=Limits)
     for row, value in txn.cursor(environment.entries):
         try:
             entries[unpack_number(row)] = decode_entry(value)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             found.append(f"I1: incarnation {unpack_number(row)} cannot be read: {error}")
     found += _names(txn, environment, entries)
     found += _index_rows(txn, environment, entries)
     for entry in entries.values():
-        found += _compliance(entry)
+        found += _compliance(entry, limits)
     return found
 
 
@@ -74,10 +76,11 @@ def _invariant(table: str) -> str:
     return "I5" if table == "owners" else "I2"
 
 
-def _compliance(entry: Entry) -> Iterator[str]:
+def _compliance(entry: Entry, limits: Limits) -> Iterator[str]:
     fields = {name: getattr(entry.metadata, name) for name in entry.metadata.__struct_fields__}
     try:
         check_fields(msgspec.convert(fields, MetadataFields))
+        check_limits(entry.metadata, entry.process_id.namespace, len(encode(entry.metadata)), limits)
     except (AdsumError, msgspec.ValidationError) as error:
         yield f"I4: {entry.process_id}: {error}"
     if entry.metadata.created_at > entry.metadata.last_health_check:

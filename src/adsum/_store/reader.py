@@ -161,6 +161,8 @@ class Reader:
 
     def close(self) -> None:
         self._rest()
+        # The mapping holds a descriptor, and whoever closed the registry may keep the object.
+        self._counters = memoryview(b"").cast("Q")
         self._liveness.close()
         self._lock.release()
 
@@ -185,6 +187,8 @@ class Reader:
         self._young[place] = kept
 
     def _fetch(self, process_id: tuple[str, str, str]) -> Kept | None:
+        if not isinstance(process_id, tuple):
+            raise TypeError("no id")
         kept = self._kept(process_id)
         if kept is not None:
             return kept
@@ -206,7 +210,7 @@ class Reader:
     def _decoded(self, row: bytes) -> Entry:
         try:
             return decode_entry(row)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             damaged = f"a row of the tables in {self.folder} cannot be read ({error}); {page.remedy(self.folder)}"
             raise CorruptRegistry(damaged) from error
 
