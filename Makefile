@@ -6,7 +6,7 @@ ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 # What a quick run takes; `make test TESTS=tests` takes everything.
 TESTS ?= tests/unit tests/property tests/docs tests/process/test_exec.py tests/process/test_inside.py \
-    tests/process/test_exit.py tests/process/test_descriptors.py tests/registrar/test_stopped.py \
+    tests/process/test_descriptors.py tests/registrar/test_stopped.py \
     tests/registrar/test_damaged_files.py
 SOAK_TIMEOUT ?= 3600
 

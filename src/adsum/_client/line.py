@@ -139,6 +139,8 @@ class Lines:
             raise
         finally:
             with self._changed:
+                if self._closed:
+                    line.close()
                 self._free.append(line)
                 self._changed.notify()
 
@@ -157,7 +159,8 @@ class Lines:
     def close(self) -> None:
         with self._changed:
             self._closed = True
-            for line in self._made:
+            # Those in use are closed by the threads that use them, when they have their replies.
+            for line in self._free:
                 line.close()
 
     def before_fork(self) -> None:

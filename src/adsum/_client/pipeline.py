@@ -79,7 +79,8 @@ class Pipeline:
         watch_forks(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant: a collected task's token may ask in the middle of a call of the same thread.
+        self._lock = threading.RLock()
         self._session = os.urandom(16)
         self._number = 0
         self._asked: dict[int, _Asked[Any]] = {}

@@ -291,7 +291,12 @@ class Reader:
         self._look_again_at = 0.0
 
     def _attach(self) -> Environment | None:
+        seen = self._environment
         with self._lock:
+            # Another thread may have opened them while this one waited; LMDB must not be opened twice.
+            current, mapped = self._environment, self._page
+            if current is not seen and current and mapped and mapped.generation == current.generation:
+                return current
             for _ in range(100):
                 self._detach()
                 if not folders.check(self.folder):
