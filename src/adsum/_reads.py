@@ -68,11 +68,14 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         Shared memory only: about a microsecond, whatever the size of the registry (L2, P1). Errors: `InvalidProcessId`.
         """
         try:
-            return self._reader.lookup((self.namespace, self.node, id) if isinstance(id, str) else id)
+            if isinstance(id, str):
+                return self._reader.lookup((self.namespace, self.node, id))
+            if isinstance(id, tuple):
+                return self._reader.lookup(id)
         except TypeError:
-            # No id at all. Checking before would cost every lookup what only this one needs.
-            self._id(id)
-            raise
+            # A tuple of what cannot be hashed: what is wrong with it is said below.
+            pass
+        return self._reader.lookup(self._id(id))
 
     def __getitem__(self, id: AnyId) -> Entry:
         entry = self.lookup(id)
@@ -153,8 +156,6 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         `by` is ``random``; ``round_robin``, where each `Registry` takes the members in turn, beginning at a random one,
         so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them.
         """
-        if not callable(by) and by not in ("random", "round_robin"):
-            raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
         conditions.setdefault("health_status", HealthStatus.healthy)
         if not callable(by) and by not in ("random", "round_robin"):
             raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")

@@ -47,14 +47,16 @@ class RegistryWrites(RegistryReads):
     ) -> None:
         self.timeout = seconds(timeout)
         self._client: Client = self._open(name, path, namespace, node, limits)
-        self._finalizer = weakref.finalize(self, self._client.close)
+        self._finalizer = weakref.finalize(self, self._client.drop)
+        self._finalizer.atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (type(self), str(self.folder), self.namespace, self.node, self.timeout, self.limits)
 
     def _close(self) -> None:
         self._mark_closed()
-        self._finalizer()
+        if self._finalizer.detach():
+            self._client.close()
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else seconds(timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -15,7 +16,8 @@ import adsum
 from adsum import Registry
 
 from ..support import Child, stopped
-from .people import gone_from_tables
+from .moments import Moment
+from .people import gone_from_tables, open_descriptors, sleepers
 
 
 class Interrupted(BaseException):
@@ -59,6 +61,85 @@ def test_an_interrupt_while_waiting_for_the_reply(registry: Registry, registry_f
         for name in ("new", "newer"):
             registry.unregister(name)
     gone_from_tables(registry, 1)
+
+
+# Reads are interrupted cold, with fewer descriptors than owners: so they take every path that a read has.
+SWEEPS: dict[str, Callable[[Registry], object]] = {
+    "lookup": lambda registry: [registry.lookup(f"s{number}") for number in range(6)],
+    "find": lambda registry: registry.find(capability="c"),
+    "count": lambda registry: registry.count(),
+    "update": lambda registry: registry.update("mine", custom={"interrupted": True}),
+    "register_nowait": lambda registry: registry.register_nowait("mine"),
+}
+
+
+def _interrupt() -> None:
+    raise Interrupted
+
+
+class Hung(Exception):
+    """A call did not come back."""
+
+
+def _interrupt_everywhere(folder: str, what: str) -> None:
+    """Interrupts a call at its first moment, its second, and so on to its last. Prints how many there were."""
+    registry = adsum.open(path=folder, timeout=5)
+    registry._reader._liveness.capacity = 3
+    registry.register("mine")
+    registry.register_nowait("warm").result()
+    moments = 0
+    # Three times over, so that what each interrupt loses a little of runs out.
+    for _ in range(3):
+        moments = _sweep(registry, what)
+    print(moments, open_descriptors())
+
+
+def _sweep(registry: Registry, what: str) -> int:
+    number = 0
+    while True:
+        registry._reader._young.clear()
+        registry._reader._old.clear()
+        moment = Moment(number, _interrupt)
+        _alarm_after(moment)
+        try:
+            with moment:
+                SWEEPS[what](registry)
+            if not moment.place:
+                return number
+        except Interrupted:
+            pass
+        _still_usable(registry, moment.place)
+        number += 1
+
+
+def _alarm_after(moment: Moment) -> None:
+    def hung(_number: int, _frame: FrameType | None) -> None:
+        raise Hung(f"after an interrupt at {moment.place}")
+
+    signal.signal(signal.SIGALRM, hung)
+    signal.alarm(10)
+
+
+def _still_usable(registry: Registry, place: str) -> None:
+    assert len(registry.find(capability="c")) == 6, place
+    assert registry["mine"].pid == os.getpid(), place
+    assert registry.update("mine", custom={"after": place}).metadata.custom == {"after": place}
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("what", SWEEPS)
+def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folder: Path, what: str) -> None:
+    """Wherever in a call an interrupt hits, reads, writes and forks go on, and descriptors do not pile up."""
+    with sleepers(6) as processes:
+        for number, process in enumerate(processes):
+            registry.register(f"s{number}", process, capabilities={"c"})
+        with Child(_interrupt_everywhere, registry_folder, what) as child:
+            moments, descriptors = map(int, child.line(60).split())
+    assert moments > 10
+    assert descriptors < 40
 
 
 def _interrupt_all_the_time(folder: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from pathlib import Path
 
 from .._store.reader import Reader
@@ -12,6 +13,7 @@ from .line import Lines
 from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
+_released: deque[str] = deque()
 _readers_lock = threading.Lock()
 os.register_at_fork(
     before=_readers_lock.acquire, after_in_parent=_readers_lock.release, after_in_child=_readers_lock.release
@@ -24,31 +26,45 @@ class Client:
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
         self.limits = limits
-        self.reader = _acquire_reader(folder)
+        # LMDB must not be opened twice in one process, by whatever path.
+        self._place = os.path.realpath(folder)
+        self.reader = _acquire_reader(self._place, folder)
         self.lines = Lines(folder, limits, self.reader.look_again)
         self.pipeline = Pipeline(folder, limits, self.reader.look_again)
 
     def close(self) -> None:
         self.pipeline.close()
+        self.drop()
+
+    def drop(self) -> None:
+        """`close` for the garbage collector, which may come in the middle of anything: it waits for nobody."""
+        self.pipeline.stop()
         self.lines.close()
-        _release_reader(self.folder)
+        _released.append(self._place)
+        _settle()
 
 
-def _acquire_reader(folder: Path) -> Reader:
-    # LMDB must not be opened twice in one process, by whatever path.
-    place = os.path.realpath(folder)
+def _acquire_reader(place: str, folder: Path) -> Reader:
     with _readers_lock:
         reader, users = _readers.get(place) or (Reader(folder), 0)
         _readers[place] = reader, users + 1
-        return reader
+    _settle()
+    return reader
 
 
-def _release_reader(folder: Path) -> None:
-    place = os.path.realpath(folder)
-    with _readers_lock:
-        reader, users = _readers[place]
-        if users > 1:
-            _readers[place] = reader, users - 1
-        else:
-            del _readers[place]
-            reader.close()
+def _settle() -> None:
+    """Close the readers that nobody uses any more. Whoever has the lock, perhaps this very thread, looks again after."""
+    while _released and _readers_lock.acquire(blocking=False):
+        try:
+            place = _released.popleft()
+            reader, users = _readers[place]
+            if users > 1:
+                _readers[place] = reader, users - 1
+            else:
+                del _readers[place]
+                reader.close()
+        except IndexError:
+            # Another thread was quicker.
+            pass
+        finally:
+            _readers_lock.release()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -123,8 +124,11 @@ class Lines:
 
     def _reset(self) -> None:
         self._free: list[_Line] = []
-        self._made: list[_Line] = []
-        self._changed = threading.Condition()
+        # Weakly: a line that an interrupt took out of the hands of its thread is gone, and makes room for another.
+        self._made: weakref.WeakSet[_Line] = weakref.WeakSet()
+        # An interrupt may leave `with` a condition in the middle of its entry, and the lock taken; not so a lock.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     def ask(self, make: Make, timeout: float | None) -> wire.Done:
         """Send one request and wait for its reply. Errors: what the registrar says, `Timeout`, and `dial`'s."""
@@ -138,42 +142,47 @@ class Lines:
             line.close()
             raise
         finally:
-            with self._changed:
+            with self._lock:
                 if self._closed:
                     line.close()
                 self._free.append(line)
                 self._changed.notify()
 
     def _take(self, timeout: float | None) -> _Line:
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             if not self._free and len(self._made) < MAX_LINES:
                 line = _Line(self._folder, self._limits, self._dialled)
-                self._made.append(line)
+                self._made.add(line)
                 return line
             if not self._changed.wait_for(lambda: self._free, START_SECONDS if timeout is None else timeout):
                 raise SystemBusy(f"all {MAX_LINES} connections of this process are in use; ask less at a time")
             return self._free.pop()
 
     def close(self) -> None:
-        with self._changed:
+        with self._lock:
             self._closed = True
             # Those in use are closed by the threads that use them, when they have their replies.
             for line in self._free:
                 line.close()
 
-    def before_fork(self) -> None:
-        self._changed.acquire()
+    def come_to_rest(self) -> None:
+        self._lock.acquire()
+
+    def at_exit(self) -> None:
+        self._lock.acquire()
+        for line in self._free:
+            line.close()
 
     def after_fork(self, *, child: bool) -> None:
         if child:
             # The sockets are the parent's; closing our copies ends nothing of it.
-            for line in self._made:
+            for line in list(self._made):
                 line.close()
             self._reset()
         else:
-            self._changed.release()
+            self._lock.release()
 
 
 def seconds(timeout: object) -> float | None:

@@ -109,11 +109,14 @@ class Pipeline:
             if self._wake < 0:
                 with descriptors_needed():
                     self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            # Else it was woken for the one before, and has not looked yet. Asked first: the collector may ask for
+            # something in the middle of this.
+            asleep = not self._unsent or self._connection is None
             self._number += 1
-            self._asked[self._number] = asked
-            self._unsent.append(self._number)
-            if len(self._unsent) > 1 and self._connection is not None:
-                # Woken already for the one before, and has not looked yet.
+            number = self._number
+            self._asked[number] = asked
+            self._unsent.append(number)
+            if not asleep:
                 return asked.future
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
@@ -123,16 +126,26 @@ class Pipeline:
 
     def close(self) -> None:
         """End the session and with it every entry that lives in it."""
-        with self._lock:
-            self._closed = True
-            thread = self._thread
-            if self._wake >= 0:
-                os.eventfd_write(self._wake, 1)
+        self.stop()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        if self._held >= 0:
-            os.close(self._held)
-            self._held = -1
+
+    def stop(self) -> None:
+        """`close` without waiting for the thread, which sees to the rest."""
+        with self._lock:
+            self._closed = True
+            if self._thread is None:
+                self._let_go()
+            elif self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
+
+    def _let_go(self) -> None:
+        """Close what is this session's; nobody may write to the number of a descriptor that is closed."""
+        descriptors, self._wake, self._held = (self._wake, self._held), -1, -1
+        for descriptor in descriptors:
+            if descriptor >= 0:
+                os.close(descriptor)
 
     # The thread
 
@@ -157,10 +170,9 @@ class Pipeline:
         finally:
             self._disconnect(poll)
             with self._lock:
-                # Nobody may write to the number of a descriptor that is closed.
-                wake, self._wake, self._closed = self._wake, -1, True
+                self._closed = True
+                self._let_go()
             self._fail_all(RegistryClosed("the registry was closed before the answer came"))
-            os.close(wake)
 
     def _turn(self, poll: select.poll) -> None:
         if self._connection is None and (self._asked or self.holds_entries):
@@ -275,8 +287,10 @@ class Pipeline:
 
     # fork
 
-    def before_fork(self) -> None:
+    def come_to_rest(self) -> None:
         self._lock.acquire()
+
+    at_exit = come_to_rest
 
     def after_fork(self, *, child: bool) -> None:
         if not child:
@@ -285,7 +299,5 @@ class Pipeline:
         # Threads do not come along, and what they held is the parent's.
         if self._connection is not None:
             self._connection.close()
-        for descriptor in (self._wake, self._held):
-            if descriptor >= 0:
-                os.close(descriptor)
+        self._let_go()
         self._reset()

@@ -1,18 +1,22 @@
-"""One place where `fork` is told of what must not be shared with the child."""
+"""One place where `fork`, and the end of the interpreter, are told of what must come to rest first."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import weakref
 from typing import Protocol
 
 
 class ForkAware(Protocol):
-    def before_fork(self) -> None:
-        """Come to rest, in the parent: hold what other threads may be changing."""
+    def come_to_rest(self) -> None:
+        """Before a fork, in the parent: hold what other threads may be changing."""
 
     def after_fork(self, *, child: bool) -> None:
         """Go on; in the child, let go of everything inherited without touching what the parent still uses."""
+
+    def at_exit(self) -> None:
+        """Come to rest for good, and leave nothing open that the interpreter would complain of."""
 
 
 _aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -27,13 +31,21 @@ def watch_forks(thing: ForkAware) -> None:
 def _before() -> None:
     _resting[:] = list(_aware)
     for thing in _resting:
-        thing.before_fork()
+        thing.come_to_rest()
 
 
 def _after(*, child: bool) -> None:
     for thing in reversed(_resting):
         thing.after_fork(child=child)
     _resting.clear()
+
+
+@atexit.register
+def _rest_for_good() -> None:
+    # Daemon threads run on while the interpreter ends. What they ask of a registry from now on they wait for, as they
+    # will for the interpreter itself; an error would only be a traceback on the way out.
+    for thing in list(_aware):
+        thing.at_exit()
 
 
 os.register_at_fork(

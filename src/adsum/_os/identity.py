@@ -92,10 +92,13 @@ def open_verified(owner: Owner) -> int | None:
     pidfd = _open_pidfd(owner.pid)
     if pidfd is None:
         return None
-    if _is_somebody_else(owner, pidfd) or has_exited(pidfd):
-        os.close(pidfd)
-        return None
-    return pidfd
+    keep = False
+    try:
+        keep = not _is_somebody_else(owner, pidfd) and not has_exited(pidfd)
+    finally:
+        if not keep:
+            os.close(pidfd)
+    return pidfd if keep else None
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -12,7 +12,6 @@ import os
 import resource
 import select
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from ..errors import AdsumError, SystemBusy
@@ -51,7 +50,7 @@ class LivenessCheck:
         self.capacity = capacity or max(8, min(1024, soft // 4))
         self._lock = threading.Lock()
         self._epoll = select.epoll()
-        self._pidfds: OrderedDict[Owner, int] = OrderedDict()
+        self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
 
     def is_alive(self, owner: Owner) -> bool:
@@ -104,14 +103,18 @@ class LivenessCheck:
         self._epoll.close()
 
     def _track(self, owner: Owner) -> bool:
-        while len(self._pidfds) >= self.capacity:
+        while len(self._owners) >= self.capacity:
             self._drop_oldest()
         pidfd = self._open(owner)
         if pidfd is None:
             return False
         self._owners[pidfd] = owner
+        try:
+            self._epoll.register(pidfd, _IN)
+        except BaseException:
+            self._drop(pidfd)
+            raise
         self._pidfds[owner] = pidfd
-        self._epoll.register(pidfd, _IN)
         return True
 
     def _open(self, owner: Owner) -> int | None:
@@ -121,23 +124,30 @@ class LivenessCheck:
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
-                if not self._pidfds:
+                if not self._owners:
                     raise SystemBusy(
                         "this process has no file descriptor left to check who lives; close some or raise RLIMIT_NOFILE"
                     ) from error
                 self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        _, pidfd = self._pidfds.popitem(last=False)
-        self._drop(pidfd)
+        self._drop(next(iter(self._owners)))
 
     def _drop(self, pidfd: int) -> None:
-        owner = self._owners.pop(pidfd, None)
-        with contextlib.suppress(OSError):
-            # Two threads may have been told of the same death, or an interrupt may have come in between.
+        # Forgotten last: what an interrupt leaves half dropped is dropped again when there is need of room.
+        owner = self._owners.get(pidfd)
+        if owner is None:
+            # Two threads were told of the same death.
+            return
+        self._pidfds.pop(owner, None)
+        try:
+            # Closing alone does not do it while a child that has not come to our handlers yet holds a copy.
             self._epoll.unregister(pidfd)
-        if owner is not None:
-            self._pidfds.pop(owner, None)
+        except FileNotFoundError:
+            # An interrupt came before it was registered, or after this.
+            pass
+        finally:
+            del self._owners[pidfd]
             os.close(pidfd)
 
 

@@ -8,11 +8,13 @@ process that is dead at the moment of reading is handed out (S2).
 from __future__ import annotations
 
 import operator
+import sys
 import threading
 import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import lmdb
@@ -42,6 +44,9 @@ HALF_BYTES = 16 * 1024 * 1024
 # How long a reader takes it for granted that its folder is still the one it opened.
 LOOK_AGAIN_SECONDS = 1.0
 
+# How long a read may take before whoever waits for its end looks whether there is one.
+LOST_SECONDS = 0.1
+
 # Odd, as in a commit that never ends: with no page, nothing that was kept is trusted.
 _NO_COUNTERS = memoryview(array("Q", [1]) * page.BUCKETS)
 
@@ -70,6 +75,7 @@ class Reader:
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._inside: set[int] = set()
+        self._resting = False
         self._page: page.Page | None = None
         self._environment: Environment | None = None
         self.limits: Limits | None = None
@@ -187,8 +193,6 @@ class Reader:
         self._young[place] = kept
 
     def _fetch(self, process_id: tuple[str, str, str]) -> Kept | None:
-        if not isinstance(process_id, tuple):
-            raise TypeError("no id")
         kept = self._kept(process_id)
         if kept is not None:
             return kept
@@ -260,8 +264,12 @@ class Reader:
     def _read_once(self, look: Callable[[snapshot.Txn, Environment], T], otherwise: T) -> T:
         # By thread, not by number: an interrupt at any moment leaves nothing that this thread does not put right.
         me = threading.get_ident()
+        # A signal handler may read in the middle of a read of the same thread; the outer one goes on after it.
+        inner = me in self._inside
         try:
             with self._lock:
+                while self._resting and not inner:
+                    self._idle.wait()
                 environment = self._current()
                 if environment is None:
                     return otherwise
@@ -269,10 +277,11 @@ class Reader:
             with environment.lmdb.begin() as txn:
                 return look(txn, environment)
         finally:
-            with self._lock:
-                self._inside.discard(me)
-                if not self._inside:
-                    self._idle.notify_all()
+            if not inner:
+                with self._lock:
+                    self._inside.discard(me)
+                    if not self._inside:
+                        self._idle.notify_all()
 
     def _current(self) -> Environment | None:
         mapped, environment = self._page, self._environment
@@ -328,15 +337,20 @@ class Reader:
         """Take the lock, wait for the reads that are inside the tables, and close them."""
         self._lock.acquire()
         self._inside.discard(threading.get_ident())
+        # New reads wait meanwhile, or a few busy threads would keep this one waiting for ever.
+        self._resting = True
         while self._inside:
-            self._idle.wait()
+            if not self._idle.wait(LOST_SECONDS):
+                self._inside &= _threads_in(Reader._read_once)
+        self._resting = False
+        self._idle.notify_all()
         if self._environment is not None:
             self._environment.close()
         self._detach()
 
     # fork
 
-    def before_fork(self) -> None:
+    def come_to_rest(self) -> None:
         """Close the tables: LMDB's reader slot belongs to a pid, and a child that closed its copy would free the
         parent's. Both sides open again at their next read."""
         self._rest()
@@ -348,6 +362,20 @@ class Reader:
             self._forget()
         else:
             lock.release()
+
+    at_exit = come_to_rest
+
+
+def _threads_in(function: Callable[..., object]) -> set[int]:
+    """The threads that are in the middle of a call. An interrupt in its last steps leaves one unaccounted for."""
+    inside = set()
+    for thread, frame in sys._current_frames().items():
+        caller: FrameType | None = frame
+        while caller is not None:
+            if caller.f_code is function.__code__:
+                inside.add(thread)
+            caller = caller.f_back
+    return inside
 
 
 _by_key = operator.attrgetter("key")
