@@ -8,7 +8,7 @@ import random
 import socket
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, Unpack
+from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, overload
 
 from ._client.client import Client
 from ._os import folder as folders
@@ -20,6 +20,7 @@ from ._validation import parse_id
 from .errors import InvalidProcessId, NotRegistered, RegistryClosed
 from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, ProcessId, Stats
 
+T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
 Where: TypeAlias = Callable[[Entry], object]
 Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry]"
@@ -82,6 +83,14 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if entry is None:
             raise NotRegistered(f"{self._id(id)} is not registered (or its process has died); see registry.list_all()")
         return entry
+
+    @overload
+    def get(self, id: AnyId, default: None = None) -> Entry | None: ...
+    @overload
+    def get(self, id: AnyId, default: T) -> Entry | T: ...
+    def get(self, id: AnyId, default: T | None = None) -> Entry | T | None:
+        entry = self.lookup(id)
+        return default if entry is None else entry
 
     def __contains__(self, id: object) -> bool:
         try:

@@ -36,9 +36,6 @@ class ProcessId(NamedTuple):
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-_Unsigned = Annotated[int, msgspec.Meta(ge=0)]
-
-
 class Owner(NamedTuple):
     """What tells an operating-system process from every other one since boot.
 
@@ -125,6 +122,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_updated: datetime
     revision: int
     metadata: Metadata
+
+    def __hash__(self) -> int:
+        return hash((self.process_id, self.revision))
 
     @property
     def owner(self) -> Owner:

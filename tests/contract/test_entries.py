@@ -23,6 +23,15 @@ def registered(either: Registry) -> Registry:
     return either
 
 
+def test_entries_can_be_kept_in_sets(either: Registry) -> None:
+    """Two reads of the same entry are one member of a set; after a change there are two."""
+    either.register("a", custom={"list": [1]}, resources={"gpu": 1})
+    members = {either["a"], *either.find()}
+    assert members == {either["a"]}
+    either.update("a", custom={"list": [2]})
+    assert len(members | set(either.find())) == 2
+
+
 ATTEMPTS: dict[str, Callable[[Any], object]] = {
     "field": lambda entry: setattr(entry, "pid", 1),
     "new field": lambda entry: setattr(entry, "colour", "red"),

@@ -43,10 +43,12 @@ def _forks_under_load(folder: str, capacity: str) -> None:
                 break
             print(f"{took:.3f}")
         over.set()
+        # Counted before the members go, which a thread that is still finding would miss.
+        failures = len(failed)
         # Threads may still be reading: this process goes at once, and nothing may be left of it.
         for process in processes:
             process.kill()
-        os._exit(len(failed))
+        os._exit(failures)
 
 
 def _child(registry: Registry, started: float, number: int) -> float:

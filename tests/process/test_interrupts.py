@@ -88,8 +88,8 @@ def _interrupt_everywhere(folder: str, what: str) -> None:
     registry.register("mine")
     registry.register_nowait("warm").result()
     moments = 0
-    # Three times over, so that what each interrupt loses a little of runs out.
-    for _ in range(3):
+    # Twice over, so that what each interrupt loses a little of runs out.
+    for _ in range(2):
         moments = _sweep(registry, what)
     print(moments, open_descriptors())
 

@@ -53,7 +53,7 @@ def _acquire_reader(place: str, folder: Path) -> Reader:
 
 
 def _settle() -> None:
-    """Close the readers that nobody uses any more. Whoever has the lock, perhaps this very thread, looks again after."""
+    """Close the readers that nobody uses any more. Whoever has the lock, perhaps this very thread, looks again."""
     while _released and _readers_lock.acquire(blocking=False):
         try:
             place = _released.popleft()
