@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .aio import AsyncRegistration, AsyncRegistry, open_async
+    from ._watching import Watch
+    from .aio import AsyncRegistration, AsyncRegistry, AsyncWatch, open_async
     from .errors import (
         AdsumError,
         AlreadyRegistered,
@@ -36,11 +37,15 @@ if TYPE_CHECKING:
         CleanupLatency,
         Departure,
         Entry,
+        Event,
+        HealthSource,
         HealthStatus,
+        Kind,
         Limits,
         Metadata,
         ProcessId,
         ProcessType,
+        Revision,
         Stats,
     )
     from .registry import Registration, Registry, open
@@ -50,7 +55,8 @@ __version__ = "0.1.0"
 _HOME = {
     "_os.folder": ("InvalidName",),
     "_store.query": ("InvalidQuery",),
-    "aio": ("AsyncRegistration", "AsyncRegistry", "open_async"),
+    "_watching": ("Watch",),
+    "aio": ("AsyncRegistration", "AsyncRegistry", "AsyncWatch", "open_async"),
     "errors": (
         "AdsumError",
         "AlreadyRegistered",
@@ -76,11 +82,15 @@ _HOME = {
         "CleanupLatency",
         "Departure",
         "Entry",
+        "Event",
+        "HealthSource",
         "HealthStatus",
+        "Kind",
         "Limits",
         "Metadata",
         "ProcessId",
         "ProcessType",
+        "Revision",
         "Stats",
     ),
     "registry": ("Registration", "Registry", "open"),
@@ -92,16 +102,20 @@ __all__ = [
     "AlreadyRegistered",
     "AsyncRegistration",
     "AsyncRegistry",
+    "AsyncWatch",
     "CleanupLatency",
     "CorruptRegistry",
     "DeadProcess",
     "Departure",
     "Entry",
+    "Event",
+    "HealthSource",
     "HealthStatus",
     "InvalidMetadata",
     "InvalidName",
     "InvalidProcessId",
     "InvalidQuery",
+    "Kind",
     "Limits",
     "Metadata",
     "NotRegistered",
@@ -113,12 +127,14 @@ __all__ = [
     "Registry",
     "RegistryClosed",
     "RegistryFull",
+    "Revision",
     "Stale",
     "Stats",
     "SystemBusy",
     "Timeout",
     "UnsupportedPlatform",
     "VersionMismatch",
+    "Watch",
     "WrongNamespace",
     "open",
     "open_async",

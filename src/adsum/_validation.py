@@ -22,6 +22,8 @@ MAX_NAME_BYTES = 255
 MAX_ENDPOINT_BYTES = 2048
 MAX_INDEX_KEY_BYTES = 511
 MAX_DEPTH = 64
+MIN_HEARTBEAT = 0.01
+MAX_HEARTBEAT = 1e6
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Unset = msgspec.UnsetType
@@ -41,6 +43,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last_health_check: _Time | Unset = UNSET
     endpoint: str | Unset | None = UNSET
     custom: dict[str, Any] | Unset = UNSET
+    heartbeat: float | Unset | None = UNSET
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
@@ -100,6 +103,8 @@ def check_fields(fields: MetadataFields) -> None:
         _check_text(fields.endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
     if fields.custom:
         _check_plain(fields.custom, "metadata.custom", 0)
+    if fields.heartbeat is not UNSET and fields.heartbeat is not None:
+        _check_heartbeat(fields.heartbeat)
     for name, time in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):
         if time is not UNSET:
             _check_time(time, f"metadata.{name}")
@@ -163,6 +168,14 @@ def _check_names(names: Iterable[str], path: str) -> None:
         if not name or "\0" in name:
             raise InvalidMetadata(f"{path}: {name!r} {'contains a NUL' if name else 'is empty'}; give non-empty text")
         _check_text(name, path, MAX_NAME_BYTES)
+
+
+def _check_heartbeat(seconds: float) -> None:
+    if not MIN_HEARTBEAT <= seconds <= MAX_HEARTBEAT:
+        raise InvalidMetadata(
+            f"metadata.heartbeat: {seconds!r} is not possible; give seconds from {MIN_HEARTBEAT} to {MAX_HEARTBEAT}, "
+            "or None"
+        )
 
 
 def _check_time(time: datetime, path: str) -> None:

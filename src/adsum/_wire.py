@@ -83,6 +83,33 @@ class HandOver(Request, frozen=True, array_like=True, kw_only=True, tag="hand_ov
     if_incarnation: int
 
 
+class Heartbeat(Request, frozen=True, array_like=True, kw_only=True, tag="heartbeat"):
+    """A sign of life from `owner`, which must be who owns the entry."""
+
+    process_id: ProcessId
+    owner: Owner
+    if_incarnation: int | None = None
+
+
+class StandBy(Request, frozen=True, array_like=True, kw_only=True, tag="stand_by"):
+    """Register `owner` as soon as the id is free. Answered by `Done` if it is, else by `Queued` at once and by `Done`
+    or `Failed` under the same number when it is this one's turn."""
+
+    process_id: ProcessId
+    owner: Owner
+    fields: MetadataFields
+
+
+class Cancel(Request, frozen=True, array_like=True, kw_only=True, tag="cancel"):
+    """Stop standing by: the session's request with the number `stand_by`."""
+
+    stand_by: int
+
+
+class Listen(Request, frozen=True, array_like=True, kw_only=True, tag="listen"):
+    """Be woken after changes. The reply brings an eventfd along (SCM_RIGHTS, unix(7)), which is written then."""
+
+
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     """It happened. `entries` are what stands now; `changed` is False where nothing had to be changed."""
 
@@ -100,8 +127,14 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     entry: Entry | None = None
 
 
-AnyRequest = Register | Update | Unregister | HandOver
-AnyReply = Done | Failed
+class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
+    """It will be decided later, and the answer will come then."""
+
+    number: int
+
+
+AnyRequest = Register | Update | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen
+AnyReply = Done | Failed | Queued
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_request = msgspec.msgpack.Decoder(AnyRequest).decode

@@ -14,11 +14,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from . import _wire as wire
 from ._client.client import Client
 from ._client.line import Make, seconds
-from ._client.pipeline import Pipeline
+from ._client.pipeline import Patience, Pipeline
 from ._client.target import Target, resolve
+from ._os import identity
 from ._reads import AnyId, RegistryReads
+from ._store.query import Conditions, Query, parse_query
 from ._validation import parse_metadata
-from .errors import AdsumError
+from .errors import AdsumError, RegistryClosed
 from .model import Entry, Limits
 
 T = TypeVar("T")
@@ -119,9 +121,70 @@ class RegistryWrites(RegistryReads):
 
         return Ask(make, _first_entry)
 
+    def _ask_heartbeat(self, id: AnyId, if_incarnation: int | None) -> Ask[Entry]:
+        process_id = self._id(id)
+
+        def make(number: int, deadline: int) -> wire.AnyRequest:
+            return wire.Heartbeat(
+                number=number,
+                deadline=deadline,
+                process_id=process_id,
+                owner=identity.current(),
+                if_incarnation=if_incarnation,
+            )
+
+        return Ask(make, _first_entry)
+
+    def _stand_by(
+        self, id: AnyId, metadata: dict[str, Any], take: Callable[[wire.Done], T], timeout: float | None
+    ) -> tuple[Future[None], Future[T]]:
+        """Queue for an id: the first future is done when the registrar has answered, the second when the id is held."""
+        process_id, fields, owner = self._id(id), parse_metadata(metadata), identity.current()
+        pipeline = self._client.pipeline
+        sent_as: list[int] = []
+
+        def make(number: int, deadline: int) -> wire.AnyRequest:
+            sent_as[:] = [number]
+            return wire.StandBy(number=number, deadline=deadline, process_id=process_id, owner=owner, fields=fields)
+
+        def refused(done: wire.Done) -> None:
+            _ender(pipeline, done.entries[0])()
+
+        def cancelled(granted: Future[T]) -> None:
+            if granted.cancelled() and sent_as:
+                _cancel(pipeline, sent_as[0])
+
+        # Its place is bound to this session, which must be seen to live on.
+        pipeline.hold_entries()
+        queued: Future[None] = Future()
+        granted = pipeline.ask(make, take, self._seconds(timeout), patience=Patience(queued, refused))
+        granted.add_done_callback(cancelled)
+        return queued, granted
+
+    def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
+        """What to watch: one id, or what `find` takes."""
+        if id is None:
+            return parse_query(self.namespace, conditions)
+        if conditions:
+            raise TypeError("give an id or conditions, not both")
+        process_id = self._id(id)
+        return Query(process_id.namespace, process_id=process_id)
+
     def _send(self, ask: Ask[T], timeout: float | None) -> Future[T]:
         """Ask through the pipeline; the future gets what the reply is taken for."""
         return self._client.pipeline.ask(ask.make, ask.take, self._seconds(timeout))
+
+
+def _cancel(pipeline: Pipeline, number: int) -> None:
+    def make(own: int, deadline: int) -> wire.AnyRequest:
+        return wire.Cancel(number=own, deadline=deadline, stand_by=number)
+
+    try:
+        # Answered: from then on nothing can come for it.
+        pipeline.ask(make, lambda _: pipeline.forget(number), None)
+    except RegistryClosed:
+        # Its place ended with the session.
+        return
 
 
 def _check_incarnation(value: object) -> None:

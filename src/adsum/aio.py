@@ -11,17 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, overload
 
 from . import _wire as wire
-from ._reads import AnyId
+from ._client.pipeline import Pipeline
+from ._reads import AnyId, Where
+from ._store.query import Conditions
+from ._watching import Wanted, WatchBase, too_late
 from ._writes import Ask, RegistryWrites
-from .errors import AdsumError, Stale
-from .model import Entry, Limits, ProcessId
+from .errors import AdsumError, NotRegistered, RegistryClosed, Stale
+from .model import Entry, Event, Limits, ProcessId
 
+LOOP = "loop"
+LOOP_SECONDS = 1.0
+SIGNS = 3
+
+W = TypeVar("W", bound="AsyncWatch")
 A = TypeVar("A", bound="AsyncRegistry")
 T = TypeVar("T")
 
@@ -46,8 +55,19 @@ class AsyncRegistry(RegistryWrites):
     async def register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> AsyncRegistration:
-        """`Registry.register`. To register the running task, give ``process=asyncio.current_task()``."""
+        """`Registry.register`. To register the running task, give ``process=asyncio.current_task()``.
+
+        ``heartbeat="loop"`` lets the event loop itself give the signs of life, three in each second: a loop that is
+        blocked for 1.5 s shows as degraded, to every other process.
+        """
+        from_loop = metadata.get("heartbeat") == LOOP
+        if from_loop:
+            if process is not None and not isinstance(process, asyncio.Task):
+                raise ValueError("heartbeat='loop' is this process's event loop's; give seconds for another process")
+            metadata["heartbeat"] = LOOP_SECONDS
         done = await self._registered(self._ask_register([(id, metadata)], process), timeout)
+        if from_loop:
+            _beat(asyncio.get_running_loop(), self._client.pipeline, self._ask_heartbeat_of(done.entries[0]))
         return AsyncRegistration(self, done.entries[0])
 
     async def register_many(
@@ -88,6 +108,68 @@ class AsyncRegistry(RegistryWrites):
         """`Registry.unregister`."""
         return await self._run(self._ask_unregister(id, if_incarnation), timeout)
 
+    async def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
+        """`Registry.heartbeat`."""
+        return await self._run(self._ask_heartbeat(id, None), timeout)
+
+    # Following
+
+    def watch(
+        self,
+        id: AnyId | None = None,
+        *,
+        since: int | None = None,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> AsyncWatch:
+        """`Registry.watch`: ``async with registry.watch(...) as watch: async for event in watch: ...``."""
+        return AsyncWatch(self._client, self._query(id, conditions), where, since)
+
+    @overload
+    async def wait_for(self, id: AnyId, timeout: float | None = None) -> Entry: ...
+    @overload
+    async def wait_for(
+        self,
+        *,
+        count: int = 1,
+        timeout: float | None = None,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> list[Entry]: ...
+    async def wait_for(
+        self,
+        id: AnyId | None = None,
+        timeout: float | None = None,
+        *,
+        count: int = 1,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Entry | list[Entry]:
+        """`Registry.wait_for`."""
+        wanted = Wanted(self, id, count, where, conditions)
+        if (found := wanted.found()) is not None:
+            return found
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                AsyncWatch(self._client, self._query(id, conditions), where, None) as watch,
+            ):
+                while (found := wanted.found()) is None:
+                    await watch.next()
+        except TimeoutError as error:
+            if isinstance(error, AdsumError):
+                raise
+            raise too_late(f"{wanted} not registered", timeout) from None
+        return found
+
+    async def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> AsyncRegistration:
+        """`Registry.stand_by`, awaited until the id is held; cancelling it gives up the place."""
+        _, granted = self._stand_by(id, metadata, lambda done: AsyncRegistration(self, done.entries[0]), timeout)
+        return await asyncio.wrap_future(granted)
+
+    def _ask_heartbeat_of(self, entry: Entry) -> Ask[Entry]:
+        return self._ask_heartbeat(entry.process_id, entry.incarnation)
+
     async def _run(self, ask: Ask[T], timeout: float | None) -> T:
         return await asyncio.wrap_future(self._send(ask, timeout))
 
@@ -109,6 +191,77 @@ class AsyncRegistry(RegistryWrites):
             except AdsumError:
                 # Closed meanwhile; the entry goes with its process.
                 return
+
+
+class AsyncWatch(WatchBase):
+    """`Watch` for asyncio: ``async for``, and ``async with``. Made by `AsyncRegistry.watch`."""
+
+    async def __aenter__(self: W) -> W:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop following; a task that waits in it stops at once. Closing twice is fine."""
+        self.stop()
+
+    def __aiter__(self: W) -> W:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self.next()
+        except RegistryClosed:
+            raise StopAsyncIteration from None
+
+    async def next(self) -> Event:
+        """The next event. Errors: `RegistryClosed` where the watch is closed, and whatever keeps a registrar from
+        being there."""
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError("another task waits in this watch; give each task a watch of its own")
+        try:
+            while (event := self._take()) is None:
+                if self._ear.hears:
+                    await self._heard()
+                else:
+                    # Dialling may have to start a registrar.
+                    await asyncio.to_thread(self._ear.listen)
+            return event
+        finally:
+            self._turn.release()
+            self._shut()
+
+    async def _heard(self) -> None:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._ear.fileno(), readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(self._ear.fileno())
+        self._ear.wait(0)
+
+
+def _beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, ask: Ask[Entry]) -> None:
+    """Give a sign of life now and again, from the loop, for as long as the loop, the registry and the entry are."""
+
+    def look(given: Future[Entry]) -> None:
+        # In the pipeline's thread. A sign that came too late is followed by others; one for no entry by none.
+        if given.cancelled() or isinstance(given.exception(), (NotRegistered, Stale, RegistryClosed)):
+            over.set()
+
+    def beat() -> None:
+        if over.is_set():
+            return
+        try:
+            pipeline.ask(ask.make, ask.take, None).add_done_callback(look)
+        except RegistryClosed:
+            return
+        loop.call_later(LOOP_SECONDS / SIGNS, beat)
+
+    over = threading.Event()
+    loop.call_later(LOOP_SECONDS / SIGNS, beat)
 
 
 class AsyncRegistration:
@@ -146,6 +299,11 @@ class AsyncRegistration:
         """`Registration.unregister`."""
         incarnation = self.entry.incarnation
         return await self._registry.unregister(self.process_id, if_incarnation=incarnation, timeout=timeout)
+
+    async def heartbeat(self, *, timeout: float | None = None) -> Entry:
+        """`Registration.heartbeat`."""
+        self.entry = await self._registry._run(self._registry._ask_heartbeat_of(self.entry), timeout)
+        return self.entry
 
     async def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """`Registration.hand_over`."""

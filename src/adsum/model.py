@@ -66,6 +66,14 @@ class HealthStatus(StrEnum):
     unhealthy = "unhealthy"
 
 
+class HealthSource(StrEnum):
+    """Who set a health status: the process itself, another one, or the registrar, because a sign of life is late."""
+
+    process = "process"
+    other = "other"
+    registrar = "registrar"
+
+
 class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What is known of a process beyond its name. Fields are only ever appended: stored rows are arrays.
 
@@ -78,6 +86,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     - `created_at`, `last_health_check`: UTC times, ``created_at <= last_health_check <= now``.
     - `endpoint`: URL or address at which it is reached, or None.
     - `custom`: free plain data: None, bool, int, float, str, bytes, and lists and string-keyed maps of them.
+    - `heartbeat`: seconds within which the process promises a sign of life, or None; `last_health_check` is the last.
     """
 
     type: ProcessType = ProcessType.agent
@@ -90,6 +99,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     last_health_check: datetime = EPOCH
     endpoint: str | None = None
     custom: dict[str, Any] = EMPTY_DICT
+    heartbeat: float | None = None
 
     def __post_init__(self) -> None:
         # Runs at every decoding, so it leaves alone what is frozen and gives all empty ones the same.
@@ -111,6 +121,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `registered_at`, `last_updated`: UTC times, ``registered_at <= last_updated``.
     - `revision`: the registry's revision at which it was last written.
     - `metadata`: see `Metadata`.
+    - `health_source`: who set `metadata.health_status`; it was set, or confirmed, at `metadata.last_health_check`.
     """
 
     process_id: ProcessId
@@ -122,6 +133,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_updated: datetime
     revision: int
     metadata: Metadata
+    health_source: HealthSource = HealthSource.process
 
     def __hash__(self) -> int:
         return hash((self.process_id, self.revision))
@@ -139,16 +151,35 @@ class Kind(StrEnum):
     updated = "updated"
     unregistered = "unregistered"
     died = "died"
-    handed_over = "handed_over"
     lagged = "lagged"
 
 
+class Revision(int):
+    """A revision, and which registry it is of: one that was removed and made again counts from the beginning."""
+
+    def __new__(cls, number: int, life: int = 0) -> Revision:
+        revision = super().__new__(cls, number)
+        revision.life = life
+        return revision
+
+    life: int
+
+    def __reduce__(self) -> tuple[type[Revision], tuple[int, int]]:
+        return Revision, (int(self), self.life)
+
+
 class Event(NamedTuple):
-    """One change of the registry. `entry` is the entry after it, or the last one where it ended."""
+    """One change, as a watch sees it.
+
+    - `kind`: what happened, `Kind`. A hand-over is ``updated``: the id was never free.
+    - `entry`: the entry after the change, or as it last was where it ended; None for ``lagged``.
+    - `revision`: the change's own, an int, one more than that of the change before; for ``lagged`` the new snapshot's.
+    - `previous`: the entry before the change, where there was one and it goes on; None otherwise.
+    """
 
     kind: Kind
-    entry: Entry
-    revision: int
+    entry: Entry | None
+    revision: Revision
     previous: Entry | None = None
 
 
@@ -178,6 +209,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     - `max_readers`: threads and processes that may read at the same instant.
     - `max_pending`: requests waiting in the registrar before it answers `SystemBusy`.
     - `linger`: seconds a registrar stays with no client and no entry.
+    - `degraded_after`, `unhealthy_after`: how late a promised sign of life may be, in multiples of its `heartbeat`.
     """
 
     max_memory_bytes: int = 100 * 1024 * 1024
@@ -189,6 +221,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_readers: int = 4096
     max_pending: int = 8192
     linger: float = 30.0
+    degraded_after: float = 1.5
+    unhealthy_after: float = 3.0
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -204,6 +238,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.max_memory_bytes < MIN_MEMORY_BYTES:
             raise ValueError(
                 f"Limits.max_memory_bytes must be at least {MIN_MEMORY_BYTES}, not {self.max_memory_bytes}"
+            )
+        if not 1 <= self.degraded_after <= self.unhealthy_after:
+            raise ValueError(
+                "Limits.degraded_after and unhealthy_after are multiples of the heartbeat, from 1 up and in this "
+                f"order, not {self.degraded_after!r} and {self.unhealthy_after!r}"
             )
 
 

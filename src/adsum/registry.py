@@ -13,14 +13,17 @@ to shared memory and asks nobody. This module documents and delegates; what is d
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, overload
 
-from ._reads import AnyId
+from ._reads import AnyId, Where
+from ._store.query import Conditions
+from ._watching import Wanted, Watch, too_late
 from ._writes import Ask, RegistryWrites
-from .errors import AdsumError, Stale
+from .errors import AdsumError, Stale, Timeout
 from .model import Entry, Limits, ProcessId
 
 R = TypeVar("R", bound="Registry")
@@ -110,6 +113,94 @@ class Registry(RegistryWrites):
         """Remove the entry: True if one stood there, False if not. Errors: `Stale`."""
         return self._run(self._ask_unregister(id, if_incarnation), timeout)
 
+    def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
+        """Give this process's own sign of life for an entry that promises one (``register(..., heartbeat=5.0)``).
+
+        A status that the registrar set because the sign was late goes back to what was said before. Only
+        `last_health_check` changes otherwise, which is no change of the registry: it has no revision and no event.
+        Errors: `NotRegistered`; `PermissionDenied` where the entry belongs to another process.
+        """
+        return self._run(self._ask_heartbeat(id, None), timeout)
+
+    # Following
+
+    def watch(
+        self,
+        id: AnyId | None = None,
+        *,
+        since: int | None = None,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Watch:
+        """Follow an id, or what matches the conditions of `find`: one `Event` for each change, in order, none lost.
+
+        - `since`: a revision that a watch or an event told: the events after it; None for those from now on. Where the
+          history (the last 8,192 changes, or 8 MiB of them) does not reach back so far, there is one ``lagged`` event.
+        - An entry that starts to match through an update is ``registered`` to this watch, one that stops is
+          ``unregistered``; either has `previous`.
+
+        Use it in a ``with`` block, or close it. It survives the registrar. Errors: `ValueError` for impossible
+        conditions.
+        """
+        return Watch(self._client, self._query(id, conditions), where, since)
+
+    @overload
+    def wait_for(self, id: AnyId, timeout: float | None = None) -> Entry: ...
+    @overload
+    def wait_for(
+        self,
+        *,
+        count: int = 1,
+        timeout: float | None = None,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> list[Entry]: ...
+    def wait_for(
+        self,
+        id: AnyId | None = None,
+        timeout: float | None = None,
+        *,
+        count: int = 1,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Entry | list[Entry]:
+        """Wait until `id` is registered and return its entry; or until `count` living members match, and return all.
+
+        `timeout` is in seconds, None for as long as it takes. Errors: `Timeout`.
+        """
+        wanted = Wanted(self, id, count, where, conditions)
+        until = None if timeout is None else time.monotonic() + timeout
+        if (found := wanted.found()) is not None:
+            return found
+        with Watch(self._client, self._query(id, conditions), where, None) as watch:
+            while (found := wanted.found()) is None:
+                try:
+                    watch.next(None if until is None else max(0.0, until - time.monotonic()))
+                except Timeout:
+                    raise too_late(f"{wanted} not registered", timeout) from None
+        return found
+
+    def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> Future[Registration]:
+        """Register this process under `id` as soon as it is free: at once if it is, else when its holder is gone.
+
+        Who stands by first gets it first, in the very commit that frees it; who has died by then is skipped. Returns a
+        future of the `Registration`; cancelling it gives up the place. `timeout` bounds the time until the place is
+        taken, not the waiting. The place ends with this process, and when the registry is closed.
+
+        Errors, at once: `AlreadyRegistered` where this very process holds the id, `InvalidProcessId`,
+        `InvalidMetadata`, `SystemBusy`, `Timeout`; of the future: `RegistryFull`, `RegistryClosed`.
+        """
+        queued, granted = self._stand_by(id, metadata, lambda done: Registration(self, done.entries[0]), timeout)
+        try:
+            queued.result()
+        except BaseException:
+            granted.cancel()
+            raise
+        if granted.done() and not granted.cancelled():
+            # A mistake is told to whoever made it.
+            granted.result()
+        return granted
+
     def _run(self, ask: Ask[T], timeout: float | None) -> T:
         if ask.bound:
             return self._send(ask, timeout).result()
@@ -149,6 +240,12 @@ class Registration:
     def unregister(self, *, timeout: float | None = None) -> bool:
         """`Registry.unregister` of this entry."""
         return self._registry.unregister(self.process_id, if_incarnation=self.entry.incarnation, timeout=timeout)
+
+    def heartbeat(self, *, timeout: float | None = None) -> Entry:
+        """`Registry.heartbeat` of this entry. Errors: also `Stale`."""
+        ask = self._registry._ask_heartbeat(self.process_id, self.entry.incarnation)
+        self.entry = self._registry._run(ask, timeout)
+        return self.entry
 
     def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: nobody ever finds it free, and it has a new incarnation.

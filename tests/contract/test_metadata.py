@@ -261,6 +261,7 @@ def test_metadata_is_no_positional_puzzle() -> None:
         "last_health_check",
         "endpoint",
         "custom",
+        "heartbeat",
     )
     promised = {
         "process_id",

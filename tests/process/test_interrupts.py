@@ -97,8 +97,8 @@ def _interrupt_everywhere(folder: str, what: str) -> None:
 def _sweep(registry: Registry, what: str) -> int:
     number = 0
     while True:
-        registry._reader._young.clear()
-        registry._reader._old.clear()
+        registry._reader._opened.decoded.young.clear()
+        registry._reader._opened.decoded.old.clear()
         moment = Moment(number, _interrupt)
         _alarm_after(moment)
         try:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adsum._registrar.draft import Draft
-from adsum._store.layout import Change, Record
+from adsum._store.layout import Change, Record, StandBy
 from adsum._validation import id_key
 from adsum.model import Kind, Metadata, Owner, ProcessId
 
@@ -26,6 +26,7 @@ class Standing:
     def __init__(self, records: list[Record]) -> None:
         self.revision = self.entries = len(records)
         self.bytes_used = 0
+        self.standbys = 0
         self.records = {id_key(stored.process_id): stored for stored in records}
 
     def measure(self) -> int:
@@ -39,6 +40,12 @@ class Standing:
 
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
+
+    def standing_by(self, key: bytes) -> list[StandBy]:
+        return []
+
+    def all_standing_by(self) -> list[StandBy]:
+        return []
 
 
 class DraftMachine(RuleBasedStateMachine):

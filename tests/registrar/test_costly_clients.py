@@ -17,8 +17,8 @@ import pytest
 from adsum import Limits, Registry
 from adsum import _wire as wire
 from adsum._client.spawn import start_registrar
-from adsum._registrar.connection import HELLO_SECONDS, MAX_UNSENT_BYTES
-from adsum._registrar.server import MAX_BATCH, MAX_BUFFERED_BYTES
+from adsum._registrar.connection import HELLO_SECONDS, MAX_BUFFERED_BYTES, MAX_UNSENT_BYTES
+from adsum._registrar.server import MAX_BATCH
 from adsum._validation import MetadataFields
 
 from ..support import eventually, stopped

@@ -23,6 +23,7 @@ _DEFAULTS: Fields = {
     "last_health_check": _EPOCH,
     "endpoint": None,
     "custom": {},
+    "heartbeat": None,
 }
 
 
@@ -225,9 +226,8 @@ class Model:
     def _add(self, process_id: Id, owner: Owner, metadata: Fields, session: bytes) -> Held:
         self.revision += 1
         now, number = self._turn.utc, self.revision
-        entry = Held(
-            process_id, (owner.pid, owner.start_time, owner.pidfd_inode), number, now, now, number, metadata, session
-        )
+        identity = (owner.pid, owner.start_time, owner.pidfd_inode)
+        entry = Held(process_id, identity, number, now, now, number, metadata, session=session)
         self.held[process_id] = entry
         self.incarnations.append(number)
         return entry

@@ -26,6 +26,7 @@ _METADATA = (
     "last_health_check",
     "endpoint",
     "custom",
+    "heartbeat",
 )
 _INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 _SETS = ("capabilities", "coordination_variables")
@@ -41,6 +42,7 @@ class Held(NamedTuple):
     last_updated: datetime
     revision: int
     metadata: Fields
+    source: str = "process"
     session: bytes = b""
 
 
@@ -98,7 +100,7 @@ def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
 
 
 def held(row: Sequence[Any]) -> Held:
-    """The entry in a decoded row: ten values where it was stored, nine in replies of an older kind and departures."""
+    """The entry in a decoded row: the last two values are there where it was stored, and not in departures."""
     process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, *rest = row
     fields = dict(zip(_METADATA, metadata, strict=True))
     for name in _SETS:
@@ -113,7 +115,8 @@ def held(row: Sequence[Any]) -> Held:
         last_updated=last_updated,
         revision=revision,
         metadata=fields,
-        session=rest[0] if rest else b"",
+        source=rest[0],
+        session=rest[1] if rest[1:] else b"",
     )
 
 
@@ -125,7 +128,8 @@ def encoded_metadata(fields: Fields) -> int:
 def encoded_entry(entry: Held) -> int:
     """The size in bytes that an entry has as a departure."""
     metadata = [entry.metadata[name] for name in _METADATA]
-    row = [entry.id, *entry.owner, entry.incarnation, entry.registered_at, entry.last_updated, entry.revision, metadata]
+    times = [entry.registered_at, entry.last_updated]
+    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source]
     return len(msgspec.msgpack.encode(row))
 
 

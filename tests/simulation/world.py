@@ -15,9 +15,10 @@ from unittest.mock import patch
 from adsum._os.liveness import DeathWatch
 from adsum._registrar import committer as committing
 from adsum._registrar import start as starting
+from adsum._registrar.batch import Batch, Call, Clock, Death, Decision
 from adsum._registrar.committer import Answer, Committer
 from adsum._registrar.draft import View
-from adsum._registrar.engine import Batch, Call, Clock, Death, Decision, Engine
+from adsum._registrar.engine import Engine
 from adsum._store import audit, tables
 from adsum._store import page as pages
 from adsum._store.environment import Environment

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from adsum import _wire as wire
-from adsum._registrar.engine import Batch, Call, Clock, Decision, Engine
-from adsum._store.layout import Record, key_of
+from adsum._registrar.batch import Batch, Call, Clock, Decision
+from adsum._registrar.engine import Engine
+from adsum._store.layout import Record, StandBy, key_of
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Limits, Metadata, Owner, ProcessId
 
@@ -29,6 +30,7 @@ class Standing:
         self.revision = 3
         self.entries = 3
         self.bytes_used = 0
+        self.standbys = 0
 
     def measure(self) -> int:
         return self.bytes_used
@@ -41,6 +43,12 @@ class Standing:
 
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
+
+    def standing_by(self, key: bytes) -> list[StandBy]:
+        return []
+
+    def all_standing_by(self) -> list[StandBy]:
+        return []
 
 
 class Kernel:

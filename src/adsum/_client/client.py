@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import deque
 from pathlib import Path
+from typing import Protocol
 
 from .._store.reader import Reader
 from ..model import Limits
+from .bell import Bell
 from .line import Lines
 from .pipeline import Pipeline
 
@@ -18,6 +21,12 @@ _readers_lock = threading.Lock()
 os.register_at_fork(
     before=_readers_lock.acquire, after_in_parent=_readers_lock.release, after_in_child=_readers_lock.release
 )
+
+
+class Stoppable(Protocol):
+    """A watch, which ends with what it was opened on."""
+
+    def stop(self) -> None: ...
 
 
 class Client:
@@ -31,6 +40,8 @@ class Client:
         self.reader = _acquire_reader(self._place, folder)
         self.lines = Lines(folder, limits, self.reader.look_again)
         self.pipeline = Pipeline(folder, limits, self.reader.look_again)
+        self.bell = Bell(folder, limits, self.reader.look_again)
+        self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
 
     def close(self) -> None:
         self.pipeline.close()
@@ -40,6 +51,9 @@ class Client:
         """`close` for the garbage collector, which may come in the middle of anything: it waits for nobody."""
         self.pipeline.stop()
         self.lines.close()
+        for watch in list(self.watches):
+            watch.stop()
+        self.bell.close()
         _released.append(self._place)
         _settle()
 

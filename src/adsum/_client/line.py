@@ -98,11 +98,11 @@ class _Line:
             raise wire.error_from(reply)
         return reply
 
-    def _reply(self, connection: Connection, until: float) -> wire.AnyReply:
+    def _reply(self, connection: Connection, until: float) -> wire.Done | wire.Failed:
         while True:
             for frame in connection.receive(until):
                 reply: wire.AnyReply = wire.decode_reply(frame)
-                if reply.number == self._number:
+                if reply.number == self._number and not isinstance(reply, wire.Queued):
                     return reply
 
     def close(self) -> None:

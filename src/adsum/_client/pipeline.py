@@ -7,6 +7,7 @@ dies while there are such entries, to tell the next one that the session lives o
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -35,12 +36,22 @@ READ_BYTES = 256 * 1024
 T = TypeVar("T")
 
 
+class Patience(NamedTuple):
+    """What goes with a request that may be queued at the registrar: `queued` is told when it is, or when it is
+    answered; `refused` gets an answer that came in the moment in which its waiter cancelled."""
+
+    queued: Future[None]
+    refused: Callable[[wire.Done], None]
+
+
 class _Asked(Generic[T]):
     """One request on its way, and who waits for what is made of its reply."""
 
-    __slots__ = ("deadline", "future", "give_up", "make", "seconds", "take")
+    __slots__ = ("deadline", "future", "give_up", "make", "patience", "seconds", "take")
 
-    def __init__(self, make: Make, take: Callable[[wire.Done], T], timeout: float | None) -> None:
+    def __init__(
+        self, make: Make, take: Callable[[wire.Done], T], timeout: float | None, patience: Patience | None
+    ) -> None:
         now = time.monotonic()
         self.make = make
         self.take = take
@@ -49,8 +60,32 @@ class _Asked(Generic[T]):
         # When a call has no timeout of its own, its time runs from the moment a registrar is there to be asked.
         self.deadline: float | None = None if timeout is None else now + timeout
         self.give_up = now + (START_SECONDS if timeout is None else timeout + GRACE_SECONDS)
+        self.patience = patience
+
+    @property
+    def is_queued(self) -> bool:
+        """Queued at the registrar: from then on it is waited for without end."""
+        return self.give_up == math.inf
+
+    def was_queued(self) -> None:
+        self.give_up = math.inf
+        self._tell()
+
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits. What may be queued can be cancelled to the end, all else until it is sent."""
+        if self.patience is not None:
+            return not self.future.cancelled()
+        return self.future.running() or self.future.set_running_or_notify_cancel()
+
+    def _tell(self) -> None:
+        if self.patience is not None and not self.patience.queued.done():
+            self.patience.queued.set_result(None)
 
     def settle(self, outcome: wire.Done | AdsumError) -> None:
+        self._settle(outcome)
+        self._tell()
+
+    def _settle(self, outcome: wire.Done | AdsumError) -> None:
         try:
             if isinstance(outcome, AdsumError):
                 self.future.set_exception(outcome)
@@ -63,7 +98,8 @@ class _Asked(Generic[T]):
                 self.future.set_result(taken)
         except InvalidStateError:
             # The waiter cancelled in the same moment and does not look any more.
-            return
+            if self.patience is not None and isinstance(outcome, wire.Done):
+                self.patience.refused(outcome)
 
 
 class Pipeline:
@@ -100,9 +136,16 @@ class Pipeline:
                 self._held = session.hold(self._folder, self._session)
                 self.holds_entries = True
 
-    def ask(self, make: Make, take: Callable[[wire.Done], T], timeout: float | None) -> Future[T]:
+    def ask(
+        self,
+        make: Make,
+        take: Callable[[wire.Done], T],
+        timeout: float | None,
+        *,
+        patience: Patience | None = None,
+    ) -> Future[T]:
         """Send a request; the future gets what `take` makes of the reply, or the error."""
-        asked = _Asked(make, take, timeout)
+        asked = _Asked(make, take, timeout, patience)
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
@@ -123,6 +166,11 @@ class Pipeline:
                 self._thread.start()
             os.eventfd_write(self._wake, 1)
         return asked.future
+
+    def forget(self, number: int) -> None:
+        """Nothing will come for this request any more."""
+        with self._lock:
+            self._asked.pop(number, None)
 
     def close(self) -> None:
         """End the session and with it every entry that lives in it."""
@@ -188,7 +236,8 @@ class Pipeline:
             self._expire()
 
     def _connect(self, poll: select.poll) -> None:
-        until = min((asked.give_up for asked in list(self._asked.values())), default=time.monotonic() + RETRY_SECONDS)
+        soonest = min((asked.give_up for asked in list(self._asked.values())), default=math.inf)
+        until = min(soonest, time.monotonic() + RETRY_SECONDS if soonest == math.inf else math.inf)
         connection = dial(self._folder, self._limits, self._session, until)
         connection.sock.setblocking(False)
         self._connection = connection
@@ -235,10 +284,13 @@ class Pipeline:
         asked = self._asked.get(number)
         if asked is None:
             return b""
-        if not asked.future.running() and not asked.future.set_running_or_notify_cancel():
+        if not asked.is_wanted():
             self._asked.pop(number)
             return b""
-        if asked.seconds is None:
+        if asked.is_queued:
+            # It keeps its place in the tables, and has to be heard of again by the next registrar.
+            asked.deadline = now + START_SECONDS
+        elif asked.seconds is None:
             asked.deadline = now + connection.registration_timeout
             self._registration_timeout = connection.registration_timeout
             asked.give_up = asked.deadline + GRACE_SECONDS
@@ -256,8 +308,10 @@ class Pipeline:
         connection.frames.feed(data)
         for frame in connection.frames:
             reply = wire.decode_reply(frame)
-            asked = self._asked.pop(reply.number, None)
-            if asked is not None:
+            if isinstance(reply, wire.Queued):
+                if (asked := self._asked.get(reply.number)) is not None:
+                    asked.was_queued()
+            elif (asked := self._asked.pop(reply.number, None)) is not None:
                 asked.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
 
     def _expire(self) -> None:
@@ -275,11 +329,14 @@ class Pipeline:
         """Milliseconds until something has to be done without being told to."""
         if self._unsent:
             return 0
-        return None if nearest is None else max(0, int((nearest - time.monotonic()) * 1000) + 1)
+        return None if nearest is None or nearest == math.inf else max(0, int((nearest - time.monotonic()) * 1000) + 1)
 
     def _fail_all(self, error: AdsumError) -> None:
         with self._lock:
-            failed, self._asked, self._unsent = list(self._asked.values()), {}, []
+            # What is queued keeps its place in the tables, and its answer will come.
+            kept = {number: asked for number, asked in self._asked.items() if asked.is_queued and not self._closed}
+            failed = [asked for number, asked in self._asked.items() if number not in kept]
+            self._asked, self._unsent = kept, []
         for asked in failed:
             asked.settle(error)
         if self.holds_entries and not self._closed:

@@ -18,27 +18,33 @@ from .. import _wire as wire
 from .._os.liveness import DeathWatch
 from .._store import tables
 from .._store.environment import Environment, compact_copy, remove_other_generations
-from .._store.layout import Receipt
+from .._store.layout import Receipt, key_of
 from .._store.page import Page, bucket_of
 from ..errors import AdsumError, InvalidMetadata, RegistryFull
 from ..model import Limits, Owner
+from .batch import Batch, Call, Clock, Death, Decision
 from .counters import Counters
-from .engine import Batch, Call, Clock, Death, Decision, Engine
+from .engine import Engine
 from .failpoints import reach
+from .heartbeats import Heartbeats
 from .receipts import Receipts
 
 log = logging.getLogger("adsum.registrar")
 
 PAGE_BYTES = mmap.PAGESIZE
 MOVE_AGAIN_SECONDS = 1.0
+# The deadline of a request whose answer may come at any time.
+NEVER = 2**63 - 1
 
 
 class Answer(NamedTuple):
-    """A reply, framed, and whether a receipt of it is kept until it was sent."""
+    """A reply, framed, and whether a receipt of it is kept until it was sent. It `binds` its session where something
+    lives or waits in that from now on."""
 
     call: Call
     data: bytes
     kept: bool
+    binds: bool = False
 
 
 class _TooLate(Exception):
@@ -54,6 +60,7 @@ class Committer:
         self.kernel = kernel
         self.limits = limits
         self.engine = Engine(limits, kernel)
+        self.heartbeats = Heartbeats(limits)
         with tables.write(environment) as before:
             self.receipts = Receipts(before.receipts(), time.monotonic_ns())
             self.counters = Counters(before.stats())
@@ -66,7 +73,11 @@ class Committer:
         in, with their owners."""
         with tables.write(self.environment) as before:
             owners = before.owners()
-            bound = [(record.session, owner) for owner in owners for record in before.owned(owner) if record.session]
+            bound = [(one.session, one.owner) for one in before.all_standing_by()]
+            for record in [record for owner in owners for record in before.owned(owner)]:
+                self.heartbeats.inherit(key_of(record.process_id), record, time.monotonic_ns())
+                if record.session:
+                    bound.append((record.session, record.owner))
         noticed = time.monotonic_ns()
         dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
         reach("sweeping")
@@ -99,7 +110,7 @@ class Committer:
             log.exception("a batch of %d requests cannot be decided", len(batch.calls))
             if not batch.calls:
                 raise
-            answers = self._commit(batch._replace(calls=())) if batch.deaths or batch.ended else []
+            answers = self._commit(batch._replace(calls=())) if batch.deaths or batch.ended or batch.late else []
             if len(batch.calls) > 1:
                 return answers + [answer for call in batch.calls for answer in self._commit_alone(call)]
             return answers + self.fail(batch.calls, _defect(error))
@@ -127,12 +138,15 @@ class Committer:
         try:
             with tables.write(self.environment) as now:
                 decision = self.engine.decide(now, batch, clock)
-                if decision.changes:
+                if decision.writes:
                     marked = {bucket_of(change.key) for change in decision.changes}
+                    marked |= {bucket_of(key_of(record.process_id)) for record in decision.touched}
                     self.page.mark(marked)
+                    now.touch(decision.touched)
                     now.apply(decision.changes, decision.departures)
+                    now.stand_by(decision.joined, decision.withdrawn)
                 answers = _answers(batch.calls, decision)
-                if decision.changes:
+                if decision.writes:
                     receipts = [Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept]
                     now.keep_receipts(receipts, self.receipts.to_forget)
                     reach("before_commit")
@@ -144,13 +158,13 @@ class Committer:
             # Also when nothing was committed: a counter that moved only makes readers look.
             self.page.settle(marked)
         reach("after_commit")
-        if decision.changes:
+        if decision.writes:
             self.receipts.committed(receipts)
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self.commits += bool(decision.changes)
         for reply in decision.replies:
-            self.counters.count("ok" if isinstance(reply, wire.Done) else reply.reason)
-        self._after(decision, batch.deaths)
+            self.counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
+        self._after(decision, batch)
         if decision.changes:
             self.check_growth()
         return answers
@@ -163,11 +177,15 @@ class Committer:
                 if owner is not None and owner in self.kernel and not now.count_owned(owner):
                     self.kernel.unwatch(owner)
 
-    def _after(self, decision: Decision, deaths: Sequence[Death]) -> None:
+    def _after(self, decision: Decision, batch: Batch) -> None:
         for owner in decision.released:
             self.kernel.unwatch(owner)
         gone = time.monotonic_ns()
-        for death in deaths:
+        for record in decision.touched:
+            self.heartbeats.sign(record.incarnation, gone)
+        for change in decision.changes:
+            self.heartbeats.follow(change, gone)
+        for death in batch.deaths:
             self.counters.cleaned((gone - death.noticed) / 1e9)
 
     def fail(self, calls: Sequence[Call], error: AdsumError) -> list[Answer]:
@@ -225,10 +243,25 @@ def _defect(error: Exception) -> AdsumError:
 
 
 def _answers(calls: Sequence[Call], decision: Decision) -> list[Answer]:
-    return [
-        Answer(call, wire.frame(reply), kept=isinstance(reply, wire.Done) and reply.changed)
-        for call, reply in zip(calls, decision.replies, strict=True)
-    ]
+    answers = [_answer(call, reply) for call, reply in zip(calls, decision.replies, strict=True)]
+    for waiting, reply in decision.grants:
+        request = wire.StandBy(
+            number=waiting.number,
+            deadline=NEVER,
+            process_id=waiting.process_id,
+            owner=waiting.owner,
+            fields=waiting.fields,
+        )
+        answers.append(_answer(Call(waiting.session, request, waiting.owner), reply))
+    return answers
+
+
+def _answer(call: Call, reply: wire.AnyReply) -> Answer:
+    # What comes late is kept even where it is an error: nobody can be told it by being asked again.
+    late = isinstance(reply, wire.Failed) and call.request.deadline == NEVER
+    done = isinstance(reply, wire.Done) and reply.changed
+    bound = isinstance(call.request, wire.Register) and call.request.bound
+    return Answer(call, wire.frame(reply), kept=late or done, binds=isinstance(reply, wire.Queued) or (bound and done))
 
 
 def _require_in_time(answers: Sequence[Answer]) -> None:

@@ -10,6 +10,8 @@ from ..model import Owner
 
 READ_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
+# Of all clients together: half-sent frames, and again requests that wait.
+MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 HELLO_SECONDS = 5.0
 CLOGGED_SECONDS = 10.0
 
@@ -26,6 +28,7 @@ class Connection:
         self.session: bytes | None = None
         self.owner: Owner | None = None
         self.closed = False
+        self.listens = False
         self.waiting = 0
         self.clogged_since = 0
         self.frames = wire.Frames()
@@ -70,6 +73,13 @@ class Connection:
             return True
         self._unsent += data[sent:]
         return False
+
+    def hand_over(self, data: bytes, descriptor: int) -> None:
+        """Send a few bytes together with a copy of a descriptor (SCM_RIGHTS). Raises `OSError` where they do not fit:
+        who asks for it has nothing else to read."""
+        if self._unsent:
+            raise ConnectionAbortedError("asked for a descriptor before it read its replies")
+        socket.send_fds(self.sock, [data], [descriptor], socket.MSG_NOSIGNAL)
 
     def flush(self) -> bool:
         """Send what was kept. True when nothing is left."""

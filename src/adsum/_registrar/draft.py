@@ -6,12 +6,13 @@ did, and nothing is written before all is decided.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
-from .._store.layout import Change, Record, encode, key_of
+from .._store.layout import Change, Record, StandBy, encode, key_of
 from ..model import Departure, Entry, Kind, Metadata, Owner, ProcessId
 
 # What a departure keeps of an entry larger than this is only its outline, which bounds the ring's memory.
@@ -25,12 +26,15 @@ class View(Protocol):
     revision: int
     entries: int
     bytes_used: int
+    standbys: int
 
     def measure(self) -> int: ...
 
     def record(self, key: bytes) -> Record | None: ...
     def owned(self, owner: Owner) -> list[Record]: ...
     def count_owned(self, owner: Owner) -> int: ...
+    def standing_by(self, key: bytes) -> list[StandBy]: ...
+    def all_standing_by(self) -> Iterable[StandBy]: ...
 
 
 class Draft:
@@ -44,6 +48,9 @@ class Draft:
         self._lost: dict[Owner, set[int]] = {}
         self.changes: list[Change] = []
         self.departures: list[tuple[int, Departure]] = []
+        self.touched: dict[bytes, Record] = {}
+        self.joined: list[StandBy] = []
+        self.withdrawn: list[StandBy] = []
         self.revision = view.revision
         self.entries = view.entries
         self._staged_bytes = 0
@@ -83,13 +90,27 @@ class Draft:
         self._changed(key, Kind.registered, None, record)
         return record
 
-    def replace(self, before: Record, metadata: Metadata) -> Record:
-        """An update. A wall clock set back never makes an entry older than its registration."""
+    def replace(self, before: Record, metadata: Metadata, **health: Any) -> Record:
+        """An update. A wall clock set back never makes an entry older than its registration. `health` is who set the
+        status, and what was said before, where that changes."""
         self.revision += 1
         after = msgspec.structs.replace(
-            before, metadata=metadata, revision=self.revision, last_updated=max(self._now, before.registered_at)
+            before,
+            metadata=metadata,
+            revision=self.revision,
+            last_updated=max(self._now, before.registered_at),
+            **health,
         )
         self._changed(key_of(before.process_id), Kind.updated, before, after)
+        return after
+
+    def touch(self, before: Record, metadata: Metadata) -> Record:
+        """A sign of life: the time of the last check moves on, and nothing else; it is no change of the registry."""
+        after = msgspec.structs.replace(before, metadata=metadata)
+        key = key_of(before.process_id)
+        self._records[key] = self.touched[key] = after
+        if before.incarnation in self._gained.get(before.owner, {}):
+            self._gained[before.owner][before.incarnation] = after
         return after
 
     def transfer(self, before: Record, owner: Owner) -> Record:
@@ -97,13 +118,39 @@ class Draft:
         self.revision += 1
         after = Record(before.process_id, *owner, self.revision, self._now, self._now, self.revision, before.metadata)
         self._depart(before, "handed_over", 0.0)
-        self._changed(key_of(before.process_id), Kind.handed_over, before, after)
+        self._changed(key_of(before.process_id), Kind.updated, before, after)
         return after
 
     def remove(self, before: Record, kind: Kind, how: str, detection: float = 0.0) -> None:
         self.revision += 1
         self._depart(before, how, detection)
         self._changed(key_of(before.process_id), kind, before, None)
+
+    # Those who stand by
+
+    @property
+    def standbys(self) -> int:
+        return self._view.standbys + len(self.joined) - len(self.withdrawn)
+
+    def standing_by(self, key: bytes) -> list[StandBy]:
+        """Who waits for an id, first come first."""
+        if not self.standbys:
+            return []
+        joined = [one for one in self.joined if key_of(one.process_id) == key]
+        return [one for one in [*self._view.standing_by(key), *joined] if one not in self.withdrawn]
+
+    def standing_by_in(self, session: bytes) -> list[StandBy]:
+        """For what a session waits."""
+        if not self.standbys:
+            return []
+        waiting = [*self._view.all_standing_by(), *self.joined]
+        return [one for one in waiting if one.session == session and one not in self.withdrawn]
+
+    def join(self, one: StandBy) -> None:
+        self.joined.append(one)
+
+    def withdraw(self, one: StandBy) -> None:
+        self.withdrawn.append(one)
 
     def _changed(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
         self.changes.append(Change(kind, self.revision, key, before, after))

@@ -5,18 +5,19 @@ from the caller. So a test can drive it through a hundred thousand deaths and cr
 failure from its seed.
 
 The order inside a batch is part of the promises. Deaths come first, so that no request of the batch meets an entry
-whose owner is known to be dead. Then sessions that ended, then requests in the order of their arrival. Each request is
-checked whole before its first change, so one that is refused leaves nothing behind and never spoils its batch.
+whose owner is known to be dead. Then sessions that ended, then requests in the order of their arrival, and last the
+signs of life that are missing, for one may just have come. Each request is checked whole before its first change, so
+one that is refused leaves nothing behind and never spoils its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
+
+import msgspec
 
 from .. import _wire as wire
-from .._store.layout import Change, Record, encode
+from .._store.layout import Record, encode
 from .._validation import MetadataFields, check_fields, check_limits, id_key, merge, new_metadata
 from ..errors import (
     AdsumError,
@@ -24,12 +25,16 @@ from ..errors import (
     DeadProcess,
     InvalidProcessId,
     NotRegistered,
+    PermissionDenied,
     RegistryFull,
     Stale,
     Timeout,
 )
-from ..model import Departure, Kind, Limits, Metadata, Owner, ProcessId
+from ..model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
+from .batch import Batch, Call, Clock, Decision, Kernel
 from .draft import Draft, View, footprint
+from .heartbeats import Late
+from .succession import Grant, queue, refuse_oneself
 
 # Bytes kept free below the memory limit: one group commit never allocates more than it was estimated to by this much.
 HEADROOM = 128 * 1024
@@ -37,50 +42,7 @@ HEADROOM = 128 * 1024
 # Fields that a full registry still takes: they hardly grow, and members must go on telling how they are.
 _HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
 
-
-class Kernel(Protocol):
-    """Who lives. `watch` also starts to wait for the owner's death; both answer for this very moment."""
-
-    def watch(self, owner: Owner) -> bool: ...
-    def is_alive(self, owner: Owner) -> bool: ...
-
-
-class Death(NamedTuple):
-    """The kernel's word that `owner` is dead, and when it came, in nanoseconds on the monotonic clock."""
-
-    owner: Owner
-    noticed: int
-
-
-class Call(NamedTuple):
-    """A request and the session that made it."""
-
-    session: bytes
-    request: wire.AnyRequest
-
-
-class Batch(NamedTuple):
-    """What is decided together and committed together."""
-
-    deaths: Sequence[Death] = ()
-    ended: Sequence[tuple[Owner, bytes]] = ()
-    calls: Sequence[Call] = ()
-
-
-class Clock(NamedTuple):
-    """The time of a batch: UTC for people, monotonic nanoseconds for deadlines and durations."""
-
-    utc: datetime
-    monotonic: int
-
-
-class Decision(NamedTuple):
-    """What to commit, what to answer (one reply for each call, in order), and whom to watch no longer."""
-
-    changes: list[Change]
-    departures: list[tuple[int, Departure]]
-    replies: list[wire.AnyReply]
-    released: set[Owner]
+_SEVERITY = (HealthStatus.healthy, HealthStatus.degraded, HealthStatus.unhealthy)
 
 
 class Engine:
@@ -112,6 +74,7 @@ class _Round:
         self.clock = clock
         self.draft = Draft(view, clock.utc)
         self.touched: set[Owner] = set()
+        self.grants: list[Grant] = []
 
     def run(self, batch: Batch) -> Decision:
         for death in batch.deaths:
@@ -119,23 +82,69 @@ class _Round:
         for owner, session in batch.ended:
             self.end_session(owner, session)
         replies = [self.answer(call) for call in batch.calls]
-        released = {owner for owner in self.touched if self.draft.owns_nothing(owner)}
-        return Decision(self.draft.changes, self.draft.departures, replies, released)
+        for late in batch.late:
+            self.note_late(late)
+        draft = self.draft
+        released = {owner for owner in self.touched if draft.owns_nothing(owner)}
+        return Decision(
+            draft.changes,
+            draft.departures,
+            replies,
+            released,
+            list(draft.touched.values()),
+            draft.joined,
+            draft.withdrawn,
+            self.grants,
+        )
 
     # What happens without being asked for
 
     def bury(self, owner: Owner, how: str, detection: float = 0.0) -> None:
         """Remove everything a dead process owned: consecutive revisions, one commit, all or none."""
         self.touched.add(owner)
-        for record in self.draft.owned(owner):
+        owned = self.draft.owned(owner)
+        for record in owned:
             self.draft.remove(record, Kind.died, how, detection)
+        self.succeed(owned)
 
     def end_session(self, owner: Owner, session: bytes) -> None:
         """Remove what lived inside a session that is over; its process may well live on."""
         self.touched.add(owner)
-        for record in self.draft.owned(owner):
-            if record.session == session:
-                self.draft.remove(record, Kind.unregistered, "unregistered")
+        for waiting in self.draft.standing_by_in(session):
+            self.draft.withdraw(waiting)
+        owned = [record for record in self.draft.owned(owner) if record.session == session]
+        for record in owned:
+            self.draft.remove(record, Kind.unregistered, "unregistered")
+        self.succeed(owned)
+
+    def succeed(self, freed: list[Record]) -> None:
+        """Ids that became free go to the first of those who stand by for them and live."""
+        for record in freed:
+            for waiting in self.draft.standing_by(key := id_key(record.process_id)):
+                self.draft.withdraw(waiting)
+                self.touched.add(waiting.owner)
+                # The dead are skipped; nobody is there to be told.
+                if not self.kernel.watch(waiting.owner):
+                    continue
+                try:
+                    wanted = self.prepare(waiting.process_id, waiting.fields)
+                    self.require_room([wanted])
+                except AdsumError as error:
+                    self.grants.append(Grant(waiting, wire.failure(waiting.number, error)))
+                    continue
+                added = self.draft.add(key, waiting.process_id, waiting.owner, wanted.metadata, b"")
+                self.grants.append(Grant(waiting, wire.Done(waiting.number, [added])))
+                break
+
+    def note_late(self, late: Late) -> None:
+        """A sign of life is missing: the status becomes no better than that. Dead, the process would be gone."""
+        record = self.draft.record(late.key)
+        if record is None or record.incarnation != late.incarnation or not self.kernel.is_alive(record.owner):
+            return
+        said = record.before_late or (record.metadata.health_status, record.health_source)
+        status = max(late.status, said[0], key=_SEVERITY.index)
+        metadata = msgspec.structs.replace(record.metadata, health_status=status)
+        self.draft.replace(record, metadata, health_source=HealthSource.registrar, before_late=said)
 
     # Requests
 
@@ -147,17 +156,28 @@ class _Round:
                     "the deadline passed before the registrar came to the request; nothing was changed. Try again, or "
                     "give a longer timeout="
                 )
-            match request:
-                case wire.Register():
-                    return self.register(request, call.session)
-                case wire.Update():
-                    return self.update(request)
-                case wire.Unregister():
-                    return self.unregister(request)
-                case wire.HandOver():
-                    return self.hand_over(request)
+            return self.carry_out(call)
         except AdsumError as error:
             return wire.failure(request.number, error)
+
+    def carry_out(self, call: Call) -> wire.AnyReply:
+        match call.request:
+            case wire.Register() as request:
+                return self.register(request, call.session)
+            case wire.Update() as request:
+                return self.update(request, call.caller)
+            case wire.Unregister() as request:
+                return self.unregister(request)
+            case wire.HandOver() as request:
+                return self.hand_over(request)
+            case wire.Heartbeat() as request:
+                return self.heartbeat(request)
+            case wire.StandBy() as request:
+                return self.stand_by(request, call.session)
+            case wire.Cancel() as request:
+                return self.cancel(request, call.session)
+            case wire.Listen() as request:
+                return wire.Done(request.number, [], changed=False)
 
     def register(self, request: wire.Register, session: bytes) -> wire.AnyReply:
         bound_to = session if request.bound else b""
@@ -182,7 +202,7 @@ class _Round:
         ]
         return wire.Done(request.number, list(added))
 
-    def update(self, request: wire.Update) -> wire.AnyReply:
+    def update(self, request: wire.Update, caller: Owner | None) -> wire.AnyReply:
         record = self.held(request.process_id, request.if_incarnation)
         check_fields(request.fields)
         fields = request.fields
@@ -197,7 +217,43 @@ class _Round:
         check_limits(metadata, record.process_id.namespace, len(encode(metadata)), self.limits)
         if not _HEALTH_FIELDS.issuperset(fields.given()):
             self.require_room_to_grow(record, metadata)
-        return wire.Done(request.number, [self.draft.replace(record, metadata)])
+        if "health_status" not in fields.given():
+            return wire.Done(request.number, [self.draft.replace(record, metadata)])
+        source = HealthSource.process if caller in (None, record.owner) else HealthSource.other
+        return wire.Done(request.number, [self.draft.replace(record, metadata, health_source=source, before_late=None)])
+
+    def heartbeat(self, request: wire.Heartbeat) -> wire.AnyReply:
+        """A sign of life. It takes back what the registrar said for want of one, and nobody else's verdict."""
+        record = self.held(request.process_id, request.if_incarnation)
+        if request.owner != record.owner:
+            raise PermissionDenied(
+                f"{record.process_id} belongs to process {record.pid}; only that process can give its sign of life"
+            )
+        checked = max(self.clock.utc, record.metadata.last_health_check)
+        if record.before_late is None:
+            metadata = msgspec.structs.replace(record.metadata, last_health_check=checked)
+            return wire.Done(request.number, [self.draft.touch(record, metadata)], changed=False)
+        status, source = record.before_late
+        metadata = msgspec.structs.replace(record.metadata, health_status=status, last_health_check=checked)
+        again = self.draft.replace(record, metadata, health_source=source, before_late=None)
+        return wire.Done(request.number, [again])
+
+    def stand_by(self, request: wire.StandBy, session: bytes) -> wire.AnyReply:
+        wanted = self.prepare(request.process_id, request.fields)
+        holder = self.living(wanted.key)
+        if holder is not None:
+            refuse_oneself(holder, request.owner)
+            return queue(self.draft, request, session, self.clock.monotonic)
+        self.require_alive(request.owner)
+        self.require_room([wanted])
+        added = self.draft.add(wanted.key, wanted.process_id, request.owner, wanted.metadata, b"")
+        return wire.Done(request.number, [added])
+
+    def cancel(self, request: wire.Cancel, session: bytes) -> wire.AnyReply:
+        mine = [one for one in self.draft.standing_by_in(session) if one.number == request.stand_by]
+        for one in mine:
+            self.draft.withdraw(one)
+        return wire.Done(request.number, [], changed=bool(mine))
 
     def unregister(self, request: wire.Unregister) -> wire.AnyReply:
         record = self.living(id_key(request.process_id))
@@ -206,6 +262,7 @@ class _Round:
         self.require_incarnation(record, request.if_incarnation)
         self.touched.add(record.owner)
         self.draft.remove(record, Kind.unregistered, "unregistered")
+        self.succeed([record])
         return wire.Done(request.number, [])
 
     def hand_over(self, request: wire.HandOver) -> wire.AnyReply:
@@ -230,7 +287,8 @@ class _Round:
         record = self.draft.record(key)
         if record is not None and not self.kernel.is_alive(record.owner):
             self.bury(record.owner, "replaced")
-            return None
+            # Whoever stood by for it holds it now.
+            return self.draft.record(key)
         return record
 
     def held(self, process_id: ProcessId, if_incarnation: int | None) -> Record:

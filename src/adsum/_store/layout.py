@@ -11,7 +11,9 @@ by_health      namespace NUL health status     incarnation, likewise
 by_node        namespace NUL node              incarnation, likewise
 owners         pid, start time, pidfd inode    incarnation, likewise
 departures     revision                        the `Departure`, msgpack array
+history        revision                        what the change replaced; see `history`
 receipts       session, number                 the reply, framed
+standbys       id, NUL, place                  the `StandBy`, msgpack array
 meta           a word                          see the `META_*` names
 =============  ==============================  =======================================================
 
@@ -27,11 +29,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..model import Departure, Entry, Kind, Owner, ProcessId, RegistrarStats
+from .._validation import MetadataFields
+from ..model import Departure, Entry, HealthSource, HealthStatus, Kind, Owner, ProcessId, RegistrarStats
 
 FORMAT = 1
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
-ONE_ROW_TABLES = ("ids", "entries", "departures", "receipts", "meta")
+ONE_ROW_TABLES = ("ids", "entries", "departures", "history", "receipts", "standbys", "meta")
 MANY_ROW_TABLES = (*INDEXES, "owners")
 TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
 MAX_DEPARTURES = 1000
@@ -45,10 +48,12 @@ META_IDENTITY = b"identity"
 class Record(Entry, frozen=True, array_like=True, gc=False):
     """A stored entry: what readers see, and behind it what only the registrar needs.
 
-    `session` is the client session the entry lives in, empty for the entry of a whole process.
+    `session` is the client session the entry lives in, empty for the entry of a whole process. `before_late` is what
+    was said of its health, and by whom, before the registrar found a sign of life missing.
     """
 
     session: bytes = b""
+    before_late: tuple[HealthStatus, HealthSource] | None = None
 
 
 class Change(NamedTuple):
@@ -62,6 +67,17 @@ class Change(NamedTuple):
     key: bytes
     before: Record | None
     after: Record | None
+
+
+class StandBy(msgspec.Struct, frozen=True, array_like=True):
+    """Who waits for an id: `place` orders those who wait for the same one, `session` and `number` name the request."""
+
+    process_id: ProcessId
+    owner: Owner
+    fields: MetadataFields
+    session: bytes
+    number: int
+    place: int
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
@@ -84,6 +100,7 @@ encode = msgspec.msgpack.Encoder().encode
 decode_entry = msgspec.msgpack.Decoder(Entry).decode
 decode_record = msgspec.msgpack.Decoder(Record).decode
 decode_departure = msgspec.msgpack.Decoder(Departure).decode
+decode_stand_by = msgspec.msgpack.Decoder(StandBy).decode
 decode_identity = msgspec.msgpack.Decoder(Identity).decode
 decode_stats = msgspec.msgpack.Decoder(RegistrarStats).decode
 
@@ -99,6 +116,15 @@ def unpack_number(row: bytes) -> int:
 
 def receipt_key(session: bytes, number: int) -> bytes:
     return session + pack_number(number)
+
+
+def stand_by_prefix(key: bytes) -> bytes:
+    """What the rows of those who stand by for an id begin with. No other id's rows do: a key has two NULs."""
+    return key + b"\0"
+
+
+def stand_by_key(waiting: StandBy) -> bytes:
+    return stand_by_prefix(key_of(waiting.process_id)) + pack_number(waiting.place)
 
 
 def owner_key(owner: Owner) -> bytes:

@@ -29,8 +29,8 @@ HEADER_BYTES = 4096
 SIZE = HEADER_BYTES + 8 * BUCKETS
 MAGIC = int.from_bytes(b"adsum\0\0\0", "little")
 
-_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS = (
-    0, 1, 2, 4, 5, 6, 7, 10, 11,
+_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _LIFE = (
+    0, 1, 2, 4, 5, 6, 7, 10, 11, 12,
 )  # fmt: skip
 
 
@@ -68,6 +68,11 @@ class Page:
     def started_ns(self) -> int:
         """When that registrar started serving, on the monotonic clock."""
         return self._header[_STARTED]
+
+    @property
+    def life(self) -> int:
+        """A number that no other registry has, one that stood in this folder before included."""
+        return self._header[_LIFE]
 
     @property
     def restarts(self) -> int:
@@ -131,6 +136,7 @@ def create(folder: Path, map_size: int) -> Page:
     boot = identity.boot_id()
     header[_BOOT], header[_BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
     header[_PID_NAMESPACE] = identity.pid_namespace()
+    header[_LIFE] = int.from_bytes(os.urandom(8), "little") or 1
     page.switch(1, map_size)
     unfinished.rename(path_in(folder))
     return page

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple, TypedDict
 
 from ..errors import InvalidQuery
-from ..model import Entry, HealthStatus, ProcessType
+from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from .layout import index_key
 
 
@@ -28,6 +28,7 @@ class Query(NamedTuple):
     type: ProcessType | None = None
     health_status: HealthStatus | None = None
     node: str | None = None
+    process_id: ProcessId | None = None
 
     def index_keys(self) -> list[tuple[str, bytes]]:
         """The index rows that every match must have, as (table, key)."""
@@ -45,6 +46,7 @@ class Query(NamedTuple):
             and (self.type is None or metadata.type == self.type)
             and (self.health_status is None or metadata.health_status == self.health_status)
             and (self.node is None or entry.process_id.node == self.node)
+            and (self.process_id is None or entry.process_id == self.process_id)
         )
 
 

@@ -21,6 +21,7 @@ from .layout import (
     decode_entry,
     decode_stats,
     index_key,
+    key_of,
     owner_key,
     owner_of,
     unpack_number,
@@ -53,6 +54,9 @@ def revision(txn: Txn, environment: Environment) -> int:
 
 def candidates(txn: Txn, environment: Environment, query: Query) -> list[bytes]:
     """Incarnations among which every match is: the rows of the rarest condition, or all ids of the namespace."""
+    if query.process_id is not None:
+        row = txn.get(key_of(query.process_id), db=environment.ids)
+        return [] if row is None else [row]
     keys = query.index_keys()
     if not keys:
         return list(_incarnations_in(txn, environment, query.namespace))

@@ -7,6 +7,7 @@ of it is seen together or not at all. A crash at any instruction leaves the tabl
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import lmdb
@@ -14,6 +15,7 @@ import lmdb
 from .._os import identity
 from ..errors import CorruptRegistry
 from ..model import Departure, Limits, Owner, RegistrarStats
+from . import history
 from .environment import Environment, translated
 from .layout import (
     FORMAT,
@@ -27,8 +29,10 @@ from .layout import (
     Identity,
     Receipt,
     Record,
+    StandBy,
     decode_identity,
     decode_record,
+    decode_stand_by,
     decode_stats,
     encode,
     index_keys,
@@ -36,6 +40,8 @@ from .layout import (
     owner_of,
     pack_number,
     receipt_key,
+    stand_by_key,
+    stand_by_prefix,
     unpack_number,
 )
 from .page import remedy
@@ -44,10 +50,10 @@ from .page import remedy
 _COUNTED = ("ids", "entries", "owners", *INDEXES)
 
 
-def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment) -> int:
-    """The pages that entries and their index rows occupy, in bytes."""
+def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment, names: Sequence[str] = _COUNTED) -> int:
+    """The pages that tables occupy, in bytes: those of the entries and their index rows."""
     pages = size = 0
-    for name in _COUNTED:
+    for name in names:
         stat = txn.stat(environment.tables[name])
         pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         size = stat["psize"]
@@ -64,6 +70,7 @@ class WriteTransaction:
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
         self.entries = txn.stat(environment.ids)["entries"]
+        self.standbys = txn.stat(environment.tables["standbys"])["entries"]
         # Every page the file has ever used: no less than what is in use, and had without counting.
         self.bytes_used = environment.lmdb.info()["last_pgno"] * txn.stat(environment.ids)["psize"]
 
@@ -87,6 +94,24 @@ class WriteTransaction:
         with self._txn.cursor(self._tables["owners"]) as cursor:
             return cursor.count() if cursor.set_key(owner_key(owner)) else 0
 
+    def standing_by(self, key: bytes) -> list[StandBy]:
+        """Who waits for an id, first come first."""
+        prefix = stand_by_prefix(key)
+        with self._txn.cursor(self._tables["standbys"]) as cursor:
+            found = []
+            if cursor.set_range(prefix):
+                for row, value in cursor.iternext():
+                    if not row.startswith(prefix):
+                        break
+                    found.append(decode_stand_by(value))
+            return found
+
+    def all_standing_by(self) -> Iterator[StandBy]:
+        """Everybody who waits for an id."""
+        with self._txn.cursor(self._tables["standbys"]) as cursor:
+            for value in cursor.iternext(keys=False, values=True):
+                yield decode_stand_by(value)
+
     def owners(self) -> list[Owner]:
         """Everybody who owns an entry."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
@@ -109,8 +134,24 @@ class WriteTransaction:
         if changes:
             self.revision = changes[-1].revision
             self._put_meta(META_REVISION, pack_number(self.revision))
+            rows = [(change.revision, history.row_of(change)) for change in changes[-history.MAX_HISTORY :]]
+            self._append("history", rows, history.MAX_HISTORY, history.MAX_HISTORY_BYTES)
         if departures:
-            self._record_departures(departures)
+            ended = [(revision, encode(departure)) for revision, departure in departures[-MAX_DEPARTURES:]]
+            self._append("departures", ended, MAX_DEPARTURES)
+
+    def touch(self, records: Iterable[Record]) -> None:
+        """Write records that differ in nothing that an index or the history knows."""
+        for record in records:
+            self._txn.put(pack_number(record.incarnation), encode(record), db=self._environment.entries)
+
+    def stand_by(self, joined: Iterable[StandBy], withdrawn: Iterable[StandBy]) -> None:
+        """Write who waits from now on, and take out who does not any more."""
+        table = self._tables["standbys"]
+        for one in joined:
+            self._txn.put(stand_by_key(one), encode(one), db=table)
+        for one in withdrawn:
+            self._txn.delete(stand_by_key(one), db=table)
 
     def keep_receipts(self, receipts: Iterable[Receipt], sent: Iterable[tuple[bytes, int]]) -> None:
         """Store the replies of this batch with its changes, and forget those that were sent since the last one."""
@@ -149,16 +190,22 @@ class WriteTransaction:
         for table, index, row in rows_after - rows_before:
             self._txn.put(index, row, db=self._tables[table])
 
-    def _record_departures(self, departures: Sequence[tuple[int, Departure]]) -> None:
-        table = self._tables["departures"]
-        for revision, departure in departures[-MAX_DEPARTURES:]:
-            self._txn.put(pack_number(revision), encode(departure), db=table, append=True)
-        excess = self._txn.stat(table)["entries"] - MAX_DEPARTURES
-        if excess > 0:
-            with self._txn.cursor(table) as cursor:
-                cursor.first()
-                for _ in range(excess):
-                    cursor.delete()
+    def _append(
+        self, name: str, rows: Iterable[tuple[int, bytes]], most_rows: int, most_bytes: float = math.inf
+    ) -> None:
+        """Add rows under their revisions to a table that keeps the newest: so many, on pages of so many bytes."""
+        table = self._tables[name]
+        for revision, row in rows:
+            self._txn.put(pack_number(revision), row, db=table, append=True)
+        stored = self._txn.stat(table)["entries"]
+        with self._txn.cursor(table) as cursor:
+            cursor.first()
+            while stored > most_rows or (stored > 1 and self._bytes_of(name) > most_bytes):
+                cursor.delete()
+                stored -= 1
+
+    def _bytes_of(self, name: str) -> int:
+        return bytes_used(self._txn, self._environment, [name])
 
     def _put_meta(self, word: bytes, value: bytes) -> None:
         self._txn.put(word, value, db=self._environment.meta)

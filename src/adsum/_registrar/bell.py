@@ -1,0 +1,49 @@
+"""The bell: one eventfd that wakes whoever listens, after a commit.
+
+Ringing is one system call however many listen, but each of them then takes a processor for a moment. So it rings at
+once after a quiet time, and in a storm only as often as those who listen can be afforded beside those who write.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+# What waking one listener costs everybody else, about: the time it takes a processor to look at what has changed.
+LISTENER_SECONDS = 50e-6
+# Ringing itself may take at most this part of the registrar's time.
+SHARE = 0.1
+
+
+class Bell:
+    """Not rung yet for `due` changes. `listeners` is how many connections were given its descriptor."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.listeners = 0
+        self._due = False
+        self._not_before = 0.0
+
+    def changed(self) -> None:
+        """Something was committed."""
+        self._due = self.listeners > 0
+
+    def ring_if_due(self) -> None:
+        if not self._due or (started := time.monotonic()) < self._not_before:
+            return
+        self._due = False
+        try:
+            os.eventfd_write(self.descriptor, 1)
+        except BlockingIOError:
+            # Nobody reads it, so it fills up, after 2**64 changes or by the hand of a listener; begin again.
+            os.eventfd_read(self.descriptor)
+            os.eventfd_write(self.descriptor, 1)
+        now = time.monotonic()
+        self._not_before = now + max(self.listeners * LISTENER_SECONDS, (now - started) / SHARE)
+
+    def seconds_left(self) -> float | None:
+        """Until it is to ring, if it is."""
+        return max(0.0, self._not_before - time.monotonic()) if self._due else None
+
+    def close(self) -> None:
+        os.close(self.descriptor)

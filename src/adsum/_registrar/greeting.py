@@ -1,0 +1,32 @@
+"""Whom the registrar serves: decided once, from a client's `Hello` and the kernel's word on who is behind the socket.
+
+Every later message is believed to mean what it says. It can be, because a client that means something else by the same
+words is told so here, and what to do about it: one who speaks another protocol, or to whom a pid is another process.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import _wire as wire
+from .._os import identity
+from ..errors import AdsumError, PermissionDenied, VersionMismatch, WrongNamespace
+
+
+def refusal(hello: wire.Hello, peer_uid: int) -> AdsumError | None:
+    """Why this client cannot be served; None when it can."""
+    if peer_uid != os.geteuid():
+        return PermissionDenied(
+            f"this registry belongs to user {os.geteuid()}, not {peer_uid}; use a registry of your own"
+        )
+    if hello.version != wire.VERSION:
+        return VersionMismatch(
+            f"the registrar speaks protocol {wire.VERSION}, this client {hello.version}; use one version of adsum "
+            "for all processes on this registry, and restart the registrar after an upgrade"
+        )
+    if hello.pid_namespace != identity.pid_namespace():
+        return WrongNamespace(
+            "the registrar runs in another PID namespace, where process numbers mean other processes; run in that "
+            "namespace, or open a registry of your own"
+        )
+    return None

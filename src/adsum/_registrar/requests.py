@@ -1,0 +1,47 @@
+"""Requests that wait for a batch, and how many may.
+
+Whoever asks faster than batches are committed must not fill the registrar's memory. So the queue is bounded twice, by
+number (`Limits.max_pending`) and by bytes, for all clients together. Each client's own share is counted at its
+connection, so that one who floods is held up before others are refused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .. import _wire as wire
+from .batch import Call
+from .connection import MAX_BUFFERED_BYTES, Connection
+
+
+class Requests:
+    """What was asked for and not taken up yet: first come, first served, at most `most` at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._queue: deque[tuple[Connection, wire.AnyRequest, int]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def full(self) -> bool:
+        return len(self._queue) >= self._most or self._bytes > MAX_BUFFERED_BYTES
+
+    def add(self, connection: Connection, request: wire.AnyRequest, size: int) -> None:
+        self._queue.append((connection, request, size))
+        self._bytes += size
+        connection.waiting += 1
+
+    def take(self, most: int) -> list[Call]:
+        """The next batch, in the order of arrival."""
+        calls: list[Call] = []
+        while self._queue and len(calls) < most:
+            connection, request, size = self._queue.popleft()
+            self._bytes -= size
+            connection.waiting -= 1
+            # Whoever closed the connection has stopped waiting, and takes the request for not carried out.
+            if not connection.closed and connection.session is not None:
+                calls.append(Call(connection.session, request, connection.owner))
+        return calls

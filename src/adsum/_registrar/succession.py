@@ -1,0 +1,49 @@
+"""Standing by: who waits for an id, and who gets it when it is free.
+
+Those who wait are rows of the tables, in the order in which they came, so their places outlive a registrar. An id that
+becomes free goes to the first of them who lives, in the very commit that made it free: between two holders nobody else
+can take it, and nobody ever finds it without one longer than the kernel took to give word. Who waits is bound to the
+session that asked: it ends with its process, or when the registry is closed there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import _wire as wire
+from .._store.layout import Record, StandBy
+from .._validation import id_key
+from ..errors import AlreadyRegistered, SystemBusy
+from ..model import Owner
+from .draft import Draft
+
+MAX_STANDBYS = 4096
+
+
+class Grant(NamedTuple):
+    """What somebody who waited is told: the answer to the request that was queued."""
+
+    waiting: StandBy
+    reply: wire.AnyReply
+
+
+def queue(draft: Draft, request: wire.StandBy, session: bytes, now: int) -> wire.AnyReply:
+    """Add a request to those who wait for its id. One that comes again, from a registrar that died, keeps its place."""
+    waiting = draft.standing_by(id_key(request.process_id))
+    if not any(one.session == session and one.number == request.number for one in waiting):
+        if draft.standbys >= MAX_STANDBYS:
+            raise SystemBusy(f"{draft.standbys} processes stand by already; nothing was changed, try again later")
+        # The monotonic clock goes on from one registrar to the next; those who come together come in order.
+        place = max([now, *(one.place + 1 for one in waiting)])
+        draft.join(StandBy(request.process_id, request.owner, request.fields, session, request.number, place))
+    return wire.Queued(request.number)
+
+
+def refuse_oneself(holder: Record, owner: Owner) -> None:
+    """A process cannot outlive itself; what lives inside it can end before it does."""
+    if holder.owner == owner and not holder.session:
+        raise AlreadyRegistered(
+            f"{holder.process_id} is held by this very process (incarnation {holder.incarnation}), which cannot take "
+            "over from itself; stand by from another one",
+            entry=holder,
+        )

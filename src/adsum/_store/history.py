@@ -1,0 +1,85 @@
+"""The history: the last changes, one row each, so that whoever watches can follow them.
+
+A row says what a change *replaced*, not what it made. What it made stands among the entries, or was itself replaced by
+a later change, whose row then holds it; so every state that was ever between two rows can be had, a registration (by
+far the most frequent change) costs 17 bytes, and going backwards from the present is as easy as going forward. The
+history is written in the transaction of its changes: a registrar that is killed loses none of it.
+
+Each change has a revision of its own, one more than the last, so the rows have no gaps: if the row after a revision is
+there, so are all later ones.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from ..errors import CorruptRegistry
+from ..model import Entry, Kind, ProcessId
+from . import snapshot
+from .environment import Environment
+from .layout import Change, decode_entry, encode, pack_number, unpack_number
+from .page import remedy
+
+# What is kept: so many changes, or so many bytes of table pages, whichever is less.
+MAX_HISTORY = 8192
+MAX_HISTORY_BYTES = 8 * 1024 * 1024
+
+_KINDS = tuple(Kind)
+# Kind, incarnation of the entry as the change left it (or of the one that it ended), revision of what was replaced.
+_head = struct.Struct(">BQQ")
+
+
+class Step(NamedTuple):
+    """One change as readers see it: the entry before it and the entry after it, either of them None."""
+
+    revision: int
+    kind: Kind
+    before: Entry | None
+    after: Entry | None
+
+
+def row_of(change: Change) -> bytes:
+    stands = change.after or change.before
+    incarnation = stands.incarnation if stands else 0
+    kind = _KINDS.index(change.kind)
+    if change.before is None:
+        return _head.pack(kind, incarnation, 0)
+    return _head.pack(kind, incarnation, change.before.revision) + encode(change.before)
+
+
+def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list[Step] | None:
+    """Every change after revision `since`, oldest first; None where the history does not reach back so far."""
+    newest = snapshot.revision(txn, environment)
+    if since == newest:
+        return []
+    with txn.cursor(environment.tables["history"]) as cursor:
+        if since > newest or not cursor.set_key(pack_number(since + 1)):
+            return None
+        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in cursor.iternext()]
+    replaced = {of: row for _, _, _, of, row in rows if of}
+    steps = []
+    for revision, code, incarnation, _, before in rows:
+        kind = _KINDS[code]
+        after = None
+        if kind not in (Kind.unregistered, Kind.died):
+            after = replaced.get(revision) or txn.get(pack_number(incarnation), db=environment.entries)
+            if after is None:
+                raise CorruptRegistry(
+                    f"{environment.data_file} lacks what revision {revision} wrote; {remedy(environment.folder)}"
+                )
+        steps.append(
+            Step(revision, kind, decode_entry(before) if before else None, decode_entry(after) if after else None)
+        )
+    return steps
+
+
+def undone(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:
+    """The entries, by id, as they stood before `steps`."""
+    earlier = dict(entries)
+    for step in reversed(steps):
+        if step.after is not None:
+            earlier.pop(step.after.process_id, None)
+        if step.before is not None:
+            earlier[step.before.process_id] = step.before
+    return earlier

@@ -1,0 +1,191 @@
+"""The tables that are current, open in this process: opened when a read needs them, closed when they must come to rest.
+
+Which tables are current is written on the page, and changes: the registrar moves on to another generation, or the
+folder is removed and made again. So every read of them asks first, which costs a comparison, and opens anew if it must.
+
+LMDB adds two rules. An environment may be open once in a process, so one lock decides who opens. And it may be closed
+only while nobody reads in it, which is why each read is noted as long as it is inside: `rest` lets no new one in, waits
+until the last has left, and closes. A fork needs that, for LMDB's reader slot belongs to a pid, and a child that closed
+its copy would free the parent's.
+
+An interrupt (a signal handler that raises) may end a read at any moment, between any two steps. What it leaves behind
+must never hold up others: whoever waits for a read's end looks from time to time whether there still is one.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+import lmdb
+
+from .._os import folder as folders
+from ..errors import AdsumError, CorruptRegistry
+from ..model import Limits
+from . import page
+from .environment import Environment, in_our_words, open_environment
+from .kept import NOTHING, Decoded
+from .snapshot import Txn
+from .tables import check_identity
+
+T = TypeVar("T")
+
+# How long it is taken for granted that the folder is still the one that was opened.
+LOOK_AGAIN_SECONDS = 1.0
+
+# How long a read may take before whoever waits for its end looks whether there is one.
+LOST_SECONDS = 0.1
+
+
+class Opened:
+    """The tables of one folder, with the page that vouches for what is `decoded` of them. Safe for threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As if nothing had ever been opened; for a child of `fork`, whose locks and threads are its parent's."""
+        self._lock = threading.RLock()
+        self._idle = threading.Condition(self._lock)
+        self._inside: set[int] = set()
+        self._resting = False
+        self._environment: Environment | None = None
+        self._look_again_at = 0.0
+        self.page: page.Page | None = None
+        self.limits: Limits | None = None
+        self.decoded = NOTHING
+
+    def read(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
+        """What `look` finds in one snapshot, or `otherwise` where there is no registry."""
+        for last_try in (False, True):
+            try:
+                return self._read_once(look, otherwise)
+            except lmdb.BadRslotError as error:
+                # A read that was interrupted in a wrong moment left LMDB's reader slot in a state: open again.
+                if last_try:
+                    raise in_our_words(error, self.folder) from error
+                self.rest()
+                self.go_on()
+            except lmdb.Error as error:
+                raise in_our_words(error, self.folder) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _read_once(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
+        # By thread, not by number: an interrupt at any moment leaves nothing that this thread does not put right.
+        me = threading.get_ident()
+        # A signal handler may read in the middle of a read of the same thread; the outer one goes on after it.
+        inner = me in self._inside
+        try:
+            with self._lock:
+                while self._resting and not inner:
+                    self._idle.wait()
+                environment = self.current()
+                if environment is None:
+                    return otherwise
+                self._inside.add(me)
+            with environment.lmdb.begin() as txn:
+                return look(txn, environment)
+        finally:
+            if not inner:
+                with self._lock:
+                    self._inside.discard(me)
+                    if not self._inside:
+                        self._idle.notify_all()
+
+    # Which tables
+
+    def current(self) -> Environment | None:
+        """The tables that are current, opened if need be; None where there is no registry."""
+        mapped, environment = self.page, self._environment
+        if mapped is None or environment is None or mapped.generation != environment.generation:
+            return self._attach()
+        if time.monotonic() < self._look_again_at:
+            return environment
+        # A folder that was removed and made again has another page, and nobody may be left to retire this one.
+        if not mapped.is_in(self.folder):
+            return self._attach()
+        self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+        return environment
+
+    @property
+    def life(self) -> int:
+        """That of the registry that is open; see `Page.life`."""
+        return self.page.life if self.page is not None else 0
+
+    def look_again(self) -> None:
+        """Take it for granted no longer that the folder is still the one that was opened."""
+        self._look_again_at = 0.0
+
+    def _attach(self) -> Environment | None:
+        seen = self._environment
+        with self._lock:
+            # Another thread may have opened them while this one waited; LMDB must not be opened twice.
+            current, mapped = self._environment, self.page
+            if current is not seen and current and mapped and mapped.generation == current.generation:
+                return current
+            for _ in range(100):
+                self._detach()
+                if not folders.check(self.folder):
+                    return None
+                mapped = page.attach(self.folder)
+                generation = mapped.generation if mapped else 0
+                if mapped is None or not generation:
+                    return None
+                try:
+                    environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
+                except AdsumError:
+                    # The registrar may have moved on to other tables while these were being opened.
+                    if mapped.generation == generation:
+                        raise
+                    continue
+                self.limits = check_identity(environment)
+                self.page, self._environment, self.decoded = mapped, environment, Decoded(mapped.counters)
+                self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+                return environment
+            raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
+
+    def _detach(self) -> None:
+        """Let go of the tables. They close when the last read that is still inside them ends."""
+        self.page = self._environment = None
+        self.decoded = NOTHING
+
+    # Coming to rest
+
+    def rest(self) -> None:
+        """Wait for the reads that are inside the tables and close them; no other begins until `go_on`."""
+        self._lock.acquire()
+        self._inside.discard(threading.get_ident())
+        # New reads wait meanwhile, or a few busy threads would keep this one waiting for ever.
+        self._resting = True
+        while self._inside:
+            if not self._idle.wait(LOST_SECONDS):
+                self._inside &= _threads_in(Opened._read_once)
+        self._resting = False
+        self._idle.notify_all()
+        try:
+            if self._environment is not None:
+                self._environment.close()
+        finally:
+            self._detach()
+
+    def go_on(self) -> None:
+        """The next read opens the tables again."""
+        self._lock.release()
+
+
+def _threads_in(function: Callable[..., object]) -> set[int]:
+    """The threads that are in the middle of a call. An interrupt in its last steps leaves one unaccounted for."""
+    inside = set()
+    for thread, frame in sys._current_frames().items():
+        caller: FrameType | None = frame
+        while caller is not None:
+            if caller.f_code is function.__code__:
+                inside.add(thread)
+            caller = caller.f_back
+    return inside
