@@ -12,21 +12,21 @@ PROCESSES = 8
 EACH = 5_000
 WRITER = """
 import sys, adsum
+from collections import deque
 registry = adsum.open(path=sys.argv[1], timeout=60)
 me, n, window = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 registry.register(f"warm-{me}")
 registry.register_nowait(f"warm-nowait-{me}").result()
 print("ready", flush=True)
 sys.stdin.readline()
-under_way = []
+under_way = deque()
 for i in range(n):
     if window == 1:
         registry.register(f"p{me}-{i}", capabilities={f"skill-{i % 100}", "worker"})
         continue
-    under_way.append(registry.register_nowait(f"p{me}-{i}", capabilities={f"skill-{i % 100}", "worker"}))
     if len(under_way) == window:
-        for future in under_way: future.result()
-        under_way = []
+        under_way.popleft().result()
+    under_way.append(registry.register_nowait(f"p{me}-{i}", capabilities={f"skill-{i % 100}", "worker"}))
 for future in under_way: future.result()
 print("done", flush=True)
 sys.stdin.readline()

@@ -10,6 +10,7 @@ import large
 import lookup
 import memory
 import register
+import watch
 from harness import environment
 
 SCRIPTS = {
@@ -18,6 +19,7 @@ SCRIPTS = {
     "find": find.main,
     "death": death.main,
     "memory": memory.main,
+    "watch": watch.main,
 }
 
 

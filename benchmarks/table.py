@@ -71,6 +71,14 @@ def _memory(what: str, target: str, shape: str, field: str, *, short: bool = Fal
     return Figure("P4", what, target, "memory", "rows", {"entries of": shape}, field, "times", short)
 
 
+def _event(what: str, target: str, label: str) -> Figure:
+    return Figure("", what, target, "watch", "events", {"from the writer's call to": label}, short=True)
+
+
+def _beside(what: str, how: str, watchers: int) -> Figure:
+    return Figure("", what, "", "watch", "writes", {"register": how, "watchers": watchers})
+
+
 FIGURES = (
     _lookup("lookup among 10,000, any id, seen before", "any id, again", 10_000),
     _lookup("lookup among 100,000, any id, seen before", "any id, again", 100_000, short=True),
@@ -98,6 +106,13 @@ FIGURES = (
     _mass("L3, P6", "removal of each", "< 2 ms", "each, us", "µs", short=True),
     _mass("L3", "until all are gone", "", "all gone after, ms", "ms"),
     Figure("", "from SIGKILL of the registrar until the next write", "< 100 ms", "death", "restarts", {}, short=True),
+    _event("from a write until a watcher in another process has the event", "< 1 ms", "1 watcher"),
+    _event("the same, each of 500 watching processes", "", "500 watchers"),
+    _beside("register now and then, nobody watches", "one each", 0),
+    _beside("register now and then, 500 processes watch", "one each", 500),
+    _beside("register one after the other, nobody watches", "one after", 0),
+    _beside("register one after the other, 500 processes watch", "one after", 500),
+    Figure("", "from SIGKILL of a holder until its successor is found", "", "watch", "successions", {}, short=True),
     _memory("memory in use / what bare entries say", "<= 2.0", "bare", "factor in use"),
     _memory("memory in use / what small entries say", "<= 2.0", "small", "factor in use", short=True),
     _memory("memory in use / what large entries say", "<= 2.0", "large", "factor in use"),
