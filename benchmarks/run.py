@@ -10,6 +10,7 @@ import large
 import lookup
 import memory
 import register
+import telemetry
 import watch
 from harness import environment
 
@@ -20,6 +21,7 @@ SCRIPTS = {
     "death": death.main,
     "memory": memory.main,
     "watch": watch.main,
+    "telemetry": telemetry.main,
 }
 
 

@@ -72,7 +72,7 @@ def _memory(what: str, target: str, shape: str, field: str, *, short: bool = Fal
 
 
 def _event(what: str, target: str, label: str) -> Figure:
-    return Figure("", what, target, "watch", "events", {"from the writer's call to": label}, short=True)
+    return Figure("", what, target, "watch", "events", {"from the commit to": label}, short=True)
 
 
 def _beside(what: str, how: str, watchers: int) -> Figure:
@@ -106,7 +106,7 @@ FIGURES = (
     _mass("L3, P6", "removal of each", "< 2 ms", "each, us", "µs", short=True),
     _mass("L3", "until all are gone", "", "all gone after, ms", "ms"),
     Figure("", "from SIGKILL of the registrar until the next write", "< 100 ms", "death", "restarts", {}, short=True),
-    _event("from a write until a watcher in another process has the event", "< 1 ms", "1 watcher"),
+    _event("from a commit until a watcher in another process has the event", "< 1 ms", "1 watcher"),
     _event("the same, each of 500 watching processes", "", "500 watchers"),
     _beside("register now and then, nobody watches", "one each", 0),
     _beside("register now and then, 500 processes watch", "one each", 500),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import adsum
 from adsum import Registry
@@ -23,6 +24,10 @@ _TEMPORARY = Path(__file__).resolve().parents[1] / ".pytest"
 _TEMPORARY.mkdir(exist_ok=True)
 (_TEMPORARY / ".gitignore").write_text("*\n")
 os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_TEMPORARY)
+
+# No test depends on a clock, and a busy machine is no finding.
+settings.register_profile("adsum", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("adsum")
 
 
 @pytest.fixture(autouse=True)

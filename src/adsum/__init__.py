@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._watching import Watch
-    from .aio import AsyncRegistration, AsyncRegistry, AsyncWatch, open_async
+    from .aio import AsyncRegistration, AsyncRegistry, open_async
+    from .aio.watch import AsyncWatch
     from .errors import (
         AdsumError,
         AlreadyRegistered,
@@ -56,7 +57,8 @@ _HOME = {
     "_os.folder": ("InvalidName",),
     "_store.query": ("InvalidQuery",),
     "_watching": ("Watch",),
-    "aio": ("AsyncRegistration", "AsyncRegistry", "AsyncWatch", "open_async"),
+    "aio": ("AsyncRegistration", "AsyncRegistry", "open_async"),
+    "aio.watch": ("AsyncWatch",),
     "errors": (
         "AdsumError",
         "AlreadyRegistered",
@@ -142,6 +144,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "telemetry":
+        return importlib.import_module(".telemetry", __name__)
     module = _MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module 'adsum' has no attribute {name!r}")

@@ -27,7 +27,10 @@ Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], 
 
 
 class RegistryReads(Mapping[ProcessId, Entry]):
-    """Reads of one registry, as a mapping of the ids of one namespace to their living entries."""
+    """Reads of one registry, as a mapping of the ids of one namespace to their living entries.
+
+    Unlike other mappings a registry is equal only to itself, and can be hashed: what it holds changes all the time.
+    """
 
     def _open(
         self,
@@ -41,7 +44,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         self.folder: Path = folders.locate(name, path)
         self.node: str = node if node is not None else os.environ.get("ADSUM_NODE") or socket.gethostname()
         self.namespace: str = namespace
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits={limits!r}: give an adsum.Limits, or None for the usual ones")
         self.limits = limits or Limits()
+        for word, part in (("namespace", namespace), ("node", self.node)):
+            if not isinstance(part, str):
+                raise InvalidProcessId(f"{word}={part!r}: give a non-empty string")
         parse_id("any", namespace, self.node)
         folders.check(self.folder)
         self._turns: dict[Query, Iterator[int]] = {}
@@ -128,8 +136,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
         """
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit={limit!r}: give a number from 0 up, or None")
+        _check_limit(limit)
         found = self._reader.find(parse_query(self.namespace, conditions))
         if where is not None:
             found = [entry for entry in found if where(entry)]
@@ -193,8 +200,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def departures(self, limit: int | None = None) -> list[Departure]:
         """How the entries that ended last ended, newest first, at most 1,000."""
-        if limit is not None and limit < 0:
-            raise ValueError(f"limit={limit!r}: give a number from 0 up, or None")
+        _check_limit(limit)
         return self._reader.departures(1000 if limit is None else limit)
 
     def _id(self, id: object) -> ProcessId:
@@ -202,6 +208,11 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def _mark_closed(self) -> None:
         self._reader = _CLOSED
+
+
+def _check_limit(limit: object) -> None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise ValueError(f"limit={limit!r}: give a whole number from 0 up, or None")
 
 
 class _Closed(Reader):
@@ -213,7 +224,7 @@ class _Closed(Reader):
     def _refuse(self, *_: object) -> NoReturn:
         raise RegistryClosed("this registry was closed; open another")
 
-    lookup = find = count = departures = audit = stats = _refuse  # type: ignore[assignment]
+    lookup = find = count = census = departures = audit = stats = place = steps_since = state_at = _refuse  # type: ignore[assignment]
 
 
 _CLOSED = _Closed()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from ._client.bell import Ear
 from ._client.client import Client
 from ._client.follower import Follower
+from ._os.forking import watch_forks
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions, Query
 from .errors import RegistryClosed, Timeout
@@ -29,15 +31,18 @@ class WatchBase:
     - `revision`: everything up to here was given out; give it as `since` to a later watch to go on from here.
     """
 
-    def __init__(self, client: Client, query: Query, where: Where | None, since: int | None) -> None:
+    def __init__(
+        self, reads: RegistryReads, client: Client, query: Query, where: Where | None, since: int | None
+    ) -> None:
         if since is not None and not _is_count(since):
             raise ValueError(f"since={since!r}: give a revision that a watch or an event told, or None for from now on")
         self._query = query
-        self._follower = Follower(client.reader, query, where, since)
+        self._follower = Follower(reads._reader, query, where, since)
         self._ear = Ear(client.bell)
         self._turn = threading.Lock()
         self._closed = False
         client.watches.add(self)
+        watch_forks(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._query} revision={self.revision}{' closed' if self._closed else ''}>"
@@ -60,6 +65,20 @@ class WatchBase:
         self._closed = True
         self._ear.wake()
         self._shut()
+
+    # fork
+
+    def come_to_rest(self) -> None:
+        """Nothing to wait for: who waits in the parent goes on waiting."""
+
+    at_exit = come_to_rest
+
+    def after_fork(self, *, child: bool) -> None:
+        if child and self._ear.is_open:
+            # The locks may be held by threads that are not here, and the epoll is the parent's.
+            self._turn = threading.Lock()
+            self._follower.after_fork()
+            self._ear.begin_anew()
 
     def _shut(self) -> None:
         # Who waits has the lock, and comes here when it stops.
@@ -100,20 +119,31 @@ class Watch(WatchBase):
 
         Errors: `Timeout`, `RegistryClosed` where the watch is closed, and whatever keeps a registrar from being there.
         """
-        until = None if timeout is None else time.monotonic() + timeout
+        until = until_when(timeout)
+        if not self._turn.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):
+            raise too_late("nothing happened", timeout)
         try:
-            with self._turn:
-                while (event := self._take()) is None:
-                    if not self._ear.hears:
-                        self._ear.listen()
-                        continue
-                    left = None if until is None else until - time.monotonic()
-                    if left is not None and left <= 0:
-                        raise too_late("nothing happened", timeout)
+            while (event := self._take()) is None:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise too_late("nothing happened", timeout)
+                if self._ear.hears:
                     self._ear.wait(left)
-                return event
+                else:
+                    self._ear.listen(left)
+            return event
         finally:
+            self._turn.release()
             self._shut()
+
+
+def until_when(timeout: float | None) -> float:
+    """The moment on the monotonic clock at which a wait of `timeout` seconds ends; infinity for None."""
+    if timeout is None:
+        return math.inf
+    if math.isnan(timeout):
+        raise ValueError("timeout=nan: give seconds, or None for as long as it takes")
+    return time.monotonic() + timeout
 
 
 def too_late(what: str, seconds: float | None) -> Timeout:
@@ -131,13 +161,21 @@ class Wanted:
         where: Where | None,
         conditions: Conditions,
     ) -> None:
+        if id is not None and (count != 1 or where is not None or conditions):
+            raise TypeError("give an id or conditions, not both")
         if not _is_count(count):
             raise ValueError(f"count={count!r}: give a number from 0 up")
-        self._reads = reads
+        self.reads = reads
         self._id = None if id is None else reads._id(id)
         self._count = count
         self._where = where
         self._conditions = conditions
+
+    @property
+    def namespace(self) -> str:
+        if self._id is not None:
+            return self._id.namespace
+        return self._conditions.get("namespace") or self.reads.namespace
 
     def __str__(self) -> str:
         if self._id is not None:
@@ -145,11 +183,15 @@ class Wanted:
         conditions = ", ".join(f"{name}={value!r}" for name, value in self._conditions.items())
         return f"{self._count} members{' with ' if conditions else ''}{conditions} were"
 
+    def too_late(self, seconds: float | None) -> Timeout:
+        """The error of whoever has waited for it long enough."""
+        return too_late(f"{self} not registered", seconds)
+
     def found(self) -> Entry | list[Entry] | None:
         """What stands now, if it is enough."""
         if self._id is not None:
-            return self._reads.lookup(self._id)
-        found = self._reads.find(where=self._where, **self._conditions)
+            return self.reads.lookup(self._id)
+        found = self.reads.find(where=self._where, **self._conditions)
         return found if len(found) >= self._count else None
 
 

@@ -6,32 +6,41 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from types import NoneType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from . import _wire as wire
+from ._client.asked import Patience
 from ._client.client import Client
+from ._client.dial import START_SECONDS
 from ._client.line import Make, seconds
-from ._client.pipeline import Patience, Pipeline
+from ._client.pipeline import Pipeline
 from ._client.target import Target, resolve
 from ._os import identity
 from ._reads import AnyId, RegistryReads
 from ._store.query import Conditions, Query, parse_query
 from ._validation import parse_metadata
-from .errors import AdsumError, RegistryClosed
+from .errors import RegistryClosed, Stale
 from .model import Entry, Limits
 
 T = TypeVar("T")
 
+# How long to wait before the end of a thread or task is told again, where it could not be.
+AGAIN_SECONDS = 0.1
+
 
 class Ask(NamedTuple, Generic[T]):
-    """A request in the making. `bound` asks must go through the pipeline, whose session the entries live in."""
+    """A request in the making. `bound` asks must go through the pipeline, whose session the entries live in. `measured`
+    is what `adsum.telemetry` keeps with it, while somebody listens."""
 
     make: Make
     take: Callable[[wire.Done], T]
     bound: bool = False
+    measured: object = None
 
 
 class RegistryWrites(RegistryReads):
@@ -84,6 +93,19 @@ class RegistryWrites(RegistryReads):
         if bound:
             self._client.pipeline.hold_entries()
         return Ask(make, take, bound)
+
+    def _take_back(self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any, since: int) -> None:
+        """Undo what happened of an interrupted registration after revision `since`. Waits for nobody."""
+        owner, reader = resolve(process).owner, self._client.reader
+
+        def look(_: object) -> None:
+            for id, _metadata in items:
+                entry = reader.lookup(self._id(id))
+                if entry is not None and entry.incarnation > since and entry.owner == owner:
+                    self._give_back(entry)
+
+        # What was sent before is taken up or dropped before this is answered.
+        _cancel(self._client.pipeline, 0, look)
 
     def _ask_update(self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, checked: bool) -> Ask[Entry]:
         process_id, fields = self._id(id), parse_metadata(metadata)
@@ -148,11 +170,12 @@ class RegistryWrites(RegistryReads):
             return wire.StandBy(number=number, deadline=deadline, process_id=process_id, owner=owner, fields=fields)
 
         def refused(done: wire.Done) -> None:
-            _ender(pipeline, done.entries[0])()
+            self._give_back(done.entries[0])
 
         def cancelled(granted: Future[T]) -> None:
             if granted.cancelled() and sent_as:
-                _cancel(pipeline, sent_as[0])
+                # Once that is answered nothing can come for it any more.
+                _cancel(pipeline, sent_as[0], lambda _: pipeline.forget(sent_as[0]))
 
         # Its place is bound to this session, which must be seen to live on.
         pipeline.hold_entries()
@@ -160,6 +183,10 @@ class RegistryWrites(RegistryReads):
         granted = pipeline.ask(make, take, self._seconds(timeout), patience=Patience(queued, refused))
         granted.add_done_callback(cancelled)
         return queued, granted
+
+    def _give_back(self, entry: Entry) -> None:
+        """End a registration that nobody holds. Waits for nobody."""
+        _ender(self._client.pipeline, entry)()
 
     def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
         """What to watch: one id, or what `find` takes."""
@@ -175,13 +202,14 @@ class RegistryWrites(RegistryReads):
         return self._client.pipeline.ask(ask.make, ask.take, self._seconds(timeout))
 
 
-def _cancel(pipeline: Pipeline, number: int) -> None:
+def _cancel(pipeline: Pipeline, number: int, then: Callable[[wire.Done], None]) -> None:
+    """Ask that a request of this session be not waited for any more."""
+
     def make(own: int, deadline: int) -> wire.AnyRequest:
         return wire.Cancel(number=own, deadline=deadline, stand_by=number)
 
     try:
-        # Answered: from then on nothing can come for it.
-        pipeline.ask(make, lambda _: pipeline.forget(number), None)
+        pipeline.ask(make, then, START_SECONDS)
     except RegistryClosed:
         # Its place ended with the session.
         return
@@ -213,10 +241,17 @@ def _ender(pipeline: Pipeline, entry: Entry) -> Callable[[], None]:
 
     def ended() -> None:
         try:
-            pipeline.ask(make, _was_there, None)
-        except AdsumError:
-            # The registry was closed, and the entry ended with it.
+            pipeline.ask(make, _was_there, START_SECONDS).add_done_callback(look)
+        except RegistryClosed:
+            # The entry ended with it.
             return
+
+    def look(asked: Future[bool]) -> None:
+        # Nobody waits for it and nobody would ask again, so it is asked until it is answered.
+        if not asked.cancelled() and not isinstance(asked.exception(), (NoneType, Stale, RegistryClosed)):
+            again = threading.Timer(AGAIN_SECONDS, ended)
+            again.daemon = True
+            again.start()
 
     return ended
 

@@ -232,21 +232,25 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             counted = name.startswith("max_")
             if isinstance(value, bool) or not isinstance(value, int if counted else (int, float)):
                 raise TypeError(f"Limits.{name} must be a {'whole ' if counted else ''}number, not {value!r}")
-            least = 1 if counted else 0
-            if not (value == value and value >= least and value < float("inf")):
-                raise ValueError(f"Limits.{name} must be at least {least} and finite, not {value!r}")
-        if self.max_memory_bytes < MIN_MEMORY_BYTES:
+            least, most = _BOUNDS.get(name, (1, 2**31) if counted else (0.001, 1e6))
+            if not least <= value <= most:
+                raise ValueError(f"Limits.{name} must be from {least:,} to {most:,}, not {value!r}")
+        if self.degraded_after > self.unhealthy_after:
             raise ValueError(
-                f"Limits.max_memory_bytes must be at least {MIN_MEMORY_BYTES}, not {self.max_memory_bytes}"
-            )
-        if not 1 <= self.degraded_after <= self.unhealthy_after:
-            raise ValueError(
-                "Limits.degraded_after and unhealthy_after are multiples of the heartbeat, from 1 up and in this "
-                f"order, not {self.degraded_after!r} and {self.unhealthy_after!r}"
+                f"Limits.degraded_after must be at most Limits.unhealthy_after, {self.unhealthy_after!r}, not "
+                f"{self.degraded_after!r}"
             )
 
 
-MIN_MEMORY_BYTES = 1024 * 1024
+# Where they are not those of any count or of any time: what an address space, a reader table, an entry can be.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "max_memory_bytes": (1024 * 1024, 2**42),
+    "max_metadata_bytes": (128, 4 * 1024 * 1024),
+    "max_readers": (1, 2**20),
+    "linger": (0, 1e6),
+    "degraded_after": (1, 1e6),
+    "unhealthy_after": (1, 1e6),
+}
 
 
 class CleanupLatency(msgspec.Struct, frozen=True):

@@ -19,9 +19,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
+from . import _wire as wire
 from ._reads import AnyId, Where
 from ._store.query import Conditions
-from ._watching import Wanted, Watch, too_late
+from ._watching import Wanted, Watch, until_when
 from ._writes import Ask, RegistryWrites
 from .errors import AdsumError, Stale, Timeout
 from .model import Entry, Limits, ProcessId
@@ -63,8 +64,7 @@ class Registry(RegistryWrites):
         Errors: `AlreadyRegistered` (its ``entry`` is the holder's), `InvalidProcessId`, `InvalidMetadata`,
         `DeadProcess`, `RegistryFull`, `SystemBusy`, `Timeout`.
         """
-        done = self._run(self._ask_register([(id, metadata)], process), timeout)
-        return Registration(self, done.entries[0])
+        return Registration(self, self._register([(id, metadata)], process, timeout).entries[0])
 
     def register_many(
         self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
@@ -75,7 +75,7 @@ class Registry(RegistryWrites):
         """
         if not items:
             return []
-        done = self._run(self._ask_register(items, process), timeout)
+        done = self._register(items, process, timeout)
         return [Registration(self, entry) for entry in done.entries]
 
     def register_nowait(
@@ -90,7 +90,7 @@ class Registry(RegistryWrites):
     ) -> tuple[Entry, bool]:
         """The living holder of `id` and False, or this registration and True: decided in one step, so of many
         callers exactly one gets True. Errors: as `register`, without `AlreadyRegistered`."""
-        done = self._run(self._ask_register([(id, metadata)], process, or_get=True), timeout)
+        done = self._register([(id, metadata)], process, timeout, or_get=True)
         return done.entries[0], done.changed
 
     def update(
@@ -142,7 +142,7 @@ class Registry(RegistryWrites):
         Use it in a ``with`` block, or close it. It survives the registrar. Errors: `ValueError` for impossible
         conditions.
         """
-        return Watch(self._client, self._query(id, conditions), where, since)
+        return Watch(self, self._client, self._query(id, conditions), where, since)
 
     @overload
     def wait_for(self, id: AnyId, timeout: float | None = None) -> Entry: ...
@@ -169,15 +169,15 @@ class Registry(RegistryWrites):
         `timeout` is in seconds, None for as long as it takes. Errors: `Timeout`.
         """
         wanted = Wanted(self, id, count, where, conditions)
-        until = None if timeout is None else time.monotonic() + timeout
+        until = until_when(timeout)
         if (found := wanted.found()) is not None:
             return found
-        with Watch(self._client, self._query(id, conditions), where, None) as watch:
+        with Watch(self, self._client, self._query(id, conditions), where, None) as watch:
             while (found := wanted.found()) is None:
                 try:
-                    watch.next(None if until is None else max(0.0, until - time.monotonic()))
+                    watch.next(max(0.0, until - time.monotonic()))
                 except Timeout:
-                    raise too_late(f"{wanted} not registered", timeout) from None
+                    raise wanted.too_late(timeout) from None
         return found
 
     def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> Future[Registration]:
@@ -201,6 +201,25 @@ class Registry(RegistryWrites):
             granted.result()
         return granted
 
+    def _register(
+        self,
+        items: Sequence[tuple[AnyId, dict[str, Any]]],
+        process: Any,
+        timeout: float | None,
+        *,
+        or_get: bool = False,
+    ) -> wire.Done:
+        ask = self._ask_register(items, process, or_get=or_get)
+        _, since = self._client.reader.place()
+        try:
+            return self._run(ask, timeout)
+        except AdsumError:
+            raise
+        except BaseException:
+            # Ctrl-C: nobody will ever hold what this registers.
+            self._take_back(items, process, since)
+            raise
+
     def _run(self, ask: Ask[T], timeout: float | None) -> T:
         if ask.bound:
             return self._send(ask, timeout).result()
@@ -210,10 +229,12 @@ class Registry(RegistryWrites):
 class Registration:
     """An entry that this caller registered, by its incarnation: it never touches a later holder of the same id.
 
-    As a context manager it unregisters at the end of the block.
+    As a context manager it unregisters at the end of the block, in the process that made it: a forked child that leaves
+    the block ends nothing of its parent's.
     """
 
     def __init__(self, registry: Registry, entry: Entry) -> None:
+        self._pid = os.getpid()
         self._registry = registry
         self.entry = entry
 
@@ -260,6 +281,8 @@ class Registration:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        if os.getpid() != self._pid:
+            return
         try:
             self.unregister()
         except Stale:

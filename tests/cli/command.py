@@ -37,7 +37,9 @@ class Command:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "ADSUM_DIR": str(folder.parent), "ADSUM_NODE": NODE, "NO_COLOR": "1"}
+        # How large a terminal is, the terminal says.
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self.environment = {**inherited, "ADSUM_DIR": str(folder.parent), "ADSUM_NODE": NODE, "NO_COLOR": "1"}
 
     def __call__(self, *arguments: str | os.PathLike[str], text: str = "") -> Answer:
         """Run it to its end, with `text` as its input."""

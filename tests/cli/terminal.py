@@ -17,9 +17,12 @@ from tests.support import WITHIN
 class Terminal:
     """Runs a program as the leader of a session of its own, with this terminal as its controlling one."""
 
-    def __init__(self, program: Sequence[str], environment: Mapping[str, str], columns: int = 80) -> None:
+    def __init__(
+        self, program: Sequence[str], environment: Mapping[str, str], columns: int = 80, lines: int = 40
+    ) -> None:
         self._keys, screen = os.openpty()
-        fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        self.resize(columns, lines)
+        self.modes_at_first = self.modes()
         try:
             self.process = subprocess.Popen(
                 ["setsid", "--ctty", *program], stdin=screen, stdout=screen, stderr=screen, env=environment
@@ -27,6 +30,14 @@ class Terminal:
         finally:
             os.close(screen)
         self.shown = ""
+
+    def resize(self, columns: int, lines: int) -> None:
+        """As when its window is dragged; the programs in it are told (SIGWINCH)."""
+        fcntl.ioctl(self._keys, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def modes(self) -> list[object]:
+        """How it treats what is typed: echo, whole lines, and so on."""
+        return termios.tcgetattr(self._keys)
 
     def type(self, keys: str) -> None:
         os.write(self._keys, keys.encode())

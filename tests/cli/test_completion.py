@@ -59,6 +59,8 @@ def test_a_shell_accepts_its_script(command: Command, tmp_path: Path, shell: str
         (("adsum", "ls", "--capability", ""), {"planning", "thinking"}),
         (("adsum", "health", "planner", ""), {"healthy", "degraded", "unhealthy"}),
         (("adsum", "ls", "--type", "co"), {"coordinator"}),
+        (("adsum", "watch", "pl"), {"planner"}),
+        (("adsum", "wait", "--capability", "pl"), {"planning"}),
     ],
 )
 def test_bash_offers_what_there_is(

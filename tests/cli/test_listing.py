@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import sys
 from datetime import UTC, datetime
 
 import pytest
 
 from adsum import Entry, Metadata, Registry
+from tests.support import Child, eventually
 
-from .command import Command
+from .command import ADSUM, Command
 from .terminal import Terminal
 
 
@@ -53,7 +55,9 @@ def test_columns_are_aligned_and_complete_in_a_pipe(command: Command) -> None:
     """In a pipe every row has a word for every column, under its heading, and no escape sequence."""
     answer = command("ls", "--capability", "thinking", "--health", "degraded")
     heading, row = answer.out.splitlines()
-    assert row.split() == ["worker-1", "agent", "degraded", str(os.getpid()), row.split()[4], "thinking", "-"]
+    name, type, health, _checked, source, pid, _up, can, endpoint = row.split()
+    assert (name, type, health, source, pid) == ("worker-1", "agent", "degraded", "process", str(os.getpid()))
+    assert (can, endpoint) == ("thinking", "-")
     assert heading.index("PID") == row.index(str(os.getpid()))
     assert "\x1b" not in answer.out
 
@@ -120,6 +124,46 @@ def test_show_of_an_absent_id_is_no(command: Command) -> None:
 def test_an_id_of_elsewhere_is_written_whole_or_completed(command: Command, typed: tuple[str, ...]) -> None:
     """An id in another namespace or on another node is typed whole, or completed by options."""
     assert command.document("show", *typed)["id"] == "other/there/guest"
+
+
+def _late(members: Registry, local_id: str) -> None:
+    """Registers one whose signs of life do not come, and waits until the registrar has said so."""
+    members.register(local_id, heartbeat=0.1)
+    eventually(lambda: members[local_id].metadata.health_status == "unhealthy")
+
+
+def test_health_has_an_age_and_a_source(command: Command, members: Registry) -> None:
+    """`ls` tells how long ago health was said or confirmed, and by whom."""
+    _late(members, "silent")
+    members.register("nurse")
+    with Child("input()") as child:
+        members.register("patient", child.process)
+        members.update_health("patient", "degraded")
+        rows = {line.split()[0]: line.split()[2:5] for line in command("ls").out.splitlines()}
+    assert rows["ID"] == ["HEALTH", "CHECKED", "SOURCE"]
+    assert [rows["silent"][0], rows["silent"][2]] == ["unhealthy", "registrar"]
+    assert [rows["patient"][0], rows["patient"][2]] == ["degraded", "other"]
+    assert rows["nurse"][2] == "process"
+    assert all(rows[name][1].endswith("s") for name in ("silent", "patient", "nurse"))
+
+
+def test_show_tells_of_the_heartbeat(command: Command, members: Registry) -> None:
+    """`show` says what sign of life is promised, when the last one came, and who found it late."""
+    _late(members, "silent")
+    shown = dict(line.split(maxsplit=1) for line in command("show", "silent").out.splitlines())
+    assert shown["health"].startswith("unhealthy ")
+    assert shown["health"].endswith("(registrar: sign of life late)")
+    assert shown["heartbeat"].startswith("every 0.1 s, the last ")
+    assert shown["heartbeat"].endswith(" s late")
+
+
+def test_a_terminal_gets_health_in_one_piece(command: Command, members: Registry) -> None:
+    """On a terminal status, age and source of health stand together."""
+    _late(members, "silent")
+    environment = {**command.environment, "TERM": "xterm"}
+    with Terminal([*ADSUM, "ls", "--health", "unhealthy"], environment, columns=150) as terminal:
+        shown = terminal.read()
+    assert re.search(r"unhealthy \d+s \(registrar: sign of life late\)", shown)
 
 
 def test_slashes_in_a_local_id(command: Command, members: Registry) -> None:

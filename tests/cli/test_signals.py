@@ -14,7 +14,10 @@ from tests.support import eventually
 from .command import ADSUM, LISTENER, Command, pid_of
 from .terminal import Terminal
 
-PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+PASSED_ON = (
+    *("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH"),
+    *("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGXCPU", "SIGPIPE", "SIGRTMIN"),
+)
 
 
 def _state(pid: int) -> str:

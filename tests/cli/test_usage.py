@@ -20,7 +20,22 @@ from tests.support import Child, eventually, stopped
 
 from .command import ADSUM, Command
 
-COMMANDS = ("ls", "show", "run", "health", "unregister", "stats", "audit", "doctor", "registrar", "demo")
+COMMANDS = (
+    "ls",
+    "show",
+    "watch",
+    "wait",
+    "top",
+    "run",
+    "health",
+    "unregister",
+    "stats",
+    "metrics",
+    "audit",
+    "doctor",
+    "registrar",
+    "demo",
+)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -67,6 +82,9 @@ def test_words_on_the_command_line_are_the_models() -> None:
         (("health", "me", "sick"), '"degraded"'),
         (("health", "me"), "STATUS"),
         (("unregister", "me", "--timeout", "-1"), "above 0"),
+        (("watch", "me", "--type", "agent"), "not both"),
+        (("watch", "--since", "-1"), "from 0 up"),
+        (("ls", "--capability", ""), "non-empty"),
     ],
 )
 def test_a_mistake_is_told_in_words(command: Command, typed: tuple[str, ...], says: str) -> None:
@@ -145,7 +163,9 @@ def test_without_the_extra(command: Command) -> None:
     assert done.stderr == "adsum: the command line needs cyclopts; run: pip install 'adsum[cli]'\n"
 
 
-@pytest.mark.parametrize("typed", ["ls", "stats", "audit", "ls --json", "show nobody", "ls --frob"])
+@pytest.mark.parametrize(
+    "typed", ["ls", "stats", "audit", "ls --json", "show nobody", "top", "wait nobody --timeout 0.1", "ls --frob"]
+)
 def test_what_is_not_needed_is_not_imported(command: Command, typed: str) -> None:
     """What is slow to import (rich, asyncio, the registrar, the demo) waits until it is needed."""
     code = "import sys; from adsum.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"

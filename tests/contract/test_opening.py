@@ -87,7 +87,7 @@ def test_an_open_folder_is_refused(opener: Opener, registry_folder: Path) -> Non
 def test_a_file_in_the_folders_place_is_refused(opener: Opener, registry_folder: Path) -> None:
     """What is no folder is refused, and the error says to remove it or go elsewhere."""
     registry_folder.touch()
-    with pytest.raises(PermissionDenied, match="remove it or give another path"):
+    with pytest.raises(PermissionDenied, match="is no folder; give another path"):
         opener()
 
 

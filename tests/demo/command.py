@@ -46,9 +46,16 @@ class Demo:
     def folders(self) -> list[Path]:
         return list(self.base.glob("demo-*"))
 
-    def processes(self) -> list[int]:
-        """Every living process that was started with this base folder in its environment: all of the demo's."""
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal() and self._is_ours(name)]
+    def processes(self, name: str | None = None) -> list[int]:
+        """Every living process that was started with this base folder in its environment: all of the demo's, or those
+        that are called so."""
+        pids = [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and self._is_ours(pid)]
+        return [pid for pid in pids if name in (None, _name_of(pid))]
+
+    def registry(self) -> adsum.Registry:
+        """That of the demo that runs."""
+        (folder,) = self.folders()
+        return adsum.open(path=folder / "registry", timeout=10)
 
     def _is_ours(self, pid: str) -> bool:
         try:
@@ -64,6 +71,13 @@ class Demo:
             except ProcessLookupError:
                 continue
         shutil.rmtree(self.base, ignore_errors=True)
+
+
+def _name_of(pid: int) -> str | None:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def copy_of_adsum(folder: Path) -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
 
-from adsum.demo import job
+from adsum.demo import comparison, job, journal, leader
 from adsum.demo.backlog import Backlog, Piece
+from adsum.demo.journal import Finished, Journal, Summed
+from adsum.demo.messages import Product, Totals
+from adsum.demo.team import Team
 from adsum.demo.worker import carry_out
 
 
@@ -65,8 +69,8 @@ def test_few_files_are_begun_at_a_time(folder: Path) -> None:
 def test_all_work_is_done_once_whoever_dies(folder: Path, seed: int) -> None:
     """In whatever order pieces are finished and lost, every file ends up with the report it would have got alone."""
     chance, backlog = random.Random(seed), make(folder)
-    given: list[tuple[Piece, job.Text | job.Symbols | job.Lines | job.FileReport]] = []
-    while backlog.done < backlog.files:
+    given: list[tuple[Piece, Product]] = []
+    while not backlog.finished:
         if (stages := backlog.stages()) and chance.random() < 0.6:
             piece, work = backlog.take(chance.choice(stages))
             given.append((piece, carry_out(work)))
@@ -78,7 +82,70 @@ def test_all_work_is_done_once_whoever_dies(folder: Path, seed: int) -> None:
                 backlog.finish(piece, product)
     alone = [job.analyse(folder, path.name) for path in folder.iterdir()]
     assert not given
-    assert job.differences(backlog.reports, alone) == []
+    assert backlog.sums == job.total(alone)
+    assert comparison.differences(backlog.reports.values(), alone) == []
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_who_takes_over_finishes(folder: Path, tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """However often the one who leads is killed, and wherever its last line in the journal ends, its successors finish
+    with the result that one process has alone."""
+    chance = random.Random(seed)
+    path = tmp_path_factory.mktemp("takeover") / "journal"
+    for package in "xy":
+        (folder / package).mkdir()
+        (folder / package / "m.py").write_text(f"import {package}\n")
+    names = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py"))
+    orders = leader.Orders(Team("", "", "", ""), str(folder), names, 3, str(path))
+    for _ in range(chance.randrange(8)):
+        if not _lead(orders, chance, chance.randrange(15)).finished and (size := path.stat().st_size):
+            # It may have died in the middle of its last line.
+            last = path.read_bytes()[:-1].rfind(b"\n") + 1
+            os.truncate(path, chance.choice([size, chance.randint(last, size)]))
+    backlog = _lead(orders, chance, 1000)
+    assert backlog.finished
+    alone = [job.analyse(folder, name) for name in names]
+    assert comparison.differences(backlog.reports.values(), alone) == []
+    assert backlog.sums == job.total(alone)
+    # What stands in the journal is not done again.
+    records = journal.read(path)
+    assert sum(isinstance(record, Finished) for record in records) == len(names)
+    assert sum(isinstance(record, Summed) for record in records) == len(backlog.sums)
+
+
+def _lead(orders: leader.Orders, chance: random.Random, pieces: int) -> Backlog:
+    """One life of a leader: so many pieces, or as many as there are."""
+    book = Journal(Path(orders.journal))
+    backlog = leader.backlog(orders, book)
+    for _ in range(pieces):
+        if not (stages := backlog.stages()):
+            break
+        piece, work = backlog.take(chance.choice(stages))
+        _note(book, piece, product := carry_out(work))
+        backlog.finish(piece, product)
+    book.close()
+    return backlog
+
+
+def _note(book: Journal, piece: Piece, product: Product) -> None:
+    if isinstance(product, job.FileReport):
+        book.write(Finished(product))
+    elif isinstance(product, Totals):
+        book.write(Summed(piece.name, product.totals))
+
+
+def test_a_package_is_summed_up_when_its_files_are_done(folder: Path) -> None:
+    """Summing waits for every file of the package, and is the last that is done."""
+    backlog = make(folder, ahead=6)
+    while stages := [stage for stage in backlog.stages() if stage != job.SUMMING]:
+        assert not backlog.finished
+        piece, work = backlog.take(stages[0])
+        backlog.finish(piece, carry_out(work))
+    assert backlog.done == backlog.files
+    assert backlog.stages() == [job.SUMMING]
+    piece, work = backlog.take(job.SUMMING)
+    backlog.finish(piece, carry_out(work))
+    assert backlog.finished
 
 
 def test_a_wrong_product_is_refused(folder: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support import eventually
 from .command import DEMO, Demo, until_line, wait_for
 
 
-@pytest.mark.parametrize("words", ["0 agents", "8 agents"])
+@pytest.mark.parametrize("words", ["0 agents", "9 agents"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_nothing(demo: Demo, words: str, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and SIGHUP, while agents start and while they work, leave no process and no folder."""
@@ -42,7 +42,7 @@ def test_ctrl_c_at_a_terminal_leaves_nothing(demo: Demo) -> None:
 def test_no_process_outlives_a_killed_command(demo: Demo) -> None:
     """When the command itself is killed, all agents die with it, and the registrar leaves by itself."""
     with demo.start("--kills", "0") as child:
-        list(until_line(child, "8 agents"))
+        list(until_line(child, "9 agents"))
         child.kill()
     eventually(lambda: demo.processes() == [], within=30)
 
@@ -50,9 +50,20 @@ def test_no_process_outlives_a_killed_command(demo: Demo) -> None:
 def test_the_end_of_chaos_is_the_end(demo: Demo) -> None:
     """When chaos is killed, its agents end too; the command says that the job failed, and leaves nothing."""
     with demo.start("--kills", "0") as child:
-        list(until_line(child, "8 agents"))
-        (chaos,) = [pid for pid in demo.processes() if Path(f"/proc/{pid}/comm").read_text() == "chaos\n"]
+        list(until_line(child, "9 agents"))
+        (chaos,) = demo.processes("chaos")
         os.kill(chaos, signal.SIGKILL)
+        assert child.wait(30) == 1
+        assert demo.processes() == []
+        assert demo.folders() == []
+
+
+def test_the_end_of_both_coordinators_is_the_end(demo: Demo) -> None:
+    """When nobody is left to lead, the command says that the job failed, and leaves nothing."""
+    with demo.start("--kills", "0") as child:
+        list(until_line(child, "9 agents"))
+        for pid in demo.processes("coordinator"):
+            os.kill(pid, signal.SIGKILL)
         assert child.wait(30) == 1
         assert demo.processes() == []
         assert demo.folders() == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import adsum
-from adsum.demo import job
+from adsum.demo import comparison, job
 
 SOURCE = '''\
 """A module.
@@ -145,10 +145,10 @@ def test_differences_name_file_and_field(tmp_path: Path) -> None:
     a, b = job.analyse(tmp_path, "a.py"), job.analyse(tmp_path, "b.py")
     (tmp_path / "b.py").write_text("import y\n")
     changed = job.analyse(tmp_path, "b.py")
-    assert job.differences([a, b], [b, a]) == []
-    assert job.differences([b], [a, b]) == ["a.py: the agents do not report it"]
-    assert job.differences([a, b], [a]) == ["b.py: only the agents report it"]
-    assert "b.py: imported ['y'], should be ['x']" in job.differences([a, changed], [a, b])
+    assert comparison.differences([a, b], [b, a]) == []
+    assert comparison.differences([b], [a, b]) == ["a.py: the agents do not report it"]
+    assert comparison.differences([a, b], [a]) == ["b.py: only the agents report it"]
+    assert "b.py: imported ['y'], should be ['x']" in comparison.differences([a, changed], [a, b])
 
 
 def test_totals_are_by_package(tmp_path: Path) -> None:

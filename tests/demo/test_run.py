@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import adsum
 from tests.cli.terminal import Terminal
-from tests.support import end_registrar
+from tests.support import end_registrar, eventually
 
 from .command import DEMO, Demo, wait_for
+
+# Within a demo's time on a busy machine.
+SOON = 60.0
 
 
 def test_agents_find_what_one_process_finds(report: Any) -> None:
@@ -49,6 +55,24 @@ def test_deaths_are_learnt_from_the_registry(report: Any) -> None:
     assert report["deaths"] == report["kills"]
 
 
+def test_the_coordinator_is_succeeded(report: Any) -> None:
+    """The coordinator is killed once, and the process that stood by for its id has it, and finishes the job."""
+    takeover = report["takeover"]
+    assert takeover["killed_pid"] != takeover["successor_pid"]
+    assert takeover["kill_to_registered_ms"] > 0
+    assert 0 < takeover["files_kept"] < report["files"]
+
+
+def test_who_is_stuck_gets_no_work(report: Any) -> None:
+    """The agent that blocks its event loop shows degraded, what it had in hand is taken back, it is given nothing as
+    long as it is stuck, and something again when it is well."""
+    blocked = report["blocked"]
+    assert blocked["taken_back"] > 0
+    assert 0 < blocked["degraded_seconds"] < 60
+    assert blocked["given_meanwhile"] == 0
+    assert blocked["given_afterwards"] > 0
+
+
 def test_no_dead_process_is_handed_out(report: Any) -> None:
     """S2: no lookup and no find gives a process that the kernel had declared dead before it began."""
     assert report["dead_handed_out"] == 0
@@ -64,7 +88,42 @@ def test_kills_do_not_change_the_result(demo: Demo, source: Path, report: Any) -
     """Without kills, and with other agents, the totals are the same."""
     calm = demo.report(source, "--kills", "0", "--workers", "2")
     assert calm["deaths"] == 0
+    assert calm["takeover"] is None
+    assert calm["blocked"]["given_meanwhile"] == 0
     assert calm["packages"] == report["packages"]
+
+
+def test_whoever_kills_the_coordinator(demo: Demo, source: Path, report: Any) -> None:
+    """Killed from outside at some moment of the job, the coordinator is succeeded, and the result is the same."""
+    with demo.start(str(source), "--kills", "0", "--json") as child:
+        eventually(lambda: demo.folders() and _leader(demo), SOON)
+        os.kill(_leader(demo), signal.SIGKILL)
+        out, errors = child.process.communicate(timeout=60)
+    assert child.process.returncode == 0, errors
+    assert json.loads(out)["equal_to_sequential"]
+    assert json.loads(out)["packages"] == report["packages"]
+
+
+def _leader(demo: Demo) -> int:
+    """The coordinator's pid, once it has begun to finish files."""
+    with demo.registry() as registry:
+        entry = registry.lookup("coordinator")
+        return entry.pid if entry is not None and entry.metadata.resources.get("files_done") else 0
+
+
+def test_a_stuck_agent_is_seen_by_everybody(demo: Demo, source: Path) -> None:
+    """While the loop is blocked any process finds its agent registered and degraded, by the registrar's word, and
+    nobody who looks for a healthy one finds it; afterwards it is healthy again by itself."""
+    with demo.start(str(source), "--kills", "0", "--json") as child:
+        eventually(lambda: demo.folders() and (demo.folders()[0] / "registry").exists(), SOON)
+        with demo.registry() as registry:
+            stuck = eventually(lambda: registry.find(capability="summing", health_status="degraded"), SOON)
+            found = registry.choose(capability="summing")
+            well = eventually(lambda: registry.find(capability="summing", health_status="healthy"), SOON)
+        assert (stuck[0].process_id.local_id, stuck[0].health_source) == ("adder-1", "registrar")
+        assert found is None or found.revision > stuck[0].revision
+        assert well[0].incarnation == stuck[0].incarnation
+        child.process.communicate(timeout=60)
 
 
 def test_a_normal_end_leaves_nothing(demo: Demo, source: Path) -> None:

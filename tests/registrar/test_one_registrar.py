@@ -155,6 +155,17 @@ def test_a_folder_removed_under_its_registrar(registry: Registry, registry_folde
         assert len(other) == 2
 
 
+def test_a_page_removed_under_its_registrar(registry: Registry, registry_folder: Path) -> None:
+    """What is acknowledged can be seen by whoever opens the folder afterwards, also when its page was removed."""
+    registry.register("first")
+    (registry_folder / "page").unlink()
+    with adsum.open(path=registry_folder, timeout=10) as other:
+        for number in range(5):
+            other.register(f"later-{number}")
+            assert other.lookup(f"later-{number}") is not None
+            assert registry.lookup(f"later-{number}") is not None
+
+
 def test_the_last_to_leave(registry_folder: Path) -> None:
     """A registrar with no client and no entry leaves after `linger`, and takes its socket away."""
     with adsum.open(path=registry_folder, timeout=10, limits=adsum.Limits(linger=0.2)) as registry:

@@ -14,6 +14,7 @@ import pytest
 import adsum
 from adsum import Limits, Registry, Timeout
 from adsum import _wire as wire
+from adsum._client.dial import START_SECONDS
 
 from ..support import Agent, Child, eventually, kill_registrar, registrar_pid, stopped
 from .by_hand import Caller, hello
@@ -49,6 +50,21 @@ def test_a_stopped_registrar_and_a_new_caller(registry: Registry, registry_folde
         assert agent.value("registry['held'].pid") == os.getpid()
         with pytest.raises(Timeout):
             agent.do("registry.register('new')")
+    registry.register("later")
+    assert registry.lookup("new") is None
+
+
+def test_a_stopped_registrar_and_the_default_timeout_of_a_new_caller(registry: Registry, registry_folder: Path) -> None:
+    """Whoever has no connection and names no timeout does not wait as long as for a registrar that has to start."""
+    registry.register("held")
+    begun = time.monotonic()
+    with stopped(registry_folder), adsum.open(path=registry_folder) as other:
+        for _ in range(3):
+            with pytest.raises(Timeout):
+                other.register("new")
+            with pytest.raises(Timeout):
+                other.register_nowait("new").result()
+    assert time.monotonic() - begun < START_SECONDS
     registry.register("later")
     assert registry.lookup("new") is None
 

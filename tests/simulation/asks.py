@@ -16,6 +16,8 @@ Id: TypeAlias = "tuple[str, str, str]"
 Fields: TypeAlias = "dict[str, Any]"
 
 
+Kind: TypeAlias = Literal["register", "update", "unregister", "hand_over", "heartbeat", "stand_by", "cancel"]
+
 NOBODY = Owner(0, 0, 0)
 
 
@@ -29,9 +31,9 @@ class Item(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Ask:
-    """One request of one session."""
+    """One request of one session, which is `caller`'s. `stand_by` is the number of the request that is cancelled."""
 
-    kind: Literal["register", "update", "unregister", "hand_over"]
+    kind: Kind
     session: bytes
     number: int
     deadline: int
@@ -41,6 +43,8 @@ class Ask:
     or_get: bool = False
     checked: bool = False
     if_incarnation: int | None = None
+    caller: Owner | None = None
+    stand_by: int = 0
 
     @property
     def name(self) -> tuple[bytes, int]:
@@ -50,7 +54,7 @@ class Ask:
     def call(self) -> Call:
         """The request as it comes off the socket. No client has checked it: what is flawed arrives flawed."""
         sent = msgspec.msgpack.encode(self._request())
-        return Call(self.session, wire.decode_request(sent))
+        return Call(self.session, wire.decode_request(sent), self.caller)
 
     def _request(self) -> wire.AnyRequest:
         number, deadline = self.number, self.deadline
@@ -88,3 +92,17 @@ class Ask:
                     owner=self.owner,
                     if_incarnation=self.if_incarnation or 0,
                 )
+            case "heartbeat":
+                return wire.Heartbeat(
+                    number=number,
+                    deadline=deadline,
+                    process_id=process_id,
+                    owner=self.owner,
+                    if_incarnation=self.if_incarnation,
+                )
+            case "stand_by":
+                return wire.StandBy(
+                    number=number, deadline=deadline, process_id=process_id, owner=self.owner, fields=fields
+                )
+            case "cancel":
+                return wire.Cancel(number=number, deadline=deadline, stand_by=self.stand_by)

@@ -12,7 +12,8 @@ from adsum._store.page import bucket_of
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields
-from .model import Left, Model
+from .expected import Left, public
+from .model import Model
 from .reading import Gone, Held, Tables, encoded_entry, encoded_metadata, expected_rows, id_key
 
 TYPES = {"agent", "service", "coordinator", "resource_manager"}
@@ -88,11 +89,11 @@ def agrees(tables: Tables, model: Model) -> list[str]:
 
 
 def _is_departure(gone: Gone, left: Left) -> bool:
-    entry = left.entry._replace(session=b"")
+    entry = public(left.entry)
     if encoded_entry(entry) > DEPARTURE_BYTES:
         kept = ("type", "health_status", "created_at", "last_health_check")
         outline = {name: entry.metadata[name] if name in kept else type(v)() for name, v in entry.metadata.items()}
-        entry = entry._replace(metadata={**outline, "endpoint": None})
+        entry = entry._replace(metadata={**outline, "endpoint": None, "heartbeat": None})
     return (gone.revision, gone.how, gone.entry) == (left.revision, left.how, entry) and (
         gone.detection >= 0 and gone.size <= DEPARTURE_BYTES + 64
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Literal
 
 from adsum.model import Limits, Owner
 
-from .asks import Ask, Fields, Id, Item
+from .asks import Ask, Fields, Id, Item, Kind
 from .fates import FATES, Fate
 from .play import Play
 from .strategies import FLAWED_FIELDS, FLAWED_IDS, IMPOSSIBLE_OWNERS
@@ -18,6 +17,10 @@ PIDS = range(1, 33)
 CAPABILITIES = ("read", "parse", "count", "check", "plan")
 TROUBLES: tuple[Fate, ...] = tuple(fate for fate in FATES if fate != "answered")
 KEEP_DEPARTURES = 1000
+KINDS: tuple[Kind, ...] = (
+    *("register", "register", "register", "register", "update", "update", "update"),
+    *("unregister", "hand_over", "heartbeat", "stand_by", "stand_by", "cancel"),
+)
 
 
 class Driver:
@@ -82,12 +85,11 @@ class Driver:
         if not living:
             return
         caller = random.choice(living)
-        kind: Literal["register", "update", "unregister", "hand_over"] = random.choice(
-            ("register", "register", "register", "update", "update", "unregister", "hand_over")
-        )
+        kind: Kind = random.choice(KINDS)
         many = kind == "register" and random.random() < 0.2
         items = tuple(self._item() for _ in range(random.randint(2, 4) if many else 1))
         session = self.play.session_of(caller)
+        standing_by = [one.number for one in self.play.model.places.in_session(session)]
         self.play.ask(
             Ask(
                 kind,
@@ -100,6 +102,8 @@ class Driver:
                 or_get=kind == "register" and not many and random.random() < 0.2,
                 checked=kind == "update" and random.random() < 0.4,
                 if_incarnation=self._incarnation(kind, items[0].id),
+                caller=caller,
+                stand_by=random.choice(standing_by or [0]),
             )
         )
 
@@ -114,6 +118,8 @@ class Driver:
     def _incarnation(self, kind: str, id: Id) -> int | None:
         held = self.play.model.held.get(id)
         right = held.incarnation if held else 1
+        if kind in ("stand_by", "cancel"):
+            return None
         return self.random.choice((right, right, 1) if kind == "hand_over" else (None, None, right, 1))
 
     def _item(self) -> Item:
@@ -132,6 +138,8 @@ class Driver:
             given["type"] = random.choice(("agent", "service", "coordinator", "resource_manager"))
         if random.random() < 0.3:
             given["health_status"] = random.choice(("healthy", "degraded", "unhealthy"))
+        if random.random() < 0.2:
+            given["heartbeat"] = random.choice((None, 0.2, 5.0))
         if random.random() < 0.2:
             given["custom"] = {"blob": bytes(random.randrange(6000))}
         return given

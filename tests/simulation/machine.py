@@ -2,68 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Any, Literal
-
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import precondition, rule
 
-from adsum.model import Limits, Owner
+from adsum.model import Owner
 
-from .asks import Ask, Fields, Id, Item
+from .asking import AskingMachine, Condition, anybody, conditions, dying, fates, known_ids, living
+from .asks import Fields, Id, Item
 from .fates import FATES, Fate
-from .play import Play
-from .strategies import IDS, IMPOSSIBLE_OWNERS, LIMITS, PIDS, SMALL, TIGHT_MEMORY, fields, items, maybe_flawed
-from .world import SECOND
+from .strategies import IDS, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
 
-TIMES = ("created_at", "last_health_check")
-Condition = Literal["none", "right", "stale"]
+HEALTH = ("healthy", "degraded", "unhealthy")
 
 
-def _living(machine: RegistryMachine) -> st.SearchStrategy[Owner]:
-    return st.sampled_from(machine.play.world.processes.living)
-
-
-def _anybody(machine: RegistryMachine) -> st.SearchStrategy[Owner]:
-    processes = machine.play.world.processes
-    return st.sampled_from([*processes.living * 4, *processes.dead[-3:], *IMPOSSIBLE_OWNERS])
-
-
-def _dying(machine: RegistryMachine) -> st.SearchStrategy[Owner]:
-    living = machine.play.world.processes.living
-    return st.sampled_from([*(owner for owner in living if machine.play.model.owned(owner)), *living])
-
-
-def _id(machine: RegistryMachine) -> st.SearchStrategy[Id]:
-    held = sorted(machine.play.model.held)
-    return st.sampled_from([*held, *held, *IDS])
-
-
-living = st.runner().flatmap(_living)
-dying = st.runner().flatmap(_dying)
-anybody = st.runner().flatmap(_anybody)
-known_ids = st.runner().flatmap(_id)
-conditions: st.SearchStrategy[Condition] = st.sampled_from(("none", "right", "right", "stale"))
-# Most requests are committed alone; those of None wait, and make a batch with what comes next.
-fates: st.SearchStrategy[Fate | None] = st.sampled_from((*["answered"] * 6, None, None, None, *FATES))
-
-
-class RegistryMachine(RuleBasedStateMachine):
+class RegistryMachine(AskingMachine):
     """Every rule does one thing to the registry; every commit and every restart is followed by all checks."""
-
-    play: Play
-
-    @initialize(limits=st.sampled_from(LIMITS), inodes=st.booleans())
-    def boot(self, limits: Limits, inodes: bool) -> None:
-        self.play = Play(limits, inodes=inodes)
-        for pid, id in zip(PIDS, IDS, strict=False):
-            process = self.play.world.processes.start(pid)
-            self._ask(None, process, "register", Item(id, {"capabilities": {"read"}}), owner=process, bound=pid == 2)
-        self.play.commit()
-
-    def teardown(self) -> None:
-        if hasattr(self, "play"):
-            self.play.close()
 
     # Requests
 
@@ -97,7 +50,7 @@ class RegistryMachine(RuleBasedStateMachine):
         target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
         self._ask(go, caller, "update", target, condition=condition)
 
-    @rule(caller=living, id=known_ids, status=st.sampled_from(("healthy", "degraded", "unhealthy")), go=fates)
+    @rule(caller=living, id=known_ids, status=st.sampled_from(HEALTH), go=fates)
     def update_health(self, caller: Owner, id: Id, status: str, go: Fate | None) -> None:
         self._ask(go, caller, "update", Item(id, {"health_status": status}), checked=True)
 
@@ -108,6 +61,56 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(caller=living, id=known_ids, owner=anybody, condition=st.sampled_from(("right", "right", "stale")), go=fates)
     def hand_over(self, caller: Owner, id: Id, owner: Owner, condition: Condition, go: Fate | None) -> None:
         self._ask(go, caller, "hand_over", Item(id), owner=owner, condition=condition)
+
+    # Standing by, and signs of life
+
+    @rule(caller=living, id=known_ids, item=maybe_flawed, go=fates)
+    def stand_by(self, caller: Owner, id: Id, item: Item, go: Fate | None) -> None:
+        target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
+        self._ask(go, caller, "stand_by", target, owner=caller)
+
+    @rule(id=known_ids, go=fates)
+    def all_stand_by(self, id: Id, go: Fate | None) -> None:
+        """A line forms."""
+        for process in self.play.world.processes.living:
+            self._ask(None, process, "stand_by", Item(id), owner=process)
+        if go:
+            self.play.commit(go)
+
+    @precondition(lambda self: next(iter(self.play.model.places), None) is not None)
+    @rule(place=st.integers(0, 20), other=living, wrong=st.booleans(), go=fates)
+    def cancel(self, place: int, other: Owner, wrong: bool, go: Fate | None) -> None:
+        """One gives up its place; another who names its number gives up none."""
+        waiting = list(self.play.model.places)
+        one = waiting[place % len(waiting)]
+        caller = other if wrong else one.owner
+        if self.play.world.processes.is_alive(caller):
+            self._ask(go, caller, "cancel", Item(one.items[0].id), stand_by=one.number)
+
+    @rule(caller=living, every=st.sampled_from((0.5, 10.0)), status=st.sampled_from(HEALTH), go=fates)
+    def promise(self, caller: Owner, every: float, status: str, go: Fate | None) -> None:
+        """A process promises signs of life, and gives the first within the same batch."""
+        item = Item(("beat", "n", str(caller.pid)), {"heartbeat": every, "health_status": status})
+        self._ask(None, caller, "register", Item(("beat", "n", "before")), owner=caller)
+        self._ask(None, caller, "register", item, owner=caller)
+        self._ask(go, caller, "heartbeat", Item(item.id), owner=caller)
+
+    @rule(caller=living, pid=st.sampled_from(PIDS), owner=anybody, condition=conditions, go=fates)
+    def sign(self, caller: Owner, pid: int, owner: Owner, condition: Condition, go: Fate | None) -> None:
+        self._ask(go, caller, "heartbeat", Item(("beat", "n", str(pid))), owner=owner, condition=condition)
+
+    @rule(caller=living, id=known_ids, go=fates)
+    def sign_without_a_promise(self, caller: Owner, id: Id, go: Fate | None) -> None:
+        self._ask(go, caller, "heartbeat", Item(id), owner=caller)
+
+    @rule(caller=living, pid=st.sampled_from(PIDS), every=st.sampled_from((None, 0.5, 10.0)), go=fates)
+    def promise_otherwise(self, caller: Owner, pid: int, every: float | None, go: Fate | None) -> None:
+        self._ask(go, caller, "update", Item(("beat", "n", str(pid)), {"heartbeat": every}))
+
+    @rule(caller=living, pid=st.sampled_from(PIDS), status=st.sampled_from(HEALTH), go=fates)
+    def report(self, caller: Owner, pid: int, status: str, go: Fate | None) -> None:
+        """Of itself, or of another."""
+        self._ask(go, caller, "update", Item(("beat", "n", str(pid)), {"health_status": status}), checked=True)
 
     @precondition(lambda self: self.play.limits is TIGHT_MEMORY)
     @rule(caller=living, size=st.integers(40_000, 60_000), bound=st.booleans())
@@ -217,69 +220,10 @@ class RegistryMachine(RuleBasedStateMachine):
     def read_replies(self) -> None:
         self.play.read_replies()
 
-    @rule(seconds=st.sampled_from((0.001, 1.0, 20.0, 61.0)))
+    @rule(seconds=st.sampled_from((0.001, 0.4, 1.0, 20.0, 61.0)))
     def tick(self, seconds: float) -> None:
         self.play.tick(seconds)
 
     @rule(seconds=st.sampled_from((-86_400.0, -1.0, 0.5, 86_400.0)))
     def set_the_wall_clock(self, seconds: float) -> None:
         self.play.world.clock.set_wall(seconds)
-
-    # How a request is made
-
-    def _ask(
-        self,
-        go: Fate | None,
-        caller: Owner,
-        kind: Literal["register", "update", "unregister", "hand_over"],
-        *wanted: Item,
-        condition: Condition = "none",
-        late: bool = False,
-        **rest: Any,
-    ) -> None:
-        session = self.play.session_of(caller)
-        self.play.ask(
-            Ask(
-                kind,
-                session,
-                self.play.next_number(session),
-                self.play.world.clock.nanoseconds + (-SECOND if late else 10 * SECOND),
-                tuple(Item(item.id, self._at_this_time(item.fields), item.flaw) for item in wanted),
-                if_incarnation=self._incarnation(wanted[0].id, condition),
-                **rest,
-            )
-        )
-        if go:
-            self.play.commit(go)
-
-    def _at_this_time(self, given: Fields) -> Fields:
-        now: datetime = self.play.world.clock.utc
-        return {
-            name: now - timedelta(seconds=value) if name in TIMES and isinstance(value, int) else value
-            for name, value in given.items()
-        }
-
-    def _incarnation(self, id: Id, condition: Condition) -> int | None:
-        if condition == "none":
-            return None
-        held = self.play.model.held.get(id)
-        right = held.incarnation if held else 0
-        earlier = [number for number in self.play.model.incarnations if number != right]
-        return right if condition == "right" or not earlier else earlier[-1]
-
-
-class SmallRegistryMachine(RegistryMachine):
-    """As above, in a registry for a few members who have little to say of themselves."""
-
-    @initialize(limits=st.just(SMALL), inodes=st.booleans())
-    def boot(self, limits: Limits, inodes: bool) -> None:
-        super().boot(limits, inodes)
-
-
-class FullRegistryMachine(RegistryMachine):
-    """As above, in a registry that has hardly any memory and starts with most of it taken."""
-
-    @initialize(limits=st.just(TIGHT_MEMORY), inodes=st.booleans(), size=st.integers(40_000, 60_000))
-    def boot(self, limits: Limits, inodes: bool, size: int = 50_000) -> None:
-        super().boot(limits, inodes)
-        self.fill_the_memory(self.play.world.processes.living[0], size, bound=False)

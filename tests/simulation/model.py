@@ -2,74 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence, Set
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+from adsum._registrar.heartbeats import Late
 from adsum.model import Limits, Owner
 
-from .asks import Ask, Fields, Id, Item
-from .reading import Held, encoded_metadata, held
+from .asks import Ask, Fields, Id
+from .expected import Expected, Left, Refused, Turn
+from .places import Places, Promises
+from .reading import Change, Held, encoded_metadata
+from .rules import EPOCH, Rules
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
-_DEFAULTS: Fields = {
-    "type": "agent",
-    "capabilities": frozenset(),
-    "resources": {},
-    "coordination_variables": frozenset(),
-    "health_status": "healthy",
-    "node_affinity": [],
-    "created_at": _EPOCH,
-    "last_health_check": _EPOCH,
-    "endpoint": None,
-    "custom": {},
-    "heartbeat": None,
-}
+KEEP_CHANGES = 2000
 
 
-class Expected(NamedTuple):
-    """The reply that a request should get: the entries of a success, or the reason of a failure and its holder."""
-
-    entries: tuple[Held, ...] = ()
-    changed: bool = True
-    reason: str | None = None
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the registry is another one for it, and a receipt has to be kept."""
-        return self.reason is None and self.changed
-
-
-class Left(NamedTuple):
-    """A departure that should stand in the tables."""
-
-    revision: int
-    how: str
-    entry: Held
-
-
-class Refused(Exception):
-    """A request that should fail."""
-
-    def __init__(self, reason: str, holder: Held | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.holder = holder
-
-
-class Turn(NamedTuple):
-    """What one batch is decided on. `no_room` are the requests that were refused for want of memory, which depends on
-    how LMDB packs its pages: the model believes it, and the checks ask whether it could be true. On those in `choking`
-    the engine fails for no reason of theirs."""
-
-    is_alive: Callable[[Owner], bool]
-    utc: datetime
-    monotonic: int
-    no_room: Collection[int] = ()
-    choking: Collection[int] = ()
-
-
-class Model:
+class Model(Rules):
     """The registry as it should be. It is advanced by a batch that was committed, and by nothing else."""
 
     def __init__(self, limits: Limits, keep_departures: int) -> None:
@@ -80,22 +28,39 @@ class Model:
         self.departures: list[Left] = []
         self.incarnations: list[int] = []
         self.believed: list[int] = []
-        self._turn = Turn(lambda owner: True, _EPOCH, 0)
+        self.changes: list[Change] = []
+        self.places = Places()
+        self.promises = Promises(limits)
+        # What those who stood by are told when their turn comes, in this order.
+        self.granted: list[tuple[Ask, Expected]] = []
+        self._signed: list[int] = []
+        self._turn = Turn(lambda owner: True, EPOCH, 0, 0)
 
     def commit(
-        self, deaths: Sequence[Owner], ended: Sequence[tuple[Owner, bytes]], asks: Sequence[Ask], turn: Turn
+        self,
+        deaths: Sequence[Owner],
+        ended: Sequence[tuple[Owner, bytes]],
+        asks: Sequence[Ask],
+        turn: Turn,
+        late: Sequence[Late] = (),
     ) -> list[Expected]:
         """Advance by one batch; returns the replies that its requests should get."""
         self._turn = turn
-        self.believed = []
+        self.believed, self.granted, self._signed = [], [], []
+        seen = len(self.changes)
+        # Who has stopped waiting succeeds to nobody who died in the same moment.
+        for waiting in [one for _, session in ended for one in self.places.in_session(session)]:
+            self.places.leave(waiting)
         for owner in deaths:
             self._bury(owner, "died")
         for owner, session in ended:
-            for entry in self.owned(owner):
-                if entry.session == session:
-                    self._remove(entry, "unregistered")
+            self._end_session(owner, session)
+        # Where the engine chokes on a request, what happens by itself is committed first, and then each one alone.
+        self._note_late(late if turn.choking else ())
         replies = [self._answer(ask, position) for position, ask in enumerate(asks)]
-        del self.departures[: -self.keep_departures], self.incarnations[:-100]
+        self._note_late(() if turn.choking else late)
+        self.promises.keep(self.changes[seen:], late, self._signed, turn.committed)
+        del self.departures[: -self.keep_departures], self.incarnations[:-100], self.changes[:-KEEP_CHANGES]
         return replies
 
     def owned(self, owner: Owner) -> list[Held]:
@@ -114,18 +79,27 @@ class Model:
                 raise Refused("invalid_metadata")
             if ask.deadline < self._turn.monotonic:
                 raise Refused("timeout")
-            match ask.kind:
-                case "register":
-                    return self._register(ask, position)
-                case "update":
-                    return self._update(ask, position)
-                case "unregister":
-                    return self._unregister(ask)
-                case "hand_over":
-                    return self._hand_over(ask)
+            return self._carry_out(ask, position)
         except Refused as refused:
             holder = () if refused.holder is None else (refused.holder,)
             return Expected(holder, changed=False, reason=refused.reason)
+
+    def _carry_out(self, ask: Ask, position: int) -> Expected:
+        match ask.kind:
+            case "register":
+                return self._register(ask, position)
+            case "update":
+                return self._update(ask, position)
+            case "unregister":
+                return self._unregister(ask)
+            case "hand_over":
+                return self._hand_over(ask)
+            case "heartbeat":
+                return self._heartbeat(ask)
+            case "stand_by":
+                return self._stand_by(ask, position)
+            case "cancel":
+                return self._cancel(ask)
 
     def _register(self, ask: Ask, position: int) -> Expected:
         wanted = [(item.id, self._new_metadata(item)) for item in ask.items]
@@ -139,9 +113,7 @@ class Model:
                 return Expected((holder,), changed=False)
             if holder is not None:
                 raise Refused("already_registered", holder)
-        most = self.limits.max_entries
-        if most is not None and len(self.held) + len(wanted) > most:
-            raise Refused("registry_full")
+        self._require_room(len(wanted))
         self._believe(position)
         session = ask.session if ask.bound else b""
         return Expected(tuple(self._add(process_id, ask.owner, fields, session) for process_id, fields in wanted))
@@ -165,9 +137,12 @@ class Model:
         grows = encoded_metadata(metadata) > encoded_metadata(entry.metadata)
         if grows and not ask.checked and not set(item.fields) <= {"health_status", "last_health_check"}:
             self._believe(position)
-        self.revision += 1
-        updated = max(self._turn.utc, entry.registered_at)
-        return self._replaced(entry._replace(metadata=metadata, revision=self.revision, last_updated=updated))
+        if ask.checked:
+            self._signed.append(entry.incarnation)
+        if "health_status" in item.fields:
+            source = "process" if ask.caller in (None, Owner(*entry.owner)) else "other"
+            return self._replaced(entry, metadata, source=source, before_late=None)
+        return self._replaced(entry, metadata)
 
     def _unregister(self, ask: Ask) -> Expected:
         try:
@@ -177,16 +152,90 @@ class Model:
                 return Expected(changed=False)
             raise
         self._remove(entry, "unregistered")
+        self._succeed([entry])
         return Expected()
 
     def _hand_over(self, ask: Ask) -> Expected:
         entry = self._holder(ask)
         if not self._turn.is_alive(ask.owner):
             raise Refused("dead_process")
-        del self.held[entry.id]
-        after = self._add(entry.id, ask.owner, entry.metadata, b"")
+        metadata, source = entry.metadata, entry.source
+        if entry.before_late is not None:
+            # The old holder was late, and not the new one.
+            status, source = entry.before_late
+            metadata = {**metadata, "health_status": status}
+        after = self._add(entry.id, ask.owner, metadata, b"", before=entry, source=source)
         self.departures.append(Left(after.revision, "handed_over", entry))
         return Expected((after,))
+
+    def _heartbeat(self, ask: Ask) -> Expected:
+        entry = self._holder(ask)
+        if ask.owner != Owner(*entry.owner):
+            raise Refused("permission_denied")
+        self._signed.append(entry.incarnation)
+        checked = max(self._turn.utc, entry.metadata["last_health_check"])
+        metadata = {**entry.metadata, "last_health_check": checked}
+        if entry.before_late is None:
+            self.held[entry.id] = entry._replace(metadata=metadata)
+            return Expected((self.held[entry.id],), changed=False)
+        status, source = entry.before_late
+        return self._replaced(entry, {**metadata, "health_status": status}, source=source, before_late=None)
+
+    def _stand_by(self, ask: Ask, position: int) -> Expected:
+        item = ask.items[0]
+        metadata = self._new_metadata(item)
+        holder = self._living(item.id)
+        if holder is not None:
+            if Owner(*holder.owner) == ask.owner and not holder.session:
+                raise Refused("already_registered", holder)
+            self.places.join(ask)
+            return Expected(queued=True)
+        if not self._turn.is_alive(ask.owner):
+            raise Refused("dead_process")
+        self._require_room(1)
+        self._believe(position)
+        return Expected((self._add(item.id, ask.owner, metadata, b""),))
+
+    def _cancel(self, ask: Ask) -> Expected:
+        mine = [one for one in self.places.in_session(ask.session) if one.number == ask.stand_by]
+        for one in mine:
+            self.places.leave(one)
+        return Expected(changed=bool(mine))
+
+    # What happens by itself
+
+    def _end_session(self, owner: Owner, session: bytes) -> None:
+        ended = [entry for entry in self.owned(owner) if entry.session == session]
+        for entry in ended:
+            self._remove(entry, "unregistered")
+        self._succeed(ended)
+
+    def _succeed(self, freed: Sequence[Held]) -> None:
+        """An id that is free goes to the first in line who lives and for whom there is room."""
+        for entry in freed:
+            for ask in self.places.of(entry.id):
+                self.places.leave(ask)
+                if not self._turn.is_alive(ask.owner):
+                    continue
+                try:
+                    metadata = self._new_metadata(ask.items[0])
+                    self._require_room(1)
+                    if ask.name in self._turn.no_room_for:
+                        raise Refused("registry_full")
+                except Refused as refused:
+                    self.granted.append((ask, Expected(changed=False, reason=refused.reason)))
+                    continue
+                self.granted.append((ask, Expected((self._add(entry.id, ask.owner, metadata, b""),))))
+                break
+
+    def _note_late(self, late: Sequence[Late]) -> None:
+        for one in late:
+            entry = next((entry for entry in self.held.values() if entry.incarnation == one.incarnation), None)
+            if entry is None or entry.incarnation in self._signed or not self._turn.is_alive(Owner(*entry.owner)):
+                continue
+            said = entry.before_late or (entry.metadata["health_status"], entry.source)
+            worst = max(one.status.value, said[0], key=("healthy", "degraded", "unhealthy").index)
+            self._replaced(entry, {**entry.metadata, "health_status": worst}, source="registrar", before_late=said)
 
     # Steps
 
@@ -211,63 +260,43 @@ class Model:
         entry = self.held.get(process_id)
         if entry is not None and not self._turn.is_alive(Owner(*entry.owner)):
             self._bury(Owner(*entry.owner), "replaced")
-            return None
-        return entry
+        return self.held.get(process_id)
 
     def _bury(self, owner: Owner, how: str) -> None:
-        for entry in self.owned(owner):
+        owned = self.owned(owner)
+        for entry in owned:
             self._remove(entry, how)
+        self._succeed(owned)
 
     def _remove(self, entry: Held, how: str) -> None:
         self.revision += 1
         del self.held[entry.id]
+        self.changes.append(Change(self.revision, "unregistered" if how == "unregistered" else "died", entry, None))
         self.departures.append(Left(self.revision, how, entry))
 
-    def _add(self, process_id: Id, owner: Owner, metadata: Fields, session: bytes) -> Held:
+    def _add(
+        self,
+        process_id: Id,
+        owner: Owner,
+        metadata: Fields,
+        session: bytes,
+        *,
+        before: Held | None = None,
+        source: str = "process",
+    ) -> Held:
         self.revision += 1
         now, number = self._turn.utc, self.revision
         identity = (owner.pid, owner.start_time, owner.pidfd_inode)
-        entry = Held(process_id, identity, number, now, now, number, metadata, session=session)
+        entry = Held(process_id, identity, number, now, now, number, metadata, source, session)
         self.held[process_id] = entry
+        self.changes.append(Change(number, "updated" if before else "registered", before, entry))
         self.incarnations.append(number)
         return entry
 
-    def _replaced(self, entry: Held) -> Expected:
-        self.held[entry.id] = entry
-        return Expected((entry,))
-
-    # Metadata
-
-    def _new_metadata(self, item: Item) -> Fields:
-        if item.flaw:
-            raise Refused(item.flaw)
-        checked = item.fields.get("last_health_check", self._turn.utc)
-        created = item.fields.get("created_at", min(checked, self._turn.utc))
-        metadata = {**_DEFAULTS, **item.fields, "created_at": created, "last_health_check": checked}
-        self._require_times(item.fields, metadata)
-        self._require_limits(metadata)
-        return metadata
-
-    def _require_times(self, given: Fields, metadata: Fields) -> None:
-        future = any(name in given and given[name] > self._turn.utc for name in ("created_at", "last_health_check"))
-        if future or metadata["created_at"] > metadata["last_health_check"]:
-            raise Refused("invalid_metadata")
-
-    def _require_limits(self, metadata: Fields) -> None:
-        too_many = len(metadata["capabilities"]) > self.limits.max_capabilities
-        if too_many or encoded_metadata(metadata) > self.limits.max_metadata_bytes:
-            raise Refused("invalid_metadata")
-
-
-def compare(ask: Ask, wanted: Expected, reply: list[Any], lived: Set[Owner]) -> None:
-    """Raise unless a reply is the expected one, and tells of nobody but those who lived when the batch came."""
-    failed = reply[0] == "failed"
-    number, reason, changed = reply[1], reply[2] if failed else None, not failed and reply[3]
-    told = [held(entry) for entry in ([reply[4]] if failed and reply[4] else [] if failed else reply[2])]
-    wrong = f"{ask} was answered {reply}, should be {wanted}"
-    assert (number, reason, changed) == (ask.number, wanted.reason, wanted.changed), wrong
-    # A reply need not tell the session that an entry lives in.
-    assert [entry._replace(session=b"") for entry in told] == [e._replace(session=b"") for e in wanted.entries], wrong
-    assert not failed or reply[3], "a failure without words"
-    dead = [entry for entry in told if Owner(*entry.owner) not in lived]
-    assert not dead, f"S2: {ask} was told {dead}"
+    def _replaced(self, before: Held, metadata: Fields, **health: Any) -> Expected:
+        self.revision += 1
+        updated = max(self._turn.utc, before.registered_at)
+        after = before._replace(metadata=metadata, revision=self.revision, last_updated=updated, **health)
+        self.held[after.id] = after
+        self.changes.append(Change(self.revision, "updated", before, after))
+        return Expected((after,))

@@ -9,98 +9,57 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
-import msgspec
-
 from adsum import _wire as wire
+from adsum._registrar.committer import NEVER, Answer
+from adsum._registrar.heartbeats import Late
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
 
-from . import checks, reading
+from . import checks, past, reading
 from .asks import Ask
+from .clients import Clients
+from .expected import Expected, Turn, compare
 from .fates import Fate, trouble_of
-from .ledger import Ledger, Name
-from .model import Expected, Model, Turn, compare
-from .strategies import IMPOSSIBLE_OWNERS
+from .ledger import Name
+from .model import Model
 from .world import Crash, Outcome, World
 
 KEEP_DEPARTURES = 12
+KEEP_HISTORY = 20
 
 
-class Play:
+class Play(Clients):
     """`check_every` says after how many commits all tables are read; replies and revisions are always compared."""
 
     def __init__(
-        self, limits: Limits, *, inodes: bool = True, keep_departures: int = KEEP_DEPARTURES, check_every: int = 1
+        self,
+        limits: Limits,
+        *,
+        inodes: bool = True,
+        keep_departures: int = KEEP_DEPARTURES,
+        keep_history: int = KEEP_HISTORY,
+        check_every: int = 1,
     ) -> None:
-        self.world = World(limits, inodes=inodes, keep_departures=keep_departures)
+        super().__init__(World(limits, inodes=inodes, keep_departures=keep_departures, keep_history=keep_history))
         self.world.observing = check_every == 1
         self.model = Model(limits, keep_departures)
-        self.ledger = Ledger()
         self.limits = limits
         self.check_every = check_every
+        self.keep_history = keep_history
+        # The revision up to which the history was lost for want of memory.
+        self.forgotten = 0
         self.commits = 0
-        self.pending: list[Ask] = []
-        self.ended: list[tuple[Owner, bytes]] = []
         self.seen: Counter[str] = Counter()
-        self._sessions: dict[Owner, bytes] = {}
-        self._numbers: Counter[bytes] = Counter()
         self._kernel: Callable[[Owner], bool] = self.world.processes.is_alive
         self._lived: set[Owner] = set()
         self._reader = checks.CarefulReader()
-        self._keys: set[bytes] = set()
         self._last = self.world.tables()
 
     def close(self) -> None:
         self.world.close()
-
-    # Clients
-
-    def session_of(self, process: Owner) -> bytes:
-        if process not in self._sessions:
-            self._sessions[process] = f"session {len(self._numbers)} of {process.pid}".encode()
-            self._numbers[self._sessions[process]] = 0
-        return self._sessions[process]
-
-    def next_number(self, session: bytes) -> int:
-        self._numbers[session] += 1
-        return self._numbers[session]
-
-    def ask(self, ask: Ask) -> None:
-        """A request arrives at the registrar and waits there, unless it cannot even be decoded."""
-        try:
-            ask.call()
-        except msgspec.ValidationError:
-            flawed = any(item.flaw for item in ask.items) or ask.owner in IMPOSSIBLE_OWNERS
-            assert flawed, f"{ask} is sound and was not understood"
-            return
-        self.pending.append(ask)
-        self._keys.update(reading.id_key(item.id) for item in ask.items if not item.flaw)
-
-    def end_session(self, process: Owner) -> None:
-        """A client closes its registry: what it asked and was not answered is nobody's business any more."""
-        session = self.session_of(process)
-        del self._sessions[process]
-        self.pending = [ask for ask in self.pending if ask.session != session]
-        self.ended.append((process, session))
-        self.world.committer.receipts.drained(session)
-        self.ledger.close(session)
-
-    def read_replies(self) -> None:
-        """Slow clients catch up."""
-        for name in list(self.ledger.unread):
-            self._hand_over(name)
-
-    def tick(self, seconds: float) -> None:
-        """Time passes, and the registrar looks at its clock."""
-        self.world.clock.advance(seconds)
-        self.world.committer.receipts.expire(self.world.clock.nanoseconds)
-        self.ledger.expire(self.world.clock.nanoseconds)
-
-    def _hand_over(self, name: Name) -> None:
-        self.world.committer.receipts.sent(*name)
-        self.ledger.read(name)
 
     # The registrar
 
@@ -118,16 +77,19 @@ class Play:
         outcome = self.world.commit(deaths, self.ended, asks)
         self.world.processes.burn()
         if not outcome.alive:
-            self._killed(fate, deaths, asks, outcome.marked)
+            self._killed(fate, deaths, asks, outcome)
             return
+        self._require(self.model.promises.faults(outcome.late, outcome.looked))
         if outcome.answers is None:
             # The server keeps the deaths and sessions of such a batch, and refuses its requests.
             self.world.committer.fail([ask.call() for ask in asks], RegistryFull("no room"))
+            self.world.committer.heartbeats.put_off(outcome.late, self.world.clock.nanoseconds)
+            self.model.promises.put_off(self.world.clock.nanoseconds)
             self._check(outcome.marked)
             return
-        replies = {(a.call.session, a.call.request.number): reading.reply(a.data) for a in outcome.answers}
+        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.call.request.deadline != NEVER}
         assert replies.keys() == {ask.name for ask in asks}, f"{asks} were answered {replies}"
-        words = Counter("ok" if reply[0] == "done" else str(reply[2]) for reply in replies.values())
+        words = Counter(str(reply[2]) if reply[0] == "failed" else "ok" for reply in replies.values())
         self.seen += words
         counted = self.world.outcomes() - counted
         assert counted == words, f"the registrar counted {counted} and answered {words}"
@@ -155,16 +117,24 @@ class Play:
     def _answered(
         self, outcome: Outcome, deaths: Sequence[Owner], asks: list[Ask], replies: dict[Name, list[Any]], *, read: bool
     ) -> None:
-        full = [ask for ask in asks if replies[ask.name][2] == "registry_full"]
+        full = [ask for ask in asks if replies[ask.name][2:3] == ["registry_full"]]
         carried = [ask for ask in asks if not (outcome.troubled and ask in full)]
+        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.call.request.deadline == NEVER]
+        unlucky = [name for name, reply in granted if reply[2] == "registry_full"]
         revision = self.model.revision
-        expected = self._advance(deaths, carried, full)
+        expected = self._advance(deaths, carried, full, unlucky, outcome.late)
+        if outcome.troubled:
+            self.forgotten = max(self.forgotten, self.model.revision if self.model.revision > revision else 0)
         for ask, wanted in zip(carried, expected, strict=True):
             compare(ask, wanted, replies[ask.name], self._lived)
+        assert [name for name, _ in granted] == [ask.name for ask, _ in self.model.granted], f"granted were {granted}"
+        for (ask, wanted), (_, reply) in zip(self.model.granted, granted, strict=True):
+            compare(ask, wanted, reply, self._lived)
         made = {ask.name for ask, wanted in zip(carried, expected, strict=True) if wanted.succeeded}
         late = [ask for ask in asks if ask.name in made and ask.deadline < self.world.clock.nanoseconds]
         assert not late, f"L1: {late} were carried out after their deadline"
-        kept = {(a.call.session, a.call.request.number): a.data for a in outcome.answers or () if a.kept}
+        made |= {name for name, _ in granted}
+        kept = {_name(a): a.data for a in outcome.answers or () if a.kept}
         assert kept.keys() == made, f"receipts are kept of {kept.keys()}, changes were {made}"
         self.ledger.made(kept)
         self._check(outcome.marked)
@@ -176,13 +146,21 @@ class Play:
         else:
             self.ledger.unread |= kept
 
-    def _advance(self, deaths: Sequence[Owner], asks: Sequence[Ask], full: Sequence[Ask]) -> list[Expected]:
+    def _advance(
+        self,
+        deaths: Sequence[Owner],
+        asks: Sequence[Ask],
+        full: Sequence[Ask],
+        unlucky: Sequence[Name],
+        late: Sequence[Late],
+    ) -> list[Expected]:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
         clock = self.world.engine.clock
         positions = {place for place, ask in enumerate(asks) if ask in full}
         choking = {place for place, ask in enumerate(asks) if ask.name in self.world.engine.chokes_on}
-        turn = Turn(self._kernel, clock.utc, clock.monotonic, positions, choking)
-        expected = self.model.commit(deaths, self.ended, asks, turn)
+        committed = self.world.clock.nanoseconds
+        turn = Turn(self._kernel, clock.utc, clock.monotonic, committed, positions, choking, unlucky)
+        expected = self.model.commit(deaths, self.ended, asks, turn, late)
         self.ended = []
         if self.model.believed:
             assert checks.short_of_memory(self._last, asks, self.limits), (
@@ -192,21 +170,25 @@ class Play:
 
     # Crashes
 
-    def _killed(self, fate: Fate, deaths: Sequence[Owner], asks: list[Ask], marked: set[int]) -> None:
-        expected: list[Expected] = []
+    def _killed(self, fate: Fate, deaths: Sequence[Owner], asks: list[Ask], outcome: Outcome) -> None:
+        committed: list[tuple[Ask, Expected]] = []
         if fate == "killed_after":
-            replies = self.world.engine.decision.replies
-            full = [
-                ask
-                for ask, reply in zip(asks, replies, strict=True)
-                if isinstance(reply, wire.Failed) and reply.reason == "registry_full"
-            ]
-            expected = self._advance(deaths, asks, full)
-        marked = marked if fate == "killed_after" else set()
-        self.restart(kill=False, committed=list(zip(asks, expected, strict=False)), marked=marked)
-        made = {ask.name for ask, wanted in zip(asks, expected, strict=False) if wanted.succeeded}
+            decision = self.world.engine.decision
+            full = [ask for ask, reply in zip(asks, decision.replies, strict=True) if _is_full(reply)]
+            unlucky = [(one.session, one.number) for one, reply in decision.grants if _is_full(reply)]
+            committed = list(zip(asks, self._advance(deaths, asks, full, unlucky, outcome.late), strict=True))
+            # Queued and granted in one batch: what is told in the end is that it was granted.
+            told = {ask.name for ask, _ in self.model.granted}
+            committed = [one for one in committed if one[0].name not in told] + self.model.granted
+        made = {ask.name for ask, wanted in committed if wanted.succeeded}
+        made |= {ask.name for ask, _ in self.model.granted} if committed else set()
+        self.restart(kill=False, committed=committed, marked=outcome.marked if fate == "killed_after" else set())
         # Whoever got no reply and finds no receipt asks again, under the same number.
-        self.pending += [ask for ask in asks if ask.name not in made]
+        self._ask_later([ask for ask in asks if ask.name not in made])
+
+    def _ask_later(self, asks: Sequence[Ask]) -> None:
+        asked = {ask.name for ask in self.pending}
+        self.pending += [ask for ask in asks if ask.name not in asked]
 
     def restart(
         self,
@@ -225,16 +207,23 @@ class Play:
             marked = marked | (self.world.marked if trouble == "after_commit" else set())
             self.world.trouble = {}
         self.world.trouble = {}
-        dead = sorted(owner for owner in self.model.owners if not self.world.processes.is_alive(owner))
-        if dead:
-            clock = self.world.clock
-            self.model.commit(dead, [], [], Turn(self.world.processes.is_alive, clock.utc, clock.nanoseconds))
-        self._ask_again(committed)
+        granted = self._swept()
+        self._ask_again(committed, granted)
         stored = self.world.receipts()
         self._require(self.ledger.restart(stored, self.world.clock.nanoseconds) + self.ledger.untrue(stored))
-        for name in [ask.name for ask, _ in committed if ask.name in stored]:
+        for name in [ask.name for ask, _ in [*committed, *granted] if ask.name in stored]:
             self._hand_over(name)
         self._check(marked | self.world.marked)
+
+    def _swept(self) -> list[tuple[Ask, Expected]]:
+        """What a registrar that starts does before it serves: everybody has their time anew, who has stopped waiting
+        leaves, the dead are buried. Returns what those who stand by are granted by it."""
+        clock, processes = self.world.clock, self.world.processes
+        self.model.promises.begin(list(self.model.held.values()), clock.nanoseconds)
+        over = [(one.owner, one.session) for one in self.model.places if one.session in self.world.over]
+        dead = sorted(owner for owner in self.model.owners if not processes.is_alive(owner))
+        self.model.commit(dead, over, [], Turn(processes.is_alive, clock.utc, clock.nanoseconds, clock.nanoseconds))
+        return self.model.granted
 
     def move(self, killed_at: str = "") -> None:
         """The registrar goes over to fresh tables; nothing is lost, and nothing is seen of it."""
@@ -243,13 +232,16 @@ class Play:
         else:
             self.restart(kill=False)
 
-    def _ask_again(self, committed: Sequence[tuple[Ask, Expected]]) -> None:
+    def _ask_again(
+        self, committed: Sequence[tuple[Ask, Expected]], granted: Sequence[tuple[Ask, Expected]] = ()
+    ) -> None:
         claim = self.world.committer.receipts.claim
         for name, data in self.ledger.unread.items():
             assert claim(*name) == data, f"{name} was answered {data!r}, and then {claim(*name)!r}"
-        for ask, wanted in committed:
+        late = [ask.name for ask, _ in [*self.model.granted, *granted]]
+        for ask, wanted in [*committed, *granted]:
             receipt = claim(*ask.name)
-            assert (receipt is not None) == wanted.succeeded, (
+            assert (receipt is not None) == (wanted.succeeded or ask.name in late), (
                 f"{ask} was carried out {wanted}, its receipt: {receipt!r}"
             )
             if receipt is not None:
@@ -257,6 +249,8 @@ class Play:
                 self.ledger.confirmed[ask.name] = receipt
         for ask in self.pending:
             assert claim(*ask.name) is None, f"{ask} was never carried out and has a receipt"
+        # Whoever stands by asks again, so as to be heard of when its turn comes, and waits for that without end.
+        self._ask_later([replace(ask, deadline=NEVER - 1) for ask in self.model.places])
 
     # Checks
 
@@ -271,9 +265,14 @@ class Play:
     def look(self, marked: Set[int] | None = None) -> None:
         """Read all tables, and find in them what should be there."""
         tables = self.world.tables()
+        newest, memory = self.model.revision - self.forgotten, self.limits.max_memory_bytes
+        least = min(self.keep_history, newest) if memory == Limits().max_memory_bytes else 0
         wrong = [
             *checks.sound(tables, self.limits),
             *checks.agrees(tables, self.model),
+            *self.model.places.faults(tables.standing_by),
+            *past.misremembered(tables, self.model.changes, least),
+            *past.misled(self.world.environment, self.model.changes, len(tables.history)),
             *checks.never_again(self._last, tables),
             *self._reader.look(self.world.environment.lmdb, self.world.page.counters, self._keys),
             *(f"audit: {violation}" for violation in self.world.audit()),
@@ -285,3 +284,11 @@ class Play:
 
     def _require(self, wrong: list[str]) -> None:
         assert not wrong, "\n".join(wrong)
+
+
+def _name(answer: Answer) -> Name:
+    return answer.call.session, answer.call.request.number
+
+
+def _is_full(reply: wire.AnyReply) -> bool:
+    return isinstance(reply, wire.Failed) and reply.reason == "registry_full"

@@ -44,6 +44,17 @@ class Held(NamedTuple):
     metadata: Fields
     source: str = "process"
     session: bytes = b""
+    # What was said of its health, and by whom, before it was late.
+    before_late: tuple[str, str] | None = None
+
+
+class Change(NamedTuple):
+    """One step of the history in plain data."""
+
+    revision: int
+    kind: str
+    before: Held | None
+    after: Held | None
 
 
 class Gone(NamedTuple):
@@ -64,6 +75,8 @@ class Tables(NamedTuple):
     entries: dict[int, Held]
     rows: set[tuple[str, bytes, int]]
     departures: list[Gone]
+    history: list[tuple[int, str, int, int, Held | None]]
+    standing_by: list[tuple[Id, bytes, int]]
     bytes_used: int
 
     @property
@@ -88,6 +101,8 @@ def read(environment: lmdb.Environment) -> Tables:
             entries={_number(key): held(_plain(row)) for key, row in rows("entries")},
             rows={(table, key, _number(row)) for table in (*_INDEXES, "owners") for key, row in rows(table)},
             departures=[_gone(_number(key), row) for key, row in rows("departures")],
+            history=[_step(_number(key), row) for key, row in rows("history")],
+            standing_by=[_waits(key, row) for key, row in rows("standbys")],
             bytes_used=sum(pages(table) for table in ("ids", "entries", "owners", *_INDEXES)),
         )
 
@@ -100,7 +115,7 @@ def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
 
 
 def held(row: Sequence[Any]) -> Held:
-    """The entry in a decoded row: the last two values are there where it was stored, and not in departures."""
+    """The entry in a decoded row: the last values are there where it was stored, and not in departures."""
     process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, *rest = row
     fields = dict(zip(_METADATA, metadata, strict=True))
     for name in _SETS:
@@ -117,6 +132,7 @@ def held(row: Sequence[Any]) -> Held:
         metadata=fields,
         source=rest[0],
         session=rest[1] if rest[1:] else b"",
+        before_late=(rest[2][0], rest[2][1]) if rest[2:] and rest[2] else None,
     )
 
 
@@ -166,6 +182,19 @@ def reply(data: bytes) -> list[Any]:
 def _gone(revision: int, row: bytes) -> Gone:
     entry, how, _, detection = _plain(row)
     return Gone(revision, how, held(entry), detection, len(row))
+
+
+def _step(revision: int, row: bytes) -> tuple[int, str, int, int, Held | None]:
+    kind = ("registered", "updated", "unregistered", "died", "lagged")[row[0]]
+    return revision, kind, _number(row[1:9]), _number(row[9:17]), held(_plain(row[17:])) if row[17:] else None
+
+
+def _waits(key: bytes, row: bytes) -> tuple[Id, bytes, int]:
+    process_id, _owner, _fields, session, number, place = _plain(row)
+    id = (process_id[0], process_id[1], process_id[2])
+    if key != id_key(id) + b"\x00" + place.to_bytes(8, "big"):
+        raise ValueError(f"{id} is waited for at {place} under {key!r}")
+    return id, session, number
 
 
 def _plain(row: bytes) -> Any:

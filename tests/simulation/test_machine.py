@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from .machine import FullRegistryMachine, RegistryMachine, SmallRegistryMachine
+from .machine import RegistryMachine
+from .machines import FullRegistryMachine, SmallRegistryMachine
 
 QUICK = settings(
     max_examples=120,

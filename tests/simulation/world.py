@@ -19,7 +19,8 @@ from adsum._registrar.batch import Batch, Call, Clock, Death, Decision
 from adsum._registrar.committer import Answer, Committer
 from adsum._registrar.draft import View
 from adsum._registrar.engine import Engine
-from adsum._store import audit, tables
+from adsum._registrar.heartbeats import Late
+from adsum._store import audit, history, tables
 from adsum._store import page as pages
 from adsum._store.environment import Environment
 from adsum.errors import RegistryFull
@@ -97,17 +98,29 @@ class Outcome(NamedTuple):
     alive: bool
     marked: set[int]
     troubled: bool = False
+    # Who was late when the registrar looked, and when that was.
+    late: list[Late] = []  # noqa: RUF012
+    looked: int = 0
 
 
 class World:
     """One machine with one registry."""
 
-    def __init__(self, limits: Limits, *, inodes: bool = True, keep_departures: int | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        inodes: bool = True,
+        keep_departures: int | None = None,
+        keep_history: int | None = None,
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="adsum-simulation-", dir="/dev/shm"))
         self.limits = limits
         self.clock = SimulatedClock()
         self.processes = Processes(inodes=inodes)
         self.trouble: dict[str, list[Trouble]] = {}
+        # Sessions that are over though their process lives.
+        self.over: set[bytes] = set()
         # The counters that were odd just before the last commit; finding them costs as much as the commit.
         self.observing = True
         self.marked: set[int] = set()
@@ -115,11 +128,14 @@ class World:
         self._patches = ExitStack()
         for name, instead in (("datetime", self.clock), ("time", self.clock), ("reach", self._reach)):
             self._patches.enter_context(patch.object(committing, name, instead))
+        self._patches.enter_context(patch.object(committing, "session_files", self, create=True))
         self._patches.enter_context(patch.object(committing, "Engine", RecordingEngine))
         self._patches.enter_context(patch.object(pages, "Page", UnsettledPage))
         self._patches.enter_context(patch.object(committing.log, "disabled", True))
         if keep_departures is not None:
             self._patches.enter_context(patch.object(tables, "MAX_DEPARTURES", keep_departures))
+        if keep_history is not None:
+            self._patches.enter_context(patch.object(history, "MAX_HISTORY", keep_history))
         self.start()
 
     def start(self) -> bool:
@@ -165,16 +181,23 @@ class World:
         noticed = self.clock.nanoseconds
         calls: list[Call] = [ask.call() for ask in asks]
         self.marked, self._troubled = set(), False
+        late = self.committer.heartbeats.late(noticed)
+        outcome = Outcome(None, alive=True, marked=self.marked, late=late, looked=noticed)
         try:
-            answers = self.committer.commit(Batch([Death(owner, noticed) for owner in deaths], list(ended), calls))
+            buried = [Death(owner, noticed) for owner in deaths]
+            answers = self.committer.commit(Batch(buried, list(ended), calls, late))
         except Crash:
             self.kill()
-            return Outcome(None, alive=False, marked=self.marked)
+            return outcome._replace(alive=False)
         except RegistryFull:
-            return Outcome(None, alive=True, marked=self.marked)
+            return outcome
         finally:
             self.trouble = {}
-        return Outcome(answers, alive=True, marked=self.marked, troubled=self._troubled)
+        return outcome._replace(answers=answers, troubled=self._troubled)
+
+    def is_over(self, _folder: Path, session: bytes) -> bool:
+        """What the kernel says of a session."""
+        return session in self.over
 
     def _reach(self, step: str) -> None:
         """A named step of the registrar; `trouble` says what happens there, in order of arrival."""

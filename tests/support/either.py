@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
-from adsum import AsyncRegistration, AsyncRegistry, Registry
+from adsum import AsyncRegistration, AsyncRegistry, AsyncWatch, Event, Registry, Timeout
 
 
 class Opener(Protocol):
@@ -24,6 +24,8 @@ class Awaited:
         vars(self).update(inner=inner, runner=runner)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "stand_by":
+            return self._stand_by
         value = getattr(self.inner, name)
         # A future is what `register_nowait` is for; awaiting is left to the test (`result`).
         if not callable(value) or name == "register_nowait":
@@ -31,7 +33,7 @@ class Awaited:
 
         def call(*args: Any, **named: Any) -> Any:
             result = value(*args, **named)
-            return self._twin(self._settled(result)) if isinstance(result, Awaitable) else result
+            return self._twin(self._settled(result) if isinstance(result, Awaitable) else result)
 
         return call
 
@@ -64,6 +66,24 @@ class Awaited:
         assert isinstance(self.inner, AsyncRegistry)
         return self.inner
 
+    def _stand_by(self, *args: Any, **named: Any) -> AwaitedFuture:
+        """A future, as of `Registry.stand_by`: it has its place, or the error is raised at once."""
+        registry = self._mapping
+
+        async def begin() -> asyncio.Task[Any]:
+            task = asyncio.ensure_future(registry.stand_by(*args, **named))
+            await asyncio.sleep(0)
+            if not task.done():
+                # Asked later on the same connection, so answered later.
+                await registry.unregister("nobody at all")
+                await asyncio.sleep(0)
+            return task
+
+        future = AwaitedFuture(self.runner.run(begin()), self)
+        if future.done():
+            future.result()
+        return future
+
     def _settled(self, awaitable: Awaitable[Any]) -> Any:
         async def wait() -> Any:
             return await awaitable
@@ -73,4 +93,74 @@ class Awaited:
     def _twin(self, value: Any) -> Any:
         if isinstance(value, AsyncRegistration):
             return Awaited(value, self.runner)
+        if isinstance(value, AsyncWatch):
+            return AwaitedWatch(value, self.runner)
         return [self._twin(part) for part in value] if isinstance(value, list) else value
+
+
+class AwaitedWatch:
+    """An `AsyncWatch` that looks like a `Watch`."""
+
+    def __init__(self, inner: AsyncWatch, runner: asyncio.Runner) -> None:
+        self.inner = inner
+        self.runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __enter__(self) -> AwaitedWatch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.run(self.inner.__aexit__())
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        async def one() -> Event | None:
+            return await anext(self.inner, None)
+
+        if (event := self.runner.run(one())) is None:
+            raise StopIteration
+        return event
+
+    def next(self, timeout: float | None = None) -> Event:
+        async def one() -> Event:
+            task = asyncio.ensure_future(self.inner.next())
+            # What has happened already is given however little time there is.
+            await asyncio.sleep(0)
+            await asyncio.wait([task], timeout=timeout)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+                raise Timeout("nothing happened")
+            return task.result()
+
+        return self.runner.run(one())
+
+
+class AwaitedFuture:
+    """A task that looks like a `concurrent.futures.Future`. It goes on only while something is asked of it."""
+
+    def __init__(self, task: asyncio.Task[Any], registry: Awaited) -> None:
+        self._task = task
+        self._registry = registry
+
+    def done(self) -> bool:
+        self._registry.runner.run(asyncio.sleep(0))
+        return self._task.done()
+
+    def cancelled(self) -> bool:
+        return self.done() and self._task.cancelled()
+
+    def cancel(self) -> bool:
+        self._task.cancel()
+        self._registry.runner.run(asyncio.wait([self._task]))
+        return self._task.cancelled()
+
+    def result(self, timeout: float | None = None) -> Any:
+        async def wait() -> Any:
+            return await asyncio.wait_for(asyncio.shield(self._task), timeout)
+
+        return self._registry._twin(self._registry.runner.run(wait()))

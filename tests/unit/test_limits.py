@@ -69,7 +69,7 @@ def test_a_limit_that_does_not_exist_is_refused() -> None:
 def test_memory_has_a_least_amount() -> None:
     """Below a megabyte there would be no room to clean up in."""
     Limits(max_memory_bytes=1024 * 1024)
-    with pytest.raises(ValueError, match="at least 1048576"):
+    with pytest.raises(ValueError, match="from 1,048,576"):
         Limits(max_memory_bytes=1024 * 1024 - 1)
 
 

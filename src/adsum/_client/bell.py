@@ -28,12 +28,14 @@ import msgspec
 from .. import _wire as wire
 from .._os.forking import watch_forks
 from .._os.liveness import descriptors_needed
-from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed
+from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
 from ..model import Limits
 from .dial import START_SECONDS, Connection, dial
 
 # When a registrar dies all who listen dial the next; they need not do so in the same instant.
 SPREAD_SECONDS = 0.02
+# How long one wait lasts at most; epoll_wait(2) takes no more than some weeks.
+LONG_SECONDS = 3600.0
 
 
 class Hearing(NamedTuple):
@@ -63,23 +65,27 @@ class Bell:
         self._bell = -1
         self._ears: weakref.WeakSet[Ear] = weakref.WeakSet()
 
-    def listen(self, ear: Ear, lost: int) -> Hearing:
+    def listen(self, ear: Ear, lost: int, until: float) -> Hearing:
         """What `ear` is to listen to, after the connection with the number `lost`. Starts a registrar if none serves.
 
-        Errors: as `dial`.
+        Errors: as `dial`; `Timeout` at `until`.
         """
-        with self._lock:
+        if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+            raise Timeout(f"the registrar of {self._folder} is being dialled and does not answer yet; try again")
+        try:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             self._ears.add(ear)
             if self._connection is None:
                 # Not in the same instant as all others whose registrar died.
                 time.sleep(random.uniform(0, SPREAD_SECONDS) if lost else 0)
-                self._connect()
+                self._connect(until)
             connection = self._connection
             if connection is None:
                 raise RegistrarUnavailable(f"the connection to the registrar of {self._folder} was lost; try again")
             return Hearing(self.number, self._bell, connection.sock.fileno())
+        finally:
+            self._lock.release()
 
     def is_over(self, number: int) -> None:
         """The connection with this number has ended, and its registrar with it."""
@@ -87,8 +93,7 @@ class Bell:
             if number == self.number:
                 self._hang_up()
 
-    def _connect(self) -> None:
-        until = time.monotonic() + START_SECONDS
+    def _connect(self, until: float) -> None:
         while self._bell < 0:
             connection = dial(self._folder, self._limits, os.urandom(16), until)
             try:
@@ -129,20 +134,19 @@ class Bell:
     def after_fork(self, *, child: bool) -> None:
         if child:
             # Copies of the parent's; whoever listens here must do so anew.
-            for ear in list(self._ears):
-                ear.begin_anew()
             self._hang_up()
             self._reset()
 
 
 class Ear:
-    """What one watch waits with: an epoll that is readable when it should look. Not safe for threads but for `wake`."""
+    """What one watch waits with: an epoll that is readable when it should look."""
 
     def __init__(self, bell: Bell) -> None:
         self._bell = bell
         self._open()
 
     def _open(self) -> None:
+        self._lock = threading.RLock()
         self._hearing: Hearing | None = None
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -154,23 +158,36 @@ class Ear:
         return self._epoll.fileno()
 
     @property
+    def is_open(self) -> bool:
+        return self._let_go.alive
+
+    @property
     def hears(self) -> bool:
         """Whether the bell of a living registrar would be heard, as far as is known."""
         return self._hearing is not None and self._hearing.number == self._bell.number
 
-    def listen(self) -> None:
+    def listen(self, timeout: float | None = None) -> None:
         """Hear the bell, of the next registrar if this one is gone. May start one, and so take a while; afterwards
         it is worth looking, for what happened before was not heard. Errors: as `Bell.listen`."""
+        patience = START_SECONDS if timeout is None else min(timeout, START_SECONDS)
         lost = self._hearing.number if self._hearing is not None else 0
-        self._hearing = None
-        hearing = self._bell.listen(self, lost)
-        self._epoll.register(hearing.bell, select.EPOLLIN | select.EPOLLET)
-        self._epoll.register(hearing.connection, select.EPOLLIN | select.EPOLLRDHUP)
-        self._hearing = hearing
+        hearing = self._bell.listen(self, lost, time.monotonic() + patience)
+        with self._lock:
+            if self._let_go.alive:
+                self._hear(hearing.bell, select.EPOLLIN | select.EPOLLET)
+                self._hear(hearing.connection, select.EPOLLIN | select.EPOLLRDHUP)
+                self._hearing = hearing
+
+    def _hear(self, descriptor: int, events: int) -> None:
+        try:
+            self._epoll.register(descriptor, events)
+        except FileExistsError:
+            # Somebody whose waiting was given up has come so far.
+            self._epoll.modify(descriptor, events)
 
     def wait(self, timeout: float | None) -> None:
         """Until it is worth looking or listening anew, or at most `timeout` seconds."""
-        for descriptor, _ in self._epoll.poll(timeout):
+        for descriptor, _ in self._epoll.poll(LONG_SECONDS if timeout is None else min(timeout, LONG_SECONDS)):
             if descriptor == self._wake:
                 os.eventfd_read(self._wake)
             elif self._hearing is not None and descriptor == self._hearing.connection:
@@ -178,16 +195,19 @@ class Ear:
 
     def wake(self) -> None:
         """End a wait, from any thread."""
-        if self._let_go.alive:
-            os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if self._let_go.alive:
+                os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
         """Give the descriptors back. Nobody may be waiting."""
-        self._epoll.close()
-        self._let_go()
+        with self._lock:
+            self._epoll.close()
+            self._let_go()
 
     def begin_anew(self) -> None:
-        """In a child: the epoll is the parent's."""
+        """In a child: the epoll is the parent's, and the lock may be held by a thread that is not here."""
+        self._lock = threading.RLock()
         self.close()
         self._open()
 

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,11 @@ os.register_at_fork(
 )
 
 
+# Those that may be open, and who is told of each new one: `adsum.telemetry`, while it follows registries.
+clients: weakref.WeakValueDictionary[int, Client] = weakref.WeakValueDictionary()
+opened: Callable[[], None] | None = None
+
+
 class Stoppable(Protocol):
     """A watch, which ends with what it was opened on."""
 
@@ -36,12 +42,16 @@ class Client:
         self.folder = folder
         self.limits = limits
         # LMDB must not be opened twice in one process, by whatever path.
-        self._place = os.path.realpath(folder)
-        self.reader = _acquire_reader(self._place, folder)
+        self.place = os.path.realpath(folder)
+        self.reader = _acquire_reader(self.place, folder)
         self.lines = Lines(folder, limits, self.reader.look_again)
         self.pipeline = Pipeline(folder, limits, self.reader.look_again)
         self.bell = Bell(folder, limits, self.reader.look_again)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
+        self.closed = False
+        clients[id(self)] = self
+        if opened is not None:
+            opened()
 
     def close(self) -> None:
         self.pipeline.close()
@@ -49,12 +59,13 @@ class Client:
 
     def drop(self) -> None:
         """`close` for the garbage collector, which may come in the middle of anything: it waits for nobody."""
+        self.closed = True
         self.pipeline.stop()
         self.lines.close()
         for watch in list(self.watches):
             watch.stop()
         self.bell.close()
-        _released.append(self._place)
+        _released.append(self.place)
         _settle()
 
 

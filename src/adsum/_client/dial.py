@@ -57,22 +57,23 @@ class Connection:
         self.sock.close()
 
 
-def dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connection:
-    """A greeted connection to the registrar of `folder`, started if none serves.
+def dial(folder: Path, limits: Limits, session: bytes, until: float, answer: float = START_SECONDS) -> Connection:
+    """A greeted connection to the registrar of `folder`, started if none serves. One that serves has `answer` seconds.
 
     Errors: `Timeout` at `until`; `RegistrarUnavailable`; whatever keeps a registrar from serving this folder; what the
     registrar says to this caller (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
     """
     with descriptors_needed():
-        return _dial(folder, limits, session, until)
+        return _dial(folder, limits, session, until, answer)
 
 
-def _dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connection:
+def _dial(folder: Path, limits: Limits, session: bytes, until: float, answer: float) -> Connection:
+    answered = min(until, time.monotonic() + answer)
     while True:
-        sock = _connect(folder, until)
+        sock = _connect(folder, answered)
         if sock is not None:
             try:
-                return _greet(sock, session, until)
+                return _greet(sock, session, answered)
             except TimeoutError as error:
                 sock.close()
                 raise Timeout(
@@ -90,6 +91,7 @@ def _dial(folder: Path, limits: Limits, session: bytes, until: float) -> Connect
                 f"no registrar serves {folder} yet; nothing was changed. Try again, or with a longer timeout="
             )
         start_registrar(folder, limits, until)
+        answered = until
 
 
 def _connect(folder: Path, until: float) -> socket.socket | None:

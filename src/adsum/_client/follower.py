@@ -41,7 +41,8 @@ class Follower:
         self._lagged = False
         self.snapshot: list[Entry] = []
         self._at = self._begin(since)
-        if since is not None and self._at.revision - len(self._at.steps) != since:
+        # A number that a watch gave out tells which registry it is of; one from anywhere else is taken at its word.
+        if since is not None and (self.revision != since or getattr(since, "life", 0) not in (0, self._at.life)):
             self._lagged = True
 
     def take(self) -> Event | None:
@@ -75,6 +76,9 @@ class Follower:
 
     def _read(self) -> None:
         at = self._at
+        # Whoever wakes a watch has brought the page up to date before.
+        if self._reader.place() == (at.life, at.revision):
+            return
         life, revision, steps = self._reader.steps_since(at.life, at.revision)
         if steps is not None:
             self._at = _At(life, revision, deque(steps))

@@ -78,7 +78,11 @@ class _Line:
     def _ask_once(self, make: Make, timeout: float | None, until: float | None, give_up: float) -> wire.Done:
         connection = self._connection
         if connection is None:
-            connection = dial(self._folder, self._limits, self._session, give_up if until is None else until)
+            connection = (
+                dial(self._folder, self._limits, self._session, give_up, self._limits.registration_timeout)
+                if until is None
+                else dial(self._folder, self._limits, self._session, until)
+            )
             self._connection = connection
             self._dialled()
         seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())

@@ -14,9 +14,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from .._os.forking import watch_forks
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
+from .asked import Asked, Patience
 from .dial import START_SECONDS, Connection, dial
 from .line import GRACE_SECONDS, Make, expired, framed
 
@@ -34,72 +35,6 @@ RETRY_SECONDS = 1.0
 READ_BYTES = 256 * 1024
 
 T = TypeVar("T")
-
-
-class Patience(NamedTuple):
-    """What goes with a request that may be queued at the registrar: `queued` is told when it is, or when it is
-    answered; `refused` gets an answer that came in the moment in which its waiter cancelled."""
-
-    queued: Future[None]
-    refused: Callable[[wire.Done], None]
-
-
-class _Asked(Generic[T]):
-    """One request on its way, and who waits for what is made of its reply."""
-
-    __slots__ = ("deadline", "future", "give_up", "make", "patience", "seconds", "take")
-
-    def __init__(
-        self, make: Make, take: Callable[[wire.Done], T], timeout: float | None, patience: Patience | None
-    ) -> None:
-        now = time.monotonic()
-        self.make = make
-        self.take = take
-        self.future: Future[T] = Future()
-        self.seconds = timeout
-        # When a call has no timeout of its own, its time runs from the moment a registrar is there to be asked.
-        self.deadline: float | None = None if timeout is None else now + timeout
-        self.give_up = now + (START_SECONDS if timeout is None else timeout + GRACE_SECONDS)
-        self.patience = patience
-
-    @property
-    def is_queued(self) -> bool:
-        """Queued at the registrar: from then on it is waited for without end."""
-        return self.give_up == math.inf
-
-    def was_queued(self) -> None:
-        self.give_up = math.inf
-        self._tell()
-
-    def is_wanted(self) -> bool:
-        """Whether anybody still waits. What may be queued can be cancelled to the end, all else until it is sent."""
-        if self.patience is not None:
-            return not self.future.cancelled()
-        return self.future.running() or self.future.set_running_or_notify_cancel()
-
-    def _tell(self) -> None:
-        if self.patience is not None and not self.patience.queued.done():
-            self.patience.queued.set_result(None)
-
-    def settle(self, outcome: wire.Done | AdsumError) -> None:
-        self._settle(outcome)
-        self._tell()
-
-    def _settle(self, outcome: wire.Done | AdsumError) -> None:
-        try:
-            if isinstance(outcome, AdsumError):
-                self.future.set_exception(outcome)
-                return
-            try:
-                taken = self.take(outcome)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
-                self.future.set_exception(error)
-            else:
-                self.future.set_result(taken)
-        except InvalidStateError:
-            # The waiter cancelled in the same moment and does not look any more.
-            if self.patience is not None and isinstance(outcome, wire.Done):
-                self.patience.refused(outcome)
 
 
 class Pipeline:
@@ -119,7 +54,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._session = os.urandom(16)
         self._number = 0
-        self._asked: dict[int, _Asked[Any]] = {}
+        self._asked: dict[int, Asked[Any]] = {}
         self._unsent: list[int] = []
         self._outgoing = bytearray()
         self._wake = -1
@@ -145,7 +80,7 @@ class Pipeline:
         patience: Patience | None = None,
     ) -> Future[T]:
         """Send a request; the future gets what `take` makes of the reply, or the error."""
-        asked = _Asked(make, take, timeout, patience)
+        asked = Asked(make, take, timeout, patience)
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
@@ -190,10 +125,15 @@ class Pipeline:
 
     def _let_go(self) -> None:
         """Close what is this session's; nobody may write to the number of a descriptor that is closed."""
-        descriptors, self._wake, self._held = (self._wake, self._held), -1, -1
-        for descriptor in descriptors:
-            if descriptor >= 0:
-                os.close(descriptor)
+        self._let_go_of_session()
+        wake, self._wake = self._wake, -1
+        if wake >= 0:
+            os.close(wake)
+
+    def _let_go_of_session(self) -> None:
+        held, self._held = self._held, -1
+        if held >= 0:
+            os.close(held)
 
     # The thread
 
@@ -206,7 +146,7 @@ class Pipeline:
                     self._turn(poll)
                 except Timeout:
                     # Only for whoever waits no longer than this; the others go on waiting.
-                    self._expire()
+                    self._expire(unanswered=True)
                 except AdsumError as error:
                     self._disconnect(poll)
                     self._fail_all(error)
@@ -214,6 +154,9 @@ class Pipeline:
                     # The registrar died, or what answers is none: ask the next one.
                     self._disconnect(poll)
             if self.holds_entries and self._connection is None:
+                with self._lock:
+                    # Before the next registrar looks whether this session lives.
+                    self._let_go_of_session()
                 self._say_goodbye(poll)
         finally:
             self._disconnect(poll)
@@ -238,7 +181,9 @@ class Pipeline:
     def _connect(self, poll: select.poll) -> None:
         soonest = min((asked.give_up for asked in list(self._asked.values())), default=math.inf)
         until = min(soonest, time.monotonic() + RETRY_SECONDS if soonest == math.inf else math.inf)
-        connection = dial(self._folder, self._limits, self._session, until)
+        bound = any(asked.seconds is None for asked in list(self._asked.values()))
+        answer = self._registration_timeout if bound else START_SECONDS
+        connection = dial(self._folder, self._limits, self._session, until, answer)
         connection.sock.setblocking(False)
         self._connection = connection
         self._dialled()
@@ -287,6 +232,7 @@ class Pipeline:
         if not asked.is_wanted():
             self._asked.pop(number)
             return b""
+        asked.sent = True
         if asked.is_queued:
             # It keeps its place in the tables, and has to be heard of again by the next registrar.
             asked.deadline = now + START_SECONDS
@@ -314,9 +260,15 @@ class Pipeline:
             elif (asked := self._asked.pop(reply.number, None)) is not None:
                 asked.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
 
-    def _expire(self) -> None:
+    def _expire(self, *, unanswered: bool = False) -> None:
+        """Settle what waited long enough; where a registrar that serves did not even answer, all that has the
+        registry's own bound."""
         now = time.monotonic()
-        over = [(number, asked) for number, asked in list(self._asked.items()) if asked.give_up <= now]
+        over = [
+            (number, asked)
+            for number, asked in list(self._asked.items())
+            if asked.give_up <= now or (unanswered and asked.seconds is None and not asked.is_queued)
+        ]
         for number, asked in over:
             self._asked.pop(number, None)
             seconds = asked.seconds if asked.seconds is not None else self._registration_timeout

@@ -10,7 +10,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,10 @@ _PACKAGES = ("adsum", "lmdb", "msgspec")
 _BOOT = "import sys; sys.path[:0] = sys.argv.pop().split(':'); from adsum._registrar.background import main; main()"
 _LOCKED_PAUSE = 0.002
 
+# Who is told of each registrar that this process starts, and of how many seconds that took: `adsum.telemetry`, while
+# somebody listens.
+started: Callable[[Path, float], None] | None = None
+
 
 def start_registrar(folder: Path, limits: Limits, until: float) -> None:
     """Start a registrar for `folder` and wait until one serves, this or another, or `until` (monotonic) passes.
@@ -32,12 +36,16 @@ def start_registrar(folder: Path, limits: Limits, until: float) -> None:
     Errors: whatever kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
     """
     folders.create(folder)
+    began = time.monotonic()
     with _alone(folder) as alone:
         word = _start_and_listen(folder, limits, until) if alone else "other"
     if word == "other":
         # Another has the lock and is about to serve, or about to leave: a moment, then look again.
         time.sleep(max(0.0, min(_LOCKED_PAUSE, until - time.monotonic())))
-    elif word not in ("", "ready"):
+    elif word == "ready":
+        if started is not None:
+            started(folder, time.monotonic() - began)
+    elif word:
         reason, _, message = word.partition("\n")
         raise BY_REASON.get(reason, RegistrarUnavailable)(message or reason)
 

@@ -22,11 +22,19 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
     The base is ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
     """
     if path is not None:
-        return Path(os.path.abspath(path))
+        return Path(os.path.abspath(_plain(path)))
     impossible = not name or name in (".", "..") or "/" in name or "\0" in name
     if impossible or not _encodable(name) or len(os.fsencode(name)) > 255:
         raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a place of its own")
     return base() / name
+
+
+def _plain(path: object) -> str:
+    """A path as text, or `InvalidName`: an empty one would be whatever folder the process happens to be in."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else b""
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidName(f"path={path!r}: give the path of a folder of its own for the registry")
+    return text
 
 
 def _encodable(name: str) -> bool:
@@ -59,11 +67,16 @@ def check(folder: Path) -> bool:
         except OSError as error:
             raise _denied(folder, error) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise PermissionDenied(f"{folder} is no folder; remove it or give another path")
+        raise PermissionDenied(f"{folder} is no folder; give another path")
     if found.st_uid != os.geteuid():
         raise PermissionDenied(
             f"{folder} belongs to user {found.st_uid}, you are {os.geteuid()}; use a registry of your own "
             "(set ADSUM_DIR, or give path=), or run as that user"
+        )
+    if found.st_mode & 0o077 and _is_somebody_elses(folder):
+        raise PermissionDenied(
+            f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o}) and holds no registry; give the path "
+            "of a folder that is yours alone, or of one that is not there yet"
         )
     if found.st_mode & 0o077:
         raise PermissionDenied(
@@ -80,6 +93,13 @@ def create(folder: Path) -> None:
     except OSError as error:
         raise _denied(folder, error) from error
     check(folder)
+
+
+def _is_somebody_elses(folder: Path) -> bool:
+    """Whether there are files and no registry's among them; then closing it to others would be bad advice."""
+    with contextlib.suppress(OSError):
+        return any(folder.iterdir()) and not any((folder / name).is_file() for name in ("starting", "lock"))
+    return False
 
 
 @contextlib.contextmanager

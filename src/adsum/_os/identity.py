@@ -140,7 +140,13 @@ def boot_id() -> bytes:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return uuid.UUID(file.read().strip()).bytes
     except (OSError, ValueError) as error:
+        _unless_out_of_descriptors(error)
         raise UnsupportedPlatform("cannot read /proc/sys/kernel/random/boot_id; mount /proc and try again") from error
+
+
+def _unless_out_of_descriptors(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        raise error
 
 
 def pid_namespace() -> int:

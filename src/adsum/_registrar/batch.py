@@ -54,8 +54,8 @@ class Clock(NamedTuple):
 class Decision(NamedTuple):
     """What to commit, what to answer, and whom to watch no longer.
 
-    There is one reply for each call, in order; `grants` are late answers to those who stood by. `touched` gave a sign
-    of life and changed in nothing else.
+    There is one reply for each call, in order; `grants` are late answers to those who stood by. `signs` are the
+    incarnations that gave a sign of life; `touched` did that and changed in nothing else.
     """
 
     changes: list[Change]
@@ -63,6 +63,7 @@ class Decision(NamedTuple):
     replies: list[wire.AnyReply]
     released: set[Owner]
     touched: Sequence[Record] = ()
+    signs: Sequence[int] = ()
     joined: Sequence[StandBy] = ()
     withdrawn: Sequence[StandBy] = ()
     grants: Sequence[Grant] = ()

@@ -155,6 +155,9 @@ class Clients:
             if connection in self._paused:
                 if mask & (select.EPOLLHUP | select.EPOLLERR):
                     raise ConnectionResetError("closed by the client")
+            elif mask & (select.EPOLLRDHUP | select.EPOLLHUP):
+                # It has stopped waiting; what it asked for last it takes for not done.
+                raise ConnectionResetError("closed by the client")
             elif mask & ~select.EPOLLOUT:
                 connection.read()
                 self._take_frames(connection)

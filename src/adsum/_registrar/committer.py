@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from .. import _wire as wire
+from .._os import session as session_files
 from .._os.liveness import DeathWatch
 from .._store import tables
 from .._store.environment import Environment, compact_copy, remove_other_generations
@@ -33,6 +34,8 @@ log = logging.getLogger("adsum.registrar")
 
 PAGE_BYTES = mmap.PAGESIZE
 MOVE_AGAIN_SECONDS = 1.0
+# How much of the memory limit the history may take beside the entries, at most.
+HISTORY_SHARE = 1 / 8
 # The deadline of a request whose answer may come at any time.
 NEVER = 2**63 - 1
 
@@ -65,6 +68,7 @@ class Committer:
             self.receipts = Receipts(before.receipts(), time.monotonic_ns())
             self.counters = Counters(before.stats())
             self.entries = before.entries
+            page.revision = before.revision
         self.commits = 0
         self._move_again_at = 0.0
 
@@ -73,7 +77,8 @@ class Committer:
         in, with their owners."""
         with tables.write(self.environment) as before:
             owners = before.owners()
-            bound = [(one.session, one.owner) for one in before.all_standing_by()]
+            waiting = [(one.owner, one.session) for one in before.all_standing_by()]
+            bound = [(session, owner) for owner, session in waiting]
             for record in [record for owner in owners for record in before.owned(owner)]:
                 self.heartbeats.inherit(key_of(record.process_id), record, time.monotonic_ns())
                 if record.session:
@@ -81,9 +86,11 @@ class Committer:
         noticed = time.monotonic_ns()
         dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
         reach("sweeping")
-        if dead:
+        # Who does not wait any more inherits nothing from the dead.
+        over = [one for one in waiting if session_files.is_over(self.environment.folder, one[1])]
+        if dead or over:
             try:
-                self.commit(Batch(deaths=dead))
+                self.commit(Batch(deaths=dead, ended=over))
                 log.info("swept %d dead owners", len(dead))
             except RegistryFull as error:
                 # Reads go on without them; they are buried as soon as there is room to write.
@@ -95,14 +102,13 @@ class Committer:
         try:
             return self._commit(batch)
         except RegistryFull as error:
-            # No page left, whatever was estimated: let go of what asks for room, and carry out what gives it back.
+            # No page left, whatever was estimated: let go of what asks for room and of the history, and carry out what
+            # gives room back. Whoever watches is told that it missed something.
             log.warning("no room for a batch: %s", error)
             self.check_growth()
             refused = [call for call in batch.calls if not isinstance(call.request, wire.Unregister)]
-            if not refused:
-                raise
             rest = [call for call in batch.calls if isinstance(call.request, wire.Unregister)]
-            return self._commit(batch._replace(calls=rest)) + self.fail(refused, error)
+            return self._commit(batch._replace(calls=rest), history=False) + self.fail(refused, error)
         except AdsumError:
             raise
         except Exception as error:
@@ -123,15 +129,15 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - logged with the batch it came in
             return self.fail([call], _defect(error))
 
-    def _commit(self, batch: Batch) -> list[Answer]:
+    def _commit(self, batch: Batch, *, history: bool = True) -> list[Answer]:
         while True:
             try:
-                return self._commit_in_time(batch)
+                return self._commit_in_time(batch, HISTORY_SHARE * self.limits.max_memory_bytes if history else 0)
             except _TooLate:
                 # This process was stopped or starved since the decision, and callers may have given up: decide anew.
                 continue
 
-    def _commit_in_time(self, batch: Batch) -> list[Answer]:
+    def _commit_in_time(self, batch: Batch, history_bytes: float) -> list[Answer]:
         clock = Clock(datetime.now(UTC), time.monotonic_ns())
         marked: set[int] = set()
         receipts: list[Receipt] = []
@@ -143,7 +149,7 @@ class Committer:
                     marked |= {bucket_of(key_of(record.process_id)) for record in decision.touched}
                     self.page.mark(marked)
                     now.touch(decision.touched)
-                    now.apply(decision.changes, decision.departures)
+                    now.apply(decision.changes, decision.departures, history_bytes=history_bytes)
                     now.stand_by(decision.joined, decision.withdrawn)
                 answers = _answers(batch.calls, decision)
                 if decision.writes:
@@ -159,6 +165,7 @@ class Committer:
             self.page.settle(marked)
         reach("after_commit")
         if decision.writes:
+            self.page.revision = now.revision
             self.receipts.committed(receipts)
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self.commits += bool(decision.changes)
@@ -181,10 +188,10 @@ class Committer:
         for owner in decision.released:
             self.kernel.unwatch(owner)
         gone = time.monotonic_ns()
-        for record in decision.touched:
-            self.heartbeats.sign(record.incarnation, gone)
         for change in decision.changes:
             self.heartbeats.follow(change, gone)
+        for incarnation in decision.signs:
+            self.heartbeats.sign(incarnation, gone)
         for death in batch.deaths:
             self.counters.cleaned((gone - death.noticed) / 1e9)
 
@@ -200,6 +207,10 @@ class Committer:
             self.counters.changed = False
             with tables.write(self.environment) as now:
                 now.keep_stats(self.counters.stats(pending, len(self.kernel.scanned)))
+
+    def is_in_place(self) -> bool:
+        """Whether readers that open the folder now find what is committed here."""
+        return self.page.is_in(self.environment.folder)
 
     def check_readers(self) -> None:
         """Free the slots of readers that died, whose snapshots would keep pages from being used again."""
@@ -243,7 +254,8 @@ def _defect(error: Exception) -> AdsumError:
 
 
 def _answers(calls: Sequence[Call], decision: Decision) -> list[Answer]:
-    answers = [_answer(call, reply) for call, reply in zip(calls, decision.replies, strict=True)]
+    # First what was granted: one who gives up its place in the same batch takes the answer to that for the last word.
+    answers = []
     for waiting, reply in decision.grants:
         request = wire.StandBy(
             number=waiting.number,
@@ -253,7 +265,7 @@ def _answers(calls: Sequence[Call], decision: Decision) -> list[Answer]:
             fields=waiting.fields,
         )
         answers.append(_answer(Call(waiting.session, request, waiting.owner), reply))
-    return answers
+    return answers + [_answer(call, reply) for call, reply in zip(calls, decision.replies, strict=True)]
 
 
 def _answer(call: Call, reply: wire.AnyReply) -> Answer:

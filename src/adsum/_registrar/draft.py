@@ -26,7 +26,9 @@ class View(Protocol):
     revision: int
     entries: int
     bytes_used: int
-    standbys: int
+
+    @property
+    def standbys(self) -> int: ...
 
     def measure(self) -> int: ...
 
@@ -49,6 +51,7 @@ class Draft:
         self.changes: list[Change] = []
         self.departures: list[tuple[int, Departure]] = []
         self.touched: dict[bytes, Record] = {}
+        self.signs: list[int] = []
         self.joined: list[StandBy] = []
         self.withdrawn: list[StandBy] = []
         self.revision = view.revision
@@ -116,7 +119,12 @@ class Draft:
     def transfer(self, before: Record, owner: Owner) -> Record:
         """Another process takes the id, under a new incarnation."""
         self.revision += 1
-        after = Record(before.process_id, *owner, self.revision, self._now, self._now, self.revision, before.metadata)
+        metadata, source = before.metadata, before.health_source
+        if before.before_late is not None:
+            # That a sign of life was missing is over with the one who missed it.
+            status, source = before.before_late
+            metadata = msgspec.structs.replace(metadata, health_status=status)
+        after = Record(before.process_id, *owner, self.revision, self._now, self._now, self.revision, metadata, source)
         self._depart(before, "handed_over", 0.0)
         self._changed(key_of(before.process_id), Kind.updated, before, after)
         return after

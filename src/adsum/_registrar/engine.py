@@ -12,32 +12,24 @@ one that is refused leaves nothing behind and never spoils its batch.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from .. import _wire as wire
-from .._store.layout import Record, encode
-from .._validation import MetadataFields, check_fields, check_limits, id_key, merge, new_metadata
+from .._store.layout import encode
+from .._validation import MetadataFields, check_fields, check_limits, id_key, merge
 from ..errors import (
     AdsumError,
     AlreadyRegistered,
-    DeadProcess,
     InvalidProcessId,
-    NotRegistered,
     PermissionDenied,
-    RegistryFull,
-    Stale,
     Timeout,
 )
-from ..model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
+from ..model import HealthSource, HealthStatus, Kind, Limits, Owner
 from .batch import Batch, Call, Clock, Decision, Kernel
-from .draft import Draft, View, footprint
+from .draft import View
 from .heartbeats import Late
-from .succession import Grant, queue, refuse_oneself
-
-# Bytes kept free below the memory limit: one group commit never allocates more than it was estimated to by this much.
-HEADROOM = 128 * 1024
+from .standing import Standing
+from .succession import queue, refuse_oneself
 
 # Fields that a full registry still takes: they hardly grow, and members must go on telling how they are.
 _HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
@@ -53,30 +45,17 @@ class Engine:
         self.kernel = kernel
 
     def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
-        return _Round(self, view, clock).run(batch)
+        return _Round(self.limits, self.kernel, view, clock).run(batch)
 
 
-class _Wanted(NamedTuple):
-    """A registration that is ready to be added."""
-
-    key: bytes
-    process_id: ProcessId
-    metadata: Metadata
-    footprint: int
-
-
-class _Round:
+class _Round(Standing):
     """One batch being decided."""
 
-    def __init__(self, engine: Engine, view: View, clock: Clock) -> None:
-        self.limits = engine.limits
-        self.kernel = engine.kernel
-        self.clock = clock
-        self.draft = Draft(view, clock.utc)
-        self.touched: set[Owner] = set()
-        self.grants: list[Grant] = []
-
     def run(self, batch: Batch) -> Decision:
+        # First who has stopped waiting, so that no death in the same batch makes it somebody's successor.
+        for _, session in batch.ended:
+            for waiting in self.draft.standing_by_in(session):
+                self.draft.withdraw(waiting)
         for death in batch.deaths:
             self.bury(death.owner, "died", (self.clock.monotonic - death.noticed) / 1e9)
         for owner, session in batch.ended:
@@ -92,6 +71,7 @@ class _Round:
             replies,
             released,
             list(draft.touched.values()),
+            draft.signs,
             draft.joined,
             draft.withdrawn,
             self.grants,
@@ -99,42 +79,13 @@ class _Round:
 
     # What happens without being asked for
 
-    def bury(self, owner: Owner, how: str, detection: float = 0.0) -> None:
-        """Remove everything a dead process owned: consecutive revisions, one commit, all or none."""
-        self.touched.add(owner)
-        owned = self.draft.owned(owner)
-        for record in owned:
-            self.draft.remove(record, Kind.died, how, detection)
-        self.succeed(owned)
-
     def end_session(self, owner: Owner, session: bytes) -> None:
         """Remove what lived inside a session that is over; its process may well live on."""
         self.touched.add(owner)
-        for waiting in self.draft.standing_by_in(session):
-            self.draft.withdraw(waiting)
         owned = [record for record in self.draft.owned(owner) if record.session == session]
         for record in owned:
             self.draft.remove(record, Kind.unregistered, "unregistered")
         self.succeed(owned)
-
-    def succeed(self, freed: list[Record]) -> None:
-        """Ids that became free go to the first of those who stand by for them and live."""
-        for record in freed:
-            for waiting in self.draft.standing_by(key := id_key(record.process_id)):
-                self.draft.withdraw(waiting)
-                self.touched.add(waiting.owner)
-                # The dead are skipped; nobody is there to be told.
-                if not self.kernel.watch(waiting.owner):
-                    continue
-                try:
-                    wanted = self.prepare(waiting.process_id, waiting.fields)
-                    self.require_room([wanted])
-                except AdsumError as error:
-                    self.grants.append(Grant(waiting, wire.failure(waiting.number, error)))
-                    continue
-                added = self.draft.add(key, waiting.process_id, waiting.owner, wanted.metadata, b"")
-                self.grants.append(Grant(waiting, wire.Done(waiting.number, [added])))
-                break
 
     def note_late(self, late: Late) -> None:
         """A sign of life is missing: the status becomes no better than that. Dead, the process would be gone."""
@@ -220,6 +171,8 @@ class _Round:
         if "health_status" not in fields.given():
             return wire.Done(request.number, [self.draft.replace(record, metadata)])
         source = HealthSource.process if caller in (None, record.owner) else HealthSource.other
+        # Whoever says how it is, it is given its time again.
+        self.draft.signs.append(record.incarnation)
         return wire.Done(request.number, [self.draft.replace(record, metadata, health_source=source, before_late=None)])
 
     def heartbeat(self, request: wire.Heartbeat) -> wire.AnyReply:
@@ -229,6 +182,7 @@ class _Round:
             raise PermissionDenied(
                 f"{record.process_id} belongs to process {record.pid}; only that process can give its sign of life"
             )
+        self.draft.signs.append(record.incarnation)
         checked = max(self.clock.utc, record.metadata.last_health_check)
         if record.before_late is None:
             metadata = msgspec.structs.replace(record.metadata, last_health_check=checked)
@@ -270,71 +224,3 @@ class _Round:
         self.require_alive(request.owner)
         self.touched.add(record.owner)
         return wire.Done(request.number, [self.draft.transfer(record, request.owner)])
-
-    # What a request needs
-
-    def prepare(self, process_id: ProcessId, fields: MetadataFields) -> _Wanted:
-        """A new entry, complete and checked, but for whether its id is free and there is room."""
-        key = id_key(process_id)
-        check_fields(fields)
-        metadata = new_metadata(fields, self.clock.utc)
-        size = len(encode(metadata))
-        check_limits(metadata, process_id.namespace, size, self.limits)
-        return _Wanted(key, process_id, metadata, footprint(key, metadata, size))
-
-    def living(self, key: bytes) -> Record | None:
-        """Who holds an id. A holder that the kernel says is dead is buried on the spot, with all it owned."""
-        record = self.draft.record(key)
-        if record is not None and not self.kernel.is_alive(record.owner):
-            self.bury(record.owner, "replaced")
-            # Whoever stood by for it holds it now.
-            return self.draft.record(key)
-        return record
-
-    def held(self, process_id: ProcessId, if_incarnation: int | None) -> Record:
-        record = self.living(id_key(process_id))
-        if record is None:
-            raise NotRegistered(f"{process_id} is not registered (or its process has died); register it first")
-        self.require_incarnation(record, if_incarnation)
-        return record
-
-    def require_incarnation(self, record: Record, wanted: int | None) -> None:
-        if wanted is not None and wanted != record.incarnation:
-            raise Stale(
-                f"{record.process_id} is incarnation {record.incarnation} now, held by process {record.pid}, not "
-                f"{wanted}: somebody else has registered it since; look it up again before you change it",
-                entry=record,
-            )
-
-    def require_alive(self, owner: Owner) -> None:
-        self.touched.add(owner)
-        if not self.kernel.watch(owner):
-            raise DeadProcess(
-                f"process {owner.pid} has exited, or its number belongs to another process by now; only a living "
-                "process can be registered"
-            )
-
-    def require_room(self, prepared: list[_Wanted]) -> None:
-        most = self.limits.max_entries
-        if most is not None and self.draft.entries + len(prepared) > most:
-            raise RegistryFull(
-                f"the registry holds {self.draft.entries} entries, its max_entries is {most}; unregister some, or make "
-                "the registry with a larger Limits.max_entries"
-            )
-        self.require_memory(sum(wanted.footprint for wanted in prepared))
-
-    def require_room_to_grow(self, record: Record, metadata: Metadata) -> None:
-        grown = len(encode(metadata)) - len(encode(record.metadata))
-        if grown > 0:
-            self.require_memory(grown)
-
-    def require_memory(self, needed: int) -> None:
-        """Room for `needed` bytes more, on top of what earlier requests of this batch took."""
-        most = self.limits.max_memory_bytes
-        bound = most - min(HEADROOM, most // 8) - needed
-        if self.draft.bytes_used > bound and self.draft.measure() > bound:
-            raise RegistryFull(
-                f"the registry uses {self.draft.bytes_used} of {most} bytes; unregister some entries, store less "
-                "metadata, or make the registry with a larger Limits.max_memory_bytes"
-            )
-        self.draft.stage(needed)

@@ -62,11 +62,11 @@ class Heartbeats:
             self._expect(record.incarnation, promise)
 
     def follow(self, change: Change, now: int) -> None:
-        """A change was committed: a promise was made, changed or ended with it, or a sign came along."""
+        """A change was committed: a promise was made, changed or ended with it."""
         before, after = change.before, change.after
         if before is not None and (after is None or after.incarnation != before.incarnation):
             self._promises.pop(before.incarnation, None)
-        if after is None or after.health_source is HealthSource.registrar:
+        if after is None:
             return
         every = after.metadata.heartbeat
         known = self._promises.get(after.incarnation)
@@ -74,8 +74,6 @@ class Heartbeats:
             self._promises.pop(after.incarnation, None)
         elif known is None or known.every != int(every * 1e9):
             self.inherit(change.key, after, now)
-        elif before is None or after.metadata.last_health_check > before.metadata.last_health_check:
-            self.sign(after.incarnation, now)
 
     def sign(self, incarnation: int, now: int) -> None:
         """A sign of life has come."""
@@ -92,7 +90,7 @@ class Heartbeats:
         while self._queue and self._queue[0][0] <= now:
             due, incarnation = heapq.heappop(self._queue)
             promise = self._promises.get(incarnation)
-            if promise is None or promise.queued != due:
+            if promise is None or promise.queued != due or promise.noted == len(self._stages):
                 continue
             if self._due(promise) <= now:
                 found.append(Late(promise.key, incarnation, self._stages[promise.noted][1]))

@@ -54,7 +54,7 @@ class Server:
         self.limits = committer.limits
         self.awake_until = self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
         self.last_commits = 0
-        self.stopping = False
+        self.stopping = self.evicted = False
         self.epoll = select.epoll()
         self.requests = Requests(self.limits.max_pending)
         self.sessions = Sessions(folder)
@@ -76,6 +76,8 @@ class Server:
         self.idle_since = time.monotonic()
         while not self.stopping:
             self._turn()
+            if self.evicted:
+                return "evicted"
             now = time.monotonic()
             if now - self.last_tick >= self._tick_seconds():
                 self.last_tick = now
@@ -152,6 +154,10 @@ class Server:
             # The dead stay readable in their epoll; waiting for it now would spin.
             self.epoll.modify(self.kernel, 0)
             self.retry_deaths_at = time.monotonic() + self.limits.cleanup_window / 2
+        if not self.committer.is_in_place():
+            # The folder was removed or made anew: what was committed nobody can see, so nobody may be told that it was.
+            self.evicted = True
+            return
         self.clients.reply(answers)
         if self.committer.commits != before:
             self.bell.changed()

@@ -213,6 +213,10 @@ def in_our_words(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
     # EIO: LMDB wrote less than it asked for, which in memory means that there was no more.
     if isinstance(error, lmdb.MapFullError) or code in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO):
         return RegistryFull(f"no memory left for the tables in {folder} ({error}); unregister or free space in tmpfs")
+    if code in (errno.EMFILE, errno.ENFILE):
+        return SystemBusy(
+            f"this process has no file descriptor left for {folder}; close some or raise RLIMIT_NOFILE (ulimit -n)"
+        )
     if code in (errno.EACCES, errno.EPERM, errno.EROFS):
         return PermissionDenied(
             f"cannot use the registry folder {folder} ({error}); it must be writable by you: check its file system, or "

@@ -28,7 +28,7 @@ from .._os import folder as folders
 from ..errors import AdsumError, CorruptRegistry
 from ..model import Limits
 from . import page
-from .environment import Environment, in_our_words, open_environment
+from .environment import Environment, in_our_words, open_environment, translated
 from .kept import NOTHING, Decoded
 from .snapshot import Txn
 from .tables import check_identity
@@ -123,6 +123,10 @@ class Opened:
         self._look_again_at = 0.0
 
     def _attach(self) -> Environment | None:
+        with translated(self.folder):
+            return self._attach_once()
+
+    def _attach_once(self) -> Environment | None:
         seen = self._environment
         with self._lock:
             # Another thread may have opened them while this one waited; LMDB must not be opened twice.

@@ -29,8 +29,8 @@ HEADER_BYTES = 4096
 SIZE = HEADER_BYTES + 8 * BUCKETS
 MAGIC = int.from_bytes(b"adsum\0\0\0", "little")
 
-_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _LIFE = (
-    0, 1, 2, 4, 5, 6, 7, 10, 11, 12,
+_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _LIFE, _REVISION = (
+    0, 1, 2, 4, 5, 6, 7, 10, 11, 12, 13,
 )  # fmt: skip
 
 
@@ -73,6 +73,15 @@ class Page:
     def life(self) -> int:
         """A number that no other registry has, one that stood in this folder before included."""
         return self._header[_LIFE]
+
+    @property
+    def revision(self) -> int:
+        """That of the last change whose caller may have been told of it, or of a later one."""
+        return self._header[_REVISION]
+
+    @revision.setter
+    def revision(self, revision: int) -> None:
+        self._header[_REVISION] = revision
 
     @property
     def restarts(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, TypeVar
 
 from ..errors import InvalidQuery
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from .layout import index_key
+
+V = TypeVar("V", ProcessType, HealthStatus)
 
 
 class Conditions(TypedDict, total=False):
@@ -64,21 +66,33 @@ def parse_query(own_namespace: str, conditions: Conditions) -> Query:
     if unknown:
         known = ", ".join(Conditions.__annotations__)
         raise TypeError(f"no such condition: {', '.join(sorted(unknown))}; the conditions are {known}")
-    capability, node = conditions.get("capability"), conditions.get("node")
     type, health_status = conditions.get("type"), conditions.get("health_status")
-    namespace = conditions.get("namespace")
-    namespace = own_namespace if namespace is None else namespace
-    wanted = [] if capability is None else [capability] if isinstance(capability, str) else list(capability)
-    texts: list[tuple[str, object]] = [("namespace", namespace), *(("capability", text) for text in wanted)]
-    if node is not None:
-        texts.append(("node", node))
-    for name, text in texts:
-        if not isinstance(text, str) or not text or "\0" in text or _is_broken(text):
-            raise InvalidQuery(f"{name}={text!r}: give a non-empty string of Unicode text without NUL")
+    namespace, node = conditions.get("namespace"), conditions.get("node")
+    return Query(
+        namespace=own_namespace if namespace is None else _text("namespace", namespace),
+        capabilities=frozenset(_text("capability", one) for one in _several(conditions.get("capability"))),
+        type=None if type is None else _one_of(ProcessType, "type", type),
+        health_status=None if health_status is None else _one_of(HealthStatus, "health_status", health_status),
+        node=None if node is None else _text("node", node),
+    )
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value or _is_broken(value):
+        raise InvalidQuery(f"{name}={value!r}: give a non-empty string of Unicode text without NUL")
+    return value
+
+
+def _one_of(values: type[V], name: str, value: str) -> V:
     try:
-        kind = None if type is None else ProcessType(type)
-        health = None if health_status is None else HealthStatus(health_status)
-    except ValueError as error:
-        possible = ", ".join([*ProcessType, *HealthStatus])
-        raise InvalidQuery(f"{error}; the types and health statuses are: {possible}") from None
-    return Query(namespace, frozenset(wanted), kind, health, node)
+        return values(value)
+    except ValueError:
+        raise InvalidQuery(f"{name}={value!r}: give one of {', '.join(values)}") from None
+
+
+def _several(capability: object) -> list[object]:
+    if capability is None:
+        return []
+    if isinstance(capability, Collection) and not isinstance(capability, (str, bytes)):
+        return list(capability)
+    return [capability]

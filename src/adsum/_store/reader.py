@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from .._validation import id_key
 from ..errors import CorruptRegistry
 from ..model import Departure, Entry, ProcessId, Stats
 from . import audit, history, page, snapshot
+from .census import Kin, living
 from .environment import Environment
 from .history import Step
 from .kept import Kept
@@ -41,6 +43,13 @@ class Reader:
     def attach(self) -> None:
         """Open the tables, if there are any, so that what is wrong with them is said now."""
         self._opened.current()
+
+    def place(self) -> tuple[int, int]:
+        """The registry's life and its revision, by the page: as cheap as memory, and never behind what anybody was
+        told. Zeros where there is no registry."""
+        self._opened.current()
+        mapped = self._opened.page
+        return (0, 0) if mapped is None else (mapped.life, mapped.revision)
 
     def look_again(self) -> None:
         """The registrar was dialled anew: make sure that this is still its folder."""
@@ -120,6 +129,10 @@ class Reader:
             return snapshot.candidates(txn, environment, query)
 
         return self._opened.read(read, nothing)
+
+    def census(self) -> Counter[Kin]:
+        """How many living entries there are of each namespace, type and health status."""
+        return self._opened.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())
 
     def departures(self, limit: int) -> list[Departure]:
         return self._opened.read(lambda txn, env: snapshot.departures(txn, env, limit), [])

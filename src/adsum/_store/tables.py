@@ -69,10 +69,10 @@ class WriteTransaction:
         self._tables = environment.tables
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
-        self.entries = txn.stat(environment.ids)["entries"]
-        self.standbys = txn.stat(environment.tables["standbys"])["entries"]
+        ids = txn.stat(environment.ids)
+        self.entries = ids["entries"]
         # Every page the file has ever used: no less than what is in use, and had without counting.
-        self.bytes_used = environment.lmdb.info()["last_pgno"] * txn.stat(environment.ids)["psize"]
+        self.bytes_used = environment.lmdb.info()["last_pgno"] * ids["psize"]
 
     def measure(self) -> int:
         """The pages in use, counted: `bytes_used` without the free ones. Costs as much as a small write."""
@@ -93,6 +93,11 @@ class WriteTransaction:
     def count_owned(self, owner: Owner) -> int:
         with self._txn.cursor(self._tables["owners"]) as cursor:
             return cursor.count() if cursor.set_key(owner_key(owner)) else 0
+
+    @property
+    def standbys(self) -> int:
+        """How many places in queues are taken."""
+        return self._txn.stat(self._tables["standbys"])["entries"]
 
     def standing_by(self, key: bytes) -> list[StandBy]:
         """Who waits for an id, first come first."""
@@ -127,15 +132,21 @@ class WriteTransaction:
         stored = self._txn.get(META_STATS, db=self._environment.meta)
         return decode_stats(stored) if stored else RegistrarStats()
 
-    def apply(self, changes: Sequence[Change], departures: Sequence[tuple[int, Departure]] = ()) -> None:
-        """Write the changes, in order, with every index row they add or take away."""
+    def apply(
+        self,
+        changes: Sequence[Change],
+        departures: Sequence[tuple[int, Departure]] = (),
+        *,
+        history_bytes: float = history.MAX_HISTORY_BYTES,
+    ) -> None:
+        """Write the changes, in order, with every index row they add or take away. `history_bytes` is how much of the
+        table pages the history may keep; with 0 it begins anew after them."""
         for change in changes:
             self._move(change.key, change.before, change.after)
         if changes:
             self.revision = changes[-1].revision
             self._put_meta(META_REVISION, pack_number(self.revision))
-            rows = [(change.revision, history.row_of(change)) for change in changes[-history.MAX_HISTORY :]]
-            self._append("history", rows, history.MAX_HISTORY, history.MAX_HISTORY_BYTES)
+            self._write_history(changes, history_bytes)
         if departures:
             ended = [(revision, encode(departure)) for revision, departure in departures[-MAX_DEPARTURES:]]
             self._append("departures", ended, MAX_DEPARTURES)
@@ -189,6 +200,13 @@ class WriteTransaction:
             self._txn.delete(index, row, db=self._tables[table])
         for table, index, row in rows_after - rows_before:
             self._txn.put(index, row, db=self._tables[table])
+
+    def _write_history(self, changes: Sequence[Change], most_bytes: float) -> None:
+        if not most_bytes:
+            self._txn.drop(self._tables["history"], delete=False)
+            return
+        rows = [(change.revision, history.row_of(change)) for change in changes[-history.MAX_HISTORY :]]
+        self._append("history", rows, history.MAX_HISTORY, min(most_bytes, history.MAX_HISTORY_BYTES))
 
     def _append(
         self, name: str, rows: Iterable[tuple[int, bytes]], most_rows: int, most_bytes: float = math.inf

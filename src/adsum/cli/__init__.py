@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 REGISTRY_ERROR = 3
 INTERRUPTED = 130
+# What a shell reports of a program that SIGPIPE ended.
+BROKEN_PIPE = 141
 
 _EXTRA = ("cyclopts", "rich", "attrs", "docstring_parser")
 

@@ -10,23 +10,25 @@ from pathlib import Path
 from cyclopts import App, CycloptsError
 
 from .. import __version__
-from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, NotRegistered
-from . import INTERRUPTED, REGISTRY_ERROR
+from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, InvalidQuery, NotRegistered
+from . import BROKEN_PIPE, INTERRUPTED, REGISTRY_ERROR
 from .audit import audit
 from .doctor import doctor
 from .health import health
 from .ls import ls
+from .metrics import metrics
 from .options import UsageError
 from .registrar import registrar
 from .run import require_separator, run
 from .show import show
 from .stats import stats
+from .top import top
 from .unregister import unregister
+from .wait import wait
+from .watch import watch
 
 NOT_FOUND = 1
 USAGE = 2
-# What a shell reports of a program that SIGPIPE ended.
-BROKEN_PIPE = 141
 
 _DEMO_SUMMARY = "Watch a living multi-agent system on this machine, with kills."
 
@@ -46,7 +48,7 @@ done, 1 no or not found, 2 usage, 3 registry error.
 def build(tokens: list[str]) -> App:
     """The command line. What is slow to import waits until its command is asked for."""
     app = App(name="adsum", version=f"adsum {__version__}", help=_HELP, help_format="markdown")
-    for command in (ls, show, health, unregister, stats, audit, doctor, registrar):
+    for command in (ls, show, watch, wait, top, health, unregister, stats, audit, doctor, registrar, metrics):
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:
@@ -88,7 +90,7 @@ def _run(tokens: list[str]) -> int:
         error.verbose = False
         chain = " ".join(("adsum", *(error.command_chain or ())))
         return _fail(f"{error}\nTry: {chain} --help", USAGE)
-    except (UsageError, InvalidProcessId, InvalidMetadata, InvalidName) as error:
+    except (UsageError, InvalidProcessId, InvalidMetadata, InvalidName, InvalidQuery) as error:
         return _fail(str(error), USAGE)
     except NotRegistered as error:
         return _fail(str(error), NOT_FOUND)

@@ -32,9 +32,16 @@ SIGNALLED = 128
 _NUMBERS = ("PID", "INCARNATION", "DONE")
 _HEALTH_STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red"}
 
-_Workers = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=64), help="How many agents.")]
+_Workers = Annotated[
+    int,
+    Parameter(validator=validators.Number(gte=1, lte=64), help="How many agents; one that sums up comes on top."),
+]
 _Kills = Annotated[
-    int, Parameter(validator=validators.Number(gte=0, lte=1000), help="How many to kill while they work.")
+    int,
+    Parameter(
+        validator=validators.Number(gte=0, lte=1000),
+        help="How many of them to kill while they work; 0 spares the coordinator, too.",
+    ),
 ]
 
 
@@ -55,10 +62,11 @@ def demo(
 ) -> int:
     """Watch a living multi-agent system on this machine, with kills.
 
-    Eight agents, each a process of its own, take Python source apart: what it defines and imports, line by line. A
+    Agents, each a process of its own, take Python source apart: what it defines and imports, line by line. A
     coordinator finds them through the registry by what they can do, while one after another is killed with SIGKILL and
-    comes back. The result must equal that of one process working alone. Takes less than half a minute; Ctrl-C ends it
-    and leaves nothing behind.
+    comes back. The coordinator is killed as well, and another, which stood by, takes over its name and finishes the
+    job. One agent blocks its event loop for a while, and is given nothing until it is well again. The result must equal
+    that of one process working alone. Takes less than half a minute; Ctrl-C ends it and leaves nothing behind.
 
     ```console
     $ adsum demo

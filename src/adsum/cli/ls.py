@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,23 +10,13 @@ from cyclopts import Parameter
 from ..model import Entry
 from ..registry import Registry
 from . import render
-from .options import ANYWHERE, HealthWord, Json, Place, TypeWord, UsageError, complete_capability
+from .conditions import ANYBODY, Wanted
+from .options import ANYWHERE, Json, Place, UsageError
 
 
 def ls(
     *,
-    capability: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name=("--capability", "-c"),
-            negative=(),
-            help="Only who can do this; given again, who can do all of them.",
-            show_default=False,
-            completer=complete_capability,
-        ),
-    ] = (),
-    type: Annotated[TypeWord | None, Parameter(help="Only who plays this part.")] = None,
-    health: Annotated[HealthWord | None, Parameter(help="Only who says so of itself.")] = None,
+    wanted: Wanted = ANYBODY,
     limit: Annotated[int | None, Parameter(help="At most so many, the first by id.")] = None,
     json: Json = False,
     place: Place = ANYWHERE,
@@ -37,28 +28,36 @@ def ls(
     ```
 
     All conditions hold together, and no dead process is ever listed. With --node, only members on that node are. IDs
-    are shown as the other commands take them.
+    are shown as the other commands take them. Health comes with the time since it was said, or confirmed by a sign of
+    life, and with who said so, unless it was the member itself: another process, or the registrar, because a sign of
+    life is late.
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number from 0 up")
     with place.open() as registry:
-        found = registry.find(
-            capability=set(capability) or None, type=type, health_status=health, node=place.node, limit=limit
-        )
-        if json:
-            render.print_json([render.entry_document(entry) for entry in found])
-        elif found:
-            columns = ("id", "type", "health", "pid", "up", "capabilities", "endpoint")
-            render.print_table(columns, [_row(entry, place, registry) for entry in found])
+        print_entries(registry.find(limit=limit, **wanted.conditions(place)), place, registry, json=json)
     return 0
+
+
+def print_entries(entries: Sequence[Entry], place: Place, registry: Registry, *, json: bool) -> None:
+    """Several entries, a line for each; for nobody there is nothing to print."""
+    if json:
+        render.print_json([render.entry_document(entry) for entry in entries])
+    elif entries:
+        # In a pipe each column holds one word, for awk(1) and its like.
+        health = ("health",) if render.is_terminal() else ("health", "checked", "source")
+        columns = ("id", "type", *health, "pid", "up", "capabilities", "endpoint")
+        render.print_table(columns, [_row(entry, place, registry) for entry in entries])
 
 
 def _row(entry: Entry, place: Place, registry: Registry) -> list[str]:
     metadata = entry.metadata
+    checked = render.ago(metadata.last_health_check)
+    spread = [metadata.health_status, checked, entry.health_source]
     return [
         place.show_id(entry.process_id, registry),
         metadata.type,
-        metadata.health_status,
+        *([render.health(entry)] if render.is_terminal() else spread),
         str(entry.pid),
         render.ago(entry.registered_at),
         ",".join(sorted(metadata.capabilities)),

@@ -116,8 +116,14 @@ Id: TypeAlias = Annotated[
         completer=complete_id,
     ),
 ]
+OptionalId: TypeAlias = Annotated[
+    str | None, Parameter(help="A local id, or namespace/node/local_id.", completer=complete_id)
+]
 Json: TypeAlias = Annotated[
     bool, Parameter(negative=(), show_default=False, help="Answer with one JSON document, for programs.")
+]
+JsonLines: TypeAlias = Annotated[
+    bool, Parameter(negative=(), show_default=False, help="Print one JSON document a line, for programs.")
 ]
 Timeout: TypeAlias = Annotated[
     float, Parameter(help="Seconds to wait for the registrar, its start included.", metavar="SECONDS")

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..model import Entry
+from ..model import Entry, HealthSource
 
 _STYLES = {
     "healthy": "green",
@@ -22,6 +22,16 @@ _STYLES = {
     "warning": "yellow",
     "problem": "bold red",
 }
+_SOURCES = {
+    HealthSource.process: "says so itself",
+    HealthSource.other: "another process says so",
+    HealthSource.registrar: "registrar: sign of life late",
+}
+
+
+def is_terminal() -> bool:
+    """Whether a person looks."""
+    return sys.stdout.isatty()
 
 
 def print_json(value: object) -> None:
@@ -68,6 +78,13 @@ def print_pairs(pairs: Mapping[str, str]) -> None:
         print(f"{name:<{width}}  {printable(value) or '-'}")
 
 
+def print_line_json(value: object) -> None:
+    """One document on a line of its own, handed on at once."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()
+
+
 def _print_aligned(rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -84,13 +101,53 @@ def _print_rich(columns: list[str] | None, rows: list[list[str]]) -> None:
         # What is copied from a screen has to be whole: too long is folded, never cut.
         table.add_column(columns[number] if columns else "", overflow="fold", style="" if columns or number else "dim")
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, style=style_of(cell)) for cell in row))
     Console(highlight=False).print(table)
+
+
+def style_of(cell: str) -> str:
+    """The colour of a word that stands alone, or of a health status and its age."""
+    word, _, more = cell.partition(" ")
+    return _STYLES.get(word, "") if not more or more[0].isdigit() else ""
+
+
+def health(entry: Entry, *, always_by: bool = False) -> str:
+    """The health status, how long ago it was said or confirmed, and by whom, unless that is the process itself:
+    ``degraded 3s (registrar: sign of life late)``."""
+    says = f"{entry.metadata.health_status} {ago(entry.metadata.last_health_check)}"
+    by_itself = entry.health_source is HealthSource.process
+    return says if by_itself and not always_by else f"{says} ({source(entry)})"
+
+
+def source(entry: Entry) -> str:
+    """Who says so of its health."""
+    return _SOURCES[entry.health_source]
+
+
+def heartbeat(entry: Entry) -> str:
+    """What sign of life is promised and when the last one came; nothing where none is."""
+    every = entry.metadata.heartbeat
+    if every is None:
+        return ""
+    last = seconds_since(entry.metadata.last_health_check)
+    late = f", {last - every:.1f} s late" if last > every else ""
+    return f"every {every:g} s, the last {last:.1f} s ago{late}"
+
+
+def seconds_since(moment: datetime) -> float:
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
+
+
+def clock(moment: datetime) -> str:
+    """The local time of day, to the millisecond; with the date where that is another than today."""
+    local = moment.astimezone()
+    time_of_day = f"{local:%H:%M:%S}.{local.microsecond // 1000:03}"
+    return time_of_day if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d} {time_of_day}"
 
 
 def ago(moment: datetime) -> str:
     """How long ago, in at most two units; a moment in the future was just now."""
-    return duration((datetime.now(UTC) - moment).total_seconds())
+    return duration(seconds_since(moment))
 
 
 def duration(seconds: float) -> str:

@@ -24,11 +24,16 @@ def show(id: Id, /, *, json: Json = False, place: Place = ANYWHERE) -> int:
         entry = registry.lookup(process_id)
         if entry is None:
             raise NotRegistered(f"{process_id} is not registered (or its process has died); adsum ls lists who is")
-        if json:
-            render.print_json(render.entry_document(entry))
-        else:
-            render.print_pairs(_pairs(entry))
+        print_entry(entry, json=json)
     return 0
+
+
+def print_entry(entry: Entry, *, json: bool) -> None:
+    """One entry with all its fields."""
+    if json:
+        render.print_json(render.entry_document(entry))
+    else:
+        render.print_pairs(_pairs(entry))
 
 
 def _pairs(entry: Entry) -> dict[str, str]:
@@ -36,7 +41,8 @@ def _pairs(entry: Entry) -> dict[str, str]:
     return {
         "id": str(entry.process_id),
         "type": metadata.type,
-        "health": f"{metadata.health_status}, as of {render.ago(metadata.last_health_check)} ago",
+        "health": render.health(entry, always_by=True),
+        "heartbeat": render.heartbeat(entry),
         "capabilities": ", ".join(sorted(metadata.capabilities)),
         "endpoint": metadata.endpoint or "",
         "resources": ", ".join(f"{name}={value}" for name, value in metadata.resources.items()),

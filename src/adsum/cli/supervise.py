@@ -11,18 +11,13 @@ from __future__ import annotations
 import os
 import signal
 
+# Not those that cannot be caught, that say of this process's own code that it failed, or that the terminal sends to
+# background jobs that read or write it.
 FORWARDED = frozenset(
-    {
-        signal.SIGTERM,
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGWINCH,
-        signal.SIGTSTP,
-        signal.SIGCONT,
-    }
+    signal.valid_signals()
+    - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
+    - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP}
+    - {signal.SIGTTIN, signal.SIGTTOU}
 )
 WATCHED = FORWARDED | {signal.SIGCHLD}
 _JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)

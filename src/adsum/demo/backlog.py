@@ -1,21 +1,35 @@
 """What is still to be done: which stage of which file comes next. Knows no agents.
 
-A file is read; then it is parsed and counted, in either order; then it is checked. A piece of work that was given to
-somebody who died is given back, and comes first.
+A file is read; then it is parsed and counted, in either order; then it is checked. When all files of a package are
+done, the package is summed up. A piece of work that was given to somebody who died is given back, and comes first.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .job import CHECKING, COUNTING, PARSING, READING, STAGES, FileReport, Lines, Symbols, Text
-from .messages import Check, Count, Parse, Product, Read, Work
+from .job import (
+    CHECKING,
+    COUNTING,
+    PARSING,
+    READING,
+    STAGES,
+    SUMMING,
+    FileReport,
+    Lines,
+    PackageTotals,
+    Symbols,
+    Text,
+    package_of,
+)
+from .messages import Check, Count, Parse, Product, Read, Sum, Totals, Work
 
 
 class Piece(NamedTuple):
-    """One stage of one file."""
+    """One stage of one file, or the summing of one package."""
 
     stage: str
     name: str
@@ -31,24 +45,43 @@ class _Found:
 
 class Backlog:
     """The pieces that wait, and what the finished ones found. At most `ahead` files are begun and not yet done, so
-    that memory does not grow with the folder."""
+    that memory does not grow with the folder. What an earlier coordinator finished, `reports` and `sums`, stands."""
 
-    def __init__(self, root: Path, names: list[str], ahead: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        names: list[str],
+        ahead: int,
+        reports: Iterable[FileReport] = (),
+        sums: Mapping[str, PackageTotals] | None = None,
+    ) -> None:
         self._root = root
-        self._waiting: dict[str, deque[str]] = {stage: deque() for stage in STAGES}
-        self._waiting[READING].extend(names)
-        self._begun: dict[str, _Found] = {}
         self._ahead = ahead
+        self._begun: dict[str, _Found] = {}
         self.files = len(names)
-        self.reports: list[FileReport] = []
+        self.reports: dict[str, FileReport] = {report.name: report for report in reports}
+        self.sums: dict[str, PackageTotals] = dict(sums or {})
+        self._packages: dict[str, list[str]] = {}
+        for name in names:
+            self._packages.setdefault(package_of(name), []).append(name)
+        self._waiting: dict[str, deque[str]] = {stage: deque() for stage in (*STAGES, SUMMING)}
+        self._waiting[READING].extend(name for name in names if name not in self.reports)
+        self._waiting[SUMMING].extend(
+            package for package in self._packages if package not in self.sums and self._is_done(package)
+        )
 
     @property
     def done(self) -> int:
         return len(self.reports)
 
+    @property
+    def finished(self) -> bool:
+        """Whether every file is done and every package summed up."""
+        return len(self.sums) == len(self._packages) and self.done == self.files
+
     def stages(self) -> list[str]:
         """The stages that have work waiting, the last one first: what is begun should get done."""
-        ready = [stage for stage in reversed(STAGES) if self._waiting[stage]]
+        ready = [stage for stage in (SUMMING, *reversed(STAGES)) if self._waiting[stage]]
         if len(self._begun) >= self._ahead and READING in ready and self._waiting[READING][0] not in self._begun:
             ready.remove(READING)
         return ready
@@ -56,6 +89,8 @@ class Backlog:
     def take(self, stage: str) -> tuple[Piece, Work]:
         """The next piece of a stage that has one waiting, and what to send to an agent."""
         name = self._waiting[stage].popleft()
+        if stage == SUMMING:
+            return Piece(stage, name), Sum(name, [self.reports[file] for file in self._packages[name]])
         found = self._begun.setdefault(name, _Found())
         return Piece(stage, name), self._work(stage, name, found)
 
@@ -64,24 +99,38 @@ class Backlog:
 
     def finish(self, piece: Piece, product: Product) -> None:
         """Take the product of a piece, and let what depends on it wait. Errors: `ValueError` for a wrong product."""
-        found = self._begun[piece.name]
         match piece.stage, product:
             case "reading", Text():
-                found.source = product
+                self._begun[piece.name].source = product
                 self._waiting[PARSING].append(piece.name)
                 self._waiting[COUNTING].append(piece.name)
             case "parsing", Symbols():
-                found.symbols = product
+                self._begun[piece.name].symbols = product
+                self._check_next(piece.name)
             case "counting", Lines():
-                found.lines = product
+                self._begun[piece.name].lines = product
+                self._check_next(piece.name)
             case "checking", FileReport():
-                self.reports.append(product)
-                del self._begun[piece.name]
-                return
+                self._finish_file(piece.name, product)
+            case "summing", Totals():
+                self.sums[piece.name] = product.totals
             case _:
                 raise ValueError(f"{type(product).__name__} is no product of {piece.stage}")
+
+    def _check_next(self, name: str) -> None:
+        found = self._begun[name]
         if found.symbols and found.lines:
-            self._waiting[CHECKING].append(piece.name)
+            self._waiting[CHECKING].append(name)
+
+    def _finish_file(self, name: str, report: FileReport) -> None:
+        self.reports[name] = report
+        del self._begun[name]
+        package = package_of(name)
+        if self._is_done(package):
+            self._waiting[SUMMING].append(package)
+
+    def _is_done(self, package: str) -> bool:
+        return all(name in self.reports for name in self._packages[package])
 
     def _work(self, stage: str, name: str, found: _Found) -> Work:
         if stage == READING or found.source is None:

@@ -4,7 +4,8 @@
 
 The times of its kills come from the job's progress, which it reads in the coordinator's entry; the victims from a
 seeded generator. A killed agent is left a zombie until the registry says that it is gone, so it shows what the registry
-makes of zombies; then it is started again under the same id.
+makes of zombies; then it is started again under the same id. Once, in the middle of the job, it kills the coordinator,
+and looks until its stand-by holds the id.
 
 It is a process of its own so that the coordinator, who must learn of deaths from the registry, is nobody's parent; and
 because agents must die with the command. All of them share its lifeline, a pipe that the command holds open.
@@ -22,13 +23,16 @@ import time
 
 import msgspec
 
-from .team import TIMEOUT, Agent, Team, call_this_process
-from .witness import Witness
+import adsum
+
+from .team import COORDINATOR, TIMEOUT, Agent, Team, call_this_process
+from .witness import Witness, start_time
 
 PAUSE_MS = 10
 # At most so long from one look to the next; the kernel's word ends the pause at once.
 LOOK_MS = 1
-COORDINATOR = "coordinator"
+# Of the job, that the coordinator lives to see done.
+COORDINATOR_LIVES = (0.3, 0.6)
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -45,10 +49,19 @@ class Kill(msgspec.Struct, frozen=True):
     gone: float
 
 
+class Takeover(msgspec.Struct, frozen=True):
+    """Seconds from the SIGKILL of a coordinator until a lookup found its successor under the same id."""
+
+    killed: int
+    successor: int
+    seconds: float
+
+
 class Havoc(msgspec.Struct, frozen=True):
     """What chaos did, told when it ends."""
 
     kills: list[Kill] = []
+    takeover: Takeover | None = None
     lookups: int = 0
     dead_handed_out: int = 0
 
@@ -61,7 +74,7 @@ class _Life:
     """An agent's process, from start to end."""
 
     def __init__(self, agent: Agent, team: Team) -> None:
-        command = [sys.executable, "-P", "-m", "adsum.demo.worker"]
+        command = [sys.executable, "-P", "-m", agent.program]
         told = [msgspec.json.encode(struct).decode() for struct in (agent, team)]
         self.agent = agent
         # Until it is registered.
@@ -95,6 +108,9 @@ class Chaos:
         moments = [0.9 * (kill + self._random.random()) / orders.kills for kill in range(orders.kills)]
         self._moments = sorted(moments, reverse=True)
         self._kills: list[Kill] = []
+        self._takeover: Takeover | None = None
+        # The part of the job after which the coordinator is killed. Where nobody is killed, it is not either.
+        self._end_of_reign = self._random.uniform(*COORDINATOR_LIVES) if orders.kills else None
         self._lives = [_Life(agent, orders.team) for agent in orders.agents]
 
     def rage(self, lifeline: int) -> None:
@@ -105,12 +121,18 @@ class Chaos:
                     entry = self._witness.lookup(life.agent.name)
                     if entry is not None and entry.pid == life.process.pid:
                         life.incarnation = entry.incarnation
-            if victims := self._victims():
+            coordinator = self._witness.lookup(COORDINATOR)
+            # One that has only just got the id has told nothing yet.
+            if coordinator is None or not coordinator.metadata.custom:
+                continue
+            if self._is_regicide_due(coordinator):
+                self._depose(coordinator)
+            elif victims := self._victims(coordinator):
                 self._moments.pop()
                 self._strike(self._random.choice(victims))
 
     def havoc(self) -> Havoc:
-        return Havoc(self._kills, self._witness.lookups, self._witness.dead_handed_out)
+        return Havoc(self._kills, self._takeover, self._witness.lookups, self._witness.dead_handed_out)
 
     def end(self) -> None:
         for life in self._lives:
@@ -133,16 +155,41 @@ class Chaos:
             self._replace(life)
         return False
 
-    def _victims(self) -> list[_Life]:
-        """Whom to kill now, if it is time: those whom the coordinator knows, and will miss."""
-        coordinator = self._witness.lookup(COORDINATOR) if self._moments else None
-        if coordinator is None:
-            return []
+    def _victims(self, coordinator: adsum.Entry) -> list[_Life]:
+        """Whom to kill now, if it is time: those whom the coordinator knows, and will miss, and who are well. One that
+        blocks its loop shows something else."""
         progress, met = coordinator.metadata.resources, coordinator.metadata.custom["met"]
         done, files = int(progress["files_done"]), int(progress["files"])
-        if done >= files or done < self._moments[-1] * files:
+        if not self._moments or done >= files or done < self._moments[-1] * files:
             return []
-        return [life for life in self._lives if life.incarnation in met]
+        return [life for life in self._lives if life.incarnation in met and not life.agent.blocks]
+
+    def _is_regicide_due(self, coordinator: adsum.Entry) -> bool:
+        known, progress = coordinator.metadata.custom, coordinator.metadata.resources
+        if self._end_of_reign is None or known["took_over"] or known["finished"]:
+            return False
+        return int(progress["files_done"]) >= self._end_of_reign * int(progress["files"])
+
+    def _depose(self, coordinator: adsum.Entry) -> None:
+        """Kill the coordinator, and look until its stand-by has its id."""
+        self._end_of_reign = None
+        pidfd = os.pidfd_open(coordinator.pid)
+        try:
+            if start_time(coordinator.pid) != coordinator.start_time:
+                return
+            sent = time.monotonic()
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+        while True:
+            found = self._witness.lookup(COORDINATOR)
+            took = time.monotonic() - sent
+            if found is not None and found.incarnation != coordinator.incarnation:
+                self._takeover = Takeover(coordinator.pid, found.pid, took)
+                return
+            if took > TIMEOUT:
+                raise NotGone(f"nobody took over from the coordinator within {TIMEOUT:g} s of its SIGKILL")
+            time.sleep(0.0001)
 
     def _strike(self, life: _Life) -> None:
         """Kill, and look until the registry says so: the first time after the kernel's word before anybody can have

@@ -1,8 +1,9 @@
 """The job: what the agents of the demo do with a file of Python source, as pure functions.
 
 A file passes four stages. `read` decodes its bytes as Python would, `parse` finds what it defines and imports, `count`
-sorts its lines, and `check` compares what the two found and sums it up. `analyse` is all four in a row, the sequential
-run that the agents' result must equal.
+sorts its lines, and `check` compares what the two found and reports it. `analyse` is all four in a row. When all files
+of a package are done, `sum_up` adds them up. `analyse` and `total` are the sequential run that the agents' result must
+equal.
 
 `parse` looks at the syntax tree and `count` at the tokens, so neither knows what the other found; that gives `check`
 something to check.
@@ -16,12 +17,14 @@ import io
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 READING, PARSING, COUNTING, CHECKING = STAGES = ("reading", "parsing", "counting", "checking")
+# What is done to a package, once all its files are done.
+SUMMING = "summing"
 
 CODE, COMMENT, BLANK, DOCSTRING = "=", "#", " ", '"'
 LINE_NAMES = {CODE: "code", COMMENT: "comment", BLANK: "blank", DOCSTRING: "docstring"}
@@ -233,7 +236,7 @@ def check(name: str, source: Text, symbols: Symbols, lines: Lines) -> FileReport
         _compare(name, symbols, lines.kinds)
     return FileReport(
         name=name,
-        package=".".join(Path(name).parent.parts) or "(top)",
+        package=package_of(name),
         defined=_counted(definition.kind for definition in symbols.defined),
         imported=symbols.imported,
         lines=_counted(LINE_NAMES[kind] for kind in lines.kinds),
@@ -262,21 +265,28 @@ def analyse(root: Path, name: str) -> FileReport:
     return check(name, source, parse(source.text), count(source.text))
 
 
+def package_of(name: str) -> str:
+    """The package that a file belongs to."""
+    return ".".join(Path(name).parent.parts) or "(top)"
+
+
+def sum_up(files: Sequence[FileReport]) -> PackageTotals:
+    """The files of one package together."""
+    return PackageTotals(
+        files=len(files),
+        defined=_sum(file.defined for file in files),
+        imported=len({name for file in files for name in file.imported}),
+        lines=_sum(file.lines for file in files),
+        problems=sum(bool(file.problem) for file in files),
+    )
+
+
 def total(reports: Iterable[FileReport]) -> dict[str, PackageTotals]:
     """The reports summed up by package, in order of name."""
     packages: dict[str, list[FileReport]] = {}
     for report in reports:
         packages.setdefault(report.package, []).append(report)
-    return {
-        package: PackageTotals(
-            files=len(files),
-            defined=_sum(file.defined for file in files),
-            imported=len({name for file in files for name in file.imported}),
-            lines=_sum(file.lines for file in files),
-            problems=sum(bool(file.problem) for file in files),
-        )
-        for package, files in sorted(packages.items())
-    }
+    return {package: sum_up(files) for package, files in sorted(packages.items())}
 
 
 def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -284,15 +294,3 @@ def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for one in counts:
         summed.update(one)
     return dict(sorted(summed.items()))
-
-
-def differences(found: Iterable[FileReport], expected: Iterable[FileReport]) -> list[str]:
-    """How two sets of reports differ, a line for each file that is not the same in both."""
-    ours, theirs = ({report.name: report for report in reports} for reports in (found, expected))
-    lines = [f"{name}: only the agents report it" for name in sorted(ours.keys() - theirs.keys())]
-    lines += [f"{name}: the agents do not report it" for name in sorted(theirs.keys() - ours.keys())]
-    for name in sorted(ours.keys() & theirs.keys()):
-        if ours[name] != theirs[name]:
-            fields = [f for f in FileReport.__struct_fields__ if getattr(ours[name], f) != getattr(theirs[name], f)]
-            lines += [f"{name}: {f} {getattr(ours[name], f)!r}, should be {getattr(theirs[name], f)!r}" for f in fields]
-    return lines

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
 from .._os.folder import short_path
-from .job import FileReport, Lines, Symbols, Text
+from .job import FileReport, Lines, PackageTotals, Symbols, Text
 
+T = TypeVar("T")
 _length = struct.Struct("<I")
 
 
@@ -38,18 +38,27 @@ class Check(msgspec.Struct, frozen=True, array_like=True, tag="check"):
     lines: Lines
 
 
-Work: TypeAlias = "Read | Parse | Count | Check"
-Product: TypeAlias = "Text | Symbols | Lines | FileReport"
+class Sum(msgspec.Struct, frozen=True, array_like=True, tag="sum"):
+    package: str
+    files: list[FileReport]
+
+
+class Totals(msgspec.Struct, frozen=True, array_like=True, tag="totals"):
+    totals: PackageTotals
+
+
+Work: TypeAlias = "Read | Parse | Count | Check | Sum"
+Product: TypeAlias = "Text | Symbols | Lines | FileReport | Totals"
 
 
 class Assignment(msgspec.Struct, frozen=True, array_like=True, tag="assignment"):
     number: int
-    work: Read | Parse | Count | Check
+    work: Read | Parse | Count | Check | Sum
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     number: int
-    product: Text | Symbols | Lines | FileReport
+    product: Text | Symbols | Lines | FileReport | Totals
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
@@ -61,8 +70,38 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
 
 Message: TypeAlias = "Assignment | Done | Failed"
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Assignment | Done | Failed)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def framed(message: msgspec.Struct) -> bytes:
+    """A message as it is sent: its length first."""
+    data = _encode(message)
+    return _length.pack(len(data)) + data
+
+
+class Frames(Generic[T]):
+    """Messages of one type, put together again from whatever parts they come in."""
+
+    def __init__(self, kind: Any) -> None:
+        self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
+        self._received = bytearray()
+
+    def feed(self, part: bytes) -> list[T]:
+        """What these bytes complete, perhaps nothing."""
+        self._received += part
+        messages: list[T] = []
+        while len(self._received) >= _length.size:
+            (size,) = _length.unpack_from(self._received)
+            end = _length.size + size
+            if len(self._received) < end:
+                break
+            messages.append(self._decoder.decode(self._received[_length.size : end]))
+            del self._received[:end]
+        return messages
+
+
+def conversation() -> Frames[Message]:
+    return Frames(Assignment | Done | Failed)
 
 
 class Connection:
@@ -70,33 +109,21 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._received = bytearray()
+        self._frames = conversation()
 
     def fileno(self) -> int:
         return self.socket.fileno()
 
     def send(self, message: Message) -> None:
         """Errors: `OSError`, when the other side is gone or takes nothing."""
-        data = _encoder.encode(message)
-        self.socket.sendall(_length.pack(len(data)) + data)
+        self.socket.sendall(framed(message))
 
     def receive(self) -> list[Message]:
         """What the next bytes complete, perhaps nothing. Errors: `ConnectionError`, when no more will come."""
         part = self.socket.recv(1 << 20)
         if not part:
             raise ConnectionResetError("the other side has closed the connection")
-        self._received += part
-        return list(self._complete())
-
-    def _complete(self) -> Iterator[Message]:
-        while len(self._received) >= _length.size:
-            (size,) = _length.unpack_from(self._received)
-            end = _length.size + size
-            if len(self._received) < end:
-                return
-            message = _decoder.decode(self._received[_length.size : end])
-            del self._received[:end]
-            yield message
+        return self._frames.feed(part)
 
     def close(self) -> None:
         self.socket.close()

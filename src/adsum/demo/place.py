@@ -19,6 +19,7 @@ import adsum
 from .._os import folder as folders
 from .team import Team
 
+_LIMITS = adsum.Limits(max_memory_bytes=16 * 1024 * 1024, linger=2.0)
 _PREFIX = "demo-"
 # A folder is locked a moment after it was made. By this age it is, or nobody will.
 _ABANDONED_SECONDS = 60.0
@@ -36,6 +37,14 @@ class Place(NamedTuple):
     def log(self) -> Path:
         return self.folder / "agents.log"
 
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal"
+
+    @property
+    def orders(self) -> Path:
+        return self.folder / "orders"
+
 
 @contextlib.contextmanager
 def furnished(name: str | None, path: Path | None) -> Iterator[Place]:
@@ -49,12 +58,13 @@ def furnished(name: str | None, path: Path | None) -> Iterator[Place]:
         with _locked(folder):
             (folder / "agents").mkdir()
             private = name is None and path is None
-            registry = folder if private else folders.locate(name or "default", path)
+            registry = folder / "registry" if private else folders.locate(name or "default", path)
             team = Team(
                 registry=str(registry),
                 namespace="default" if private else folder.name,
                 node=os.uname().nodename,
                 sockets=str(folder / "agents"),
+                limits=_LIMITS if private else None,
             )
             yield Place(folder, team, private)
     finally:
@@ -86,10 +96,16 @@ def end_registrar(registry: adsum.Registry) -> None:
 
 
 def wait_until_empty(registry: adsum.Registry) -> None:
-    """Wait, within reason, until none of the demo's processes lives any more."""
+    """Wait, within reason, until none of the demo's processes is registered any more."""
     until = time.monotonic() + _PATIENCE_SECONDS
-    while registry.count(type="agent") and time.monotonic() < until:
+    while _stored(registry) and time.monotonic() < until:
         time.sleep(0.01)
+
+
+def _stored(registry: adsum.Registry) -> list[adsum.Entry]:
+    """What stands in the tables, the dead whom nobody has taken out yet included."""
+    with registry.watch() as watch:
+        return watch.snapshot
 
 
 @contextlib.contextmanager

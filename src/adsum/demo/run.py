@@ -14,19 +14,16 @@ from typing import IO
 
 import msgspec
 
-import adsum
-
-from . import job, place, sources, team
-from .backlog import Backlog
-from .chaos import COORDINATOR, Havoc, Orders
-from .coordinator import Coordinator, DemoFailed, progress_of
+from . import job, journal, leader, place, sources, team
+from .audience import Audience
+from .chaos import Havoc, Orders
+from .coordinator import DemoFailed
 from .report import Lived, Report, compose
 from .view import Observer, View
-from .witness import Witness
 
 _PATIENCE_SECONDS = 10.0
+_LISTEN_SECONDS = 0.05
 _LOG_TAIL = 2000
-_LIMITS = adsum.Limits(max_memory_bytes=16 * 1024 * 1024, linger=2.0)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -106,25 +103,29 @@ def run(options: Options, observe: Observer) -> Report:
 
 def _live(options: Options, chosen: sources.Sources, where: place.Place, observe: Observer) -> Lived:
     """The job, done by agents. Afterwards none of them is left, nor the registrar of a private registry."""
-    backlog = Backlog(Path(chosen.root), chosen.names, ahead=2 * options.workers)
-    orders = Orders(where.team, team.agents(options.workers), options.kills, options.seed)
-    limits = _LIMITS if where.private else None
-    with where.team.open(limits) as registry, contextlib.closing(Witness(registry)) as witness:
+    job_orders = leader.Orders(where.team, chosen.root, chosen.names, 2 * options.workers, str(where.journal))
+    where.orders.write_bytes(msgspec.json.encode(job_orders))
+    orders = Orders(where.team, [*team.agents(options.workers), team.adder()], options.kills, options.seed)
+    began = time.monotonic()
+    with where.team.open() as registry:
         try:
-            resources, custom = progress_of(backlog), {"met": list[int]()}
-            with (
-                registry.register(COORDINATOR, type="coordinator", resources=resources, custom=custom) as registration,
-                _Chaos(orders, where.log) as chaos,
-                contextlib.closing(Coordinator(witness, registration, backlog, chaos.pipe, observe)) as coordinator,
-            ):
-                coordinator.run()
+            # A write, so that a registrar serves before anybody else is there to start one: this process has to end it.
+            registry.unregister(team.COORDINATOR)
+            # Chaos ends first, so that nobody is missed any more when the coordinators end.
+            with Audience(where, len(chosen.names)) as audience, _Chaos(orders, where.log) as chaos:
+                audience.attend(chaos.pipe)
+                while not audience.over:
+                    audience.listen(_LISTEN_SECONDS)
+                    observe(audience.view())
+                seconds = time.monotonic() - began
         finally:
             place.wait_until_empty(registry)
             if where.private:
                 place.end_registrar(registry)
         if chaos.havoc is None:
             raise DemoFailed("whoever starts and kills the agents has failed")
-        return Lived(backlog.reports, coordinator, witness, chaos.havoc)
+        heard = [speaker.told for speaker in audience.speakers if speaker.told is not None]
+        return Lived(journal.read(where.journal), heard, chaos.havoc, seconds)
 
 
 def _alone(chosen: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:

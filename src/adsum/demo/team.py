@@ -9,30 +9,48 @@ import msgspec
 
 import adsum
 
-from .job import STAGES
+from .job import STAGES, SUMMING
 
+COORDINATOR = "coordinator"
 TIMEOUT = 10.0
 _NAMES = {"reading": "reader", "parsing": "parser", "counting": "counter", "checking": "checker"}
 
 
 class Team(msgspec.Struct, frozen=True):
-    """Where the team meets: the registry's folder and namespace, and a folder for the agents' sockets."""
+    """Where the team meets: the registry's folder and namespace, and a folder for the agents' sockets. `limits` are
+    those of a registry that the team makes itself."""
 
     registry: str
     namespace: str
     node: str
     sockets: str
+    limits: adsum.Limits | None = None
 
-    def open(self, limits: adsum.Limits | None = None) -> adsum.Registry:
+    def open(self) -> adsum.Registry:
         # Far longer than a write ever takes: this machine may be busy with anything, and a late agent is a good agent.
-        return adsum.open(path=self.registry, namespace=self.namespace, node=self.node, timeout=TIMEOUT, limits=limits)
+        return adsum.open(
+            path=self.registry, namespace=self.namespace, node=self.node, timeout=TIMEOUT, limits=self.limits
+        )
+
+    def open_async(self) -> adsum.AsyncRegistry:
+        return adsum.open_async(
+            path=self.registry, namespace=self.namespace, node=self.node, timeout=TIMEOUT, limits=self.limits
+        )
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """An agent to be: its name and what it can do."""
+    """An agent to be: its name, what it can do, and the module that it runs. One that `blocks` does so for so many
+    seconds, once, in the middle of its first piece of work."""
 
     name: str
     abilities: list[str]
+    program: str = "adsum.demo.worker"
+    blocks: float = 0.0
+
+
+# Long enough to be found late, and not so long that it counts as unhealthy: a blocked event loop is degraded after 1.5
+# seconds, unhealthy after 3.
+BLOCKED_SECONDS = 2.5
 
 
 def agents(number: int) -> list[Agent]:
@@ -42,6 +60,11 @@ def agents(number: int) -> list[Agent]:
         for index in range(number)
     ]
     return [Agent(f"{_NAMES[able[0]]}-{index // len(STAGES) + 1}", able) for index, able in enumerate(abilities)]
+
+
+def adder() -> Agent:
+    """The one who sums up packages, in an event loop that it blocks once."""
+    return Agent("adder-1", [SUMMING], "adsum.demo.adder", BLOCKED_SECONDS)
 
 
 def address(endpoint: str | None) -> Path:

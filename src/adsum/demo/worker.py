@@ -18,7 +18,21 @@ import msgspec
 import adsum
 
 from . import job
-from .messages import Assignment, Check, Connection, Count, Done, Failed, Parse, Product, Read, Work, listen
+from .messages import (
+    Assignment,
+    Check,
+    Connection,
+    Count,
+    Done,
+    Failed,
+    Parse,
+    Product,
+    Read,
+    Sum,
+    Totals,
+    Work,
+    listen,
+)
 from .team import Agent, Team, call_this_process, leave_when_deserted
 
 REPORT_SECONDS = 0.2
@@ -96,6 +110,8 @@ def carry_out(work: Work) -> Product:
             return job.count(text)
         case Check(name, source, symbols, lines):
             return job.check(name, source, symbols, lines)
+        case Sum(_, files):
+            return Totals(job.sum_up(files))
 
 
 def _size(work: Work) -> int:

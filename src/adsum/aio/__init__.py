@@ -10,27 +10,24 @@ Example::
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
-from . import _wire as wire
-from ._client.pipeline import Pipeline
-from ._reads import AnyId, Where
-from ._store.query import Conditions
-from ._watching import Wanted, WatchBase, too_late
-from ._writes import Ask, RegistryWrites
-from .errors import AdsumError, NotRegistered, RegistryClosed, Stale
-from .model import Entry, Event, Limits, ProcessId
+from .. import _wire as wire
+from .._reads import AnyId, Where
+from .._store.query import Conditions
+from .._watching import Wanted, until_when
+from .._writes import Ask, RegistryWrites
+from ..errors import AdsumError, Stale
+from ..model import Entry, Limits, ProcessId
+from .heartbeat import LOOP, LOOP_SECONDS, beat
+from .watch import AsyncWatch
 
-LOOP = "loop"
-LOOP_SECONDS = 1.0
-SIGNS = 3
-
-W = TypeVar("W", bound="AsyncWatch")
 A = TypeVar("A", bound="AsyncRegistry")
 T = TypeVar("T")
 
@@ -67,7 +64,7 @@ class AsyncRegistry(RegistryWrites):
             metadata["heartbeat"] = LOOP_SECONDS
         done = await self._registered(self._ask_register([(id, metadata)], process), timeout)
         if from_loop:
-            _beat(asyncio.get_running_loop(), self._client.pipeline, self._ask_heartbeat_of(done.entries[0]))
+            beat(asyncio.get_running_loop(), self._client.pipeline, self._ask_heartbeat_of(done.entries[0]))
         return AsyncRegistration(self, done.entries[0])
 
     async def register_many(
@@ -123,7 +120,7 @@ class AsyncRegistry(RegistryWrites):
         **conditions: Unpack[Conditions],
     ) -> AsyncWatch:
         """`Registry.watch`: ``async with registry.watch(...) as watch: async for event in watch: ...``."""
-        return AsyncWatch(self._client, self._query(id, conditions), where, since)
+        return AsyncWatch(self, self._client, self._query(id, conditions), where, since)
 
     @overload
     async def wait_for(self, id: AnyId, timeout: float | None = None) -> Entry: ...
@@ -147,25 +144,35 @@ class AsyncRegistry(RegistryWrites):
     ) -> Entry | list[Entry]:
         """`Registry.wait_for`."""
         wanted = Wanted(self, id, count, where, conditions)
+        until = until_when(timeout)
         if (found := wanted.found()) is not None:
             return found
         try:
             async with (
-                asyncio.timeout(timeout),
-                AsyncWatch(self._client, self._query(id, conditions), where, None) as watch,
+                asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic())),
+                AsyncWatch(self, self._client, self._query(id, conditions), where, None) as watch,
             ):
                 while (found := wanted.found()) is None:
                     await watch.next()
         except TimeoutError as error:
             if isinstance(error, AdsumError):
                 raise
-            raise too_late(f"{wanted} not registered", timeout) from None
+            raise wanted.too_late(timeout) from None
         return found
 
     async def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> AsyncRegistration:
         """`Registry.stand_by`, awaited until the id is held; cancelling it gives up the place."""
         _, granted = self._stand_by(id, metadata, lambda done: AsyncRegistration(self, done.entries[0]), timeout)
-        return await asyncio.wrap_future(granted)
+        try:
+            return await asyncio.wrap_future(granted)
+        except asyncio.CancelledError:
+            # It may have come in this very moment, and nobody will hold it.
+            granted.add_done_callback(self._give_up)
+            raise
+
+    def _give_up(self, granted: Future[AsyncRegistration]) -> None:
+        if not granted.cancelled() and granted.exception() is None:
+            self._give_back(granted.result().entry)
 
     def _ask_heartbeat_of(self, entry: Entry) -> Ask[Entry]:
         return self._ask_heartbeat(entry.process_id, entry.incarnation)
@@ -186,88 +193,14 @@ class AsyncRegistry(RegistryWrites):
         if asked.cancelled() or asked.exception() is not None or not asked.result().changed:
             return
         for entry in asked.result().entries:
-            try:
-                self._send(self._ask_unregister(entry.process_id, entry.incarnation), None)
-            except AdsumError:
-                # Closed meanwhile; the entry goes with its process.
-                return
-
-
-class AsyncWatch(WatchBase):
-    """`Watch` for asyncio: ``async for``, and ``async with``. Made by `AsyncRegistry.watch`."""
-
-    async def __aenter__(self: W) -> W:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop following; a task that waits in it stops at once. Closing twice is fine."""
-        self.stop()
-
-    def __aiter__(self: W) -> W:
-        return self
-
-    async def __anext__(self) -> Event:
-        try:
-            return await self.next()
-        except RegistryClosed:
-            raise StopAsyncIteration from None
-
-    async def next(self) -> Event:
-        """The next event. Errors: `RegistryClosed` where the watch is closed, and whatever keeps a registrar from
-        being there."""
-        if not self._turn.acquire(blocking=False):
-            raise RuntimeError("another task waits in this watch; give each task a watch of its own")
-        try:
-            while (event := self._take()) is None:
-                if self._ear.hears:
-                    await self._heard()
-                else:
-                    # Dialling may have to start a registrar.
-                    await asyncio.to_thread(self._ear.listen)
-            return event
-        finally:
-            self._turn.release()
-            self._shut()
-
-    async def _heard(self) -> None:
-        loop = asyncio.get_running_loop()
-        readable = asyncio.Event()
-        loop.add_reader(self._ear.fileno(), readable.set)
-        try:
-            await readable.wait()
-        finally:
-            loop.remove_reader(self._ear.fileno())
-        self._ear.wait(0)
-
-
-def _beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, ask: Ask[Entry]) -> None:
-    """Give a sign of life now and again, from the loop, for as long as the loop, the registry and the entry are."""
-
-    def look(given: Future[Entry]) -> None:
-        # In the pipeline's thread. A sign that came too late is followed by others; one for no entry by none.
-        if given.cancelled() or isinstance(given.exception(), (NotRegistered, Stale, RegistryClosed)):
-            over.set()
-
-    def beat() -> None:
-        if over.is_set():
-            return
-        try:
-            pipeline.ask(ask.make, ask.take, None).add_done_callback(look)
-        except RegistryClosed:
-            return
-        loop.call_later(LOOP_SECONDS / SIGNS, beat)
-
-    over = threading.Event()
-    loop.call_later(LOOP_SECONDS / SIGNS, beat)
+            self._give_back(entry)
 
 
 class AsyncRegistration:
     """`Registration` with awaited calls, and an asynchronous context manager."""
 
     def __init__(self, registry: AsyncRegistry, entry: Entry) -> None:
+        self._pid = os.getpid()
         self._registry = registry
         self.entry = entry
 
@@ -315,6 +248,8 @@ class AsyncRegistration:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        if os.getpid() != self._pid:
+            return
         try:
             await self.unregister()
         except Stale:

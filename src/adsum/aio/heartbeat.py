@@ -1,0 +1,37 @@
+"""Signs of life that an event loop gives by itself: it gives them as long as it goes round."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+
+from .._client.pipeline import Pipeline
+from .._writes import Ask
+from ..errors import NotRegistered, RegistryClosed, Stale
+from ..model import Entry
+
+LOOP = "loop"
+LOOP_SECONDS = 1.0
+SIGNS = 3
+
+
+def beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, ask: Ask[Entry]) -> None:
+    """Give a sign of life now and again, from the loop, for as long as the loop, the registry and the entry are."""
+
+    def look(given: Future[Entry]) -> None:
+        # In the pipeline's thread. A sign that came too late is followed by others; one for no entry by none.
+        if given.cancelled() or isinstance(given.exception(), (NotRegistered, Stale, RegistryClosed)):
+            over.set()
+
+    def sign() -> None:
+        if over.is_set():
+            return
+        try:
+            pipeline.ask(ask.make, ask.take, None).add_done_callback(look)
+        except RegistryClosed:
+            return
+        loop.call_later(LOOP_SECONDS / SIGNS, sign)
+
+    over = threading.Event()
+    loop.call_later(LOOP_SECONDS / SIGNS, sign)

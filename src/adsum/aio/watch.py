@@ -1,0 +1,62 @@
+"""`AsyncWatch`: a watch that is awaited. Its epoll is waited for by the event loop like any descriptor."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+from .._watching import WatchBase
+from ..errors import RegistryClosed
+from ..model import Event
+
+W = TypeVar("W", bound="AsyncWatch")
+
+
+class AsyncWatch(WatchBase):
+    """`Watch` for asyncio: ``async for``, and ``async with``. Made by `AsyncRegistry.watch`."""
+
+    async def __aenter__(self: W) -> W:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop following; a task that waits in it stops at once. Closing twice is fine."""
+        self.stop()
+
+    def __aiter__(self: W) -> W:
+        return self
+
+    async def __anext__(self) -> Event:
+        try:
+            return await self.next()
+        except RegistryClosed:
+            raise StopAsyncIteration from None
+
+    async def next(self) -> Event:
+        """The next event. Errors: `RegistryClosed` where the watch is closed, and whatever keeps a registrar from
+        being there."""
+        if not self._turn.acquire(blocking=False):
+            raise RuntimeError("another task waits in this watch; give each task a watch of its own")
+        try:
+            while (event := self._take()) is None:
+                if self._ear.hears:
+                    await self._heard()
+                else:
+                    # Dialling may have to start a registrar.
+                    await asyncio.to_thread(self._ear.listen)
+            return event
+        finally:
+            self._turn.release()
+            self._shut()
+
+    async def _heard(self) -> None:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._ear.fileno(), readable.set)
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(self._ear.fileno())
+        self._ear.wait(0)

@@ -1,0 +1,238 @@
+"""Following registries: deaths, from their history, and registrars, by the connection to them and by who starts one.
+
+One thread for each registry that is open, while somebody wants what it tells. It waits with an ear to the bell, as a
+watch does, and reads the steps of the history itself: it needs them of every namespace, and no snapshot.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import deque
+from pathlib import Path
+
+from .._client import client as clients
+from .._client import spawn
+from .._client.bell import Ear
+from .._client.client import Client
+from .._store.history import Step
+from .._store.reader import Reader
+from ..errors import AdsumError
+from ..model import Entry, Kind
+from ._dispatch import DIED, STARTED, STOPPED, emit, logger, wanted, when_changed
+
+FOLLOWED = frozenset({DIED, STARTED, STOPPED})
+
+# How often to look whether a registry that was never made has been, and to try again what could not be done.
+LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 1.0
+# How long deaths may wait so that many changes are looked at together.
+REST_SECONDS = 0.02
+# Departures that may come between reading the history and reading how long they took to detect.
+SLACK = 16
+# Later than every revision: what comes after it is nothing, what it is told of the present is all.
+_NOW = 2**62
+
+_following: dict[str, _Following] = {}
+_lock = threading.RLock()
+_over = threading.Event()
+
+
+class _Following:
+    """One registry's follower: a thread, and what others may do to it."""
+
+    def __init__(self, client: Client) -> None:
+        self._place = client.place
+        self._registry = str(client.folder)
+        self._starts: deque[float] = deque()
+        self._changed = threading.Event()
+        # Whoever wakes it may be the garbage collector, in the middle of this.
+        self._ear_lock = threading.RLock()
+        self._ear: Ear | None = None
+        self._complained = False
+        self._life = 0
+        self._revision = _NOW
+        try:
+            # What happens from now on, even if the thread takes a while to begin.
+            self._read(client.reader)
+        except AdsumError:
+            # The thread comes upon the same, and says so.
+            pass
+        self._thread = threading.Thread(target=self._run, name="adsum-telemetry", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look whether there is still something to do; safe at any moment."""
+        self._changed.set()
+        with self._ear_lock:
+            if self._ear is not None:
+                self._ear.wake()
+
+    def note_start(self, seconds: float) -> None:
+        self._starts.append(seconds)
+        self.stop()
+
+    def abandon(self) -> None:
+        """In a child of `fork`, which has a copy of what the thread held."""
+        if self._ear is not None:
+            self._ear.begin_anew()
+            self._ear.close()
+
+    # The thread
+
+    def _run(self) -> None:
+        while (client := self._claim()) is not None:
+            try:
+                self._follow(client)
+                self._complained = False
+            except (AdsumError, OSError) as error:
+                if not client.closed:
+                    self._complain(error)
+                    self._changed.wait(AGAIN_SECONDS)
+
+    def _claim(self) -> Client | None:
+        """A client of the registry, if one is open and somebody still listens. Else this is over, and whoever comes
+        later starts another."""
+        with _lock:
+            self._changed.clear()
+            open_ones = [client for client in _open_clients() if client.place == self._place]
+            if open_ones and _is_wanted():
+                return open_ones[0]
+            if _following.get(self._place) is self:
+                del _following[self._place]
+        self._tell_starts()
+        return None
+
+    def _follow(self, client: Client) -> None:
+        ear = Ear(client.bell)
+        self._ear = ear
+        listened = False
+        try:
+            while not client.closed and _is_wanted():
+                if listened and not ear.hears:
+                    listened = False
+                    emit(STOPPED, {"count": 1}, {"registry": self._registry}, BaseException)
+                self._tell_starts()
+                self._read(client.reader)
+                if listened:
+                    self._rest()
+                    ear.wait(None)
+                elif self._life:
+                    ear.listen()
+                    listened = True
+                else:
+                    # Listening would make the registry.
+                    ear.wait(LOOK_SECONDS)
+        finally:
+            with self._ear_lock:
+                self._ear = None
+            ear.close()
+
+    def _rest(self) -> None:
+        # Every commit rings the bell. Looking each time would take the interpreter from those who commit.
+        if self._changed.wait(REST_SECONDS):
+            self._changed.clear()
+
+    def _tell_starts(self) -> None:
+        while self._starts:
+            emit(STARTED, {"duration": self._starts.popleft()}, {"registry": self._registry}, BaseException)
+
+    def _read(self, reader: Reader) -> None:
+        """Go on to the present, and tell who died on the way."""
+        before = self._life, self._revision
+        self._life, self._revision, steps = reader.steps_since(*before)
+        if not self._life and self._revision == _NOW:
+            # Not made yet: all that will ever happen in it is still to come.
+            self._revision = 0
+        elif steps is None and before[1] != _NOW:
+            logger.warning(
+                "the history of %s does not reach back to revision %s; deaths since then are not told of",
+                self._registry,
+                before[1],
+                extra={"registry": self._registry, "revision": before[1]},
+            )
+        if died := [step.before for step in steps or () if step.kind is Kind.died and step.before is not None]:
+            self._tell_died(died, reader, steps or [])
+
+    def _tell_died(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
+        departures = reader.departures(min(1000, len(steps) + SLACK))
+        detection = {departure.entry.incarnation: departure.detection for departure in departures}
+        for entry in died:
+            measurements: dict[str, float] = {"count": 1}
+            if entry.incarnation in detection:
+                measurements["detection"] = detection[entry.incarnation]
+            about = {
+                "registry": self._registry,
+                "namespace": entry.process_id.namespace,
+                "type": str(entry.metadata.type),
+                "health_status": str(entry.metadata.health_status),
+            }
+            emit(DIED, measurements, about, BaseException)
+
+    def _complain(self, error: Exception) -> None:
+        # Once, until it goes well again.
+        if not self._complained:
+            self._complained = True
+            logger.warning("cannot follow %s, trying on: %s", self._registry, error, extra={"registry": self._registry})
+
+
+def _is_wanted() -> bool:
+    return bool(wanted() & FOLLOWED) and not _over.is_set()
+
+
+def _open_clients() -> list[Client]:
+    known = [reference() for reference in clients.clients.valuerefs()]
+    return [client for client in known if client is not None and not client.closed]
+
+
+def _adjust(wanted: frozenset[str]) -> None:
+    spawn.started = _note_start if STARTED in wanted else None
+    clients.opened = _follow_open_ones if wanted & FOLLOWED else None
+    with _lock:
+        for following in list(_following.values()):
+            following.stop()
+    if wanted & FOLLOWED:
+        _follow_open_ones()
+
+
+def _follow_open_ones() -> None:
+    with _lock:
+        for client in _open_clients():
+            if client.place not in _following:
+                following = _Following(client)
+                try:
+                    following.start()
+                except RuntimeError as error:
+                    logger.warning("cannot follow %s: %s", client.folder, error, extra={"registry": str(client.folder)})
+                else:
+                    _following[client.place] = following
+
+
+def _note_start(folder: Path, seconds: float) -> None:
+    following = _following.get(os.path.realpath(folder))
+    if following is not None:
+        following.note_start(seconds)
+
+
+def _begin_anew() -> None:
+    global _lock
+    _lock = threading.RLock()
+    for following in _following.values():
+        following.abandon()
+    _following.clear()
+
+
+@atexit.register
+def _end() -> None:
+    # Before whatever it listens to comes to rest for good, which would look like a registrar's end.
+    _over.set()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+def be_ready() -> None:
+    when_changed(_adjust)

@@ -1,0 +1,225 @@
+"""OpenTelemetry metrics of a registry. Needs the extra: ``pip install 'adsum[otel]'``.
+
+    instrumentation = adsum.telemetry.otel.instrument(registry)
+
+Names follow OpenTelemetry's semantic conventions: dots, no units in names, units in UCUM.
+
+=========================  ==========  =========  ==================================================
+metric                     instrument  unit       attributes besides ``adsum.registry``
+=========================  ==========  =========  ==================================================
+adsum.call.duration        histogram   s          adsum.call, adsum.namespace, error.type if failed
+adsum.call.rejected        counter     {call}     adsum.call, adsum.namespace, error.type
+adsum.call.timeout         counter     {call}     adsum.call, adsum.namespace, error.type
+adsum.entry.registered     counter     {entry}    adsum.namespace
+adsum.entry.unregistered   counter     {entry}    adsum.namespace
+adsum.entry.found          counter     {entry}    adsum.call, adsum.namespace
+adsum.entry.died           counter     {entry}    adsum.namespace, adsum.type, adsum.health_status
+adsum.death.detection      histogram   s          adsum.namespace
+adsum.registrar.started    counter     {start}
+adsum.registrar.stopped    counter     {stop}
+adsum.entry.count          gauge       {entry}    adsum.namespace, adsum.type, adsum.health_status
+adsum.owner.count          gauge       {process}
+adsum.memory.usage         gauge       By
+adsum.memory.limit         gauge       By
+adsum.request.pending      gauge       {request}
+adsum.registrar.uptime     gauge       s
+=========================  ==========  =========  ==================================================
+
+The gauges are of the whole registry and are read when they are collected; deaths and registrars are what this process
+sees; all else is of the calls that this process makes. So collect gauges and deaths in one process of a machine, or
+expect them from several.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+
+from .. import __version__
+from .._reads import RegistryReads
+from ..errors import AdsumError
+from . import attach, detach
+from ._dispatch import (
+    DIED,
+    FIND,
+    REGISTER,
+    REJECTED,
+    STARTED,
+    STOPPED,
+    TIMEOUT,
+    UNREGISTER,
+    Attributes,
+    Measurements,
+)
+from ._state import MAX_NAMESPACES, Namespaces, State, state_of
+
+try:
+    from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"OpenTelemetry is not installed ({missing}); run: pip install 'adsum[otel]'", name=missing.name
+    ) from missing
+
+# A lookup takes a microsecond, a registration a millisecond, starting a registrar a tenth of a second.
+SECONDS = (
+    1e-6,
+    2.5e-6,
+    5e-6,
+    1e-5,
+    2.5e-5,
+    5e-5,
+    1e-4,
+    2.5e-4,
+    5e-4,
+    1e-3,
+    2.5e-3,
+    5e-3,
+    0.01,
+    0.05,
+    0.1,
+    0.5,
+    1,
+    5,
+    10,
+)
+
+_NAMES = {
+    "registry": "adsum.registry",
+    "namespace": "adsum.namespace",
+    "call": "adsum.call",
+    "type": "adsum.type",
+    "health_status": "adsum.health_status",
+    "reason": "error.type",
+}
+
+
+def instrument(
+    registry: RegistryReads, meter_provider: MeterProvider | None = None, *, max_namespaces: int = MAX_NAMESPACES
+) -> Instrumentation:
+    """Measure a registry until `Instrumentation.uninstrument`.
+
+    - `registry`: a `Registry` or `AsyncRegistry`. Calls count whichever object of this process on the same folder they
+      are made through, so instrument each folder once.
+    - `meter_provider`: the global one unless given.
+    - `max_namespaces`: the first so many have their own names as `adsum.namespace`; all others are ``other``.
+
+    Errors: `ValueError` where that folder is instrumented for that provider already.
+    """
+    if meter_provider is None:
+        meter_provider = get_meter_provider()
+    with _lock:
+        instruments = _instruments.get(meter_provider)
+        if instruments is None:
+            meter = meter_provider.get_meter("adsum", __version__)
+            instruments = _instruments[meter_provider] = _Instruments(meter)
+        if any(one.registry == str(registry.folder) for one in instruments.active):
+            raise ValueError(f"{registry.folder} is instrumented already; uninstrument() it first")
+        instrumentation = Instrumentation(registry, instruments, Namespaces(max_namespaces))
+        instruments.active = (*instruments.active, instrumentation)
+    attach(instrumentation.record)
+    return instrumentation
+
+
+class Instrumentation:
+    """The measuring of one registry. Made by `instrument`. It does not keep the registry open."""
+
+    def __init__(self, registry: RegistryReads, instruments: _Instruments, namespaces: Namespaces) -> None:
+        self.registry = str(registry.folder)
+        self._read = weakref.ref(registry)
+        self._instruments = instruments
+        self._namespaces = namespaces
+
+    def uninstrument(self) -> None:
+        """Stop measuring. Once more is fine."""
+        detach(self.record)
+        with _lock:
+            self._instruments.active = tuple(one for one in self._instruments.active if one is not self)
+
+    def state(self) -> State | None:
+        """The registry now; None where it is closed or cannot be read."""
+        registry = self._read()
+        try:
+            return None if registry is None else state_of(registry, self._namespaces)
+        except AdsumError:
+            # Whoever uses the registry is told; a collection has nobody to tell.
+            return None
+
+    def record(self, event: str, measurements: Measurements, attributes: Attributes) -> None:
+        """The handler."""
+        if attributes["registry"] != self.registry:
+            return
+        if "namespace" in attributes:
+            attributes["namespace"] = self._namespaces.name(attributes["namespace"])
+        made = self._instruments
+        if event != STARTED and "duration" in measurements:
+            made.duration.record(measurements["duration"], _only(attributes, "namespace", "call", "reason"))
+        if "detection" in measurements:
+            made.detection.record(measurements["detection"], _only(attributes, "namespace"))
+        if event in made.counters:
+            counter, names = made.counters[event]
+            counter.add(measurements.get("count", 1), _only(attributes, *names))
+
+
+class _Instruments:
+    """The instruments of one meter provider, for all registries that are measured with it: a meter makes each once."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.active: tuple[Instrumentation, ...] = ()
+        self.duration = meter.create_histogram(
+            "adsum.call.duration", "s", "Duration of calls.", explicit_bucket_boundaries_advisory=SECONDS
+        )
+        self.detection = meter.create_histogram(
+            "adsum.death.detection",
+            "s",
+            "From the kernel's word of a death to the end of its entries.",
+            explicit_bucket_boundaries_advisory=SECONDS,
+        )
+        self.counters = {
+            event: (meter.create_counter(name, unit, description), names)
+            for event, name, unit, description, names in _COUNTERS
+        }
+        for name, unit, description, number in _GAUGES:
+            meter.create_observable_gauge(name, [self._observer(number)], unit, description)
+        meter.create_observable_gauge("adsum.entry.count", [self._entries], "{entry}", "Living entries.")
+
+    def _observer(self, number: Callable[[State], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            for one in self.active:
+                if (state := one.state()) is not None:
+                    yield Observation(number(state), {"adsum.registry": one.registry})
+
+        return observe
+
+    def _entries(self, _: CallbackOptions) -> Iterable[Observation]:
+        for one in self.active:
+            if (state := one.state()) is not None:
+                for kin, number in state.entries.items():
+                    kind = {name: str(value) for name, value in kin._asdict().items()}
+                    yield Observation(number, _only({"registry": one.registry, **kind}, *kind))
+
+
+def _only(attributes: Attributes, *names: str) -> Attributes:
+    return {_NAMES[name]: attributes[name] for name in ("registry", *names) if name in attributes}
+
+
+_COUNTERS = (
+    (REJECTED, "adsum.call.rejected", "{call}", "Calls that were refused.", ("namespace", "call", "reason")),
+    (TIMEOUT, "adsum.call.timeout", "{call}", "Calls that ran out of time.", ("namespace", "call", "reason")),
+    (REGISTER, "adsum.entry.registered", "{entry}", "Entries that this process registered.", ("namespace",)),
+    (UNREGISTER, "adsum.entry.unregistered", "{entry}", "Entries that this process removed.", ("namespace",)),
+    (FIND, "adsum.entry.found", "{entry}", "Entries that searches gave.", ("namespace", "call")),
+    (DIED, "adsum.entry.died", "{entry}", "Entries whose process died.", ("namespace", "type", "health_status")),
+    (STARTED, "adsum.registrar.started", "{start}", "Registrars that this process started.", ()),
+    (STOPPED, "adsum.registrar.stopped", "{stop}", "Registrars that this process saw end.", ()),
+)
+_GAUGES: tuple[tuple[str, str, str, Callable[[State], float]], ...] = (
+    ("adsum.owner.count", "{process}", "Processes that own entries.", lambda state: state.stats.owners),
+    ("adsum.memory.usage", "By", "Table pages in use.", lambda state: state.stats.bytes_used),
+    ("adsum.memory.limit", "By", "Table pages that may be in use.", lambda state: state.stats.bytes_limit),
+    ("adsum.request.pending", "{request}", "Requests that wait in the registrar.", lambda state: state.stats.pending),
+    ("adsum.registrar.uptime", "s", "Age of the registrar; 0 where none runs.", lambda state: state.stats.uptime),
+)
+
+_instruments: weakref.WeakKeyDictionary[MeterProvider, _Instruments] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()

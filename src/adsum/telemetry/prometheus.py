@@ -1,0 +1,214 @@
+"""Prometheus metrics of a registry. Needs the extra: ``pip install 'adsum[prometheus]'``.
+
+    prometheus_client.REGISTRY.register(adsum.telemetry.prometheus.Collector(registry))
+
+========================================  =========  =================================================
+metric                                    type       labels besides ``registry``
+========================================  =========  =================================================
+adsum_up                                  gauge
+adsum_entries                             gauge      namespace, type, health_status
+adsum_owners                              gauge
+adsum_unwatched_owners                    gauge
+adsum_changes_total                       counter
+adsum_memory_used_bytes                   gauge
+adsum_memory_limit_bytes                  gauge
+adsum_requests_total                      counter    outcome: ok, or the reason of the error
+adsum_requests_pending                    gauge
+adsum_cleanup_latency_seconds             summary    quantile: 0.5, 0.99, 1
+adsum_registrar_up                        gauge
+adsum_registrar_uptime_seconds            gauge
+adsum_registrar_restarts_total            counter
+adsum_call_duration_seconds               histogram  call, outcome: ok, or the reason of the error
+========================================  =========  =================================================
+
+All but the last are of the whole registry, whichever process shows them, and are read when they are asked for; so one
+process of a machine is enough, such as ``adsum metrics``. The last is of this process's own calls, and only with
+``calls=True``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+from collections.abc import Iterator
+
+from .._reads import RegistryReads
+from ..errors import AdsumError
+from . import attach, detach
+from ._dispatch import (
+    FIND,
+    LOOKUP,
+    REGISTER,
+    REJECTED,
+    TIMEOUT,
+    UNREGISTER,
+    UPDATE,
+    Attributes,
+    Measurements,
+    logger,
+)
+from ._state import MAX_NAMESPACES, Namespaces, State, state_of
+
+try:
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+        SummaryMetricFamily,
+    )
+    from prometheus_client.registry import Collector as _Collector
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"prometheus_client is not installed ({missing}); run: pip install 'adsum[prometheus]'", name=missing.name
+    ) from missing
+
+# A lookup takes a microsecond, a registration a millisecond, starting a registrar a tenth of a second.
+SECONDS = (1e-6, 2.5e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+
+
+class Collector(_Collector):
+    """What `prometheus_client` collects of one or more registries; give it to a `CollectorRegistry`.
+
+    - `registries`: each a `Registry` or `AsyncRegistry`, which must stay open; `registry` is the label with its folder.
+      Where one cannot be read there is ``adsum_up`` 0, and nothing else of it.
+    - `calls`: with ``adsum_call_duration_seconds``, of the calls that this process makes on these folders; for as long
+      as that is, they are measured, which costs a few microseconds each. `close` ends it.
+    - `max_namespaces`: the first so many have their own names as the label `namespace`; all others are ``other``.
+    """
+
+    def __init__(self, *registries: RegistryReads, calls: bool = False, max_namespaces: int = MAX_NAMESPACES) -> None:
+        if not registries:
+            raise TypeError("give a registry to collect from")
+        self._registries = {str(registry.folder): registry for registry in registries}
+        self._namespaces = Namespaces(max_namespaces)
+        self._durations: _Durations | None = None
+        if calls:
+            self._durations = _Durations(frozenset(self._registries))
+            attach(self._durations.record, _Durations.EVENTS)
+
+    def close(self) -> None:
+        """Stop measuring calls. Once more is fine."""
+        if self._durations is not None:
+            detach(self._durations.record)
+
+    def describe(self) -> Iterator[Metric]:
+        """The metrics without values, so that registering this reads nothing."""
+        yield from _Families().all(calls=self._durations is not None)
+
+    def collect(self) -> Iterator[Metric]:
+        families = _Families()
+        for folder, registry in self._registries.items():
+            state = None
+            try:
+                state = state_of(registry, self._namespaces)
+            except AdsumError as error:
+                # The page has other metrics too, and must not fail for these.
+                logger.warning("cannot read %s: %s", folder, error, extra={"registry": folder, "reason": error.reason})
+            families.up.add_metric([folder], state is not None)
+            if state is not None:
+                families.add(folder, state)
+        if self._durations is not None:
+            self._durations.add_to(families.durations)
+        yield from families.all(calls=self._durations is not None)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=("registry", *labels))
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(name, text, labels=("registry", *labels))
+
+
+class _Families:
+    """One collection."""
+
+    def __init__(self) -> None:
+        self.up = _gauge("adsum_up", "Whether the registry can be read.")
+        self._entries = _gauge("adsum_entries", "Living entries.", "namespace", "type", "health_status")
+        self._outcomes = _counter("adsum_requests", "Requests to the registrar, by outcome.", "outcome")
+        self._latency = SummaryMetricFamily(
+            "adsum_cleanup_latency_seconds",
+            "From the kernel's word of a death to the end of its entries, over the last 1,000 deaths.",
+            labels=("registry", "quantile"),
+        )
+        self._plain = {
+            name: (_counter if name in _COUNTERS else _gauge)(f"adsum_{name}", text) for name, text in _PLAIN.items()
+        }
+        self.durations = HistogramMetricFamily(
+            "adsum_call_duration_seconds", "Duration of this process's calls.", labels=("registry", "call", "outcome")
+        )
+
+    def all(self, *, calls: bool) -> Iterator[Metric]:
+        yield from (self.up, self._entries, *self._plain.values(), self._outcomes, self._latency)
+        if calls:
+            yield self.durations
+
+    def add(self, folder: str, state: State) -> None:
+        stats = state.stats
+        plain: dict[str, float] = {
+            "owners": stats.owners,
+            "unwatched_owners": stats.unwatched_by_kernel,
+            "changes": stats.revision,
+            "memory_used_bytes": stats.bytes_used,
+            "memory_limit_bytes": stats.bytes_limit,
+            "requests_pending": stats.pending,
+            "registrar_up": stats.registrar_pid is not None,
+            "registrar_uptime_seconds": stats.uptime,
+            "registrar_restarts": stats.restarts,
+        }
+        for name, value in plain.items():
+            self._plain[name].add_metric([folder], value)
+        for kin, number in sorted(state.entries.items()):
+            self._entries.add_metric([folder, *kin], number)
+        for outcome, number in sorted(stats.outcomes.items()):
+            self._outcomes.add_metric([folder, outcome], number)
+        latency = stats.cleanup_latency
+        for quantile, seconds in (("0.5", latency.p50), ("0.99", latency.p99), ("1", latency.max)):
+            self._latency.add_sample(self._latency.name, {"registry": folder, "quantile": quantile}, seconds)
+
+
+_COUNTERS = ("changes", "registrar_restarts")
+_PLAIN = {
+    "owners": "Processes that own entries.",
+    "unwatched_owners": "Owners found by scanning, because the registrar ran out of descriptors.",
+    "changes": "Changes since the registry was made.",
+    "memory_used_bytes": "Table pages in use.",
+    "memory_limit_bytes": "Table pages that may be in use.",
+    "requests_pending": "Requests that waited in the registrar when last looked.",
+    "registrar_up": "Whether a registrar runs.",
+    "registrar_uptime_seconds": "Age of the registrar; 0 where none runs.",
+    "registrar_restarts": "How often a registrar had to be started after the first.",
+}
+
+
+class _Durations:
+    """A histogram of calls, by registry, call and outcome."""
+
+    EVENTS = (REGISTER, LOOKUP, FIND, UPDATE, UNREGISTER, REJECTED, TIMEOUT)
+
+    def __init__(self, folders: frozenset[str]) -> None:
+        self._folders = folders
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, str, str], list[int]] = {}
+        self._sums: dict[tuple[str, str, str], float] = {}
+
+    def record(self, _: str, measurements: Measurements, attributes: Attributes) -> None:
+        """The handler."""
+        if attributes["registry"] not in self._folders or "duration" not in measurements:
+            return
+        seconds = measurements["duration"]
+        key = attributes["registry"], attributes["call"], attributes.get("reason", "ok")
+        with self._lock:
+            counts = self._counts.setdefault(key, [0] * (len(SECONDS) + 1))
+            counts[bisect.bisect_left(SECONDS, seconds)] += 1
+            self._sums[key] = self._sums.get(key, 0.0) + seconds
+
+    def add_to(self, family: HistogramMetricFamily) -> None:
+        with self._lock:
+            taken = [(key, list(counts), self._sums[key]) for key, counts in sorted(self._counts.items())]
+        for key, counts, total in taken:
+            buckets = zip([*map(str, SECONDS), "+Inf"], itertools.accumulate(counts), strict=True)
+            family.add_metric(list(key), [(bound, float(number)) for bound, number in buckets], total)

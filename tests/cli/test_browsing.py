@@ -1,0 +1,183 @@
+"""What lies behind `adsum top`: keys, the order of members, and the roll of a whole registry."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import adsum
+from adsum import Registry
+from adsum._store import history
+from adsum.cli.browsing import ORDERS, Browsing
+from adsum.cli.keyboard import Keyboard, keys_in
+from adsum.cli.roll import MISSED, Roll, Scope
+from adsum.model import EPOCH, Entry, Metadata, ProcessId
+from tests.support import end_registrar, eventually
+
+
+@pytest.mark.parametrize(
+    ("sent", "keys"),
+    [
+        ("q", ["q"]),
+        ("\x1b[A\x1b[B", ["up", "down"]),
+        ("\x1bOA", ["up"]),
+        ("\x1b[5~\x1b[6~j", ["page up", "page down", "j"]),
+        ("\x1b[H\x1b[4~", ["home", "end"]),
+        ("\x1b", ["escape"]),
+        ("\x1bq", ["escape", "q"]),
+        ("\r\x7f", ["enter", "backspace"]),
+        ("ü ", ["ü", " "]),
+        ("\x1b[1;5C\x00x", ["x"]),
+    ],
+)
+def test_a_key_is_known_by_what_a_terminal_sends(sent: str, keys: list[str]) -> None:
+    """Characters and keys with a name are told apart; what is neither is left out."""
+    assert keys_in(sent) == keys
+
+
+@pytest.mark.parametrize("sent", ["\x1b[A", "ü", "\x1b[5~"])
+def test_a_key_that_comes_in_pieces_is_one_key(sent: str) -> None:
+    """Over a slow line a key's bytes may come one by one."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0) as line:
+        keyboard = Keyboard(reader)
+        keys: list[str] = []
+        first, *rest = sent.encode()
+        line.write(bytes([first]))
+        # The rest is there before anybody looks for it.
+        if first == 0x1B:
+            line.write(bytes(rest))
+            keys += keyboard.read()
+        else:
+            keys += keyboard.read()
+            line.write(bytes(rest))
+            keys += keyboard.read()
+    assert keys == keys_in(sent)
+
+
+_NAMES = ["up", "down", "page up", "page down", "home", "end", "enter", "escape", "backspace", *"jkgGsr/ abc"]
+
+
+@given(st.lists(st.sampled_from(_NAMES), max_size=40), st.integers(0, 50), st.integers(1, 20))
+def test_whatever_is_typed_the_window_is_inside_the_list(keys: list[str], total: int, rows: int) -> None:
+    """After any keys the members that are shown are as many as fit, and stand next to each other in the list."""
+    browsing = Browsing()
+    for key in keys:
+        assert browsing.press(key, rows)
+        window = browsing.window(total, rows)
+        assert len(range(total)[window]) == min(total, rows)
+
+
+def _entry(local_id: str, number: int, **metadata: object) -> Entry:
+    process_id = ProcessId("default", "here", local_id)
+    return Entry(process_id, 100 - number, 2, 3, number, EPOCH, EPOCH, number, Metadata(**metadata))  # type: ignore[arg-type]
+
+
+def test_each_order_begins_with_who_is_looked_for() -> None:
+    """By health the unwell come first, by heartbeat the latest, by age the newest."""
+    entries = [
+        _entry("a", 1),
+        _entry("b", 2, health_status="degraded", type="service"),
+        _entry("c", 3, heartbeat=1.0),
+        _entry("d", 4, health_status="unhealthy", heartbeat=5.0),
+    ]
+    browsing = Browsing()
+    found = {}
+    for order in ORDERS:
+        browsing.order = order
+        found[order] = "".join(entry.process_id.local_id for entry in browsing.select(entries))
+    assert found == {"id": "abcd", "health": "dbac", "heartbeat": "cdab", "age": "dcba", "type": "acdb", "pid": "dcba"}
+
+
+def test_every_word_of_a_filter_must_hold() -> None:
+    """A filter looks at id, pid, type, health and capabilities, whatever the case."""
+    entries = [_entry("Alpha", 1, capabilities=frozenset({"planning"})), _entry("beta", 2, type="service")]
+    browsing = Browsing()
+    found = {}
+    for text in ("ALPHA", "plan al", "plan beta", "98", "service", "healthy", ""):
+        browsing.filter = text
+        found[text] = [entry.process_id.local_id for entry in browsing.select(entries)]
+    both = ["Alpha", "beta"]
+    expected = {"ALPHA": ["Alpha"], "plan al": ["Alpha"], "plan beta": [], "98": ["beta"], "service": ["beta"]}
+    assert found == {**expected, "healthy": both, "": both}
+
+
+@pytest.mark.parametrize("history_rows", [4, 8192])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_roll_is_what_stands(
+    registry: Registry, seed: int, history_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any changes in any namespaces, whether it followed each or missed some, the roll holds what stands."""
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    roll = Roll(registry, Scope())
+    if history_rows < 8192:
+        _forget_history_after(monkeypatch, history_rows)
+    with adsum.open(path=registry.folder, namespace="other", node=registry.node, timeout=10) as other:
+        for _ in range(60):
+            where, local_id = chance.choice([registry, other]), chance.choice("abcdef")
+            if where.lookup(local_id) is None:
+                where.register(local_id)
+            elif chance.random() < 0.5:
+                where.update(local_id, custom={"n": chance.random()})
+            else:
+                where.unregister(local_id)
+            if chance.random() < 0.3:
+                roll.follow()
+        roll.follow()
+        stands = registry.find() + other.find()
+    assert roll.entries == {entry.process_id: entry for entry in stands}
+    assert roll.counts().namespaces == {
+        name: count
+        for name in ("default", "other")
+        if (count := sum(entry.process_id.namespace == name for entry in stands))
+    }
+
+
+def _forget_history_after(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """As if the history held only so many changes."""
+    honest = history.steps_since
+
+    def short(*args: object) -> object:
+        steps = honest(*args)  # type: ignore[arg-type]
+        return None if steps is not None and len(steps) > rows else steps
+
+    monkeypatch.setattr(history, "steps_since", short)
+
+
+def test_rates_are_by_kind(registry: Registry) -> None:
+    """Changes in a second are told apart by what they were."""
+    roll = Roll(registry, Scope())
+    registry.register("a")
+    registry.update("a", custom={"n": 1})
+    registry.update("a", custom={"n": 2})
+    registry.unregister("a")
+    assert roll.follow()
+    rates = roll.rates()
+    assert rates["updated"] == 2 * rates["registered"] == 2 * rates["unregistered"] > 0
+    assert rates["died"] == rates[MISSED] == 0
+    assert not roll.follow()
+
+
+def test_a_registry_that_was_removed_is_empty(registry: Registry) -> None:
+    """When the folder was removed, nobody is on the roll any more."""
+    registry.register("old")
+    roll = Roll(registry, Scope())
+    end_registrar(registry.folder)
+    shutil.rmtree(registry.folder)
+    eventually(lambda: roll.follow() and not roll.entries)
+
+
+def test_a_registry_that_was_made_anew_is_read_anew(registry: Registry) -> None:
+    """When the folder was removed and made again, the roll is that of the new registry."""
+    registry.register("old")
+    roll = Roll(registry, Scope())
+    shutil.rmtree(registry.folder)
+    with adsum.open(path=registry.folder, timeout=10) as again:
+        again.register("new")
+        eventually(lambda: roll.follow() and [id.local_id for id in roll.entries] == ["new"])

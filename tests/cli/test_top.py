@@ -1,0 +1,286 @@
+"""`adsum top`: the whole registry on one screen."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import adsum
+from adsum import Registry
+from tests.support import WITHIN, Child, eventually, stopped
+
+from .command import ADSUM, NODE, Command
+from .terminal import Terminal
+
+ENTER_SCREEN, LEAVE_SCREEN, SHOW_CURSOR = "\x1b[?1049h", "\x1b[?1049l", "\x1b[?25h"
+FRAME = "\x1b[H"
+ESCAPE = "\x1b"
+
+
+class Top:
+    """`adsum top` at a terminal: what its last whole frame shows, and keys typed into it."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+
+    def until(self, *texts: str, without: str = "") -> str:
+        """The first frame from now on that has all the texts, and not the other."""
+        self.terminal.shown = ""
+        frames = ""
+
+        def shows() -> bool:
+            nonlocal frames
+            # The one before the first is a part of an earlier frame, and the last may be only half there.
+            self.terminal.expect(FRAME, times=max(2, self.terminal.shown.count(FRAME) + 1))
+            frames = self.terminal.shown.rsplit(FRAME, 2)[-2]
+            return all(text in frames for text in texts) and not (without and without in frames)
+
+        eventually(shows)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frames)
+
+    def type(self, keys: str) -> None:
+        self.terminal.type(keys)
+
+    def is_restored(self) -> bool:
+        shown = self.terminal.shown
+        return (
+            self.terminal.modes() == self.terminal.modes_at_first
+            and shown.rindex(LEAVE_SCREEN) > shown.rfind(FRAME)
+            and SHOW_CURSOR in shown
+        )
+
+
+@pytest.fixture
+def top(command: Command, members: Registry) -> Iterator[Top]:
+    """`adsum top`, once it shows a registry with three members."""
+    members.register("planner", type="coordinator", capabilities={"planning"})
+    members.register("worker", capabilities={"thinking"}, health_status="degraded")
+    members.register(("other", NODE, "guest"), type="service")
+    environment = {**command.environment, "TERM": "xterm"}
+    with Terminal([*ADSUM, "top"], environment, columns=120, lines=35) as terminal:
+        terminal.expect("planner")
+        yield Top(terminal)
+
+
+def test_it_shows_members_and_numbers(top: Top, command: Command) -> None:
+    """The screen has the registry, its registrar, the members of every namespace, and how many of each sort."""
+    frame = top.until("guest")
+    assert str(command.folder) in frame
+    assert re.search(r"registrar +pid \d+ +up", frame)
+    assert "default 2  other 1" in frame
+    assert "agent 1" in frame
+    assert "healthy 2  degraded 1  unhealthy 0" in frame
+    assert re.search(rf"planner +{os.getpid()} +coordinator +healthy \d+s +planning", frame)
+    assert f"other/{NODE}/guest" in frame
+
+
+def test_what_changes_is_shown(top: Top, members: Registry) -> None:
+    """Who comes is shown, who goes is not, and a departure says how; so are the changes in a second."""
+    with Child("input()") as child:
+        members.register("newcomer", child.process)
+        top.until("newcomer")
+        child.kill()
+        frame = top.until("latest departures", "died", "default/here/newcomer")
+    assert re.search(r"default/here/newcomer +died +pid \d+ after", frame)
+    assert " died 0.0" not in frame
+    assert not re.search(r"^newcomer ", frame, re.MULTILINE)
+
+
+def test_a_late_sign_of_life_is_shown(top: Top, members: Registry) -> None:
+    """A member whose sign of life is late is shown as such, and by how much."""
+    members.register("silent", heartbeat=0.1)
+    frame = top.until("silent", "unhealthy 1")
+    assert re.search(r"silent +\d+ +agent +unhealthy \d+s late +\d+\.\ds late", frame)
+
+
+def test_q_ends_it(top: Top) -> None:
+    """q ends it with 0, and the terminal is as it was before."""
+    top.type("q")
+    top.terminal.read()
+    assert top.terminal.process.wait(WITHIN) == 0
+    assert top.is_restored()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it(top: Top, number: signal.Signals) -> None:
+    """A signal that asks to end ends it with 128 + n, says nothing, and the terminal is as it was before."""
+    top.terminal.process.send_signal(number)
+    top.terminal.read()
+    assert top.terminal.process.wait(WITHIN) == 128 + number
+    assert top.is_restored()
+    assert "Traceback" not in top.terminal.shown
+
+
+def test_ctrl_c_ends_it(top: Top) -> None:
+    """Ctrl-C ends it with 130, and the terminal is as it was before."""
+    top.type("\x03")
+    top.terminal.read()
+    assert top.terminal.process.wait(WITHIN) == 130
+    assert top.is_restored()
+
+
+def test_a_failure_gives_the_terminal_back(command: Command, members: Registry) -> None:
+    """When it fails, what went wrong is said on a terminal that is as it was before."""
+    members.register("planner")
+    code = """
+import sys
+from adsum.cli import main, roll
+def fail(self):
+    raise RuntimeError("a defect")
+roll.Roll.rates = fail
+sys.exit(main(["top"]))
+"""
+    environment = {**command.environment, "TERM": "xterm"}
+    with Terminal([sys.executable, "-c", code], environment) as terminal:
+        shown = terminal.read()
+        assert shown.index(ENTER_SCREEN) < shown.index(LEAVE_SCREEN) < shown.index("a defect")
+        assert terminal.modes() == terminal.modes_at_first
+
+
+def test_a_filter_is_typed(top: Top) -> None:
+    """/ and words leave those of whom they hold; Enter keeps them, Esc shows everybody again."""
+    top.type("/think")
+    assert "worker" in top.until("/think_", without="planner")
+    top.type("\r")
+    assert "1-1 of 1" in top.until("filter: think")
+    top.type(ESCAPE)
+    top.until("planner", "1-3 of 3")
+
+
+def test_keys_of_a_filter_are_no_commands(top: Top) -> None:
+    """While a filter is typed q and s are letters, and Backspace takes the last one back."""
+    top.type("/sqx\x7f")
+    top.until("/sq_", without="planner")
+    top.type(ESCAPE)
+    top.until("planner")
+
+
+def test_s_sorts_by_another_column(top: Top) -> None:
+    """s takes the next column to sort by, r the other direction."""
+    top.type("s")
+    frame = top.until("by health")
+    assert frame.index("worker") < frame.index("planner")
+    top.type("r")
+    frame = top.until("by health reversed")
+    assert frame.index("planner") < frame.index("worker")
+
+
+def test_a_long_list_scrolls(top: Top, members: Registry) -> None:
+    """What does not fit is reached by arrows, pages and the ends."""
+    members.register_many([(f"member-{number:03}", {}) for number in range(100)])
+    first = top.until("of 103", "member-000", without="member-099")
+    rows = int(re.findall(r"1-(\d+) of 103", first)[0])
+    top.type("\x1b[B")
+    top.until(f"2-{rows + 1} of 103")
+    top.type("G")
+    top.until("-103 of 103", "guest", without="member-000")
+    top.type("k")
+    top.until("-102 of 103")
+    top.type("\x1b[H")
+    top.until(f"1-{rows} of 103", "member-000")
+
+
+def test_it_fits_another_size(top: Top) -> None:
+    """When the window is made smaller or larger the screen fits at once; in a small one the members come first."""
+    top.terminal.resize(60, 8)
+    frame = top.until("1-3 of 3", without="registrar")
+    assert max(len(line) for line in frame.splitlines()) <= 60
+    assert "planner" in frame
+    top.terminal.resize(150, 50)
+    top.until("registrar", "HEARTBEAT")
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(1, 1), (5, 3), (20, 2), (300, 4)])
+def test_no_size_is_too_small(top: Top, columns: int, lines: int) -> None:
+    """However small the terminal is, it goes on, and shows everything again when there is room."""
+    top.terminal.resize(columns, lines)
+    top.until()
+    top.terminal.resize(120, 35)
+    top.until("planner", "registrar")
+
+
+def test_ctrl_z_gives_the_terminal_back(command: Command, members: Registry) -> None:
+    """Ctrl-Z stops it, with the terminal as it was before; `fg` shows the screen again."""
+    members.register("planner")
+    environment = {**command.environment, "PS1": "$ ", "HISTFILE": "/dev/null", "TERM": "xterm"}
+    with Terminal(["bash", "--norc", "--noediting", "-i"], environment, columns=120) as terminal:
+        terminal.type(f"{' '.join(ADSUM)} top; echo code $?\n")
+        terminal.expect("planner")
+        terminal.type("\x1a")
+        terminal.expect("Stopped")
+        assert terminal.shown.rindex(LEAVE_SCREEN) > terminal.shown.rindex("planner")
+        terminal.type("stty | grep echo || echo as before; fg\n")
+        terminal.expect("as before\r\n")
+        terminal.expect(ENTER_SCREEN, times=2)
+        terminal.expect("planner", times=terminal.shown.count("planner") + 1)
+        terminal.type("q")
+        terminal.expect(LEAVE_SCREEN, times=2)
+        terminal.type("exit\n")
+        terminal.process.wait(WITHIN)
+
+
+def test_a_closed_terminal_ends_it(top: Top) -> None:
+    """When the terminal goes away it ends, and does not spin."""
+    top.terminal.hang_up()
+    assert top.terminal.process.wait(WITHIN) == 128 + signal.SIGHUP
+
+
+def test_a_stuck_registrar_keeps_nobody_from_looking(command: Command, members: Registry) -> None:
+    """While the registrar is stopped everything is shown all the same: looking asks nobody."""
+    members.register("planner")
+    with stopped(command.folder):
+        assert "planner" in command("top").out
+
+
+def test_looking_starts_nothing(command: Command) -> None:
+    """Where there is no registry, one look finds nothing and makes none."""
+    answer = command("top")
+    assert answer.code == 0
+    assert "none runs" in answer.out
+    assert not command.folder.exists()
+
+
+def test_a_pipe_gets_one_look_in_lines(command: Command, members: Registry) -> None:
+    """In a pipe it says once what is, without an escape sequence, and ends."""
+    members.register("planner", heartbeat=100.0)
+    members.unregister(members.register("gone").process_id)
+    code, out, err = command("top")
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    assert re.search(r"^planner +\d+ +agent +healthy \d+s +- +\d\.\ds of 100s +\d+s$", out, re.MULTILINE)
+    assert re.search(r"default/here/gone  unregistered", out)
+
+
+def test_json_is_one_document(command: Command, members: Registry) -> None:
+    """With --json it is one document: numbers, members and departures."""
+    members.register("planner", type="coordinator")
+    members.unregister(members.register("gone").process_id)
+    found = command.document("top")
+    assert [entry["id"] for entry in found["entries"]] == ["default/here/planner"]
+    assert (found["namespaces"], found["types"]) == ({"default": 1}, {"coordinator": 1})
+    assert found["stats"]["revision"] == 3
+    assert [(one["id"], one["how"]) for one in found["departures"]] == [("default/here/gone", "unregistered")]
+
+
+def test_a_namespace_is_looked_at_alone(command: Command, members: Registry) -> None:
+    """With --namespace there is nothing of any other."""
+    members.register("planner")
+    with adsum.open(path=command.folder, namespace="other", node=NODE, timeout=10) as others:
+        others.register("guest")
+        others.unregister(others.register("gone").process_id)
+        found = command.document("top", "--namespace", "other")
+        assert [entry["id"] for entry in found["entries"]] == ["other/here/guest"]
+        assert [one["id"] for one in found["departures"]] == ["other/here/gone"]
+        assert command.document("top", "--namespace", "default")["departures"] == []
+
+
+def test_what_was_registered_cannot_steer_it(top: Top, members: Registry) -> None:
+    """Control characters in an entry are shown escaped."""
+    members.register("evil\x1b[2J", capabilities={"[red]x[/red]"})
+    frame = top.until("evil\\x1b[2J")
+    assert "[red]x[/red]" in frame

@@ -1,0 +1,283 @@
+"""Heartbeats: dead, stuck and unwell are three things. A sign of life that is late shows, and removes nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import InvalidMetadata, Limits, NotRegistered, PermissionDenied, Registry, Stale
+from tests.process.people import no_registrar
+from tests.support import WITHIN, Agent, Child, Opener, eventually, kill_registrar
+
+# Late at once, for most tests; never late, for the others.
+SOON, NEVER = 0.02, 1000.0
+
+
+def health(registry: Registry, id: str = "a") -> tuple[str, str]:
+    """The status, and who set it."""
+    entry = registry[id]
+    return entry.metadata.health_status.value, entry.health_source.value
+
+
+def becomes(registry: Registry, status: str, source: str, id: str = "a") -> None:
+    def shown() -> bool:
+        entry = registry.lookup(id)
+        return entry is not None and (entry.metadata.health_status, entry.health_source) == (status, source)
+
+    eventually(shown)
+
+
+def test_a_late_sign_shows(either: Registry) -> None:
+    """Late, an entry is `degraded`, later `unhealthy`, both set by the registrar; it is never removed for that."""
+    with either.watch("a") as watch:
+        either.register("a", heartbeat=SOON)
+        events = [watch.next(WITHIN) for _ in range(3)]
+    shown = [(e.kind, e.entry.metadata.health_status, e.entry.health_source) for e in events if e.entry]
+    assert shown == [
+        ("registered", "healthy", "process"),
+        ("updated", "degraded", "registrar"),
+        ("updated", "unhealthy", "registrar"),
+    ]
+    assert [event.previous for event in events[1:]] == [events[0].entry, events[1].entry]
+    assert either["a"] == events[2].entry
+
+
+def test_a_sign_makes_it_well_again(either: Registry) -> None:
+    """The sign takes back what the registrar said; when the next one is late it says so again."""
+    registration = either.register("a", heartbeat=SOON)
+    for _ in range(3):
+        becomes(either, "unhealthy", "registrar")
+        before = either["a"]
+        entry = registration.heartbeat()
+        assert entry.metadata.health_status == "healthy"
+        assert entry.health_source == "process"
+        assert entry.metadata.last_health_check > before.metadata.last_health_check
+        assert entry.revision == before.revision + 1
+        becomes(either, "degraded", "registrar")
+
+
+def test_what_the_process_said_of_itself_holds_again(either: Registry) -> None:
+    """A process that had called itself degraded is degraded again after its sign, by its own word."""
+    registration = either.register("a", heartbeat=SOON)
+    registration.update_health("degraded")
+    becomes(either, "unhealthy", "registrar")
+    entry = registration.heartbeat()
+    assert (entry.metadata.health_status, entry.health_source) == ("degraded", "process")
+    becomes(either, "unhealthy", "registrar")
+    entry = registration.update_health("healthy")
+    assert (entry.metadata.health_status, entry.health_source) == ("healthy", "process")
+
+
+def test_a_late_sign_makes_nobody_better(either: Registry) -> None:
+    """Who had called itself unhealthy is not made degraded by being late."""
+    with either.watch("a") as watch:
+        either.register("a", heartbeat=SOON, health_status="unhealthy")
+        events = [watch.next(WITHIN) for _ in range(3)]
+    assert {event.entry.metadata.health_status for event in events if event.entry} == {"unhealthy"}
+
+
+def test_the_verdict_of_another_stays(either: Registry) -> None:
+    """What an operator says of a process is marked as such, and no sign of life takes it back."""
+    registration = either.register("a", heartbeat=NEVER)
+    with Agent(either.folder) as operator:
+        operator.do("registry.update_health('a', 'unhealthy')")
+        assert health(either) == ("unhealthy", "other")
+        registration.heartbeat()
+        assert health(either) == ("unhealthy", "other")
+        registration.update_health("healthy")
+        assert health(either) == ("healthy", "process")
+
+
+def test_the_verdict_of_another_outlives_being_late(either: Registry) -> None:
+    """Nor does the sign that ends being late: the operator's word holds again."""
+    registration = either.register("a", heartbeat=SOON)
+    with Agent(either.folder) as operator:
+        operator.do("registry.update_health('a', 'unhealthy')")
+    becomes(either, "unhealthy", "registrar")
+    assert registration.heartbeat().health_source == "other"
+
+
+def test_a_steady_sign_is_no_change(either: Registry) -> None:
+    """A sign in time has no revision and no event; it moves `last_health_check`, for everybody, and nothing else."""
+    registration = either.register("a", heartbeat=NEVER)
+    with Agent(either.folder) as agent, either.watch() as watch:
+        before = entry = either["a"]
+        for _ in range(5):
+            entry = registration.heartbeat()
+            assert entry == either["a"] == agent.value("registry['a']")
+        assert entry.metadata.last_health_check > before.metadata.last_health_check
+        assert (entry.revision, entry.last_updated) == (before.revision, before.last_updated)
+        assert either.stats().revision == 1
+        either.register("b")
+        assert watch.next(WITHIN).revision == 2
+    assert either.audit() == []
+
+
+def test_the_promise_is_in_the_entry(either: Registry) -> None:
+    """`heartbeat` is metadata: it can be read, changed, and ended with None, whatever is late by then."""
+    registration = either.register("a", heartbeat=5)
+    assert either["a"].metadata.heartbeat == 5.0
+    registration.update(heartbeat=SOON)
+    becomes(either, "degraded", "registrar")
+    registration.update(heartbeat=None)
+    status = health(either)
+    # Whoever promises on is unhealthy by the time that somebody else, who began later, is.
+    either.register("b", heartbeat=5 * SOON)
+    becomes(either, "unhealthy", "registrar", "b")
+    assert health(either) == status
+    assert registration.heartbeat().metadata.health_status == "healthy"
+
+
+def test_a_longer_promise_gives_time(either: Registry) -> None:
+    """Whoever is late and promises less often from now on becomes no worse."""
+    registration = either.register("a", heartbeat=SOON)
+    becomes(either, "degraded", "registrar")
+    registration.update(heartbeat=NEVER)
+    status = health(either)
+    either.register("b", heartbeat=5 * SOON)
+    becomes(either, "unhealthy", "registrar", "b")
+    assert health(either) == status
+
+
+def test_a_sign_without_a_promise_is_fine(either: Registry) -> None:
+    """It sets `last_health_check`, and whoever promised nothing is never late."""
+    registration = either.register("a")
+    before = either["a"].metadata.last_health_check
+    assert registration.heartbeat().metadata.last_health_check > before
+    assert either.heartbeat("a").revision == 1
+    either.register("b", heartbeat=SOON)
+    becomes(either, "unhealthy", "registrar", "b")
+    assert health(either) == ("healthy", "process")
+
+
+def test_only_the_owner_gives_the_sign(either: Registry) -> None:
+    """A sign from another process is `PermissionDenied`, and counts for nothing."""
+    before = either.register("a", heartbeat=NEVER).entry
+    with Agent(either.folder) as agent:
+        with pytest.raises(PermissionDenied, match="only that process"):
+            agent.do("registry.heartbeat('a')")
+        agent.do("registry.register('b', heartbeat=1000)")
+        with pytest.raises(PermissionDenied):
+            either.heartbeat("b")
+    assert either["a"] == before
+
+
+def test_a_sign_for_a_successor_is_stale(either: Registry) -> None:
+    """A registration gives no sign for whoever holds the id after it; where nobody does, it is `NotRegistered`."""
+    old = either.register("a", heartbeat=NEVER)
+    old.unregister()
+    with pytest.raises(NotRegistered):
+        old.heartbeat()
+    either.register("a", heartbeat=NEVER)
+    with pytest.raises(Stale):
+        old.heartbeat()
+    with pytest.raises(NotRegistered):
+        either.heartbeat("nobody")
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.001, float("nan"), float("inf"), "x", True, 1e9, [1]])
+def test_an_impossible_promise_is_refused(either: Registry, seconds: Any) -> None:
+    """A heartbeat is a number of seconds that can be kept; the error names the field, and nothing is registered."""
+    with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat"):
+        either.register("a", heartbeat=seconds)
+    either.register("b")
+    with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat"):
+        either.update("b", heartbeat=seconds)
+    assert either.lookup("a") is None
+    assert either["b"].metadata.heartbeat is None
+
+
+def test_find_follows(either: Registry) -> None:
+    """Whoever is late is found among the degraded, then among the unhealthy, and is chosen no more."""
+    registration = either.register("a", heartbeat=SOON)
+    eventually(lambda: either.find_by_health("degraded") or either.find_by_health("unhealthy"))
+    eventually(lambda: either.find_by_health("unhealthy"))
+    assert either.find_by_health("healthy") == either.find_by_health("degraded") == []
+    assert either.choose() is None
+    registration.update(heartbeat=NEVER)
+    registration.heartbeat()
+    assert either.find_by_health("healthy") == [either["a"]] == [either.choose()]
+    assert either.audit() == []
+
+
+def test_the_multiples_are_limits(opener: Opener) -> None:
+    """`Limits.degraded_after` and `unhealthy_after` say how late is late, in multiples of the promise."""
+    registry = opener(limits=Limits(degraded_after=1, unhealthy_after=100_000))
+    registry.register("a", heartbeat=SOON)
+    registry.register("b", heartbeat=5 * SOON)
+    becomes(registry, "degraded", "registrar", "b")
+    assert health(registry) == ("degraded", "registrar")
+
+
+def test_what_was_late_stays_late_with_the_next_registrar(either: Registry) -> None:
+    """A registrar that takes over leaves the status as it is, until a sign comes or it gets worse."""
+    registration = either.register("a", heartbeat=SOON)
+    becomes(either, "unhealthy", "registrar")
+    kill_registrar(either.folder)
+    either.register("b")
+    assert health(either) == ("unhealthy", "registrar")
+    assert registration.heartbeat().metadata.health_status == "healthy"
+    becomes(either, "degraded", "registrar")
+
+
+def test_nobody_is_late_because_of_a_registrar(either: Registry) -> None:
+    """A registrar that takes over gives everybody their time anew: it cannot know what came while none served."""
+    either.register("a", heartbeat=0.2)
+    with no_registrar(either.folder):
+        over = time.monotonic() + 0.4
+        eventually(lambda: time.monotonic() > over)
+        began = time.monotonic()
+    either.register("b")
+    becomes(either, "degraded", "registrar")
+    assert time.monotonic() - began > 0.3
+
+
+def test_a_hand_over_begins_anew(either: Registry) -> None:
+    """Whoever takes over did not promise in vain yet: it is not late for the sake of the one before it."""
+    registration = either.register("a", heartbeat=0.2)
+    becomes(either, "degraded", "registrar")
+    with Child("input()") as child:
+        assert registration.hand_over(child.pid).metadata.health_status == "healthy"
+        becomes(either, "degraded", "registrar")
+
+
+_SIGNS = """
+import threading
+def signs():
+    while True:
+        held.heartbeat()
+        threading.Event().wait(0.02)
+held = registry.register('a', heartbeat=0.2)
+threading.Thread(target=signs, daemon=True).start()
+"""
+
+
+def test_a_stopped_process_is_degraded(either: Registry) -> None:
+    """A process that is stopped is alive, so it stays; its signs are missing, so it is degraded until it goes on."""
+    with Agent(either.folder) as agent:
+        agent.do(_SIGNS)
+        assert health(either) == ("healthy", "process")
+        agent.stop()
+        becomes(either, "unhealthy", "registrar")
+        assert either["a"].pid == agent.pid
+        agent.resume()
+        becomes(either, "healthy", "process")
+
+
+async def test_a_sign_may_come_with_the_registration(registry_folder: Path) -> None:
+    """Signs, registrations and updates that are decided together all happen, each as if it had come alone."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        for number in range(10):
+            a, b = f"a{number}", f"b{number}"
+            asked = [registry.register(a), registry.register(b, heartbeat=NEVER), registry.heartbeat(b)]
+            await asyncio.gather(*asked, registry.update(b, endpoint="x"), registry.heartbeat(b))
+            assert registry[b].metadata.endpoint == "x"
+            gone = [registry.heartbeat(b), registry.unregister(b), registry.unregister(a)]
+            await asyncio.gather(*gone)
+            assert registry.audit() == []
+        assert len(registry) == 0

@@ -1,0 +1,91 @@
+"""``heartbeat="loop"``: the event loop's own sign of life, without any code of the agent's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import AsyncRegistry, InvalidMetadata, Registry
+from tests.support import Agent, Child, eventually, eventually_awaited
+
+
+def shows(registry: Registry | AsyncRegistry, status: str, source: str) -> bool:
+    entry = registry.lookup("a")
+    return entry is not None and (entry.metadata.health_status, entry.health_source) == (status, source)
+
+
+async def test_a_blocked_loop_shows(registry_folder: Path) -> None:
+    """With ``heartbeat="loop"`` a blocked loop is degraded for every other process, and well when it goes on."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        with Agent(registry_folder) as agent:
+            entry = (await registry.register("a", heartbeat="loop")).entry
+            # This blocks the loop until the other process has seen it.
+            (seen,) = agent.value("registry.wait_for(health_status='degraded', timeout=9)")
+            assert (seen.process_id, seen.health_source) == (entry.process_id, "registrar")
+            await eventually_awaited(lambda: shows(registry, "healthy", "process"))
+
+
+async def test_a_loop_that_goes_round_is_never_late(registry_folder: Path) -> None:
+    """The loop gives the sign without any code of the agent's."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        await registry.register("a", asyncio.current_task(), heartbeat="loop")
+        before = registry["a"].metadata.last_health_check
+        await eventually_awaited(lambda: registry["a"].metadata.last_health_check - before > timedelta(seconds=2))
+        assert registry["a"].revision == 1
+
+
+async def _unregistered(registry: AsyncRegistry) -> None:
+    await registry.unregister("a")
+    await registry.register("a", heartbeat=1.0)
+
+
+async def _closed(registry: AsyncRegistry) -> None:
+    await registry.close()
+
+
+async def _left_open(registry: AsyncRegistry) -> None:
+    """The loop ends, and the registry does not."""
+
+
+@pytest.mark.parametrize("end", [_unregistered, _closed, _left_open])
+def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callable[..., Any]) -> None:
+    """No sign comes any more when the entry, the registry or the loop has ended; a successor gets none of them."""
+    opened: list[AsyncRegistry] = []
+    over = threading.Event()
+
+    async def run() -> None:
+        opened.append(adsum.open_async(path=registry.folder, timeout=10))
+        await opened[0].register("a", heartbeat="loop")
+        await end(opened[0])
+        if end is not _left_open:
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        eventually(lambda: shows(registry, "degraded", "registrar"))
+    finally:
+        over.set()
+        thread.join()
+        asyncio.run(opened[0].close())
+
+
+def test_only_a_loop_gives_a_loops_sign(registry: Registry, registry_folder: Path) -> None:
+    """Without an event loop, or for another process, ``heartbeat="loop"`` is refused in words that say so."""
+    with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat"):
+        registry.register("a", heartbeat="loop")
+
+    async def for_another() -> None:
+        async with adsum.open_async(path=registry_folder, timeout=10) as opened:
+            with Child("input()") as child, pytest.raises(ValueError, match="event loop"):
+                await opened.register("a", child.pid, heartbeat="loop")
+
+    asyncio.run(for_another())
+    assert registry.lookup("a") is None

@@ -1,0 +1,213 @@
+"""Waiting for a member, or for a team to be complete."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import Entry, InvalidProcessId, Registry, Timeout
+from tests.support import WITHIN, Agent, Opener, eventually, eventually_awaited, kill_registrar
+
+
+class Looked:
+    """A condition that every entry satisfies, and that tells when it was asked first."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def __call__(self, _entry: Entry) -> bool:
+        self.event.set()
+        return True
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Starts threads, and waits for them at the end; what they raise fails the test."""
+    threads: list[threading.Thread] = []
+    errors: list[BaseException] = []
+
+    def start(does: Callable[[], object]) -> None:
+        def run() -> None:
+            try:
+                does()
+            except BaseException as error:  # noqa: BLE001 - raised again where the test sees it
+                errors.append(error)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+
+    yield start
+    for thread in threads:
+        thread.join(WITHIN)
+        assert not thread.is_alive()
+    assert not errors, errors
+
+
+def test_whoever_is_there_is_not_waited_for(either: Registry) -> None:
+    """An id that is registered, or a team that is complete, is returned at once, however short the timeout."""
+    a, b = (registration.entry for registration in either.register_many([("a", {}), ("b", {"type": "service"})]))
+    assert either.wait_for("a", timeout=0) == a
+    assert either.wait_for(("default", either.node, "b"), 0) == b
+    assert either.wait_for(timeout=0) == [a, b]
+    assert either.wait_for(count=2, timeout=0) == [a, b]
+    assert either.wait_for(type="service", timeout=0) == [b]
+    assert either.wait_for(count=1, where=lambda entry: entry == a, timeout=0) == [a]
+
+
+def test_nobody_is_always_there(either: Registry) -> None:
+    """`count=0` is reached by any number, none included."""
+    assert either.wait_for(count=0, timeout=0) == []
+    a = either.register("a").entry
+    assert either.wait_for(count=0, timeout=0) == [a]
+
+
+def test_an_id_is_waited_for(opener: Opener, meanwhile: Any) -> None:
+    """`wait_for(id)` returns the entry when the id is registered; other names do not count."""
+    waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
+
+    def register() -> None:
+        for number in range(20):
+            other.register(f"other-{number}")
+        other.register("late", endpoint="x")
+
+    with other:
+        meanwhile(register)
+        entry = waiting.wait_for("late", timeout=WITHIN)
+        assert entry == other["late"]
+        assert entry.metadata.endpoint == "x"
+
+
+def test_a_team_is_waited_for_until_it_is_complete(opener: Opener, meanwhile: Any) -> None:
+    """`count` members that match must live at the same time; those that come and go do not add up."""
+    waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
+    looked = Looked()
+
+    def come_and_go() -> None:
+        assert looked.event.wait(WITHIN)
+        for number in range(10):
+            with other.register(f"passing-{number}", capabilities={"x"}):
+                pass
+        other.register("elsewhere", capabilities={"y"})
+        for name in "bc":
+            other.register(name, capabilities={"x"})
+
+    with other:
+        other.register("a", capabilities={"x"})
+        meanwhile(come_and_go)
+        team = waiting.wait_for(capability="x", count=3, where=looked, timeout=WITHIN)
+        assert [entry.process_id.local_id for entry in team] == ["a", "b", "c"]
+
+
+def test_an_update_can_complete_a_team(opener: Opener, meanwhile: Any) -> None:
+    """Whoever starts to match through an update counts from then on."""
+    waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
+    with other:
+        other.register("a", health_status="unhealthy")
+        meanwhile(lambda: other.update_health("a", "healthy"))
+        assert waiting.wait_for(health_status="healthy", timeout=WITHIN) == [other["a"]]
+
+
+def test_the_dead_are_not_waited_for_successfully(either: Registry) -> None:
+    """S2: a dead member does not make a team complete, cleaned up or not."""
+    with Agent(either.folder) as agent:
+        agent.do("registry.register('dead')")
+        either.register("alive")
+        agent.kill_unreaped()
+        with pytest.raises(Timeout):
+            either.wait_for("dead", timeout=0.01)
+        with pytest.raises(Timeout):
+            either.wait_for(count=2, timeout=0.01)
+        assert [entry.process_id.local_id for entry in either.wait_for(timeout=0)] == ["alive"]
+
+
+def test_nobody_in_time_is_a_timeout(either: Registry) -> None:
+    """`Timeout` says who was waited for and how long; it is a `TimeoutError`."""
+    either.register("a")
+    with pytest.raises(Timeout, match=r"nobody was not registered within 0\.01 s"):
+        either.wait_for("nobody", timeout=0.01)
+    with pytest.raises(TimeoutError, match=r"3 members with capability='x' were not registered within 0\.01 s"):
+        either.wait_for(capability="x", count=3, timeout=0.01)
+    with pytest.raises(Timeout):
+        either.wait_for("nobody", timeout=-1)
+
+
+def test_a_registry_that_is_not_there_yet_can_be_waited_for(opener: Opener, meanwhile: Any) -> None:
+    """Whoever waits may come before the first registration, and before the folder."""
+    waiting = opener()
+    with adsum.open(path=waiting.folder, timeout=10) as other:
+        meanwhile(lambda: other.register("first"))
+        assert waiting.wait_for("first", timeout=WITHIN).process_id.local_id == "first"
+
+
+def test_a_wait_outlives_the_registrar(opener: Opener, meanwhile: Any) -> None:
+    """Registrars that are killed while somebody waits are not noticed."""
+    waiting, looked = opener(), Looked()
+
+    def trouble() -> None:
+        assert looked.event.wait(WITHIN)
+        with adsum.open(path=waiting.folder, timeout=10) as other:
+            for number in range(3):
+                kill_registrar(waiting.folder)
+                other.register(f"b{number}")
+
+    waiting.register("a")
+    meanwhile(trouble)
+    assert len(waiting.wait_for(count=4, where=looked, timeout=3 * WITHIN)) == 4
+
+
+@pytest.mark.parametrize("count", [-1, True, 1.0, "1", None])
+def test_an_impossible_count_is_refused(either: Registry, count: Any) -> None:
+    """`count` is a whole number from 0 up."""
+    with pytest.raises(ValueError, match="count="):
+        either.wait_for(count=count, timeout=0)
+
+
+def test_impossible_questions_are_refused(either: Registry) -> None:
+    """What cannot be an id or a condition is refused at once, whoever is there."""
+    either.register("a")
+    with pytest.raises(InvalidProcessId):
+        either.wait_for("a\0b", timeout=0)
+    with pytest.raises(ValueError, match="robot"):
+        either.wait_for(type="robot", timeout=0)
+    with pytest.raises(TypeError, match="colour"):
+        either.wait_for(colour="red", timeout=0)  # type: ignore[call-overload]
+    for also in ({"capability": "x"}, {"count": 2}, {"where": lambda entry: False}):
+        with pytest.raises(TypeError, match="an id or"):
+            either.wait_for("a", timeout=0, **also)
+
+
+def test_a_condition_that_raises_ends_the_wait(either: Registry) -> None:
+    """What `where` raises comes to the caller, and nothing is left behind."""
+    either.register("a")
+    with pytest.raises(ZeroDivisionError):
+        either.wait_for(where=lambda entry: 1 // 0, timeout=WITHIN)
+
+
+async def test_a_wait_can_be_cancelled(registry_folder: Path) -> None:
+    """A task that is cancelled in `wait_for` leaves nothing; a timeout of the caller's own stays its own."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        await registry.register("a")
+        task = asyncio.create_task(registry.wait_for("nobody"))
+        await eventually_awaited(lambda: any(watch._ear.hears for watch in registry._client.watches))  # type: ignore[attr-defined]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.01):
+                await registry.wait_for("nobody", timeout=WITHIN)
+        assert not isinstance(caught.value, Timeout)
+
+
+def test_many_wait_at_once(registry: Registry, meanwhile: Any) -> None:
+    """Threads that wait for different members each get theirs."""
+    for number in range(8):
+        meanwhile(lambda number=number: registry.wait_for(f"a{number}", timeout=WITHIN))
+    eventually(lambda: len(registry._client.watches) > 0)
+    for number in range(8):
+        registry.register(f"a{number}")

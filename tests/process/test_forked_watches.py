@@ -1,0 +1,75 @@
+"""Watches that a process has open when it forks: parent and child each have their own from then on."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import adsum
+from adsum import Registry, Watch
+
+from ..support import WITHIN, Agent, eventually
+from .people import in_fork
+
+_WRITE = """
+import threading
+def write():
+    number = 0
+    while True:
+        registry.update('a', custom={'n': (number := number + 1)})
+        threading.Event().wait(0.002)
+threading.Thread(target=write, daemon=True).start()
+"""
+
+
+def told(watch: Watch, number: int) -> list[int]:
+    """The revisions of the next events."""
+    return [int(watch.next(WITHIN).revision) for _ in range(number)]
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
+    """A child and its parent each get every event after the fork, whether the parent had waited before or not."""
+    registry.register("a")
+    with registry.watch() as watch, Agent(registry.folder) as writer, ThreadPoolExecutor() as threads:
+        if heard:
+            with pytest.raises(adsum.Timeout):
+                watch.next(0.01)
+        forked = threads.submit(in_fork, lambda: told(watch, 100))
+        writer.do(_WRITE)
+        assert told(watch, 100) == list(range(2, 102))
+        # The child begins where the parent was in the moment of the fork.
+        theirs = forked.result()
+        assert 2 <= theirs[0] <= 102
+        assert theirs == list(range(theirs[0], theirs[0] + 100))
+
+
+def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) -> None:
+    """A watch in which a thread of the parent waits can be used by the child at once; the wait goes on."""
+    registry.register("a")
+    with registry.watch() as watch, ThreadPoolExecutor() as threads:
+        waiting = threads.submit(watch.next, WITHIN)
+        eventually(lambda: watch._turn.locked() and watch._ear.hears)
+
+        def child() -> list[int]:
+            registry.register("b")
+            return told(watch, 1)
+
+        try:
+            assert in_fork(child, WITHIN) == [2]
+        finally:
+            registry.register("c")
+            assert waiting.result().revision == 2
+
+
+def test_a_closed_copy_closes_nothing_of_the_parents(registry: Registry) -> None:
+    """A child that closes the watch, or ends without, leaves the parent's as it was."""
+    registry.register("a")
+    with registry.watch() as watch, ThreadPoolExecutor() as threads:
+        waiting = threads.submit(watch.next, WITHIN)
+        eventually(lambda: watch._turn.locked() and watch._ear.hears)
+        in_fork(watch.close)
+        in_fork(lambda: None)
+        registry.register("b")
+        assert waiting.result().revision == 2

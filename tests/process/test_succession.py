@@ -1,0 +1,193 @@
+"""Succession among real processes: exactly one successor, first come first served, whoever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import AlreadyRegistered, Registry
+
+from ..support import WITHIN, Agent, eventually, kill_registrar, stopped
+from .people import gone_from_tables, no_registrar
+
+GRANTED = "waiting.result(9).entry.pid"
+
+
+@contextmanager
+def line(folder: Path, size: int) -> Iterator[list[Agent]]:
+    """The holder of the id ``lead`` and, in this order, those who stand by for it."""
+    with ExitStack() as stack:
+        agents = [stack.enter_context(Agent(folder)) for _ in range(size + 1)]
+        agents[0].do("held = registry.register('lead')")
+        for agent in agents[1:]:
+            agent.do("waiting = registry.stand_by('lead')")
+        yield agents
+
+
+def leads(registry: Registry, agent: Agent) -> bool:
+    entry = registry.lookup("lead")
+    return entry is not None and entry.pid == agent.pid
+
+
+def becomes(registry: Registry, agent: Agent) -> None:
+    """Wait until `agent` holds the id, and knows it; nobody else may."""
+    eventually(lambda: leads(registry, agent))
+    assert agent.value(GRANTED) == agent.pid
+
+
+def test_killed_one_after_the_other(registry: Registry) -> None:
+    """Each time the holder is killed the next in line takes over; there is never anybody else, and nothing is left."""
+    with line(registry.folder, 4) as agents:
+        for holder, heir in pairwise(agents):
+            assert leads(registry, holder)
+            holder.kill()
+            becomes(registry, heir)
+        agents[-1].kill()
+        gone_from_tables(registry)
+    assert [departure.entry.pid for departure in registry.departures()] == [agent.pid for agent in reversed(agents)]
+
+
+def test_the_id_is_never_free(registry: Registry) -> None:
+    """Between a holder's removal and the successor's registration there is no revision at which nobody holds it."""
+    with line(registry.folder, 3) as agents, registry.watch("lead") as watch:
+        for holder in agents[:-1]:
+            holder.kill()
+            died, registered = watch.next(WITHIN), watch.next(WITHIN)
+            assert (died.kind, registered.kind) == ("died", "registered")
+            assert registered.revision == died.revision + 1
+            with pytest.raises(AlreadyRegistered):
+                registry.register("lead")
+
+
+def test_the_dead_in_line_are_skipped(registry: Registry) -> None:
+    """Whoever was killed while it stood by is passed over, reaped or not."""
+    with line(registry.folder, 4) as (holder, first, second, third, last):
+        second.kill_unreaped()
+        first.kill()
+        third.kill_unreaped()
+        holder.kill()
+        becomes(registry, last)
+        assert registry.stats().owners == 1
+
+
+def test_those_killed_in_the_same_moment_are_skipped(registry: Registry) -> None:
+    """The holder and the first in line die together, and the registrar learns of both at once."""
+    with line(registry.folder, 2) as (holder, first, last):
+        with stopped(registry.folder):
+            first.kill_unreaped()
+            holder.kill_unreaped()
+        becomes(registry, last)
+
+
+def test_the_dead_are_skipped_by_the_next_registrar(registry: Registry) -> None:
+    """Holder and first in line die while no registrar serves; the next one lets the one after them take over."""
+    with line(registry.folder, 3) as (holder, first, second, last):
+        with no_registrar(registry.folder):
+            holder.kill()
+            first.kill_unreaped()
+            second.kill()
+        becomes(registry, last)
+
+
+def test_places_outlive_a_registrar(registry: Registry) -> None:
+    """When the registrar is killed those who stand by keep their order, and each is granted the id once."""
+    with line(registry.folder, 3) as agents:
+        for holder, heir in pairwise(agents):
+            kill_registrar(registry.folder)
+            holder.kill()
+            becomes(registry, heir)
+            kill_registrar(registry.folder)
+            assert leads(registry, heir)
+        assert agents[-1].value("waiting.done() and len(registry)") == 1
+    assert registry.audit() == []
+
+
+def test_a_registrar_killed_in_the_moment_of_succession(registry: Registry) -> None:
+    """However often the registrar dies around the grant, exactly one of those who stand by holds the id: the first."""
+    for round in range(6):
+        with line(registry.folder, 2) as (holder, first, second):
+            holder.signal(signal.SIGKILL)
+            if round % 2:
+                eventually(lambda first=first: leads(registry, first))  # type: ignore[misc]
+            kill_registrar(registry.folder)
+            becomes(registry, first)
+            assert second.value("waiting.done()") is False
+            first.kill()
+            becomes(registry, second)
+        gone_from_tables(registry)
+
+
+def test_a_newcomer_keeps_behind_those_who_came_before_the_registrar(registry: Registry) -> None:
+    """Whoever stands by with the next registrar stands behind those who stood by with the last."""
+    with line(registry.folder, 2) as (holder, first, second), Agent(registry.folder) as newcomer:
+        kill_registrar(registry.folder)
+        newcomer.do("waiting = registry.stand_by('lead')")
+        for one, heir in ((holder, first), (first, second), (second, newcomer)):
+            one.kill()
+            becomes(registry, heir)
+
+
+def test_who_gave_up_while_no_registrar_served_gets_nothing(registry: Registry) -> None:
+    """A place that was cancelled, or whose registry was closed, while no registrar served is no place any more."""
+    with line(registry.folder, 2) as (holder, closing, last):
+        cancelled = registry.stand_by("lead")
+        last.do("waiting.cancel(); waiting = registry.stand_by('lead')")
+        with no_registrar(registry.folder):
+            assert cancelled.cancel()
+            closing.do("registry.close()")
+            holder.kill()
+        registry.register("sign")
+        becomes(registry, last)
+        assert {entry.pid for entry in registry.find()} == {os.getpid(), last.pid}
+
+
+def test_who_gave_up_when_nobody_else_waits_leaves_it_free(registry: Registry) -> None:
+    """With nobody in line after them, the id ends up free."""
+    with adsum.open(path=registry.folder, timeout=10) as cancelling:
+        for end in ("cancel", "close"):
+            with Agent(registry.folder) as holder:
+                holder.do("registry.register('lead')")
+                waiting = cancelling.stand_by("lead")
+                with no_registrar(registry.folder):
+                    if end == "cancel":
+                        assert waiting.cancel()
+                    else:
+                        cancelling.close()
+                    holder.kill()
+                registry.register(f"sign-{end}")
+                eventually(lambda: registry.lookup("lead") is None)
+        assert {entry.process_id.local_id for entry in registry.find()} == {"sign-cancel", "sign-close"}
+
+
+def test_a_stopped_heir_is_alive(registry: Registry) -> None:
+    """Whoever stands by and is stopped in that moment holds the id, as it would had it held it before."""
+    with line(registry.folder, 2) as (holder, first, _second):
+        first.stop()
+        holder.kill()
+        eventually(lambda: leads(registry, first))
+        first.resume()
+        becomes(registry, first)
+
+
+def test_a_crowd_stands_by_for_one_id(registry: Registry) -> None:
+    """Twenty in one process and three others: each holds it once, nobody twice, and it is free at the end."""
+    with line(registry.folder, 3) as (holder, *others):
+        futures = [registry.stand_by("lead") for _ in range(20)]
+        holder.kill()
+        for agent in others:
+            becomes(registry, agent)
+            agent.do("waiting.result().unregister()")
+        incarnations = []
+        for future in futures:
+            registration = future.result(WITHIN)
+            incarnations.append(registration.entry.incarnation)
+            registration.unregister()
+        assert incarnations == sorted(set(incarnations))
+        assert registry.lookup("lead") is None

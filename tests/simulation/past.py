@@ -1,0 +1,86 @@
+"""The history as it should stand: what every change was, and whether the tables tell it from wherever one asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import lmdb
+import msgspec
+
+from adsum._store import history
+from adsum._store.environment import Environment
+from adsum.model import Entry
+
+from .asks import Id
+from .reading import Change, Held, Tables, held
+
+
+def misremembered(tables: Tables, changes: Sequence[Change], least: int) -> list[str]:
+    """What is wrong with the rows of the history: they have no gap, end with the newest change, are what was replaced,
+    and at least so many."""
+    rows = tables.history
+    wrong = []
+    if len(rows) < least:
+        wrong.append(f"the history keeps {len(rows)} changes, should keep {least}")
+    told = changes[len(changes) - len(rows) :]
+    for row, change in zip(rows, told, strict=True):
+        stands = change.after or change.before
+        assert stands is not None
+        of = change.before.revision if change.before else 0
+        if row != (change.revision, change.kind, stands.incarnation, of, change.before):
+            wrong.append(f"the history has {row}, should have {change}")
+    return wrong
+
+
+def misled(environment: Environment, changes: Sequence[Change], kept: int) -> list[str]:
+    """From the revisions that the history reaches back to: the steps are the changes since, and undoing them leads from
+    what stands to what stood; further back it says that it does not know."""
+    newest = changes[-1].revision if changes else 0
+    wrong = []
+    with environment.lmdb.begin() as txn:
+        present = {entry.process_id: entry for entry in _entries(txn, environment)}
+        for since in {newest - kept, newest - kept // 2, newest - 1, newest} & set(range(newest - kept, newest + 1)):
+            steps = history.steps_since(txn, environment, since)
+            due = changes[len(changes) - (newest - since) :] if since < newest else []
+            if steps is None:
+                wrong.append(f"the steps since {since} are not known, {kept} changes are kept")
+                continue
+            shown = [Change(one.revision, one.kind.value, _outline(one.before), _outline(one.after)) for one in steps]
+            wanted = [one._replace(before=_blurred(one.before), after=_blurred(one.after)) for one in due]
+            if shown != wanted:
+                wrong.append(f"the steps since {since} are {shown}, should be {wanted}")
+            earlier = history.undone(present, steps)
+            then = {tuple(id): _outline(entry) for id, entry in earlier.items() if entry is not present.get(id)}
+            gone = {tuple(id) for id in present.keys() - earlier.keys()}
+            stood = _stood(due)
+            due_gone = {id for id, entry in stood.items() if entry is None} & {tuple(id) for id in present}
+            if then != {id: entry for id, entry in stood.items() if entry} or gone != due_gone:
+                wrong.append(f"at {since} there stood {then}, and not {gone}; should be {stood}")
+        unknown = [since for since in (newest - kept - 1, newest + 1) if since >= 0]
+        known = [since for since in unknown if history.steps_since(txn, environment, since) is not None]
+    return wrong + [f"the steps since {since} are told, though nobody can know them" for since in known]
+
+
+def _stood(since: Sequence[Change]) -> dict[Id, Held | None]:
+    """What stood before these changes under each id that they changed and that is another one now."""
+    state: dict[Id, Held | None] = {}
+    for change in reversed(since):
+        stands = change.after or change.before
+        assert stands is not None
+        state[stands.id] = _blurred(change.before)
+    return state
+
+
+def _entries(txn: lmdb.Transaction[bytes], environment: Environment) -> list[Entry]:
+    return [msgspec.msgpack.decode(row, type=Entry) for _, row in txn.cursor(db=environment.entries)]
+
+
+def _outline(entry: Entry | None) -> Held | None:
+    return None if entry is None else _blurred(held(msgspec.msgpack.decode(msgspec.msgpack.encode(entry))))
+
+
+def _blurred(entry: Held | None) -> Held | None:
+    """As a reader sees it, without the time of the last sign of life, which moves and is no change."""
+    if entry is None:
+        return None
+    return entry._replace(session=b"", before_late=None, metadata={**entry.metadata, "last_health_check": None})

@@ -1,0 +1,139 @@
+"""A wall clock that is set back or on while entries promise signs of life: it decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from adsum import _wire as wire
+from adsum._registrar.batch import Batch, Call
+from adsum._validation import MetadataFields
+from adsum.model import HealthStatus, Limits, Owner, ProcessId
+
+from .reading import Held
+from .world import SECOND, World
+
+A = ProcessId("default", "n", "a")
+HOURS = (-1, 0, 1)
+
+
+class Machine:
+    """A registry in which one process promised a sign each second."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.owner: Owner = world.processes.start(7)
+        self._number = 0
+        fields = MetadataFields(heartbeat=1.0)
+        self.ask(lambda **given: wire.Register(owner=self.owner, items=[(A, fields)], **given))
+
+    def ask(self, make: object) -> None:
+        """Commit one request of the process."""
+        self._number += 1
+        request = make(number=self._number, deadline=self.world.clock.nanoseconds + SECOND)  # type: ignore[operator]
+        answers = self.world.committer.commit(Batch(calls=[Call(b"session", request, self.owner)]))
+        assert [answer.data[4:] for answer in answers]
+
+    def sign(self) -> None:
+        self.ask(lambda **given: wire.Heartbeat(process_id=A, owner=self.owner, **given))
+
+    def report(self, status: HealthStatus) -> None:
+        fields = MetadataFields(health_status=status)
+        self.ask(lambda **given: wire.Update(process_id=A, fields=fields, checked=True, **given))
+
+    def wait(self, seconds: float) -> None:
+        """Time passes; then the registrar looks who is late."""
+        self.world.clock.advance(seconds)
+        late = self.world.committer.heartbeats.late(self.world.clock.nanoseconds)
+        if late:
+            self.world.committer.commit(Batch(late=late))
+
+    @property
+    def entry(self) -> Held:
+        (entry,) = self.world.tables().entries.values()
+        return entry
+
+    @property
+    def health(self) -> tuple[str, str]:
+        return self.entry.metadata["health_status"], self.entry.source
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    world = World(Limits())
+    try:
+        yield Machine(world)
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("hours", HOURS)
+def test_a_sign_in_time_counts(machine: Machine, hours: int) -> None:
+    """Signs that come in time keep a process well, whatever the clock on the wall says meanwhile."""
+    machine.world.clock.set_wall(hours * 3600)
+    before = machine.entry.metadata["last_health_check"]
+    for _ in range(10):
+        machine.wait(1.4)
+        machine.sign()
+        assert machine.health == ("healthy", "process")
+        assert machine.entry.metadata["last_health_check"] >= before
+    machine.wait(1.6)
+    assert machine.health == ("degraded", "registrar")
+
+
+@pytest.mark.parametrize("seconds", [2, 4])
+@pytest.mark.parametrize("hours", HOURS)
+def test_a_sign_that_was_late_counts(machine: Machine, hours: int, seconds: float) -> None:
+    """The sign that ends being late gives the whole time anew, and being late again shows again."""
+    machine.wait(seconds)
+    machine.world.clock.set_wall(hours * 3600)
+    for _ in range(2):
+        machine.sign()
+        assert machine.health == ("healthy", "process")
+        machine.wait(1.4)
+        assert machine.health == ("healthy", "process")
+        machine.wait(0.2)
+        assert machine.health == ("degraded", "registrar")
+        machine.wait(1.5)
+        assert machine.health == ("unhealthy", "registrar")
+
+
+@pytest.mark.parametrize("hours", HOURS)
+def test_a_report_of_health_counts(machine: Machine, hours: int) -> None:
+    """A process that reports its own health gives a sign with it."""
+    machine.world.clock.set_wall(hours * 3600)
+    for _ in range(3):
+        machine.wait(1.4)
+        machine.report(HealthStatus.degraded)
+        assert machine.health == ("degraded", "process")
+    machine.wait(1.4)
+    assert machine.health == ("degraded", "process")
+    machine.wait(2)
+    assert machine.health == ("unhealthy", "registrar")
+    machine.sign()
+    assert machine.health == ("degraded", "process")
+
+
+@pytest.mark.parametrize("hours", HOURS)
+def test_a_change_of_something_else_is_no_sign(machine: Machine, hours: int) -> None:
+    """An update that says nothing of health gives no time."""
+    machine.world.clock.set_wall(hours * 3600)
+    machine.wait(1.4)
+    fields = MetadataFields(endpoint="x")
+    machine.ask(lambda **given: wire.Update(process_id=A, fields=fields, **given))
+    machine.wait(0.2)
+    assert machine.health == ("degraded", "registrar")
+
+
+@pytest.mark.parametrize("hours", HOURS)
+def test_a_registrar_that_starts_gives_time(machine: Machine, hours: int) -> None:
+    """The next registrar counts from its own start, on the monotonic clock."""
+    machine.wait(1.4)
+    machine.world.kill()
+    machine.world.clock.set_wall(hours * 3600)
+    assert machine.world.start()
+    machine.wait(1.4)
+    assert machine.health == ("healthy", "process")
+    machine.wait(0.2)
+    assert machine.health == ("degraded", "registrar")

@@ -1,0 +1,1 @@
+"""What is told of a registry to whoever attaches: events, OpenTelemetry, Prometheus, logs."""

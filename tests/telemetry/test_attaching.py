@@ -1,0 +1,316 @@
+"""Attaching and detaching: who is told, what a bad handler does, and what nobody attached costs."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import AsyncRegistry, Registry, telemetry
+from adsum.telemetry import EVENTS, Attributes, Measurements
+from tests.support import Child, eventually
+
+from .heard import Heard
+
+CLASSES = [*Registry.__mro__, *AsyncRegistry.__mro__]
+
+
+def test_the_events_are_these() -> None:
+    """The names are part of the interface."""
+    assert EVENTS == (
+        "adsum.register",
+        "adsum.lookup",
+        "adsum.find",
+        "adsum.update",
+        "adsum.unregister",
+        "adsum.died",
+        "adsum.rejected",
+        "adsum.timeout",
+        "adsum.registrar.started",
+        "adsum.registrar.stopped",
+    )
+
+
+def test_only_the_events_that_are_wanted(registry: Registry) -> None:
+    """A handler is told of the events that it was attached to, one name or several, and of no others."""
+    several, one = Heard(), Heard()
+    telemetry.attach(several, ["adsum.lookup", "adsum.find"])
+    telemetry.attach(one, "adsum.find")
+    registry.register("a")
+    registry.lookup("a")
+    registry.find()
+    assert several.events == ["adsum.lookup", "adsum.find"]
+    assert one.events == ["adsum.find"]
+
+
+def test_attached_twice_is_told_once(registry: Registry) -> None:
+    """Attaching a handler again changes what it is told of; it is not told twice."""
+    heard = Heard()
+    telemetry.attach(heard, ["adsum.find"])
+    telemetry.attach(heard, ["adsum.lookup"])
+    registry.find()
+    registry.lookup("a")
+    assert heard.events == ["adsum.lookup"]
+
+
+def test_a_bound_method_is_the_same_handler_each_time(registry: Registry) -> None:
+    """Methods of one object are detached by naming them again."""
+    heard = Heard()
+    telemetry.attach(heard.__call__)
+    telemetry.attach(heard.__call__)
+    registry.lookup("a")
+    telemetry.detach(heard.__call__)
+    registry.lookup("a")
+    assert heard.events == ["adsum.lookup"]
+
+
+def test_detaching_who_is_not_attached_is_fine() -> None:
+    """There is nothing to do, and nothing happens."""
+    telemetry.detach(Heard())
+
+
+def test_unknown_events_are_refused() -> None:
+    """A wrong name is an error that lists the right ones, and nothing is attached."""
+    heard = Heard()
+    with pytest.raises(
+        ValueError, match=r"no such event: adsum\.regster; .*adsum\.register, .*adsum\.registrar\.stopped"
+    ):
+        telemetry.attach(heard, ["adsum.find", "adsum.regster"])
+    assert "lookup" not in _replaced()
+    with pytest.raises(TypeError, match="callable"):
+        telemetry.attach("adsum.find")  # type: ignore[arg-type]
+
+
+def _functions() -> dict[tuple[type, str], object]:
+    return {(kind, name): value for kind in CLASSES for name, value in vars(kind).items() if callable(value)}
+
+
+def _replaced() -> set[str]:
+    """The methods of registries that stand in the place of others."""
+    return {name for (_, name), value in _functions().items() if hasattr(value, "__wrapped__")}
+
+
+def test_detached_everything_is_as_before(registry: Registry) -> None:
+    """After attaching and detaching every method is the very function that it was, so lookup runs the same bytecode."""
+    before, code, bytecode = _functions(), Registry.lookup.__code__, Registry.lookup.__code__.co_code
+    heard = Heard()
+    telemetry.attach(heard)
+    assert _functions() != before
+    telemetry.detach(heard)
+    assert _functions() == before
+    assert Registry.lookup.__code__ is code
+    assert Registry.lookup.__code__.co_code == bytecode
+    registry.lookup("a")
+    assert heard.of("adsum.lookup") == []
+
+
+def test_lookup_is_left_alone_by_who_wants_something_else() -> None:
+    """A handler of registrations costs lookups nothing."""
+    telemetry.attach(Heard(), ["adsum.register", "adsum.update", "adsum.unregister", "adsum.died"])
+    assert "lookup" not in _replaced()
+    assert "find" not in _replaced()
+
+
+def test_calls_keep_their_names_and_signatures(heard: Heard) -> None:
+    """Measured methods look like those that they stand for."""
+    assert Registry.lookup.__name__ == "lookup"
+    assert Registry.lookup.__doc__
+    assert Registry.find.__qualname__ == "RegistryReads.find"
+
+
+def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    """The call that it was told of returns as ever, the others are told, and the log has the traceback and fields."""
+
+    def broken(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        told.append(event)
+        raise LookupError("broken handler")
+
+    told: list[str] = []
+    telemetry.attach(broken)
+    heard = Heard()
+    telemetry.attach(heard, ["adsum.register", "adsum.lookup"])
+    registry.register("a")
+    assert registry.lookup("a") is not None
+    assert registry.lookup("a") is not None
+    assert set(heard.events) == {"adsum.register", "adsum.lookup"}
+    eventually(lambda: len(caplog.records) == 1)
+    (record,) = caplog.records
+    assert record.name == "adsum.telemetry"
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert vars(record)["event"] == told[0]
+    assert "broken" in vars(record)["handler"]
+    assert len(told) == 1
+
+
+def test_what_awaited_calls_tell_cannot_end_the_registrys_thread(registry: Registry) -> None:
+    """A handler that raises even SystemExit is only detached where it is called by a thread of adsum's own."""
+
+    def leaves(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        sys.exit("leaving")
+
+    telemetry.attach(leaves, ["adsum.register"])
+    registry.register_nowait("a").result(10)
+    telemetry.attach(leaves, ["adsum.rejected"])
+    with pytest.raises(adsum.AlreadyRegistered):
+        registry.register_nowait("a").result(10)
+    assert registry.register_nowait("b").result(10).process_id.local_id == "b"
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_passes_through(registry: Registry, interrupt: type[BaseException]) -> None:
+    """Ctrl-C inside a handler reaches the caller, and the handler stays attached."""
+
+    def interrupted(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        told.append(event)
+        raise interrupt
+
+    told: list[str] = []
+    telemetry.attach(interrupted, ["adsum.lookup"])
+    for _ in range(2):
+        with pytest.raises(interrupt):
+            registry.lookup("a")
+    assert told == ["adsum.lookup"] * 2
+
+
+def test_handlers_have_what_they_are_given_to_themselves(registry: Registry) -> None:
+    """A handler that changes what it is given changes nothing for the next."""
+
+    def vandal(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        measurements.clear()
+        attributes.clear()
+
+    heard = Heard()
+    telemetry.attach(vandal)
+    telemetry.attach(heard, ["adsum.lookup"])
+    registry.lookup("a")
+    assert heard.one("adsum.lookup", result="absent").measurements["duration"] > 0
+
+
+def test_what_a_handler_asks_is_not_told(registry: Registry) -> None:
+    """A handler may look things up without being told of that, for ever."""
+
+    def curious(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        told.append(event)
+        registry.lookup("a")
+
+    told: list[str] = []
+    telemetry.attach(curious, ["adsum.lookup"])
+    registry.lookup("a")
+    assert told == ["adsum.lookup"]
+
+
+def test_a_handler_may_detach_itself(registry: Registry) -> None:
+    """Detaching from inside a handler is fine, and holds from the next event on."""
+
+    def once(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        told.append(event)
+        telemetry.detach(once)
+
+    told: list[str] = []
+    telemetry.attach(once, ["adsum.lookup"])
+    registry.lookup("a")
+    registry.lookup("a")
+    assert told == ["adsum.lookup"]
+
+
+def test_attaching_while_others_call(registry: Registry) -> None:
+    """Threads that attach and detach do not disturb threads that call; at the end all is as before."""
+    before = _functions()
+    over = threading.Event()
+    wrong: list[BaseException] = []
+
+    def guarded(work: threading.Thread | None = None) -> None:
+        try:
+            while not over.is_set():
+                entry = registry.lookup("a")
+                assert entry is not None
+                assert registry.count() == 1
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            wrong.append(error)
+
+    def attach() -> None:
+        try:
+            for _ in range(200):
+                heard = Heard()
+                telemetry.attach(
+                    heard, [event for event in EVENTS if "registrar" not in event and event != "adsum.died"]
+                )
+                telemetry.detach(heard)
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            wrong.append(error)
+
+    registry.register("a")
+    readers = [threading.Thread(target=guarded) for _ in range(2)]
+    writers = [threading.Thread(target=attach) for _ in range(3)]
+    for thread in readers + writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    over.set()
+    for thread in readers:
+        thread.join()
+    assert wrong == []
+    assert _functions() == before
+
+
+def _loaded_after(code: str) -> set[str]:
+    program = f"{code}\nimport sys\nprint(*sys.modules)"
+    return set(
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout.split()
+    )
+
+
+def test_who_does_not_ask_for_it_does_not_import_it(registry_folder: Path) -> None:
+    """A program that opens, registers and looks up has neither telemetry nor any of the libraries of its extras."""
+    loaded = _loaded_after(
+        f"import adsum\nwith adsum.open(path={str(registry_folder)!r}, timeout=10) as r: r.register('a'); r['a']"
+    )
+    assert not {name for name in loaded if name.startswith(("adsum.telemetry", "opentelemetry", "prometheus_client"))}
+
+
+def test_importing_it_imports_no_extra() -> None:
+    """`adsum.telemetry` is there after ``import adsum``, and brings neither OpenTelemetry, Prometheus nor asyncio."""
+    loaded = _loaded_after("import adsum; adsum.telemetry.attach")
+    assert "adsum.telemetry" in loaded
+    assert not {name for name in loaded if name.startswith(("opentelemetry", "prometheus_client", "asyncio"))}
+
+
+def _quiet(folder: str) -> None:
+    def broken(event: str, measurements: Measurements, attributes: Attributes) -> None:
+        raise LookupError
+
+    telemetry.attach(broken, ["adsum.lookup"])
+    with adsum.open(path=folder, timeout=10) as registry:
+        registry.lookup("a")
+
+
+def test_logs_are_quiet_by_default(registry_folder: Path) -> None:
+    """A program that has not set up logging sees nothing of adsum's, not even an error."""
+    with Child(_quiet, registry_folder) as child:
+        assert child.process.communicate(timeout=30) == (b"", b"")
+
+
+def test_events_as_log_records(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    """`telemetry.log` makes events records whose fields are the measurements and attributes; reads are DEBUG."""
+    telemetry.attach(telemetry.log, ["adsum.register", "adsum.lookup", "adsum.rejected"])
+    with caplog.at_level(logging.DEBUG, "adsum"):
+        registry.register("a")
+        registry.lookup("a")
+        with pytest.raises(adsum.AlreadyRegistered):
+            registry.register("a")
+    register, lookup, rejected = caplog.records
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.DEBUG, logging.WARNING]
+    assert {record.name for record in caplog.records} == {"adsum.telemetry"}
+    assert register.getMessage().startswith("adsum.register registry=")
+    fields = vars(register)
+    assert fields["event"] == "adsum.register"
+    assert fields["count"] == 1
+    assert fields["namespace"] == "default"
+    assert vars(lookup)["result"] == "found"
+    assert vars(rejected)["reason"] == "already_registered"

@@ -1,0 +1,298 @@
+"""Each call of a registry is told with its numbers and words, of either kind of registry."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import Registry
+from tests.support import Opener, eventually_awaited, stopped
+
+from .heard import Heard, Told
+
+
+def _numbers(told: Told, *names: str) -> None:
+    """It has these measurements, all of them plain numbers, and no more."""
+    assert set(told.measurements) == set(names)
+    assert all(type(value) in (int, float) for value in told.measurements.values())
+    assert told.measurements.get("duration", 0) >= 0
+
+
+def _words(told: Told, registry: Registry, **words: str) -> None:
+    """It has these attributes, the folder and no more; all of them plain strings."""
+    assert told.attributes == {"registry": str(registry.folder), **words}
+    assert all(type(value) is str for value in told.attributes.values())
+
+
+def _run(either: Any, name: str, *arguments: object, meanwhile: Callable[[], object] = lambda: None) -> object:
+    """What a call gives that need not be waited for, once it has it; `meanwhile` something else happens."""
+    if isinstance(either, Registry):
+        future = getattr(either, name)(*arguments)
+        meanwhile()
+        return future.result(10)
+
+    async def wait() -> object:
+        task = asyncio.ensure_future(getattr(either.inner, name)(*arguments))
+        await asyncio.sleep(0)
+        meanwhile()
+        return await task
+
+    return either.runner.run(wait())
+
+
+def test_register(either: Registry, calls: Heard) -> None:
+    """A registration is told with its duration and the number of its entries."""
+    either.register("a")
+    told = calls.one("adsum.register")
+    _numbers(told, "duration", "count")
+    assert told.measurements["count"] == 1
+    _words(told, either, namespace="default", call="register", result="registered")
+
+
+def test_register_many(either: Registry, calls: Heard) -> None:
+    """Several registrations in one are one event that counts them."""
+    either.register_many([(("elsewhere", "n", "a"), {}), (("elsewhere", "n", "b"), {})])
+    told = calls.one("adsum.register", namespace="elsewhere", call="register")
+    assert told.measurements["count"] == 2
+
+
+def test_register_nowait(either: Registry, calls: Heard) -> None:
+    """A registration that nobody waits for is told as any other."""
+    _run(either, "register_nowait", "a")
+    assert calls.one("adsum.register", call="register", result="registered").measurements["count"] == 1
+
+
+def test_get_or_register(either: Registry, calls: Heard) -> None:
+    """Where the id was held nothing was registered: the count is 0, the result says so."""
+    either.get_or_register("a")
+    either.get_or_register("a")
+    created = calls.one("adsum.register", call="get_or_register", result="registered")
+    held = calls.one("adsum.register", call="get_or_register", result="held")
+    assert (created.measurements["count"], held.measurements["count"]) == (1, 0)
+
+
+def test_registration_inside_the_process(registry: Registry, calls: Heard) -> None:
+    """A thread's registration is told once, and so is a refused one."""
+    go_on = threading.Event()
+    thread = threading.Thread(target=go_on.wait)
+    thread.start()
+    try:
+        registry.register("a", thread)
+        with pytest.raises(adsum.AlreadyRegistered):
+            registry.register("a", thread)
+    finally:
+        go_on.set()
+        thread.join()
+    assert calls.one("adsum.register").measurements["count"] == 1
+    assert calls.one("adsum.rejected").attributes["reason"] == "already_registered"
+
+
+def test_stand_by_has_no_duration(either: Registry, calls: Heard) -> None:
+    """Standing by is told when the id is held, without a duration, for that was somebody else's life."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as holder:
+        either.register("lead", holder)
+        _run(either, "stand_by", "lead", meanwhile=holder.kill)
+    told = calls.one("adsum.register", call="stand_by")
+    _numbers(told, "count")
+    _words(told, either, namespace="default", call="stand_by", result="registered")
+
+
+def test_stand_by_refused(registry: Registry, calls: Heard) -> None:
+    """Standing by for one's own id is refused, and told so."""
+    registry.register("lead")
+    with pytest.raises(adsum.AlreadyRegistered):
+        registry.stand_by("lead")
+    assert calls.one("adsum.rejected", call="stand_by").attributes["reason"] == "already_registered"
+
+
+def test_lookup(either: Registry, calls: Heard) -> None:
+    """A lookup is told with whether there was one, by whatever way it was asked."""
+    either.register("a")
+    either.lookup("a")
+    either["a"]
+    either.get("b")
+    told = calls.of("adsum.lookup")
+    assert [one.attributes["result"] for one in told] == ["found", "found", "absent"]
+    _numbers(told[0], "duration")
+    _words(told[0], either, namespace="default", call="lookup", result="found")
+
+
+def test_lookup_in_another_namespace(either: Registry, calls: Heard) -> None:
+    """The namespace is the id's, not the registry's."""
+    either.lookup(("elsewhere", "node", "a"))
+    assert calls.one("adsum.lookup").attributes["namespace"] == "elsewhere"
+
+
+def test_find(either: Registry, calls: Heard) -> None:
+    """A search is told with the number of its matches and the namespace that was searched."""
+    either.register_many([("a", {"capabilities": {"x"}}), ("b", {"capabilities": {"x"}}), ("c", {})])
+    either.find(capability="x")
+    either.find(namespace="elsewhere")
+    told, elsewhere = calls.of("adsum.find")
+    _numbers(told, "duration", "count")
+    _words(told, either, namespace="default", call="find")
+    assert told.measurements["count"] == 2
+    assert (elsewhere.attributes["namespace"], elsewhere.measurements["count"]) == ("elsewhere", 0)
+
+
+def test_count(either: Registry, calls: Heard) -> None:
+    """Counting is a search, told once, with what was counted."""
+    either.register("a")
+    assert len(either) == 1
+    assert calls.one("adsum.find", call="count").measurements["count"] == 1
+    assert either.count(where=lambda entry: True) == 1
+    assert calls.one("adsum.find", call="find").measurements["count"] == 1
+    assert len(calls.of("adsum.find")) == 2
+
+
+@pytest.mark.parametrize("call", ["update", "update_health", "hand_over"])
+def test_update(either: Registry, calls: Heard, call: str) -> None:
+    """What replaces an entry is an update; the call is told apart."""
+    registration = either.register("a")
+    if call == "update":
+        either.update("a", custom={"n": 1})
+    elif call == "update_health":
+        registration.update_health("degraded")
+    else:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as successor:
+            registration.hand_over(successor)
+            successor.kill()
+    told = calls.one("adsum.update")
+    _numbers(told, "duration")
+    _words(told, either, namespace="default", call=call)
+
+
+def test_unregister(either: Registry, calls: Heard) -> None:
+    """Unregistering is told with the number of entries that went: 1, or 0 where nothing stood there."""
+    either.register("a")
+    either.unregister("a")
+    either.unregister("a")
+    first, second = calls.of("adsum.unregister")
+    _numbers(first, "duration", "count")
+    _words(first, either, namespace="default", call="unregister")
+    assert (first.measurements["count"], second.measurements["count"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("register", "already_registered"),
+        ("register", "invalid_metadata"),
+        ("register", "dead_process"),
+        ("update", "not_registered"),
+        ("update", "invalid_process_id"),
+        ("unregister", "stale"),
+        ("heartbeat", "not_registered"),
+        ("lookup", "invalid_process_id"),
+        ("find", "invalid_query"),
+        ("hand_over", "dead_process"),
+    ],
+)
+def test_rejected(either: Registry, calls: Heard, call: str, reason: str) -> None:
+    """What is refused is told once, with the call and the error's own word, wherever it was decided; the caller gets
+    the error all the same."""
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+        registration = either.register("a")
+        calls.all.clear()
+        refusals: dict[tuple[str, str], Callable[[], object]] = {
+            ("register", "already_registered"): lambda: either.register("a"),
+            ("register", "invalid_metadata"): lambda: either.register("b", bogus=1),
+            ("register", "dead_process"): lambda: either.register("b", dead),
+            ("update", "not_registered"): lambda: either.update("b", custom={}),
+            ("update", "invalid_process_id"): lambda: either.update("", custom={}),
+            ("unregister", "stale"): lambda: either.unregister("a", if_incarnation=10**6),
+            ("heartbeat", "not_registered"): lambda: either.heartbeat("b"),
+            ("lookup", "invalid_process_id"): lambda: either.lookup(""),
+            ("find", "invalid_query"): lambda: either.find(type="wizard"),
+            ("hand_over", "dead_process"): lambda: registration.hand_over(dead),
+        }
+        with pytest.raises(adsum.AdsumError) as error:
+            refusals[call, reason]()
+    assert error.value.reason == reason
+    told = calls.one("adsum.rejected")
+    _numbers(told, "duration")
+    _words(told, either, namespace="default", call=call, reason=reason)
+    assert calls.events == ["adsum.rejected"]
+
+
+def test_timeout(opener: Opener, calls: Heard) -> None:
+    """A request that runs out of time is told as such, and as nothing else."""
+    registry = opener(timeout=0.05)
+    registry.register("a", timeout=10)
+    calls.all.clear()
+    with stopped(registry.folder), pytest.raises(adsum.Timeout):
+        registry.update("a", custom={})
+    told = calls.one("adsum.timeout")
+    _numbers(told, "duration")
+    assert told.measurements["duration"] >= 0.05
+    _words(told, registry, namespace="default", call="update", reason="timeout")
+    assert calls.events == ["adsum.timeout"]
+
+
+def test_wait_for_in_vain(either: Registry, calls: Heard) -> None:
+    """Waiting in vain is a timeout too, and its call says which kind."""
+    with pytest.raises(adsum.Timeout):
+        either.wait_for(capability="x", namespace="elsewhere", timeout=0.01)
+    told = calls.one("adsum.timeout")
+    assert told.measurements["duration"] == 0.01
+    _words(told, either, namespace="elsewhere", call="wait_for", reason="timeout")
+
+
+def test_closed(opener: Opener, calls: Heard) -> None:
+    """What a closed registry refuses is told."""
+    registry = opener()
+    registry.close()
+    with pytest.raises(adsum.RegistryClosed):
+        registry.lookup("a")
+    with pytest.raises(adsum.RegistryClosed):
+        registry.unregister("a")
+    assert [told.attributes["call"] for told in calls.of("adsum.rejected", reason="registry_closed")] == [
+        "lookup",
+        "unregister",
+    ]
+
+
+def test_a_cancelled_wait_is_told_of_what_happened(registry_folder: Path, calls: Heard) -> None:
+    """A registration whose awaiting is cancelled still happened, and is told; its undoing was nobody's call."""
+
+    async def cancel() -> None:
+        async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+            task = asyncio.ensure_future(registry.register("a"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await eventually_awaited(lambda: calls.of("adsum.register") and registry.lookup("a") is None)
+
+    asyncio.run(cancel())
+    assert calls.one("adsum.register").measurements["count"] == 1
+    assert calls.of("adsum.unregister") == []
+
+
+def test_the_thread_that_waits_is_told(registry: Registry, calls: Heard) -> None:
+    """A handler runs in the thread of the call that it is told of, where that waits for its answer."""
+    registry.register("a")
+    registry.lookup("a")
+    assert {told.thread for told in calls.all} == {threading.current_thread()}
+
+
+def test_garbage_is_refused_as_without_telemetry(registry: Registry, calls: Heard) -> None:
+    """Arguments of the wrong kind raise what they raise with nobody attached."""
+    garbage: list[Any] = [5, [5], [()], [(("ns",), {})]]
+    for items in garbage:
+        with pytest.raises((TypeError, ValueError)):
+            registry.register_many(items)
+    with pytest.raises(adsum.InvalidProcessId):
+        registry.lookup((1, 2, 3))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        registry.find(bogus=1)  # type: ignore[call-arg]
+    assert calls.one("adsum.rejected", call="lookup").attributes["namespace"] == "default"

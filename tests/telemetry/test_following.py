@@ -1,0 +1,337 @@
+"""Deaths and registrars are told by following each registry that is open."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Registry, telemetry
+from adsum.telemetry import _following
+from tests.support import Agent, Child, Opener, end_registrar, eventually, kill_registrar, registrar_pid
+
+from .conftest import FOLLOWED
+from .heard import Heard
+
+
+def _followers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "adsum-telemetry"]
+
+
+def _is_listening() -> bool:
+    """Whether the follower has looked, and waits for something to happen."""
+    frames = sys._current_frames()
+    return any(frames[thread.ident].f_code.co_name == "wait" for thread in _followers() if thread.ident in frames)
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until it is killed."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def deaths() -> Heard:
+    """A handler attached to `died` only."""
+    handler = Heard()
+    telemetry.attach(handler, ["adsum.died"])
+    return handler
+
+
+def test_died(either: Registry, heard: Heard, process: subprocess.Popen[bytes]) -> None:
+    """The death of a process is told for each of its entries: what it was, how it was, how long detection took."""
+    either.register_many([("a", {"type": "service"}), (("elsewhere", "n", "b"), {})], process)
+    either.update_health("a", "degraded")
+    process.kill()
+    here = heard.one("adsum.died", namespace="default")
+    elsewhere = heard.one("adsum.died", namespace="elsewhere")
+    folder = str(either.folder)
+    assert here.attributes == {
+        "registry": folder,
+        "namespace": "default",
+        "type": "service",
+        "health_status": "degraded",
+    }
+    assert elsewhere.attributes["health_status"] == "healthy"
+    assert set(here.measurements) == {"count", "detection"}
+    assert here.measurements["count"] == 1
+    assert here.measurements["detection"] >= 0
+
+
+def test_unregistering_is_not_dying(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+    """Only deaths are told as such, not entries that were removed or handed over."""
+    registry.register("a", process).hand_over(os.getpid())
+    registry.unregister("a")
+    registry.register("b", process)
+    process.kill()
+    eventually(lambda: deaths.all)
+    assert deaths.events == ["adsum.died"]
+
+
+def test_whoevers_entry_it_was(registry: Registry, deaths: Heard) -> None:
+    """Deaths of entries that other processes registered are told too, right after attaching or opening."""
+    with Agent(registry.folder) as agent:
+        agent.do("registry.register('a')")
+        agent.kill()
+        deaths.one("adsum.died")
+
+
+def test_attached_after_opening(registry: Registry, process: subprocess.Popen[bytes]) -> None:
+    """A registry that is open already is followed from the moment of attaching: not what died before, all that dies
+    after."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as earlier:
+        registry.register("earlier", earlier)
+        earlier.kill()
+    eventually(lambda: registry.departures())
+    registry.register("later", process)
+    heard = Heard()
+    # Held up, the follower's thread begins only after the death.
+    with _following._lock:
+        telemetry.attach(heard, ["adsum.died"])
+        process.kill()
+        eventually(lambda: len(registry.departures()) == 2)
+    heard.one("adsum.died")
+
+
+def test_each_death_is_told_once_however_often_it_is_open(
+    opener: Opener, deaths: Heard, process: subprocess.Popen[bytes]
+) -> None:
+    """One thread follows a folder, whichever objects have it open, and goes on when one of them is closed."""
+    first, second = opener(), opener(namespace="elsewhere")
+    first.register("a", process)
+    assert len(_followers()) == 1
+    first.close()
+    process.kill()
+    eventually(lambda: deaths.all)
+    second.register("b")
+    assert deaths.events == ["adsum.died"]
+    assert len(_followers()) == 1
+
+
+def test_deaths_while_no_registrar_served(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+    """Who dies when the registrar is dead is told once the next one has swept."""
+    registry.register("a", process)
+    kill_registrar(registry.folder)
+    process.kill()
+    deaths.one("adsum.died")
+
+
+def test_many_deaths_at_once(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+    """A process with 2,000 entries is 2,000 deaths, each told once."""
+    for first in range(0, 2000, 500):
+        registry.register_many([(f"a{number}", {}) for number in range(first, first + 500)], process)
+    process.kill()
+    eventually(lambda: len(deaths.all) == 2000)
+
+
+def test_a_registry_that_is_made_later(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+    """Following a registry that nobody has made does not make it; when another process does, nothing is missed."""
+    eventually(_is_listening)
+    assert not registry.folder.exists()
+    with Agent(registry.folder) as agent:
+        agent.do(f"registry.register('a', {process.pid})")
+        process.kill()
+        deaths.one("adsum.died")
+
+
+def test_the_registrar_started_and_stopped(either: Registry, heard: Heard) -> None:
+    """The start of a registrar by this process is told with its duration, its end as such; then the next is started."""
+    either.register("a")
+    started = heard.one("adsum.registrar.started")
+    assert set(started.measurements) == {"duration"}
+    assert started.measurements["duration"] > 0
+    assert started.attributes == {"registry": str(either.folder)}
+    eventually(_is_listening)
+    killed = kill_registrar(either.folder)
+    stopped = heard.one("adsum.registrar.stopped")
+    assert stopped.measurements == {"count": 1}
+    assert stopped.attributes == {"registry": str(either.folder)}
+    eventually(lambda: len(heard.of("adsum.registrar.started")) == 2)
+    assert [event for event in heard.events if "registrar" in event] == [
+        "adsum.registrar.started",
+        "adsum.registrar.stopped",
+        "adsum.registrar.started",
+    ]
+    assert eventually(lambda: registrar_pid(either.folder)) != killed
+
+
+def test_a_registrar_that_another_started(registry: Registry, registry_folder: Path) -> None:
+    """A registrar that another process started is not told as started here; its end is told here all the same."""
+    with Agent(registry_folder) as agent:
+        agent.do("registry.register('a')")
+        heard = Heard()
+        telemetry.attach(heard, FOLLOWED)
+        registry.register("b")
+        # Followed once it would be woken: by a death.
+        agent.kill()
+        heard.one("adsum.died")
+        end_registrar(registry_folder)
+        heard.one("adsum.registrar.stopped")
+    assert heard.events[:2] == ["adsum.died", "adsum.registrar.stopped"]
+
+
+def test_closing_is_no_end_of_a_registrar(opener: Opener, heard: Heard) -> None:
+    """Closing the last registry of a folder ends the following, and says nothing."""
+    registry = opener()
+    registry.register("a")
+    heard.one("adsum.registrar.started")
+    registry.close()
+    eventually(lambda: not _followers())
+    assert heard.of("adsum.registrar.stopped") == []
+
+
+def test_threads_only_while_wanted(registry: Registry) -> None:
+    """The thread is there while somebody wants what it tells and a registry is open, and not otherwise."""
+    calls, deaths = Heard(), Heard()
+    telemetry.attach(calls, ["adsum.register", "adsum.rejected"])
+    registry.register("a")
+    assert _followers() == []
+    telemetry.attach(deaths, ["adsum.died"])
+    assert len(_followers()) == 1
+    telemetry.detach(deaths)
+    eventually(lambda: not _followers())
+    telemetry.attach(deaths, ["adsum.registrar.stopped"])
+    registry.close()
+    eventually(lambda: not _followers())
+
+
+def test_detached_and_attached_at_once(registry: Registry, process: subprocess.Popen[bytes]) -> None:
+    """However quickly handlers come and go, deaths are told to who is there."""
+    heard = Heard()
+    registry.register("a", process)
+    for _ in range(50):
+        telemetry.attach(heard, ["adsum.died"])
+        telemetry.detach(heard)
+    telemetry.attach(heard, ["adsum.died"])
+    process.kill()
+    heard.one("adsum.died")
+    assert len(_followers()) == 1
+
+
+def test_a_registry_that_is_forgotten(registry_folder: Path, deaths: Heard) -> None:
+    """Following a registry does not keep it: one that nobody refers to any more is closed, and no longer followed."""
+    registry = adsum.open(path=registry_folder, timeout=10)
+    registry.register("a")
+    assert _followers()
+    del registry
+    gc.collect()
+    eventually(lambda: not _followers())
+
+
+def test_a_handler_of_deaths_that_raises(registry: Registry, process: subprocess.Popen[bytes]) -> None:
+    """A handler that raises SystemExit in the follower's thread is detached; others are told on."""
+
+    def leaves(*_: object) -> None:
+        sys.exit("leaving")
+
+    heard = Heard()
+    telemetry.attach(leaves, ["adsum.died"])
+    telemetry.attach(heard, ["adsum.died"])
+    registry.register_many([("a", {}), ("b", {})], process)
+    process.kill()
+    eventually(lambda: len(heard.all) == 2)
+
+
+def _wakers_of_a_child() -> int:
+    """How many epolls and eventfds a forked child has."""
+    pid = os.fork()
+    if pid == 0:
+        code = 255
+        try:
+            places = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
+            # All but the one that the list was read through.
+            code = sum("event" in os.readlink(place) for place in places if os.path.islink(place))
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_forked_child_has_no_copies(registry: Registry, deaths: Heard) -> None:
+    """What the parent's thread waits with is closed in a child."""
+    telemetry.detach(deaths)
+    eventually(lambda: not _followers())
+    registry.register("a")
+    before = _wakers_of_a_child()
+    telemetry.attach(deaths, ["adsum.died"])
+    eventually(_is_listening)
+    assert _wakers_of_a_child() == before
+
+
+def test_a_forked_child(registry: Registry, heard: Heard) -> None:
+    """A child has no thread of its parent's and inherits none of its descriptors for it; what it calls is told in it,
+    and attaching makes it follow by itself."""
+    registry.register("a")
+    heard.one("adsum.registrar.started")
+    eventually(_is_listening)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            heard.all.clear()
+            registry.lookup("a")
+            fine = heard.events == ["adsum.lookup"] and _followers() == []
+            telemetry.attach(heard)
+            eventually(_is_listening)
+            kill_registrar(registry.folder)
+            heard.one("adsum.registrar.stopped")
+            code = 0 if fine else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    heard.one("adsum.registrar.stopped")
+
+
+# What is registered first runs last: after all that adsum does at the end.
+ENDS = """
+import atexit, sys, threading
+
+@atexit.register
+def wait() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "adsum-telemetry":
+            thread.join(2)
+
+import adsum
+
+adsum.telemetry.attach(lambda event, *_: print(event), ["adsum.registrar.started", "adsum.registrar.stopped"])
+registry = adsum.open(path=sys.argv[1], timeout=10)
+registry.register("a")
+input()
+print("over")
+"""
+
+
+def test_the_end_of_the_interpreter_is_silent(registry_folder: Path) -> None:
+    """A program that ends while it follows ends with 0, in silence, and its own end is not told as a registrar's."""
+    with Child(ENDS, registry_folder) as child:
+        child.expect("adsum.registrar.started")
+        child.say()
+        assert child.process.communicate(timeout=30) == (b"over\n", b"")
+        assert child.process.returncode == 0
+
+
+def test_a_folder_that_cannot_be_followed(
+    registry: Registry, registry_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What keeps a registry from being followed is logged once, and tried again."""
+    registry.register("a")
+    kill_registrar(registry_folder)
+    registry_folder.chmod(0o777)
+    try:
+        heard = Heard()
+        telemetry.attach(heard, FOLLOWED)
+        eventually(lambda: caplog.records)
+        assert "cannot follow" in caplog.records[0].getMessage()
+    finally:
+        registry_folder.chmod(0o700)
+    heard.one("adsum.registrar.started")
+    assert len(caplog.records) == 1

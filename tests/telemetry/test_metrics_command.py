@@ -1,0 +1,141 @@
+"""`adsum metrics`, as a process of its own that is scraped."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+
+import adsum
+from adsum import Registry
+from tests.cli.command import NODE, Command
+from tests.support import Child, registrar_pid
+
+SERVING = re.compile(r"serving (http://\S+/metrics) of (\S+)")
+
+
+@pytest.fixture
+def command(registry_folder: Path) -> Command:
+    """`adsum`, with a default registry of this test's own."""
+    return Command(registry_folder.with_name("default"))
+
+
+@pytest.fixture
+def members(command: Command) -> Iterator[Registry]:
+    """The same registry, opened here."""
+    with adsum.open(path=command.folder, node=NODE, timeout=10) as registry:
+        yield registry
+
+
+@pytest.fixture
+def serving(command: Command) -> Iterator[tuple[Child, str]]:
+    """`adsum metrics` at a free port, and the address that it says."""
+    with command.start("metrics", "--listen", "127.0.0.1:0") as child:
+        said = SERVING.fullmatch(child.line())
+        assert said is not None
+        assert said[2] == str(command.folder)
+        yield child, said[1]
+
+
+def _read(address: str) -> str:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        return str(answer.read().decode())
+
+
+def test_the_page_is_what_stands_now(members: Registry, serving: tuple[Child, str]) -> None:
+    """Each reading shows the registry as it is at that moment."""
+    _, address = serving
+    assert "adsum_owners{" in _read(address)
+    assert "adsum_entries{" not in _read(address)
+    members.register("planner")
+    assert re.search(r'^adsum_entries\{.*namespace="default".*\} 1\.0$', _read(address), re.MULTILINE)
+    members.unregister("planner")
+    assert "adsum_entries{" not in _read(address)
+
+
+def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str]) -> None:
+    """Looking at a registry that nobody uses leaves it so."""
+    _read(serving[1])
+    assert registrar_pid(command.folder) is None
+    assert not command.folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> None:
+    """Ctrl-C and SIGTERM end it with 0, without a traceback; the port is free then."""
+    child, address = serving
+    _read(address)
+    child.signal(number)
+    out, err = child.process.communicate(timeout=10)
+    assert (child.process.returncode, out, err) == (0, b"", b"")
+    with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2].partition("/")[0]))):
+        pass
+
+
+def test_ends_while_somebody_holds_a_connection(serving: tuple[Child, str]) -> None:
+    """A client that connects and says nothing does not keep it from ending."""
+    child, address = serving
+    port = int(address.rpartition(":")[2].partition("/")[0])
+    with socket.create_connection(("127.0.0.1", port)):
+        child.signal(signal.SIGINT)
+        assert child.wait() == 0
+
+
+def test_a_port_in_use(command: Command) -> None:
+    """Where the port is taken it says so, names it, and ends with 3."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, out, err = command("metrics", "--listen", listen)
+    assert (code, out) == (3, "")
+    assert f"cannot listen on {listen}: Address already in use; choose another with --listen" in err
+
+
+@pytest.mark.parametrize("listen", ["9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999", ":9464"])
+def test_what_cannot_be_listened_on(command: Command, listen: str) -> None:
+    """What is no HOST:PORT has exit code 2 and an example."""
+    code, _, err = command("metrics", "--listen", listen)
+    assert code == 2
+    assert "such as 127.0.0.1:9464" in err
+
+
+def test_once(command: Command, members: Registry) -> None:
+    """With --once the page is printed, and nothing is served."""
+    members.register("planner")
+    code, out, err = command("metrics", "--once")
+    assert (code, err) == (0, "")
+    assert out.startswith("# HELP adsum_up ")
+    assert re.search(r"^adsum_entries\{.*\} 1\.0$", out, re.MULTILINE)
+
+
+def test_without_the_extra(command: Command, tmp_path: Path) -> None:
+    """Where prometheus_client is missing it says what to install, and ends with 3."""
+    (tmp_path / "prometheus_client").mkdir()
+    (tmp_path / "prometheus_client" / "__init__.py").write_text(
+        "raise ModuleNotFoundError('No module named prometheus_client', name='prometheus_client')\n"
+    )
+    command.environment["PYTHONPATH"] = str(tmp_path)
+    code, out, err = command("metrics", "--once")
+    assert (code, out) == (3, "")
+    assert "pip install 'adsum[prometheus]'" in err
+    assert command("stats").code == 0
+
+
+def test_a_registry_that_cannot_be_read(command: Command, members: Registry) -> None:
+    """A folder that is not private is an error before anything is served."""
+    members.register("planner")
+    command.folder.chmod(0o777)
+    try:
+        code, _, err = command("metrics", "--once")
+    finally:
+        command.folder.chmod(0o700)
+    assert code == 3
+    assert str(command.folder) in err

@@ -1,0 +1,232 @@
+"""Prometheus metrics of real registries, as its own client library collects them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+import adsum
+from adsum import Registry
+from adsum.telemetry import _dispatch, prometheus
+from adsum.telemetry.prometheus import Collector
+from tests.support import Opener, eventually, kill_registrar
+
+TYPE = r"(gauge|counter|histogram|summary)"
+DOCUMENTED = dict(re.findall(rf"^(adsum_\w+) +{TYPE}", prometheus.__doc__ or "", re.MULTILINE))
+
+
+class Page:
+    """What a Prometheus server would read."""
+
+    def __init__(self, *registries: Any, **options: Any) -> None:
+        self.collector = Collector(*(getattr(one, "inner", one) for one in registries), **options)
+        self._registry = CollectorRegistry()
+        self._registry.register(self.collector)
+
+    def text(self) -> str:
+        return generate_latest(self._registry).decode()
+
+    def samples(self, name: str, **labels: str) -> list[Any]:
+        families = text_string_to_metric_families(self.text())
+        found = [sample for family in families for sample in family.samples if sample.name == name]
+        return [sample for sample in found if labels.items() <= sample.labels.items()]
+
+    def value(self, name: str, **labels: str) -> float:
+        (sample,) = self.samples(name, **labels)
+        return float(sample.value)
+
+
+def test_the_registry_in_numbers(either: Registry) -> None:
+    """The numbers of `stats` are there, in base units."""
+    either.register("a")
+    either.unregister("a")
+    either.register("b")
+    page, stats = Page(either), either.stats()
+    assert page.value("adsum_up") == 1
+    assert page.value("adsum_owners") == 1
+    assert page.value("adsum_unwatched_owners") == 0
+    assert page.value("adsum_changes_total") == 3
+    assert page.value("adsum_memory_used_bytes") == stats.bytes_used
+    assert page.value("adsum_memory_limit_bytes") == 100 * 1024 * 1024
+    assert page.value("adsum_requests_pending") == stats.pending
+    assert page.value("adsum_registrar_up") == 1
+    assert 0 < page.value("adsum_registrar_uptime_seconds") <= either.stats().uptime
+    assert page.value("adsum_registrar_restarts_total") == 0
+    assert page.value("adsum_owners", registry=str(either.folder)) == 1
+
+
+def test_what_the_registrar_counts(registry: Registry) -> None:
+    """Outcomes of requests and the latency of cleanups come when the registrar has written them down."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        registry.register("a", process)
+        with pytest.raises(adsum.AlreadyRegistered):
+            registry.register("a")
+        process.kill()
+    page = Page(registry)
+    eventually(lambda: page.samples("adsum_requests_total", outcome="already_registered"))
+    assert page.value("adsum_requests_total", outcome="already_registered") == 1
+    assert page.value("adsum_requests_total", outcome="ok") >= 1
+    assert (
+        0
+        < page.value("adsum_cleanup_latency_seconds", quantile="0.5")
+        <= page.value("adsum_cleanup_latency_seconds", quantile="1")
+    )
+
+
+def test_entries_by_kind(either: Registry) -> None:
+    """Living entries are counted by namespace, type and health, in every namespace and every mixture."""
+    wanted: dict[tuple[str, str, str], int] = {}
+    for number, kind in enumerate(
+        (namespace, type, health)
+        for namespace in ("one", "two")
+        for type in ("agent", "service", "coordinator")
+        for health in ("healthy", "degraded", "unhealthy")
+    ):
+        wanted[kind] = number % 4 + 1
+        namespace, type, health = kind
+        for copy in range(wanted[kind]):
+            either.register((namespace, "n", f"{number}-{copy}"), type=type, health_status=health)
+    found = {
+        (labels["namespace"], labels["type"], labels["health_status"]): value
+        for _, labels, value, *_ in Page(either).samples("adsum_entries")
+    }
+    assert found == wanted
+
+
+def test_the_dead_are_not_counted(registry: Registry) -> None:
+    """Entries of the dead are none, even while nobody has cleaned up after them."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        registry.register_many([("a", {"type": "service"}), ("b", {})], process)
+        registry.register("c")
+        kill_registrar(registry.folder)
+        process.kill()
+    page = Page(registry)
+    assert [(sample.labels["type"], sample.value) for sample in page.samples("adsum_entries")] == [("agent", 1)]
+    assert page.value("adsum_registrar_up") == 0
+    assert page.value("adsum_registrar_uptime_seconds") == 0
+
+
+def test_reading_makes_nothing(registry: Registry) -> None:
+    """A registry that was never made is up and empty, and is not made by looking at it."""
+    page = Page(registry)
+    assert page.value("adsum_up") == 1
+    assert page.value("adsum_registrar_up") == 0
+    assert page.samples("adsum_entries") == []
+    assert not registry.folder.exists()
+    assert _dispatch._attached == []
+
+
+def test_namespaces_are_bounded(registry: Registry) -> None:
+    """At most so many namespaces have a label of their own, the largest first; what had one keeps it, and the others
+    are `other`, added up."""
+    for number in range(6):
+        registry.register((f"space-{number}", "n", "a"))
+    registry.register_many([(("large", "n", f"{number}"), {}) for number in range(3)])
+    page = Page(registry, max_namespaces=2)
+    first = {sample.labels["namespace"]: sample.value for sample in page.samples("adsum_entries")}
+    assert first["large"] == 3
+    assert first["other"] == 5
+    assert len(first) == 3
+    registry.register_many([(("larger", "n", f"{number}"), {}) for number in range(50)])
+    later = {sample.labels["namespace"]: sample.value for sample in page.samples("adsum_entries")}
+    assert later == {**first, "other": 55}
+    with pytest.raises(ValueError, match="from 0 up"):
+        Page(registry, max_namespaces=-1)
+
+
+def test_strange_namespaces(registry: Registry) -> None:
+    """A namespace with quotes, line ends or other scripts in it comes through as it is, and breaks no line."""
+    strange = 'a"b\\c\nd=1} 5 ünïcode 名'
+    registry.register((strange, "n", "a"))
+    assert Page(registry).value("adsum_entries", namespace=strange) == 1
+
+
+def test_a_closed_registry_is_down(opener: Opener) -> None:
+    """The page is served all the same, with `adsum_up` 0 and nothing else of that registry."""
+    registry, other = opener(), opener()
+    closed = opener(path=registry.folder.with_name("closed"))
+    page = Page(other, closed)
+    other.register("a")
+    closed.close()
+    assert page.value("adsum_up", registry=str(closed.folder)) == 0
+    assert page.value("adsum_up", registry=str(other.folder)) == 1
+    assert page.samples("adsum_owners", registry=str(closed.folder)) == []
+
+
+def test_several_registries_in_one_page(opener: Opener) -> None:
+    """One collector of several registries has each metric once, and tells them apart by `registry`."""
+    first = opener()
+    second = opener(path=first.folder.with_name("second"))
+    first.register("a")
+    page = Page(first, second)
+    assert page.value("adsum_owners", registry=str(first.folder)) == 1
+    assert page.value("adsum_owners", registry=str(second.folder)) == 0
+    assert page.text().count("# TYPE adsum_owners ") == 1
+    with pytest.raises(TypeError, match="give a registry"):
+        Collector()
+
+
+def test_registering_twice_is_an_error_of_prometheus(registry: Registry) -> None:
+    """The collector says its names in advance, so that doubled metrics are found at once, not at the first reading."""
+    page = CollectorRegistry()
+    page.register(Collector(registry))
+    with pytest.raises(ValueError, match="Duplicated"):
+        page.register(Collector(registry))
+
+
+def test_calls_only_when_asked_for(either: Registry) -> None:
+    """Without `calls` nothing is attached; with it, durations of this process's calls by call and outcome."""
+    assert "adsum_call_duration" not in Page(either).text()
+    assert _dispatch._attached == []
+    page = Page(either, calls=True)
+    either.register("a")
+    with pytest.raises(adsum.AlreadyRegistered):
+        either.register("a")
+    for _ in range(3):
+        either.lookup("a")
+    name = "adsum_call_duration_seconds"
+    eventually(lambda: page.samples(f"{name}_count", outcome="already_registered"))
+    assert page.value(f"{name}_count", call="lookup", outcome="ok") == 3
+    assert page.value(f"{name}_bucket", call="lookup", outcome="ok", le="+Inf") == 3
+    assert page.value(f"{name}_count", call="register", outcome="ok") == 1
+    assert page.value(f"{name}_count", call="register", outcome="already_registered") == 1
+    assert 0 < page.value(f"{name}_sum", call="lookup", outcome="ok") < 10
+    page.collector.close()
+    page.collector.close()
+    assert _dispatch._attached == []
+
+
+def test_buckets_are_cumulative(registry: Registry) -> None:
+    """Each bucket counts all that took no longer, as Prometheus wants it."""
+    page = Page(registry, calls=True)
+    for _ in range(20):
+        registry.lookup("a")
+    counts = [sample.value for sample in page.samples("adsum_call_duration_seconds_bucket", call="lookup")]
+    page.collector.close()
+    assert counts == sorted(counts)
+    assert counts[-1] == 20
+
+
+def test_names_are_prometheus_names_and_documented(registry: Registry) -> None:
+    """Every metric is documented with its type; names have the prefix, base units, and `_total` where they count."""
+    registry.register("a")
+    page = Page(registry, calls=True)
+    registry.lookup("a")
+    families = {family.name: family for family in text_string_to_metric_families(page.text())}
+    page.collector.close()
+    collected = {name + "_total" * (family.type == "counter"): family.type for name, family in families.items()}
+    assert collected == DOCUMENTED
+    assert all(family.documentation.endswith(".") for family in families.values())
+    for name, type in collected.items():
+        assert name.startswith("adsum_")
+        assert name.endswith("_total") == (type == "counter")
+        assert not re.search(r"_(ms|us|milliseconds|kb|mb|kib|mib|percent)\b", name)

@@ -1,0 +1,290 @@
+"""When a sign of life is late, what is decided then, and for whom: without time, over a faked kernel and clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adsum import _wire as wire
+from adsum._registrar.batch import Batch, Call, Clock, Decision
+from adsum._registrar.engine import Engine
+from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Late
+from adsum._store.layout import Change, Record, StandBy, key_of
+from adsum._validation import MetadataFields
+from adsum.model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
+
+SECOND = 10**9
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DEAD, ALIVE, OTHER = Owner(1, 1, 1), Owner(2, 2, 2), Owner(3, 3, 3)
+A = ProcessId("default", "n", "a")
+KEY = key_of(A)
+DEGRADED, UNHEALTHY = HealthStatus.degraded, HealthStatus.unhealthy
+
+
+def promise(
+    every: float | None = 1.0, *, incarnation: int = 1, checked: datetime = NOON, owner: Owner = ALIVE, **fields: Any
+) -> Record:
+    """An entry that promises a sign `every` so many seconds."""
+    status = fields.pop("health_status", HealthStatus.healthy)
+    metadata = Metadata(heartbeat=every, health_status=status, created_at=NOON, last_health_check=checked)
+    return Record(A, *owner, incarnation, NOON, NOON, incarnation, metadata, **fields)
+
+
+def changed(before: Record | None, after: Record | None) -> Change:
+    return Change(Kind.updated, 9, KEY, before, after)
+
+
+def promised(every: float = 1.0, at: int = 0) -> Heartbeats:
+    """One promise was made, at this time."""
+    heartbeats = Heartbeats(Limits())
+    heartbeats.follow(changed(None, promise(every)), at)
+    return heartbeats
+
+
+def lates(heartbeats: Heartbeats, seconds: float) -> list[HealthStatus]:
+    return [late.status for late in heartbeats.late(int(seconds * SECOND))]
+
+
+# When
+
+
+def test_late_and_later() -> None:
+    """After one and a half times the promise it is degraded, after three times unhealthy; each is said once."""
+    heartbeats = promised(2.0)
+    assert heartbeats.next_due() == 3 * SECOND
+    assert lates(heartbeats, 2.999) == []
+    assert heartbeats.late(3 * SECOND) == [Late(KEY, 1, DEGRADED)]
+    assert lates(heartbeats, 5.999) == []
+    assert lates(heartbeats, 6) == [UNHEALTHY]
+    assert lates(heartbeats, 1000) == []
+    assert heartbeats.next_due() is None
+
+
+def test_a_sign_gives_time() -> None:
+    """A sign in time puts it off; after one that came late everything begins anew."""
+    heartbeats = promised()
+    heartbeats.sign(1, SECOND)
+    assert lates(heartbeats, 2.4) == []
+    assert lates(heartbeats, 2.5) == [DEGRADED]
+    heartbeats.sign(1, 3 * SECOND)
+    assert lates(heartbeats, 4.4) == []
+    assert lates(heartbeats, 4.5) == [DEGRADED]
+    assert lates(heartbeats, 6) == [UNHEALTHY]
+    heartbeats.sign(1, 7 * SECOND)
+    assert lates(heartbeats, 8.5) == [DEGRADED]
+
+
+def test_a_sign_of_somebody_else_is_none() -> None:
+    """A sign is one incarnation's."""
+    heartbeats = promised()
+    heartbeats.sign(2, SECOND)
+    assert lates(heartbeats, 1.5) == [DEGRADED]
+
+
+def test_long_after_it_is_said_in_steps() -> None:
+    """A registrar that was stopped meanwhile says both, one after the other."""
+    heartbeats = promised()
+    assert lates(heartbeats, 100) == [DEGRADED, UNHEALTHY]
+    assert lates(heartbeats, 200) == []
+
+
+def test_what_could_not_be_written_is_said_again() -> None:
+    """A status that could not be committed is late again in a moment."""
+    heartbeats = promised()
+    late = heartbeats.late(2 * SECOND)
+    heartbeats.put_off(late, 2 * SECOND)
+    assert heartbeats.late(2 * SECOND) == []
+    assert heartbeats.late(2 * SECOND + AGAIN_NS) == late
+    assert lates(heartbeats, 3) == [UNHEALTHY]
+
+
+@pytest.mark.parametrize("after", [None, promise(None), promise(incarnation=2, owner=OTHER)])
+def test_a_promise_ends(after: Record | None) -> None:
+    """With its entry, when it is taken back, and when the id is handed over; a new holder's is its own."""
+    heartbeats = promised()
+    heartbeats.follow(changed(promise(), after), SECOND)
+    assert heartbeats.late(2 * SECOND) == []
+    assert len(heartbeats) == (after is not None and after.metadata.heartbeat is not None)
+
+
+@pytest.mark.parametrize("every", [None, 1000.0])
+def test_a_promise_can_be_changed_when_it_is_late(every: float | None) -> None:
+    """Whoever is late and promises less, or nothing, from then on gets no worse."""
+    heartbeats = promised()
+    assert lates(heartbeats, 1.5) == [DEGRADED]
+    late = promise(health_status=DEGRADED, health_source=HealthSource.registrar)
+    heartbeats.follow(changed(promise(), late), 2 * SECOND)
+    changed_promise = promise(every, health_status=DEGRADED, health_source=HealthSource.registrar)
+    heartbeats.follow(changed(late, changed_promise), 2 * SECOND)
+    assert lates(heartbeats, 100) == []
+
+
+def test_a_change_that_is_no_sign() -> None:
+    """An update that says nothing of health gives no time."""
+    heartbeats = promised()
+    heartbeats.follow(changed(promise(), promise()), SECOND)
+    assert lates(heartbeats, 1.5) == [DEGRADED]
+
+
+@pytest.mark.parametrize(
+    ("status", "source", "expected"),
+    [
+        (HealthStatus.healthy, HealthSource.process, [DEGRADED, UNHEALTHY]),
+        (DEGRADED, HealthSource.process, [DEGRADED, UNHEALTHY]),
+        (UNHEALTHY, HealthSource.other, [DEGRADED, UNHEALTHY]),
+        (DEGRADED, HealthSource.registrar, [UNHEALTHY]),
+        (UNHEALTHY, HealthSource.registrar, []),
+    ],
+)
+def test_a_registrar_that_starts_gives_time(
+    status: HealthStatus, source: HealthSource, expected: list[HealthStatus]
+) -> None:
+    """Everybody has their time again, and what was said by the one before is not said twice."""
+    heartbeats = Heartbeats(Limits())
+    heartbeats.inherit(KEY, promise(health_status=status, health_source=source), 100 * SECOND)
+    assert lates(heartbeats, 101.4) == []
+    said = [late for second in (101.5, 102.9, 103, 110, 120) for late in lates(heartbeats, second)]
+    assert said == expected
+    heartbeats.sign(1, 120 * SECOND)
+    assert lates(heartbeats, 121.5) == [DEGRADED]
+
+
+signs = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4 * SECOND)), max_size=30)
+
+
+@given(signs)
+def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
+    """Over any signs and looks, an entry counts as what the time since its last sign makes of it."""
+    heartbeats, now = Heartbeats(Limits()), 0
+    signed = {1: 0, 2: 0}
+    shown = dict.fromkeys(signed, 0)
+    for incarnation in signed:
+        heartbeats.follow(changed(None, promise(incarnation, incarnation=incarnation)), 0)
+    for incarnation, passed in steps:
+        now += passed
+        if incarnation in signed:
+            heartbeats.sign(incarnation, now)
+            signed[incarnation], shown[incarnation] = now, 0
+            continue
+        for _ in range(2):
+            for late in heartbeats.late(now):
+                shown[late.incarnation] += 1
+                assert late.status == (DEGRADED, UNHEALTHY)[shown[late.incarnation] - 1]
+        for one, last in signed.items():
+            periods = (now - last) / SECOND / one
+            assert shown[one] == (periods >= 1.5) + (periods >= 3), (one, periods)
+
+
+# What is decided
+
+
+class Standing:
+    """One entry, at revision 1."""
+
+    def __init__(self, record: Record, standbys: list[StandBy]) -> None:
+        self._record = record
+        self._standbys = standbys
+        self.revision = self.entries = 1
+        self.bytes_used = 0
+        self.standbys = len(standbys)
+
+    def measure(self) -> int:
+        return self.bytes_used
+
+    def record(self, key: bytes) -> Record | None:
+        return self._record if key == KEY else None
+
+    def owned(self, owner: Owner) -> list[Record]:
+        return [self._record] if self._record.owner == owner else []
+
+    def count_owned(self, owner: Owner) -> int:
+        return len(self.owned(owner))
+
+    def standing_by(self, key: bytes) -> list[StandBy]:
+        return [one for one in self._standbys if key_of(one.process_id) == key]
+
+    def all_standing_by(self) -> list[StandBy]:
+        return self._standbys
+
+
+class Kernel:
+    """One process has died."""
+
+    def watch(self, owner: Owner) -> bool:
+        return owner != DEAD
+
+    is_alive = watch
+
+
+def decide(record: Record, batch: Batch, utc: datetime = NOON, standbys: tuple[StandBy, ...] = ()) -> Decision:
+    return Engine(Limits(), Kernel()).decide(Standing(record, list(standbys)), batch, Clock(utc, SECOND))
+
+
+def noted(record: Record, late: Late) -> Decision:
+    return decide(record, Batch(late=[late]))
+
+
+def sign(record: Record, owner: Owner = ALIVE, utc: datetime = NOON) -> Decision:
+    request = wire.Heartbeat(number=1, deadline=2 * SECOND, process_id=A, owner=owner)
+    return decide(record, Batch(calls=[Call(b"session", request, owner)]), utc)
+
+
+def only_change(decision: Decision) -> Record:
+    (change,) = decision.changes
+    assert change.kind == "updated"
+    assert change.after is not None
+    return change.after
+
+
+def test_late_is_written_down() -> None:
+    """The status is the registrar's word; what was said before is kept with it, and nothing else changes."""
+    record = promise(health_status=HealthStatus.healthy)
+    after = only_change(noted(record, Late(KEY, 1, DEGRADED)))
+    assert (after.metadata.health_status, after.health_source) == (DEGRADED, HealthSource.registrar)
+    assert after.before_late == (HealthStatus.healthy, HealthSource.process)
+    assert after.metadata.last_health_check == record.metadata.last_health_check
+    later = only_change(noted(after, Late(KEY, 1, UNHEALTHY)))
+    assert (later.metadata.health_status, later.before_late) == (UNHEALTHY, after.before_late)
+
+
+@pytest.mark.parametrize("late", [Late(KEY, 2, DEGRADED), Late(KEY + b"b", 1, DEGRADED)])
+def test_late_is_one_incarnations(late: Late) -> None:
+    """What has gone meanwhile, or is another's by now, is left alone."""
+    assert not noted(promise(), late).writes
+
+
+def test_the_dead_are_not_late() -> None:
+    """Whoever is dead is no case for a status; its entry goes when the kernel gives word."""
+    assert not noted(promise(owner=DEAD), Late(KEY, 1, DEGRADED)).writes
+
+
+def test_a_sign_that_comes_with_the_last_moment_counts() -> None:
+    """Being late is looked at last: a sign in the same batch takes it back."""
+    request = wire.Heartbeat(number=1, deadline=2 * SECOND, process_id=A, owner=ALIVE)
+    first = noted(promise(), Late(KEY, 1, DEGRADED))
+    again = decide(only_change(first), Batch(calls=[Call(b"s", request, ALIVE)]))
+    assert only_change(again).metadata.health_status == "healthy"
+
+
+def test_a_sign_in_time_is_no_change() -> None:
+    """It is written, and has no revision."""
+    decision = sign(promise(), utc=NOON + timedelta(seconds=1))
+    assert (decision.changes, decision.writes) == ([], True)
+    (record,) = decision.touched
+    assert (record.revision, record.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_who_stands_by_longest_is_first_whatever_the_wall_clock_says(hours: int) -> None:
+    """Places come from the monotonic clock, and those taken in the same moment come in the order of their requests."""
+    calls = []
+    for number, owner in enumerate((ALIVE, OTHER, Owner(4, 4, 4))):
+        request = wire.StandBy(number=number, deadline=2 * SECOND, process_id=A, owner=owner, fields=MetadataFields())
+        calls.append(Call(f"session {number}".encode(), request, owner))
+    decision = decide(promise(owner=Owner(5, 5, 5)), Batch(calls=calls), NOON + timedelta(hours=hours))
+    assert [one.place for one in decision.joined] == [SECOND, SECOND + 1, SECOND + 2]
+    assert decision.replies == [wire.Queued(number) for number in range(3)]
