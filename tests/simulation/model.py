@@ -137,9 +137,8 @@ class Model(Rules):
         grows = encoded_metadata(metadata) > encoded_metadata(entry.metadata)
         if grows and not ask.checked and not set(item.fields) <= {"health_status", "last_health_check"}:
             self._believe(position)
-        if ask.checked:
-            self._signed.append(entry.incarnation)
         if "health_status" in item.fields:
+            self._signed.append(entry.incarnation)
             source = "process" if ask.caller in (None, Owner(*entry.owner)) else "other"
             return self._replaced(entry, metadata, source=source, before_late=None)
         return self._replaced(entry, metadata)

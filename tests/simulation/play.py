@@ -222,7 +222,11 @@ class Play(Clients):
         self.model.promises.begin(list(self.model.held.values()), clock.nanoseconds)
         over = [(one.owner, one.session) for one in self.model.places if one.session in self.world.over]
         dead = sorted(owner for owner in self.model.owners if not processes.is_alive(owner))
-        self.model.commit(dead, over, [], Turn(processes.is_alive, clock.utc, clock.nanoseconds, clock.nanoseconds))
+        replies = {name: reading.reply(data) for name, data in self.world.receipts().items()}
+        unlucky = [name for name, reply in replies.items() if reply[2] == "registry_full"]
+        now = clock.nanoseconds
+        turn = Turn(processes.is_alive, clock.utc, now, now, no_room_for=unlucky)
+        self.model.commit(dead, over, [], turn)
         return self.model.granted
 
     def move(self, killed_at: str = "") -> None:

@@ -262,12 +262,14 @@ def test_the_dead_are_not_late() -> None:
     assert not noted(promise(owner=DEAD), Late(KEY, 1, DEGRADED)).writes
 
 
-def test_a_sign_that_comes_with_the_last_moment_counts() -> None:
-    """Being late is looked at last: a sign in the same batch takes it back."""
+def test_a_sign_that_comes_in_the_last_moment_counts() -> None:
+    """Of a process whose sign is among what the same batch brings nothing is missing."""
     request = wire.Heartbeat(number=1, deadline=2 * SECOND, process_id=A, owner=ALIVE)
-    first = noted(promise(), Late(KEY, 1, DEGRADED))
-    again = decide(only_change(first), Batch(calls=[Call(b"s", request, ALIVE)]))
-    assert only_change(again).metadata.health_status == "healthy"
+    call = Call(b"session", request, ALIVE)
+    assert decide(promise(), Batch(calls=[call], late=[Late(KEY, 1, DEGRADED)])).changes == []
+    late = only_change(noted(promise(), Late(KEY, 1, DEGRADED)))
+    again = only_change(decide(late, Batch(calls=[call], late=[Late(KEY, 1, UNHEALTHY)])))
+    assert (again.metadata.health_status, again.health_source) == (HealthStatus.healthy, HealthSource.process)
 
 
 def test_a_sign_in_time_is_no_change() -> None:

@@ -148,8 +148,9 @@ class Committer:
                     marked = {bucket_of(change.key) for change in decision.changes}
                     marked |= {bucket_of(key_of(record.process_id)) for record in decision.touched}
                     self.page.mark(marked)
-                    now.touch(decision.touched)
                     now.apply(decision.changes, decision.departures, history_bytes=history_bytes)
+                    # After what registers them, for rows are appended in the order of their incarnations.
+                    now.touch(decision.touched)
                     now.stand_by(decision.joined, decision.withdrawn)
                 answers = _answers(batch.calls, decision)
                 if decision.writes:

@@ -163,6 +163,8 @@ class Draft:
     def _changed(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
         self.changes.append(Change(kind, self.revision, key, before, after))
         self._records[key] = after
+        # The change holds what a sign earlier in the batch moved.
+        self.touched.pop(key, None)
         if before is not None and self._gained.get(before.owner, {}).pop(before.incarnation, None) is None:
             self._lost.setdefault(before.owner, set()).add(before.incarnation)
         if after is not None:

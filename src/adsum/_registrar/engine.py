@@ -61,9 +61,10 @@ class _Round(Standing):
         for owner, session in batch.ended:
             self.end_session(owner, session)
         replies = [self.answer(call) for call in batch.calls]
-        for late in batch.late:
-            self.note_late(late)
         draft = self.draft
+        for late in batch.late:
+            if late.incarnation not in draft.signs:
+                self.note_late(late)
         released = {owner for owner in self.touched if draft.owns_nothing(owner)}
         return Decision(
             draft.changes,
