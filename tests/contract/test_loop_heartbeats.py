@@ -71,6 +71,9 @@ def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callab
     thread.start()
     try:
         eventually(lambda: shows(registry, "degraded", "registrar"))
+        # The first sign that is refused is the last one.
+        outcomes = registry.stats().outcomes
+        assert outcomes.get("stale", 0) + outcomes.get("not_registered", 0) <= 1
     finally:
         over.set()
         thread.join()

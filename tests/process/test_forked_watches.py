@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -32,17 +33,22 @@ def told(watch: Watch, number: int) -> list[int]:
 def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
     """A child and its parent each get every event after the fork, whether the parent had waited before or not."""
     registry.register("a")
+    forked, forking = os.pipe()
+
+    def child() -> list[int]:
+        os.write(forking, b"!")
+        return told(watch, 100)
+
     with registry.watch() as watch, Agent(registry.folder) as writer, ThreadPoolExecutor() as threads:
         if heard:
             with pytest.raises(adsum.Timeout):
                 watch.next(0.01)
-        forked = threads.submit(in_fork, lambda: told(watch, 100))
+        theirs = threads.submit(in_fork, child)
+        assert os.read(forked, 1)
         writer.do(_WRITE)
-        assert told(watch, 100) == list(range(2, 102))
-        # The child begins where the parent was in the moment of the fork.
-        theirs = forked.result()
-        assert 2 <= theirs[0] <= 102
-        assert theirs == list(range(theirs[0], theirs[0] + 100))
+        assert told(watch, 100) == theirs.result() == list(range(2, 102))
+    os.close(forked)
+    os.close(forking)
 
 
 def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) -> None:

@@ -211,8 +211,8 @@ async def test_a_task_that_is_garbage(registry_folder: Path) -> None:
         await registry.register("task", task)
         _forget(task)
         del task
-        gc.collect()
-        await gone(registry)
+        # Again and again: whoever registered it may hold it for a moment longer.
+        await asyncio.to_thread(eventually, lambda: gc.collect() >= 0 and registry.stats().entries == 0)
 
 
 async def test_tasks_that_are_over_leave_nothing_in_the_loop(registry_folder: Path) -> None:

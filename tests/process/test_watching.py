@@ -11,7 +11,6 @@ from pathlib import Path
 
 import adsum
 from adsum import Entry, Event, Limits, Registry, Watch
-from adsum._store.history import MAX_HISTORY
 
 from ..support import WITHIN, Agent, Child, eventually, kill_registrar, registrar_pid
 from .people import no_registrar
@@ -50,8 +49,8 @@ def state(registry: Registry) -> dict[object, Entry]:
     return {entry.process_id: entry for entry in registry.find()}
 
 
-def change_much(registry: Registry, changes: int = MAX_HISTORY + 1000) -> None:
-    """So many changes, a thousand entries at a time."""
+def change_much(registry: Registry, changes: int = 9_000) -> None:
+    """So many changes, by default more than the history holds."""
     done = 0
     while done < changes:
         many = registry.register_many([(f"n{done + number:06}", {}) for number in range(500)])

@@ -186,9 +186,18 @@ class RegistryMachine(AskingMachine):
     def commit(self, fate: Fate, notice: bool) -> None:
         self.play.commit(fate, notice=notice)
 
-    @rule(caller=living, process=dying, ends=st.booleans(), fate=st.sampled_from(("no_room", "no_room_at_all")))
-    def find_no_room(self, caller: Owner, process: Owner, ends: bool, fate: Fate) -> None:
-        """The memory is full, whatever was estimated; the batch asks for room and gives some back."""
+    @rule(
+        caller=living,
+        process=dying,
+        ends=st.booleans(),
+        line=st.booleans(),
+        fate=st.sampled_from(("no_room", "no_room_at_all")),
+    )
+    def find_no_room(self, caller: Owner, process: Owner, ends: bool, line: bool, fate: Fate) -> None:
+        """The memory is full, whatever was estimated; the batch asks for room and gives some back, perhaps to others
+        who wait for it."""
+        for held in self.play.model.owned(process)[-1:] if line else ():
+            self.all_stand_by(held.id, "answered")
         if ends:
             self.play.end_session(process)
         for held in self.play.model.owned(process)[-1:]:

@@ -171,20 +171,21 @@ class Play(Clients):
     # Crashes
 
     def _killed(self, fate: Fate, deaths: Sequence[Owner], asks: list[Ask], outcome: Outcome) -> None:
-        committed: list[tuple[Ask, Expected]] = []
-        if fate == "killed_after":
-            decision = self.world.engine.decision
-            full = [ask for ask, reply in zip(asks, decision.replies, strict=True) if _is_full(reply)]
-            unlucky = [(one.session, one.number) for one, reply in decision.grants if _is_full(reply)]
-            committed = list(zip(asks, self._advance(deaths, asks, full, unlucky, outcome.late), strict=True))
-            # Queued and granted in one batch: what is told in the end is that it was granted.
-            told = {ask.name for ask, _ in self.model.granted}
-            committed = [one for one in committed if one[0].name not in told] + self.model.granted
-        made = {ask.name for ask, wanted in committed if wanted.succeeded}
-        made |= {ask.name for ask, _ in self.model.granted} if committed else set()
-        self.restart(kill=False, committed=committed, marked=outcome.marked if fate == "killed_after" else set())
+        if fate != "killed_after":
+            self.restart(kill=False)
+            self._ask_later(asks)
+            return
+        decision = self.world.engine.decision
+        full = [ask for ask, reply in zip(asks, decision.replies, strict=True) if _is_full(reply)]
+        unlucky = [(one.session, one.number) for one, reply in decision.grants if _is_full(reply)]
+        committed = list(zip(asks, self._advance(deaths, asks, full, unlucky, outcome.late), strict=True))
+        granted = self.model.granted
+        # Queued and granted in one batch: what is told in the end is that it was granted.
+        told = {ask.name for ask, _ in granted}
+        committed = [one for one in committed if one[0].name not in told]
+        self.restart(kill=False, committed=committed, granted=granted, marked=outcome.marked)
         # Whoever got no reply and finds no receipt asks again, under the same number.
-        self._ask_later([ask for ask in asks if ask.name not in made])
+        self._ask_later([ask for ask, wanted in committed if not wanted.succeeded])
 
     def _ask_later(self, asks: Sequence[Ask]) -> None:
         asked = {ask.name for ask in self.pending}
@@ -196,6 +197,7 @@ class Play(Clients):
         kill: bool = True,
         trouble: str | None = None,
         committed: Sequence[tuple[Ask, Expected]] = (),
+        granted: Sequence[tuple[Ask, Expected]] = (),
         marked: Set[int] = frozenset(),
     ) -> None:
         """The registrar is killed, if it was not yet, and another one starts; `trouble` names the step at which the
@@ -207,7 +209,7 @@ class Play(Clients):
             marked = marked | (self.world.marked if trouble == "after_commit" else set())
             self.world.trouble = {}
         self.world.trouble = {}
-        granted = self._swept()
+        granted = [*granted, *self._swept()]
         self._ask_again(committed, granted)
         stored = self.world.receipts()
         self._require(self.ledger.restart(stored, self.world.clock.nanoseconds) + self.ledger.untrue(stored))
@@ -236,13 +238,11 @@ class Play(Clients):
         else:
             self.restart(kill=False)
 
-    def _ask_again(
-        self, committed: Sequence[tuple[Ask, Expected]], granted: Sequence[tuple[Ask, Expected]] = ()
-    ) -> None:
+    def _ask_again(self, committed: Sequence[tuple[Ask, Expected]], granted: Sequence[tuple[Ask, Expected]]) -> None:
         claim = self.world.committer.receipts.claim
         for name, data in self.ledger.unread.items():
             assert claim(*name) == data, f"{name} was answered {data!r}, and then {claim(*name)!r}"
-        late = [ask.name for ask, _ in [*self.model.granted, *granted]]
+        late = {ask.name for ask, _ in granted}
         for ask, wanted in [*committed, *granted]:
             receipt = claim(*ask.name)
             assert (receipt is not None) == (wanted.succeeded or ask.name in late), (
@@ -251,6 +251,7 @@ class Play(Clients):
             if receipt is not None:
                 compare(ask, wanted, reading.reply(receipt), self._lived)
                 self.ledger.confirmed[ask.name] = receipt
+        self.pending = [ask for ask in self.pending if ask.name not in late]
         for ask in self.pending:
             assert claim(*ask.name) is None, f"{ask} was never carried out and has a receipt"
         # Whoever stands by asks again, so as to be heard of when its turn comes, and waits for that without end.

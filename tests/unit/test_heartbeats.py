@@ -13,9 +13,10 @@ from adsum import _wire as wire
 from adsum._registrar.batch import Batch, Call, Clock, Decision
 from adsum._registrar.engine import Engine
 from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Late
-from adsum._store.layout import Change, Record, StandBy, key_of
-from adsum._validation import MetadataFields
+from adsum._store.layout import Change, Record, key_of
 from adsum.model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
+
+from .standing import Kernel, Standing
 
 SECOND = 10**9
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -182,46 +183,8 @@ def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
 # What is decided
 
 
-class Standing:
-    """One entry, at revision 1."""
-
-    def __init__(self, record: Record, standbys: list[StandBy]) -> None:
-        self._record = record
-        self._standbys = standbys
-        self.revision = self.entries = 1
-        self.bytes_used = 0
-        self.standbys = len(standbys)
-
-    def measure(self) -> int:
-        return self.bytes_used
-
-    def record(self, key: bytes) -> Record | None:
-        return self._record if key == KEY else None
-
-    def owned(self, owner: Owner) -> list[Record]:
-        return [self._record] if self._record.owner == owner else []
-
-    def count_owned(self, owner: Owner) -> int:
-        return len(self.owned(owner))
-
-    def standing_by(self, key: bytes) -> list[StandBy]:
-        return [one for one in self._standbys if key_of(one.process_id) == key]
-
-    def all_standing_by(self) -> list[StandBy]:
-        return self._standbys
-
-
-class Kernel:
-    """One process has died."""
-
-    def watch(self, owner: Owner) -> bool:
-        return owner != DEAD
-
-    is_alive = watch
-
-
-def decide(record: Record, batch: Batch, utc: datetime = NOON, standbys: tuple[StandBy, ...] = ()) -> Decision:
-    return Engine(Limits(), Kernel()).decide(Standing(record, list(standbys)), batch, Clock(utc, SECOND))
+def decide(record: Record, batch: Batch, utc: datetime = NOON) -> Decision:
+    return Engine(Limits(), Kernel({DEAD})).decide(Standing([record]), batch, Clock(utc, SECOND))
 
 
 def noted(record: Record, late: Late) -> Decision:
@@ -278,15 +241,3 @@ def test_a_sign_in_time_is_no_change() -> None:
     assert (decision.changes, decision.writes) == ([], True)
     (record,) = decision.touched
     assert (record.revision, record.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))
-
-
-@pytest.mark.parametrize("hours", [-1, 1])
-def test_who_stands_by_longest_is_first_whatever_the_wall_clock_says(hours: int) -> None:
-    """Places come from the monotonic clock, and those taken in the same moment come in the order of their requests."""
-    calls = []
-    for number, owner in enumerate((ALIVE, OTHER, Owner(4, 4, 4))):
-        request = wire.StandBy(number=number, deadline=2 * SECOND, process_id=A, owner=owner, fields=MetadataFields())
-        calls.append(Call(f"session {number}".encode(), request, owner))
-    decision = decide(promise(owner=Owner(5, 5, 5)), Batch(calls=calls), NOON + timedelta(hours=hours))
-    assert [one.place for one in decision.joined] == [SECOND, SECOND + 1, SECOND + 2]
-    assert decision.replies == [wire.Queued(number) for number in range(3)]

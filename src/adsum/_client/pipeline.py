@@ -189,7 +189,8 @@ class Pipeline:
         self._dialled()
         poll.register(connection.sock, select.POLLIN)
         with self._lock:
-            self._unsent = sorted(self._asked)
+            # Added to, never replaced: the collector may ask for something in the middle of this.
+            self._unsent += list(self._asked)
 
     def _disconnect(self, poll: select.poll) -> None:
         self._outgoing.clear()
@@ -213,7 +214,7 @@ class Pipeline:
         with self._lock:
             numbers, self._unsent = self._unsent, []
         now = time.monotonic()
-        for number in numbers:
+        for number in sorted(set(numbers)):
             self._outgoing += self._framed(number, connection, now)
         if not self._outgoing:
             return
@@ -286,9 +287,8 @@ class Pipeline:
     def _fail_all(self, error: AdsumError) -> None:
         with self._lock:
             # What is queued keeps its place in the tables, and its answer will come.
-            kept = {number: asked for number, asked in self._asked.items() if asked.is_queued and not self._closed}
-            failed = [asked for number, asked in self._asked.items() if number not in kept]
-            self._asked, self._unsent = kept, []
+            over = [number for number, asked in list(self._asked.items()) if self._closed or not asked.is_queued]
+            failed = [self._asked.pop(number) for number in over]
         for asked in failed:
             asked.settle(error)
         if self.holds_entries and not self._closed:

@@ -180,8 +180,8 @@ class Committer:
     def _release_unused(self, batch: Batch) -> None:
         """Whom a decision began to watch that came to nothing."""
         with tables.write(self.environment) as now:
-            for call in batch.calls:
-                owner = getattr(call.request, "owner", None)
+            heirs = [waiting.owner for waiting in now.all_standing_by()]
+            for owner in [*(getattr(call.request, "owner", None) for call in batch.calls), *heirs]:
                 if owner is not None and owner in self.kernel and not now.count_owned(owner):
                     self.kernel.unwatch(owner)
 

@@ -1,0 +1,50 @@
+"""What an engine decides on, made up: entries, those who stand by, and who lives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from adsum._store.layout import Record, StandBy, key_of
+from adsum.model import Owner
+
+
+class Standing:
+    """A `View` of these entries, at the newest of their revisions."""
+
+    def __init__(self, records: Sequence[Record], waiting: Sequence[StandBy] = ()) -> None:
+        self._records = records
+        self._waiting = list(waiting)
+        self.revision = max((record.revision for record in records), default=0)
+        self.entries = len(records)
+        self.bytes_used = 0
+        self.standbys = len(waiting)
+
+    def measure(self) -> int:
+        return self.bytes_used
+
+    def record(self, key: bytes) -> Record | None:
+        return next((record for record in self._records if key_of(record.process_id) == key), None)
+
+    def owned(self, owner: Owner) -> list[Record]:
+        return [record for record in self._records if record.owner == owner]
+
+    def count_owned(self, owner: Owner) -> int:
+        return len(self.owned(owner))
+
+    def standing_by(self, key: bytes) -> list[StandBy]:
+        return [one for one in self._waiting if key_of(one.process_id) == key]
+
+    def all_standing_by(self) -> list[StandBy]:
+        return self._waiting
+
+
+class Kernel:
+    """Everybody lives but these."""
+
+    def __init__(self, dead: Collection[Owner] = ()) -> None:
+        self._dead = dead
+
+    def watch(self, owner: Owner) -> bool:
+        return owner not in self._dead
+
+    is_alive = watch
