@@ -13,14 +13,12 @@ from adsum import Registry, Watch
 from ..support import WITHIN, Agent, eventually
 from .people import in_fork
 
+# A pause after each change lets whoever watches fall asleep; after the last there is nothing more to wake anybody.
 _WRITE = """
 import threading
-def write():
-    number = 0
-    while True:
-        registry.update('a', custom={'n': (number := number + 1)})
-        threading.Event().wait(0.002)
-threading.Thread(target=write, daemon=True).start()
+for number in range(100):
+    registry.update('a', custom={'n': number})
+    threading.Event().wait(0.005)
 """
 
 
