@@ -261,7 +261,7 @@ def test_a_stopped_process_is_degraded(either: Registry) -> None:
     """A process that is stopped is alive, so it stays; its signs are missing, so it is degraded until it goes on."""
     with Agent(either.folder) as agent:
         agent.do(_SIGNS)
-        assert health(either) == ("healthy", "process")
+        becomes(either, "healthy", "process")
         agent.stop()
         becomes(either, "unhealthy", "registrar")
         assert either["a"].pid == agent.pid
