@@ -14,6 +14,7 @@ import pytest
 
 import adsum
 from adsum import Registry
+from adsum._client.dial import START_SECONDS
 
 from ..support import Child, stopped
 from .moments import Moment
@@ -60,6 +61,21 @@ def test_an_interrupt_while_waiting_for_the_reply(registry: Registry, registry_f
         assert registry.register("other").unregister()
         for name in ("new", "newer"):
             registry.unregister(name)
+    gone_from_tables(registry, 1)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_an_interrupt_ends_a_program_whose_registrar_is_stopped(registry: Registry, registry_folder: Path) -> None:
+    """Neither the interrupted call nor closing the registry after it waits for a registrar that does not answer."""
+    registry.register("there")
+    with stopped(registry_folder):
+        begun = time.monotonic()
+        interrupt = threading.Timer(0.2, signal.pthread_kill, (threading.get_ident(), signal.SIGUSR1))
+        interrupt.start()
+        with pytest.raises(Interrupted), adsum.open(path=registry_folder) as other:
+            other.register("new", timeout=60)
+        assert time.monotonic() - begun < START_SECONDS / 2
+        interrupt.join()
     gone_from_tables(registry, 1)
 
 

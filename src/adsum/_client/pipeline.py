@@ -32,6 +32,8 @@ from .dial import START_SECONDS, Connection, dial
 from .line import GRACE_SECONDS, Make, expired, framed
 
 RETRY_SECONDS = 1.0
+# How long closing waits for a registrar that does not answer, stopped for one. Ctrl-C ends in a close, too.
+CLOSE_SECONDS = 1.0
 READ_BYTES = 256 * 1024
 
 T = TypeVar("T")
@@ -112,7 +114,7 @@ class Pipeline:
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(CLOSE_SECONDS)
 
     def stop(self) -> None:
         """`close` without waiting for the thread, which sees to the rest."""
