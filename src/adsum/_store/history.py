@@ -24,6 +24,7 @@ from .page import remedy
 # What is kept: so many changes, or so many bytes of table pages, whichever is less.
 MAX_HISTORY = 8192
 MAX_HISTORY_BYTES = 8 * 1024 * 1024
+MAX_REVISION = 2**64 - 1
 
 _KINDS = tuple(Kind)
 # Kind, incarnation of the entry as the change left it (or of the one that it ended), revision of what was replaced.
@@ -50,13 +51,13 @@ def row_of(change: Change) -> bytes:
 
 def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list[Step] | None:
     """Every change after revision `since`, oldest first; None where the history does not reach back so far."""
-    newest = snapshot.revision(txn, environment)
-    if since == newest:
-        return []
+    if since >= MAX_REVISION:
+        return None
     with txn.cursor(environment.tables["history"]) as cursor:
-        if since > newest or not cursor.set_key(pack_number(since + 1)):
-            return None
-        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in cursor.iternext()]
+        found = cursor.set_key(pack_number(since + 1))
+        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in cursor] if found else []
+    if not rows:
+        return [] if since == snapshot.revision(txn, environment) else None
     replaced = {of: row for _, _, _, of, row in rows if of}
     steps = []
     for revision, code, incarnation, _, before in rows:

@@ -104,7 +104,9 @@ class Reader:
         def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Step] | None]:
             now = self._opened.life
             steps = history.steps_since(txn, environment, revision) if life in (0, now) else None
-            return now, snapshot.revision(txn, environment), steps
+            # Each step is a revision of its own.
+            newest = snapshot.revision(txn, environment) if steps is None else revision + len(steps)
+            return now, newest, steps
 
         return self._opened.read(read, nothing)
 
