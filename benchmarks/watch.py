@@ -103,10 +103,12 @@ def noted_commits(folder: Path) -> Iterator[memoryview]:
             if step == "after_commit":
                 noted[next(commits)] = time.monotonic_ns()
 
-        committer.reach = reach
-        serve(folder, adsum.Limits(), ready=lambda: os.write(serving, b"!"))
+        vars(committer)["reach"] = reach
+        serve(folder, adsum.Limits(), ready=lambda: os.close(serving))
         os._exit(0)
+    os.close(serving)
     os.read(ready, 1)
+    os.close(ready)
     try:
         yield noted
     finally:

@@ -11,8 +11,10 @@ import time
 
 # What waking one listener costs everybody else, about: the time it takes a processor to look at what has changed.
 LISTENER_SECONDS = 200e-6
-# So many may go first.
-FEW = 4
+# A herd is more than so many. Before it is woken, who was just answered gets this time to go first: else it might
+# stand in line behind all of them, for the very processor that answered.
+HERD = 8
+HERD_PAUSE_SECONDS = 1e-3
 # Ringing itself may take at most this part of the registrar's time.
 SHARE = 0.1
 
@@ -28,15 +30,20 @@ class Bell:
 
     def changed(self) -> None:
         """Something was committed."""
-        self._due = self.listeners > 0
+        if not self.listeners:
+            return
+        if self.is_herd and not self._due:
+            self._not_before = max(self._not_before, time.monotonic() + HERD_PAUSE_SECONDS)
+        self._due = True
+
+    @property
+    def is_herd(self) -> bool:
+        return self.listeners > HERD
 
     def ring_if_due(self) -> None:
         if not self._due or time.monotonic() < self._not_before:
             return
         self._due = False
-        if self.listeners > FEW:
-            # Who was just answered may wait for this very processor: it goes first, not after all those who listen.
-            os.sched_yield()
         # Not by the clock, for those who are woken may run in the middle of it.
         started = time.thread_time()
         try:

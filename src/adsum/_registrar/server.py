@@ -161,7 +161,8 @@ class Server:
         self.clients.reply(answers)
         if self.committer.commits != before:
             self.bell.changed()
-        self.awake_until = time.monotonic() + AWAKE_SECONDS
+        # Giving way to a herd could take until all of it has run.
+        self.awake_until = 0.0 if self.bell.is_herd else time.monotonic() + AWAKE_SECONDS
 
     # Time
 

@@ -54,8 +54,8 @@ def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list
     if since >= MAX_REVISION:
         return None
     with txn.cursor(environment.tables["history"]) as cursor:
-        found = cursor.set_key(pack_number(since + 1))
-        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in cursor] if found else []
+        stored = cursor if cursor.set_key(pack_number(since + 1)) else ()
+        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in stored]
     if not rows:
         return [] if since == snapshot.revision(txn, environment) else None
     replaced = {of: row for _, _, _, of, row in rows if of}
