@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from adsum._registrar import bell as bells
 from adsum._registrar.bell import HERD, HERD_PAUSE_SECONDS, LISTENER_SECONDS, Bell
 
 from ..support import eventually
@@ -80,7 +79,7 @@ def test_those_who_are_woken_do_not_silence_it(bell: Bell, monkeypatch: pytest.M
         written(descriptor, value)
 
     written = os.eventfd_write
-    monkeypatch.setattr(bells.os, "eventfd_write", preempted)
+    monkeypatch.setattr(os, "eventfd_write", preempted)
     bell.listeners = 1
     bell.changed()
     assert has_rung(bell)
