@@ -83,7 +83,10 @@ def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
-        raise InvalidMetadata(_with_path(str(error))) from error
+        said = _with_path(str(error))
+        if said.startswith("metadata.heartbeat:"):
+            said += "; give seconds, or None ('loop': with register, get_or_register and stand_by of an AsyncRegistry)"
+        raise InvalidMetadata(said) from error
     check_fields(parsed)
     return parsed
 

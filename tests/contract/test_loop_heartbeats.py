@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import AsyncRegistry, InvalidMetadata, Registry
+from adsum import AsyncRegistry, Entry, InvalidMetadata, Registry
 from tests.support import Agent, Child, eventually, eventually_awaited
 
 
@@ -21,11 +21,25 @@ def shows(registry: Registry | AsyncRegistry, status: str, source: str) -> bool:
     return entry is not None and (entry.metadata.health_status, entry.health_source) == (status, source)
 
 
-async def test_a_blocked_loop_shows(registry_folder: Path) -> None:
+async def _get_or_registered(registry: AsyncRegistry) -> Entry:
+    entry, _ = await registry.get_or_register("a", heartbeat="loop")
+    return entry
+
+
+async def _stood_by(registry: AsyncRegistry) -> Entry:
+    return (await registry.stand_by("a", heartbeat="loop")).entry
+
+
+async def _registered(registry: AsyncRegistry) -> Entry:
+    return (await registry.register("a", heartbeat="loop")).entry
+
+
+@pytest.mark.parametrize("come", [_registered, _get_or_registered, _stood_by])
+async def test_a_blocked_loop_shows(registry_folder: Path, come: Callable[[AsyncRegistry], Awaitable[Entry]]) -> None:
     """With ``heartbeat="loop"`` a blocked loop is degraded for every other process, and well when it goes on."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         with Agent(registry_folder) as agent:
-            entry = (await registry.register("a", heartbeat="loop")).entry
+            entry = await come(registry)
             # This blocks the loop until the other process has seen it.
             (seen,) = agent.value("registry.wait_for(health_status='degraded', timeout=9)")
             assert (seen.process_id, seen.health_source) == (entry.process_id, "registrar")
@@ -82,7 +96,7 @@ def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callab
 
 def test_only_a_loop_gives_a_loops_sign(registry: Registry, registry_folder: Path) -> None:
     """Without an event loop, or for another process, ``heartbeat="loop"`` is refused in words that say so."""
-    with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat"):
+    with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat.*AsyncRegistry"):
         registry.register("a", heartbeat="loop")
 
     async def for_another() -> None:

@@ -25,7 +25,7 @@ from .._watching import Wanted, until_when
 from .._writes import Ask, RegistryWrites
 from ..errors import AdsumError, Stale
 from ..model import Entry, Limits, ProcessId
-from .heartbeat import LOOP, LOOP_SECONDS, beat
+from .heartbeat import beat, is_from_loop
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
@@ -57,14 +57,10 @@ class AsyncRegistry(RegistryWrites):
         ``heartbeat="loop"`` lets the event loop itself give the signs of life, three in each second: a loop that is
         blocked for 1.5 s shows as degraded, to every other process.
         """
-        from_loop = metadata.get("heartbeat") == LOOP
-        if from_loop:
-            if process is not None and not isinstance(process, asyncio.Task):
-                raise ValueError("heartbeat='loop' is this process's event loop's; give seconds for another process")
-            metadata["heartbeat"] = LOOP_SECONDS
+        from_loop = is_from_loop(metadata, process)
         done = await self._registered(self._ask_register([(id, metadata)], process), timeout)
         if from_loop:
-            beat(asyncio.get_running_loop(), self._client.pipeline, self._ask_heartbeat_of(done.entries[0]))
+            self._beat(done.entries[0])
         return AsyncRegistration(self, done.entries[0])
 
     async def register_many(
@@ -85,8 +81,11 @@ class AsyncRegistry(RegistryWrites):
     async def get_or_register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> tuple[Entry, bool]:
-        """`Registry.get_or_register`."""
+        """`Registry.get_or_register`; ``heartbeat="loop"`` as for `register`."""
+        from_loop = is_from_loop(metadata, process)
         done = await self._registered(self._ask_register([(id, metadata)], process, or_get=True), timeout)
+        if from_loop and done.changed:
+            self._beat(done.entries[0])
         return done.entries[0], done.changed
 
     async def update(
@@ -161,18 +160,26 @@ class AsyncRegistry(RegistryWrites):
         return found
 
     async def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> AsyncRegistration:
-        """`Registry.stand_by`, awaited until the id is held; cancelling it gives up the place."""
+        """`Registry.stand_by`, awaited until the id is held; cancelling it gives up the place. ``heartbeat="loop"`` as
+        for `register`, from then on."""
+        from_loop = is_from_loop(metadata)
         _, granted = self._stand_by(id, metadata, lambda done: AsyncRegistration(self, done.entries[0]), timeout)
         try:
-            return await asyncio.wrap_future(granted)
+            registration = await asyncio.wrap_future(granted)
         except asyncio.CancelledError:
             # It may have come in this very moment, and nobody will hold it.
             granted.add_done_callback(self._give_up)
             raise
+        if from_loop:
+            self._beat(registration.entry)
+        return registration
 
     def _give_up(self, granted: Future[AsyncRegistration]) -> None:
         if not granted.cancelled() and granted.exception() is None:
             self._give_back(granted.result().entry)
+
+    def _beat(self, entry: Entry) -> None:
+        beat(asyncio.get_running_loop(), self._client.pipeline, self._ask_heartbeat_of(entry))
 
     def _ask_heartbeat_of(self, entry: Entry) -> Ask[Entry]:
         return self._ask_heartbeat(entry.process_id, entry.incarnation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
+from typing import Any
 
 from .._client.pipeline import Pipeline
 from .._writes import Ask
@@ -14,6 +15,16 @@ from ..model import Entry
 LOOP = "loop"
 LOOP_SECONDS = 1.0
 SIGNS = 3
+
+
+def is_from_loop(metadata: dict[str, Any], process: Any = None) -> bool:
+    """Whether the event loop is to give the signs. If so, `metadata` promises them in seconds afterwards."""
+    if metadata.get("heartbeat") != LOOP:
+        return False
+    if process is not None and not isinstance(process, asyncio.Task):
+        raise ValueError("heartbeat='loop' is this process's event loop's; give seconds for another process")
+    metadata["heartbeat"] = LOOP_SECONDS
+    return True
 
 
 def beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, ask: Ask[Entry]) -> None:
