@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
@@ -64,7 +64,7 @@ class Registry(RegistryWrites):
         Errors: `AlreadyRegistered` (its ``entry`` is the holder's), `InvalidProcessId`, `InvalidMetadata`,
         `DeadProcess`, `RegistryFull`, `SystemBusy`, `Timeout`.
         """
-        return Registration(self, self._register([(id, metadata)], process, timeout).entries[0])
+        return self._register([(id, metadata)], process, timeout, self._held)[0]
 
     def register_many(
         self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
@@ -75,8 +75,7 @@ class Registry(RegistryWrites):
         """
         if not items:
             return []
-        done = self._register(items, process, timeout)
-        return [Registration(self, entry) for entry in done.entries]
+        return self._register(items, process, timeout, self._held)
 
     def register_nowait(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
@@ -90,8 +89,9 @@ class Registry(RegistryWrites):
     ) -> tuple[Entry, bool]:
         """The living holder of `id` and False, or this registration and True: decided in one step, so of many
         callers exactly one gets True. Errors: as `register`, without `AlreadyRegistered`."""
-        done = self._register([(id, metadata)], process, timeout, or_get=True)
-        return done.entries[0], done.changed
+        return self._register(
+            [(id, metadata)], process, timeout, lambda done: (done.entries[0], done.changed), or_get=True
+        )
 
     def update(
         self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None, **metadata: Any
@@ -206,19 +206,23 @@ class Registry(RegistryWrites):
         items: Sequence[tuple[AnyId, dict[str, Any]]],
         process: Any,
         timeout: float | None,
+        take: Callable[[wire.Done], T],
         *,
         or_get: bool = False,
-    ) -> wire.Done:
+    ) -> T:
         ask = self._ask_register(items, process, or_get=or_get)
         _, since = self._client.reader.place()
         try:
-            return self._run(ask, timeout)
+            return take(self._run(ask, timeout))
         except AdsumError:
             raise
         except BaseException:
             # Ctrl-C: nobody will ever hold what this registers.
             self._take_back(items, process, since)
             raise
+
+    def _held(self, done: wire.Done) -> list[Registration]:
+        return [Registration(self, entry) for entry in done.entries]
 
     def _run(self, ask: Ask[T], timeout: float | None) -> T:
         if ask.bound:

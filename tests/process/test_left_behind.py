@@ -59,15 +59,17 @@ def _interrupted(folder: str, seed: str) -> None:
 
     signal.signal(signal.SIGALRM, handler)
     for number in range(300):
+        held = None
         try:
             signal.setitimer(signal.ITIMER_REAL, at_random.uniform(0.00002, 0.0004))
             held = registry.register(f"job-{number}")
             signal.setitimer(signal.ITIMER_REAL, 0)
-            held.unregister()
         except Interrupted:
             pass
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        if held is not None:
+            held.unregister()
     eventually(lambda: not len(registry))
     print("nothing")
 
