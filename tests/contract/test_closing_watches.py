@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +83,19 @@ def test_a_closed_registry_follows_nothing(opener: Opener) -> None:
         registry.stand_by("a")
     with pytest.raises(RegistryClosed):
         registry.heartbeat("a")
+
+
+def test_patience_may_end_at_any_step(opener: Opener) -> None:
+    """Whenever a wait's time is up, while the registrar is dialled and asked for its bell included, it is a Timeout."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    at_random = random.Random(seed)
+    opener().register("a")
+    for _ in range(100):
+        opened = opener()
+        with opened.watch() as watch, pytest.raises(Timeout):
+            watch.next(at_random.uniform(0, 0.003))
+        opened.close()
 
 
 def test_closing_a_watch_gives_back_what_it_held(either: Registry) -> None:

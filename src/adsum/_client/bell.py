@@ -102,6 +102,9 @@ class Bell:
             except ConnectionError:
                 # It died in between: the next one is as good.
                 connection.close()
+            except TimeoutError as error:
+                connection.close()
+                raise Timeout(f"the registrar of {self._folder} did not answer in time; try again") from error
             except BaseException:
                 connection.close()
                 raise

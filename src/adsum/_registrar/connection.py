@@ -91,5 +91,9 @@ class Connection:
         return True
 
     def close(self) -> None:
+        """Give back the socket, and what came in and did not go out: the connection itself may live on for a while, in
+        an exception that ended it for example."""
         self.closed = True
         self.sock.close()
+        self.frames = wire.Frames()
+        self._unsent = bytearray()
