@@ -12,6 +12,7 @@ import pytest
 
 import adsum
 from adsum import AsyncRegistry, DeadProcess, Registry
+from adsum._os import session
 
 from ..support import Agent, eventually, kill_registrar
 from .people import gone_from_tables, no_registrar
@@ -277,3 +278,20 @@ def test_threads_outlive_their_registrar(registry: Registry, registry_folder: Pa
     kill_registrar(registry_folder)
     workers[1].end()
     gone_from_tables(registry)
+
+
+def test_a_session_closed_while_no_registrar_can_be_had_is_over_at_once(registry: Registry) -> None:
+    """What a closed registry held does not wait until its thread has given up dialling."""
+    worker = Worker()
+    try:
+        with adsum.open(path=registry.folder, timeout=10) as closing:
+            closing.register("thread", worker.thread)
+            pipeline = closing._client.pipeline
+            with no_registrar(registry.folder):
+                eventually(lambda: pipeline._connection is None)
+                closing.close()
+                assert session.is_over(registry.folder, pipeline._session)
+        registry.register("process")
+        gone_from_tables(registry, 1)
+    finally:
+        worker.end()

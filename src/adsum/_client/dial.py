@@ -40,18 +40,26 @@ class Connection:
 
     def receive(self, until: float) -> list[bytes]:
         """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
-        while True:
-            # A reply comes sooner than a sleeping processor wakes; give way to whoever has work, then sleep.
-            awake = time.monotonic() + AWAKE_SECONDS
-            while not self._readable.poll(0) and time.monotonic() < awake:
-                os.sched_yield()
-            self.sock.settimeout(max(0.0001, until - time.monotonic()))
-            data = self.sock.recv(256 * 1024)
-            if not data:
-                raise ConnectionResetError("the registrar closed the connection")
-            self.frames.feed(data)
-            if frames := list(self.frames):
-                return frames
+        while not (frames := list(self.frames)):
+            self._fill(until)
+        return frames
+
+    def receive_first(self, until: float) -> bytes:
+        """The first frame; what came with it stays in `frames`. Raises as `receive`."""
+        while (frame := next(iter(self.frames), None)) is None:
+            self._fill(until)
+        return frame
+
+    def _fill(self, until: float) -> None:
+        # A reply comes sooner than a sleeping processor wakes; give way to whoever has work, then sleep.
+        awake = time.monotonic() + AWAKE_SECONDS
+        while not self._readable.poll(0) and time.monotonic() < awake:
+            os.sched_yield()
+        self.sock.settimeout(max(0.0001, until - time.monotonic()))
+        data = self.sock.recv(256 * 1024)
+        if not data:
+            raise ConnectionResetError("the registrar closed the connection")
+        self.frames.feed(data)
 
     def close(self) -> None:
         self.sock.close()
@@ -130,8 +138,7 @@ def _greet(sock: socket.socket, session: bytes, until: float) -> Connection:
     hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
     connection.send(wire.frame(hello), until)
     try:
-        first, *_ = connection.receive(until)
-        answer = wire.decode_welcome(first)
+        answer = wire.decode_welcome(connection.receive_first(until))
     except (msgspec.MsgspecError, ValueError) as error:
         raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
     if isinstance(answer, wire.Failed):

@@ -120,6 +120,8 @@ class Pipeline:
         """`close` without waiting for the thread, which sees to the rest."""
         with self._lock:
             self._closed = True
+            # At once: the thread may be dialling for a while, and the next registrar is to find the session over.
+            self._let_go_of_session()
             if self._thread is None:
                 self._let_go()
             elif self._wake >= 0:
@@ -156,9 +158,6 @@ class Pipeline:
                     # The registrar died, or what answers is none: ask the next one.
                     self._disconnect(poll)
             if self.holds_entries and self._connection is None:
-                with self._lock:
-                    # Before the next registrar looks whether this session lives.
-                    self._let_go_of_session()
                 self._say_goodbye(poll)
         finally:
             self._disconnect(poll)
@@ -193,6 +192,8 @@ class Pipeline:
         with self._lock:
             # Added to, never replaced: the collector may ask for something in the middle of this.
             self._unsent += list(self._asked)
+        # Whoever stood by may be granted the id in the moment in which it is back, right behind the welcome.
+        self._take(connection)
 
     def _disconnect(self, poll: select.poll) -> None:
         self._outgoing.clear()
@@ -255,6 +256,9 @@ class Pipeline:
         if not data:
             raise ConnectionResetError("the registrar closed the connection")
         connection.frames.feed(data)
+        self._take(connection)
+
+    def _take(self, connection: Connection) -> None:
         for frame in connection.frames:
             reply = wire.decode_reply(frame)
             if isinstance(reply, wire.Queued):
