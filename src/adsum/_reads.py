@@ -137,6 +137,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
         """
         _check_limit(limit)
+        check_where(where)
         found = self._reader.find(parse_query(self.namespace, conditions))
         if where is not None:
             found = [entry for entry in found if where(entry)]
@@ -208,6 +209,11 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def _mark_closed(self) -> None:
         self._reader = _CLOSED
+
+
+def check_where(where: object) -> None:
+    if where is not None and not callable(where):
+        raise TypeError(f"where={where!r}: give a function of an entry, or None")
 
 
 def _check_limit(limit: object) -> None:

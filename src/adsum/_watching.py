@@ -14,7 +14,7 @@ from ._client.bell import Ear
 from ._client.client import Client
 from ._client.follower import Follower
 from ._os.forking import watch_forks
-from ._reads import AnyId, RegistryReads, Where
+from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query
 from .errors import RegistryClosed, Timeout
 from .model import Entry, Event, Revision
@@ -36,6 +36,8 @@ class WatchBase:
     ) -> None:
         if since is not None and not _is_count(since):
             raise ValueError(f"since={since!r}: give a revision that a watch or an event told, or None for from now on")
+        check_where(where)
+        self._client = client
         self._query = query
         self._follower = Follower(reads._reader, query, where, since)
         self._ear = Ear(client.bell)
@@ -56,6 +58,8 @@ class WatchBase:
         return self._follower.revision
 
     def _take(self) -> Event | None:
+        if self._client.closed:
+            raise RegistryClosed("this registry was closed; open another")
         if self._closed:
             raise RegistryClosed("this watch was closed; open another, with since= to go on where it was")
         return self._follower.take()
@@ -137,12 +141,12 @@ class Watch(WatchBase):
             self._shut()
 
 
-def until_when(timeout: float | None) -> float:
+def until_when(timeout: object) -> float:
     """The moment on the monotonic clock at which a wait of `timeout` seconds ends; infinity for None."""
     if timeout is None:
         return math.inf
-    if math.isnan(timeout):
-        raise ValueError("timeout=nan: give seconds, or None for as long as it takes")
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout):
+        raise ValueError(f"timeout={timeout!r}: give seconds, or None for as long as it takes")
     return time.monotonic() + timeout
 
 

@@ -149,7 +149,7 @@ def test_closing_the_registry_ends_a_wait_for(registry: Registry) -> None:
         waited = threads.submit(registry.wait_for, where=where, timeout=WITHIN)
         looked.wait(WITHIN)
         registry.close()
-        with pytest.raises(RegistryClosed):
+        with pytest.raises(RegistryClosed, match="this registry was closed"):
             waited.result(WITHIN)
 
 

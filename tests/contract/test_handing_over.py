@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from adsum import DeadProcess, Entry, NotRegistered, Registration, Registry, Stale
+from adsum import AlreadyRegistered, DeadProcess, Entry, NotRegistered, Registration, Registry, Stale
 from tests.support import Agent, Child
 
 
@@ -48,3 +50,13 @@ def test_nothing_is_handed_over_to_the_dead(either: Registry) -> None:
         assert either["lead"] == registration.entry
         assert watch.revision == either.stats().revision == 1
         assert either.departures() == []
+
+
+def test_nothing_is_handed_over_to_nobody_or_to_its_holder(either: Registry) -> None:
+    """A successor that was never found, and the holder itself, are mistakes; the registration stays good."""
+    registration = either.register("lead")
+    with pytest.raises(TypeError, match="give the process"):
+        registration.hand_over(None)
+    with pytest.raises(AlreadyRegistered, match="already"):
+        registration.hand_over(os.getpid())
+    assert registration.update_health("degraded").incarnation == registration.entry.incarnation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,6 +161,22 @@ def test_a_wait_outlives_the_registrar(opener: Opener, meanwhile: Any) -> None:
     waiting.register("a")
     meanwhile(trouble)
     assert len(waiting.wait_for(count=4, where=looked, timeout=3 * WITHIN)) == 4
+
+
+@pytest.mark.parametrize("timeout", [math.nan, True, "1", b"", []])
+def test_an_impossible_timeout_is_refused(either: Registry, timeout: Any) -> None:
+    """A timeout is a number of seconds, or None."""
+    either.register("a")
+    with pytest.raises(ValueError, match="timeout="):
+        either.wait_for("a", timeout=timeout)
+
+
+def test_a_condition_that_cannot_be_called_is_refused(either: Registry) -> None:
+    """`where` is a function; what is none is refused by all that take it, with the argument's name."""
+    where: Any = 1
+    for call in (either.watch, either.wait_for, either.find, either.count, either.choose):
+        with pytest.raises(TypeError, match="where=1"):
+            call(where=where)
 
 
 @pytest.mark.parametrize("count", [-1, True, 1.0, "1", None])

@@ -261,3 +261,20 @@ async def test_a_fork_in_a_running_loop(registry_folder: Path) -> None:
         assert in_fork(child) == 0
         await registry.update("parent", custom={"after": "the fork"})
         assert registry.lookup("parent")
+
+
+def test_what_was_asked_for_before_the_fork_is_the_parents(registry: Registry) -> None:
+    """The answer to what is under way goes to the parent; in the child nobody waits for it for ever, or gives it up."""
+    with sleeper() as holder:
+        registry.register("lead", holder)
+        waiting = registry.stand_by("lead")
+
+        def child() -> tuple[str, bool]:
+            return str(waiting.exception(10)), waiting.cancel()
+
+        told, given_up = in_fork(child)
+        assert "parent" in told
+        assert not given_up
+        assert not waiting.done()
+        holder.kill()
+        assert waiting.result(10).entry.pid == os.getpid()

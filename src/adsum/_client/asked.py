@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Generic, NamedTuple, TypeVar
 
 from .. import _wire as wire
-from ..errors import AdsumError
+from ..errors import AdsumError, RegistryClosed
 from .dial import START_SECONDS
 from .line import GRACE_SECONDS, Make
 
@@ -62,6 +63,12 @@ class Asked(Generic[T]):
     def _tell(self) -> None:
         if self.patience is not None and not self.patience.queued.done():
             self.patience.queued.set_result(None)
+
+    def is_the_parents(self) -> None:
+        """In a forked child: the answer goes to the parent, and whoever waits for it here is told so."""
+        # A thread that is not here may have held the lock of the one it had.
+        self.future._condition = threading.Condition()
+        self.settle(RegistryClosed("this was asked for before the fork, and its answer goes to the parent; ask again"))
 
     def settle(self, outcome: wire.Done | AdsumError) -> None:
         self._settle(outcome)

@@ -315,4 +315,7 @@ class Pipeline:
         if self._connection is not None:
             self._connection.close()
         self._let_go()
+        asked = list(self._asked.values())
         self._reset()
+        for one in asked:
+            one.is_the_parents()

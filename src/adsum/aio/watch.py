@@ -36,7 +36,7 @@ class AsyncWatch(WatchBase):
 
     async def next(self) -> Event:
         """The next event. Errors: `RegistryClosed` where the watch is closed, and whatever keeps a registrar from
-        being there."""
+        being there; `RuntimeError` where another task waits in it."""
         if not self._turn.acquire(blocking=False):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:

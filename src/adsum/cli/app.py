@@ -41,7 +41,7 @@ $ adsum show planner
 ```
 
 An entry lives as long as its process: nothing has to be started before, and nothing is left to clean up. Exit codes: 0
-done, 1 no or not found, 2 usage, 3 registry error.
+done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C.
 """
 
 

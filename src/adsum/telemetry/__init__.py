@@ -33,8 +33,9 @@ of every registry that this process has open, whoever's it was.
 
 A handler is called once the call is over, in the thread that finds it over: the caller's own for a `Registry`, one of
 adsum's for what was awaited or sent without waiting, and for the last three. So it must be quick, and must not wait for
-a registry. What a handler itself does with a registry is not told. A handler that raises is detached, and logged as an
-error of the logger ``adsum.telemetry``; the call that it was told of is not affected.
+a registry. What a handler itself does with a registry is not told. A handler that raises an `Exception` is detached,
+and logged as an error of the logger ``adsum.telemetry``; the call that it was told of is not affected. Ctrl-C and
+`SystemExit` in a handler go on to the caller, like anywhere else.
 
 With nobody attached the calls are the same functions as if this module had never been imported: attaching puts others
 in their place, and detaching puts them back. A method that was taken from a registry before, as in

@@ -104,8 +104,11 @@ def instrument(
     - `meter_provider`: the global one unless given.
     - `max_namespaces`: the first so many have their own names as `adsum.namespace`; all others are ``other``.
 
-    Errors: `ValueError` where that folder is instrumented for that provider already.
+    Errors: `ValueError` where that folder is instrumented for that provider already; `TypeError` for what is no
+    registry.
     """
+    if not isinstance(registry, RegistryReads):
+        raise TypeError(f"cannot instrument {registry!r}: give a Registry or an AsyncRegistry")
     if meter_provider is None:
         meter_provider = get_meter_provider()
     with _lock:
