@@ -24,7 +24,7 @@ from ._os import identity
 from ._reads import AnyId, RegistryReads
 from ._store.query import Conditions, Query, parse_query
 from ._validation import parse_metadata
-from .errors import AlreadyRegistered, RegistryClosed, Stale
+from .errors import RegistryClosed, Stale
 from .model import Entry, Limits
 
 T = TypeVar("T")
@@ -133,8 +133,6 @@ class RegistryWrites(RegistryReads):
             raise TypeError("hand_over(None): give the process that is to hold the id from now on")
         if target.inside is not None:
             raise TypeError("an id is handed over to another process; a thread or task of this one can register itself")
-        if target.owner == entry.owner:
-            raise AlreadyRegistered(f"{entry.process_id} is held by process {entry.pid} already", entry=entry)
 
         def make(number: int, deadline: int) -> wire.AnyRequest:
             return wire.HandOver(

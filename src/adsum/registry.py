@@ -275,8 +275,7 @@ class Registration:
     def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: nobody ever finds it free, and it has a new incarnation.
 
-        This registration is stale from then on. Errors: `DeadProcess`, `Stale`, `NotRegistered`, `AlreadyRegistered`
-        where that process holds it already.
+        This registration is stale from then on. Errors: `DeadProcess`, `Stale`, `NotRegistered`.
         """
         return self._registry._run(self._registry._ask_hand_over(self.entry, process), timeout)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from adsum import AlreadyRegistered, DeadProcess, Entry, NotRegistered, Registration, Registry, Stale
+from adsum import DeadProcess, Entry, NotRegistered, Registration, Registry, Stale
 from tests.support import Agent, Child
 
 
@@ -52,11 +50,9 @@ def test_nothing_is_handed_over_to_the_dead(either: Registry) -> None:
         assert either.departures() == []
 
 
-def test_nothing_is_handed_over_to_nobody_or_to_its_holder(either: Registry) -> None:
-    """A successor that was never found, and the holder itself, are mistakes; the registration stays good."""
+def test_nothing_is_handed_over_to_nobody(either: Registry) -> None:
+    """A successor that was never found is a mistake; the registration stays good."""
     registration = either.register("lead")
     with pytest.raises(TypeError, match="give the process"):
         registration.hand_over(None)
-    with pytest.raises(AlreadyRegistered, match="already"):
-        registration.hand_over(os.getpid())
     assert registration.update_health("degraded").incarnation == registration.entry.incarnation
