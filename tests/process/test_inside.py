@@ -12,9 +12,10 @@ import pytest
 
 import adsum
 from adsum import AsyncRegistry, DeadProcess, Registry
+from adsum._client.dial import START_SECONDS
 from adsum._os import session
 
-from ..support import Agent, eventually, kill_registrar
+from ..support import Agent, eventually, kill_registrar, registrar_pid
 from .people import gone_from_tables, no_registrar
 
 
@@ -291,6 +292,11 @@ def test_a_session_closed_while_no_registrar_can_be_had_is_over_at_once(registry
                 eventually(lambda: pipeline._connection is None)
                 closing.close()
                 assert session.is_over(registry.folder, pipeline._session)
+        # Its thread starts none for a registry that is closed, now that one could be had.
+        assert pipeline._thread is not None
+        pipeline._thread.join(START_SECONDS)
+        assert not pipeline._thread.is_alive()
+        assert registrar_pid(registry.folder) is None
         registry.register("process")
         gone_from_tables(registry, 1)
     finally:

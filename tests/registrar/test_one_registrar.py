@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import adsum
-from adsum import CorruptRegistry, RegistrarUnavailable, Registry
+from adsum import CorruptRegistry, Limits, RegistrarUnavailable, Registry
+from adsum._client import spawn
 
 from ..support import Child, end_registrar, eventually, kill_registrar, registrar_pid
 
@@ -153,6 +156,23 @@ def test_a_folder_removed_under_its_registrar(registry: Registry, registry_folde
         registry.register("third")
         assert [entry.process_id.local_id for entry in registry.find()] == ["second", "third"]
         assert len(other) == 2
+
+
+def test_a_folder_removed_while_its_registrar_starts(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing brings it back behind whoever removed it; the next who needs a registrar makes a folder again."""
+    needed = spawn._package_folders
+
+    def removed_meanwhile() -> list[str]:
+        shutil.rmtree(registry_folder)
+        return needed()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spawn, "_package_folders", removed_meanwhile)
+        spawn.start_registrar(registry_folder, Limits(), time.monotonic() + 10)
+    assert not registry_folder.exists()
+    with adsum.open(path=registry_folder) as registry:
+        registry.register("a")
+        assert registry.lookup("a") is not None
 
 
 def test_a_page_removed_under_its_registrar(registry: Registry, registry_folder: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from .. import _wire as wire
 from .._os import folder as folders
 from .._os import identity
 from .._os.liveness import descriptors_needed
-from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, Timeout, VersionMismatch
+from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout, VersionMismatch
 from ..model import Limits
 from .spawn import start_registrar
 
@@ -65,17 +66,33 @@ class Connection:
         self.sock.close()
 
 
-def dial(folder: Path, limits: Limits, session: bytes, until: float, answer: float = START_SECONDS) -> Connection:
-    """A greeted connection to the registrar of `folder`, started if none serves. One that serves has `answer` seconds.
+def _always() -> bool:
+    return True
 
-    Errors: `Timeout` at `until`; `RegistrarUnavailable`; whatever keeps a registrar from serving this folder; what the
-    registrar says to this caller (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
+
+def dial(
+    folder: Path,
+    limits: Limits,
+    session: bytes,
+    until: float,
+    answer: float = START_SECONDS,
+    *,
+    may_start: Callable[[], bool] = _always,
+) -> Connection:
+    """A greeted connection to the registrar of `folder`, started if none serves, for as long as it `may_start`. One
+    that serves has `answer` seconds.
+
+    Errors: `Timeout` at `until`; `RegistryClosed` where none serves and none may be started; `RegistrarUnavailable`;
+    whatever keeps a registrar from serving this folder; what the registrar says to this caller (`PermissionDenied`,
+    `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
     """
     with descriptors_needed():
-        return _dial(folder, limits, session, until, answer)
+        return _dial(folder, limits, session, until, answer, may_start)
 
 
-def _dial(folder: Path, limits: Limits, session: bytes, until: float, answer: float) -> Connection:
+def _dial(
+    folder: Path, limits: Limits, session: bytes, until: float, answer: float, may_start: Callable[[], bool]
+) -> Connection:
     answered = min(until, time.monotonic() + answer)
     while True:
         sock = _connect(folder, answered)
@@ -98,6 +115,8 @@ def _dial(folder: Path, limits: Limits, session: bytes, until: float, answer: fl
             raise Timeout(
                 f"no registrar serves {folder} yet; nothing was changed. Try again, or with a longer timeout="
             )
+        if not may_start():
+            raise RegistryClosed("this registry was closed; open another")
         start_registrar(folder, limits, until)
         answered = until
 

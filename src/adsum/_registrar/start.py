@@ -49,10 +49,14 @@ log = logging.getLogger("adsum.registrar")
 def serve(folder: Path, limits: Limits, *, ready: Callable[[], None], foreground: bool = False) -> bool:
     """Serve the registry in `folder` until there is nothing left to do. False when another registrar does already.
 
-    `limits` count if the registry has to be made; `ready` is called when clients can connect.
+    `limits` count if the registry has to be made; `ready` is called when clients can connect. In the background it is
+    a client that makes the folder: one that was removed since is not brought back behind whoever removed it, and False.
     """
     identity.require_linux()
-    folders.create(folder)
+    if foreground:
+        folders.create(folder)
+    elif not folders.check(folder):
+        return False
     lock = _lock(folder)
     if lock is None:
         return False
