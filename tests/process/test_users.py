@@ -75,6 +75,7 @@ def nobodys_folder() -> Iterator[Path]:
 
     def be_registrar() -> None:
         become_nobody()
+        folder.mkdir(mode=0o700)
         serve(folder, Limits(), ready=lambda: None)
 
     registrar = fork(be_registrar)
