@@ -95,6 +95,7 @@ def noted_commits(folder: Path) -> Iterator[memoryview]:
     times = mmap.mmap(-1, 8 * 16 * ROUNDS)
     noted = memoryview(times).cast("q")
     ready, serving = os.pipe()
+    folder.mkdir(mode=0o700)
     pid = os.fork()
     if not pid:
         commits = count()
