@@ -43,7 +43,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     before = held()
     yield
     # pytest keeps the test's arguments until after this; what only they hold is no leak.
-    request.node.funcargs.clear()
+    (request.node.funcargs or {}).clear()
     check_nothing_leaked(before)
 
 

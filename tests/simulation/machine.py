@@ -159,16 +159,17 @@ class RegistryMachine(AskingMachine):
             self.play.commit(go, notice=False)
 
     @precondition(lambda self: len(self.play.world.processes.living) - len(self.play.world.processes.fuses) > 1)
-    @rule(process=dying, caller=living, questions=st.integers(0, 3), item=items)
-    def die_within_a_batch(self, process: Owner, caller: Owner, questions: int, item: Item) -> None:
-        """What a process asked while it lived is decided in one batch with what is asked about it when it is dead."""
+    @rule(process=dying, caller=living, questions=st.integers(0, 3), item=items, fate=st.sampled_from(FATES))
+    def die_within_a_batch(self, process: Owner, caller: Owner, questions: int, item: Item, fate: Fate) -> None:
+        """What a process asked while it lived is decided in one batch with what is asked about it when it is dead; or
+        the registrar is killed in between."""
         self._ask(None, process, "register", item, owner=process)
         for held in self.play.model.owned(process):
             self._ask(None, process, "update", Item(held.id))
             self._ask(None, caller, "unregister", Item(held.id))
         self._ask(None, caller, "register", Item(item.id), owner=caller)
         self.play.world.processes.fuses[process] = questions
-        self.play.commit()
+        self.play.commit(fate)
 
     @precondition(lambda self: len(self.play.world.processes.living) < len(PIDS))
     @rule(pid=st.sampled_from(PIDS))

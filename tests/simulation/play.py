@@ -179,13 +179,9 @@ class Play(Clients):
         full = [ask for ask, reply in zip(asks, decision.replies, strict=True) if _is_full(reply)]
         unlucky = [(one.session, one.number) for one, reply in decision.grants if _is_full(reply)]
         committed = list(zip(asks, self._advance(deaths, asks, full, unlucky, outcome.late), strict=True))
-        granted = self.model.granted
-        # Queued and granted in one batch: what is told in the end is that it was granted.
-        told = {ask.name for ask, _ in granted}
-        committed = [one for one in committed if one[0].name not in told]
-        self.restart(kill=False, committed=committed, granted=granted, marked=outcome.marked)
+        self.restart(kill=False, committed=committed, granted=self.model.granted, marked=outcome.marked)
         # Whoever got no reply and finds no receipt asks again, under the same number.
-        self._ask_later([ask for ask, wanted in committed if not wanted.succeeded])
+        self._ask_later([ask for ask, _ in committed if ask.name not in self.ledger.confirmed])
 
     def _ask_later(self, asks: Sequence[Ask]) -> None:
         asked = {ask.name for ask in self.pending}
@@ -205,11 +201,17 @@ class Play(Clients):
         if kill:
             self.world.kill()
         self.world.trouble = {trouble: [Crash()]} if trouble else {}
+        # What the kernel tells each registrar that commits what it swept.
+        kernels = [self._dying_as_told()]
         while not self.world.start():
-            marked = marked | (self.world.marked if trouble == "after_commit" else set())
+            if trouble == "after_commit":
+                marked = marked | self.world.marked
+            else:
+                kernels.pop()
+            kernels.append(self._dying_as_told())
             self.world.trouble = {}
         self.world.trouble = {}
-        granted = [*granted, *self._swept()]
+        granted = [*granted, *(grant for kernel in kernels for grant in self._swept(kernel))]
         self._ask_again(committed, granted)
         stored = self.world.receipts()
         self._require(self.ledger.restart(stored, self.world.clock.nanoseconds) + self.ledger.untrue(stored))
@@ -217,17 +219,17 @@ class Play(Clients):
             self._hand_over(name)
         self._check(marked | self.world.marked)
 
-    def _swept(self) -> list[tuple[Ask, Expected]]:
+    def _swept(self, is_alive: Callable[[Owner], bool]) -> list[tuple[Ask, Expected]]:
         """What a registrar that starts does before it serves: everybody has their time anew, who has stopped waiting
         leaves, the dead are buried. Returns what those who stand by are granted by it."""
-        clock, processes = self.world.clock, self.world.processes
+        clock = self.world.clock
         self.model.promises.begin(list(self.model.held.values()), clock.nanoseconds)
         over = [(one.owner, one.session) for one in self.model.places if one.session in self.world.over]
-        dead = sorted(owner for owner in self.model.owners if not processes.is_alive(owner))
+        dead = sorted(owner for owner in self.model.owners if not is_alive(owner))
         replies = {name: reading.reply(data) for name, data in self.world.receipts().items()}
         unlucky = [name for name, reply in replies.items() if reply[2] == "registry_full"]
         now = clock.nanoseconds
-        turn = Turn(processes.is_alive, clock.utc, now, now, no_room_for=unlucky)
+        turn = Turn(is_alive, clock.utc, now, now, no_room_for=unlucky)
         self.model.commit(dead, over, [], turn)
         return self.model.granted
 
@@ -242,8 +244,9 @@ class Play(Clients):
         claim = self.world.committer.receipts.claim
         for name, data in self.ledger.unread.items():
             assert claim(*name) == data, f"{name} was answered {data!r}, and then {claim(*name)!r}"
+        # Queued and granted before anything was told: what is told in the end is that it was granted.
         late = {ask.name for ask, _ in granted}
-        for ask, wanted in [*committed, *granted]:
+        for ask, wanted in [*(one for one in committed if one[0].name not in late), *granted]:
             receipt = claim(*ask.name)
             assert (receipt is not None) == (wanted.succeeded or ask.name in late), (
                 f"{ask} was carried out {wanted}, its receipt: {receipt!r}"
