@@ -7,6 +7,7 @@ import os
 import random
 import socket
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, overload
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
 Where: TypeAlias = Callable[[Entry], object]
 Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry]"
+
+# Whose turn it is, is remembered for so many questions of each registry.
+MAX_TURNS = 1024
 
 
 class RegistryReads(Mapping[ProcessId, Entry]):
@@ -52,7 +56,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
                 raise InvalidProcessId(f"{word}={part!r}: give a non-empty string")
         parse_id("any", namespace, self.node)
         folders.check(self.folder)
-        self._turns: dict[Query, Iterator[int]] = {}
+        self._turns = lru_cache(MAX_TURNS)(_first_turn)
         with descriptors_needed():
             client = Client(self.folder, self.limits)
         self._reader: Reader = client.reader
@@ -183,9 +187,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             return by(members)
         if by == "random":
             return random.choice(members)
-        turns = self._turns.setdefault(
-            parse_query(self.namespace, conditions), itertools.count(random.randrange(1 << 30))
-        )
+        turns = self._turns(parse_query(self.namespace, conditions))
         return members[next(turns) % len(members)]
 
     # The registry itself
@@ -209,6 +211,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def _mark_closed(self) -> None:
         self._reader = _CLOSED
+
+
+def _first_turn(_: Query) -> itertools.count[int]:
+    return itertools.count(random.randrange(1 << 30))
 
 
 def check_where(where: object) -> None:

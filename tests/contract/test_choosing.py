@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -55,6 +57,29 @@ def test_round_robin_follows_the_members(pool: Registry) -> None:
     assert drawn(pool, 6, "round_robin") == {"r0": 2, "r2": 2, "r3": 2}
     pool.update_health("slow", "healthy")
     assert drawn(pool, 8, "round_robin") == {"r0": 2, "r2": 2, "r3": 2, "slow": 2}
+
+
+def test_turns_are_not_remembered_of_every_question_ever_asked(either: Registry) -> None:
+    """A registry that is asked one new question after the other keeps within its memory."""
+    skills = [f"skill {number}" for number in range(40)]
+    either.register("able", capabilities=set(skills))
+    asked = 0
+
+    def ask(times: int) -> None:
+        nonlocal asked
+        for several in itertools.islice(itertools.combinations(skills, 3), asked, asked + times):
+            assert either.choose(by="round_robin", capability=several)
+        asked += times
+
+    ask(1500)
+    tracemalloc.start()
+    try:
+        ask(1500)
+        held, _ = tracemalloc.get_traced_memory()
+        ask(3000)
+        assert tracemalloc.get_traced_memory()[0] < held * 1.5
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_callers_do_not_begin_with_the_same(opener: Opener, pool: Registry) -> None:
