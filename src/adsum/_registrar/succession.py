@@ -33,8 +33,9 @@ def queue(draft: Draft, request: wire.StandBy, session: bytes, now: int) -> wire
     if not any(one.session == session and one.number == request.number for one in waiting):
         if draft.standbys >= MAX_STANDBYS:
             raise SystemBusy(f"{draft.standbys} processes stand by already; nothing was changed, try again later")
-        # The monotonic clock goes on from one registrar to the next; those who come together come in order.
-        place = max([now, *(one.place + 1 for one in waiting)])
+        # The monotonic clock goes on from one registrar to the next; those who come together come in order. The rows of
+        # those who leave are taken out with this batch, so nobody is given their places in it.
+        place = max([now, *(one.place + 1 for one in (*waiting, *draft.withdrawn))])
         draft.join(StandBy(request.process_id, request.owner, request.fields, session, request.number, place))
     return wire.Queued(request.number)
 

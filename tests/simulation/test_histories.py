@@ -1,4 +1,4 @@
-"""Processes that die while a registrar starts, which is the moment when nobody else would notice."""
+"""Short histories that were once answered wrongly, or judged wrongly, kept as tests of their own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ def play() -> Iterator[Play]:
     play.close()
 
 
-def _ask(play: Play, kind: Kind, caller: Owner, id: Id) -> None:
+def _ask(play: Play, kind: Kind, caller: Owner, id: Id, *, stand_by: int = 0) -> int:
     session = play.session_of(caller)
     deadline = play.world.clock.nanoseconds + SECOND
     number = play.next_number(session)
-    play.ask(Ask(kind, session, number, deadline, (Item(id),), owner=caller, caller=caller))
+    play.ask(Ask(kind, session, number, deadline, (Item(id),), owner=caller, caller=caller, stand_by=stand_by))
+    return number
 
 
 @pytest.mark.parametrize("answers", range(4))
@@ -61,3 +62,34 @@ def test_a_place_in_line_whose_turn_comes_while_the_registrar_starts_is_granted_
     play.commit()
     play.look()
     assert play.model.held[A].owner == waiting
+
+
+def test_a_place_given_up_takes_nobody_elses_with_it(play: Play) -> None:
+    """One stands by and gives its place up, another stands by for the same id, all in one batch: the other waits, and
+    succeeds."""
+    holder, first, second = (play.world.processes.start(pid) for pid in (1, 2, 3))
+    _ask(play, "register", holder, A)
+    play.commit()
+    number = _ask(play, "stand_by", first, A)
+    _ask(play, "cancel", first, A, stand_by=number)
+    _ask(play, "stand_by", second, A)
+    play.commit()
+    play.world.processes.kill(holder)
+    play.commit()
+    assert play.model.held[A].owner == second
+
+
+def test_who_comes_as_the_last_in_line_leaves_keeps_a_place(play: Play) -> None:
+    """The last in line closes its registry in the moment in which another joins, and the clock has not moved since."""
+    holder, first, second, third = (play.world.processes.start(pid) for pid in (1, 2, 3, 4))
+    _ask(play, "register", holder, A)
+    _ask(play, "stand_by", first, A)
+    _ask(play, "stand_by", second, A)
+    play.commit()
+    play.end_session(second)
+    _ask(play, "stand_by", third, A)
+    play.commit()
+    play.world.processes.kill(holder)
+    play.world.processes.kill(first)
+    play.commit()
+    assert play.model.held[A].owner == third
