@@ -180,12 +180,12 @@ class Play(Clients):
         unlucky = [(one.session, one.number) for one, reply in decision.grants if _is_full(reply)]
         committed = list(zip(asks, self._advance(deaths, asks, full, unlucky, outcome.late), strict=True))
         self.restart(kill=False, committed=committed, granted=self.model.granted, marked=outcome.marked)
-        # Whoever got no reply and finds no receipt asks again, under the same number.
-        self._ask_later([ask for ask, _ in committed if ask.name not in self.ledger.confirmed])
+        self._ask_later(asks)
 
     def _ask_later(self, asks: Sequence[Ask]) -> None:
-        asked = {ask.name for ask in self.pending}
-        self.pending += [ask for ask in asks if ask.name not in asked]
+        """Whoever got no reply and finds no receipt asks again, under the same number."""
+        done = {ask.name for ask in self.pending} | self.ledger.confirmed.keys()
+        self.pending += [ask for ask in asks if ask.name not in done]
 
     def restart(
         self,

@@ -9,6 +9,7 @@ import pytest
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Id, Item, Kind
+from .fates import Fate
 from .play import Play
 from .world import SECOND
 
@@ -48,16 +49,23 @@ def test_who_dies_between_two_starts_is_buried_once_and_after_those_who_died_bef
     assert [left.entry.id for left in play.model.departures] == ([B, A] if answers == 0 else [A, B])
 
 
+@pytest.mark.parametrize("fate", ["killed_before", "killed_after"])
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("answers", range(4))
-def test_a_place_in_line_whose_turn_comes_while_the_registrar_starts_is_granted_once(play: Play, answers: int) -> None:
-    """Queued by a registrar that was killed before it said so, granted by the next one because the holder has died:
-    what is told, and found in the receipt, is that it was granted."""
+def test_a_place_in_line_whose_turn_comes_while_the_registrar_starts_is_granted_once(
+    play: Play, answers: int, again: bool, fate: Fate
+) -> None:
+    """Queued, or asked again, while a registrar was killed, granted by the next one because the holder has died: what
+    is told, and found in the receipt, is that it was granted."""
     holder, waiting = play.world.processes.start(1), play.world.processes.start(2)
     _ask(play, "register", holder, A)
     play.commit()
     _ask(play, "stand_by", waiting, A)
+    if again:
+        play.commit()
+        play.restart()
     play.world.processes.fuses[holder] = answers
-    play.commit("killed_after")
+    play.commit(fate)
     play.commit()
     play.commit()
     play.look()
