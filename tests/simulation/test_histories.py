@@ -66,6 +66,7 @@ def test_a_place_in_line_whose_turn_comes_while_the_registrar_starts_is_granted_
         play.restart()
     play.world.processes.fuses[holder] = answers
     play.commit(fate)
+    play.restart()
     play.commit()
     play.commit()
     play.look()
