@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,11 @@ def play() -> Iterator[Play]:
     play.close()
 
 
-def _ask(play: Play, kind: Kind, caller: Owner, id: Id, *, stand_by: int = 0) -> int:
+def _ask(play: Play, kind: Kind, caller: Owner, id: Id, *, stand_by: int = 0, **fields: Any) -> int:
     session = play.session_of(caller)
     deadline = play.world.clock.nanoseconds + SECOND
     number = play.next_number(session)
-    play.ask(Ask(kind, session, number, deadline, (Item(id),), owner=caller, caller=caller, stand_by=stand_by))
+    play.ask(Ask(kind, session, number, deadline, (Item(id, fields),), owner=caller, caller=caller, stand_by=stand_by))
     return number
 
 
@@ -102,3 +103,18 @@ def test_who_comes_as_the_last_in_line_leaves_keeps_a_place(play: Play) -> None:
     play.world.processes.kill(first)
     play.commit()
     assert play.model.held[A].owner == third
+
+
+def test_who_is_late_is_said_to_be_in_the_order_of_being_due(play: Play) -> None:
+    """Two promises made together; the first gives one more sign, and so is late after the second. A registrar that
+    looks when both are late says so in that order."""
+    first, second = play.world.processes.start(1), play.world.processes.start(2)
+    _ask(play, "register", first, A, heartbeat=0.5)
+    _ask(play, "register", second, B, heartbeat=0.5)
+    play.commit()
+    play.tick(0.001)
+    _ask(play, "heartbeat", first, A)
+    play.commit()
+    play.tick(1.0)
+    play.commit()
+    assert [change.after.id for change in play.model.changes[-2:] if change.after] == [B, A]

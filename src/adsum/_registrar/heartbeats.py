@@ -85,14 +85,15 @@ class Heartbeats:
                 self._expect(incarnation, promise)
 
     def late(self, now: int) -> list[Late]:
-        """Whose signs became late, or later, since the last time."""
+        """Whose signs became late, or later, since the last time, in the order in which they became so."""
         found = []
         while self._queue and self._queue[0][0] <= now:
             due, incarnation = heapq.heappop(self._queue)
             promise = self._promises.get(incarnation)
             if promise is None or promise.queued != due or promise.noted == len(self._stages):
                 continue
-            if self._due(promise) <= now:
+            # A sign that came in between moved the time, and nothing in the queue.
+            if self._due(promise) <= due:
                 found.append(Late(promise.key, incarnation, self._stages[promise.noted][1]))
                 promise.noted += 1
             self._expect(incarnation, promise)
