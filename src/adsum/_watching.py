@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ._client.bell import Ear
 from ._client.client import Client
@@ -20,6 +20,7 @@ from .errors import RegistryClosed, Timeout
 from .model import Entry, Event, Revision
 
 W = TypeVar("W", bound="Watch")
+Lock: TypeAlias = "threading.Lock | threading.RLock"
 
 
 class WatchBase:
@@ -37,14 +38,24 @@ class WatchBase:
         if since is not None and not _is_count(since):
             raise ValueError(f"since={since!r}: give a revision that a watch or an event told, or None for from now on")
         check_where(where)
+        # A registry that nobody else keeps is closed, and a watch ends with it.
+        self._registry = reads
         self._client = client
         self._query = query
         self._follower = Follower(reads._reader, query, where, since)
         self._ear = Ear(client.bell)
-        self._turn = threading.Lock()
+        self._begin_anew()
         self._closed = False
         client.watches.add(self)
         watch_forks(self)
+
+    def _begin_anew(self) -> None:
+        self._turn = self._new_lock()
+        # The thread that has the turn, for as long as it needs the ear.
+        self._waiting = 0
+
+    def _new_lock(self) -> Lock:
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._query} revision={self.revision}{' closed' if self._closed else ''}>"
@@ -80,13 +91,13 @@ class WatchBase:
     def after_fork(self, *, child: bool) -> None:
         if child and self._ear.is_open:
             # The locks may be held by threads that are not here, and the epoll is the parent's.
-            self._turn = threading.Lock()
+            self._begin_anew()
             self._follower.after_fork()
             self._ear.begin_anew()
 
     def _shut(self) -> None:
         # Who waits has the lock, and comes here when it stops.
-        if self._closed and self._turn.acquire(blocking=False):
+        if self._closed and not self._waiting and self._turn.acquire(blocking=False):
             try:
                 self._ear.close()
             finally:
@@ -124,9 +135,11 @@ class Watch(WatchBase):
         Errors: `Timeout`, `RegistryClosed` where the watch is closed, and whatever keeps a registrar from being there.
         """
         until = until_when(timeout)
-        if not self._turn.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):
-            raise too_late("nothing happened", timeout)
         try:
+            # In here, for what a signal handler raises may come in the moment in which the lock is taken.
+            if not self._turn.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):
+                raise too_late("nothing happened", timeout)
+            self._waiting = threading.get_ident()
             while (event := self._take()) is None:
                 left = until - time.monotonic()
                 if left <= 0:
@@ -137,8 +150,21 @@ class Watch(WatchBase):
                     self._ear.listen(left)
             return event
         finally:
+            self._leave()
+
+    def _new_lock(self) -> Lock:
+        # One that knows whose it is.
+        return threading.RLock()
+
+    def _leave(self) -> None:
+        if self._waiting == threading.get_ident():
+            self._waiting = 0
+        try:
             self._turn.release()
-            self._shut()
+        except RuntimeError:
+            # Its turn never came.
+            return
+        self._shut()
 
 
 def until_when(timeout: object) -> float:
@@ -184,8 +210,9 @@ class Wanted:
     def __str__(self) -> str:
         if self._id is not None:
             return f"{self._id} was"
-        conditions = ", ".join(f"{name}={value!r}" for name, value in self._conditions.items())
-        return f"{self._count} members{' with ' if conditions else ''}{conditions} were"
+        conditions = ", ".join(f"{name}={value!r}" for name, value in self._conditions.items() if value is not None)
+        number = "1 member" if self._count == 1 else f"{self._count} members"
+        return f"{number}{' with ' if conditions else ''}{conditions} {'was' if self._count == 1 else 'were'}"
 
     def too_late(self, seconds: float | None) -> Timeout:
         """The error of whoever has waited for it long enough."""

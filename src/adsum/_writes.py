@@ -20,7 +20,6 @@ from ._client.dial import START_SECONDS
 from ._client.line import Make, seconds
 from ._client.pipeline import Pipeline
 from ._client.target import Target, resolve
-from ._os import identity
 from ._reads import AnyId, RegistryReads
 from ._store.query import Conditions, Query, parse_query
 from ._validation import parse_metadata
@@ -153,7 +152,7 @@ class RegistryWrites(RegistryReads):
                 number=number,
                 deadline=deadline,
                 process_id=process_id,
-                owner=identity.current(),
+                owner=resolve(None).owner,
                 if_incarnation=if_incarnation,
             )
 
@@ -163,7 +162,7 @@ class RegistryWrites(RegistryReads):
         self, id: AnyId, metadata: dict[str, Any], take: Callable[[wire.Done], T], timeout: float | None
     ) -> tuple[Future[None], Future[T]]:
         """Queue for an id: the first future is done when the registrar has answered, the second when the id is held."""
-        process_id, fields, owner = self._id(id), parse_metadata(metadata), identity.current()
+        process_id, fields, owner = self._id(id), parse_metadata(metadata), resolve(None).owner
         pipeline = self._client.pipeline
         sent_as: list[int] = []
 

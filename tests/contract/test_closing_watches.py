@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import threading
@@ -24,7 +25,11 @@ def descriptors() -> int:
 
 def waits(watch: Watch | AsyncWatch) -> bool:
     """Whether somebody waits in it, and would be woken by a change."""
-    return watch._turn.locked() and watch._ear.hears
+    return _has_turn(watch) and watch._ear.hears
+
+
+def _has_turn(watch: Watch | AsyncWatch) -> bool:
+    return watch._waiting != 0 if isinstance(watch, Watch) else watch._turn.locked()  # type: ignore[union-attr]
 
 
 @contextmanager
@@ -284,3 +289,27 @@ async def test_the_loop_goes_on_while_a_task_waits(registry_folder: Path) -> Non
         assert {event.revision for event in events} == {1}
         for watch in watches:
             watch.close()
+
+
+def test_a_watch_keeps_its_registry(registry: Registry) -> None:
+    """A watch whose registry nobody else holds goes on, and lets it go when nobody holds the watch."""
+    registry.register("a")
+    assert registry.find()
+    before = descriptors()
+    watch = adsum.open(path=registry.folder, timeout=10).watch()
+    gc.collect()
+    assert registry.register("b").entry == watch.next(WITHIN).entry
+    del watch
+    eventually(lambda: gc.collect() >= 0 and descriptors() == before)
+
+
+def test_an_awaited_watch_keeps_its_registry(registry: Registry) -> None:
+    """The same of a watch in a task."""
+
+    async def follow() -> Event:
+        watch = adsum.open_async(path=registry.folder, timeout=10).watch(since=0)
+        gc.collect()
+        registry.register("a")
+        return await asyncio.wait_for(watch.next(), WITHIN)
+
+    assert asyncio.run(follow()).entry == registry["a"]

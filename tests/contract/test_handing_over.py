@@ -37,6 +37,18 @@ def test_who_stands_by_goes_on_after_a_hand_over(either: Registry) -> None:
         assert waiting.value("waiting.result(9).entry.pid") == waiting.pid
 
 
+def test_who_is_handed_what_it_stands_by_for_succeeds(either: Registry) -> None:
+    """Its stand-by is granted with the entry that was handed over, metadata and all; and it waits no longer."""
+    with Agent(either.folder) as heir:
+        registration = either.register("lead", endpoint="here")
+        heir.do("waiting = registry.stand_by('lead', endpoint='there')")
+        after = registration.hand_over(heir.pid)
+        assert heir.value("waiting.result(9).entry.incarnation") == after.incarnation
+        assert after.metadata.endpoint == "here"
+        either.unregister("lead")
+        assert either.lookup("lead") is None
+
+
 def test_nothing_is_handed_over_to_the_dead(either: Registry) -> None:
     """`DeadProcess`: the holder stays, under its incarnation, and nothing is told to anybody."""
     registration = either.register("lead")

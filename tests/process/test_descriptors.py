@@ -177,8 +177,17 @@ _NONE_LEFT: dict[str, Callable[[str, Registry], object]] = {
     "open": lambda folder, _: adsum.open(path=folder).close(),
     "register": lambda _, registry: registry.register("new").unregister(),
     "register_nowait": lambda _, registry: registry.register_nowait("new").result(15).unregister(),
+    "stand_by": lambda _, registry: registry.stand_by("free").result(15).unregister(),
+    "watch": lambda _, registry: _follow(registry),
+    "wait_for": lambda _, registry: registry.wait_for("s0", timeout=5) is not None,
+    "wait_for nobody": lambda _, registry: registry.wait_for("nobody", timeout=5),
     "another registry": lambda folder, _: adsum.open(path=f"{folder}-2", timeout=10).register("new").unregister(),
 }
+
+
+def _follow(registry: Registry) -> bool:
+    with registry.watch(since=0) as watch:
+        return watch.next(5).revision == 1
 
 
 def _run_out(folder: str, what: str, warm: str, members: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from types import FrameType
 import pytest
 
 import adsum
-from adsum import Registry
+from adsum import Registry, Timeout
 from adsum._client.dial import START_SECONDS
 
 from ..support import Child, stopped
@@ -155,6 +156,45 @@ def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folde
         with Child(_interrupt_everywhere, registry_folder, what) as child:
             moments, descriptors = map(int, child.line(60).split())
     assert moments > 10
+    assert descriptors < 40
+
+
+def _interrupt_a_watch(folder: str) -> None:
+    """Interrupts a watch, that is read, waited in and closed, at its first moment, its second, and so on."""
+    registry = adsum.open(path=folder, timeout=5)
+    registry.register("mine")
+    watch = registry.watch()
+
+    def follow(newest: int) -> None:
+        while watch.revision < newest:
+            watch.next(5)
+        with registry.watch() as another, contextlib.suppress(Timeout):
+            another.next(0.005)
+        with contextlib.suppress(Timeout):
+            watch.next(0.005)
+
+    number = 0
+    while True:
+        moment = Moment(number, _interrupt)
+        _alarm_after(moment)
+        try:
+            with moment:
+                follow(registry.update("mine", custom={"number": number}).revision)
+            if not moment.place:
+                break
+        except Interrupted:
+            pass
+        follow(registry.update("mine", custom={"after": moment.place}).revision)
+        number += 1
+    watch.close()
+    print(number, open_descriptors())
+
+
+def test_an_interrupt_at_any_moment_of_a_watch(registry: Registry, registry_folder: Path) -> None:
+    """Wherever in a watch an interrupt hits, it goes on telling what happens."""
+    with Child(_interrupt_a_watch, registry_folder) as child:
+        number, descriptors = map(int, child.line(60).split())
+    assert number > 50
     assert descriptors < 40
 
 

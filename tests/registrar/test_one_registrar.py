@@ -175,6 +175,16 @@ def test_a_folder_removed_while_its_registrar_starts(registry_folder: Path, monk
         assert registry.lookup("a") is not None
 
 
+def test_who_stood_by_brings_no_removed_folder_back(registry: Registry, registry_folder: Path) -> None:
+    """What lived in a session went with the folder; only who asks for something makes it anew, and then all works."""
+    assert registry.stand_by("a").result(10).entry.revision == 1
+    shutil.rmtree(registry_folder)
+    pipeline = registry._client.pipeline
+    eventually(lambda: not pipeline.holds_entries and pipeline._connection is None)
+    assert not registry_folder.exists()
+    assert registry.stand_by("a").result(10).entry.revision == 1
+
+
 def test_a_page_removed_under_its_registrar(registry: Registry, registry_folder: Path) -> None:
     """What is acknowledged can be seen by whoever opens the folder afterwards, also when its page was removed."""
     registry.register("first")

@@ -109,6 +109,22 @@ def test_a_registrar_killed_while_it_is_stopped(registry: Registry, registry_fol
     assert registry.audit() == []
 
 
+def test_nobody_is_late_because_the_registrar_was_stopped(registry: Registry, registry_folder: Path) -> None:
+    """Signs of life that came while it was stopped are read before anybody is said to be late, every time."""
+    registration = registry.register("a", heartbeat=0.3)
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(6):
+            registration.heartbeat()
+            with stopped(registry_folder):
+                sign = pool.submit(registration.heartbeat)
+                began = time.monotonic()
+                eventually(lambda began=began: time.monotonic() > began + 1)  # type: ignore[misc]
+            sign.result(10)
+    registry.register("b")
+    assert registry["a"].revision == 1
+    assert registry["b"].revision == 2
+
+
 def test_a_stopped_client_hurts_nobody(registry: Registry, registry_folder: Path) -> None:
     """A registered process that is stopped with calls under way stays registered, and others go on."""
     with Agent(registry_folder) as agent:

@@ -121,6 +121,7 @@ class Model(Rules):
     def _update(self, ask: Ask, position: int) -> Expected:
         item = ask.items[0]
         entry = self._holder(ask)
+        health: dict[str, Any] = {}
         if item.flaw:
             raise Refused(item.flaw)
         if ask.checked:
@@ -128,7 +129,12 @@ class Model(Rules):
             given = {"health_status": item.fields.get("health_status", entry.metadata["health_status"])}
             metadata = {**entry.metadata, **given, "last_health_check": checked}
         else:
-            metadata = {**entry.metadata, **item.fields}
+            status = entry.metadata["health_status"]
+            if item.fields.get("heartbeat", ...) is None and entry.before_late is not None:
+                # Who promises no sign any more is not late with one.
+                status, source = entry.before_late
+                health = {"source": source, "before_late": None}
+            metadata = {**entry.metadata, "health_status": status, **item.fields}
             if "created_at" in item.fields and "last_health_check" not in item.fields:
                 late = metadata["created_at"] > entry.metadata["last_health_check"]
                 metadata["last_health_check"] = self._turn.utc if late else entry.metadata["last_health_check"]
@@ -141,7 +147,7 @@ class Model(Rules):
             self._signed.append(entry.incarnation)
             source = "process" if ask.caller in (None, Owner(*entry.owner)) else "other"
             return self._replaced(entry, metadata, source=source, before_late=None)
-        return self._replaced(entry, metadata)
+        return self._replaced(entry, metadata, **health)
 
     def _unregister(self, ask: Ask) -> Expected:
         try:
@@ -165,6 +171,10 @@ class Model(Rules):
             metadata = {**metadata, "health_status": status}
         after = self._add(entry.id, ask.owner, metadata, b"", before=entry, source=source)
         self.departures.append(Left(after.revision, "handed_over", entry))
+        mine = [one for one in self.places.of(after.id) if one.owner == ask.owner]
+        for one in mine[:1]:
+            self.places.leave(one)
+            self.granted.append((one, Expected((after,))))
         return Expected((after,))
 
     def _heartbeat(self, ask: Ask) -> Expected:

@@ -25,11 +25,16 @@ def play() -> Iterator[Play]:
     play.close()
 
 
-def _ask(play: Play, kind: Kind, caller: Owner, id: Id, *, stand_by: int = 0, **fields: Any) -> int:
+def _ask(
+    play: Play, kind: Kind, caller: Owner, id: Id, *, to: Owner | None = None, stand_by: int = 0, **fields: Any
+) -> int:
     session = play.session_of(caller)
     deadline = play.world.clock.nanoseconds + SECOND
     number = play.next_number(session)
-    play.ask(Ask(kind, session, number, deadline, (Item(id, fields),), owner=caller, caller=caller, stand_by=stand_by))
+    given: dict[str, Any] = {"owner": to or caller, "caller": caller, "stand_by": stand_by}
+    if to is not None:
+        given["if_incarnation"] = play.model.held[id].incarnation
+    play.ask(Ask(kind, session, number, deadline, (Item(id, fields),), **given))
     return number
 
 
@@ -118,3 +123,38 @@ def test_who_is_late_is_said_to_be_in_the_order_of_being_due(play: Play) -> None
     play.tick(1.0)
     play.commit()
     assert [change.after.id for change in play.model.changes[-2:] if change.after] == [B, A]
+
+
+def test_who_is_handed_what_it_stood_by_for_is_told_so(play: Play) -> None:
+    """Its first place is granted with the id; its second one and the line behind it stay as they were."""
+    holder, heir, last = (play.world.processes.start(pid) for pid in (1, 2, 3))
+    _ask(play, "register", holder, A)
+    first, second = _ask(play, "stand_by", heir, A), _ask(play, "stand_by", heir, A)
+    behind = _ask(play, "stand_by", last, A)
+    play.commit()
+    _ask(play, "hand_over", holder, A, to=heir)
+    play.commit()
+    assert [ask.number for ask, _ in play.model.granted] == [first]
+    assert [one.number for one in play.model.places] == [second, behind]
+    play.restart()
+    play.world.processes.kill(heir)
+    play.commit()
+    assert play.model.held[A].owner == last
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_who_promises_no_sign_any_more_is_not_late_with_one(play: Play, seconds: float) -> None:
+    """Taking the promise back takes back what was said for want of a sign; so it does when somebody else had set the
+    status before."""
+    process = play.world.processes.start(1)
+    _ask(play, "register", process, A, heartbeat=1.0, health_status="degraded")
+    play.commit()
+    play.tick(1.6)
+    play.commit()
+    play.tick(seconds)
+    play.commit()
+    assert play.model.held[A].source == "registrar"
+    _ask(play, "update", process, A, heartbeat=None)
+    play.commit()
+    entry = play.model.held[A]
+    assert (entry.metadata["health_status"], entry.source) == ("degraded", "process")

@@ -12,6 +12,7 @@ it, and one of them dials the next registrar.
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import random
 import select
@@ -70,9 +71,10 @@ class Bell:
 
         Errors: as `dial`; `Timeout` at `until`.
         """
-        if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise Timeout(f"the registrar of {self._folder} is being dialled and does not answer yet; try again")
         try:
+            # In here, for what a signal handler raises may come in the moment in which the lock is taken.
+            if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
+                raise Timeout(f"the registrar of {self._folder} is being dialled and does not answer yet; try again")
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             self._ears.add(ear)
@@ -85,7 +87,9 @@ class Bell:
                 raise RegistrarUnavailable(f"the connection to the registrar of {self._folder} was lost; try again")
             return Hearing(self.number, self._bell, connection.sock.fileno())
         finally:
-            self._lock.release()
+            # It is not this thread's if the time was up.
+            with contextlib.suppress(RuntimeError):
+                self._lock.release()
 
     def is_over(self, number: int) -> None:
         """The connection with this number has ended, and its registrar with it."""
@@ -151,8 +155,9 @@ class Ear:
     def _open(self) -> None:
         self._lock = threading.RLock()
         self._hearing: Hearing | None = None
-        self._epoll = select.epoll()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        with descriptors_needed():
+            self._epoll = select.epoll()
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._let_go = weakref.finalize(self, os.close, self._wake)
         self._let_go.atexit = False
         self._epoll.register(self._wake, select.EPOLLIN)

@@ -69,8 +69,9 @@ class Pipeline:
         """From now on entries live in this session; what their life depends on must be there before they are."""
         with self._lock:
             if not self.holds_entries and not self._closed:
-                folders.create(self._folder)
-                self._held = session.hold(self._folder, self._session)
+                with descriptors_needed():
+                    folders.create(self._folder)
+                    self._held = session.hold(self._folder, self._session)
                 self.holds_entries = True
 
     def ask(
@@ -167,6 +168,8 @@ class Pipeline:
             self._fail_all(RegistryClosed("the registry was closed before the answer came"))
 
     def _turn(self, poll: select.poll) -> None:
+        if self._connection is None:
+            self._notice_removal()
         if self._connection is None and (self._asked or self.holds_entries):
             self._connect(poll)
         self._send(poll)
@@ -178,6 +181,13 @@ class Pipeline:
                 self._receive(self._connection)
         if nearest is not None and nearest <= time.monotonic():
             self._expire()
+
+    def _notice_removal(self) -> None:
+        """What lived here went with the folder; nobody who only held it makes the registry anew."""
+        with self._lock:
+            if self.holds_entries and not self._asked and not os.path.exists(self._folder):
+                self.holds_entries = False
+                self._let_go_of_session()
 
     def _connect(self, poll: select.poll) -> None:
         soonest = min((asked.give_up for asked in list(self._asked.values())), default=math.inf)

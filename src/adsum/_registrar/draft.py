@@ -119,12 +119,11 @@ class Draft:
     def transfer(self, before: Record, owner: Owner) -> Record:
         """Another process takes the id, under a new incarnation."""
         self.revision += 1
-        metadata, source = before.metadata, before.health_source
-        if before.before_late is not None:
-            # That a sign of life was missing is over with the one who missed it.
-            status, source = before.before_late
-            metadata = msgspec.structs.replace(metadata, health_status=status)
-        after = Record(before.process_id, *owner, self.revision, self._now, self._now, self.revision, metadata, source)
+        # That a sign of life was missing is over with the one who missed it.
+        basis, now = forgiven(before), self._now
+        after = Record(
+            before.process_id, *owner, self.revision, now, now, self.revision, basis.metadata, basis.health_source
+        )
         self._depart(before, "handed_over", 0.0)
         self._changed(key_of(before.process_id), Kind.updated, before, after)
         return after
@@ -194,3 +193,12 @@ def footprint(key: bytes, metadata: Metadata, size: int) -> int:
     row = len(key) + size + 96
     pages = -(-row // 4096) * 4096 if row > 2000 else row * 5 // 4
     return pages + 2 * (len(key) + 24) + 24 * (len(metadata.capabilities) + 4)
+
+
+def forgiven(record: Record) -> Record:
+    """The entry without what the registrar said of it for want of a sign of life."""
+    if record.before_late is None:
+        return record
+    status, source = record.before_late
+    metadata = msgspec.structs.replace(record.metadata, health_status=status)
+    return msgspec.structs.replace(record, metadata=metadata, health_source=source, before_late=None)

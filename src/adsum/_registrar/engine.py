@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..model import HealthSource, HealthStatus, Kind, Limits, Owner
 from .batch import Batch, Call, Clock, Decision, Kernel
-from .draft import View
+from .draft import View, forgiven
 from .heartbeats import Late
 from .standing import Standing
 from .succession import queue, refuse_oneself
@@ -157,7 +157,7 @@ class _Round(Standing):
     def update(self, request: wire.Update, caller: Owner | None) -> wire.AnyReply:
         record = self.held(request.process_id, request.if_incarnation)
         check_fields(request.fields)
-        fields = request.fields
+        fields, basis = request.fields, record
         if request.checked:
             # Never before an earlier check, whatever the wall clock does.
             checked = max(self.clock.utc, record.metadata.last_health_check)
@@ -165,12 +165,16 @@ class _Round(Standing):
             fields = MetadataFields(health_status=status, last_health_check=checked)
             metadata = merge(record.metadata, fields, checked)
         else:
-            metadata = merge(record.metadata, fields, self.clock.utc)
+            if "heartbeat" in fields.given() and fields.heartbeat is None:
+                # Who promises no sign any more is not late with one.
+                basis = forgiven(record)
+            metadata = merge(basis.metadata, fields, self.clock.utc)
         check_limits(metadata, record.process_id.namespace, len(encode(metadata)), self.limits)
         if not _HEALTH_FIELDS.issuperset(fields.given()):
             self.require_room_to_grow(record, metadata)
         if "health_status" not in fields.given():
-            return wire.Done(request.number, [self.draft.replace(record, metadata)])
+            said = {"health_source": basis.health_source, "before_late": basis.before_late}
+            return wire.Done(request.number, [self.draft.replace(record, metadata, **said)])
         source = HealthSource.process if caller in (None, record.owner) else HealthSource.other
         # Whoever says how it is, it is given its time again.
         self.draft.signs.append(record.incarnation)
@@ -185,12 +189,11 @@ class _Round(Standing):
             )
         self.draft.signs.append(record.incarnation)
         checked = max(self.clock.utc, record.metadata.last_health_check)
+        basis = forgiven(record)
+        metadata = msgspec.structs.replace(basis.metadata, last_health_check=checked)
         if record.before_late is None:
-            metadata = msgspec.structs.replace(record.metadata, last_health_check=checked)
             return wire.Done(request.number, [self.draft.touch(record, metadata)], changed=False)
-        status, source = record.before_late
-        metadata = msgspec.structs.replace(record.metadata, health_status=status, last_health_check=checked)
-        again = self.draft.replace(record, metadata, health_source=source, before_late=None)
+        again = self.draft.replace(record, metadata, health_source=basis.health_source, before_late=None)
         return wire.Done(request.number, [again])
 
     def stand_by(self, request: wire.StandBy, session: bytes) -> wire.AnyReply:
@@ -224,4 +227,6 @@ class _Round(Standing):
         record = self.held(request.process_id, request.if_incarnation)
         self.require_alive(request.owner)
         self.touched.add(record.owner)
-        return wire.Done(request.number, [self.draft.transfer(record, request.owner)])
+        handed_over = self.draft.transfer(record, request.owner)
+        self.appoint(handed_over)
+        return wire.Done(request.number, [handed_over])

@@ -102,13 +102,13 @@ class Server:
     # One turn
 
     def _turn(self) -> None:
-        died = False
+        died, looked = False, time.monotonic_ns()
         for fd, mask in self._ready():
             if fd == self.kernel.fileno():
                 died = True
             else:
                 self.clients.ready(fd, mask)
-        self._work(self._deaths() if died else [])
+        self._work(self._deaths() if died else [], looked)
         self.clients.resume()
         self.bell.ring_if_due()
 
@@ -136,11 +136,12 @@ class Server:
         noticed = time.monotonic_ns()
         return [Death(owner, noticed) for owner in self.kernel.deaths()]
 
-    def _work(self, deaths: list[Death]) -> None:
+    def _work(self, deaths: list[Death], looked: int = 0) -> None:
+        """One batch. `looked` is when this loop began to look at the sockets: every sign from before that was read."""
         calls = self.requests.take(MAX_BATCH)
         ended = self.sessions.take_ended()
-        # Whose sign may be among what waits is not late.
-        late = [] if self.requests else self.committer.heartbeats.late(time.monotonic_ns())
+        # Whose sign may be among what waits, here or after a stop of this process in its socket, is not late.
+        late = [] if self.requests else self.committer.heartbeats.late(looked)
         if not (deaths or calls or ended or late):
             return
         before = self.committer.commits

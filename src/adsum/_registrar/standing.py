@@ -69,6 +69,13 @@ class Standing:
                 self.grants.append(Grant(waiting, wire.Done(waiting.number, [added])))
                 break
 
+    def appoint(self, record: Record) -> None:
+        """An id was handed over. If its new holder stood by for it, this is what it waited for."""
+        mine = [one for one in self.draft.standing_by(id_key(record.process_id)) if one.owner == record.owner]
+        for waiting in mine[:1]:
+            self.draft.withdraw(waiting)
+            self.grants.append(Grant(waiting, wire.Done(waiting.number, [record])))
+
     def prepare(self, process_id: ProcessId, fields: MetadataFields) -> Wanted:
         """A new entry, complete and checked, but for whether its id is free and there is room."""
         key = id_key(process_id)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TypeVar
 
-from .._watching import WatchBase
+from .._watching import Lock, WatchBase
 from ..errors import RegistryClosed
 from ..model import Event
 
@@ -50,6 +51,9 @@ class AsyncWatch(WatchBase):
         finally:
             self._turn.release()
             self._shut()
+
+    def _new_lock(self) -> Lock:
+        return threading.Lock()
 
     async def _heard(self) -> None:
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from . import render
-from .options import Json, UsageError
+from .options import WHOLE, Json, UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -53,7 +53,7 @@ def demo(
     *,
     workers: _Workers = 8,
     kills: _Kills = 12,
-    seed: Annotated[int | None, Parameter(help="Choose victims and moments as in an earlier run.")] = None,
+    seed: Annotated[int | None, WHOLE, Parameter(help="Choose victims and moments as in an earlier run.")] = None,
     name: Annotated[
         str | None, Parameter(name=("--name", "-r"), help="Use the registry of that name, not one of its own.")
     ] = None,

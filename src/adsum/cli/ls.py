@@ -11,13 +11,13 @@ from ..model import Entry
 from ..registry import Registry
 from . import render
 from .conditions import ANYBODY, Wanted
-from .options import ANYWHERE, Json, Place, UsageError
+from .options import ANYWHERE, WHOLE, Json, Place, UsageError
 
 
 def ls(
     *,
     wanted: Wanted = ANYBODY,
-    limit: Annotated[int | None, Parameter(help="At most so many, the first by id.")] = None,
+    limit: Annotated[int | None, WHOLE, Parameter(help="At most so many, the first by id.")] = None,
     json: Json = False,
     place: Place = ANYWHERE,
 ) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
@@ -15,6 +15,7 @@ from ..registry import Registry
 from ..registry import open as open_registry
 
 if TYPE_CHECKING:
+    from cyclopts import Token
     from cyclopts.completion import CompletionContext
 
 
@@ -47,6 +48,8 @@ class Place:
         """The registry, with the patience of a command."""
         if self.name is not None and self.path is not None:
             raise UsageError("give --name or --path, not both")
+        if self.path == Path():
+            raise UsageError("--path: give the path of a folder of its own, not '' or '.'")
         return open_registry(
             "default" if self.name is None else self.name,
             path=self.path,
@@ -79,6 +82,18 @@ class Place:
 
 
 ANYWHERE = Place()
+
+
+def _whole_number(_: object, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no whole number") from None
+
+
+# Cyclopts itself rounds fractions.
+WHOLE = Parameter(converter=_whole_number)
 
 
 def _place_of(context: CompletionContext) -> Place:

@@ -19,7 +19,7 @@ from .._store import page as pages
 from ..errors import RegistrarUnavailable
 from ..model import Limits
 from . import render
-from .options import ANYWHERE, PATIENCE_SECONDS, Json, Place, UsageError
+from .options import ANYWHERE, PATIENCE_SECONDS, WHOLE, Json, Place, UsageError
 
 _LIMITS = Group(
     "Limits of a new registry",
@@ -43,12 +43,14 @@ def registrar(
             negative=(), show_default=False, help="With --foreground: take the place of the registrar that serves now."
         ),
     ] = False,
-    max_memory_mib: Annotated[int | None, Parameter(group=_LIMITS, help="Table pages in use, in MiB.")] = None,
-    max_entries: Annotated[int | None, Parameter(group=_LIMITS, help="Number of entries.")] = None,
-    max_metadata_bytes: Annotated[int | None, Parameter(group=_LIMITS, help="Metadata of one entry, encoded.")] = None,
-    max_capabilities: Annotated[int | None, Parameter(group=_LIMITS, help="Capabilities of one entry.")] = None,
-    max_readers: Annotated[int | None, Parameter(group=_LIMITS, help="Readers at the same instant.")] = None,
-    max_pending: Annotated[int | None, Parameter(group=_LIMITS, help="Requests that wait.")] = None,
+    max_memory_mib: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Table pages in use, in MiB.")] = None,
+    max_entries: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Number of entries.")] = None,
+    max_metadata_bytes: Annotated[
+        int | None, WHOLE, Parameter(group=_LIMITS, help="Metadata of one entry, encoded.")
+    ] = None,
+    max_capabilities: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Capabilities of one entry.")] = None,
+    max_readers: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Readers at the same instant.")] = None,
+    max_pending: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Requests that wait.")] = None,
     registration_timeout: Annotated[
         float | None, Parameter(group=_LIMITS, metavar="SECONDS", help="For writes that name no timeout.")
     ] = None,

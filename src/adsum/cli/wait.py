@@ -12,7 +12,7 @@ from ..errors import Timeout
 from ..registry import Registry
 from .conditions import ANYBODY, Wanted
 from .ls import print_entries
-from .options import ANYWHERE, Json, OptionalId, Place, UsageError, check_timeout
+from .options import ANYWHERE, WHOLE, Json, OptionalId, Place, UsageError, check_timeout
 from .show import print_entry
 
 TOO_LATE = 1
@@ -24,7 +24,7 @@ def wait(
     *,
     wanted: Wanted = ANYBODY,
     count: Annotated[
-        int | None, Parameter(help="Until so many are there for whom the conditions hold; 1 unless given.")
+        int | None, WHOLE, Parameter(help="Until so many are there for whom the conditions hold; 1 unless given.")
     ] = None,
     timeout: Annotated[
         float | None, Parameter(metavar="SECONDS", help="Wait no longer; without it, as long as it takes.")

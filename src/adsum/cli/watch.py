@@ -15,7 +15,7 @@ from ..registry import Registry
 from . import BROKEN_PIPE, render
 from .changes import Ends, Told, summary
 from .conditions import ANYBODY, Wanted
-from .options import ANYWHERE, JsonLines, OptionalId, Place, UsageError
+from .options import ANYWHERE, WHOLE, JsonLines, OptionalId, Place, UsageError
 
 if TYPE_CHECKING:
     from .._watching import Watch
@@ -34,7 +34,7 @@ def watch(
     *,
     wanted: Wanted = ANYBODY,
     since: Annotated[
-        int | None, Parameter(metavar="REVISION", help="Begin after this revision, not now: events tell theirs.")
+        int | None, WHOLE, Parameter(metavar="REVISION", help="Begin after this revision, not now: events tell theirs.")
     ] = None,
     snapshot: Annotated[
         bool, Parameter(negative=(), show_default=False, help="Begin with those who are there, and after lagged again.")
