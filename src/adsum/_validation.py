@@ -47,7 +47,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
-        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET}
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
 
 
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:

@@ -20,6 +20,7 @@ import msgspec
 from ._frozen import EMPTY_DICT, EMPTY_LIST, FrozenDict, FrozenList, freeze
 
 EPOCH = datetime.fromtimestamp(0, UTC)
+_set = msgspec.structs.force_setattr
 
 
 class ProcessId(NamedTuple):
@@ -102,14 +103,14 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     heartbeat: float | None = None
 
     def __post_init__(self) -> None:
-        # Runs at every decoding, so it leaves alone what is frozen and gives all empty ones the same.
-        for name in _MUTABLE_FIELDS:
-            value = getattr(self, name)
-            if type(value) not in (FrozenDict, FrozenList):
-                msgspec.structs.force_setattr(self, name, freeze(value))
-
-
-_MUTABLE_FIELDS = ("resources", "node_affinity", "custom")
+        # Runs at every decoding, where it is a third of the time: so it is written out, leaves alone what is frozen and
+        # gives all empty ones the same.
+        if type(resources := self.resources) is not FrozenDict:
+            _set(self, "resources", freeze(resources) if resources else EMPTY_DICT)
+        if type(affinity := self.node_affinity) is not FrozenList:
+            _set(self, "node_affinity", freeze(affinity) if affinity else EMPTY_LIST)
+        if type(custom := self.custom) is not FrozenDict:
+            _set(self, "custom", freeze(custom) if custom else EMPTY_DICT)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -31,12 +31,10 @@ from .._os.forking import watch_forks
 from .._os.liveness import descriptors_needed
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
 from ..model import Limits
-from .dial import START_SECONDS, Connection, dial
+from .dial import LONG_SECONDS, START_SECONDS, Connection, dial
 
 # When a registrar dies all who listen dial the next; they need not do so in the same instant.
 SPREAD_SECONDS = 0.02
-# How long one wait lasts at most; epoll_wait(2) takes no more than some weeks.
-LONG_SECONDS = 3600.0
 
 
 class Hearing(NamedTuple):

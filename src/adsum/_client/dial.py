@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -22,13 +23,20 @@ from .spawn import start_registrar
 # How long a call without a timeout of its own waits for a registrar to start and to answer the first message.
 START_SECONDS = 10.0
 AWAKE_SECONDS = 0.0002
+# How long one wait lasts at most; poll(2) and epoll_wait(2) take no more than some weeks.
+LONG_SECONDS = 3600.0
+READ_BYTES = 256 * 1024
 FULL_PAUSE = 0.005
 
 
 class Connection:
-    """A blocking connection that has been greeted. `registration_timeout` is the registry's own bound."""
+    """A connection that has been greeted. `registration_timeout` is the registry's own bound.
+
+    Its socket does not block: one that has a timeout asks poll(2) before each call, and has that timeout set before.
+    """
 
     def __init__(self, sock: socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
+        sock.setblocking(False)
         self.sock = sock
         self.registration_timeout = registration_timeout
         self.frames = frames
@@ -36,8 +44,13 @@ class Connection:
         self._readable.register(sock, select.POLLIN)
 
     def send(self, data: bytes, until: float) -> None:
-        self.sock.settimeout(max(0.0001, until - time.monotonic()))
-        self.sock.sendall(data)
+        """Send all of it. Raises `TimeoutError` at `until`, `ConnectionError` where nobody is there any more."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self.sock.send(left, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                self._wait_to_send(until)
 
     def receive(self, until: float) -> list[bytes]:
         """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
@@ -54,16 +67,31 @@ class Connection:
     def _fill(self, until: float) -> None:
         # A reply comes sooner than a sleeping processor wakes; give way to whoever has work, then sleep.
         awake = time.monotonic() + AWAKE_SECONDS
-        while not self._readable.poll(0) and time.monotonic() < awake:
-            os.sched_yield()
-        self.sock.settimeout(max(0.0001, until - time.monotonic()))
-        data = self.sock.recv(256 * 1024)
+        while not self._readable.poll(0):
+            if (now := time.monotonic()) < awake:
+                os.sched_yield()
+            elif self._readable.poll(_milliseconds(until - now)):
+                break
+            elif time.monotonic() >= until:
+                raise TimeoutError
+        data = self.sock.recv(READ_BYTES)
         if not data:
             raise ConnectionResetError("the registrar closed the connection")
         self.frames.feed(data)
 
+    def _wait_to_send(self, until: float) -> None:
+        writable = select.poll()
+        writable.register(self.sock, select.POLLOUT)
+        if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
+            raise TimeoutError
+
     def close(self) -> None:
         self.sock.close()
+
+
+def _milliseconds(seconds: float) -> int:
+    """As poll(2) takes them: never too few, and no more than it can count."""
+    return math.ceil(max(0.0, min(seconds, LONG_SECONDS)) * 1000)
 
 
 def _always() -> bool:

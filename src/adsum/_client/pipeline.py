@@ -195,7 +195,6 @@ class Pipeline:
         bound = any(asked.seconds is None for asked in list(self._asked.values()))
         answer = self._registration_timeout if bound else START_SECONDS
         connection = dial(self._folder, self._limits, self._session, until, answer, may_start=lambda: not self._closed)
-        connection.sock.setblocking(False)
         self._connection = connection
         self._dialled()
         poll.register(connection.sock, select.POLLIN)
