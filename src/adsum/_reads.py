@@ -24,7 +24,7 @@ from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, Proce
 T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
 Where: TypeAlias = Callable[[Entry], object]
-Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry]"
+Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry | None]"
 
 # Whose turn it is, is remembered for so many questions of each registry.
 MAX_TURNS = 1024
@@ -175,7 +175,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """One member for which every condition holds, healthy unless another status is asked for; None without one.
 
         `by` is ``random``; ``round_robin``, where each `Registry` takes the members in turn, beginning at a random one,
-        so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them.
+        so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them or
+        None. Errors: `ValueError` where it returns anything else.
         """
         conditions.setdefault("health_status", HealthStatus.healthy)
         if not callable(by) and by not in ("random", "round_robin"):
@@ -184,7 +185,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if not members:
             return None
         if callable(by):
-            return by(members)
+            chosen = by(members)
+            if chosen is not None and chosen not in members:
+                raise ValueError(f"by={by!r} returned {chosen!r}: return one of the entries it is given, or None")
+            return chosen
         if by == "random":
             return random.choice(members)
         turns = self._turns(parse_query(self.namespace, conditions))
@@ -236,7 +240,7 @@ class _Closed(Reader):
     def _refuse(self, *_: object) -> NoReturn:
         raise RegistryClosed("this registry was closed; open another")
 
-    lookup = find = count = census = departures = audit = stats = place = steps_since = state_at = _refuse  # type: ignore[assignment]
+    lookup = find = count = census = everybody = departures = audit = stats = place = steps_since = state_at = _refuse  # type: ignore[assignment]
 
 
 _CLOSED = _Closed()

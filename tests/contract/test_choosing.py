@@ -101,6 +101,18 @@ def test_a_callable_decides(pool: Registry) -> None:
     assert chosen == pool["r3"]
 
 
+def test_a_callable_may_choose_nobody(pool: Registry) -> None:
+    """A callable may return None, and then nobody is chosen."""
+    assert pool.choose(by=lambda _: None, capability="read") is None
+
+
+@pytest.mark.parametrize("answer", ["r0", 0, (), object()])
+def test_what_a_callable_makes_up_is_refused(pool: Registry, answer: object) -> None:
+    """What a callable returns and was not given is a mistake, and the error says so."""
+    with pytest.raises(ValueError, match="one of the entries it is given"):
+        pool.choose(by=lambda _: answer, capability="read")  # type: ignore[arg-type,return-value]
+
+
 def test_another_health_can_be_asked_for(pool: Registry) -> None:
     """`health_status` asks for that status instead of healthy; None for any."""
     degraded = pool.choose(health_status="degraded")

@@ -132,6 +132,18 @@ class Reader:
 
         return self._opened.read(read, nothing)
 
+    def everybody(self) -> tuple[int, int, list[Entry]]:
+        """The registry's life, its revision, and the entries of all its namespaces; whoever of them lives."""
+
+        nothing: tuple[int, int, list[Entry]] = (0, 0, [])
+
+        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry]]:
+            owners = snapshot.owners(txn, environment)
+            found = [entry for owner in owners for entry in snapshot.entries_of(txn, environment, owner)]
+            return self._opened.life, snapshot.revision(txn, environment), found
+
+        return self._opened.read(read, nothing)
+
     def census(self) -> Counter[Kin]:
         """How many living entries there are of each namespace, type and health status."""
         return self._opened.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())

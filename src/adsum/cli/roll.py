@@ -11,8 +11,6 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .._store import snapshot
-from .._store.environment import Environment
 from ..model import Entry, Kind, ProcessId, Stats
 from ..registry import Registry
 
@@ -61,7 +59,7 @@ class Roll:
             self._stats_at, self.stats = now, self.registry.stats()
         reader = self.registry._reader
         life, revision, steps = reader.steps_since(self._life, self._revision)
-        if steps is None or (self.entries and reader._opened.current() is None):
+        if steps is None or (self.entries and not reader.place()[0]):
             # More than the history holds, or the registry was made anew, or removed.
             before = self._revision
             self._read_all()
@@ -110,13 +108,5 @@ class Roll:
             self._changes.append((now, seen))
 
     def _read_all(self) -> None:
-        reader = self.registry._reader
-
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry]]:
-            owners = snapshot.owners(txn, environment)
-            found = [entry for owner in owners for entry in snapshot.entries_of(txn, environment, owner)]
-            return reader._opened.life, snapshot.revision(txn, environment), found
-
-        nothing: tuple[int, int, list[Entry]] = (0, 0, [])
-        self._life, self._revision, found = reader._opened.read(read, nothing)
+        self._life, self._revision, found = self.registry._reader.everybody()
         self.entries = {entry.process_id: entry for entry in found if self.scope.covers(entry.process_id)}
