@@ -165,9 +165,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def count(self, *, where: Where | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many entries `find` would give."""
-        if where is not None:
-            return len(self.find(where=where, **conditions))
-        return self._reader.count(parse_query(self.namespace, conditions))
+        query = parse_query(self.namespace, conditions)
+        return self._reader.count(query) if where is None else len(self.find(where=where, **conditions))
 
     def choose(
         self, *, by: Choice = "random", where: Where | None = None, **conditions: Unpack[Conditions]
@@ -179,6 +178,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         None. Errors: `ValueError` where it returns anything else.
         """
         conditions.setdefault("health_status", HealthStatus.healthy)
+        query = parse_query(self.namespace, conditions)
         if not callable(by) and by not in ("random", "round_robin"):
             raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
         members = self.find(where=where, **conditions)
@@ -191,8 +191,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             return chosen
         if by == "random":
             return random.choice(members)
-        turns = self._turns(parse_query(self.namespace, conditions))
-        return members[next(turns) % len(members)]
+        return members[next(self._turns(query)) % len(members)]
 
     # The registry itself
 

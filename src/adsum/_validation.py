@@ -224,7 +224,7 @@ def _check_scalar(value: object, path: str) -> None:
             raise InvalidMetadata(f"{path}: {value} does not fit 64 bits; store it as a string")
     elif value is not None and not isinstance(value, (float, bytes)):
         raise InvalidMetadata(
-            f"{path}: a {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict"
+            f"{path}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict"
         )
 
 

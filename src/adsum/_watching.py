@@ -15,7 +15,7 @@ from ._client.client import Client
 from ._client.follower import Follower
 from ._os.forking import watch_forks
 from ._reads import AnyId, RegistryReads, Where, check_where
-from ._store.query import Conditions, Query
+from ._store.query import Conditions, Query, parse_query
 from .errors import RegistryClosed, Timeout
 from .model import Entry, Event, Revision
 
@@ -195,6 +195,9 @@ class Wanted:
             raise TypeError("give an id or conditions, not both")
         if not _is_count(count):
             raise ValueError(f"count={count!r}: give a number from 0 up")
+        check_where(where)
+        # Whether there is enough already or not, a mistake is told now.
+        parse_query(reads.namespace, conditions)
         self.reads = reads
         self._id = None if id is None else reads._id(id)
         self._count = count

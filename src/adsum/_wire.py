@@ -136,7 +136,21 @@ class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
 AnyRequest = Register | Update | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen
 AnyReply = Done | Failed | Queued
 
-_encode = msgspec.msgpack.Encoder().encode
+
+def _plain(value: object) -> object:
+    """What msgspec does not know as it is. A value of a class derived from a plain one says what the plain one says."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, bytes):
+        return bytes(memoryview(value))
+    raise TypeError(f"a value of type {type(value).__name__} is no plain data")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 decode_request = msgspec.msgpack.Decoder(AnyRequest).decode
 decode_reply = msgspec.msgpack.Decoder(AnyReply).decode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import NoneType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -21,6 +21,7 @@ from ._client.line import Make, seconds
 from ._client.pipeline import Pipeline
 from ._client.target import Target, resolve
 from ._reads import AnyId, RegistryReads
+from ._store.inside import Inside
 from ._store.query import Conditions, Query, parse_query
 from ._validation import parse_metadata
 from .errors import RegistryClosed, Stale
@@ -86,7 +87,8 @@ class RegistryWrites(RegistryReads):
         def take(done: wire.Done) -> wire.Done:
             if bound and done.changed:
                 for entry in done.entries:
-                    target.when_over(_ender(self._client.pipeline, entry))
+                    self._client.reader.lives_inside(entry, target.over())
+                    target.when_over(_ender(self._client.pipeline, entry, self._client.reader.inside))
             return done
 
         if bound:
@@ -187,7 +189,7 @@ class RegistryWrites(RegistryReads):
 
     def _give_back(self, entry: Entry) -> None:
         """End a registration that nobody holds. Waits for nobody."""
-        _ender(self._client.pipeline, entry)()
+        _ender(self._client.pipeline, entry, self._client.reader.inside)()
 
     def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
         """What to watch: one id, or what `find` takes."""
@@ -216,6 +218,17 @@ def _cancel(pipeline: Pipeline, number: int, then: Callable[[wire.Done], None]) 
         return
 
 
+def pairs(items: Any) -> list[tuple[AnyId, dict[str, Any]]]:
+    """What `register_many` was given, as a list. Errors: `TypeError`."""
+    listed: list[Any] = (
+        list(items) if isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping)) else [items]
+    )
+    for item in listed:
+        if not (isinstance(item, (tuple, list)) and len(item) == 2):
+            raise TypeError(f"{item!r}: give pairs of an id and its metadata, such as ('a', {{'capabilities': ['x']}})")
+    return listed
+
+
 def _check_incarnation(value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**64):
         raise ValueError(f"if_incarnation={value!r}: give an entry's incarnation, or None")
@@ -236,7 +249,7 @@ def _unregister(process_id: Any, if_incarnation: int | None) -> Make:
     return make
 
 
-def _ender(pipeline: Pipeline, entry: Entry) -> Callable[[], None]:
+def _ender(pipeline: Pipeline, entry: Entry, inside: Inside) -> Callable[[], None]:
     """What ends the entry of a thread or task. It must not keep the registry alive, nor fail where that is closed."""
     make = _unregister(entry.process_id, entry.incarnation)
 
@@ -245,14 +258,16 @@ def _ender(pipeline: Pipeline, entry: Entry) -> Callable[[], None]:
             pipeline.ask(make, _was_there, START_SECONDS).add_done_callback(look)
         except RegistryClosed:
             # The entry ended with it.
-            return
+            inside.discard(entry.incarnation)
 
     def look(asked: Future[bool]) -> None:
         # Nobody waits for it and nobody would ask again, so it is asked until it is answered.
-        if not asked.cancelled() and not isinstance(asked.exception(), (NoneType, Stale, RegistryClosed)):
-            again = threading.Timer(AGAIN_SECONDS, ended)
-            again.daemon = True
-            again.start()
+        if asked.cancelled() or isinstance(asked.exception(), (NoneType, Stale, RegistryClosed)):
+            inside.discard(entry.incarnation)
+            return
+        again = threading.Timer(AGAIN_SECONDS, ended)
+        again.daemon = True
+        again.start()
 
     return ended
 

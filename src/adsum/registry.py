@@ -23,7 +23,7 @@ from . import _wire as wire
 from ._reads import AnyId, Where
 from ._store.query import Conditions
 from ._watching import Wanted, Watch, until_when
-from ._writes import Ask, RegistryWrites
+from ._writes import Ask, RegistryWrites, pairs
 from .errors import AdsumError, Stale, Timeout
 from .model import Entry, Limits, ProcessId
 
@@ -73,6 +73,7 @@ class Registry(RegistryWrites):
 
         Errors: as `register`.
         """
+        items = pairs(items)
         if not items:
             return []
         return self._register(items, process, timeout, self._held)

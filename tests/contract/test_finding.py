@@ -233,3 +233,14 @@ def test_an_answer_is_the_callers_to_keep(team: Registry) -> None:
     """The list that `find` returns is a new one every time."""
     team.find().clear()
     assert names(team.find()) == "abcd"
+
+
+def test_a_limit_is_for_finding_alone(either: Registry) -> None:
+    """What is no condition is refused by all that take conditions, whether anybody is there or not."""
+    calls: dict[str, Any] = {"choose": either.choose, "count": either.count, "wait_for": either.wait_for}
+    for _ in range(2):
+        for call in calls.values():
+            for more in ({}, {"where": lambda _: True}):
+                with pytest.raises(TypeError, match="no such condition: limit"):
+                    call(limit=1, **more)
+        either.get_or_register("a")

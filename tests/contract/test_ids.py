@@ -152,3 +152,17 @@ def test_parts_are_not_confused(either: Registry) -> None:
     assert either.lookup(("a/b", "c", "d")) is None
     either.register(("a", "b", "c/d"))
     assert either.count(namespace="a") == 2
+
+
+class Name(str):
+    """A string of a class of its own, as libraries make them."""
+
+
+def test_an_id_of_a_derived_class_is_its_text(opener: Opener) -> None:
+    """Strings of derived classes name what the strings that they are equal to name, in every part of an id."""
+    registry = opener(namespace=Name("s"), node=Name("n"))
+    entry = registry.register(Name("a")).entry
+    assert entry.process_id == ("s", "n", "a")
+    assert {type(part) for part in registry["a"].process_id} == {str}
+    assert registry.update_health(Name("a"), "degraded").process_id == ("s", "n", "a")
+    assert registry.unregister((Name("s"), Name("n"), Name("a")))

@@ -202,6 +202,20 @@ async def test_writes_of_one_loop_overlap(registry_folder: Path) -> None:
         assert len(registry) == 10
 
 
+@pytest.mark.parametrize("items", [None, "ab", b"ab", 5, {"a": {}}, ["ab"], [("a",)], [("a", {}, 1)], [None]], ids=repr)
+def test_what_is_no_pairs_is_refused(either: Registry, items: Any) -> None:
+    """`register_many` says what it takes where it is given anything else, and registers nothing."""
+    with pytest.raises(TypeError, match="give pairs of an id and its metadata"):
+        either.register_many(items)
+    assert len(either) == 0
+
+
+def test_pairs_may_come_from_anywhere(either: Registry) -> None:
+    """`register_many` takes any iterable of pairs, one that can be read only once too."""
+    made = either.register_many((name, {"type": "service"}) for name in "ab")  # type: ignore[arg-type]
+    assert [registration.entry.process_id.local_id for registration in made] == ["a", "b"]
+
+
 def test_every_registration_is_in_the_registry_before_it_returns(opener: Opener) -> None:
     """L5: what was acknowledged is seen by every later read, through any handle."""
     writer, reader = opener(), opener()

@@ -1,4 +1,4 @@
-"""Processes to be registered, forks that report back, and the ways in which an entry can be seen."""
+"""Processes and threads to be registered, forks that report back, and the ways in which an entry can be seen."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pickle
 import select
 import signal
 import subprocess
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,6 +51,26 @@ finally:
     if pids:
         os.killpg(group, signal.SIGKILL)
 """
+
+
+class Worker:
+    """A thread that ends when it is told to, in the way it is told."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+        self._over = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        self._over.wait()
+        if self.error is not None:
+            raise self.error
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self._over.set()
+        self.thread.join()
 
 
 class Crowd:

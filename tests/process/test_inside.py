@@ -16,27 +16,7 @@ from adsum._client.dial import START_SECONDS
 from adsum._os import session
 
 from ..support import Agent, eventually, kill_registrar, registrar_pid
-from .people import gone_from_tables, no_registrar
-
-
-class Worker:
-    """A thread that ends when it is told to, in the way it is told."""
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-        self._over = threading.Event()
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        self._over.wait()
-        if self.error is not None:
-            raise self.error
-
-    def end(self, error: BaseException | None = None) -> None:
-        self.error = error
-        self._over.set()
-        self.thread.join()
+from .people import Worker, gone_from_tables, no_registrar
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

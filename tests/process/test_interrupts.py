@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 import time
@@ -154,6 +155,51 @@ def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folde
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})
         with Child(_interrupt_everywhere, registry_folder, what) as child:
+            moments, descriptors = map(int, child.line(60).split())
+    assert moments > 10
+    assert descriptors < 40
+
+
+def _read_inside(folder: str, what: str) -> None:
+    """Reads, in the way of a signal handler, at the first moment of another read, its second, and so on to its last.
+    Prints how many there were."""
+    registry = adsum.open(path=folder, timeout=5)
+    registry._reader._liveness.capacity = 3
+    answers = []
+
+    def handler() -> None:
+        found = len(registry.find(capability="c")), registry.count()
+        answers.append((found, registry["s0"], registry.lookup("none")))
+
+    number = 0
+    while True:
+        registry._reader._opened.decoded.young.clear()
+        registry._reader._opened.decoded.old.clear()
+        moment = Moment(number, handler)
+        _alarm_after(moment)
+        with moment:
+            SWEEPS[what](registry)
+        if not moment.place:
+            break
+        assert answers[-1] == ((6, 6), registry["s0"], None), moment.place
+        # Who is taken for watched is watched: else a later death would not be noticed.
+        liveness = registry._reader._liveness
+        for owner, pidfd in liveness._pidfds.items():
+            assert liveness._owners[pidfd] == owner, moment.place
+            liveness._epoll.modify(pidfd, select.EPOLLIN)
+        assert len(registry.find()) == 6, moment.place
+        number += 1
+    print(number, open_descriptors())
+
+
+@pytest.mark.parametrize("what", ["lookup", "find", "count"])
+def test_a_signal_handler_may_read_in_a_read(registry: Registry, registry_folder: Path, what: str) -> None:
+    """A read inside another one of the same thread, at whatever moment of it, answers as any other, and so does the
+    outer one after it."""
+    with sleepers(6) as processes:
+        for number, process in enumerate(processes):
+            registry.register(f"s{number}", process, capabilities={"c"})
+        with Child(_read_inside, registry_folder, what) as child:
             moments, descriptors = map(int, child.line(60).split())
     assert moments > 10
     assert descriptors < 40

@@ -205,6 +205,15 @@ def test_the_last_to_leave(registry_folder: Path) -> None:
     assert not (registry_folder / "socket").exists()
 
 
+def test_a_registrar_that_does_not_linger(registry_folder: Path) -> None:
+    """A registrar that does not linger at all serves whoever started it, and leaves when that has left."""
+    for _ in range(3):
+        with adsum.open(path=registry_folder, timeout=10, limits=adsum.Limits(linger=0)) as registry:
+            assert registry.register("gone").unregister()
+            pid = registrar_pid(registry_folder)
+        eventually(lambda pid=pid: registrar_pid(registry_folder) != pid)  # type: ignore[misc]
+
+
 def test_a_registrar_stays_while_an_entry_lives(registry_folder: Path) -> None:
     """A registrar whose clients have all gone stays for as long as a registered process lives, and then leaves."""
     with Child("input()") as child:

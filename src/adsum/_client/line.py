@@ -36,7 +36,7 @@ def framed(make: Make, number: int, until: float) -> bytes:
         data = wire.frame(make(number, int(until * 1e9)))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidMetadata(
-            f"metadata.: cannot be stored ({error}); give plain str, int, float and bytes, not subclasses"
+            f"metadata: cannot be sent ({error}); give plain data: None, bool, int, float, str, bytes, list and dict"
         ) from error
     if len(data) > wire.MAX_FRAME:
         raise InvalidMetadata(
@@ -194,5 +194,5 @@ def seconds(timeout: object) -> float | None:
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e9:
-        raise ValueError(f"timeout={timeout!r}: give seconds from 0 up, or None for the registry's own bound")
+        raise ValueError(f"timeout={timeout!r}: give seconds from 0 to 1e9, or None for the registry's own bound")
     return float(timeout)

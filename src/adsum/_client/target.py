@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .._os import identity
@@ -18,6 +20,18 @@ class Target(NamedTuple):
 
     owner: Owner
     inside: Any = None
+
+    def over(self) -> Callable[[], bool]:
+        """What tells whether the thread or task is over. It does not keep it from being collected."""
+        referred = weakref.ref(self.inside)
+
+        def is_over() -> bool:
+            found = referred()
+            if isinstance(found, threading.Thread):
+                return not found.is_alive()
+            return found is None or found.done() or found.get_loop().is_closed()
+
+        return is_over
 
     def when_over(self, ended: inside.Ended) -> None:
         """Call `ended` when the thread or task is over."""

@@ -23,8 +23,7 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
     """
     if path is not None:
         return Path(os.path.abspath(_plain(path)))
-    impossible = not name or name in (".", "..") or "/" in name or "\0" in name
-    if impossible or not _encodable(name) or len(os.fsencode(name)) > 255:
+    if not _can_name_a_folder(name):
         raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a place of its own")
     return base() / name
 
@@ -37,9 +36,11 @@ def _plain(path: object) -> str:
     return text
 
 
-def _encodable(name: str) -> bool:
+def _can_name_a_folder(name: object) -> bool:
+    if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\0" in name:
+        return False
     try:
-        return bool(os.fsencode(name))
+        return len(os.fsencode(name)) <= 255
     except UnicodeEncodeError:
         return False
 

@@ -34,6 +34,15 @@ def descriptors_needed() -> Iterator[None]:
         ) from error
 
 
+def lives(owner: Owner) -> bool:
+    """The kernel's word on `owner` now. Raises `OSError` when no descriptor can be had."""
+    pidfd = open_verified(owner)
+    if pidfd is None:
+        return False
+    os.close(pidfd)
+    return True
+
+
 _IN = select.EPOLLIN
 _MOST_EVENTS = 64
 
@@ -48,7 +57,9 @@ class LivenessCheck:
     def __init__(self, capacity: int | None = None) -> None:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.capacity = capacity or max(8, min(1024, soft // 4))
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        # The thread that is in the middle of a change, 0 for none.
+        self._changing = 0
         self._epoll = select.epoll()
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
@@ -56,36 +67,57 @@ class LivenessCheck:
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` lives now; a zombie does not, a stopped process does."""
         if owner in self._pidfds:
-            if died := self._epoll.poll(0, _MOST_EVENTS):
-                self._forget(died)
-                self.collect()
+            all_known = not self._epoll.poll(0, _MOST_EVENTS) or self.collect()
             # Another thread may have been told of this death first, or have let go of a living owner to make room.
-            if owner in self._pidfds:
+            if all_known and owner in self._pidfds:
                 return True
-        with self._lock:
+        if self._interrupted():
+            return self._ask(owner)
+        with self._change():
             return owner in self._pidfds or self._track(owner)
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
         """Those of `owners` that live now, asked as one question where they fit the capacity."""
         wanted = set(owners)
-        if len(wanted) <= self.capacity:
-            with self._lock:
+        if len(wanted) <= self.capacity and not self._interrupted():
+            with self._change():
                 for owner in wanted:
                     if owner not in self._pidfds:
                         self._track(owner)
-        self.collect()
+        if not self.collect():
+            return {owner for owner in wanted if self._ask(owner)}
         # What is not tracked now died, or had to make room for another: ask again, one by one.
         return {owner for owner in wanted if owner in self._pidfds or self.is_alive(owner)}
 
-    def collect(self) -> None:
-        """Forget the owners that died since the last look."""
+    def collect(self) -> bool:
+        """Forget the owners that died since the last look; False where that cannot be done now."""
         while died := self._epoll.poll(0, _MOST_EVENTS):
-            self._forget(died)
+            if self._interrupted():
+                return False
+            with self._change():
+                for pidfd, _ in died:
+                    self._drop(pidfd)
+        return True
 
-    def _forget(self, died: list[tuple[int, int]]) -> None:
+    def _interrupted(self) -> bool:
+        """Whether this is a signal handler, or a finalizer, that came in the middle of a change by its own thread.
+
+        It cannot wait for the change to end, nor make another inside it. So it asks the kernel and keeps nothing.
+        """
+        return self._changing == threading.get_ident()
+
+    def _ask(self, owner: Owner) -> bool:
+        with descriptors_needed():
+            return lives(owner)
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
         with self._lock:
-            for pidfd, _ in died:
-                self._drop(pidfd)
+            self._changing = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._changing = 0
 
     def close(self) -> None:
         with self._lock:
@@ -236,10 +268,7 @@ class DeathWatch:
         while self._spare:
             os.close(self._spare.pop())
         try:
-            pidfd = open_verified(owner)
-            if pidfd is not None:
-                os.close(pidfd)
-            return pidfd is not None
+            return lives(owner)
         finally:
             self._hold_back()
 

@@ -69,6 +69,7 @@ class Committer:
             self.counters = Counters(before.stats())
             self.entries = before.entries
             page.revision = before.revision
+            page.entries = before.entries
         self.commits = 0
         self._move_again_at = 0.0
 
@@ -169,6 +170,7 @@ class Committer:
             self.page.revision = now.revision
             self.receipts.committed(receipts)
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
+        self.page.entries = self.entries
         self.commits += bool(decision.changes)
         for reply in decision.replies:
             self.counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")

@@ -194,4 +194,5 @@ class Server:
     def _idle(self, now: float) -> bool:
         if self.clients or self.requests or self.committer.entries:
             self.idle_since = now
+            return False
         return now - self.idle_since >= self.limits.linger

@@ -5,7 +5,8 @@ page and where that stood before the read. For as long as the counter stands the
 that id (see `page`), and what was kept is still the truth; to know it costs one comparison.
 
 It is kept in two halves. When the young half is full it becomes the old one, and what is used again comes back: least
-recently used, near enough, at the price of a dict.
+recently used, near enough, at the price of a dict. How much a half takes goes by how many entries there are, for what
+was kept of those that are gone is of no use to anybody.
 
 Kept entries are worth as much as the counters that vouch for them. So each `Decoded` belongs to one mapped page, and
 when other tables become current it is left behind whole: a read that was under way meanwhile may still put into it what
@@ -15,7 +16,7 @@ it found, and nobody will see that.
 from __future__ import annotations
 
 from array import array
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ..model import Entry, Owner
 from .page import BUCKETS
@@ -23,8 +24,10 @@ from .page import BUCKETS
 # An id, for lookups, or an incarnation, for queries.
 Place: TypeAlias = "tuple[str, str, str] | bytes"
 
-# Each half takes so many entries (about 1 KB each) or so many bytes of rows, whichever is less.
+# Each half takes so many entries (about 1 KB each) or so many bytes of rows, whichever is less. An entry may be in it
+# twice, under its id and under its incarnation; a small registry is worth no effort.
 HALF_ENTRIES = 65_536
+LEAST_ENTRIES = 1024
 HALF_BYTES = 16 * 1024 * 1024
 
 
@@ -39,16 +42,26 @@ class Kept(NamedTuple):
     size: int
 
 
+class Counted(Protocol):
+    """What vouches for what is kept, and how many entries there are. A `Page` is one."""
+
+    @property
+    def counters(self) -> memoryview: ...
+    @property
+    def entries(self) -> int: ...
+
+
 class Decoded:
-    """What was decoded under one page's `counters`.
+    """What was decoded under one page.
 
     Reads that must be quick look into `young`, `old` and `counters` themselves.
     """
 
-    def __init__(self, counters: memoryview) -> None:
-        self.counters = counters
+    def __init__(self, page: Counted) -> None:
+        self.counters = page.counters
         self.young: dict[Place, Kept] = {}
         self.old: dict[Place, Kept] = {}
+        self._page = page
         self._young_bytes = 0
 
     def get(self, place: Place) -> Kept | None:
@@ -65,11 +78,28 @@ class Decoded:
         # Read in the middle of a commit: nothing would tell when it is not true any more.
         if kept.stood & 1:
             return
-        self._young_bytes += kept.size
-        if len(self.young) >= HALF_ENTRIES or self._young_bytes > HALF_BYTES:
-            self.old, self.young, self._young_bytes = self.young, {}, kept.size
+        self._make_room(kept.size)
         self.young[place] = kept
+
+    def forget(self, place: Place) -> None:
+        """Nothing stands there any more."""
+        self.young.pop(place, None)
+        self.old.pop(place, None)
+        self._make_room(0)
+
+    def _make_room(self, size: int) -> None:
+        self._young_bytes += size
+        most = max(LEAST_ENTRIES, min(HALF_ENTRIES, 2 * self._page.entries))
+        if len(self.young) >= most or self._young_bytes > HALF_BYTES:
+            # Far more than there are: most of them are gone.
+            self.old = self.young if len(self.young) <= 2 * most else {}
+            self.young, self._young_bytes = {}, size
+
+
+class _NoPage(NamedTuple):
+    counters: memoryview
+    entries: int = 0
 
 
 # Where there are no tables nothing is kept: its counters are odd, as in a commit that never ends.
-NOTHING = Decoded(memoryview(array("Q", [1]) * BUCKETS))
+NOTHING = Decoded(_NoPage(memoryview(array("Q", [1]) * BUCKETS)))

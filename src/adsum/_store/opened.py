@@ -149,7 +149,7 @@ class Opened:
                         raise
                     continue
                 self.limits = check_identity(environment)
-                self.page, self._environment, self.decoded = mapped, environment, Decoded(mapped.counters)
+                self.page, self._environment, self.decoded = mapped, environment, Decoded(mapped)
                 self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")

@@ -29,9 +29,10 @@ HEADER_BYTES = 4096
 SIZE = HEADER_BYTES + 8 * BUCKETS
 MAGIC = int.from_bytes(b"adsum\0\0\0", "little")
 
-_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _LIFE, _REVISION = (
-    0, 1, 2, 4, 5, 6, 7, 10, 11, 12, 13,
+_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _LIFE = (
+    0, 1, 2, 4, 5, 6, 7, 10, 11, 12,
 )  # fmt: skip
+_REVISION, _ENTRIES = 13, 14
 
 
 def bucket_of(key: bytes) -> int:
@@ -82,6 +83,15 @@ class Page:
     @revision.setter
     def revision(self, revision: int) -> None:
         self._header[_REVISION] = revision
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are, about: it is written after the commit."""
+        return self._header[_ENTRIES]
+
+    @entries.setter
+    def entries(self, entries: int) -> None:
+        self._header[_ENTRIES] = entries
 
     @property
     def restarts(self) -> int:

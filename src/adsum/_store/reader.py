@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from . import audit, history, page, snapshot
 from .census import Kin, living
 from .environment import Environment
 from .history import Step
+from .inside import Inside
 from .kept import Kept
 from .layout import decode_entry, key_of
 from .opened import Opened
@@ -38,6 +40,7 @@ class Reader:
         self.folder = folder
         self._opened = Opened(folder)
         self._liveness = LivenessCheck()
+        self.inside = Inside()
         watch_forks(self)
 
     def attach(self) -> None:
@@ -65,6 +68,12 @@ class Reader:
                 return None
         return kept.entry if self._liveness.is_alive(kept.owner) else None
 
+    def lives_inside(self, entry: Entry, is_over: Callable[[], bool]) -> None:
+        """From now on this entry is only found until `is_over`: it is that of a thread or task of this process."""
+        self.inside.add(entry.incarnation, is_over)
+        # Somebody may have read it already.
+        self._opened.decoded.forget(entry.process_id)
+
     def find(self, query: Query) -> list[Entry]:
         """The living entries that match, sorted by id, all of one snapshot."""
         if self._opened.current() is None:
@@ -78,7 +87,8 @@ class Reader:
             decoded.keep(row, kept)
         alive = self._liveness.alive_among({kept.owner for kept in found})
         found.sort(key=_by_key)
-        return [kept.entry for kept in found if kept.owner in alive]
+        entries = [kept.entry for kept in found if kept.owner in alive]
+        return [one for one in entries if not self.inside.is_over(one.incarnation)] if self.inside else entries
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
@@ -89,7 +99,8 @@ class Reader:
                 return None
             owners = snapshot.owners(txn, environment)
             dead = set(owners) - self._liveness.alive_among(owners)
-            gone = (entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner))
+            gone = [entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner)]
+            gone += snapshot.entries_at(txn, environment, self.inside.over())
             return stored - sum(query.matches(entry) for entry in gone)
 
         known = self._opened.read(counted, None) if self._opened.current() else 0
@@ -198,6 +209,8 @@ class Reader:
             self._liveness.abandon()
             self._opened.begin_anew()
             self._liveness = LivenessCheck()
+            # The threads and tasks are the parent's, and live on there.
+            self.inside = Inside()
         else:
             self._opened.go_on()
 
@@ -217,9 +230,13 @@ class Reader:
         count = decoded.counters[bucket]
         row = self._opened.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
+            decoded.forget(process_id)
             return None
         entry = self._decode(row)
         kept = Kept(entry, entry.owner, key, bucket, count, len(row))
+        if entry.incarnation in self.inside:
+            # Not kept, for what is kept is only asked of the kernel.
+            return None if self.inside.is_over(entry.incarnation) else kept
         decoded.keep(entry.process_id, kept)
         return kept
 

@@ -6,7 +6,7 @@ meanwhile (S3). None of them knows who lives; that is the reader's last step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import lmdb
@@ -24,6 +24,7 @@ from .layout import (
     key_of,
     owner_key,
     owner_of,
+    pack_number,
     unpack_number,
 )
 from .page import remedy
@@ -95,6 +96,12 @@ def entries_of(txn: Txn, environment: Environment, owner: Owner) -> list[Entry]:
         found = cursor.set_key(owner_key(owner))
         rows = list(cursor.iternext_dup()) if found else []
     return [decode_entry(row_of(txn, environment, row)) for row in rows]
+
+
+def entries_at(txn: Txn, environment: Environment, incarnations: Iterable[int]) -> list[Entry]:
+    """Those of these incarnations that stand."""
+    rows = [txn.get(pack_number(incarnation), db=environment.entries) for incarnation in incarnations]
+    return [decode_entry(row) for row in rows if row is not None]
 
 
 def departures(txn: Txn, environment: Environment, limit: int) -> list[Departure]:

@@ -22,7 +22,7 @@ from .. import _wire as wire
 from .._reads import AnyId, Where
 from .._store.query import Conditions
 from .._watching import Wanted, until_when
-from .._writes import Ask, RegistryWrites
+from .._writes import Ask, RegistryWrites, pairs
 from ..errors import AdsumError, Stale
 from ..model import Entry, Limits, ProcessId
 from .heartbeat import beat, is_from_loop
@@ -67,6 +67,7 @@ class AsyncRegistry(RegistryWrites):
         self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
     ) -> list[AsyncRegistration]:
         """`Registry.register_many`."""
+        items = pairs(items)
         if not items:
             return []
         done = await self._registered(self._ask_register(items, process), timeout)

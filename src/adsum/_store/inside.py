@@ -1,0 +1,37 @@
+"""What lives inside this process: threads and tasks, of whose ends it knows before the tables do.
+
+Between the end of a thread and the removal of its entry lies a request to the registrar. Whoever waited for the thread
+and then reads in the same process shall not find it, so a read asks here last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Inside:
+    """The entries of this process's own threads and tasks, by incarnation, and what tells whether those are over."""
+
+    def __init__(self) -> None:
+        self._over: dict[int, Callable[[], bool]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._over)
+
+    def __contains__(self, incarnation: object) -> bool:
+        return incarnation in self._over
+
+    def add(self, incarnation: int, is_over: Callable[[], bool]) -> None:
+        self._over[incarnation] = is_over
+
+    def discard(self, incarnation: int) -> None:
+        """The tables know that it is over."""
+        self._over.pop(incarnation, None)
+
+    def is_over(self, incarnation: int) -> bool:
+        is_over = self._over.get(incarnation)
+        return is_over is not None and is_over()
+
+    def over(self) -> list[int]:
+        """The incarnations that are over and may still stand in the tables."""
+        return [incarnation for incarnation in list(self._over) if self.is_over(incarnation)]

@@ -1,0 +1,72 @@
+"""What lives inside this process and has ended is not found in it, however long the tables take to know (S2)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import AsyncRegistry, Registry
+
+from ..support import eventually, eventually_awaited, stopped
+from .people import Worker, gone_from_tables
+
+
+def everywhere(registry: Registry | AsyncRegistry, name: str) -> list[adsum.Entry]:
+    """What the reads find, where there is one member that can do ``c``."""
+    each = [registry.lookup(name), *registry.find(capability="c"), *registry.list_all(), registry.choose()]
+    return [entry for entry in each if entry is not None]
+
+
+def test_its_own_process_knows_first_that_a_thread_is_over(registry: Registry, registry_folder: Path) -> None:
+    """S2: whoever has joined a thread does not find it in the same process, though nobody has told the tables yet."""
+    worker = Worker()
+    registry.register("thread", worker.thread, capabilities={"c"})
+    for _ in range(2):
+        assert [entry.process_id.local_id for entry in everywhere(registry, "thread")] == ["thread"] * 4
+    with stopped(registry_folder):
+        worker.end()
+        assert everywhere(registry, "thread") == []
+        assert registry.count() == registry.count(capability="c") == 0
+    gone_from_tables(registry)
+    eventually(lambda: not registry._reader.inside)
+
+
+@pytest.mark.parametrize("how", ["returned", "cancelled", "raised"])
+async def test_its_own_process_knows_first_that_a_task_is_over(registry_folder: Path, how: str) -> None:
+    """S2: likewise whoever has awaited a task, however that ended."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        over = asyncio.Event()
+
+        async def work() -> None:
+            await over.wait()
+            if how == "raised":
+                raise RuntimeError("on purpose")
+
+        task = asyncio.create_task(work())
+        await registry.register("task", task, capabilities={"c"})
+        assert len(everywhere(registry, "task")) == 4
+        with stopped(registry_folder):
+            over.set()
+            if how == "cancelled":
+                task.cancel()
+            await asyncio.wait([task])
+            if how == "raised":
+                assert task.exception()
+            assert everywhere(registry, "task") == []
+            assert registry.count() == 0
+        await eventually_awaited(lambda: registry.stats().entries == 0 and not registry._reader.inside)
+
+
+def test_a_child_knows_nothing_of_its_parents_threads(registry: Registry) -> None:
+    """After a fork the parent's threads are not there, and yet live: the child finds their entries."""
+    worker = Worker()
+    registry.register("thread", worker.thread)
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if registry.lookup("thread") and registry.count() == 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    worker.end()
