@@ -33,6 +33,14 @@ class ProcessId(NamedTuple):
     def __str__(self) -> str:
         return f"{self.namespace}/{self.node}/{self.local_id}"
 
+    def __eq__(self, other: object) -> bool:
+        return tuple.__eq__(self, other)
+
+
+# For type checkers alone, which else take ``"name" in registry`` for a comparison that is always false; ids are
+# compared in every lookup, and the tuple's own way is the quicker one.
+delattr(ProcessId, "__eq__")
+
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 

@@ -56,7 +56,8 @@ class Registry(RegistryWrites):
         """Register this process, or `process`, under `id`, for as long as it lives.
 
         - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or
-          anything with a ``.pid``. An entry for a thread or task ends when that ends.
+          anything with a ``.pid``. An entry for a thread or task ends when that ends: at once for who reads in this
+          process, for others as soon as this process has told the registrar.
         - `timeout`: seconds; the registry's ``registration_timeout`` (50 ms) by default, counted from when a registrar
           serves. Past it the request is not applied.
         - `metadata`: the fields of `Metadata`.
@@ -185,8 +186,9 @@ class Registry(RegistryWrites):
         """Register this process under `id` as soon as it is free: at once if it is, else when its holder is gone.
 
         Who stands by first gets it first, in the very commit that frees it; who has died by then is skipped. Returns a
-        future of the `Registration`; cancelling it gives up the place. `timeout` bounds the time until the place is
-        taken, not the waiting. The place ends with this process, and when the registry is closed.
+        future of the `Registration`; cancelling it gives up the place, and only that: a future that nobody looks at
+        still gets the id. Standing by twice takes two places. `timeout` bounds the time until the place is taken, not
+        the waiting. The place ends with this process, and when the registry is closed.
 
         Errors, at once: `AlreadyRegistered` where this very process holds the id, `InvalidProcessId`,
         `InvalidMetadata`, `SystemBusy`, `Timeout`; of the future: `RegistryFull`, `RegistryClosed`.

@@ -154,3 +154,11 @@ def test_the_default_namespace_is_the_registrys_own(registry: Registry) -> None:
     registry.register(("other", "n", "a"))
     assert registry.find(namespace=None) == registry.find() == []
     assert names(registry.find(namespace="other")) == ["a"]
+
+
+def test_a_plain_name_may_be_asked_for(either: Registry) -> None:
+    """``"name" in registry`` is true, false, and no mistake to a type checker, which reads this too."""
+    either.register("a")
+    assert "a" in either
+    assert "b" not in either
+    assert either["a"].process_id in either
