@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -113,6 +115,32 @@ def test_it_survives_the_registrar(command: Command, members: Registry) -> None:
         members.register("other")
         (event,) = _documents(watching, 1)
     assert (event["kind"], event["id"]) == ("registered", "default/here/other")
+
+
+def test_an_end_is_never_that_of_an_entry_of_a_former_registry(command: Command) -> None:
+    """When the folder is removed and the registry made anew, an entry that died there has its own time of death, though
+    another had the same incarnation before."""
+    with command.start_listener("first") as first, command.start("watch", "--snapshot", "--json") as watching:
+        first.line()
+        _told(watching, "first")
+        assert command("run", "old", "--", "true").code == 0
+        old = _told(watching, "old", kind="died")
+        shutil.rmtree(command.folder)
+        with command.start_listener("first") as second:
+            second.line()
+            _told(watching, "first")
+            assert command("run", "new", "--", "true").code == 0
+            new = _told(watching, "new", kind="died")
+    assert old["entry"]["incarnation"] == new["entry"]["incarnation"]
+    assert datetime.fromisoformat(new["at"]) >= datetime.fromisoformat(new["entry"]["registered_at"])
+
+
+def _told(watching: Child, local_id: str, kind: str | None = None) -> Any:
+    """The next document about that id, and of that kind where one is given."""
+    while True:
+        (document,) = _documents(watching, 1)
+        if document["entry"] and document["id"].endswith(f"/{local_id}") and kind in (None, document["kind"]):
+            return document
 
 
 def test_ctrl_c_ends_it_quietly(command: Command, members: Registry) -> None:

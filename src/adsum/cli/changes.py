@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from ..model import Departure, Entry, Event, Kind, Metadata
+from ..model import Departure, Entry, Event, Kind, Metadata, ProcessId
 from ..registry import Registry
 from . import render
 
@@ -19,20 +19,28 @@ LAGGED = (
     "there; events go on from here"
 )
 
+# Which entry it was. A registry that is made anew counts incarnations from the beginning.
+_WhichOne: TypeAlias = tuple[ProcessId, int, datetime]
+
 
 class Ends:
     """When and how entries ended, which an event does not tell."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._known: dict[int, Departure] = {}
+        self._known: dict[_WhichOne, Departure] = {}
 
     def of(self, entry: Entry) -> Departure | None:
         """That of an entry which has ended; None where it ended too long ago to be known."""
-        if entry.incarnation not in self._known:
+        wanted = _which(entry)
+        if wanted not in self._known:
             # Read anew only then: of a thousand that end together, one reading knows all.
-            self._known = {departure.entry.incarnation: departure for departure in self._registry.departures()}
-        return self._known.get(entry.incarnation)
+            self._known = {_which(departure.entry): departure for departure in self._registry.departures()}
+        return self._known.get(wanted)
+
+
+def _which(entry: Entry) -> _WhichOne:
+    return entry.process_id, entry.incarnation, entry.registered_at
 
 
 class Told:
