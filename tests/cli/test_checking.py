@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None
     document = command.document("doctor")
     assert document["healthy"]
     assert [finding["check"] for finding in document["checks"]] == [
-        "kernel", "pidfd", "identity", "descriptors", "folder", "tmpfs", "space", "pid namespace", "clock",
+        "kernel", "pidfd", "identity", "descriptors", "folder", "tmpfs", "space", "files", "pid namespace", "clock",
         "registrar", "memory", "tables",
     ]  # fmt: skip
     assert f"pid {registrar_pid(command.folder)} answers in " in _found(document, "registrar")["says"]
@@ -103,14 +104,15 @@ def test_doctor_changes_nothing(command: Command) -> None:
 
 
 def test_doctor_of_a_stopped_registrar(command: Command, members: Registry) -> None:
-    """A registrar that does not answer is a problem; the remedy says how to continue or replace it."""
+    """A registrar that does not answer because it was stopped is a problem; the remedy continues it."""
     members.register("planner")
     with stopped(command.folder) as pid:
         document = command.document("doctor")
     finding = _found(document, "registrar")
     assert not document["healthy"]
     assert finding["level"] == "problem"
-    assert f"kill -CONT {pid}" in finding["remedy"]
+    assert finding["says"] == f"pid {pid} is stopped, and serves nobody"
+    assert finding["remedy"] == f"kill -CONT {pid}"
 
 
 def test_doctor_of_a_killed_registrar(command: Command, members: Registry) -> None:
@@ -129,6 +131,43 @@ def test_doctor_of_a_folder_that_is_open_to_others(command: Command, tmp_path: P
     code, out, err = command("doctor", "--path", tmp_path)
     assert (code, err) == (1, "")
     assert out.count(f"chmod 700 '{tmp_path}'") == 1
+
+
+@pytest.mark.parametrize("name", ["starting", "lock", "socket", "socket.new", "page.new"])
+def test_doctor_of_a_file_in_the_way(command: Command, name: str) -> None:
+    """What keeps a registrar from starting is a problem that names the file; once that is removed writes succeed."""
+    (command.folder / name).mkdir(parents=True)
+    command.folder.chmod(0o700)
+    assert command("run", "planner", "--", "true").code == 3
+    document = command.document("doctor")
+    assert not document["healthy"]
+    finding = _found(document, "files")
+    assert f"{command.folder / name} " in finding["says"]
+    assert f"rm -r '{command.folder / name}'" in finding["remedy"]
+    (command.folder / name).rmdir()
+    assert command("run", "planner", "--", "true").code == 0
+    assert command("doctor").code == 0
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _make_link_to_nowhere(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere") / "log")
+
+
+@pytest.mark.parametrize("make", [_make_folder, _make_link_to_nowhere])
+def test_doctor_of_a_log_that_cannot_be_written(command: Command, make: Callable[[Path], None]) -> None:
+    """A registrar whose log cannot be opened serves without one, and doctor has a warning that names the file."""
+    command.folder.mkdir(mode=0o700)
+    make(command.folder / "registrar.log")
+    assert command("run", "planner", "--", "true").code == 0
+    document = command.document("doctor")
+    finding = _found(document, "files")
+    assert document["healthy"]
+    assert finding["level"] == "warning"
+    assert f"{command.folder / 'registrar.log'} cannot be written" in finding["says"]
 
 
 def test_doctor_of_damaged_tables(command: Command, members: Registry) -> None:

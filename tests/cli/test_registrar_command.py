@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from adsum import Registry
-from tests.support import Child, eventually, registrar_pid
+from tests.support import Child, eventually, registrar_pid, stopped
 
 from .command import Command
 
@@ -25,6 +25,18 @@ def test_in_the_background(command: Command) -> None:
     assert first == {"folder": str(command.folder), "pid": registrar_pid(command.folder), "started": True}
     assert command.document("registrar") == {**first, "started": False}
     assert command("registrar").out == f"registrar runs already: pid {first['pid']}, {command.folder}\n"
+
+
+def test_one_that_is_stopped_does_not_run(command: Command, members: Registry) -> None:
+    """Of a registrar that was stopped `registrar` says how to continue it, with exit code 1."""
+    members.register("planner")
+    with stopped(command.folder) as pid:
+        code, out, err = command("registrar")
+    assert (code, out) == (1, "")
+    assert (
+        err == f"adsum: the registrar of {command.folder}, pid {pid} is stopped, and serves nobody; kill -CONT {pid}\n"
+    )
+    assert command("registrar").code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -84,7 +85,7 @@ def _start(folder: Path, limits: Limits, telling: int) -> None:
         raise RegistrarUnavailable("there is no Python executable to start a registrar with; run: adsum registrar")
     command = [sys.executable, "-I", "-S", "-c", _BOOT, str(folder), msgspec.json.encode(limits).decode(), str(telling)]
     try:
-        with open(folder / "registrar.log", "ab", opener=_privately) as log:
+        with _open_log(folder) as log:
             # The first process only forks and leaves, so waiting for it is waiting for nothing.
             subprocess.run(
                 [*command, ":".join(_package_folders())],
@@ -100,6 +101,14 @@ def _start(folder: Path, limits: Limits, telling: int) -> None:
         raise RegistrarUnavailable(
             f"could not start a registrar ({error}); see {folder}/registrar.log, or run: adsum registrar --foreground"
         ) from error
+
+
+def _open_log(folder: Path) -> BinaryIO:
+    """The log, or nowhere: better a registrar without a log than none. `adsum doctor` says why there is none."""
+    try:
+        return open(folder / "registrar.log", "ab", opener=_privately)
+    except OSError:
+        return open(os.devnull, "ab")
 
 
 def _privately(path: str, flags: int) -> int:

@@ -162,12 +162,18 @@ def _listen(folder: Path) -> socket.socket:
 
 
 def _log_to(folder: Path, foreground: bool) -> None:
-    handler: logging.Handler
-    if foreground:
-        handler = logging.StreamHandler()
-    else:
-        handler = logging.handlers.RotatingFileHandler(folder / "registrar.log", maxBytes=LOG_BYTES, backupCount=1)
+    handler = _handler(folder, foreground)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+def _handler(folder: Path, foreground: bool) -> logging.Handler:
+    if not foreground:
+        try:
+            return logging.handlers.RotatingFileHandler(folder / "registrar.log", maxBytes=LOG_BYTES, backupCount=1)
+        except OSError:
+            # Better a registrar without a log than none. `adsum doctor` says why there is none.
+            pass
+    return logging.StreamHandler()

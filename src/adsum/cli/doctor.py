@@ -8,6 +8,7 @@ from .._os import folder as folders
 from ..errors import AdsumError, WrongNamespace
 from ..model import Limits
 from . import render
+from .file_checks import check_files
 from .findings import Finding, problem
 from .machine_checks import check_folder, check_machine
 from .options import ANYWHERE, Json, Place
@@ -48,6 +49,7 @@ def _look(place: Place) -> Iterator[Finding]:
         later = [problem("pid namespace" if isinstance(error, WrongNamespace) else "registry", str(error))]
     about_folder = list(check_folder(folder, wanted))
     yield from about_folder
+    yield from check_files(folder)
     told = {finding.says for finding in about_folder}
     yield from (finding for finding in later if finding.says not in told)
 

@@ -19,6 +19,7 @@ from .._store import page as pages
 from ..errors import RegistrarUnavailable
 from ..model import Limits
 from . import render
+from .greeting import greet, silence
 from .options import ANYWHERE, PATIENCE_SECONDS, WHOLE, Json, Place, UsageError
 
 _LIMITS = Group(
@@ -72,7 +73,8 @@ def registrar(
 
     Nobody has to: the first write starts one. Do it to choose the limits of a new registry, or to have a service
     manager keep it. Without --foreground it runs in the background and its pid is printed; where one runs already, that
-    one's. With --foreground, where another serves already, exit code 1; see --replace.
+    one's; where that is stopped or stuck, exit code 1. With --foreground, where another serves already, exit code 1;
+    see --replace.
     """
     if replace and not foreground:
         raise UsageError("--replace goes with --foreground")
@@ -117,11 +119,27 @@ def _start(place: Place, limits: Limits, json: bool) -> int:
                 )
             start_registrar(registry.folder, limits, until)
             started = True
+        if not started and _is_silent(registry.folder, pid):
+            return 1
         if json:
             render.print_json({"folder": str(registry.folder), "pid": pid, "started": started})
         else:
             print(f"registrar {'started' if started else 'runs already'}: pid {pid}, {registry.folder}")
     return 0
+
+
+def _is_silent(folder: Path, pid: int) -> bool:
+    """Whether the registrar that runs serves nobody. Then it has been said what to do."""
+    try:
+        greet(folder)
+    except TimeoutError as error:
+        says, remedy = silence(pid, error)
+        _note(f"the registrar of {folder}, {says}; {remedy}")
+        return True
+    except OSError:
+        # It is only just starting, or leaving.
+        return False
+    return False
 
 
 def _serve(folder: Path, limits: Limits, replace: bool) -> int:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from .. import _wire as wire
-from .._os import folder as folders
 from .._os import identity
 from .._store import page as pages
 from ..errors import AdsumError
 from ..model import Stats
 from ..registry import Registry
 from .findings import Finding, ok, problem, warning
+from .greeting import greet, silence
 
-ANSWER_SECONDS = 2.0
 FULL = 0.8
 
 
@@ -87,14 +83,9 @@ def _registrar(registry: Registry) -> Finding:
         return _no_registrar(registry, found)
     began = time.monotonic()
     try:
-        _greet(registry.folder)
+        greet(registry.folder)
     except OSError as error:
-        return problem(
-            "registrar",
-            f"pid {found.registrar_pid} does not answer ({error})",
-            f"if it was stopped: kill -CONT {found.registrar_pid}; else kill -9 {found.registrar_pid}: nothing is "
-            "lost, and the next write starts another",
-        )
+        return problem("registrar", *silence(found.registrar_pid, error))
     took = (time.monotonic() - began) * 1000
     says = f"pid {found.registrar_pid} answers in {took:.1f} ms, restarts so far: {found.restarts}"
     if found.unwatched_by_kernel:
@@ -114,23 +105,6 @@ def _no_registrar(registry: Registry, found: Stats) -> Finding:
             "run: adsum registrar",
         )
     return ok("registrar", "none runs, and none is needed; the first write starts one")
-
-
-def _greet(folder: Path) -> None:
-    """Introduce ourselves and hear the answer, as a client does, but start nobody. Raises `OSError`."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, folders.short_path(folder) as reachable:
-        sock.settimeout(ANSWER_SECONDS)
-        sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
-        hello = wire.Hello(wire.VERSION, identity.pid_namespace(), os.urandom(16), identity.current())
-        sock.sendall(wire.frame(hello))
-        frames = wire.Frames()
-        while not (heard := list(frames)):
-            if not (data := sock.recv(4096)):
-                raise ConnectionResetError("it closed the connection")
-            frames.feed(data)
-    answer = wire.decode_welcome(heard[0])
-    if isinstance(answer, wire.Failed):
-        raise wire.error_from(answer)
 
 
 def _memory(registry: Registry) -> Finding:
