@@ -186,6 +186,35 @@ def test_what_was_registered_cannot_steer_a_terminal(command: Command, members: 
     assert len(out.splitlines()) == 2
 
 
+def test_no_two_ids_look_the_same(command: Command, members: Registry) -> None:
+    """A control character is shown escaped and a backslash doubled, so that text is never taken for an escape."""
+    members.register("a\x1b")
+    members.register("a\\x1b")
+    assert _ids(command)[:2] == ["a\\x1b", "a\\\\x1b"]
+    shown = [command("show", name).out.split()[1] for name in ("a\x1b", "a\\x1b")]
+    assert shown == ["default/here/a\\x1b", "default/here/a\\\\x1b"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "headings"),
+    [
+        (100, ["ID", "TYPE", "HEALTH", "PID", "UP", "CAPABILITIES", "ENDPOINT"]),
+        (60, ["ID", "HEALTH", "PID", "UP", "CAPABILITIES"]),
+        (40, ["ID", "HEALTH", "PID", "UP"]),
+        (28, ["ID", "HEALTH"]),
+    ],
+)
+def test_a_narrow_terminal_gets_fewer_columns(
+    command: Command, members: Registry, columns: int, headings: list[str]
+) -> None:
+    """Where the terminal is too narrow for all columns some are left out, and no word is broken in two."""
+    members.register("a-rather-long-name", capabilities={"rather-long"}, endpoint="http://127.0.0.1:9001")
+    with Terminal([*ADSUM, "ls"], {**command.environment, "TERM": "xterm"}, columns=columns) as terminal:
+        heading, *rows = re.sub(r"\x1b\[\d+m", "", terminal.read()).splitlines()
+    assert heading.split() == headings
+    assert {"planner", "worker-1", "healthy", "degraded"} <= {word for row in rows for word in row.split()}
+
+
 def test_a_terminal_gets_a_table_with_nothing_cut(command: Command, members: Registry) -> None:
     """On a terminal what is too long for its column is folded, so that it can be copied whole."""
     long = "w" * 60

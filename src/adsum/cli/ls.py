@@ -13,6 +13,9 @@ from . import render
 from .conditions import ANYBODY, Wanted
 from .options import ANYWHERE, WHOLE, Json, Place, UsageError
 
+# Where a terminal is narrow. `adsum top` gives up the same ones; the id and health are the last that stay.
+_GIVEN_UP = ("type", "endpoint", "capabilities", "up", "pid")
+
 
 def ls(
     *,
@@ -28,9 +31,10 @@ def ls(
     ```
 
     All conditions hold together, and no dead process is ever listed. With --node, only members on that node are. IDs
-    are shown as the other commands take them. Health comes with the time since it was said, or confirmed by a sign of
-    life, and with who said so, unless it was the member itself: another process, or the registrar, because a sign of
-    life is late.
+    are shown as the other commands take them, except that control characters are escaped and backslashes doubled;
+    --json has the ids themselves. Health comes with the time since it was said, or confirmed by a sign of life, and
+    with who said so, unless it was the member itself: another process, or the registrar, because a sign of life is
+    late. A narrow terminal gets fewer columns.
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number from 0 up")
@@ -47,7 +51,7 @@ def print_entries(entries: Sequence[Entry], place: Place, registry: Registry, *,
         # In a pipe each column holds one word, for awk(1) and its like.
         health = ("health",) if render.is_terminal() else ("health", "checked", "source")
         columns = ("id", "type", *health, "pid", "up", "capabilities", "endpoint")
-        render.print_table(columns, [_row(entry, place, registry) for entry in entries])
+        render.print_table(columns, [_row(entry, place, registry) for entry in entries], given_up=_GIVEN_UP)
 
 
 def _row(entry: Entry, place: Place, registry: Registry) -> list[str]:
@@ -55,11 +59,12 @@ def _row(entry: Entry, place: Place, registry: Registry) -> list[str]:
     checked = render.ago(metadata.last_health_check)
     spread = [metadata.health_status, checked, entry.health_source]
     return [
-        place.show_id(entry.process_id, registry),
+        render.printable_id(place.show_id(entry.process_id, registry)),
         metadata.type,
         *([render.health(entry)] if render.is_terminal() else spread),
         str(entry.pid),
         render.ago(entry.registered_at),
-        ",".join(sorted(metadata.capabilities)),
+        # Between words a terminal can fold it.
+        (", " if render.is_terminal() else ",").join(sorted(metadata.capabilities)),
         metadata.endpoint or "",
     ]

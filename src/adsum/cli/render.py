@@ -59,20 +59,32 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "-") -> None:
-    """Rows under a heading. An empty cell is shown as `empty`, so that every row has as many words as columns."""
-    shown = [[printable(cell) or empty for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich([column.upper() for column in columns], shown)
-        return
-    _print_aligned([[column.upper() for column in columns], *shown])
+def printable_id(text: str) -> str:
+    """An id on one line. No other id looks the same, because a backslash is shown as two."""
+    return printable(text.replace("\\", "\\\\"))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "-", given_up: Sequence[str] = ()
+) -> None:
+    """Rows under a heading. An empty cell is shown as `empty`, so that every row has as many words as columns. On a
+    terminal that is too narrow for whole words the columns in `given_up` are left out, the first of them first."""
+    shown = [[column.upper() for column in columns], *([printable(cell) or empty for cell in row] for row in rows)]
+    if is_terminal():
+        from . import on_terminal
+
+        on_terminal.print_table(shown, [column.upper() for column in given_up])
+    else:
+        _print_aligned(shown)
 
 
 def print_pairs(pairs: Mapping[str, str]) -> None:
     """Names and values, one a line."""
     width = max(map(len, pairs), default=0)
-    if sys.stdout.isatty():
-        _print_rich(None, [[name, printable(value) or "-"] for name, value in pairs.items()])
+    if is_terminal():
+        from . import on_terminal
+
+        on_terminal.print_pairs([[name, printable(value) or "-"] for name, value in pairs.items()])
         return
     for name, value in pairs.items():
         print(f"{name:<{width}}  {printable(value) or '-'}")
@@ -89,20 +101,6 @@ def _print_aligned(rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_rich(columns: list[str] | None, rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=columns is not None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for number in range(len(columns or rows[0])):
-        # What is copied from a screen has to be whole: too long is folded, never cut.
-        table.add_column(columns[number] if columns else "", overflow="fold", style="" if columns or number else "dim")
-    for row in rows:
-        table.add_row(*(Text(cell, style=style_of(cell)) for cell in row))
-    Console(highlight=False).print(table)
 
 
 def style_of(cell: str) -> str:

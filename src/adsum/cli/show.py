@@ -39,7 +39,7 @@ def print_entry(entry: Entry, *, json: bool) -> None:
 def _pairs(entry: Entry) -> dict[str, str]:
     metadata = entry.metadata
     return {
-        "id": str(entry.process_id),
+        "id": render.printable_id(str(entry.process_id)),
         "type": metadata.type,
         "health": render.health(entry, always_by=True),
         "heartbeat": render.heartbeat(entry),

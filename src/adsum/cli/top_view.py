@@ -113,7 +113,7 @@ class View:
         metadata = entry.metadata
         late = " late" if entry.health_source == "registrar" else ""
         return {
-            "ID": render.printable(self._place.show_id(entry.process_id, self._roll.registry)),
+            "ID": render.printable_id(self._place.show_id(entry.process_id, self._roll.registry)),
             "PID": str(entry.pid),
             "TYPE": metadata.type,
             "HEALTH": f"{metadata.health_status} {render.ago(metadata.last_health_check)}{late}",
@@ -229,9 +229,9 @@ def ending(departure: Departure) -> str:
     entry = departure.entry
     lived = render.duration((departure.at - entry.registered_at).total_seconds())
     detected = f", gone {departure.detection * 1000:.2f} ms after the kernel's word" if departure.how == "died" else ""
-    how = departure.how.replace("_", " ")
+    name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
     return (
-        f"{render.clock(departure.at)}  {entry.process_id}  {how}  pid {entry.pid} after {lived}, "
+        f"{render.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lived}, "
         f"{entry.metadata.health_status}{detected}"
     )
 

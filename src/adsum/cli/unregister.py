@@ -24,5 +24,5 @@ def unregister(id: Id, /, *, timeout: Timeout = PATIENCE_SECONDS, json: Json = F
             return 0 if removed else 1
         if not removed:
             raise NotRegistered(f"nothing stands under {process_id}")
-        print(f"{render.printable(str(process_id))} is unregistered")
+        print(f"{render.printable_id(str(process_id))} is unregistered")
     return 0

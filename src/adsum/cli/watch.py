@@ -115,7 +115,7 @@ class _Printer:
 
     def _print(self, at: str, kind: str, entry: Entry | None, words: str) -> None:
         name = "-" if entry is None else self._place.show_id(entry.process_id, self._registry)
-        shown = f"{render.printable(name):<{_ID_WIDTH}}"
+        shown = f"{render.printable_id(name):<{_ID_WIDTH}}"
         line = f"  {shown}  {render.printable(words)}"
         if render.is_terminal():
             _print_coloured(at, kind, line)
