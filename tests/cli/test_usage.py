@@ -116,6 +116,17 @@ def test_a_reader_who_leaves_is_no_error(command: Command, members: Registry) ->
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
+@pytest.mark.parametrize("typed", ["--help", "ls --help", "--version"])
+def test_a_reader_who_leaves_before_the_help_is_no_error(command: Command, typed: str) -> None:
+    """`adsum --help | true` ends silently, as one that SIGPIPE ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        program = [*ADSUM, *typed.split()]
+        done = subprocess.run(program, stdout=gone, stderr=subprocess.PIPE, env=command.environment, timeout=60)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
 def test_a_full_disk_is_told(command: Command, members: Registry) -> None:
     """Output that cannot be written is an error, never half an answer with exit code 0."""
     members.register("planner")

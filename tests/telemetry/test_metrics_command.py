@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -69,9 +70,9 @@ def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str
     assert not command.folder.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> None:
-    """Ctrl-C and SIGTERM end it with 0, without a traceback; the port is free then."""
+    """Ctrl-C, SIGTERM and SIGHUP end it with 0, without a traceback; the port is free then."""
     child, address = serving
     _read(address)
     child.signal(number)
@@ -99,7 +100,39 @@ def test_a_port_in_use(command: Command) -> None:
     assert f"cannot listen on {listen}: Address already in use; choose another with --listen" in err
 
 
-@pytest.mark.parametrize("listen", ["9464", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999", ":9464"])
+def test_nohup(command: Command) -> None:
+    """Where SIGHUP was ignored from the start, as nohup(1) does, it goes on when that comes."""
+    ignoring = "import runpy, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); sys.argv[0] = 'adsum'; "
+    ignoring += "runpy.run_module('adsum.cli', run_name='__main__')"
+    with Child(ignoring, "metrics", "--listen", "127.0.0.1:0", env=command.environment) as child:
+        assert SERVING.fullmatch(child.line())
+        # What a stopped process ignores is not even pending.
+        child.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, child.pid, os.WSTOPPED)
+        child.signal(signal.SIGHUP)
+        pending = re.search(r"^ShdPnd:\t(\w+)$", Path(f"/proc/{child.pid}/status").read_text(), re.MULTILINE)
+        child.signal(signal.SIGCONT)
+        assert pending is not None
+        assert int(pending[1], 16) == 0
+        child.signal(signal.SIGTERM)
+        assert child.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "9464",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:http",
+        "127.0.0.1:99999",
+        ":9464",
+        "[::1:9464",
+        "::1]:9464",
+        "::1:9464",
+        "[]:9464",
+    ],
+)
 def test_what_cannot_be_listened_on(command: Command, listen: str) -> None:
     """What is no HOST:PORT has exit code 2 and an example."""
     code, _, err = command("metrics", "--listen", listen)

@@ -41,7 +41,7 @@ $ adsum show planner
 ```
 
 An entry lives as long as its process: nothing has to be started before, and nothing is left to clean up. Exit codes: 0
-done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C.
+done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C, 141 nobody reads the output.
 """
 
 
@@ -71,6 +71,11 @@ def dispatch(tokens: list[str]) -> int:
     except BrokenPipeError:
         _discard_output()
         return BROKEN_PIPE
+    except SystemExit as left:
+        # Help is printed by rich, which ends the program with 1 when nobody reads it (`Console.on_broken_pipe`).
+        if isinstance(left.__context__, BrokenPipeError):
+            return BROKEN_PIPE
+        raise
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
 from . import REGISTRY_ERROR
 from .options import ANYWHERE, Place, UsageError
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
 _EXTRA = "prometheus_client"
-_ENDS = (signal.SIGINT, signal.SIGTERM)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Brackets are what tells the colons of an IPv6 address from that of the port (RFC 3986, 3.2.2).
+_ADDRESS = re.compile(r"(?:\[(?P<numbers>[^][]+)\]|(?P<host>[^][:]+)):(?P<port>[0-9]{1,5})")
 
 
 def metrics(
@@ -32,11 +39,12 @@ def metrics(
     ```
 
     The page is of the whole registry, all namespaces. Reading it neither starts a registrar nor changes anything. It
-    ends with 0 at Ctrl-C or SIGTERM. Whoever can reach the port can read it. Needs: pip install 'adsum[prometheus]'
+    ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Whoever can reach the port can read it. Needs: pip install
+    'adsum[prometheus]'
     """
-    host, port = _parse(listen)
+    address = _parse(listen)
     try:
-        from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+        from prometheus_client import CollectorRegistry, generate_latest
 
         from ..telemetry.prometheus import Collector
     except ModuleNotFoundError as error:
@@ -46,34 +54,49 @@ def metrics(
     with place.open() as registry:
         page = CollectorRegistry()
         page.register(Collector(registry))
-        if once:
-            print(generate_latest(page).decode(), end="")
-            return 0
-        # Blocked before there are threads, so that no thread takes what is waited for here.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
-        try:
-            server, thread = start_http_server(port, host, page)
-        except OSError as error:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            return _fail(f"cannot listen on {listen}: {error.strerror or error}; choose another with --listen")
-        try:
-            shown = f"[{host}]" if ":" in host else host
-            print(f"serving http://{shown}:{server.server_port}/metrics of {registry.folder}", flush=True)
-            signal.sigwait(_ENDS)
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if not once:
+            return _serve(page, address, registry.folder)
+        print(generate_latest(page).decode(), end="")
     return 0
 
 
-def _parse(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not port.isascii() or int(port) > 65535:
+def _serve(page: CollectorRegistry, address: _Address, folder: Path) -> int:
+    """Serve the page until a signal asks to end."""
+    from prometheus_client import start_http_server
+
+    # What was ignored from the start, as SIGHUP under nohup(1), stays so: it would be taken once it is blocked.
+    ends = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
+    # Blocked before there are threads, so that no thread takes what is waited for here.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        server, thread = start_http_server(address.port, address.host, page)
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return _fail(f"cannot listen on {address}: {error.strerror or error}; choose another with --listen")
+    try:
+        print(f"serving http://{address._replace(port=server.server_port)}/metrics of {folder}", flush=True)
+        signal.sigwait(ends)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 0
+
+
+class _Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _parse(listen: str) -> _Address:
+    found = _ADDRESS.fullmatch(listen)
+    if found is None or int(found["port"]) > 65535:
         raise UsageError(f"--listen {listen}: give HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
-    return host, int(port)
+    return _Address(found["host"] or found["numbers"], int(found["port"]))
 
 
 def _fail(message: str) -> int:
