@@ -70,13 +70,27 @@ def test_the_end_of_both_coordinators_is_the_end(demo: Demo) -> None:
 
 
 def test_an_abandoned_folder_is_removed(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder of a demo that was killed with SIGKILL is removed by a later one."""
+    """The folder of a demo that was killed with SIGKILL is removed by the next one."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))
-    abandoned = demo.base / "demo-abandoned"
-    (abandoned / "agents").mkdir(parents=True)
-    _make_old(abandoned)
-    with place.furnished(None, None):
+    with demo.start("--kills", "0") as child:
+        list(until_line(child, "9 agents"))
+        child.kill()
+    (abandoned,) = demo.folders()
+    eventually(lambda: demo.processes() == [], within=30)
+    with place.furnished(None, None) as mine:
         assert not abandoned.exists()
+        assert demo.folders() == [mine.folder]
+
+
+def test_an_empty_folder_may_just_have_been_made(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a demo that has not yet locked it is kept; one that is old and still empty is removed."""
+    monkeypatch.setenv("ADSUM_DIR", str(demo.base))
+    (made := demo.base / "demo-made").mkdir()
+    with place.furnished(None, None):
+        assert made.exists()
+    _make_old(made)
+    with place.furnished(None, None):
+        assert not made.exists()
 
 
 def test_a_folder_in_use_is_kept(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from .team import Team
 
 _LIMITS = adsum.Limits(max_memory_bytes=16 * 1024 * 1024, linger=2.0)
 _PREFIX = "demo-"
-# A folder is locked a moment after it was made. By this age it is, or nobody will.
+# A folder is locked a moment after it was made, and filled then. One that is still empty at this age never will be.
 _ABANDONED_SECONDS = 60.0
 _PATIENCE_SECONDS = 5.0
 
@@ -54,8 +54,8 @@ def furnished(name: str | None, path: Path | None) -> Iterator[Place]:
     base.mkdir(mode=0o700, parents=True, exist_ok=True)
     _remove_abandoned(base)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-    try:
-        with _locked(folder):
+    with _locked(folder):
+        try:
             (folder / "agents").mkdir()
             private = name is None and path is None
             registry = folder / "registry" if private else folders.locate(name or "default", path)
@@ -67,8 +67,9 @@ def furnished(name: str | None, path: Path | None) -> Iterator[Place]:
                 limits=_LIMITS if private else None,
             )
             yield Place(folder, team, private)
-    finally:
-        shutil.rmtree(folder)
+        finally:
+            # Under the lock: without it a demo that starts now might take the folder away as well.
+            shutil.rmtree(folder)
 
 
 def end_registrar(registry: adsum.Registry) -> None:
@@ -120,10 +121,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(base: Path) -> None:
-    """Remove what demos left that could not clean up, for they were killed with SIGKILL."""
+    """Remove what demos left that could not clean up, for they were killed with SIGKILL: the next one does, at once."""
     for folder in base.glob(f"{_PREFIX}*"):
         try:
-            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+            if any(folder.iterdir()) or time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
                 with _locked(folder):
                     shutil.rmtree(folder)
         except OSError:
