@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import doctest
 import io
@@ -56,8 +57,12 @@ def write_files(page: Path) -> None:
             Path(file[1]).write_text(block.text)
 
 
-def run(page_name: str) -> None:
-    """Run a page's Python. For a fresh interpreter, in an empty folder; what goes wrong names the page's line."""
+def run(page_name: str, *, at_prompt: bool = False) -> None:
+    """Run a page's Python. For a fresh interpreter, in an empty folder; what goes wrong names the page's line.
+
+    `at_prompt`: as if it was pasted at Python's prompt, which prints what an expression gives. Then a block that shows
+    no output prints nothing.
+    """
     page = Path(page_name)
     write_files(page)
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -67,6 +72,12 @@ def run(page_name: str) -> None:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             # Empty lines in front, so that a traceback has the line numbers of the page.
-            exec(compile("\n" * (block.line - 1) + block.text, page_name, "exec"), names)
-        if block.output is not None and not is_like(block.output, printed.getvalue()):
-            raise SystemExit(f"{page_name}:{block.line} prints\n{printed.getvalue()}instead of\n{block.output}")
+            code = "\n" * (block.line - 1) + block.text
+            if at_prompt:
+                for statement in ast.parse(code).body:
+                    exec(compile(ast.Interactive([statement]), page_name, "single"), names)
+            else:
+                exec(compile(code, page_name, "exec"), names)
+        shown = "" if block.output is None and at_prompt else block.output
+        if shown is not None and not is_like(shown, printed.getvalue()):
+            raise SystemExit(f"{page_name}:{block.line} prints\n{printed.getvalue()}instead of\n{shown}")

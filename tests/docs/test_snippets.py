@@ -39,8 +39,17 @@ def _environment(home: Path) -> dict[str, str]:
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_does_what_it_shows(page: Path, home: Path, tmp_path: Path) -> None:
     """The Python of a page, run from top to bottom in one interpreter, works and prints what the page says."""
-    code = "import sys; from tests.docs.page import run; run(sys.argv[1])"
-    with Child(code, page, cwd=tmp_path, env=_environment(home)) as child:
+    _run("run(sys.argv[1])", page, home, tmp_path)
+
+
+def test_the_tutorial_can_be_pasted_at_a_prompt(home: Path, tmp_path: Path) -> None:
+    """At Python's prompt, which prints what expressions give, the tutorial's blocks print what it shows and no more."""
+    _run("run(sys.argv[1], at_prompt=True)", ROOT / "docs" / "tutorial.md", home, tmp_path)
+
+
+def _run(call: str, page: Path, home: Path, folder: Path) -> None:
+    code = f"import sys; from tests.docs.page import run; {call}"
+    with Child(code, page, cwd=folder, env=_environment(home)) as child:
         told = child.process.communicate(timeout=60)
         assert child.process.returncode == 0, "".join(part.decode() for part in told)
 

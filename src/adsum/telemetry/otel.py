@@ -1,5 +1,7 @@
 """OpenTelemetry metrics of a registry. Needs the extra: ``pip install 'adsum[otel]'``.
 
+The extra brings OpenTelemetry's API. Metrics go nowhere until the application has an SDK too: ``opentelemetry-sdk``.
+
     instrumentation = adsum.telemetry.otel.instrument(registry)
 
 Names follow OpenTelemetry's semantic conventions: dots, no units in names, units in UCUM.
