@@ -125,6 +125,21 @@ def test_who_is_late_is_said_to_be_in_the_order_of_being_due(play: Play) -> None
     assert [change.after.id for change in play.model.changes[-2:] if change.after] == [B, A]
 
 
+def test_the_last_sign_before_a_death_in_the_same_batch_is_remembered(play: Play) -> None:
+    """A process gives a sign of life, dies, and another takes its id, all before the registrar looks again: how it left
+    is told with that sign."""
+    first, second = play.world.processes.start(1), play.world.processes.start(2)
+    _ask(play, "register", first, A)
+    play.commit()
+    play.tick(60.0)
+    _ask(play, "heartbeat", first, A)
+    _ask(play, "register", second, A)
+    play.world.processes.fuses[first] = 1
+    play.commit()
+    play.look()
+    assert play.model.held[A].owner == second
+
+
 def test_who_is_handed_what_it_stood_by_for_is_told_so(play: Play) -> None:
     """Its first place is granted with the id; its second one and the line behind it stay as they were."""
     holder, heir, last = (play.world.processes.start(pid) for pid in (1, 2, 3))

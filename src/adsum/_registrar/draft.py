@@ -77,8 +77,12 @@ class Draft:
     def owned(self, owner: Owner) -> list[Record]:
         """Every record of `owner`, in the order in which they were registered."""
         lost, gained = self._lost.get(owner, set()), self._gained.get(owner, {})
-        stored = [record for record in self._view.owned(owner) if record.incarnation not in lost]
+        stored = [self._signed(record) for record in self._view.owned(owner) if record.incarnation not in lost]
         return sorted([*stored, *gained.values()], key=lambda record: record.incarnation)
+
+    def _signed(self, record: Record) -> Record:
+        """A stored record with the sign of life that came for it in this batch."""
+        return self.touched.get(key_of(record.process_id), record) if self.touched else record
 
     def owns_nothing(self, owner: Owner) -> bool:
         gained, lost = len(self._gained.get(owner, ())), len(self._lost.get(owner, ()))
