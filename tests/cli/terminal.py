@@ -55,6 +55,11 @@ class Terminal:
             if not self._more(max(0.0, until - time.monotonic())):
                 raise AssertionError(f"{text!r} was not shown {times} times in {self.shown!r}")
 
+    def skip(self, text: str) -> None:
+        """Wait until `text` has been shown, and expect from now on only what comes after it."""
+        self.expect(text)
+        self.shown = self.shown.partition(text)[2]
+
     def hang_up(self) -> None:
         """The terminal goes away, as when its window is closed."""
         os.close(self._keys)

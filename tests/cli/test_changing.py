@@ -32,10 +32,19 @@ def test_health_as_json_is_the_new_entry(command: Command) -> None:
 
 
 def test_health_of_an_absent_id_is_no(command: Command) -> None:
-    """`health` of an id that nobody holds has exit code 1."""
+    """`health` of an id that nobody holds has exit code 1, and says what to type."""
     code, out, err = command("health", "nobody", "healthy")
     assert (code, out) == (1, "")
     assert "default/here/nobody is not registered" in err
+    assert "adsum ls" in err
+    assert "adsum run nobody -- COMMAND" in err
+
+
+def test_advice_is_for_the_same_registry(command: Command) -> None:
+    """What is to be typed next names the registry, if the command did, and quotes the id where a shell needs it."""
+    _, _, err = command("health", "no body", "healthy", "--name", "default")
+    assert "adsum ls --name default" in err
+    assert "adsum run 'no body' --name default -- COMMAND" in err
 
 
 def test_unregister_removes_the_entry_once(command: Command, members: Registry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from adsum import Registry
 from tests.support import eventually, stopped
 
-from .command import Command, pid_of
+from .command import ADSUM, Command, pid_of
 
 _LOOK_AT_YOURSELF = """
 import adsum, os
@@ -31,6 +32,25 @@ def test_a_program_is_registered_before_its_first_instruction(command: Command) 
     resources = {"gpu": 2, "mem": 1.5, "os": "linux"}
     assert answer.out == f"True ['planning', 'thinking'] service degraded http://x {resources}\n"
     assert answer.code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("18446744073709551615", 2**64 - 1),
+        ("18446744073709551616", "18446744073709551616"),
+        ("-9223372036854775808", -(2**63)),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("1e999", "1e999"),
+        ("nan", "nan"),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_a_number_that_cannot_be_stored_is_text(command: Command, typed: str, stored: int | str) -> None:
+    """A resource that reads as a number and does not fit 64 bits is stored as it was written."""
+    show = (*ADSUM, "show", "me", "--json")
+    answer = command("run", "me", "--resource", f"size={typed}", "--", *show)
+    assert json.loads(answer.out)["metadata"]["resources"] == {"size": stored}
 
 
 def test_an_entry_goes_with_its_program(command: Command, members: Registry) -> None:
@@ -91,17 +111,47 @@ def test_a_program_that_cannot_be_started(command: Command, program: str, code: 
     assert says in answer.err
 
 
+@pytest.mark.parametrize(
+    ("beginning", "says"),
+    [
+        ("#!/no/such/shell -e\n", "its interpreter '/no/such/shell' is missing"),
+        ("#! /bin/sh\r\n", r"its interpreter '/bin/sh\r' is missing"),
+        ("#!{folder}/interpreter\n", "it exists, but what it needs to start does not"),
+    ],
+)
+def test_a_script_without_its_interpreter(command: Command, tmp_path: Path, beginning: str, says: str) -> None:
+    """Where a script is there and its interpreter is not, that is what `run` says, with the exit code 127."""
+    for name, text in (("no-interpreter", beginning.format(folder=tmp_path)), ("interpreter", "#!/no/such/shell\n")):
+        (tmp_path / name).write_text(text, newline="")
+        (tmp_path / name).chmod(0o755)
+    command.environment["PATH"] += f":{tmp_path}"
+    for program in ("no-interpreter", str(tmp_path / "no-interpreter")):
+        code, out, err = command("run", "me", "--", program)
+        assert (code, out) == (127, "")
+        assert err.startswith(f"adsum: {program}: {says}")
+
+
 def test_a_failed_registration_never_runs_the_program(command: Command, members: Registry, tmp_path: Path) -> None:
-    """Where the id is taken the program is not run, and the message names the holder; exit code 3."""
+    """Where the id is taken the program is not run, and the message names the holder and what to type; exit code 3."""
     members.register("me")
     code, _, err = command("run", "me", "--", "touch", str(tmp_path / "ran"))
     assert code == 3
     assert f"held by process {os.getpid()}" in err
+    assert "adsum show me" in err
+    assert "()" not in err
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
-    "options", [("me", "-c", ""), ("me", "--resource", "gpu"), ("a//b",), ("",), ("me", "--timeout", "0")]
+    "options",
+    [
+        ("me", "-c", ""),
+        ("me", "--resource", "gpu"),
+        ("me", "--resource", "gpu=1", "--resource", "gpu=2"),
+        ("a//b",),
+        ("",),
+        ("me", "--timeout", "0"),
+    ],
 )
 def test_what_cannot_be_registered_is_a_usage_error(command: Command, options: tuple[str, ...], tmp_path: Path) -> None:
     """An impossible id or option is refused with exit code 2, and the program is not run."""

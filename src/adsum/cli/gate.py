@@ -9,8 +9,11 @@ runs, and none can end before anybody knew of it. So the child is forked, waits 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 _OPEN = b"!"
@@ -18,6 +21,9 @@ _OPEN = b"!"
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _STANDARD_ERROR = 2
+# How the kernel cuts the first line of a script, and how much of it it reads (linux/fs/binfmt_script.c).
+_INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n\0]+)")
+_LONGEST_FIRST_LINE = 256
 
 
 class GatedChild:
@@ -58,7 +64,7 @@ def _wait_and_exec(command: Sequence[str], waiting: int, mask: set[signal.Signal
             _exec(command, mask)
     except FileNotFoundError:
         code = NOT_FOUND
-        _say(f"adsum: {command[0]}: command not found")
+        _say(f"adsum: {command[0]}: {_what_is_missing(command[0])}")
     except (OSError, ValueError) as error:
         _say(f"adsum: cannot run {command[0]}: {getattr(error, 'strerror', None) or error}")
     finally:
@@ -74,6 +80,24 @@ def _exec(command: Sequence[str], mask: set[signal.Signals | int]) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.execvp(command[0], tuple(command))
+
+
+def _what_is_missing(program: str) -> str:
+    """What ENOENT meant (execve(2)): the program, or the interpreter that it asks for."""
+    path = program if "/" in program else shutil.which(program)
+    if path is None or not Path(path).exists():
+        return "command not found"
+    try:
+        with Path(path).open("rb") as file:
+            asked = _INTERPRETER.match(file.readline(_LONGEST_FIRST_LINE))
+    except OSError:
+        # Who may execute it may not read it. That something is missing is known all the same.
+        asked = None
+    interpreter = os.fsdecode(asked[1]) if asked else None
+    if interpreter and not Path(interpreter).exists():
+        # In quotes, because what is wrong is often an invisible carriage return at its end.
+        return f"its interpreter {interpreter!r} is missing; see its first line"
+    return "it exists, but what it needs to start does not; was it built for this system?"
 
 
 def _say(message: str) -> None:

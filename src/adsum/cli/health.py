@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from . import render
+from .advice import in_shell_words
 from .options import ANYWHERE, PATIENCE_SECONDS, HealthWord, Id, Json, Place, Timeout, check_timeout
 
 
@@ -29,9 +30,11 @@ def health(
     kernel decides.
     """
     with place.open() as registry:
-        entry = registry.update_health(place.parse_id(id, registry), status, timeout=check_timeout(timeout))
+        process_id = place.parse_id(id, registry)
+        with in_shell_words(process_id, place, registry):
+            entry = registry.update_health(process_id, status, timeout=check_timeout(timeout))
         if json:
             render.print_json(render.entry_document(entry))
         else:
-            print(f"{render.printable(str(entry.process_id))} is {entry.metadata.health_status}")
+            print(f"{render.printable_id(str(entry.process_id))} is {entry.metadata.health_status}")
     return 0

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from . import supervise
+from .advice import in_shell_words
 from .gate import GatedChild
 from .options import ANYWHERE, PATIENCE_SECONDS, HealthWord, Id, Place, Timeout, TypeWord, UsageError, check_timeout
 
 _SEPARATOR = "--"
+# What metadata can hold: 64 bits, with or without a sign.
+_WHOLE_NUMBERS = range(-(2**63), 2**64)
 _HELP_FLAGS = {"--help", "-h", "--version"}
 
 
@@ -34,7 +38,7 @@ def run(
             negative=(),
             metavar="NAME=VALUE",
             show_default=False,
-            help="Something it has, a number where it reads as one; may be given again.",
+            help="Something it has, a number where it reads as one that fits 64 bits; may be given again.",
         ),
     ] = (),
     timeout: Timeout = PATIENCE_SECONDS,
@@ -47,9 +51,12 @@ def run(
     ```
 
     The program is registered before it starts, so where that fails (the ID is taken, say) it never runs. Signals sent
-    to adsum are passed on; what a terminal sends, Ctrl-C for one, the program gets from the terminal. The exit code is
-    the program's, 128 + n where signal n ended it, 127 or 126 where it cannot be started, 3 where it could not be
-    registered.
+    to adsum are passed on, but for SIGKILL and SIGSTOP, which no process can catch; what a terminal sends, Ctrl-C for
+    one, the program gets from the terminal. The exit code is the program's, 128 + n where signal n ended it, 127 or 126
+    where it cannot be started, 3 where it could not be registered.
+
+    Where the program stops, adsum stops with it, so that the shell knows; fg or bg lets both go on. Only a program that
+    gets SIGSTOP where there is no terminal is left to whoever sent it.
 
     The entry belongs to the program, not to adsum: where adsum itself is killed (SIGKILL), the program lives on, and so
     does its entry until the program ends.
@@ -61,14 +68,16 @@ def run(
         "type": type,
         "health_status": health,
         "endpoint": endpoint,
-        "resources": dict(map(_parse_resource, resource)),
+        "resources": _parse_resources(resource),
     }
     patience = check_timeout(timeout)
     child = GatedChild(command, set(supervise.WATCHED))
     try:
         # In a `with` that ends before the program begins: nothing of the registry is open while it runs.
         with place.open() as registry:
-            registry.register(place.parse_id(id, registry), child.pid, timeout=patience, **metadata)
+            process_id = place.parse_id(id, registry)
+            with in_shell_words(process_id, place, registry):
+                registry.register(process_id, child.pid, timeout=patience, **metadata)
         supervise.block()
     except BaseException:
         child.abandon()
@@ -83,16 +92,26 @@ def require_separator(tokens: list[str]) -> None:
         raise UsageError("type -- before the program, as in: adsum run planner -- node agent.js")
 
 
-def _parse_resource(text: str) -> tuple[str, int | float | str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise UsageError(f"--resource {text!r}: give NAME=VALUE, as in gpu=2")
+def _parse_resources(words: Sequence[str]) -> dict[str, int | float | str]:
+    resources: dict[str, int | float | str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--resource {word!r}: give NAME=VALUE, as in gpu=2")
+        if name in resources:
+            raise UsageError(f"--resource {word!r}: {name} is given twice; give each name once")
+        resources[name] = _parse_value(value)
+    return resources
+
+
+def _parse_value(text: str) -> int | float | str:
+    """A number where it reads as one that can be stored; anything else as it was written."""
     for kind in (int, float):
         try:
-            number = kind(value)
+            number = kind(text)
         except ValueError:
             # No number of this kind; in the end it is text.
             continue
-        if math.isfinite(number):
-            return name, number
-    return name, value
+        fits = number in _WHOLE_NUMBERS if isinstance(number, int) else math.isfinite(number)
+        return number if fits else text
+    return text

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
-# Not those that cannot be caught, that say of this process's own code that it failed, or that the terminal sends to
-# background jobs that read or write it.
-FORWARDED = frozenset(
-    signal.valid_signals()
-    - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}
-    - {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS, signal.SIGTRAP}
-    - {signal.SIGTTIN, signal.SIGTTOU}
-)
-WATCHED = FORWARDED | {signal.SIGCHLD}
-_JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+from .job_control import stop_with
+
+# All but the two that cannot be caught. Of those that say of a process that its own code failed (SIGSEGV, SIGABRT) only
+# the sent ones wait here: a fault ends even a process that blocks it (signal(7)), and abort(3) unblocks its signal.
+WATCHED = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def block() -> None:
@@ -38,12 +34,12 @@ def attend(child: int) -> int:
     while True:
         received = signal.sigwaitinfo(WATCHED)
         if received.si_signo == signal.SIGCHLD:
+            # Whoever sent it: it may stand for one of the kernel that came while it waited.
             code = _collect(child)
             if code is not None:
                 return code
-        elif _is_for_command(received, child):
-            # The child was not waited for, so its pid cannot be anybody else's.
-            os.kill(child, received.si_signo)
+        if _is_for_command(received, child):
+            _pass_on(received.si_signo, child)
 
 
 def _is_for_command(received: signal.struct_siginfo, child: int) -> bool:
@@ -54,6 +50,16 @@ def _is_for_command(received: signal.struct_siginfo, child: int) -> bool:
     # From the kernel it comes to the whole group, but for the end of a terminal, which the session's leader is told
     # first (setsid(2), termios(3)).
     return received.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
+
+
+def _pass_on(number: int, child: int) -> None:
+    try:
+        # The child was not waited for, so its pid cannot be anybody else's.
+        os.kill(child, number)
+    except PermissionError:
+        # It has become another user, as sudo(8) does. It is still to be waited for.
+        name = signal.strsignal(number) or f"signal {number}"
+        print(f"adsum: the program runs as another user and cannot be sent: {name}", file=sys.stderr)
 
 
 def _collect(child: int) -> int | None:
@@ -67,37 +73,4 @@ def _collect(child: int) -> int | None:
         if not os.WIFSTOPPED(status):
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
-        _stop_too(os.WSTOPSIG(status))
-
-
-def _stop_too(number: int) -> None:
-    """The command was stopped: stop as well, so that the shell takes the terminal back and says so.
-
-    A SIGSTOP outside of a terminal is between its sender and the command: whoever sent it would not know that this
-    process must be continued too.
-    """
-    if number not in _JOB_CONTROL and not _has_terminal():
-        return
-    if number not in _JOB_CONTROL:
-        os.kill(os.getpid(), signal.SIGSTOP)
-        return
-    # With the default action: stop, unless no shell is there that could continue (an orphaned group, setpgid(2)).
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    # Here it stands until somebody sends SIGCONT, which waits for `attend` to be passed on.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {number} & WATCHED)
-
-
-def _has_terminal() -> bool:
-    """Whether this process is in the foreground of a terminal."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
+        stop_with(child, os.WSTOPSIG(status))
