@@ -14,15 +14,23 @@ from tests.support import Child
 ADSUM = (sys.executable, "-m", "adsum.cli")
 NODE = "here"
 
-# Says which signals it gets, and ends when its input does; so it ends with the test, whoever was killed.
+# Says which signals it gets, and ends when its input does; so it ends with the test, whoever was killed. It says so
+# outside of the handlers: one that runs between two lines of Python would not be noticed by a read that begins then.
 LISTENER = """
-import os, signal, sys
-def heard(number, frame):
-    print(signal.Signals(number).name, flush=True)
+import os, select, signal, sys
+heard, wakes = os.pipe()
+os.set_blocking(wakes, False)
+signal.set_wakeup_fd(wakes)
 for name in sys.argv[1:]:
-    signal.signal(getattr(signal, name), heard)
+    signal.signal(getattr(signal, name), lambda number, frame: None)
 print("ready", os.getpid(), flush=True)
-sys.stdin.read()
+while True:
+    ready, _, _ = select.select([0, heard], [], [])
+    if heard in ready:
+        for number in os.read(heard, 100):
+            print(signal.Signals(number).name, flush=True)
+    elif not os.read(0, 100):
+        break
 """
 
 
