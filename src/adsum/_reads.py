@@ -239,7 +239,8 @@ class _Closed(Reader):
     def _refuse(self, *_: object) -> NoReturn:
         raise RegistryClosed("this registry was closed; open another")
 
-    lookup = find = count = census = everybody = departures = audit = stats = place = steps_since = state_at = _refuse  # type: ignore[assignment]
+    lookup = find = count = census = all_entries = departures = audit = stats = _refuse  # type: ignore[assignment]
+    position = steps_since = state_at = _refuse  # type: ignore[assignment]
 
 
 _CLOSED = _Closed()

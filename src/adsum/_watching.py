@@ -44,12 +44,12 @@ class WatchBase:
         self._query = query
         self._follower = Follower(reads._reader, query, where, since)
         self._ear = Ear(client.bell)
-        self._begin_anew()
+        self._reset_after_fork()
         self._closed = False
         client.watches.add(self)
         watch_forks(self)
 
-    def _begin_anew(self) -> None:
+    def _reset_after_fork(self) -> None:
         self._turn = self._new_lock()
         # The thread that has the turn, for as long as it needs the ear.
         self._waiting = 0
@@ -83,17 +83,17 @@ class WatchBase:
 
     # fork
 
-    def come_to_rest(self) -> None:
+    def quiesce(self) -> None:
         """Nothing to wait for: who waits in the parent goes on waiting."""
 
-    at_exit = come_to_rest
+    at_exit = quiesce
 
     def after_fork(self, *, child: bool) -> None:
         if child and self._ear.is_open:
             # The locks may be held by threads that are not here, and the epoll is the parent's.
-            self._begin_anew()
+            self._reset_after_fork()
             self._follower.after_fork()
-            self._ear.begin_anew()
+            self._ear.reset()
 
     def _shut(self) -> None:
         # Who waits has the lock, and comes here when it stops.

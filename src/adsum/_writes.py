@@ -21,7 +21,7 @@ from ._client.line import Make, seconds
 from ._client.pipeline import Pipeline
 from ._client.target import Target, resolve
 from ._reads import AnyId, RegistryReads
-from ._store.inside import Inside
+from ._store.local_members import LocalMembers
 from ._store.query import Conditions, Query, parse_query
 from ._validation import parse_metadata
 from .errors import RegistryClosed, Stale
@@ -87,8 +87,8 @@ class RegistryWrites(RegistryReads):
         def take(done: wire.Done) -> wire.Done:
             if bound and done.changed:
                 for entry in done.entries:
-                    self._client.reader.lives_inside(entry, target.over())
-                    target.when_over(_ender(self._client.pipeline, entry, self._client.reader.inside))
+                    self._client.reader.add_local_member(entry, target.over())
+                    target.when_over(_ender(self._client.pipeline, entry, self._client.reader.local_members))
             return done
 
         if bound:
@@ -189,7 +189,7 @@ class RegistryWrites(RegistryReads):
 
     def _give_back(self, entry: Entry) -> None:
         """End a registration that nobody holds. Waits for nobody."""
-        _ender(self._client.pipeline, entry, self._client.reader.inside)()
+        _ender(self._client.pipeline, entry, self._client.reader.local_members)()
 
     def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
         """What to watch: one id, or what `find` takes."""
@@ -249,7 +249,7 @@ def _unregister(process_id: Any, if_incarnation: int | None) -> Make:
     return make
 
 
-def _ender(pipeline: Pipeline, entry: Entry, inside: Inside) -> Callable[[], None]:
+def _ender(pipeline: Pipeline, entry: Entry, local_members: LocalMembers) -> Callable[[], None]:
     """What ends the entry of a thread or task. It must not keep the registry alive, nor fail where that is closed."""
     make = _unregister(entry.process_id, entry.incarnation)
 
@@ -258,12 +258,12 @@ def _ender(pipeline: Pipeline, entry: Entry, inside: Inside) -> Callable[[], Non
             pipeline.ask(make, _was_there, START_SECONDS).add_done_callback(look)
         except RegistryClosed:
             # The entry ended with it.
-            inside.discard(entry.incarnation)
+            local_members.discard(entry.incarnation)
 
     def look(asked: Future[bool]) -> None:
         # Nobody waits for it and nobody would ask again, so it is asked until it is answered.
         if asked.cancelled() or isinstance(asked.exception(), (NoneType, Stale, RegistryClosed)):
-            inside.discard(entry.incarnation)
+            local_members.discard(entry.incarnation)
             return
         again = threading.Timer(AGAIN_SECONDS, ended)
         again.daemon = True

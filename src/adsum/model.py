@@ -166,15 +166,20 @@ class Kind(StrEnum):
 class Revision(int):
     """A revision, and which registry it is of: one that was removed and made again counts from the beginning."""
 
-    def __new__(cls, number: int, life: int = 0) -> Revision:
+    def __new__(cls, number: int, epoch: int = 0) -> Revision:
         revision = super().__new__(cls, number)
-        revision.life = life
+        revision.epoch = epoch
         return revision
 
-    life: int
+    epoch: int
+
+    @property
+    def life(self) -> int:
+        """The former name of `epoch`."""
+        return self.epoch
 
     def __reduce__(self) -> tuple[type[Revision], tuple[int, int]]:
-        return Revision, (int(self), self.life)
+        return Revision, (int(self), self.epoch)
 
 
 class Event(NamedTuple):

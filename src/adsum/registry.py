@@ -214,7 +214,7 @@ class Registry(RegistryWrites):
         or_get: bool = False,
     ) -> T:
         ask = self._ask_register(items, process, or_get=or_get)
-        _, since = self._client.reader.place()
+        _, since = self._client.reader.position()
         try:
             return take(self._run(ask, timeout))
         except AdsumError:

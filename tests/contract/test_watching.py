@@ -255,7 +255,7 @@ def test_events_are_plain_data(either: Registry) -> None:
         (event,) = told(watch, 1)
     again = pickle.loads(pickle.dumps(event))
     assert again == event
-    assert again.revision.life == event.revision.life != 0
+    assert again.revision.epoch == event.revision.epoch != 0
 
 
 def test_a_watch_says_what_it_is(either: Registry) -> None:

@@ -32,7 +32,7 @@ def test_its_own_process_knows_first_that_a_thread_is_over(registry: Registry, r
         assert everywhere(registry, "thread") == []
         assert registry.count() == registry.count(capability="c") == 0
     gone_from_tables(registry)
-    eventually(lambda: not registry._reader.inside)
+    eventually(lambda: not registry._reader.local_members)
 
 
 @pytest.mark.parametrize("how", ["returned", "cancelled", "raised"])
@@ -58,7 +58,7 @@ async def test_its_own_process_knows_first_that_a_task_is_over(registry_folder: 
                 assert task.exception()
             assert everywhere(registry, "task") == []
             assert registry.count() == 0
-        await eventually_awaited(lambda: registry.stats().entries == 0 and not registry._reader.inside)
+        await eventually_awaited(lambda: registry.stats().entries == 0 and not registry._reader.local_members)
 
 
 def test_a_child_knows_nothing_of_its_parents_threads(registry: Registry) -> None:

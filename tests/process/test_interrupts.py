@@ -115,8 +115,8 @@ def _interrupt_everywhere(folder: str, what: str) -> None:
 def _sweep(registry: Registry, what: str) -> int:
     number = 0
     while True:
-        registry._reader._opened.decoded.young.clear()
-        registry._reader._opened.decoded.old.clear()
+        registry._reader._tables.cache.young.clear()
+        registry._reader._tables.cache.old.clear()
         moment = Moment(number, _interrupt)
         _alarm_after(moment)
         try:
@@ -173,8 +173,8 @@ def _read_inside(folder: str, what: str) -> None:
 
     number = 0
     while True:
-        registry._reader._opened.decoded.young.clear()
-        registry._reader._opened.decoded.old.clear()
+        registry._reader._tables.cache.young.clear()
+        registry._reader._tables.cache.old.clear()
         moment = Moment(number, handler)
         _alarm_after(moment)
         with moment:

@@ -66,7 +66,7 @@ def _see_what_was_acknowledged(folder: str, path: str, way: str) -> None:
         if way == "lookup":
             seen = registry["subject"].metadata.custom["number"]
         elif way == "cold":
-            registry._reader._opened.decoded.young.clear()
+            registry._reader._tables.cache.young.clear()
             seen = registry["subject"].metadata.custom["number"]
         else:
             # The capability moves along: found under the new one, and not under the one before the last.

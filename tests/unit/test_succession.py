@@ -122,7 +122,7 @@ def test_who_stands_by_for_a_dead_holder_comes_last() -> None:
     decision = decide(Batch(calls=[stand_by(THREE)]), waits(ONE, 1), waits(TWO, 2), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]
     assert decision.replies == [wire.Queued(7)]
-    assert [(one.owner, one.place > 2) for one in decision.joined] == [(THREE, True)]
+    assert [(one.owner, one.position > 2) for one in decision.joined] == [(THREE, True)]
 
 
 def test_one_process_frees_many() -> None:
@@ -178,10 +178,10 @@ def test_places_do_not_depend_on_the_wall_clock(hours: int) -> None:
     """They come from the monotonic clock, and those taken in the same moment are in the order of their requests."""
     batch = Batch(calls=[stand_by(THREE), stand_by(ONE), stand_by(TWO)])
     decision = decide(batch, utc=NOON + timedelta(hours=hours))
-    assert [(one.owner, one.place) for one in decision.joined] == [
+    assert [(one.owner, one.position) for one in decision.joined] == [
         (THREE, SECOND),
         (ONE, SECOND + 1),
         (TWO, SECOND + 2),
     ]
     behind = decide(batch, waits(HOLDER, 5 * SECOND), records=(held(owner=Owner(9, 9, 9)),))
-    assert [one.place for one in behind.joined] == [5 * SECOND + number for number in (1, 2, 3)]
+    assert [one.position for one in behind.joined] == [5 * SECOND + number for number in (1, 2, 3)]

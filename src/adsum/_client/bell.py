@@ -128,7 +128,7 @@ class Bell:
             self._closed = True
             self._hang_up()
 
-    def come_to_rest(self) -> None:
+    def quiesce(self) -> None:
         """Nothing to wait for: dialling can take seconds, and a child begins anew in any case."""
 
     def at_exit(self) -> None:
@@ -211,7 +211,7 @@ class Ear:
             self._epoll.close()
             self._let_go()
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """In a child: the epoll is the parent's, and the lock may be held by a thread that is not here."""
         self._lock = threading.RLock()
         self.close()

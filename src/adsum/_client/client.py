@@ -44,9 +44,9 @@ class Client:
         # LMDB must not be opened twice in one process, by whatever path.
         self.place = os.path.realpath(folder)
         self.reader = _acquire_reader(self.place, folder)
-        self.lines = Lines(folder, limits, self.reader.look_again)
-        self.pipeline = Pipeline(folder, limits, self.reader.look_again)
-        self.bell = Bell(folder, limits, self.reader.look_again)
+        self.lines = Lines(folder, limits, self.reader.recheck_folder)
+        self.pipeline = Pipeline(folder, limits, self.reader.recheck_folder)
+        self.bell = Bell(folder, limits, self.reader.recheck_folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self

@@ -20,10 +20,10 @@ from ..model import Entry, Event, Kind, Revision
 
 
 class _At(NamedTuple):
-    """A place in the life of a registry (`life` is 0 where there is none yet), and the steps that lead to it and were
+    """A place in the life of a registry (`epoch` is 0 where there is none yet), and the steps that lead to it and were
     not given out. Replaced whole, so that a fork finds both or neither."""
 
-    life: int
+    epoch: int
     revision: int
     steps: deque[Step]
 
@@ -42,7 +42,7 @@ class Follower:
         self.snapshot: list[Entry] = []
         self._at = self._begin(since)
         # A number that a watch gave out tells which registry it is of; one from anywhere else is taken at its word.
-        if since is not None and (self.revision != since or getattr(since, "life", 0) not in (0, self._at.life)):
+        if since is not None and (self.revision != since or getattr(since, "epoch", 0) not in (0, self._at.epoch)):
             self._lagged = True
 
     def take(self) -> Event | None:
@@ -72,25 +72,25 @@ class Follower:
         self._lock = threading.Lock()
 
     def _numbered(self, revision: int) -> Revision:
-        return Revision(revision, self._at.life)
+        return Revision(revision, self._at.epoch)
 
     def _read(self) -> None:
         at = self._at
         # Whoever wakes a watch has brought the page up to date before.
-        if self._reader.place() == (at.life, at.revision):
+        if self._reader.position() == (at.epoch, at.revision):
             return
-        life, revision, steps = self._reader.steps_since(at.life, at.revision)
+        epoch, revision, steps = self._reader.steps_since(at.epoch, at.revision)
         if steps is not None:
-            self._at = _At(life, revision, deque(steps))
+            self._at = _At(epoch, revision, deque(steps))
         else:
             self._at = self._begin(None)
             self._lagged = True
 
     def _begin(self, since: int | None) -> _At:
         """The place after `since`, with the snapshot as it was then; the present where the history does not hold it."""
-        life, revision, entries, steps = self._reader.state_at(self._query, since, getattr(since, "life", 0))
+        epoch, revision, entries, steps = self._reader.state_at(self._query, since, getattr(since, "epoch", 0))
         self.snapshot = [entry for entry in entries if self._where is None or self._where(entry)]
-        return _At(life, revision, deque(steps))
+        return _At(epoch, revision, deque(steps))
 
     def _seen(self, step: Step) -> Event | None:
         """A change as this watch sees it. What starts to match is registered to it, what stops is unregistered."""

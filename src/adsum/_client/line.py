@@ -171,7 +171,7 @@ class Lines:
             for line in self._free:
                 line.close()
 
-    def come_to_rest(self) -> None:
+    def quiesce(self) -> None:
         self._lock.acquire()
 
     def at_exit(self) -> None:

@@ -311,10 +311,10 @@ class Pipeline:
 
     # fork
 
-    def come_to_rest(self) -> None:
+    def quiesce(self) -> None:
         self._lock.acquire()
 
-    at_exit = come_to_rest
+    at_exit = quiesce
 
     def after_fork(self, *, child: bool) -> None:
         if not child:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class ForkAware(Protocol):
-    def come_to_rest(self) -> None:
+    def quiesce(self) -> None:
         """Before a fork, in the parent: hold what other threads may be changing."""
 
     def after_fork(self, *, child: bool) -> None:
@@ -31,7 +31,7 @@ def watch_forks(thing: ForkAware) -> None:
 def _before() -> None:
     _resting[:] = list(_aware)
     for thing in _resting:
-        thing.come_to_rest()
+        thing.quiesce()
 
 
 def _after(*, child: bool) -> None:

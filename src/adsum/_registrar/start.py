@@ -32,7 +32,7 @@ from .._store.environment import (
     map_size_for,
     open_environment,
     remove_other_generations,
-    translated,
+    translating,
 )
 from ..errors import AdsumError
 from ..model import Limits
@@ -74,7 +74,7 @@ def serve(folder: Path, limits: Limits, *, ready: Callable[[], None], foreground
 def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], None]) -> None:
     started = time.monotonic_ns()
     reach("starting")
-    with translated(folder):
+    with translating(folder):
         environment, page, limits = _open_registry(folder, limits)
         kernel = DeathWatch()
         committer = Committer(environment, page, limits, kernel)
@@ -139,7 +139,7 @@ def _open_registry(folder: Path, limits: Limits) -> tuple[Environment, pages.Pag
 
 
 def _lock(folder: Path) -> int | None:
-    with translated(folder):
+    with translating(folder):
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

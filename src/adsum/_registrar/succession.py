@@ -35,8 +35,8 @@ def queue(draft: Draft, request: wire.StandBy, session: bytes, now: int) -> wire
             raise SystemBusy(f"{draft.standbys} processes stand by already; nothing was changed, try again later")
         # The monotonic clock goes on from one registrar to the next; those who come together come in order. The rows of
         # those who leave are taken out with this batch, so nobody is given their places in it.
-        place = max([now, *(one.place + 1 for one in (*waiting, *draft.withdrawn))])
-        draft.join(StandBy(request.process_id, request.owner, request.fields, session, request.number, place))
+        position = max([now, *(one.position + 1 for one in (*waiting, *draft.withdrawn))])
+        draft.join(StandBy(request.process_id, request.owner, request.fields, session, request.number, position))
     return wire.Queued(request.number)
 
 

@@ -17,7 +17,7 @@ from .layout import index_key
 from .snapshot import Txn
 
 
-class Kin(NamedTuple):
+class Group(NamedTuple):
     """What is counted together."""
 
     namespace: str
@@ -25,15 +25,15 @@ class Kin(NamedTuple):
     health_status: HealthStatus
 
 
-def living(txn: Txn, environment: Environment, alive: Callable[[Iterable[Owner]], set[Owner]]) -> Counter[Kin]:
+def living(txn: Txn, environment: Environment, alive: Callable[[Iterable[Owner]], set[Owner]]) -> Counter[Group]:
     """How many entries of the living there are of each kind; `alive` says who of some owners lives."""
-    found: Counter[Kin] = Counter()
+    found: Counter[Group] = Counter()
     for namespace in _namespaces(txn, environment):
         found += _stored_in(txn, environment, namespace)
     owners = snapshot.owners(txn, environment)
     for owner in set(owners) - alive(owners):
         for entry in snapshot.entries_of(txn, environment, owner):
-            found[Kin(entry.process_id.namespace, entry.metadata.type, entry.metadata.health_status)] -= 1
+            found[Group(entry.process_id.namespace, entry.metadata.type, entry.metadata.health_status)] -= 1
     return +found
 
 
@@ -43,13 +43,13 @@ def _namespaces(txn: Txn, environment: Environment) -> list[str]:
         return list(dict.fromkeys(key.partition(b"\0")[0].decode() for key in keys))
 
 
-def _stored_in(txn: Txn, environment: Environment, namespace: str) -> Counter[Kin]:
+def _stored_in(txn: Txn, environment: Environment, namespace: str) -> Counter[Group]:
     def rows(table: str, value: str) -> int:
         return snapshot.rows_under(txn, environment, table, index_key(namespace, value))
 
     types = {type: rows("by_type", type) for type in ProcessType}
     rarest_first = sorted(HealthStatus, key=lambda status: rows("by_health", status))
-    found: Counter[Kin] = Counter()
+    found: Counter[Group] = Counter()
     with (
         txn.cursor(environment.tables["by_health"]) as by_health,
         txn.cursor(environment.tables["by_type"]) as by_type,
@@ -59,7 +59,7 @@ def _stored_in(txn: Txn, environment: Environment, namespace: str) -> Counter[Ki
                 continue
             for row in by_health.iternext_dup():
                 type = next(type for type in ProcessType if by_type.set_key_dup(index_key(namespace, type), row))
-                found[Kin(namespace, type, status)] += 1
+                found[Group(namespace, type, status)] += 1
                 types[type] -= 1
-    found.update({Kin(namespace, type, rarest_first[-1]): left for type, left in types.items() if left})
+    found.update({Group(namespace, type, rarest_first[-1]): left for type, left in types.items() if left})
     return found

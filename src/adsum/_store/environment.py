@@ -42,9 +42,9 @@ def map_size_for(limits: Limits) -> int:
 
 def remove_other_generations(folder: Path, current: int) -> None:
     """Remove tables that a registrar left behind when it was killed while moving on to new ones."""
-    for place in folder.glob("tables.*"):
-        if place != tables_in(folder, current):
-            shutil.rmtree(place)
+    for path in folder.glob("tables.*"):
+        if path != tables_in(folder, current):
+            shutil.rmtree(path)
 
 
 def tables_in(folder: Path, generation: int) -> Path:
@@ -81,21 +81,21 @@ class Environment:
         self.lmdb.close()
 
 
-def _files_of(place: Path) -> list[tuple[int, int]]:
+def _files_of(path: Path) -> list[tuple[int, int]]:
     """What identifies the files of an environment; empty when one is missing."""
     try:
-        return [(found.st_dev, found.st_ino) for found in ((place / name).stat() for name in ("data.mdb", "lock.mdb"))]
+        return [(found.st_dev, found.st_ino) for found in ((path / name).stat() for name in ("data.mdb", "lock.mdb"))]
     except OSError:
         return []
 
 
 def create_environment(folder: Path, generation: int, map_size: int, max_readers: int) -> Environment:
     """New, empty tables. The caller is the only registrar."""
-    place = tables_in(folder, generation)
-    shutil.rmtree(place, ignore_errors=True)
-    with translated(folder):
-        place.mkdir(mode=0o700)
-        reserve_lock_file(place, max_readers)
+    path = tables_in(folder, generation)
+    shutil.rmtree(path, ignore_errors=True)
+    with translating(folder):
+        path.mkdir(mode=0o700)
+        reserve_lock_file(path, max_readers)
         environment = _open(folder, generation, map_size, max_readers, writable=True, create=True)
         # As long as it can ever get, all of it a hole: so a file that is shorter was damaged. LMDB alone leaves the
         # length to chance. By path, for a descriptor must not be closed here.
@@ -105,9 +105,9 @@ def create_environment(folder: Path, generation: int, map_size: int, max_readers
 
 def compact_copy(old: Environment, map_size: int, max_readers: int) -> Environment:
     """The same tables without their free pages, as the next generation. `old` stays as it is."""
-    place = tables_in(old.folder, old.generation + 1)
+    path = tables_in(old.folder, old.generation + 1)
     try:
-        with translated(old.folder):
+        with translating(old.folder):
             fresh = create_environment(old.folder, old.generation + 1, map_size, max_readers)
             try:
                 _copy_rows(old, fresh)
@@ -116,7 +116,7 @@ def compact_copy(old: Environment, map_size: int, max_readers: int) -> Environme
                 raise
             return fresh
     except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         raise
 
 
@@ -128,13 +128,13 @@ def _copy_rows(old: Environment, fresh: Environment) -> None:
                 copy.putmulti(iter(rows))
 
 
-def reserve_lock_file(place: Path, max_readers: int) -> None:
+def reserve_lock_file(path: Path, max_readers: int) -> None:
     """Give lock.mdb its space before LMDB maps it, where a full tmpfs would be SIGBUS.
 
     64 bytes for each reader and a page for the header; LMDB takes the number of slots from the size it finds. Nothing
     has this file open yet, so opening it here drops no lock of LMDB's.
     """
-    descriptor = os.open(place / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(descriptor, 0, 64 * max_readers + 4096)
     finally:
@@ -143,7 +143,7 @@ def reserve_lock_file(place: Path, max_readers: int) -> None:
 
 def open_environment(folder: Path, generation: int, map_size: int, *, writable: bool) -> Environment:
     """The tables of a registry that exists. Errors: `CorruptRegistry`, `PermissionDenied`, `SystemBusy`."""
-    with translated(folder):
+    with translating(folder):
         data = tables_in(folder, generation) / "data.mdb"
         try:
             size = data.stat().st_size
@@ -158,11 +158,11 @@ def open_environment(folder: Path, generation: int, map_size: int, *, writable: 
 def _open(
     folder: Path, generation: int, map_size: int, max_readers: int, *, writable: bool, create: bool
 ) -> Environment:
-    place = tables_in(folder, generation)
+    path = tables_in(folder, generation)
     for attempt in range(OPEN_TRIES):
         try:
-            opened = lmdb.open(
-                str(place),
+            current_tables = lmdb.open(
+                str(path),
                 map_size=map_size,
                 max_readers=max_readers,
                 max_dbs=len(TABLES),
@@ -183,25 +183,25 @@ def _open(
             time.sleep(0.001)
             continue
         try:
-            return Environment(opened, folder, generation, create=create)
+            return Environment(current_tables, folder, generation, create=create)
         except BaseException:
-            opened.close()
+            current_tables.close()
             raise
     raise AssertionError("the last attempt returns or raises")
 
 
 @contextlib.contextmanager
-def translated(folder: Path) -> Iterator[None]:
+def translating(folder: Path) -> Iterator[None]:
     """LMDB's and the file system's errors in ours, with the file and the remedy, and their cause kept."""
     try:
         yield
     except (lmdb.Error, OSError) as error:
         if isinstance(error, AdsumError):
             raise
-        raise in_our_words(error, folder) from error
+        raise translate(error, folder) from error
 
 
-def in_our_words(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
+def translate(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
     code = error.code if isinstance(error, lmdb.Error) else error.errno
     if isinstance(error, DAMAGE):
         return CorruptRegistry(f"the tables in {folder} are damaged ({error}); {remedy(folder)}")

@@ -70,14 +70,15 @@ class Change(NamedTuple):
 
 
 class StandBy(msgspec.Struct, frozen=True, array_like=True):
-    """Who waits for an id: `place` orders those who wait for the same one, `session` and `number` name the request."""
+    """A process that stands by for an id. `position` orders the standbys of one id; `session` and `number` name the
+    request that queued it."""
 
     process_id: ProcessId
     owner: Owner
     fields: MetadataFields
     session: bytes
     number: int
-    place: int
+    position: int
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
@@ -124,7 +125,7 @@ def stand_by_prefix(key: bytes) -> bytes:
 
 
 def stand_by_key(waiting: StandBy) -> bytes:
-    return stand_by_prefix(key_of(waiting.process_id)) + pack_number(waiting.place)
+    return stand_by_prefix(key_of(waiting.process_id)) + pack_number(waiting.position)
 
 
 def owner_key(owner: Owner) -> bytes:

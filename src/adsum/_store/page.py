@@ -29,7 +29,7 @@ HEADER_BYTES = 4096
 SIZE = HEADER_BYTES + 8 * BUCKETS
 MAGIC = int.from_bytes(b"adsum\0\0\0", "little")
 
-_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _LIFE = (
+_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _EPOCH = (
     0, 1, 2, 4, 5, 6, 7, 10, 11, 12,
 )  # fmt: skip
 _REVISION, _ENTRIES = 13, 14
@@ -71,9 +71,9 @@ class Page:
         return self._header[_STARTED]
 
     @property
-    def life(self) -> int:
+    def epoch(self) -> int:
         """A number that no other registry has, one that stood in this folder before included."""
-        return self._header[_LIFE]
+        return self._header[_EPOCH]
 
     @property
     def revision(self) -> int:
@@ -106,8 +106,8 @@ class Page:
 
     def announce(self, registrar: Owner, started_ns: int) -> None:
         """A registrar serves from now on. Counters that a killed one left odd become even, and so differ from all."""
-        for place, word in enumerate(registrar):
-            self._header[_REGISTRAR + place] = word
+        for offset, word in enumerate(registrar):
+            self._header[_REGISTRAR + offset] = word
         if self._header[_STARTED]:
             self._header[_RESTARTS] += 1
         self._header[_STARTED] = started_ns
@@ -155,7 +155,7 @@ def create(folder: Path, map_size: int) -> Page:
     boot = identity.boot_id()
     header[_BOOT], header[_BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
     header[_PID_NAMESPACE] = identity.pid_namespace()
-    header[_LIFE] = int.from_bytes(os.urandom(8), "little") or 1
+    header[_EPOCH] = int.from_bytes(os.urandom(8), "little") or 1
     page.switch(1, map_size)
     unfinished.rename(path_in(folder))
     return page

@@ -1,7 +1,8 @@
 """Reads: shared memory and the kernel, nobody else.
 
 A `Reader` serves every `Registry` that a process has open on one folder. It answers with what was decoded before, where
-that may still be trusted (`kept`), and else from one snapshot of the tables that are current (`opened`, `snapshot`).
+that may still be trusted (`entry_cache`), and else from one snapshot of the current tables
+(`current_tables`, `snapshot`).
 Every answer is checked against the kernel last, so no process that is dead at the moment of reading is handed out (S2).
 """
 
@@ -21,13 +22,13 @@ from .._validation import id_key
 from ..errors import CorruptRegistry
 from ..model import Departure, Entry, ProcessId, Stats
 from . import audit, history, page, snapshot
-from .census import Kin, living
+from .census import Group, living
+from .current_tables import CurrentTables
+from .entry_cache import CachedEntry
 from .environment import Environment
 from .history import Step
-from .inside import Inside
-from .kept import Kept
 from .layout import decode_entry, key_of
-from .opened import Opened
+from .local_members import LocalMembers
 from .query import Query
 from .tables import bytes_used
 
@@ -38,57 +39,61 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._opened = Opened(folder)
+        self._tables = CurrentTables(folder)
         self._liveness = LivenessCheck()
-        self.inside = Inside()
+        self.local_members = LocalMembers()
         watch_forks(self)
 
     def attach(self) -> None:
         """Open the tables, if there are any, so that what is wrong with them is said now."""
-        self._opened.current()
+        self._tables.current()
 
-    def place(self) -> tuple[int, int]:
+    def position(self) -> tuple[int, int]:
         """The registry's life and its revision, by the page: as cheap as memory, and never behind what anybody was
         told. Zeros where there is no registry."""
-        self._opened.current()
-        mapped = self._opened.page
-        return (0, 0) if mapped is None else (mapped.life, mapped.revision)
+        self._tables.current()
+        mapped = self._tables.page
+        return (0, 0) if mapped is None else (mapped.epoch, mapped.revision)
 
-    def look_again(self) -> None:
+    def recheck_folder(self) -> None:
         """The registrar was dialled anew: make sure that this is still its folder."""
-        self._opened.look_again()
+        self._tables.recheck_folder()
 
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
         """The living entry under an id, or None. Errors: `InvalidProcessId`."""
-        decoded = self._opened.decoded
-        kept = decoded.young.get(process_id)
-        if kept is None or decoded.counters[kept.bucket] != kept.stood:
-            kept = self._fetch(process_id)
-            if kept is None:
+        cache = self._tables.cache
+        cached = cache.young.get(process_id)
+        if cached is None or cache.counters[cached.bucket] != cached.version:
+            cached = self._fetch(process_id)
+            if cached is None:
                 return None
-        return kept.entry if self._liveness.is_alive(kept.owner) else None
+        return cached.entry if self._liveness.is_alive(cached.owner) else None
 
-    def lives_inside(self, entry: Entry, is_over: Callable[[], bool]) -> None:
+    def add_local_member(self, entry: Entry, is_over: Callable[[], bool]) -> None:
         """From now on this entry is only found until `is_over`: it is that of a thread or task of this process."""
-        self.inside.add(entry.incarnation, is_over)
+        self.local_members.add(entry.incarnation, is_over)
         # Somebody may have read it already.
-        self._opened.decoded.forget(entry.process_id)
+        self._tables.cache.forget(entry.process_id)
 
     def find(self, query: Query) -> list[Entry]:
         """The living entries that match, sorted by id, all of one snapshot."""
-        if self._opened.current() is None:
+        if self._tables.current() is None:
             return []
-        decoded = self._opened.decoded
-        before = memoryview(decoded.counters.tobytes()).cast("Q")
-        fresh: dict[bytes, Kept] = {}
-        nobody: list[Kept] = []
-        found = self._opened.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nobody)
-        for row, kept in fresh.items():
-            decoded.keep(row, kept)
-        alive = self._liveness.alive_among({kept.owner for kept in found})
+        cache = self._tables.cache
+        before = memoryview(cache.counters.tobytes()).cast("Q")
+        fresh: dict[bytes, CachedEntry] = {}
+        nobody: list[CachedEntry] = []
+        found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nobody)
+        for row, cached in fresh.items():
+            cache.keep(row, cached)
+        alive = self._liveness.alive_among({cached.owner for cached in found})
         found.sort(key=_by_key)
-        entries = [kept.entry for kept in found if kept.owner in alive]
-        return [one for one in entries if not self.inside.is_over(one.incarnation)] if self.inside else entries
+        entries = [cached.entry for cached in found if cached.owner in alive]
+        return (
+            [one for one in entries if not self.local_members.is_over(one.incarnation)]
+            if self.local_members
+            else entries
+        )
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
@@ -100,28 +105,28 @@ class Reader:
             owners = snapshot.owners(txn, environment)
             dead = set(owners) - self._liveness.alive_among(owners)
             gone = [entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner)]
-            gone += snapshot.entries_at(txn, environment, self.inside.over())
+            gone += snapshot.entries_at(txn, environment, self.local_members.over())
             return stored - sum(query.matches(entry) for entry in gone)
 
-        known = self._opened.read(counted, None) if self._opened.current() else 0
+        known = self._tables.read(counted, None) if self._tables.current() else 0
         return len(self.find(query)) if known is None else known
 
-    def steps_since(self, life: int, revision: int) -> tuple[int, int, list[Step] | None]:
+    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
         """What happened after a revision, in the registry with this life (0 for any): the registry's life, its revision
         by now, and the steps in between; None in their place where they are not known any more."""
 
-        nothing: tuple[int, int, list[Step] | None] = (life, revision, [])
+        nothing: tuple[int, int, list[Step] | None] = (epoch, revision, [])
 
         def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Step] | None]:
-            now = self._opened.life
-            steps = history.steps_since(txn, environment, revision) if life in (0, now) else None
+            now = self._tables.epoch
+            steps = history.steps_since(txn, environment, revision) if epoch in (0, now) else None
             # Each step is a revision of its own.
             newest = snapshot.revision(txn, environment) if steps is None else revision + len(steps)
             return now, newest, steps
 
-        return self._opened.read(read, nothing)
+        return self._tables.read(read, nothing)
 
-    def state_at(self, query: Query, since: int | None, life: int = 0) -> tuple[int, int, list[Entry], list[Step]]:
+    def state_at(self, query: Query, since: int | None, epoch: int = 0) -> tuple[int, int, list[Entry], list[Step]]:
         """The entries that matched at revision `since`, sorted by id, and the steps from there to the present; where
         those are not known any more, or `since` is None, the present and no steps. Before both: the registry's life and
         its revision by now. The tables' state, whoever of them lives."""
@@ -129,9 +134,9 @@ class Reader:
         nothing: tuple[int, int, list[Entry], list[Step]] = (0, 0, [], [])
 
         def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry], list[Step]]:
-            now = self._opened.life
+            now = self._tables.epoch
             steps = None
-            if since is not None and life in (0, now):
+            if since is not None and epoch in (0, now):
                 steps = history.steps_since(txn, environment, since)
             found = [self._decode(snapshot.row_of(txn, environment, row)) for row in candidates(txn, environment)]
             entries = {entry.process_id: entry for entry in found}
@@ -141,9 +146,9 @@ class Reader:
         def candidates(txn: snapshot.Txn, environment: Environment) -> list[bytes]:
             return snapshot.candidates(txn, environment, query)
 
-        return self._opened.read(read, nothing)
+        return self._tables.read(read, nothing)
 
-    def everybody(self) -> tuple[int, int, list[Entry]]:
+    def all_entries(self) -> tuple[int, int, list[Entry]]:
         """The registry's life, its revision, and the entries of all its namespaces; whoever of them lives."""
 
         nothing: tuple[int, int, list[Entry]] = (0, 0, [])
@@ -151,26 +156,26 @@ class Reader:
         def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry]]:
             owners = snapshot.owners(txn, environment)
             found = [entry for owner in owners for entry in snapshot.entries_of(txn, environment, owner)]
-            return self._opened.life, snapshot.revision(txn, environment), found
+            return self._tables.epoch, snapshot.revision(txn, environment), found
 
-        return self._opened.read(read, nothing)
+        return self._tables.read(read, nothing)
 
-    def census(self) -> Counter[Kin]:
+    def census(self) -> Counter[Group]:
         """How many living entries there are of each namespace, type and health status."""
-        return self._opened.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())
+        return self._tables.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())
 
     def departures(self, limit: int) -> list[Departure]:
-        return self._opened.read(lambda txn, env: snapshot.departures(txn, env, limit), [])
+        return self._tables.read(lambda txn, env: snapshot.departures(txn, env, limit), [])
 
     def audit(self) -> list[str]:
         """Every violation of I1 to I5 in one snapshot."""
-        return self._opened.read(audit.violations, [])
+        return self._tables.read(audit.violations, [])
 
     def stats(self) -> Stats | None:
         """The registry in numbers, or None where there is none."""
 
         def read(txn: snapshot.Txn, environment: Environment) -> Stats:
-            mapped, limits = self._opened.page, self._opened.limits
+            mapped, limits = self._tables.page, self._tables.limits
             if mapped is None or limits is None:
                 raise CorruptRegistry("the registry was closed while it was read")
             counted = snapshot.registrar_stats(txn, environment)
@@ -191,54 +196,54 @@ class Reader:
                 unwatched_by_kernel=counted.unwatched_by_kernel,
             )
 
-        return self._opened.read(read, None)
+        return self._tables.read(read, None)
 
     def close(self) -> None:
-        self._opened.rest()
+        self._tables.quiesce()
         self._liveness.close()
-        self._opened.go_on()
+        self._tables.resume()
 
     # fork
 
-    def come_to_rest(self) -> None:
+    def quiesce(self) -> None:
         """Close the tables. Parent and child open them again at their next read."""
-        self._opened.rest()
+        self._tables.quiesce()
 
     def after_fork(self, *, child: bool) -> None:
         if child:
             self._liveness.abandon()
-            self._opened.begin_anew()
+            self._tables.reset()
             self._liveness = LivenessCheck()
             # The threads and tasks are the parent's, and live on there.
-            self.inside = Inside()
+            self.local_members = LocalMembers()
         else:
-            self._opened.go_on()
+            self._tables.resume()
 
-    at_exit = come_to_rest
+    at_exit = quiesce
 
     # From the tables
 
-    def _fetch(self, process_id: tuple[str, str, str]) -> Kept | None:
-        kept = self._opened.decoded.get(process_id)
-        if kept is not None:
-            return kept
+    def _fetch(self, process_id: tuple[str, str, str]) -> CachedEntry | None:
+        cached = self._tables.cache.get(process_id)
+        if cached is not None:
+            return cached
         key = id_key(ProcessId(*process_id))
-        if self._opened.current() is None:
+        if self._tables.current() is None:
             return None
-        bucket, decoded = page.bucket_of(key), self._opened.decoded
+        bucket, cache = page.bucket_of(key), self._tables.cache
         # Read before the snapshot is taken: if the counter still stands here later, nothing was committed since.
-        count = decoded.counters[bucket]
-        row = self._opened.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
+        count = cache.counters[bucket]
+        row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
-            decoded.forget(process_id)
+            cache.forget(process_id)
             return None
         entry = self._decode(row)
-        kept = Kept(entry, entry.owner, key, bucket, count, len(row))
-        if entry.incarnation in self.inside:
+        cached = CachedEntry(entry, entry.owner, key, bucket, count, len(row))
+        if entry.incarnation in self.local_members:
             # Not kept, for what is kept is only asked of the kernel.
-            return None if self.inside.is_over(entry.incarnation) else kept
-        decoded.keep(entry.process_id, kept)
-        return kept
+            return None if self.local_members.is_over(entry.incarnation) else cached
+        cache.keep(entry.process_id, cached)
+        return cached
 
     def _decode(self, row: bytes) -> Entry:
         try:
@@ -253,26 +258,26 @@ class Reader:
         environment: Environment,
         query: Query,
         before: memoryview,
-        fresh: dict[bytes, Kept],
-    ) -> list[Kept]:
+        fresh: dict[bytes, CachedEntry],
+    ) -> list[CachedEntry]:
         """What matches. What had to be decoded for it goes into `fresh`, with the counters as they stood `before`."""
         decided = len(query.index_keys()) < 2
         newest = snapshot.revision(txn, environment)
         # Not those that `before` was taken of: meanwhile a read may have opened other tables.
-        decoded = self._opened.decoded
-        counters = decoded.counters
+        cache = self._tables.cache
+        counters = cache.counters
         found = []
         for row in snapshot.candidates(txn, environment, query):
-            kept = decoded.young.get(row) or decoded.old.get(row)
+            cached = cache.young.get(row) or cache.old.get(row)
             # Another thread may have kept it from a later snapshot than this one.
-            if kept is None or counters[kept.bucket] != kept.stood or kept.entry.revision > newest:
+            if cached is None or counters[cached.bucket] != cached.version or cached.entry.revision > newest:
                 stored = snapshot.row_of(txn, environment, row)
                 entry = self._decode(stored)
                 key = key_of(entry.process_id)
                 bucket = page.bucket_of(key)
-                kept = fresh[row] = Kept(entry, entry.owner, key, bucket, before[bucket], len(stored))
-            if decided or query.matches(kept.entry):
-                found.append(kept)
+                cached = fresh[row] = CachedEntry(entry, entry.owner, key, bucket, before[bucket], len(stored))
+            if decided or query.matches(cached.entry):
+                found.append(cached)
         return found
 
 

@@ -16,7 +16,7 @@ from .._os import identity
 from ..errors import CorruptRegistry
 from ..model import Departure, Limits, Owner, RegistrarStats
 from . import history
-from .environment import Environment, translated
+from .environment import Environment, translating
 from .layout import (
     FORMAT,
     INDEXES,
@@ -242,7 +242,7 @@ def _rows(record: Record) -> set[tuple[str, bytes, bytes]]:
 @contextlib.contextmanager
 def write(environment: Environment) -> Iterator[WriteTransaction]:
     """A transaction that commits at the end of the block and leaves no trace when the block raises."""
-    with translated(environment.folder), environment.lmdb.begin(write=True) as txn:
+    with translating(environment.folder), environment.lmdb.begin(write=True) as txn:
         yield WriteTransaction(txn, environment)
 
 
@@ -259,7 +259,7 @@ def check_identity(environment: Environment) -> Limits:
     """The limits stored in the tables, once it is known that the tables belong to this boot and PID namespace."""
     import msgspec
 
-    with translated(environment.folder), environment.lmdb.begin() as txn:
+    with translating(environment.folder), environment.lmdb.begin() as txn:
         stored, limits = (txn.get(word, db=environment.meta) for word in (META_IDENTITY, META_LIMITS))
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
     if stored is None or limits is None or decode_identity(stored) != here:

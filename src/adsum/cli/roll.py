@@ -49,7 +49,7 @@ class Roll:
         self.stats: Stats = registry.stats()
         self._stats_at = self._began = time.monotonic()
         self._changes: deque[tuple[float, Counter[str]]] = deque()
-        self._life = self._revision = 0
+        self._epoch = self._revision = 0
         self._read_all()
 
     def follow(self) -> bool:
@@ -58,14 +58,14 @@ class Roll:
         if now - self._stats_at >= STATS_SECONDS:
             self._stats_at, self.stats = now, self.registry.stats()
         reader = self.registry._reader
-        life, revision, steps = reader.steps_since(self._life, self._revision)
-        if steps is None or (self.entries and not reader.place()[0]):
+        epoch, revision, steps = reader.steps_since(self._epoch, self._revision)
+        if steps is None or (self.entries and not reader.position()[0]):
             # More than the history holds, or the registry was made anew, or removed.
             before = self._revision
             self._read_all()
             self._note(now, Counter({MISSED: max(0, self._revision - before)}))
             return True
-        self._life, self._revision = life, revision
+        self._epoch, self._revision = epoch, revision
         seen: Counter[str] = Counter()
         for step in steps:
             entry = step.after or step.before
@@ -108,5 +108,5 @@ class Roll:
             self._changes.append((now, seen))
 
     def _read_all(self) -> None:
-        self._life, self._revision, found = self.registry._reader.everybody()
+        self._epoch, self._revision, found = self.registry._reader.all_entries()
         self.entries = {entry.process_id: entry for entry in found if self.scope.covers(entry.process_id)}

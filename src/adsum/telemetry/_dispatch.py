@@ -112,11 +112,11 @@ def _replace(handler: Handler, by: list[_Attached]) -> bool:
     return was_there
 
 
-def _begin_anew() -> None:
+def _reset_after_fork() -> None:
     # In a child of `fork`: another thread of the parent may have held it.
     global _lock
     _lock = threading.RLock()
     _telling.now = False
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)

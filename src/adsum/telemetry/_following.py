@@ -51,7 +51,7 @@ class _Following:
         self._ear_lock = threading.RLock()
         self._ear: Ear | None = None
         self._complained = False
-        self._life = 0
+        self._epoch = 0
         self._revision = _NOW
         try:
             # What happens from now on, even if the thread takes a while to begin.
@@ -78,7 +78,7 @@ class _Following:
     def abandon(self) -> None:
         """In a child of `fork`, which has a copy of what the thread held."""
         if self._ear is not None:
-            self._ear.begin_anew()
+            self._ear.reset()
             self._ear.close()
 
     # The thread
@@ -120,7 +120,7 @@ class _Following:
                 if listened:
                     self._rest()
                     ear.wait(None)
-                elif self._life:
+                elif self._epoch:
                     ear.listen()
                     listened = True
                 else:
@@ -142,9 +142,9 @@ class _Following:
 
     def _read(self, reader: Reader) -> None:
         """Go on to the present, and tell who died on the way."""
-        before = self._life, self._revision
-        self._life, self._revision, steps = reader.steps_since(*before)
-        if not self._life and self._revision == _NOW:
+        before = self._epoch, self._revision
+        self._epoch, self._revision, steps = reader.steps_since(*before)
+        if not self._epoch and self._revision == _NOW:
             # Not made yet: all that will ever happen in it is still to come.
             self._revision = 0
         elif steps is None and before[1] != _NOW:
@@ -217,7 +217,7 @@ def _note_start(folder: Path, seconds: float) -> None:
         following.note_start(seconds)
 
 
-def _begin_anew() -> None:
+def _reset_after_fork() -> None:
     global _lock
     _lock = threading.RLock()
     for following in _following.values():
@@ -231,7 +231,7 @@ def _end() -> None:
     _over.set()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def be_ready() -> None:

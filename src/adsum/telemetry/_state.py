@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from .._reads import RegistryReads
-from .._store.census import Kin
+from .._store.census import Group
 from ..model import Stats
 
 OTHER = "other"
@@ -18,7 +18,7 @@ class State(NamedTuple):
     """A registry at a moment: its numbers, and how many living entries there are of each kind."""
 
     stats: Stats
-    entries: Counter[Kin]
+    entries: Counter[Group]
 
 
 class Namespaces:
@@ -43,7 +43,7 @@ class Namespaces:
 
 def state_of(registry: RegistryReads, namespaces: Namespaces) -> State:
     """Errors: those of reading, `RegistryClosed` included."""
-    counted: Counter[Kin] = Counter()
+    counted: Counter[Group] = Counter()
     # The largest first: when there are too many at once, those are the ones to have names.
     census = registry._reader.census()
     sizes: Counter[str] = Counter()

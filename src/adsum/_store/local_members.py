@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Inside:
+class LocalMembers:
     """The entries of this process's own threads and tasks, by incarnation, and what tells whether those are over."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ It is kept in two halves. When the young half is full it becomes the old one, an
 recently used, near enough, at the price of a dict. How much a half takes goes by how many entries there are, for what
 was kept of those that are gone is of no use to anybody.
 
-Kept entries are worth as much as the counters that vouch for them. So each `Decoded` belongs to one mapped page, and
+Kept entries are worth as much as the counters that vouch for them. So each `EntryCache` belongs to one mapped page, and
 when other tables become current it is left behind whole: a read that was under way meanwhile may still put into it what
 it found, and nobody will see that.
 """
@@ -22,7 +22,7 @@ from ..model import Entry, Owner
 from .page import BUCKETS
 
 # An id, for lookups, or an incarnation, for queries.
-Place: TypeAlias = "tuple[str, str, str] | bytes"
+CacheKey: TypeAlias = "tuple[str, str, str] | bytes"
 
 # Each half takes so many entries (about 1 KB each) or so many bytes of rows, whichever is less. An entry may be in it
 # twice, under its id and under its incarnation; a small registry is worth no effort.
@@ -31,18 +31,18 @@ LEAST_ENTRIES = 1024
 HALF_BYTES = 16 * 1024 * 1024
 
 
-class Kept(NamedTuple):
+class CachedEntry(NamedTuple):
     """A decoded entry and what makes it trustworthy: its id's counter on the page, and where that stood."""
 
     entry: Entry
     owner: Owner
     key: bytes
     bucket: int
-    stood: int
+    version: int
     size: int
 
 
-class Counted(Protocol):
+class VersionSource(Protocol):
     """What vouches for what is kept, and how many entries there are. A `Page` is one."""
 
     @property
@@ -51,40 +51,40 @@ class Counted(Protocol):
     def entries(self) -> int: ...
 
 
-class Decoded:
+class EntryCache:
     """What was decoded under one page.
 
     Reads that must be quick look into `young`, `old` and `counters` themselves.
     """
 
-    def __init__(self, page: Counted) -> None:
+    def __init__(self, page: VersionSource) -> None:
         self.counters = page.counters
-        self.young: dict[Place, Kept] = {}
-        self.old: dict[Place, Kept] = {}
+        self.young: dict[CacheKey, CachedEntry] = {}
+        self.old: dict[CacheKey, CachedEntry] = {}
         self._page = page
         self._young_bytes = 0
 
-    def get(self, place: Place) -> Kept | None:
+    def get(self, key: CacheKey) -> CachedEntry | None:
         """What is kept in a place, as long as its counter stands where it stood."""
-        kept = self.young.get(place)
-        if kept is None:
-            kept = self.old.pop(place, None)
-            if kept is None:
+        cached = self.young.get(key)
+        if cached is None:
+            cached = self.old.pop(key, None)
+            if cached is None:
                 return None
-            self.keep(place, kept)
-        return kept if self.counters[kept.bucket] == kept.stood else None
+            self.keep(key, cached)
+        return cached if self.counters[cached.bucket] == cached.version else None
 
-    def keep(self, place: Place, kept: Kept) -> None:
+    def keep(self, key: CacheKey, cached: CachedEntry) -> None:
         # Read in the middle of a commit: nothing would tell when it is not true any more.
-        if kept.stood & 1:
+        if cached.version & 1:
             return
-        self._make_room(kept.size)
-        self.young[place] = kept
+        self._make_room(cached.size)
+        self.young[key] = cached
 
-    def forget(self, place: Place) -> None:
+    def forget(self, key: CacheKey) -> None:
         """Nothing stands there any more."""
-        self.young.pop(place, None)
-        self.old.pop(place, None)
+        self.young.pop(key, None)
+        self.old.pop(key, None)
         self._make_room(0)
 
     def _make_room(self, size: int) -> None:
@@ -102,4 +102,4 @@ class _NoPage(NamedTuple):
 
 
 # Where there are no tables nothing is kept: its counters are odd, as in a commit that never ends.
-NOTHING = Decoded(_NoPage(memoryview(array("Q", [1]) * BUCKETS)))
+NO_CACHE = EntryCache(_NoPage(memoryview(array("Q", [1]) * BUCKETS)))

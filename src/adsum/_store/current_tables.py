@@ -3,10 +3,10 @@
 Which tables are current is written on the page, and changes: the registrar moves on to another generation, or the
 folder is removed and made again. So every read of them asks first, which costs a comparison, and opens anew if it must.
 
-LMDB adds two rules. An environment may be open once in a process, so one lock decides who opens. And it may be closed
-only while nobody reads in it, which is why each read is noted as long as it is inside: `rest` lets no new one in, waits
-until the last has left, and closes. A fork needs that, for LMDB's reader slot belongs to a pid, and a child that closed
-its copy would free the parent's.
+LMDB adds two rules. An environment may be open once in a process, so one lock decides which thread opens. And it may be
+closed only while no thread reads in it, so each read is counted while it runs: `quiesce` lets no new read begin, waits
+until the last one has ended, and closes. A fork needs that, for LMDB's reader slot belongs to a pid, and a child that
+closed its copy would free the parent's.
 
 An interrupt (a signal handler that raises) may end a read at any moment, between any two steps. What it leaves behind
 must never hold up others: whoever waits for a read's end looks from time to time whether there still is one.
@@ -28,38 +28,38 @@ from .._os import folder as folders
 from ..errors import AdsumError, CorruptRegistry
 from ..model import Limits
 from . import page
-from .environment import Environment, in_our_words, open_environment, translated
-from .kept import NOTHING, Decoded
+from .entry_cache import NO_CACHE, EntryCache
+from .environment import Environment, open_environment, translate, translating
 from .snapshot import Txn
 from .tables import check_identity
 
 T = TypeVar("T")
 
 # How long it is taken for granted that the folder is still the one that was opened.
-LOOK_AGAIN_SECONDS = 1.0
+RECHECK_SECONDS = 1.0
 
 # How long a read may take before whoever waits for its end looks whether there is one.
 LOST_SECONDS = 0.1
 
 
-class Opened:
-    """The tables of one folder, with the page that vouches for what is `decoded` of them. Safe for threads."""
+class CurrentTables:
+    """The tables of one folder, with the page that vouches for what is `.cache` of them. Safe for threads."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.begin_anew()
+        self.reset()
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """As if nothing had ever been opened; for a child of `fork`, whose locks and threads are its parent's."""
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
-        self._inside: set[int] = set()
-        self._resting = False
+        self._active: set[int] = set()
+        self._quiescing = False
         self._environment: Environment | None = None
-        self._look_again_at = 0.0
+        self._recheck_at = 0.0
         self.page: page.Page | None = None
         self.limits: Limits | None = None
-        self.decoded = NOTHING
+        self.cache = NO_CACHE
 
     def read(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
         """What `look` finds in one snapshot, or `otherwise` where there is no registry."""
@@ -69,33 +69,33 @@ class Opened:
             except lmdb.BadRslotError as error:
                 # A read that was interrupted in a wrong moment left LMDB's reader slot in a state: open again.
                 if last_try:
-                    raise in_our_words(error, self.folder) from error
-                self.rest()
-                self.go_on()
+                    raise translate(error, self.folder) from error
+                self.quiesce()
+                self.resume()
             except lmdb.Error as error:
-                raise in_our_words(error, self.folder) from error
+                raise translate(error, self.folder) from error
         raise AssertionError("the last try returns or raises")
 
     def _read_once(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
         # By thread, not by number: an interrupt at any moment leaves nothing that this thread does not put right.
         me = threading.get_ident()
         # A signal handler may read in the middle of a read of the same thread; the outer one goes on after it.
-        inner = me in self._inside
+        inner = me in self._active
         try:
             with self._lock:
-                while self._resting and not inner:
+                while self._quiescing and not inner:
                     self._idle.wait()
                 environment = self.current()
                 if environment is None:
                     return otherwise
-                self._inside.add(me)
+                self._active.add(me)
             with environment.lmdb.begin() as txn:
                 return look(txn, environment)
         finally:
             if not inner:
                 with self._lock:
-                    self._inside.discard(me)
-                    if not self._inside:
+                    self._active.discard(me)
+                    if not self._active:
                         self._idle.notify_all()
 
     # Which tables
@@ -105,25 +105,25 @@ class Opened:
         mapped, environment = self.page, self._environment
         if mapped is None or environment is None or mapped.generation != environment.generation:
             return self._attach()
-        if time.monotonic() < self._look_again_at:
+        if time.monotonic() < self._recheck_at:
             return environment
         # A folder that was removed and made again has another page, and nobody may be left to retire this one.
         if not mapped.is_in(self.folder):
             return self._attach()
-        self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+        self._recheck_at = time.monotonic() + RECHECK_SECONDS
         return environment
 
     @property
-    def life(self) -> int:
-        """That of the registry that is open; see `Page.life`."""
-        return self.page.life if self.page is not None else 0
+    def epoch(self) -> int:
+        """That of the registry that is open; see `Page.epoch`."""
+        return self.page.epoch if self.page is not None else 0
 
-    def look_again(self) -> None:
+    def recheck_folder(self) -> None:
         """Take it for granted no longer that the folder is still the one that was opened."""
-        self._look_again_at = 0.0
+        self._recheck_at = 0.0
 
     def _attach(self) -> Environment | None:
-        with translated(self.folder):
+        with translating(self.folder):
             return self._attach_once()
 
     def _attach_once(self) -> Environment | None:
@@ -149,28 +149,28 @@ class Opened:
                         raise
                     continue
                 self.limits = check_identity(environment)
-                self.page, self._environment, self.decoded = mapped, environment, Decoded(mapped)
-                self._look_again_at = time.monotonic() + LOOK_AGAIN_SECONDS
+                self.page, self._environment, self.cache = mapped, environment, EntryCache(mapped)
+                self._recheck_at = time.monotonic() + RECHECK_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
 
     def _detach(self) -> None:
         """Let go of the tables. They close when the last read that is still inside them ends."""
         self.page = self._environment = None
-        self.decoded = NOTHING
+        self.cache = NO_CACHE
 
     # Coming to rest
 
-    def rest(self) -> None:
-        """Wait for the reads that are inside the tables and close them; no other begins until `go_on`."""
+    def quiesce(self) -> None:
+        """Wait for the reads that are inside the tables and close them; no other begins until `resume`."""
         self._lock.acquire()
-        self._inside.discard(threading.get_ident())
+        self._active.discard(threading.get_ident())
         # New reads wait meanwhile, or a few busy threads would keep this one waiting for ever.
-        self._resting = True
-        while self._inside:
+        self._quiescing = True
+        while self._active:
             if not self._idle.wait(LOST_SECONDS):
-                self._inside &= _threads_in(Opened._read_once)
-        self._resting = False
+                self._active &= _threads_in(CurrentTables._read_once)
+        self._quiescing = False
         self._idle.notify_all()
         try:
             if self._environment is not None:
@@ -178,18 +178,18 @@ class Opened:
         finally:
             self._detach()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """The next read opens the tables again."""
         self._lock.release()
 
 
 def _threads_in(function: Callable[..., object]) -> set[int]:
     """The threads that are in the middle of a call. An interrupt in its last steps leaves one unaccounted for."""
-    inside = set()
+    active = set()
     for thread, frame in sys._current_frames().items():
         caller: FrameType | None = frame
         while caller is not None:
             if caller.f_code is function.__code__:
-                inside.add(thread)
+                active.add(thread)
             caller = caller.f_back
-    return inside
+    return active
