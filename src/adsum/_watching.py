@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TypeAlias, TypeVar
 
-from ._client.bell import Ear
+from ._client.bell import Waiter
 from ._client.client import Client
 from ._client.follower import Follower
 from ._os.forking import watch_forks
@@ -43,7 +43,7 @@ class WatchBase:
         self._client = client
         self._query = query
         self._follower = Follower(reads._reader, query, where, since)
-        self._ear = Ear(client.bell)
+        self._waiter = Waiter(client.bell)
         self._reset_after_fork()
         self._closed = False
         client.watches.add(self)
@@ -78,7 +78,7 @@ class WatchBase:
     def stop(self) -> None:
         """Close without waiting for whoever waits, which then stops at once; safe in any thread and signal handler."""
         self._closed = True
-        self._ear.wake()
+        self._waiter.wake()
         self._shut()
 
     # fork
@@ -89,17 +89,17 @@ class WatchBase:
     at_exit = quiesce
 
     def after_fork(self, *, child: bool) -> None:
-        if child and self._ear.is_open:
+        if child and self._waiter.is_open:
             # The locks may be held by threads that are not here, and the epoll is the parent's.
             self._reset_after_fork()
             self._follower.after_fork()
-            self._ear.reset()
+            self._waiter.reset()
 
     def _shut(self) -> None:
         # Who waits has the lock, and comes here when it stops.
         if self._closed and not self._waiting and self._turn.acquire(blocking=False):
             try:
-                self._ear.close()
+                self._waiter.close()
             finally:
                 self._turn.release()
 
@@ -144,10 +144,10 @@ class Watch(WatchBase):
                 left = until - time.monotonic()
                 if left <= 0:
                     raise too_late("nothing happened", timeout)
-                if self._ear.hears:
-                    self._ear.wait(left)
+                if self._waiter.hears:
+                    self._waiter.wait(left)
                 else:
-                    self._ear.listen(left)
+                    self._waiter.listen(left)
             return event
         finally:
             self._leave()

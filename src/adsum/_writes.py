@@ -14,10 +14,10 @@ from types import NoneType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from . import _wire as wire
-from ._client.asked import Patience
 from ._client.client import Client
+from ._client.connection_pool import Make, seconds
 from ._client.dial import START_SECONDS
-from ._client.line import Make, seconds
+from ._client.pending_call import Queueing
 from ._client.pipeline import Pipeline
 from ._client.target import Target, resolve
 from ._reads import AnyId, RegistryReads
@@ -77,7 +77,7 @@ class RegistryWrites(RegistryReads):
     ) -> Ask[wire.Done]:
         target = resolve(process)
         checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
-        bound = target.inside is not None
+        bound = target.member is not None
 
         def make(number: int, deadline: int) -> wire.AnyRequest:
             return wire.Register(
@@ -132,7 +132,7 @@ class RegistryWrites(RegistryReads):
         target: Target = resolve(process)
         if process is None:
             raise TypeError("hand_over(None): give the process that is to hold the id from now on")
-        if target.inside is not None:
+        if target.member is not None:
             raise TypeError("an id is handed over to another process; a thread or task of this one can register itself")
 
         def make(number: int, deadline: int) -> wire.AnyRequest:
@@ -183,7 +183,7 @@ class RegistryWrites(RegistryReads):
         # Its place is bound to this session, which must be seen to live on.
         pipeline.hold_entries()
         queued: Future[None] = Future()
-        granted = pipeline.ask(make, take, self._seconds(timeout), patience=Patience(queued, refused))
+        granted = pipeline.ask(make, take, self._seconds(timeout), patience=Queueing(queued, refused))
         granted.add_done_callback(cancelled)
         return queued, granted
 

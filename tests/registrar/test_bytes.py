@@ -158,9 +158,9 @@ class Fuzzer:
         self.introduced(caller).push(self.chance.randbytes(self.chance.randrange(1, 5000)))
 
     def mutants(self, caller: Caller) -> None:
-        greeting = wire.frame(hello())
+        handshake = wire.frame(hello())
         if self.chance.random() < 0.2:
-            caller.push(self.mutated(greeting))
+            caller.push(self.mutated(handshake))
             return
         caller.introduce().push(b"".join(self.mutated(wire.frame(self.request())) for _ in range(8)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from adsum._registrar.heartbeats import Late
+from adsum._registrar.heartbeats import Lateness
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id
@@ -42,7 +42,7 @@ class Model(Rules):
         ended: Sequence[tuple[Owner, bytes]],
         asks: Sequence[Ask],
         turn: Turn,
-        late: Sequence[Late] = (),
+        late: Sequence[Lateness] = (),
     ) -> list[Expected]:
         """Advance by one batch; returns the replies that its requests should get."""
         self._turn = turn
@@ -237,7 +237,7 @@ class Model(Rules):
                 self.granted.append((ask, Expected((self._add(entry.id, ask.owner, metadata, b""),))))
                 break
 
-    def _note_late(self, late: Sequence[Late]) -> None:
+    def _note_late(self, late: Sequence[Lateness]) -> None:
         for one in late:
             entry = next((entry for entry in self.held.values() if entry.incarnation == one.incarnation), None)
             if entry is None or entry.incarnation in self._signed or not self._turn.is_alive(Owner(*entry.owner)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from adsum._registrar.heartbeats import AGAIN_NS, Late
+from adsum._registrar.heartbeats import AGAIN_NS, Lateness
 from adsum.model import Limits
 
 from .asks import Ask, Id
@@ -66,7 +66,7 @@ class Promises:
         for entry in entries:
             self.follow(entry, now)
 
-    def keep(self, changes: Sequence[Change], late: Sequence[Late], signed: Sequence[int], now: int) -> None:
+    def keep(self, changes: Sequence[Change], late: Sequence[Lateness], signed: Sequence[int], now: int) -> None:
         """A batch was committed: what it changed, who was late, and who gave a sign."""
         for one in late:
             if (known := self._made.get(one.incarnation)) is not None:
@@ -91,7 +91,7 @@ class Promises:
             said = 0 if entry.source != "registrar" else 2 if entry.metadata["health_status"] == "unhealthy" else 1
             self._made[entry.incarnation] = _Promise(id_key(entry.id), int(every * 1e9), now, said)
 
-    def late(self, now: int) -> list[Late]:
+    def late(self, now: int) -> list[Lateness]:
         """Who is late by now, in the order in which they became so."""
         due = []
         for incarnation, promise in self._made.items():
@@ -100,13 +100,13 @@ class Promises:
                 if when <= now:
                     status = ("degraded", "unhealthy")[said]
                     due.append((when, incarnation, said, promise.key, status))
-        return [Late(key, incarnation, status) for _, incarnation, _, key, status in sorted(due)]  # type: ignore[arg-type]
+        return [Lateness(key, incarnation, status) for _, incarnation, _, key, status in sorted(due)]  # type: ignore[arg-type]
 
     def put_off(self, now: int) -> None:
         """It could not be written down; for a moment the registrar need not say it again."""
         self._unsure_until = now + AGAIN_NS
 
-    def faults(self, late: Sequence[Late], now: int) -> list[str]:
+    def faults(self, late: Sequence[Lateness], now: int) -> list[str]:
         wanted = self.late(now)
         if late == wanted or (now < self._unsure_until and set(late) <= set(wanted)):
             return []

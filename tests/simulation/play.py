@@ -14,7 +14,7 @@ from typing import Any
 
 from adsum import _wire as wire
 from adsum._registrar.committer import NEVER, Answer
-from adsum._registrar.heartbeats import Late
+from adsum._registrar.heartbeats import Lateness
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
 
@@ -152,7 +152,7 @@ class Play(Clients):
         asks: Sequence[Ask],
         full: Sequence[Ask],
         unlucky: Sequence[Name],
-        late: Sequence[Late],
+        late: Sequence[Lateness],
     ) -> list[Expected]:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
         clock = self.world.engine.clock

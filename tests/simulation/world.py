@@ -19,7 +19,7 @@ from adsum._registrar.batch import Batch, Call, Clock, Death, Decision
 from adsum._registrar.committer import Answer, Committer
 from adsum._registrar.draft import View
 from adsum._registrar.engine import Engine
-from adsum._registrar.heartbeats import Late
+from adsum._registrar.heartbeats import Lateness
 from adsum._store import audit, history, tables
 from adsum._store import page as pages
 from adsum._store.environment import Environment
@@ -99,7 +99,7 @@ class Outcome(NamedTuple):
     marked: set[int]
     troubled: bool = False
     # Who was late when the registrar looked, and when that was.
-    late: list[Late] = []  # noqa: RUF012
+    late: list[Lateness] = []  # noqa: RUF012
     looked: int = 0
 
 
@@ -126,7 +126,7 @@ class World:
         self.marked: set[int] = set()
         self._troubled = False
         self._patches = ExitStack()
-        for name, instead in (("datetime", self.clock), ("time", self.clock), ("reach", self._reach)):
+        for name, instead in (("datetime", self.clock), ("time", self.clock), ("failpoint", self._failpoint)):
             self._patches.enter_context(patch.object(committing, name, instead))
         self._patches.enter_context(patch.object(committing, "session_files", self, create=True))
         self._patches.enter_context(patch.object(committing, "Engine", RecordingEngine))
@@ -199,7 +199,7 @@ class World:
         """What the kernel says of a session."""
         return session in self.over
 
-    def _reach(self, step: str) -> None:
+    def _failpoint(self, step: str) -> None:
         """A named step of the registrar; `trouble` says what happens there, in order of arrival."""
         if step == "before_commit" and self.observing:
             self.marked |= {bucket for bucket, count in enumerate(self.page.counters) if count & 1}

@@ -8,7 +8,7 @@ import threading
 from multiprocessing import resource_tracker
 from typing import NamedTuple
 
-from adsum._client import inside
+from adsum._client import member_lifetimes
 
 from .waiting import eventually
 
@@ -46,7 +46,7 @@ def _leaked(before: Held) -> list[str]:
 
 def _descriptors() -> frozenset[tuple[int, str]]:
     # Both are made once in a process, when first used, and kept: by the watch over threads, and by multiprocessing.
-    kept = {inside._threads._wake, getattr(resource_tracker._resource_tracker, "_fd", None)}
+    kept = {member_lifetimes._threads._wake, getattr(resource_tracker._resource_tracker, "_fd", None)}
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:

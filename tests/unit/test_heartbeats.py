@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adsum import _wire as wire
 from adsum._registrar.batch import Batch, Call, Clock, Decision
 from adsum._registrar.engine import Engine
-from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Late
+from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Lateness
 from adsum._store.layout import Change, Record, key_of
 from adsum.model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
 
@@ -58,7 +58,7 @@ def test_late_and_later() -> None:
     heartbeats = promised(2.0)
     assert heartbeats.next_due() == 3 * SECOND
     assert lates(heartbeats, 2.999) == []
-    assert heartbeats.late(3 * SECOND) == [Late(KEY, 1, DEGRADED)]
+    assert heartbeats.late(3 * SECOND) == [Lateness(KEY, 1, DEGRADED)]
     assert lates(heartbeats, 5.999) == []
     assert lates(heartbeats, 6) == [UNHEALTHY]
     assert lates(heartbeats, 1000) == []
@@ -187,7 +187,7 @@ def decide(record: Record, batch: Batch, utc: datetime = NOON) -> Decision:
     return Engine(Limits(), Kernel({DEAD})).decide(Standing([record]), batch, Clock(utc, SECOND))
 
 
-def noted(record: Record, late: Late) -> Decision:
+def noted(record: Record, late: Lateness) -> Decision:
     return decide(record, Batch(late=[late]))
 
 
@@ -206,32 +206,32 @@ def only_change(decision: Decision) -> Record:
 def test_late_is_written_down() -> None:
     """The status is the registrar's word; what was said before is kept with it, and nothing else changes."""
     record = promise(health_status=HealthStatus.healthy)
-    after = only_change(noted(record, Late(KEY, 1, DEGRADED)))
+    after = only_change(noted(record, Lateness(KEY, 1, DEGRADED)))
     assert (after.metadata.health_status, after.health_source) == (DEGRADED, HealthSource.registrar)
     assert after.before_late == (HealthStatus.healthy, HealthSource.process)
     assert after.metadata.last_health_check == record.metadata.last_health_check
-    later = only_change(noted(after, Late(KEY, 1, UNHEALTHY)))
+    later = only_change(noted(after, Lateness(KEY, 1, UNHEALTHY)))
     assert (later.metadata.health_status, later.before_late) == (UNHEALTHY, after.before_late)
 
 
-@pytest.mark.parametrize("late", [Late(KEY, 2, DEGRADED), Late(KEY + b"b", 1, DEGRADED)])
-def test_late_is_one_incarnations(late: Late) -> None:
+@pytest.mark.parametrize("late", [Lateness(KEY, 2, DEGRADED), Lateness(KEY + b"b", 1, DEGRADED)])
+def test_late_is_one_incarnations(late: Lateness) -> None:
     """What has gone meanwhile, or is another's by now, is left alone."""
     assert not noted(promise(), late).writes
 
 
 def test_the_dead_are_not_late() -> None:
     """Whoever is dead is no case for a status; its entry goes when the kernel gives word."""
-    assert not noted(promise(owner=DEAD), Late(KEY, 1, DEGRADED)).writes
+    assert not noted(promise(owner=DEAD), Lateness(KEY, 1, DEGRADED)).writes
 
 
 def test_a_sign_that_comes_in_the_last_moment_counts() -> None:
     """Of a process whose sign is among what the same batch brings nothing is missing."""
     request = wire.Heartbeat(number=1, deadline=2 * SECOND, process_id=A, owner=ALIVE)
     call = Call(b"session", request, ALIVE)
-    assert decide(promise(), Batch(calls=[call], late=[Late(KEY, 1, DEGRADED)])).changes == []
-    late = only_change(noted(promise(), Late(KEY, 1, DEGRADED)))
-    again = only_change(decide(late, Batch(calls=[call], late=[Late(KEY, 1, UNHEALTHY)])))
+    assert decide(promise(), Batch(calls=[call], late=[Lateness(KEY, 1, DEGRADED)])).changes == []
+    late = only_change(noted(promise(), Lateness(KEY, 1, DEGRADED)))
+    again = only_change(decide(late, Batch(calls=[call], late=[Lateness(KEY, 1, UNHEALTHY)])))
     assert (again.metadata.health_status, again.health_source) == (HealthStatus.healthy, HealthSource.process)
 
 

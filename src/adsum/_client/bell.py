@@ -37,7 +37,7 @@ from .dial import LONG_SECONDS, START_SECONDS, Connection, dial
 SPREAD_SECONDS = 0.02
 
 
-class Hearing(NamedTuple):
+class BellHandle(NamedTuple):
     """What there is to listen to: the bell's descriptor and that of the connection, which ends with the registrar.
     `number` tells one connection from the next."""
 
@@ -62,10 +62,10 @@ class Bell:
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._bell = -1
-        self._ears: weakref.WeakSet[Ear] = weakref.WeakSet()
+        self._waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
 
-    def listen(self, ear: Ear, lost: int, until: float) -> Hearing:
-        """What `ear` is to listen to, after the connection with the number `lost`. Starts a registrar if none serves.
+    def listen(self, waiter: Waiter, lost: int, until: float) -> BellHandle:
+        """The handle for `waiter`, after the connection with the number `lost`. Starts a registrar if none serves.
 
         Errors: as `dial`; `Timeout` at `until`.
         """
@@ -75,7 +75,7 @@ class Bell:
                 raise Timeout(f"the registrar of {self._folder} is being dialled and does not answer yet; try again")
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
-            self._ears.add(ear)
+            self._waiters.add(waiter)
             if self._connection is None:
                 # Not in the same instant as all others whose registrar died.
                 time.sleep(random.uniform(0, SPREAD_SECONDS) if lost else 0)
@@ -83,7 +83,7 @@ class Bell:
             connection = self._connection
             if connection is None:
                 raise RegistrarUnavailable(f"the connection to the registrar of {self._folder} was lost; try again")
-            return Hearing(self.number, self._bell, connection.sock.fileno())
+            return BellHandle(self.number, self._bell, connection.sock.fileno())
         finally:
             # It is not this thread's if the time was up.
             with contextlib.suppress(RuntimeError):
@@ -115,8 +115,8 @@ class Bell:
     def _hang_up(self) -> None:
         self.number += 1
         # Closing takes the descriptors out of their epolls, and with them what would have woken them.
-        for ear in list(self._ears):
-            ear.wake()
+        for waiter in list(self._waiters):
+            waiter.wake()
         bell, connection, self._bell, self._connection = self._bell, self._connection, -1, None
         if connection is not None:
             connection.close()
@@ -143,7 +143,7 @@ class Bell:
             self._reset()
 
 
-class Ear:
+class Waiter:
     """What one watch waits with: an epoll that is readable when it should look."""
 
     def __init__(self, bell: Bell) -> None:
@@ -152,7 +152,7 @@ class Ear:
 
     def _open(self) -> None:
         self._lock = threading.RLock()
-        self._hearing: Hearing | None = None
+        self._handle: BellHandle | None = None
         with descriptors_needed():
             self._epoll = select.epoll()
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -170,19 +170,19 @@ class Ear:
     @property
     def hears(self) -> bool:
         """Whether the bell of a living registrar would be heard, as far as is known."""
-        return self._hearing is not None and self._hearing.number == self._bell.number
+        return self._handle is not None and self._handle.number == self._bell.number
 
     def listen(self, timeout: float | None = None) -> None:
         """Hear the bell, of the next registrar if this one is gone. May start one, and so take a while; afterwards
         it is worth looking, for what happened before was not heard. Errors: as `Bell.listen`."""
         patience = START_SECONDS if timeout is None else min(timeout, START_SECONDS)
-        lost = self._hearing.number if self._hearing is not None else 0
-        hearing = self._bell.listen(self, lost, time.monotonic() + patience)
+        lost = self._handle.number if self._handle is not None else 0
+        handle = self._bell.listen(self, lost, time.monotonic() + patience)
         with self._lock:
             if self._let_go.alive:
-                self._hear(hearing.bell, select.EPOLLIN | select.EPOLLET)
-                self._hear(hearing.connection, select.EPOLLIN | select.EPOLLRDHUP)
-                self._hearing = hearing
+                self._hear(handle.bell, select.EPOLLIN | select.EPOLLET)
+                self._hear(handle.connection, select.EPOLLIN | select.EPOLLRDHUP)
+                self._handle = handle
 
     def _hear(self, descriptor: int, events: int) -> None:
         try:
@@ -196,8 +196,8 @@ class Ear:
         for descriptor, _ in self._epoll.poll(LONG_SECONDS if timeout is None else min(timeout, LONG_SECONDS)):
             if descriptor == self._wake:
                 os.eventfd_read(self._wake)
-            elif self._hearing is not None and descriptor == self._hearing.connection:
-                self._bell.is_over(self._hearing.number)
+            elif self._handle is not None and descriptor == self._handle.connection:
+                self._bell.is_over(self._handle.number)
 
     def wake(self) -> None:
         """End a wait, from any thread."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from .._store.reader import Reader
 from ..model import Limits
 from .bell import Bell
-from .line import Lines
+from .connection_pool import ConnectionPool
 from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
@@ -44,7 +44,7 @@ class Client:
         # LMDB must not be opened twice in one process, by whatever path.
         self.place = os.path.realpath(folder)
         self.reader = _acquire_reader(self.place, folder)
-        self.lines = Lines(folder, limits, self.reader.recheck_folder)
+        self.pool = ConnectionPool(folder, limits, self.reader.recheck_folder)
         self.pipeline = Pipeline(folder, limits, self.reader.recheck_folder)
         self.bell = Bell(folder, limits, self.reader.recheck_folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
@@ -61,7 +61,7 @@ class Client:
         """`close` for the garbage collector, which may come in the middle of anything: it waits for nobody."""
         self.closed = True
         self.pipeline.stop()
-        self.lines.close()
+        self.pool.close()
         for watch in list(self.watches):
             watch.stop()
         self.bell.close()

@@ -27,9 +27,9 @@ from .._os.forking import watch_forks
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
-from .asked import Asked, Patience
+from .connection_pool import GRACE_SECONDS, Make, expired, framed
 from .dial import START_SECONDS, Connection, dial
-from .line import GRACE_SECONDS, Make, expired, framed
+from .pending_call import PendingCall, Queueing
 
 RETRY_SECONDS = 1.0
 # How long closing waits for a registrar that does not answer, stopped for one. Ctrl-C ends in a close, too.
@@ -56,7 +56,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._session = os.urandom(16)
         self._number = 0
-        self._asked: dict[int, Asked[Any]] = {}
+        self._asked: dict[int, PendingCall[Any]] = {}
         self._unsent: list[int] = []
         self._outgoing = bytearray()
         self._wake = -1
@@ -80,10 +80,10 @@ class Pipeline:
         take: Callable[[wire.Done], T],
         timeout: float | None,
         *,
-        patience: Patience | None = None,
+        patience: Queueing | None = None,
     ) -> Future[T]:
         """Send a request; the future gets what `take` makes of the reply, or the error."""
-        asked = Asked(make, take, timeout, patience)
+        asked = PendingCall(make, take, timeout, patience)
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")

@@ -68,22 +68,31 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 
 def _start_and_listen(folder: Path, limits: Limits, until: float) -> str:
-    told, telling = os.pipe2(os.O_CLOEXEC)
+    reader_end, writer_end = os.pipe2(os.O_CLOEXEC)
     try:
-        _start(folder, limits, telling)
-        os.close(telling)
-        telling = -1
-        return _listen(told, until)
+        _start(folder, limits, writer_end)
+        os.close(writer_end)
+        writer_end = -1
+        return _listen(reader_end, until)
     finally:
-        os.close(told)
-        if telling >= 0:
-            os.close(telling)
+        os.close(reader_end)
+        if writer_end >= 0:
+            os.close(writer_end)
 
 
-def _start(folder: Path, limits: Limits, telling: int) -> None:
+def _start(folder: Path, limits: Limits, writer_end: int) -> None:
     if not sys.executable:
         raise RegistrarUnavailable("there is no Python executable to start a registrar with; run: adsum registrar")
-    command = [sys.executable, "-I", "-S", "-c", _BOOT, str(folder), msgspec.json.encode(limits).decode(), str(telling)]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        _BOOT,
+        str(folder),
+        msgspec.json.encode(limits).decode(),
+        str(writer_end),
+    ]
     try:
         with _open_log(folder) as log:
             # The first process only forks and leaves, so waiting for it is waiting for nothing.
@@ -92,7 +101,7 @@ def _start(folder: Path, limits: Limits, telling: int) -> None:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(telling,),
+                pass_fds=(writer_end,),
                 start_new_session=True,
                 cwd="/",
                 check=True,
@@ -126,13 +135,13 @@ def _package_folders() -> list[str]:
     return found
 
 
-def _listen(told: int, until: float) -> str:
+def _listen(reader_end: int, until: float) -> str:
     """What the starting registrar says; empty when it died or time ran out."""
     poll = select.poll()
-    poll.register(told, select.POLLIN)
+    poll.register(reader_end, select.POLLIN)
     heard = b""
     while poll.poll(max(0, int((until - time.monotonic()) * 1000))):
-        part = os.read(told, 4096)
+        part = os.read(reader_end, 4096)
         heard += part
         if not part or heard == b"ready":
             break

@@ -12,18 +12,18 @@ from .._os import identity
 from .._os.liveness import descriptors_needed
 from ..errors import DeadProcess
 from ..model import Owner
-from . import inside
+from . import member_lifetimes
 
 
 class Target(NamedTuple):
     """The process that owns the entry, and the thread or task it lives in, if it is for less than the process."""
 
     owner: Owner
-    inside: Any = None
+    member: Any = None
 
     def over(self) -> Callable[[], bool]:
         """What tells whether the thread or task is over. It does not keep it from being collected."""
-        referred = weakref.ref(self.inside)
+        referred = weakref.ref(self.member)
 
         def is_over() -> bool:
             found = referred()
@@ -33,12 +33,12 @@ class Target(NamedTuple):
 
         return is_over
 
-    def when_over(self, ended: inside.Ended) -> None:
+    def when_over(self, ended: member_lifetimes.Ended) -> None:
         """Call `ended` when the thread or task is over."""
-        if isinstance(self.inside, threading.Thread):
-            inside.when_thread_ends(self.inside, ended)
+        if isinstance(self.member, threading.Thread):
+            member_lifetimes.when_thread_ends(self.member, ended)
         else:
-            inside.when_task_ends(self.inside, ended)
+            member_lifetimes.when_task_ends(self.member, ended)
 
 
 def resolve(process: Any) -> Target:

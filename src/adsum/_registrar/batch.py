@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from .. import _wire as wire
 from .._store.layout import Change, Record, StandBy
 from ..model import Departure, Owner
-from .heartbeats import Late
+from .heartbeats import Lateness
 from .succession import Grant
 
 
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     deaths: Sequence[Death] = ()
     ended: Sequence[tuple[Owner, bytes]] = ()
     calls: Sequence[Call] = ()
-    late: Sequence[Late] = ()
+    late: Sequence[Lateness] = ()
 
 
 class Clock(NamedTuple):

@@ -26,8 +26,8 @@ from ..errors import AdsumError, SystemBusy
 from .bell import Bell
 from .committer import Answer, Committer
 from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, READ_BYTES, Connection
-from .failpoints import reach
-from .greeting import refusal
+from .failpoints import failpoint
+from .handshake import refusal
 from .requests import Requests
 from .sessions import Sessions
 
@@ -105,7 +105,7 @@ class Clients:
             elif connection is None:
                 # Somebody who stood by, between two registrars: it will come and ask.
                 self._receipts.orphaned(session, time.monotonic_ns())
-            reach("replying")
+            failpoint("replying")
 
     def resume(self) -> None:
         """Read again from those who have read their replies and whose requests are done."""

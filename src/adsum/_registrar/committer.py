@@ -26,7 +26,7 @@ from ..model import Limits, Owner
 from .batch import Batch, Call, Clock, Death, Decision
 from .counters import Counters
 from .engine import Engine
-from .failpoints import reach
+from .failpoints import failpoint
 from .heartbeats import Heartbeats
 from .receipts import Receipts
 
@@ -86,7 +86,7 @@ class Committer:
                     bound.append((record.session, record.owner))
         noticed = time.monotonic_ns()
         dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
-        reach("sweeping")
+        failpoint("sweeping")
         # Who does not wait any more inherits nothing from the dead.
         over = [one for one in waiting if session_files.is_over(self.environment.folder, one[1])]
         if dead or over:
@@ -157,7 +157,7 @@ class Committer:
                 if decision.writes:
                     receipts = [Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept]
                     now.keep_receipts(receipts, self.receipts.to_forget)
-                    reach("before_commit")
+                    failpoint("before_commit")
                     _require_in_time(answers)
         except BaseException:
             self._release_unused(batch)
@@ -165,7 +165,7 @@ class Committer:
         finally:
             # Also when nothing was committed: a counter that moved only makes readers look.
             self.page.settle(marked)
-        reach("after_commit")
+        failpoint("after_commit")
         if decision.writes:
             self.page.revision = now.revision
             self.receipts.committed(receipts)
@@ -242,11 +242,11 @@ class Committer:
     def _move(self) -> None:
         old = self.environment
         fresh = compact_copy(old, self.page.map_size, self.limits.max_readers)
-        reach("before_switch")
+        failpoint("before_switch")
         self.environment = fresh
         # From here on readers go to the fresh tables; nothing was committed in between.
         self.page.switch(fresh.generation, self.page.map_size)
-        reach("after_switch")
+        failpoint("after_switch")
         old.close()
         remove_other_generations(fresh.folder, fresh.generation)
         log.info("moved to fresh tables, generation %d", fresh.generation)

@@ -27,7 +27,7 @@ from ..errors import (
 from ..model import HealthSource, HealthStatus, Kind, Limits, Owner
 from .batch import Batch, Call, Clock, Decision, Kernel
 from .draft import View, forgiven
-from .heartbeats import Late
+from .heartbeats import Lateness
 from .standing import Standing
 from .succession import queue, refuse_oneself
 
@@ -88,7 +88,7 @@ class _Round(Standing):
             self.draft.remove(record, Kind.unregistered, "unregistered")
         self.succeed(owned)
 
-    def note_late(self, late: Late) -> None:
+    def note_late(self, late: Lateness) -> None:
         """A sign of life is missing: the status becomes no better than that. Dead, the process would be gone."""
         record = self.draft.record(late.key)
         if record is None or record.incarnation != late.incarnation or not self.kernel.is_alive(record.owner):

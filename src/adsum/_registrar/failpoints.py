@@ -17,7 +17,7 @@ STEPS = frozenset(
 _step, _, _token = os.environ.get("ADSUM_FAILPOINT", "").partition(":")
 
 
-def reach(step: str) -> None:
+def failpoint(step: str) -> None:
     """Die here if a test asked for it."""
     if step == _step:
         try:

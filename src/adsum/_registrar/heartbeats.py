@@ -15,7 +15,7 @@ from ..model import HealthSource, HealthStatus, Limits
 AGAIN_NS = 100_000_000
 
 
-class Late(NamedTuple):
+class Lateness(NamedTuple):
     """A sign of life is missing, so long that its process counts as `status`."""
 
     key: bytes
@@ -84,7 +84,7 @@ class Heartbeats:
                 promise.noted = 0
                 self._expect(incarnation, promise)
 
-    def late(self, now: int) -> list[Late]:
+    def late(self, now: int) -> list[Lateness]:
         """Whose signs became late, or later, since the last time, in the order in which they became so."""
         found = []
         while self._queue and self._queue[0][0] <= now:
@@ -94,12 +94,12 @@ class Heartbeats:
                 continue
             # A sign that came in between moved the time, and nothing in the queue.
             if self._due(promise) <= due:
-                found.append(Late(promise.key, incarnation, self._stages[promise.noted][1]))
+                found.append(Lateness(promise.key, incarnation, self._stages[promise.noted][1]))
                 promise.noted += 1
             self._expect(incarnation, promise)
         return found
 
-    def put_off(self, late: list[Late], now: int) -> None:
+    def put_off(self, late: list[Lateness], now: int) -> None:
         """These could not be written down; they are late again in a moment."""
         for one in late:
             promise = self._promises.get(one.incarnation)

@@ -37,7 +37,7 @@ from .._store.environment import (
 from ..errors import AdsumError
 from ..model import Limits
 from .committer import Committer
-from .failpoints import reach
+from .failpoints import failpoint
 from .server import Server
 
 LOG_BYTES = 256 * 1024
@@ -73,7 +73,7 @@ def serve(folder: Path, limits: Limits, *, ready: Callable[[], None], foreground
 
 def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], None]) -> None:
     started = time.monotonic_ns()
-    reach("starting")
+    failpoint("starting")
     with translating(folder):
         environment, page, limits = _open_registry(folder, limits)
         kernel = DeathWatch()

@@ -42,11 +42,11 @@ class AsyncWatch(WatchBase):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:
             while (event := self._take()) is None:
-                if self._ear.hears:
+                if self._waiter.hears:
                     await self._heard()
                 else:
                     # Dialling may have to start a registrar.
-                    await asyncio.to_thread(self._ear.listen)
+                    await asyncio.to_thread(self._waiter.listen)
             return event
         finally:
             self._turn.release()
@@ -58,9 +58,9 @@ class AsyncWatch(WatchBase):
     async def _heard(self) -> None:
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
-        loop.add_reader(self._ear.fileno(), readable.set)
+        loop.add_reader(self._waiter.fileno(), readable.set)
         try:
             await readable.wait()
         finally:
-            loop.remove_reader(self._ear.fileno())
-        self._ear.wait(0)
+            loop.remove_reader(self._waiter.fileno())
+        self._waiter.wait(0)

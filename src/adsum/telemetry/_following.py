@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .._client import client as clients
 from .._client import spawn
-from .._client.bell import Ear
+from .._client.bell import Waiter
 from .._client.client import Client
 from .._store.history import Step
 from .._store.reader import Reader
@@ -48,8 +48,8 @@ class _Following:
         self._starts: deque[float] = deque()
         self._changed = threading.Event()
         # Whoever wakes it may be the garbage collector, in the middle of this.
-        self._ear_lock = threading.RLock()
-        self._ear: Ear | None = None
+        self._waiter_lock = threading.RLock()
+        self._waiter: Waiter | None = None
         self._complained = False
         self._epoch = 0
         self._revision = _NOW
@@ -67,9 +67,9 @@ class _Following:
     def stop(self) -> None:
         """Look whether there is still something to do; safe at any moment."""
         self._changed.set()
-        with self._ear_lock:
-            if self._ear is not None:
-                self._ear.wake()
+        with self._waiter_lock:
+            if self._waiter is not None:
+                self._waiter.wake()
 
     def note_start(self, seconds: float) -> None:
         self._starts.append(seconds)
@@ -77,9 +77,9 @@ class _Following:
 
     def abandon(self) -> None:
         """In a child of `fork`, which has a copy of what the thread held."""
-        if self._ear is not None:
-            self._ear.reset()
-            self._ear.close()
+        if self._waiter is not None:
+            self._waiter.reset()
+            self._waiter.close()
 
     # The thread
 
@@ -107,29 +107,29 @@ class _Following:
         return None
 
     def _follow(self, client: Client) -> None:
-        ear = Ear(client.bell)
-        self._ear = ear
+        waiter = Waiter(client.bell)
+        self._waiter = waiter
         listened = False
         try:
             while not client.closed and _is_wanted():
-                if listened and not ear.hears:
+                if listened and not waiter.hears:
                     listened = False
                     emit(STOPPED, {"count": 1}, {"registry": self._registry}, BaseException)
                 self._tell_starts()
                 self._read(client.reader)
                 if listened:
                     self._rest()
-                    ear.wait(None)
+                    waiter.wait(None)
                 elif self._epoch:
-                    ear.listen()
+                    waiter.listen()
                     listened = True
                 else:
                     # Listening would make the registry.
-                    ear.wait(LOOK_SECONDS)
+                    waiter.wait(LOOK_SECONDS)
         finally:
-            with self._ear_lock:
-                self._ear = None
-            ear.close()
+            with self._waiter_lock:
+                self._waiter = None
+            waiter.close()
 
     def _rest(self) -> None:
         # Every commit rings the bell. Looking each time would take the interpreter from those who commit.

@@ -23,7 +23,7 @@ from ..errors import AdsumError, CorruptRegistry, InvalidMetadata, RegistryClose
 from ..model import Limits
 from .dial import START_SECONDS, Connection, dial
 
-MAX_LINES = 8
+MAX_CHANNELS = 8
 # A reply that is on its way when the deadline passes is worth a moment: it says for certain what happened.
 GRACE_SECONDS = 0.02
 
@@ -52,7 +52,7 @@ def expired(seconds: float) -> Timeout:
     )
 
 
-class _Line:
+class Channel:
     """One session with the registrar, over as many connections as it takes."""
 
     def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
@@ -115,8 +115,9 @@ class _Line:
             self._connection = None
 
 
-class Lines:
-    """The connections that the threads of a process share, at most `MAX_LINES`. `dialled` is told of each new one."""
+class ConnectionPool:
+    """The channels that the threads of a process share, at most `MAX_CHANNELS`. Calls `dialled` after each new
+    connection."""
 
     def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
@@ -127,63 +128,63 @@ class Lines:
         watch_forks(self)
 
     def _reset(self) -> None:
-        self._free: list[_Line] = []
+        self._free: list[Channel] = []
         # Weakly: a line that an interrupt took out of the hands of its thread is gone, and makes room for another.
-        self._made: weakref.WeakSet[_Line] = weakref.WeakSet()
+        self._made: weakref.WeakSet[Channel] = weakref.WeakSet()
         # An interrupt may leave `with` a condition in the middle of its entry, and the lock taken; not so a lock.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
     def ask(self, make: Make, timeout: float | None) -> wire.Done:
         """Send one request and wait for its reply. Errors: what the registrar says, `Timeout`, and `dial`'s."""
-        line = self._take(timeout)
+        channel = self._take(timeout)
         try:
-            return line.ask(make, timeout)
+            return channel.ask(make, timeout)
         except AdsumError:
             raise
         except BaseException:
             # Ctrl-C included: a reply may still be under way on it.
-            line.close()
+            channel.close()
             raise
         finally:
             with self._lock:
                 if self._closed:
-                    line.close()
-                self._free.append(line)
+                    channel.close()
+                self._free.append(channel)
                 self._changed.notify()
 
-    def _take(self, timeout: float | None) -> _Line:
+    def _take(self, timeout: float | None) -> Channel:
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
-            if not self._free and len(self._made) < MAX_LINES:
-                line = _Line(self._folder, self._limits, self._dialled)
-                self._made.add(line)
-                return line
+            if not self._free and len(self._made) < MAX_CHANNELS:
+                channel = Channel(self._folder, self._limits, self._dialled)
+                self._made.add(channel)
+                return channel
             if not self._changed.wait_for(lambda: self._free, START_SECONDS if timeout is None else timeout):
-                raise SystemBusy(f"all {MAX_LINES} connections of this process are in use; ask less at a time")
+                raise SystemBusy(f"all {MAX_CHANNELS} connections of this process are in use; ask less at a time")
             return self._free.pop()
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             # Those in use are closed by the threads that use them, when they have their replies.
-            for line in self._free:
-                line.close()
+            for channel in self._free:
+                channel.close()
 
     def quiesce(self) -> None:
         self._lock.acquire()
 
     def at_exit(self) -> None:
         self._lock.acquire()
-        for line in self._free:
-            line.close()
+        for channel in self._free:
+            channel.close()
 
     def after_fork(self, *, child: bool) -> None:
         if child:
             # The sockets are the parent's; closing our copies ends nothing of it.
-            for line in list(self._made):
-                line.close()
+            for channel in list(self._made):
+                channel.close()
             self._reset()
         else:
             self._lock.release()

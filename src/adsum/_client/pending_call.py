@@ -11,13 +11,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 from .. import _wire as wire
 from ..errors import AdsumError, RegistryClosed
+from .connection_pool import GRACE_SECONDS, Make
 from .dial import START_SECONDS
-from .line import GRACE_SECONDS, Make
 
 T = TypeVar("T")
 
 
-class Patience(NamedTuple):
+class Queueing(NamedTuple):
     """What goes with a request that may be queued at the registrar: `queued` is told when it is, or when it is
     answered; `refused` gets an answer that came in the moment in which its waiter cancelled."""
 
@@ -25,13 +25,13 @@ class Patience(NamedTuple):
     refused: Callable[[wire.Done], None]
 
 
-class Asked(Generic[T]):
+class PendingCall(Generic[T]):
     """One request on its way, and who waits for what is made of its reply."""
 
     __slots__ = ("deadline", "future", "give_up", "make", "patience", "seconds", "sent", "take")
 
     def __init__(
-        self, make: Make, take: Callable[[wire.Done], T], timeout: float | None, patience: Patience | None
+        self, make: Make, take: Callable[[wire.Done], T], timeout: float | None, patience: Queueing | None
     ) -> None:
         now = time.monotonic()
         self.make = make
