@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item, Kind
-from .fates import FATES, Fate
+from .faults import FATES, Fate
 from .play import Play
 from .strategies import IDS, IMPOSSIBLE_OWNERS, LIMITS, PIDS
 from .world import SECOND
@@ -46,7 +46,7 @@ anybody = st.runner().flatmap(_anybody)
 known_ids = st.runner().flatmap(_id)
 conditions: st.SearchStrategy[Condition] = st.sampled_from(("none", "right", "right", "stale"))
 # Most requests are committed alone; those of None wait, and make a batch with what comes next.
-fates: st.SearchStrategy[Fate | None] = st.sampled_from((*["answered"] * 6, None, None, None, *FATES))
+faults: st.SearchStrategy[Fate | None] = st.sampled_from((*["answered"] * 6, None, None, None, *FATES))
 
 
 class AskingMachine(RuleBasedStateMachine):

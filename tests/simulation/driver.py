@@ -7,7 +7,7 @@ from random import Random
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item, Kind
-from .fates import FATES, Fate
+from .faults import FATES, Fate
 from .play import Play
 from .strategies import FLAWED_FIELDS, FLAWED_IDS, IMPOSSIBLE_OWNERS
 from .world import SECOND

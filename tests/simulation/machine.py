@@ -7,9 +7,9 @@ from hypothesis.stateful import precondition, rule
 
 from adsum.model import Owner
 
-from .asking import AskingMachine, Condition, anybody, conditions, dying, fates, known_ids, living
+from .asking import AskingMachine, Condition, anybody, conditions, dying, faults, known_ids, living
 from .asks import Fields, Id, Item
-from .fates import FATES, Fate
+from .faults import FATES, Fate
 from .strategies import IDS, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
 
 HEALTH = ("healthy", "degraded", "unhealthy")
@@ -20,56 +20,56 @@ class RegistryMachine(AskingMachine):
 
     # Requests
 
-    @rule(caller=living, item=maybe_flawed, owner=anybody, late=st.sampled_from((False, False, False, True)), go=fates)
+    @rule(caller=living, item=maybe_flawed, owner=anybody, late=st.sampled_from((False, False, False, True)), go=faults)
     def register(self, caller: Owner, item: Item, owner: Owner, late: bool, go: Fate | None) -> None:
         self._ask(go, caller, "register", item, owner=owner, late=late)
 
-    @rule(caller=living, id=known_ids, given=fields, go=fates)
+    @rule(caller=living, id=known_ids, given=fields, go=faults)
     def register_what_may_be_held(self, caller: Owner, id: Id, given: Fields, go: Fate | None) -> None:
         self._ask(go, caller, "register", Item(id, given), owner=caller)
 
-    @rule(caller=living, id=known_ids, given=fields, go=fates)
+    @rule(caller=living, id=known_ids, given=fields, go=faults)
     def get_or_register(self, caller: Owner, id: Id, given: Fields, go: Fate | None) -> None:
         self._ask(go, caller, "register", Item(id, given), owner=caller, or_get=True)
 
-    @rule(caller=living, wanted=st.lists(maybe_flawed, min_size=2, max_size=3), bound=st.booleans(), go=fates)
+    @rule(caller=living, wanted=st.lists(maybe_flawed, min_size=2, max_size=3), bound=st.booleans(), go=faults)
     def register_many(self, caller: Owner, wanted: list[Item], bound: bool, go: Fate | None) -> None:
         self._ask(go, caller, "register", *wanted, owner=caller, bound=bound)
 
-    @rule(caller=living, places=st.lists(st.integers(0, 4), min_size=2, max_size=4), given=fields, go=fates)
+    @rule(caller=living, places=st.lists(st.integers(0, 4), min_size=2, max_size=4), given=fields, go=faults)
     def register_many_new(self, caller: Owner, places: list[int], given: Fields, go: Fate | None) -> None:
         wanted = [Item(("new", "n", str(place)), given) for place in places]
         self._ask(go, caller, "register", *wanted, owner=caller)
 
-    @rule(caller=living, item=items, go=fates)
+    @rule(caller=living, item=items, go=faults)
     def register_a_thread(self, caller: Owner, item: Item, go: Fate | None) -> None:
         self._ask(go, caller, "register", item, owner=caller, bound=True)
 
-    @rule(caller=living, id=known_ids, item=maybe_flawed, condition=conditions, go=fates)
+    @rule(caller=living, id=known_ids, item=maybe_flawed, condition=conditions, go=faults)
     def update(self, caller: Owner, id: Id, item: Item, condition: Condition, go: Fate | None) -> None:
         target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
         self._ask(go, caller, "update", target, condition=condition)
 
-    @rule(caller=living, id=known_ids, status=st.sampled_from(HEALTH), go=fates)
+    @rule(caller=living, id=known_ids, status=st.sampled_from(HEALTH), go=faults)
     def update_health(self, caller: Owner, id: Id, status: str, go: Fate | None) -> None:
         self._ask(go, caller, "update", Item(id, {"health_status": status}), checked=True)
 
-    @rule(caller=living, id=known_ids, condition=conditions, late=st.booleans(), go=fates)
+    @rule(caller=living, id=known_ids, condition=conditions, late=st.booleans(), go=faults)
     def unregister(self, caller: Owner, id: Id, condition: Condition, late: bool, go: Fate | None) -> None:
         self._ask(go, caller, "unregister", Item(id), condition=condition, late=late and condition == "stale")
 
-    @rule(caller=living, id=known_ids, owner=anybody, condition=st.sampled_from(("right", "right", "stale")), go=fates)
+    @rule(caller=living, id=known_ids, owner=anybody, condition=st.sampled_from(("right", "right", "stale")), go=faults)
     def hand_over(self, caller: Owner, id: Id, owner: Owner, condition: Condition, go: Fate | None) -> None:
         self._ask(go, caller, "hand_over", Item(id), owner=owner, condition=condition)
 
     # Standing by, and signs of life
 
-    @rule(caller=living, id=known_ids, item=maybe_flawed, go=fates)
+    @rule(caller=living, id=known_ids, item=maybe_flawed, go=faults)
     def stand_by(self, caller: Owner, id: Id, item: Item, go: Fate | None) -> None:
         target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
         self._ask(go, caller, "stand_by", target, owner=caller)
 
-    @rule(id=known_ids, go=fates)
+    @rule(id=known_ids, go=faults)
     def all_stand_by(self, id: Id, go: Fate | None) -> None:
         """A line forms."""
         for process in self.play.world.processes.living:
@@ -78,7 +78,7 @@ class RegistryMachine(AskingMachine):
             self.play.commit(go)
 
     @precondition(lambda self: next(iter(self.play.model.places), None) is not None)
-    @rule(place=st.integers(0, 20), other=living, wrong=st.booleans(), go=fates)
+    @rule(place=st.integers(0, 20), other=living, wrong=st.booleans(), go=faults)
     def cancel(self, place: int, other: Owner, wrong: bool, go: Fate | None) -> None:
         """One gives up its place; another who names its number gives up none."""
         waiting = list(self.play.model.places)
@@ -87,7 +87,7 @@ class RegistryMachine(AskingMachine):
         if self.play.world.processes.is_alive(caller):
             self._ask(go, caller, "cancel", Item(one.items[0].id), stand_by=one.number)
 
-    @rule(caller=living, every=st.sampled_from((0.5, 10.0)), status=st.sampled_from(HEALTH), go=fates)
+    @rule(caller=living, every=st.sampled_from((0.5, 10.0)), status=st.sampled_from(HEALTH), go=faults)
     def promise(self, caller: Owner, every: float, status: str, go: Fate | None) -> None:
         """A process promises signs of life, and gives the first within the same batch."""
         item = Item(("beat", "n", str(caller.pid)), {"heartbeat": every, "health_status": status})
@@ -95,19 +95,19 @@ class RegistryMachine(AskingMachine):
         self._ask(None, caller, "register", item, owner=caller)
         self._ask(go, caller, "heartbeat", Item(item.id), owner=caller)
 
-    @rule(caller=living, pid=st.sampled_from(PIDS), owner=anybody, condition=conditions, go=fates)
+    @rule(caller=living, pid=st.sampled_from(PIDS), owner=anybody, condition=conditions, go=faults)
     def sign(self, caller: Owner, pid: int, owner: Owner, condition: Condition, go: Fate | None) -> None:
         self._ask(go, caller, "heartbeat", Item(("beat", "n", str(pid))), owner=owner, condition=condition)
 
-    @rule(caller=living, id=known_ids, go=fates)
+    @rule(caller=living, id=known_ids, go=faults)
     def sign_without_a_promise(self, caller: Owner, id: Id, go: Fate | None) -> None:
         self._ask(go, caller, "heartbeat", Item(id), owner=caller)
 
-    @rule(caller=living, pid=st.sampled_from(PIDS), every=st.sampled_from((None, 0.5, 10.0)), go=fates)
+    @rule(caller=living, pid=st.sampled_from(PIDS), every=st.sampled_from((None, 0.5, 10.0)), go=faults)
     def promise_otherwise(self, caller: Owner, pid: int, every: float | None, go: Fate | None) -> None:
         self._ask(go, caller, "update", Item(("beat", "n", str(pid)), {"heartbeat": every}))
 
-    @rule(caller=living, pid=st.sampled_from(PIDS), status=st.sampled_from(HEALTH), go=fates)
+    @rule(caller=living, pid=st.sampled_from(PIDS), status=st.sampled_from(HEALTH), go=faults)
     def report(self, caller: Owner, pid: int, status: str, go: Fate | None) -> None:
         """Of itself, or of another."""
         self._ask(go, caller, "update", Item(("beat", "n", str(pid)), {"health_status": status}), checked=True)
@@ -139,7 +139,7 @@ class RegistryMachine(AskingMachine):
     # The machine
 
     @precondition(lambda self: len(self.play.world.processes.living) > 1)
-    @rule(process=dying, hung_up=st.booleans(), go=fates)
+    @rule(process=dying, hung_up=st.booleans(), go=faults)
     def die(self, process: Owner, hung_up: bool, go: Fate | None) -> None:
         """The kernel tells of a death, and in the same moment the socket of the dead process is closed."""
         if hung_up:
@@ -149,7 +149,7 @@ class RegistryMachine(AskingMachine):
             self.play.commit(go)
 
     @precondition(lambda self: len(self.play.world.processes.living) > 1)
-    @rule(process=dying, caller=living, go=fates)
+    @rule(process=dying, caller=living, go=faults)
     def die_and_lose_the_ids(self, process: Owner, caller: Owner, go: Fate | None) -> None:
         """Another takes what a process held, before the kernel's word of its death has come."""
         self.play.world.processes.kill(process)
@@ -177,7 +177,7 @@ class RegistryMachine(AskingMachine):
         taken = {process.pid for process in self.play.world.processes.living}
         self.play.world.processes.start(pid if pid not in taken else min(set(PIDS) - taken))
 
-    @rule(process=dying, go=fates)
+    @rule(process=dying, go=faults)
     def end_session(self, process: Owner, go: Fate | None) -> None:
         self.play.end_session(process)
         if go:

@@ -22,7 +22,7 @@ from . import checks, past, reading
 from .asks import Ask
 from .clients import Clients
 from .expected import Expected, Turn, compare
-from .fates import Fate, trouble_of
+from .faults import Fate, trouble_of
 from .ledger import Name
 from .model import Model
 from .world import Crash, Outcome, World

@@ -10,7 +10,7 @@ import pytest
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Id, Item, Kind
-from .fates import Fate
+from .faults import Fate
 from .play import Play
 from .world import SECOND
 
