@@ -21,7 +21,7 @@ from ._validation import MetadataFields
 from .errors import BY_REASON, AdsumError
 from .model import Entry, Owner, ProcessId
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 8 * 1024 * 1024
 SOCKET_NAME = "socket"
 
@@ -42,14 +42,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
     registration_timeout: float
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
-    """`deadline` is nanoseconds on the monotonic clock, after which the request is not applied."""
-
-    number: Annotated[int, msgspec.Meta(ge=0)]
-    deadline: int
-
-
-class Register(Request, frozen=True, array_like=True, kw_only=True, tag="register"):
+class Register(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="register"):
     """Register `items`, all or none, for `owner`. With `or_get`, one item whose id is held answers with its holder.
 
     `bound` ties the entries to the caller's session: they live inside its process and end when the session does.
@@ -61,7 +54,7 @@ class Register(Request, frozen=True, array_like=True, kw_only=True, tag="registe
     or_get: bool = False
 
 
-class Update(Request, frozen=True, array_like=True, kw_only=True, tag="update"):
+class Update(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="update"):
     """Replace the given fields; with `checked`, `last_health_check` becomes now."""
 
     process_id: ProcessId
@@ -70,12 +63,12 @@ class Update(Request, frozen=True, array_like=True, kw_only=True, tag="update"):
     checked: bool = False
 
 
-class Unregister(Request, frozen=True, array_like=True, kw_only=True, tag="unregister"):
+class Unregister(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="unregister"):
     process_id: ProcessId
     if_incarnation: int | None = None
 
 
-class HandOver(Request, frozen=True, array_like=True, kw_only=True, tag="hand_over"):
+class HandOver(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="hand_over"):
     """Give the id to another live process, under a new incarnation."""
 
     process_id: ProcessId
@@ -83,7 +76,7 @@ class HandOver(Request, frozen=True, array_like=True, kw_only=True, tag="hand_ov
     if_incarnation: int
 
 
-class Heartbeat(Request, frozen=True, array_like=True, kw_only=True, tag="heartbeat"):
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="heartbeat"):
     """A sign of life from `owner`, which must be who owns the entry."""
 
     process_id: ProcessId
@@ -91,7 +84,7 @@ class Heartbeat(Request, frozen=True, array_like=True, kw_only=True, tag="heartb
     if_incarnation: int | None = None
 
 
-class StandBy(Request, frozen=True, array_like=True, kw_only=True, tag="stand_by"):
+class StandBy(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="stand_by"):
     """Register `owner` as soon as the id is free. Answered by `Done` if it is, else by `Queued` at once and by `Done`
     or `Failed` under the same number when it is this one's turn."""
 
@@ -100,13 +93,13 @@ class StandBy(Request, frozen=True, array_like=True, kw_only=True, tag="stand_by
     fields: MetadataFields
 
 
-class Cancel(Request, frozen=True, array_like=True, kw_only=True, tag="cancel"):
+class Cancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="cancel"):
     """Stop standing by: the session's request with the number `stand_by`."""
 
     stand_by: int
 
 
-class Listen(Request, frozen=True, array_like=True, kw_only=True, tag="listen"):
+class Listen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="listen"):
     """Be woken after changes. The reply brings an eventfd along (SCM_RIGHTS, unix(7)), which is written then."""
 
 
@@ -134,6 +127,17 @@ class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
 
 
 AnyRequest = Register | Update | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """A request on its way. `number` rises by one with each request of a session, and names its reply. The registrar
+    does not apply the request after `deadline`, in nanoseconds on the monotonic clock."""
+
+    number: Annotated[int, msgspec.Meta(ge=0)]
+    deadline: int
+    request: AnyRequest
+
+
 AnyReply = Done | Failed | Queued
 
 
@@ -151,7 +155,7 @@ def _plain(value: object) -> object:
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
-decode_request = msgspec.msgpack.Decoder(AnyRequest).decode
+decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
 decode_reply = msgspec.msgpack.Decoder(AnyReply).decode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 decode_welcome = msgspec.msgpack.Decoder(Welcome | Failed).decode

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from . import _wire as wire
 from ._client.client import Client
-from ._client.connection_pool import Make, seconds
+from ._client.connection_pool import seconds
 from ._client.dial import START_SECONDS
 from ._client.pending_call import Queueing
 from ._client.pipeline import Pipeline
@@ -37,7 +37,7 @@ class Ask(NamedTuple, Generic[T]):
     """A request in the making. `bound` asks must go through the pipeline, whose session the entries live in. `measured`
     is what `adsum.telemetry` keeps with it, while somebody listens."""
 
-    make: Make
+    request: wire.AnyRequest
     take: Callable[[wire.Done], T]
     bound: bool = False
     measured: object = None
@@ -79,10 +79,7 @@ class RegistryWrites(RegistryReads):
         checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
         bound = target.member is not None
 
-        def make(number: int, deadline: int) -> wire.AnyRequest:
-            return wire.Register(
-                number=number, deadline=deadline, owner=target.owner, items=checked, bound=bound, or_get=or_get
-            )
+        request = wire.Register(owner=target.owner, items=checked, bound=bound, or_get=or_get)
 
         def take(done: wire.Done) -> wire.Done:
             if bound and done.changed:
@@ -93,7 +90,7 @@ class RegistryWrites(RegistryReads):
 
         if bound:
             self._client.pipeline.hold_entries()
-        return Ask(make, take, bound)
+        return Ask(request, take, bound)
 
     def _take_back(self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any, since: int) -> None:
         """Undo what happened of an interrupted registration after revision `since`. Waits for nobody."""
@@ -112,21 +109,19 @@ class RegistryWrites(RegistryReads):
         process_id, fields = self._id(id), parse_metadata(metadata)
         _check_incarnation(if_incarnation)
 
-        def make(number: int, deadline: int) -> wire.AnyRequest:
-            return wire.Update(
-                number=number,
-                deadline=deadline,
-                process_id=process_id,
-                fields=fields,
-                if_incarnation=if_incarnation,
-                checked=checked,
-            )
+        request = wire.Update(
+            process_id=process_id,
+            fields=fields,
+            if_incarnation=if_incarnation,
+            checked=checked,
+        )
 
-        return Ask(make, _first_entry)
+        return Ask(request, _first_entry)
 
     def _ask_unregister(self, id: AnyId, if_incarnation: int | None) -> Ask[bool]:
         _check_incarnation(if_incarnation)
-        return Ask(_unregister(self._id(id), if_incarnation), _was_there)
+        request = wire.Unregister(process_id=self._id(id), if_incarnation=if_incarnation)
+        return Ask(request, _was_there)
 
     def _ask_hand_over(self, entry: Entry, process: Any) -> Ask[Entry]:
         target: Target = resolve(process)
@@ -135,30 +130,24 @@ class RegistryWrites(RegistryReads):
         if target.member is not None:
             raise TypeError("an id is handed over to another process; a thread or task of this one can register itself")
 
-        def make(number: int, deadline: int) -> wire.AnyRequest:
-            return wire.HandOver(
-                number=number,
-                deadline=deadline,
-                process_id=entry.process_id,
-                owner=target.owner,
-                if_incarnation=entry.incarnation,
-            )
+        request = wire.HandOver(
+            process_id=entry.process_id,
+            owner=target.owner,
+            if_incarnation=entry.incarnation,
+        )
 
-        return Ask(make, _first_entry)
+        return Ask(request, _first_entry)
 
     def _ask_heartbeat(self, id: AnyId, if_incarnation: int | None) -> Ask[Entry]:
         process_id = self._id(id)
 
-        def make(number: int, deadline: int) -> wire.AnyRequest:
-            return wire.Heartbeat(
-                number=number,
-                deadline=deadline,
-                process_id=process_id,
-                owner=resolve(None).owner,
-                if_incarnation=if_incarnation,
-            )
+        request = wire.Heartbeat(
+            process_id=process_id,
+            owner=resolve(None).owner,
+            if_incarnation=if_incarnation,
+        )
 
-        return Ask(make, _first_entry)
+        return Ask(request, _first_entry)
 
     def _stand_by(
         self, id: AnyId, metadata: dict[str, Any], take: Callable[[wire.Done], T], timeout: float | None
@@ -166,26 +155,22 @@ class RegistryWrites(RegistryReads):
         """Queue for an id: the first future is done when the registrar has answered, the second when the id is held."""
         process_id, fields, owner = self._id(id), parse_metadata(metadata), resolve(None).owner
         pipeline = self._client.pipeline
-        sent_as: list[int] = []
-
-        def make(number: int, deadline: int) -> wire.AnyRequest:
-            sent_as[:] = [number]
-            return wire.StandBy(number=number, deadline=deadline, process_id=process_id, owner=owner, fields=fields)
+        request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
 
         def refused(done: wire.Done) -> None:
             self._give_back(done.entries[0])
 
         def cancelled(granted: Future[T]) -> None:
-            if granted.cancelled() and sent_as:
-                # Once that is answered nothing can come for it any more.
-                _cancel(pipeline, sent_as[0], lambda _: pipeline.forget(sent_as[0]))
+            if granted.cancelled() and pending.sent:
+                # No reply comes for a request after its cancellation was answered.
+                _cancel(pipeline, pending.number, lambda _: pipeline.forget(pending.number))
 
         # Its place is bound to this session, which must be seen to live on.
         pipeline.hold_entries()
         queued: Future[None] = Future()
-        granted = pipeline.ask(make, take, self._seconds(timeout), patience=Queueing(queued, refused))
-        granted.add_done_callback(cancelled)
-        return queued, granted
+        pending = pipeline.submit(request, take, self._seconds(timeout), patience=Queueing(queued, refused))
+        pending.future.add_done_callback(cancelled)
+        return queued, pending.future
 
     def _give_back(self, entry: Entry) -> None:
         """End a registration that nobody holds. Waits for nobody."""
@@ -202,17 +187,16 @@ class RegistryWrites(RegistryReads):
 
     def _send(self, ask: Ask[T], timeout: float | None) -> Future[T]:
         """Ask through the pipeline; the future gets what the reply is taken for."""
-        return self._client.pipeline.ask(ask.make, ask.take, self._seconds(timeout))
+        return self._client.pipeline.ask(ask.request, ask.take, self._seconds(timeout))
 
 
 def _cancel(pipeline: Pipeline, number: int, then: Callable[[wire.Done], None]) -> None:
     """Ask that a request of this session be not waited for any more."""
 
-    def make(own: int, deadline: int) -> wire.AnyRequest:
-        return wire.Cancel(number=own, deadline=deadline, stand_by=number)
+    request = wire.Cancel(stand_by=number)
 
     try:
-        pipeline.ask(make, then, START_SECONDS)
+        pipeline.ask(request, then, START_SECONDS)
     except RegistryClosed:
         # Its place ended with the session.
         return
@@ -242,20 +226,13 @@ def _was_there(done: wire.Done) -> bool:
     return done.changed
 
 
-def _unregister(process_id: Any, if_incarnation: int | None) -> Make:
-    def make(number: int, deadline: int) -> wire.AnyRequest:
-        return wire.Unregister(number=number, deadline=deadline, process_id=process_id, if_incarnation=if_incarnation)
-
-    return make
-
-
 def _ender(pipeline: Pipeline, entry: Entry, local_members: LocalMembers) -> Callable[[], None]:
     """What ends the entry of a thread or task. It must not keep the registry alive, nor fail where that is closed."""
-    make = _unregister(entry.process_id, entry.incarnation)
+    request = wire.Unregister(process_id=entry.process_id, if_incarnation=entry.incarnation)
 
     def ended() -> None:
         try:
-            pipeline.ask(make, _was_there, START_SECONDS).add_done_callback(look)
+            pipeline.ask(request, _was_there, START_SECONDS).add_done_callback(look)
         except RegistryClosed:
             # The entry ended with it.
             local_members.discard(entry.incarnation)

@@ -230,7 +230,7 @@ class Registry(RegistryWrites):
     def _run(self, ask: Ask[T], timeout: float | None) -> T:
         if ask.bound:
             return self._send(ask, timeout).result()
-        return ask.take(self._client.pool.ask(ask.make, self._seconds(timeout)))
+        return ask.take(self._client.pool.ask(ask.request, self._seconds(timeout)))
 
 
 class Registration:

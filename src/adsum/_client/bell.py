@@ -220,7 +220,7 @@ class Waiter:
 
 def _ask_for_it(connection: Connection, until: float) -> int:
     deadline = int(until * 1e9)
-    connection.send(wire.frame(wire.Listen(number=1, deadline=deadline)), until)
+    connection.send(wire.frame(wire.Envelope(1, deadline, wire.Listen())), until)
     descriptors = array.array("i")
     frames = wire.Frames()
     while True:

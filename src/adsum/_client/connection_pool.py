@@ -13,7 +13,6 @@ import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
@@ -27,13 +26,11 @@ MAX_CHANNELS = 8
 # A reply that is on its way when the deadline passes is worth a moment: it says for certain what happened.
 GRACE_SECONDS = 0.02
 
-Make: TypeAlias = Callable[[int, int], wire.AnyRequest]
 
-
-def framed(make: Make, number: int, until: float) -> bytes:
+def framed(request: wire.AnyRequest, number: int, until: float) -> bytes:
     """A request as bytes. Raises `InvalidMetadata` where it is too large for one message."""
     try:
-        data = wire.frame(make(number, int(until * 1e9)))
+        data = wire.frame(wire.Envelope(number, int(until * 1e9), request))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidMetadata(
             f"metadata: cannot be sent ({error}); give plain data: None, bool, int, float, str, bytes, list and dict"
@@ -63,19 +60,21 @@ class Channel:
         self._number = 0
         self._connection: Connection | None = None
 
-    def ask(self, make: Make, timeout: float | None) -> wire.Done:
+    def ask(self, request: wire.AnyRequest, timeout: float | None) -> wire.Done:
         """Send one request and return its reply, or raise its error."""
         self._number += 1
         until = None if timeout is None else time.monotonic() + timeout
         give_up = time.monotonic() + START_SECONDS
         while True:
             try:
-                return self._ask_once(make, timeout, until, give_up)
+                return self._ask_once(request, timeout, until, give_up)
             except ConnectionError:
                 # The registrar died, or has just left. The same number goes to the next one.
                 self.close()
 
-    def _ask_once(self, make: Make, timeout: float | None, until: float | None, give_up: float) -> wire.Done:
+    def _ask_once(
+        self, request: wire.AnyRequest, timeout: float | None, until: float | None, give_up: float
+    ) -> wire.Done:
         connection = self._connection
         if connection is None:
             connection = (
@@ -87,7 +86,7 @@ class Channel:
             self._dialled()
         seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())
         deadline = time.monotonic() + seconds
-        data = framed(make, self._number, deadline)
+        data = framed(request, self._number, deadline)
         try:
             connection.send(data, deadline + GRACE_SECONDS)
             reply = self._reply(connection, deadline + GRACE_SECONDS)
@@ -135,11 +134,11 @@ class ConnectionPool:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
-    def ask(self, make: Make, timeout: float | None) -> wire.Done:
+    def ask(self, request: wire.AnyRequest, timeout: float | None) -> wire.Done:
         """Send one request and wait for its reply. Errors: what the registrar says, `Timeout`, and `dial`'s."""
         channel = self._take(timeout)
         try:
-            return channel.ask(make, timeout)
+            return channel.ask(request, timeout)
         except AdsumError:
             raise
         except BaseException:

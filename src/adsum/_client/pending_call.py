@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from .. import _wire as wire
 from ..errors import AdsumError, RegistryClosed
-from .connection_pool import GRACE_SECONDS, Make
+from .connection_pool import GRACE_SECONDS
 from .dial import START_SECONDS
 
 T = TypeVar("T")
@@ -28,13 +28,19 @@ class Queueing(NamedTuple):
 class PendingCall(Generic[T]):
     """One request on its way, and who waits for what is made of its reply."""
 
-    __slots__ = ("deadline", "future", "give_up", "make", "patience", "seconds", "sent", "take")
+    __slots__ = ("deadline", "future", "give_up", "number", "patience", "request", "seconds", "sent", "take")
 
     def __init__(
-        self, make: Make, take: Callable[[wire.Done], T], timeout: float | None, patience: Queueing | None
+        self,
+        number: int,
+        request: wire.AnyRequest,
+        take: Callable[[wire.Done], T],
+        timeout: float | None,
+        patience: Queueing | None,
     ) -> None:
         now = time.monotonic()
-        self.make = make
+        self.number = number
+        self.request = request
         self.take = take
         self.future: Future[T] = Future()
         self.seconds = timeout

@@ -27,7 +27,7 @@ from .._os.forking import watch_forks
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
-from .connection_pool import GRACE_SECONDS, Make, expired, framed
+from .connection_pool import GRACE_SECONDS, expired, framed
 from .dial import START_SECONDS, Connection, dial
 from .pending_call import PendingCall, Queueing
 
@@ -74,16 +74,19 @@ class Pipeline:
                     self._held = session.hold(self._folder, self._session)
                 self.holds_entries = True
 
-    def ask(
+    def ask(self, request: wire.AnyRequest, take: Callable[[wire.Done], T], timeout: float | None) -> Future[T]:
+        """Send a request; the future gets what `take` makes of the reply, or the error."""
+        return self.submit(request, take, timeout).future
+
+    def submit(
         self,
-        make: Make,
+        request: wire.AnyRequest,
         take: Callable[[wire.Done], T],
         timeout: float | None,
         *,
         patience: Queueing | None = None,
-    ) -> Future[T]:
-        """Send a request; the future gets what `take` makes of the reply, or the error."""
-        asked = PendingCall(make, take, timeout, patience)
+    ) -> PendingCall[T]:
+        """`ask` for a caller that needs the request's number, or whose request may be queued at the registrar."""
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
@@ -95,15 +98,16 @@ class Pipeline:
             asleep = not self._unsent or self._connection is None
             self._number += 1
             number = self._number
+            asked = PendingCall(number, request, take, timeout, patience)
             self._asked[number] = asked
             self._unsent.append(number)
             if not asleep:
-                return asked.future
+                return asked
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
                 self._thread.start()
             os.eventfd_write(self._wake, 1)
-        return asked.future
+        return asked
 
     def forget(self, number: int) -> None:
         """Nothing will come for this request any more."""
@@ -254,7 +258,7 @@ class Pipeline:
             self._registration_timeout = connection.registration_timeout
             asked.give_up = asked.deadline + GRACE_SECONDS
         try:
-            return framed(asked.make, number, asked.deadline or now)
+            return framed(asked.request, number, asked.deadline or now)
         except AdsumError as error:
             self._asked.pop(number)
             asked.settle(error)

@@ -28,9 +28,11 @@ class Death(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A request, the session that made it, and the process whose session that is."""
+    """A request in its envelope, the session that sent it, and the process whose session that is."""
 
     session: bytes
+    number: int
+    deadline: int
     request: wire.AnyRequest
     caller: Owner | None = None
 

@@ -101,7 +101,7 @@ class Clients:
             connection = self._by_session.get(session)
             if connection is not None and self._send(connection, b"".join([answer.data for answer in own])):
                 for answer in own:
-                    self._receipts.sent(session, answer.call.request.number)
+                    self._receipts.sent(session, answer.call.number)
             elif connection is None:
                 # Somebody who stood by, between two registrars: it will come and ask.
                 self._receipts.orphaned(session, time.monotonic_ns())
@@ -168,7 +168,7 @@ class Clients:
             if connection.session is None:
                 self._greet(connection, wire.decode_hello(frame))
             else:
-                self._take_request(connection, connection.session, wire.decode_request(frame), len(frame))
+                self._take_request(connection, connection.session, wire.decode_envelope(frame), len(frame))
             if connection.closed:
                 return
             if connection.waiting >= MAX_WAITING:
@@ -192,23 +192,23 @@ class Clients:
         self._by_session[hello.session] = connection
         self._send(connection, wire.frame(wire.Welcome(wire.VERSION, self._timeout)))
 
-    def _take_request(self, connection: Connection, session: bytes, request: wire.AnyRequest, size: int) -> None:
-        receipt = self._receipts.claim(session, request.number)
+    def _take_request(self, connection: Connection, session: bytes, envelope: wire.Envelope, size: int) -> None:
+        receipt = self._receipts.claim(session, envelope.number)
         if receipt is not None:
             if self._send(connection, receipt):
-                self._receipts.sent(session, request.number)
-        elif isinstance(request, wire.Listen):
-            self._hand_over_bell(connection, request)
+                self._receipts.sent(session, envelope.number)
+        elif isinstance(envelope.request, wire.Listen):
+            self._hand_over_bell(connection, envelope.number)
         elif self._requests.full:
             self._counters.count(SystemBusy.reason)
             waiting = len(self._requests)
             busy = SystemBusy(f"{waiting} requests are waiting already; nothing was changed, try again later")
-            self._send(connection, wire.frame(wire.failure(request.number, busy)))
+            self._send(connection, wire.frame(wire.failure(envelope.number, busy)))
         else:
-            self._requests.add(connection, request, size)
+            self._requests.add(connection, envelope, size)
 
-    def _hand_over_bell(self, connection: Connection, request: wire.Listen) -> None:
-        reply = wire.frame(wire.Done(request.number, [], changed=False))
+    def _hand_over_bell(self, connection: Connection, number: int) -> None:
+        reply = wire.frame(wire.Done(number, [], changed=False))
         connection.hand_over(reply, self._bell.descriptor)
         self._bell.listeners += not connection.listens
         connection.listens = True

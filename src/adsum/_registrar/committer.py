@@ -155,7 +155,7 @@ class Committer:
                     now.stand_by(decision.joined, decision.withdrawn)
                 answers = _answers(batch.calls, decision)
                 if decision.writes:
-                    receipts = [Receipt(a.call.session, a.call.request.number, a.data) for a in answers if a.kept]
+                    receipts = [Receipt(a.call.session, a.call.number, a.data) for a in answers if a.kept]
                     now.keep_receipts(receipts, self.receipts.to_forget)
                     failpoint("before_commit")
                     _require_in_time(answers)
@@ -202,7 +202,7 @@ class Committer:
         """The answers to calls that could not be carried out."""
         for _ in calls:
             self.counters.count(error.reason)
-        return [Answer(call, wire.frame(wire.failure(call.request.number, error)), kept=False) for call in calls]
+        return [Answer(call, wire.frame(wire.failure(call.number, error)), kept=False) for call in calls]
 
     def keep_stats(self, pending: int) -> None:
         """Leave the counters where readers find them."""
@@ -261,19 +261,17 @@ def _answers(calls: Sequence[Call], decision: Decision) -> list[Answer]:
     answers = []
     for waiting, reply in decision.grants:
         request = wire.StandBy(
-            number=waiting.number,
-            deadline=NEVER,
             process_id=waiting.process_id,
             owner=waiting.owner,
             fields=waiting.fields,
         )
-        answers.append(_answer(Call(waiting.session, request, waiting.owner), reply))
+        answers.append(_answer(Call(waiting.session, waiting.number, NEVER, request, waiting.owner), reply))
     return answers + [_answer(call, reply) for call, reply in zip(calls, decision.replies, strict=True)]
 
 
 def _answer(call: Call, reply: wire.AnyReply) -> Answer:
     # What comes late is kept even where it is an error: nobody can be told it by being asked again.
-    late = isinstance(reply, wire.Failed) and call.request.deadline == NEVER
+    late = isinstance(reply, wire.Failed) and call.deadline == NEVER
     done = isinstance(reply, wire.Done) and reply.changed
     bound = isinstance(call.request, wire.Register) and call.request.bound
     return Answer(call, wire.frame(reply), kept=late or done, binds=isinstance(reply, wire.Queued) or (bound and done))
@@ -281,5 +279,5 @@ def _answer(call: Call, reply: wire.AnyReply) -> Answer:
 
 def _require_in_time(answers: Sequence[Answer]) -> None:
     now = time.monotonic_ns()
-    if any(answer.kept and answer.call.request.deadline < now for answer in answers):
+    if any(answer.kept and answer.call.deadline < now for answer in answers):
         raise _TooLate

@@ -101,38 +101,37 @@ class _Round(Standing):
     # Requests
 
     def answer(self, call: Call) -> wire.AnyReply:
-        request = call.request
         try:
-            if request.deadline < self.clock.monotonic:
+            if call.deadline < self.clock.monotonic:
                 raise Timeout(
                     "the deadline passed before the registrar came to the request; nothing was changed. Try again, or "
                     "give a longer timeout="
                 )
             return self.carry_out(call)
         except AdsumError as error:
-            return wire.failure(request.number, error)
+            return wire.failure(call.number, error)
 
     def carry_out(self, call: Call) -> wire.AnyReply:
         match call.request:
             case wire.Register() as request:
-                return self.register(request, call.session)
+                return self.register(request, call)
             case wire.Update() as request:
-                return self.update(request, call.caller)
+                return self.update(request, call)
             case wire.Unregister() as request:
-                return self.unregister(request)
+                return self.unregister(request, call)
             case wire.HandOver() as request:
-                return self.hand_over(request)
+                return self.hand_over(request, call)
             case wire.Heartbeat() as request:
-                return self.heartbeat(request)
+                return self.heartbeat(request, call)
             case wire.StandBy() as request:
-                return self.stand_by(request, call.session)
+                return self.stand_by(request, call)
             case wire.Cancel() as request:
-                return self.cancel(request, call.session)
-            case wire.Listen() as request:
-                return wire.Done(request.number, [], changed=False)
+                return self.cancel(request, call)
+            case wire.Listen():
+                return wire.Done(call.number, [], changed=False)
 
-    def register(self, request: wire.Register, session: bytes) -> wire.AnyReply:
-        bound_to = session if request.bound else b""
+    def register(self, request: wire.Register, call: Call) -> wire.AnyReply:
+        bound_to = call.session if request.bound else b""
         prepared = [self.prepare(process_id, fields) for process_id, fields in request.items]
         if len(prepared) > 1 and len({wanted.key for wanted in prepared}) < len(prepared):
             raise InvalidProcessId("one call names the same id twice; give each id once")
@@ -140,7 +139,7 @@ class _Round(Standing):
         for wanted in prepared:
             holder = self.living(wanted.key)
             if holder is not None and request.or_get:
-                return wire.Done(request.number, [holder], changed=False)
+                return wire.Done(call.number, [holder], changed=False)
             if holder is not None:
                 raise AlreadyRegistered(
                     f"{wanted.process_id} is held by process {holder.pid} (incarnation {holder.incarnation}); use "
@@ -152,9 +151,9 @@ class _Round(Standing):
             self.draft.add(wanted.key, wanted.process_id, request.owner, wanted.metadata, bound_to)
             for wanted in prepared
         ]
-        return wire.Done(request.number, list(added))
+        return wire.Done(call.number, list(added))
 
-    def update(self, request: wire.Update, caller: Owner | None) -> wire.AnyReply:
+    def update(self, request: wire.Update, call: Call) -> wire.AnyReply:
         record = self.held(request.process_id, request.if_incarnation)
         check_fields(request.fields)
         fields, basis = request.fields, record
@@ -174,13 +173,13 @@ class _Round(Standing):
             self.require_room_to_grow(record, metadata)
         if "health_status" not in fields.given():
             said = {"health_source": basis.health_source, "before_late": basis.before_late}
-            return wire.Done(request.number, [self.draft.replace(record, metadata, **said)])
-        source = HealthSource.process if caller in (None, record.owner) else HealthSource.other
+            return wire.Done(call.number, [self.draft.replace(record, metadata, **said)])
+        source = HealthSource.process if call.caller in (None, record.owner) else HealthSource.other
         # Whoever says how it is, it is given its time again.
         self.draft.signs.append(record.incarnation)
-        return wire.Done(request.number, [self.draft.replace(record, metadata, health_source=source, before_late=None)])
+        return wire.Done(call.number, [self.draft.replace(record, metadata, health_source=source, before_late=None)])
 
-    def heartbeat(self, request: wire.Heartbeat) -> wire.AnyReply:
+    def heartbeat(self, request: wire.Heartbeat, call: Call) -> wire.AnyReply:
         """A sign of life. It takes back what the registrar said for want of one, and nobody else's verdict."""
         record = self.held(request.process_id, request.if_incarnation)
         if request.owner != record.owner:
@@ -192,41 +191,41 @@ class _Round(Standing):
         basis = forgiven(record)
         metadata = msgspec.structs.replace(basis.metadata, last_health_check=checked)
         if record.before_late is None:
-            return wire.Done(request.number, [self.draft.touch(record, metadata)], changed=False)
+            return wire.Done(call.number, [self.draft.touch(record, metadata)], changed=False)
         again = self.draft.replace(record, metadata, health_source=basis.health_source, before_late=None)
-        return wire.Done(request.number, [again])
+        return wire.Done(call.number, [again])
 
-    def stand_by(self, request: wire.StandBy, session: bytes) -> wire.AnyReply:
+    def stand_by(self, request: wire.StandBy, call: Call) -> wire.AnyReply:
         wanted = self.prepare(request.process_id, request.fields)
         holder = self.living(wanted.key)
         if holder is not None:
             refuse_oneself(holder, request.owner)
-            return queue(self.draft, request, session, self.clock.monotonic)
+            return queue(self.draft, request, call, self.clock.monotonic)
         self.require_alive(request.owner)
         self.require_room([wanted])
         added = self.draft.add(wanted.key, wanted.process_id, request.owner, wanted.metadata, b"")
-        return wire.Done(request.number, [added])
+        return wire.Done(call.number, [added])
 
-    def cancel(self, request: wire.Cancel, session: bytes) -> wire.AnyReply:
-        mine = [one for one in self.draft.standing_by_in(session) if one.number == request.stand_by]
+    def cancel(self, request: wire.Cancel, call: Call) -> wire.AnyReply:
+        mine = [one for one in self.draft.standing_by_in(call.session) if one.number == request.stand_by]
         for one in mine:
             self.draft.withdraw(one)
-        return wire.Done(request.number, [], changed=bool(mine))
+        return wire.Done(call.number, [], changed=bool(mine))
 
-    def unregister(self, request: wire.Unregister) -> wire.AnyReply:
+    def unregister(self, request: wire.Unregister, call: Call) -> wire.AnyReply:
         record = self.living(id_key(request.process_id))
         if record is None:
-            return wire.Done(request.number, [], changed=False)
+            return wire.Done(call.number, [], changed=False)
         self.require_incarnation(record, request.if_incarnation)
         self.touched.add(record.owner)
         self.draft.remove(record, Kind.unregistered, "unregistered")
         self.succeed([record])
-        return wire.Done(request.number, [])
+        return wire.Done(call.number, [])
 
-    def hand_over(self, request: wire.HandOver) -> wire.AnyReply:
+    def hand_over(self, request: wire.HandOver, call: Call) -> wire.AnyReply:
         record = self.held(request.process_id, request.if_incarnation)
         self.require_alive(request.owner)
         self.touched.add(record.owner)
         handed_over = self.draft.transfer(record, request.owner)
         self.appoint(handed_over)
-        return wire.Done(request.number, [handed_over])
+        return wire.Done(call.number, [handed_over])

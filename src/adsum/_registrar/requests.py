@@ -19,7 +19,7 @@ class Requests:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._queue: deque[tuple[Connection, wire.AnyRequest, int]] = deque()
+        self._queue: deque[tuple[Connection, wire.Envelope, int]] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -29,8 +29,8 @@ class Requests:
     def full(self) -> bool:
         return len(self._queue) >= self._most or self._bytes > MAX_BUFFERED_BYTES
 
-    def add(self, connection: Connection, request: wire.AnyRequest, size: int) -> None:
-        self._queue.append((connection, request, size))
+    def add(self, connection: Connection, envelope: wire.Envelope, size: int) -> None:
+        self._queue.append((connection, envelope, size))
         self._bytes += size
         connection.waiting += 1
 
@@ -38,10 +38,11 @@ class Requests:
         """The next batch, in the order of arrival."""
         calls: list[Call] = []
         while self._queue and len(calls) < most:
-            connection, request, size = self._queue.popleft()
+            connection, envelope, size = self._queue.popleft()
             self._bytes -= size
             connection.waiting -= 1
             # Whoever closed the connection has stopped waiting, and takes the request for not carried out.
             if not connection.closed and connection.session is not None:
-                calls.append(Call(connection.session, request, connection.owner))
+                number, deadline, request = envelope.number, envelope.deadline, envelope.request
+                calls.append(Call(connection.session, number, deadline, request, connection.owner))
         return calls

@@ -8,7 +8,7 @@ session that asked: it ends with its process, or when the registry is closed the
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _wire as wire
 from .._store.layout import Record, StandBy
@@ -16,6 +16,9 @@ from .._validation import id_key
 from ..errors import AlreadyRegistered, SystemBusy
 from ..model import Owner
 from .draft import Draft
+
+if TYPE_CHECKING:
+    from .batch import Call
 
 MAX_STANDBYS = 4096
 
@@ -27,17 +30,17 @@ class Grant(NamedTuple):
     reply: wire.AnyReply
 
 
-def queue(draft: Draft, request: wire.StandBy, session: bytes, now: int) -> wire.AnyReply:
+def queue(draft: Draft, request: wire.StandBy, call: Call, now: int) -> wire.AnyReply:
     """Add a request to those who wait for its id. One that comes again, from a registrar that died, keeps its place."""
     waiting = draft.standing_by(id_key(request.process_id))
-    if not any(one.session == session and one.number == request.number for one in waiting):
+    if not any(one.session == call.session and one.number == call.number for one in waiting):
         if draft.standbys >= MAX_STANDBYS:
             raise SystemBusy(f"{draft.standbys} processes stand by already; nothing was changed, try again later")
         # The monotonic clock goes on from one registrar to the next; those who come together come in order. The rows of
         # those who leave are taken out with this batch, so nobody is given their places in it.
         position = max([now, *(one.position + 1 for one in (*waiting, *draft.withdrawn))])
-        draft.join(StandBy(request.process_id, request.owner, request.fields, session, request.number, position))
-    return wire.Queued(request.number)
+        draft.join(StandBy(request.process_id, request.owner, request.fields, call.session, call.number, position))
+    return wire.Queued(call.number)
 
 
 def refuse_oneself(holder: Record, owner: Owner) -> None:

@@ -180,7 +180,7 @@ class AsyncRegistry(RegistryWrites):
             self._give_back(granted.result().entry)
 
     def _beat(self, entry: Entry) -> None:
-        beat(asyncio.get_running_loop(), self._client.pipeline, self._ask_heartbeat_of(entry))
+        beat(asyncio.get_running_loop(), self._client.pipeline, lambda: self._ask_heartbeat_of(entry))
 
     def _ask_heartbeat_of(self, entry: Entry) -> Ask[Entry]:
         return self._ask_heartbeat(entry.process_id, entry.incarnation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -27,7 +28,7 @@ def is_from_loop(metadata: dict[str, Any], process: Any = None) -> bool:
     return True
 
 
-def beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, ask: Ask[Entry]) -> None:
+def beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, make_ask: Callable[[], Ask[Entry]]) -> None:
     """Give a sign of life now and again, from the loop, for as long as the loop, the registry and the entry are."""
 
     def look(given: Future[Entry]) -> None:
@@ -39,7 +40,8 @@ def beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, ask: Ask[Entry]) -
         if over.is_set():
             return
         try:
-            pipeline.ask(ask.make, ask.take, None).add_done_callback(look)
+            ask = make_ask()
+            pipeline.ask(ask.request, ask.take, None).add_done_callback(look)
         except RegistryClosed:
             return
         loop.call_later(LOOP_SECONDS / SIGNS, sign)
