@@ -31,10 +31,9 @@ class Raw:
         self.connection = connection
         self.number = 0
 
-    def ask(self, kind: type[wire.Request], **fields: Any) -> wire.AnyReply:
+    def ask(self, request: wire.AnyRequest) -> wire.AnyReply:
         self.number += 1
-        request = kind(number=self.number, deadline=time.monotonic_ns() + 10**10, **fields)
-        return self.answer_to(wire.frame(request)[4:])
+        return self.answer_to(wire.frame(wire.Envelope(self.number, time.monotonic_ns() + 10**10, request))[4:])
 
     def answer_to(self, body: bytes) -> wire.AnyReply:
         """The reply to a frame with any body. Raises `ConnectionError` where the registrar hangs up instead."""
@@ -43,8 +42,8 @@ class Raw:
         answer: wire.AnyReply = wire.decode_reply(reply)
         return answer
 
-    def refused(self, kind: type[wire.Request], **fields: Any) -> str:
-        reply = self.ask(kind, **fields)
+    def refused(self, request: wire.AnyRequest) -> str:
+        reply = self.ask(request)
         assert isinstance(reply, wire.Failed)
         return reply.reason
 
@@ -80,9 +79,9 @@ def test_bad_metadata_is_refused_by_the_registrar(registry: Registry, raw: Raw, 
     before = registry[A]
     bad = MetadataFields(**fields)
     owner = identity.current()
-    assert raw.refused(wire.Register, owner=owner, items=[(B, bad)]) == "invalid_metadata"
-    assert raw.refused(wire.Register, owner=owner, items=[(B, bad)], or_get=True) == "invalid_metadata"
-    assert raw.refused(wire.Update, process_id=A, fields=bad) == "invalid_metadata"
+    assert raw.refused(wire.Register(owner=owner, items=[(B, bad)])) == "invalid_metadata"
+    assert raw.refused(wire.Register(owner=owner, items=[(B, bad)], or_get=True)) == "invalid_metadata"
+    assert raw.refused(wire.Update(process_id=A, fields=bad)) == "invalid_metadata"
     assert registry.list_all() == [before]
     assert registry.audit() == []
 
@@ -92,10 +91,10 @@ def test_bad_ids_are_refused_by_the_registrar(registry: Registry, raw: Raw, id: 
     """An id that breaks a rule is not stored, whoever sends it."""
     bad = ProcessId(*id)
     owner = identity.current()
-    assert raw.refused(wire.Register, owner=owner, items=[(bad, MetadataFields())]) == "invalid_process_id"
-    assert raw.refused(wire.Update, process_id=bad, fields=MetadataFields()) == "invalid_process_id"
-    assert raw.refused(wire.Unregister, process_id=bad) == "invalid_process_id"
-    assert raw.refused(wire.HandOver, process_id=bad, owner=owner, if_incarnation=1) == "invalid_process_id"
+    assert raw.refused(wire.Register(owner=owner, items=[(bad, MetadataFields())])) == "invalid_process_id"
+    assert raw.refused(wire.Update(process_id=bad, fields=MetadataFields())) == "invalid_process_id"
+    assert raw.refused(wire.Unregister(process_id=bad)) == "invalid_process_id"
+    assert raw.refused(wire.HandOver(process_id=bad, owner=owner, if_incarnation=1)) == "invalid_process_id"
     assert len(registry) == 0 or registry.list_all()[0].process_id == A
 
 
@@ -104,13 +103,13 @@ def test_the_owner_must_live(raw: Raw) -> None:
     here = identity.current()
     impostor = Owner(here.pid, here.start_time + 1, 12345 if here.pidfd_inode else 0)
     for owner in (impostor, Owner(0, 0, 0), Owner(2**31, 1, 1)):
-        assert raw.refused(wire.Register, owner=owner, items=[(B, MetadataFields())]) == "dead_process"
-        assert raw.refused(wire.HandOver, process_id=A, owner=owner, if_incarnation=1) == "dead_process"
+        assert raw.refused(wire.Register(owner=owner, items=[(B, MetadataFields())])) == "dead_process"
+        assert raw.refused(wire.HandOver(process_id=A, owner=owner, if_incarnation=1)) == "dead_process"
 
 
 def test_a_late_request_is_not_applied(registry: Registry, raw: Raw) -> None:
     """A request whose deadline has passed when it arrives is `timeout`, and nothing is changed."""
-    late = wire.Register(number=9, deadline=1, owner=identity.current(), items=[(B, MetadataFields())])
+    late = wire.Envelope(9, 1, wire.Register(owner=identity.current(), items=[(B, MetadataFields())]))
     reply = raw.answer_to(wire.frame(late)[4:])
     assert isinstance(reply, wire.Failed)
     assert (reply.number, reply.reason) == (9, "timeout")
@@ -120,9 +119,9 @@ def test_a_late_request_is_not_applied(registry: Registry, raw: Raw) -> None:
 def test_refusals_leave_the_connection_alone(registry: Registry, raw: Raw) -> None:
     """After any number of refusals the same connection is served."""
     for _ in range(50):
-        assert raw.refused(wire.Update, process_id=B, fields=MetadataFields()) == "not_registered"
+        assert raw.refused(wire.Update(process_id=B, fields=MetadataFields())) == "not_registered"
     reply = raw.ask(
-        wire.Register, owner=identity.current(), items=[(B, MetadataFields(type=registry[A].metadata.type))]
+        wire.Register(owner=identity.current(), items=[(B, MetadataFields(type=registry[A].metadata.type))])
     )
     assert isinstance(reply, wire.Done)
     assert registry[B] == reply.entries[0]
@@ -130,9 +129,10 @@ def test_refusals_leave_the_connection_alone(registry: Registry, raw: Raw) -> No
 
 def request(**changes: Any) -> bytes:
     """A registration of `B`, with some of its fields changed, as the body of a frame."""
-    fields: dict[str, Any] = {"number": 1, "deadline": 2**62, "owner": identity.current()}
+    number, deadline = changes.pop("number", 1), changes.pop("deadline", 2**62)
     items = [(B, MetadataFields(custom={"a": "MARK"}))]
-    return wire.frame(wire.Register(**{**fields, "items": items, **changes}))[4:]
+    registration = wire.Register(**{"owner": identity.current(), "items": items, **changes})
+    return wire.frame(wire.Envelope(number, deadline, registration))[4:]
 
 
 def hello(owner: Owner) -> wire.Hello:
@@ -147,7 +147,7 @@ POISON = {
     "negative start time": request(owner=Owner(HERE.pid, -5, 0)),
     "negative inode": request(owner=Owner(HERE.pid, HERE.start_time, -1)),
     "hand-over to a negative pid": wire.frame(
-        wire.HandOver(number=1, deadline=2**62, process_id=A, owner=Owner(HERE.pid, -5, 0), if_incarnation=1)
+        wire.Envelope(1, 2**62, wire.HandOver(process_id=A, owner=Owner(HERE.pid, -5, 0), if_incarnation=1))
     )[4:],
     "nothing but depth": DEEP,
     "depth inside custom": request().replace(b"\xa4MARK", DEEP),

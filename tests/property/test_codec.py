@@ -72,8 +72,6 @@ _known_incarnation = st.none() | generated.words
 _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
     st.builds(
         wire.Register,
-        number=generated.words,
-        deadline=generated.words,
         owner=generated.owners,
         items=_items,
         bound=st.booleans(),
@@ -81,8 +79,6 @@ _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
     ),
     st.builds(
         wire.Update,
-        number=generated.words,
-        deadline=generated.words,
         process_id=generated.process_ids,
         fields=_fields,
         if_incarnation=_known_incarnation,
@@ -90,15 +86,11 @@ _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
     ),
     st.builds(
         wire.Unregister,
-        number=generated.words,
-        deadline=generated.words,
         process_id=generated.process_ids,
         if_incarnation=_known_incarnation,
     ),
     st.builds(
         wire.HandOver,
-        number=generated.words,
-        deadline=generated.words,
         process_id=generated.process_ids,
         owner=generated.owners,
         if_incarnation=generated.words,
@@ -106,9 +98,12 @@ _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
 )
 
 
-@given(st.lists(_requests, max_size=4), st.data())
+_envelopes = st.builds(wire.Envelope, generated.words, generated.words, _requests)
+
+
+@given(st.lists(_envelopes, max_size=4), st.data())
 def test_requests_arrive_whole_and_in_order_however_the_stream_is_cut(
-    requests: list[wire.AnyRequest], data: st.DataObject
+    requests: list[wire.Envelope], data: st.DataObject
 ) -> None:
     """A stream cut into pieces at any bytes gives the requests that were sent, each once, and keeps nothing back."""
     stream = b"".join(map(wire.frame, requests))
@@ -116,7 +111,7 @@ def test_requests_arrive_whole_and_in_order_however_the_stream_is_cut(
     frames, arrived = wire.Frames(), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         frames.feed(stream[start:end])
-        arrived += [wire.decode_request(body) for body in frames]
+        arrived += [wire.decode_envelope(body) for body in frames]
     assert arrived == requests
     assert len(frames) == 0
 

@@ -35,33 +35,30 @@ def hello(
     )
 
 
-def register(number: int, name: str, *, seconds: float = 60.0, owner: Owner | None = None) -> wire.Register:
+def register(number: int, name: str, *, seconds: float = 60.0, owner: Owner | None = None) -> wire.Envelope:
     """A request to register `name` for this process."""
-    return wire.Register(
-        number=number,
-        deadline=time.monotonic_ns() + int(seconds * 1e9),
+    request = wire.Register(
         owner=owner or identity.current(),
         items=[(ProcessId("default", "by-hand", name), MetadataFields())],
     )
+    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
 
 
-def update(number: int, name: str, fields: MetadataFields, *, seconds: float = 60.0) -> wire.Update:
+def update(number: int, name: str, fields: MetadataFields, *, seconds: float = 60.0) -> wire.Envelope:
     """A request to update what `register` made."""
-    return wire.Update(
-        number=number,
-        deadline=time.monotonic_ns() + int(seconds * 1e9),
+    request = wire.Update(
         process_id=ProcessId("default", "by-hand", name),
         fields=fields,
     )
+    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
 
 
-def unregister(number: int, name: str, *, seconds: float = 60.0) -> wire.Unregister:
+def unregister(number: int, name: str, *, seconds: float = 60.0) -> wire.Envelope:
     """A request to unregister what `register` made."""
-    return wire.Unregister(
-        number=number,
-        deadline=time.monotonic_ns() + int(seconds * 1e9),
+    request = wire.Unregister(
         process_id=ProcessId("default", "by-hand", name),
     )
+    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
 
 
 class Caller:

@@ -117,7 +117,9 @@ def test_a_poisonous_introduction(owner: Owner, registry: Registry, registry_fol
         caller.send(hello(owner=owner))
         with contextlib.suppress(ConnectionError):
             caller.frame()
-            caller.send(msgspec.structs.replace(register(1, "bound"), bound=True))
+            envelope = register(1, "bound")
+            bound = msgspec.structs.replace(envelope.request, bound=True)
+            caller.send(msgspec.structs.replace(envelope, request=bound))
             caller.reply()
     registry.update_health("first", "degraded")
     registry.update_health("first", "healthy")
@@ -176,22 +178,21 @@ class Fuzzer:
         self.introduced(caller).push(wire.frame(self.request()))
         caller.sock.shutdown(self.chance.choice([socket.SHUT_WR, socket.SHUT_RD, socket.SHUT_RDWR]))
 
-    def request(self) -> wire.AnyRequest:
+    def request(self) -> wire.Envelope:
         number, name = self.chance.randrange(100), f"fuzz-{self.chance.randrange(50)}"
         fields = MetadataFields(
             capabilities=frozenset({"a", "b"}), resources={"cpu": 2}, custom={"list": [1, "two", {"three": 3.0}]}
         )
         process_id = ProcessId("default", "by-hand", name)
-        made = register(number, name)
-        requests: list[wire.AnyRequest] = [
+        made, owner = register(number, name), identity.current()
+        bound = wire.Register(owner=owner, items=[(process_id, fields)], bound=True)
+        or_get = wire.Register(owner=owner, items=[(process_id, MetadataFields())], or_get=True)
+        hand_over = wire.HandOver(process_id=process_id, owner=owner, if_incarnation=1)
+        requests = [
             made,
-            msgspec.structs.replace(made, items=[(process_id, fields)], bound=True),
-            msgspec.structs.replace(made, or_get=True),
+            *(msgspec.structs.replace(made, request=request) for request in (bound, or_get, hand_over)),
             update(number, name, fields),
             unregister(number, name),
-            wire.HandOver(
-                number=number, deadline=made.deadline, process_id=process_id, owner=made.owner, if_incarnation=1
-            ),
         ]
         return self.chance.choice(requests)
 

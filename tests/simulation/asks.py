@@ -53,19 +53,17 @@ class Ask:
 
     def call(self) -> Call:
         """The request as it comes off the socket. No client has checked it: what is flawed arrives flawed."""
-        sent = msgspec.msgpack.encode(self._request())
-        return Call(self.session, wire.decode_request(sent), self.caller)
+        sent = msgspec.msgpack.encode(wire.Envelope(self.number, self.deadline, self._request()))
+        envelope = wire.decode_envelope(sent)
+        return Call(self.session, envelope.number, envelope.deadline, envelope.request, self.caller)
 
     def _request(self) -> wire.AnyRequest:
-        number, deadline = self.number, self.deadline
         first = self.items[0]
         process_id, fields = ProcessId(*first.id), MetadataFields(**first.fields)
         match self.kind:
             case "register":
                 items = [(ProcessId(*item.id), MetadataFields(**item.fields)) for item in self.items]
                 return wire.Register(
-                    number=number,
-                    deadline=deadline,
                     owner=self.owner,
                     items=items,
                     bound=self.bound,
@@ -73,36 +71,26 @@ class Ask:
                 )
             case "update":
                 return wire.Update(
-                    number=number,
-                    deadline=deadline,
                     process_id=process_id,
                     fields=fields,
                     if_incarnation=self.if_incarnation,
                     checked=self.checked,
                 )
             case "unregister":
-                return wire.Unregister(
-                    number=number, deadline=deadline, process_id=process_id, if_incarnation=self.if_incarnation
-                )
+                return wire.Unregister(process_id=process_id, if_incarnation=self.if_incarnation)
             case "hand_over":
                 return wire.HandOver(
-                    number=number,
-                    deadline=deadline,
                     process_id=process_id,
                     owner=self.owner,
                     if_incarnation=self.if_incarnation or 0,
                 )
             case "heartbeat":
                 return wire.Heartbeat(
-                    number=number,
-                    deadline=deadline,
                     process_id=process_id,
                     owner=self.owner,
                     if_incarnation=self.if_incarnation,
                 )
             case "stand_by":
-                return wire.StandBy(
-                    number=number, deadline=deadline, process_id=process_id, owner=self.owner, fields=fields
-                )
+                return wire.StandBy(process_id=process_id, owner=self.owner, fields=fields)
             case "cancel":
-                return wire.Cancel(number=number, deadline=deadline, stand_by=self.stand_by)
+                return wire.Cancel(stand_by=self.stand_by)

@@ -87,7 +87,7 @@ class Play(Clients):
             self.model.promises.put_off(self.world.clock.nanoseconds)
             self._check(outcome.marked)
             return
-        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.call.request.deadline != NEVER}
+        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.call.deadline != NEVER}
         assert replies.keys() == {ask.name for ask in asks}, f"{asks} were answered {replies}"
         words = Counter(str(reply[2]) if reply[0] == "failed" else "ok" for reply in replies.values())
         self.seen += words
@@ -119,7 +119,7 @@ class Play(Clients):
     ) -> None:
         full = [ask for ask in asks if replies[ask.name][2:3] == ["registry_full"]]
         carried = [ask for ask in asks if not (outcome.troubled and ask in full)]
-        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.call.request.deadline == NEVER]
+        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.call.deadline == NEVER]
         unlucky = [name for name, reply in granted if reply[2] == "registry_full"]
         revision = self.model.revision
         expected = self._advance(deaths, carried, full, unlucky, outcome.late)
@@ -295,7 +295,7 @@ class Play(Clients):
 
 
 def _name(answer: Answer) -> Name:
-    return answer.call.session, answer.call.request.number
+    return answer.call.session, answer.call.number
 
 
 def _is_full(reply: wire.AnyReply) -> bool:

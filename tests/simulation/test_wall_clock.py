@@ -26,21 +26,21 @@ class Machine:
         self.owner: Owner = world.processes.start(7)
         self._number = 0
         fields = MetadataFields(heartbeat=1.0)
-        self.ask(lambda **given: wire.Register(owner=self.owner, items=[(A, fields)], **given))
+        self.ask(wire.Register(owner=self.owner, items=[(A, fields)]))
 
-    def ask(self, make: object) -> None:
+    def ask(self, request: wire.AnyRequest) -> None:
         """Commit one request of the process."""
         self._number += 1
-        request = make(number=self._number, deadline=self.world.clock.nanoseconds + SECOND)  # type: ignore[operator]
-        answers = self.world.committer.commit(Batch(calls=[Call(b"session", request, self.owner)]))
+        call = Call(b"session", self._number, self.world.clock.nanoseconds + SECOND, request, self.owner)
+        answers = self.world.committer.commit(Batch(calls=[call]))
         assert [answer.data[4:] for answer in answers]
 
     def sign(self) -> None:
-        self.ask(lambda **given: wire.Heartbeat(process_id=A, owner=self.owner, **given))
+        self.ask(wire.Heartbeat(process_id=A, owner=self.owner))
 
     def report(self, status: HealthStatus) -> None:
         fields = MetadataFields(health_status=status)
-        self.ask(lambda **given: wire.Update(process_id=A, fields=fields, checked=True, **given))
+        self.ask(wire.Update(process_id=A, fields=fields, checked=True))
 
     def wait(self, seconds: float) -> None:
         """Time passes; then the registrar looks who is late."""
@@ -121,7 +121,7 @@ def test_a_change_of_something_else_is_no_sign(machine: Machine, hours: int) -> 
     machine.world.clock.set_wall(hours * 3600)
     machine.wait(1.4)
     fields = MetadataFields(endpoint="x")
-    machine.ask(lambda **given: wire.Update(process_id=A, fields=fields, **given))
+    machine.ask(wire.Update(process_id=A, fields=fields))
     machine.wait(0.2)
     assert machine.health == ("degraded", "registrar")
 

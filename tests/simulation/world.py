@@ -86,7 +86,7 @@ class RecordingEngine(Engine):
     def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
         self.clock = clock
         self.decision = super().decide(view, batch, clock)
-        if any((call.session, call.request.number) in self.chokes_on for call in batch.calls):
+        if any((call.session, call.number) in self.chokes_on for call in batch.calls):
             raise ArithmeticError("a defect that nobody has thought of")
         return self.decision
 

@@ -192,8 +192,8 @@ def noted(record: Record, late: Lateness) -> Decision:
 
 
 def sign(record: Record, owner: Owner = ALIVE, utc: datetime = NOON) -> Decision:
-    request = wire.Heartbeat(number=1, deadline=2 * SECOND, process_id=A, owner=owner)
-    return decide(record, Batch(calls=[Call(b"session", request, owner)]), utc)
+    request = wire.Heartbeat(process_id=A, owner=owner)
+    return decide(record, Batch(calls=[Call(b"session", 1, 2 * SECOND, request, owner)]), utc)
 
 
 def only_change(decision: Decision) -> Record:
@@ -227,8 +227,8 @@ def test_the_dead_are_not_late() -> None:
 
 def test_a_sign_that_comes_in_the_last_moment_counts() -> None:
     """Of a process whose sign is among what the same batch brings nothing is missing."""
-    request = wire.Heartbeat(number=1, deadline=2 * SECOND, process_id=A, owner=ALIVE)
-    call = Call(b"session", request, ALIVE)
+    request = wire.Heartbeat(process_id=A, owner=ALIVE)
+    call = Call(b"session", 1, 2 * SECOND, request, ALIVE)
     assert decide(promise(), Batch(calls=[call], late=[Lateness(KEY, 1, DEGRADED)])).changes == []
     late = only_change(noted(promise(), Lateness(KEY, 1, DEGRADED)))
     again = only_change(decide(late, Batch(calls=[call], late=[Lateness(KEY, 1, UNHEALTHY)])))

@@ -35,12 +35,12 @@ def waits(owner: Owner, place: int, id: ProcessId = A, fields: MetadataFields = 
 
 
 def stand_by(owner: Owner, number: int = 7, id: ProcessId = A) -> Call:
-    request = wire.StandBy(number=number, deadline=2 * SECOND, process_id=id, owner=owner, fields=NOTHING)
-    return Call(session_of(owner), request, owner)
+    request = wire.StandBy(process_id=id, owner=owner, fields=NOTHING)
+    return Call(session_of(owner), number, 2 * SECOND, request, owner)
 
 
 def ask(request: wire.AnyRequest, owner: Owner = THREE) -> Batch:
-    return Batch(calls=[Call(session_of(owner), request, owner)])
+    return Batch(calls=[Call(session_of(owner), 1, 2 * SECOND, request, owner)])
 
 
 def decide(
@@ -69,7 +69,7 @@ def holders(decision: Decision) -> list[tuple[str, Owner]]:
     return [(kind, record.owner) for kind, record in stood if record]
 
 
-UNREGISTER = ask(wire.Unregister(number=1, deadline=2 * SECOND, process_id=A))
+UNREGISTER = ask(wire.Unregister(process_id=A))
 DEATH = Batch(deaths=[Death(HOLDER, 0)])
 ENDED = Batch(ended=[(HOLDER, b"threads")])
 
@@ -107,7 +107,7 @@ def test_with_nobody_left_it_is_free() -> None:
 @pytest.mark.parametrize("or_get", [False, True])
 def test_who_finds_the_holder_dead_does_not_overtake(or_get: bool) -> None:
     """A registration that comes before the kernel's word of the death finds the heir, not a free id."""
-    register = wire.Register(number=1, deadline=2 * SECOND, owner=THREE, items=[(A, NOTHING)], or_get=or_get)
+    register = wire.Register(owner=THREE, items=[(A, NOTHING)], or_get=or_get)
     decision = decide(ask(register), waits(ONE, 1), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]
     (reply,) = decision.replies
@@ -141,10 +141,10 @@ def test_who_stops_waiting_inherits_nothing() -> None:
 
 def test_who_cancels_inherits_nothing() -> None:
     """A place is given up by the session that has it, and by no other that names the same number."""
-    cancel = wire.Cancel(number=8, deadline=2 * SECOND, stand_by=7)
+    cancel = wire.Cancel(stand_by=7)
     (unregister,) = UNREGISTER.calls
     for owner, heir, mine in ((ONE, TWO, True), (THREE, ONE, False)):
-        batch = Batch(calls=[Call(session_of(owner), cancel, owner), unregister])
+        batch = Batch(calls=[Call(session_of(owner), 8, 2 * SECOND, cancel, owner), unregister])
         decision = decide(batch, waits(ONE, 1), waits(TWO, 2))
         assert holders(decision)[-1] == ("registered", heir)
         assert decision.replies[0] == wire.Done(8, [], changed=mine)

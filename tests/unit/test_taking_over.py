@@ -17,6 +17,9 @@ NOW = Clock(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
 DEAD, ALIVE = Owner(1, 1, 1), Owner(2, 2, 2)
 
 
+LATE = 2 * 10**9
+
+
 def held_by(owner: Owner, local_id: str, incarnation: int) -> Record:
     id = ProcessId("default", "n", local_id)
     return Record(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata())
@@ -62,18 +65,17 @@ class Kernel:
 
 
 def decide(request: wire.AnyRequest) -> Decision:
-    return Engine(Limits(), Kernel()).decide(Standing(), Batch(calls=[Call(b"session", request)]), NOW)
+    return Engine(Limits(), Kernel()).decide(Standing(), Batch(calls=[Call(b"session", 1, LATE, request)]), NOW)
 
 
 A = ProcessId("default", "n", "a")
-LATE = 2 * 10**9
 
 
 @pytest.mark.parametrize("or_get", [False, True])
 def test_the_holder_is_replaced_in_the_same_step(or_get: bool) -> None:
     """S1: registering a dead holder's id removes all that it owned, then registers, under consecutive revisions."""
     items = [(A, MetadataFields())]
-    decision = decide(wire.Register(number=1, deadline=LATE, owner=ALIVE, items=items, or_get=or_get))
+    decision = decide(wire.Register(owner=ALIVE, items=items, or_get=or_get))
     (reply,) = decision.replies
     assert isinstance(reply, wire.Done)
     assert reply.changed
@@ -92,10 +94,10 @@ def test_the_holder_is_replaced_in_the_same_step(or_get: bool) -> None:
 
 def test_nothing_of_the_dead_can_be_changed() -> None:
     """An update of a dead holder's entry is `not_registered`, an unregistration finds nothing; both bury it."""
-    update = decide(wire.Update(number=1, deadline=LATE, process_id=A, fields=MetadataFields()))
+    update = decide(wire.Update(process_id=A, fields=MetadataFields()))
     assert isinstance(update.replies[0], wire.Failed)
     assert update.replies[0].reason == "not_registered"
-    unregister = decide(wire.Unregister(number=1, deadline=LATE, process_id=A))
+    unregister = decide(wire.Unregister(process_id=A))
     assert unregister.replies == [wire.Done(1, [], changed=False)]
     assert len(update.changes) == len(unregister.changes) == 2
 
@@ -103,7 +105,7 @@ def test_nothing_of_the_dead_can_be_changed() -> None:
 def test_nothing_is_handed_to_the_dead() -> None:
     """A hand-over to one who has died is `dead_process`, and the entry stays."""
     living = ProcessId("default", "n", "c")
-    decision = decide(wire.HandOver(number=1, deadline=LATE, process_id=living, owner=DEAD, if_incarnation=3))
+    decision = decide(wire.HandOver(process_id=living, owner=DEAD, if_incarnation=3))
     assert isinstance(decision.replies[0], wire.Failed)
     assert decision.replies[0].reason == "dead_process"
     assert decision.changes == []

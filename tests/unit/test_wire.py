@@ -17,20 +17,20 @@ from adsum.model import EPOCH, Entry, Metadata, Owner, ProcessId
 ID = ProcessId("ns", "node", "a")
 OWNER = Owner(1, 2, 2**40)
 ENTRY = Entry(ID, 1, 2, 2**40, 7, EPOCH, EPOCH, 9, Metadata(capabilities=frozenset({"x"}), custom={"a": [1]}))
-MESSAGES: list[object] = [
-    wire.Register(number=1, deadline=2**60, owner=OWNER, items=[(ID, MetadataFields(endpoint=None))], or_get=True),
-    wire.Update(number=2, deadline=0, process_id=ID, fields=MetadataFields(capabilities=frozenset()), checked=True),
-    wire.Unregister(number=3, deadline=5, process_id=ID, if_incarnation=7),
-    wire.HandOver(number=4, deadline=5, process_id=ID, owner=OWNER, if_incarnation=7),
+MESSAGES: list[wire.Envelope] = [
+    wire.Envelope(1, 2**60, wire.Register(owner=OWNER, items=[(ID, MetadataFields(endpoint=None))], or_get=True)),
+    wire.Envelope(2, 0, wire.Update(process_id=ID, fields=MetadataFields(capabilities=frozenset()), checked=True)),
+    wire.Envelope(3, 5, wire.Unregister(process_id=ID, if_incarnation=7)),
+    wire.Envelope(4, 5, wire.HandOver(process_id=ID, owner=OWNER, if_incarnation=7)),
 ]
 STREAM = b"".join(map(wire.frame, MESSAGES))
 
 
-def decoded(frames: wire.Frames) -> list[wire.AnyRequest]:
-    return [wire.decode_request(body) for body in frames]
+def decoded(frames: wire.Frames) -> list[wire.Envelope]:
+    return [wire.decode_envelope(body) for body in frames]
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message.request).__name__)
 def test_requests_come_out_as_they_went_in(message: object) -> None:
     """Every request is equal after the wire; a field that was not given stays apart from one that was given None."""
     frames = wire.Frames()
@@ -75,7 +75,7 @@ def test_a_reader_may_stop_in_between() -> None:
     frames = wire.Frames()
     frames.feed(STREAM)
     for taken in frames:
-        assert wire.decode_request(taken) == MESSAGES[0]
+        assert wire.decode_envelope(taken) == MESSAGES[0]
         break
     assert decoded(frames) == MESSAGES[1:]
 
@@ -86,7 +86,7 @@ def test_an_oversized_frame_is_refused_when_it_is_announced(length: int) -> None
     frames = wire.Frames()
     frames.feed(wire.frame(MESSAGES[0]) + struct.pack("<I", length))
     looking = iter(frames)
-    assert wire.decode_request(next(looking)) == MESSAGES[0]
+    assert wire.decode_envelope(next(looking)) == MESSAGES[0]
     with pytest.raises(wire.FrameTooLarge, match=f"{length} bytes .* at most {wire.MAX_FRAME}"):
         next(looking)
 
@@ -107,7 +107,7 @@ def test_a_frame_may_be_as_large_as_the_bound() -> None:
 )
 def test_what_is_no_message_is_a_decode_error(body: bytes) -> None:
     """Garbage is told from a message without any other kind of error."""
-    for decode in (wire.decode_request, wire.decode_reply, wire.decode_hello, wire.decode_welcome):
+    for decode in (wire.decode_envelope, wire.decode_reply, wire.decode_hello, wire.decode_welcome):
         with pytest.raises(msgspec.DecodeError):
             decode(body)
 
@@ -118,17 +118,18 @@ def test_a_damaged_message_is_a_message_or_refused(message: object, place: int, 
     body = bytearray(wire.frame(message)[4:])
     body[place % len(body) : place % len(body) + len(damage)] = damage
     try:
-        request = wire.decode_request(bytes(body))
+        request = wire.decode_envelope(bytes(body))
     except (msgspec.DecodeError, ValueError):
         return
-    assert isinstance(request, wire.Request)
+    assert isinstance(request, wire.Envelope)
 
 
 def test_a_longer_message_of_a_later_version_is_understood() -> None:
     """Fields are only ever appended, and what is appended is left alone by who does not know it."""
     for message in MESSAGES:
-        fields = msgspec.msgpack.decode(wire.frame(message)[4:])
-        assert wire.decode_request(msgspec.msgpack.encode([*fields, "a field of the future"])) == message
+        number, deadline, request = msgspec.msgpack.decode(wire.frame(message)[4:])
+        longer = [number, deadline, [*request, "a field of the future"], "another one"]
+        assert wire.decode_envelope(msgspec.msgpack.encode(longer)) == message
 
 
 @pytest.mark.parametrize("reason", BY_REASON)
