@@ -6,6 +6,7 @@ ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
 TESTS ?= tests
 SOAK_TIMEOUT ?= 3600
+RUNS ?= 5
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -26,9 +27,9 @@ demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with ki
 test: .venv/.stamp  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
-test-repeat: .venv/.stamp  ## all tests ten times in a row, up to the first failure
-	@for run in 1 2 3 4 5 6 7 8 9 10; do \
-	    echo "run $$run of 10"; \
+test-repeat: .venv/.stamp  ## all tests RUNS times in a row (five by default), up to the first failure
+	@for run in $$(seq $(RUNS)); do \
+	    echo "run $$run of $(RUNS)"; \
 	    $(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS) || exit; \
 	done
 
