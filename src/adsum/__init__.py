@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._store.query import Conditions
     from ._watching import Watch
     from .aio import AsyncRegistration, AsyncRegistry, open_async
     from .aio.watch import AsyncWatch
@@ -55,7 +56,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "_os.folder": ("InvalidName",),
-    "_store.query": ("InvalidQuery",),
+    "_store.query": ("Conditions",),
     "_watching": ("Watch",),
     "aio": ("AsyncRegistration", "AsyncRegistry", "open_async"),
     "aio.watch": ("AsyncWatch",),
@@ -106,6 +107,7 @@ __all__ = [
     "AsyncRegistry",
     "AsyncWatch",
     "CleanupLatency",
+    "Conditions",
     "CorruptRegistry",
     "DeadProcess",
     "Departure",

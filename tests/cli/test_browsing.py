@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import adsum
 from adsum import Registry
 from adsum._store import history
-from adsum.cli.browsing import ORDERS, Browsing
-from adsum.cli.keyboard import Keyboard, keys_in
-from adsum.cli.roll import MISSED, Roll, Scope
+from adsum.cli.top.browsing import ORDERS, Browsing
+from adsum.cli.top.keyboard import Keyboard, keys_in
+from adsum.cli.top.roll import MISSED, Mirror, Scope
 from adsum.model import EPOCH, Entry, Metadata, ProcessId
 from tests.support import end_registrar, eventually
 
@@ -115,7 +115,7 @@ def test_the_roll_is_what_stands(
     """After any changes in any namespaces, whether it followed each or missed some, the roll holds what stands."""
     print(f"seed {seed}")
     chance = random.Random(seed)
-    roll = Roll(registry, Scope())
+    roll = Mirror(registry, Scope())
     if history_rows < 8192:
         _forget_history_after(monkeypatch, history_rows)
     with adsum.open(path=registry.folder, namespace="other", node=registry.node, timeout=10) as other:
@@ -152,7 +152,7 @@ def _forget_history_after(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
 
 def test_rates_are_by_kind(registry: Registry) -> None:
     """Changes in a second are told apart by what they were."""
-    roll = Roll(registry, Scope())
+    roll = Mirror(registry, Scope())
     registry.register("a")
     registry.update("a", custom={"n": 1})
     registry.update("a", custom={"n": 2})
@@ -167,7 +167,7 @@ def test_rates_are_by_kind(registry: Registry) -> None:
 def test_a_registry_that_was_removed_is_empty(registry: Registry) -> None:
     """When the folder was removed, nobody is on the roll any more."""
     registry.register("old")
-    roll = Roll(registry, Scope())
+    roll = Mirror(registry, Scope())
     end_registrar(registry.folder)
     shutil.rmtree(registry.folder)
     eventually(lambda: roll.follow() and not roll.entries)
@@ -176,7 +176,7 @@ def test_a_registry_that_was_removed_is_empty(registry: Registry) -> None:
 def test_a_registry_that_was_made_anew_is_read_anew(registry: Registry) -> None:
     """When the folder was removed and made again, the roll is that of the new registry."""
     registry.register("old")
-    roll = Roll(registry, Scope())
+    roll = Mirror(registry, Scope())
     shutil.rmtree(registry.folder)
     with adsum.open(path=registry.folder, timeout=10) as again:
         again.register("new")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adsum import Registry
-from adsum.cli import machine_checks
+from adsum.cli.doctor import machine_checks
 from tests.support import Child, eventually, kill_registrar, registrar_pid, stopped
 
 from .command import ADSUM, Command

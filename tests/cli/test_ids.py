@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adsum import ProcessId
-from adsum.cli.options import Place
+from adsum.cli.options import RegistryOptions
 
 _WORDS = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=10)
 _LOCAL = st.text(st.sampled_from("ab/"), min_size=1, max_size=8)
@@ -28,7 +28,7 @@ def test_an_id_can_be_typed_as_it_is_shown(
     """What a command shows for an id of its own registry is read back as that id, with the same options; the id of
     another namespace or node is read back without options."""
     folder = Path(tempfile.gettempdir()) / "adsum-never-made"
-    place = Place(path=folder, namespace=namespace, node=node)
+    place = RegistryOptions(path=folder, namespace=namespace, node=node)
     with place.open() as registry:
         process_id = ProcessId(registry.namespace, registry.node, local_id)
         if elsewhere:
@@ -37,5 +37,5 @@ def test_an_id_can_be_typed_as_it_is_shown(
         if (process_id.namespace, process_id.node) == (registry.namespace, registry.node):
             assert place.parse_id(shown, registry) == process_id
         else:
-            assert Place(path=folder).parse_id(shown, registry) == process_id
+            assert RegistryOptions(path=folder).parse_id(shown, registry) == process_id
     assert not folder.exists()

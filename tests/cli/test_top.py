@@ -129,7 +129,8 @@ def test_a_failure_gives_the_terminal_back(command: Command, members: Registry) 
     members.register("planner")
     code = """
 import sys
-from adsum.cli import main, roll
+from adsum.cli import main
+from adsum.cli.top import roll
 def fail(self):
     raise RuntimeError("a defect")
 roll.Roll.rates = fail

@@ -182,7 +182,7 @@ def test_what_is_not_needed_is_not_imported(command: Command, typed: str) -> Non
     code = "import sys; from adsum.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     run = [sys.executable, "-c", code, *typed.split()]
     done = subprocess.run(run, env=command.environment, capture_output=True, text=True, timeout=60)
-    slow = {"asyncio", "adsum.aio", "adsum._registrar.start", "adsum.demo", "adsum.cli.demo"}
+    slow = {"asyncio", "adsum.aio", "adsum._registrar.start", "adsum_demo", "adsum.cli.demo"}
     assert not slow & set(done.stderr.split())
     # The parser words its own complaints with it.
     assert "rich" not in done.stderr.split() or "--frob" in typed

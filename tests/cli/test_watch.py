@@ -201,7 +201,7 @@ def _entry(**metadata: Any) -> Entry:
 )
 def test_what_is_different_is_told(before: dict[str, Any], after: dict[str, Any], says: str) -> None:
     """Between an entry and the one before it, each field that differs is told, and no other."""
-    from adsum.cli.changes import Told
+    from adsum.cli.members.changes import EventReport
 
     event = Event(Kind.updated, _entry(**after), Revision(5), _entry(**before))
-    assert Told(event, ends=None).words() == says  # type: ignore[arg-type]
+    assert EventReport(event, ends=None).words() == says  # type: ignore[arg-type]

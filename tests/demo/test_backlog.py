@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from adsum.demo import comparison, job, journal, leader
-from adsum.demo.backlog import Backlog, Piece
-from adsum.demo.journal import Finished, Journal, Summed
-from adsum.demo.messages import Product, Totals
-from adsum.demo.team import Team
-from adsum.demo.worker import carry_out
+from adsum_demo import comparison, job, journal, leader
+from adsum_demo.backlog import Backlog, Piece
+from adsum_demo.journal import Finished, Journal, Summed
+from adsum_demo.messages import Product, Totals
+from adsum_demo.team import Team
+from adsum_demo.worker import carry_out
 
 
 @pytest.fixture

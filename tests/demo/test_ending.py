@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adsum.demo import place
+from adsum_demo import workspace
 from tests.cli.terminal import Terminal
 from tests.support import eventually
 
@@ -77,7 +77,7 @@ def test_an_abandoned_folder_is_removed(demo: Demo, monkeypatch: pytest.MonkeyPa
         child.kill()
     (abandoned,) = demo.folders()
     eventually(lambda: demo.processes() == [], within=30)
-    with place.furnished(None, None) as mine:
+    with workspace.furnished(None, None) as mine:
         assert not abandoned.exists()
         assert demo.folders() == [mine.folder]
 
@@ -86,19 +86,19 @@ def test_an_empty_folder_may_just_have_been_made(demo: Demo, monkeypatch: pytest
     """The folder of a demo that has not yet locked it is kept; one that is old and still empty is removed."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))
     (made := demo.base / "demo-made").mkdir()
-    with place.furnished(None, None):
+    with workspace.furnished(None, None):
         assert made.exists()
     _make_old(made)
-    with place.furnished(None, None):
+    with workspace.furnished(None, None):
         assert not made.exists()
 
 
 def test_a_folder_in_use_is_kept(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a demo runs, another does not take its folder away."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))
-    with place.furnished(None, None) as first:
+    with workspace.furnished(None, None) as first:
         _make_old(first.folder)
-        with place.furnished(None, None):
+        with workspace.furnished(None, None):
             assert first.folder.exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import adsum
-from adsum.demo import comparison, job
+from adsum_demo import comparison, job
 
 SOURCE = '''\
 """A module.

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adsum.demo import journal
-from adsum.demo.job import FileReport, PackageTotals
-from adsum.demo.journal import Began, Died, Finished, Given, Journal, Record, Stuck, Summed, Well
-from adsum.demo.report import _blocked
+from adsum_demo import journal
+from adsum_demo.job import FileReport, PackageTotals
+from adsum_demo.journal import Began, Died, Finished, Given, Journal, Record, Stuck, Summed, Well
+from adsum_demo.report import _blocked
 
 _WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 _RECORDS: list[Record] = [

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from adsum import Registry
-from adsum.demo import journal, leader
-from adsum.demo.journal import Began, Died, Journal, Record
-from adsum.demo.messages import Frames
-from adsum.demo.team import Team
-from adsum.demo.telling import Over, Told
+from adsum_demo import journal, leader
+from adsum_demo.journal import Began, Died, Journal, Record
+from adsum_demo.messages import Frames
+from adsum_demo.status import Over, StatusUpdate
+from adsum_demo.team import Team
 from tests.support import Child, eventually
 
 
@@ -34,11 +34,11 @@ def _lead(registry: Registry, folder: Path, earlier: list[Record]) -> list[Recor
     book.close()
     team = Team(str(registry.folder), registry.namespace, registry.node, str(folder))
     (folder / "orders").write_bytes(msgspec.json.encode(leader.Orders(team, str(folder), [], 1, str(path))))
-    command = [sys.executable, "-P", "-m", "adsum.demo.leader", str(folder / "orders")]
+    command = [sys.executable, "-P", "-m", "adsum_demo.leader", str(folder / "orders")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        frames: Frames[Told | Over] = Frames(Told | Over)
-        said: list[Told | Over] = []
+        frames: Frames[StatusUpdate | Over] = Frames(StatusUpdate | Over)
+        said: list[StatusUpdate | Over] = []
         while Over("") not in said:
             part = process.stdout.read1()  # type: ignore[attr-defined]
             assert part, "it ended before it was done"

@@ -155,7 +155,7 @@ def test_a_folder_without_source_is_a_mistake(demo: Demo, tmp_path: Path) -> Non
 def test_a_difference_is_loud(demo: Demo, source: Path) -> None:
     """When the agents' result is not that of the sequential run, the exit code is 1 and every difference is named."""
     code = """
-from adsum.demo import job
+from adsum_demo import job
 honest = job.count
 job.count = lambda text: job.Lines(honest(text).kinds.replace(job.COMMENT, job.CODE))
 import sys

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adsum.demo import sources
+from adsum_demo import sources
 
 
 def test_all_python_of_a_folder_is_taken(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adsum.demo.job import STAGES
-from adsum.demo.team import agents
+from adsum_demo.job import STAGES
+from adsum_demo.team import agents
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 8, 13])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from adsum import Entry, Registry
-from adsum.demo.witness import Witness
+from adsum_demo.witness import Witness
 from tests.support import Child
 
 

@@ -10,16 +10,16 @@ from dataclasses import asdict
 from ..errors import AlreadyRegistered, NotRegistered
 from ..model import ProcessId
 from ..registry import Registry
-from . import render
-from .options import Place
+from .options import RegistryOptions
+from .output import render
 
 
 @contextmanager
-def in_shell_words(process_id: ProcessId, place: Place, registry: Registry) -> Iterator[None]:
+def in_shell_words(process_id: ProcessId, options: RegistryOptions, registry: Registry) -> Iterator[None]:
     """What the registry refuses for `process_id` in here is refused with advice for a shell."""
     # As it has to be typed for the same registry once more.
-    options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in asdict(place).items() if value)
-    typed = shlex.quote(render.printable(place.show_id(process_id, registry))) + options
+    typed_options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in asdict(options).items() if value)
+    typed = shlex.quote(render.printable(options.show_id(process_id, registry))) + typed_options
     try:
         yield
     except AlreadyRegistered as error:
@@ -30,6 +30,6 @@ def in_shell_words(process_id: ProcessId, place: Place, registry: Registry) -> I
         ) from error
     except NotRegistered as error:
         raise NotRegistered(
-            f"{process_id} is not registered (or its process has died); adsum ls{options} lists who is, "
+            f"{process_id} is not registered (or its process has died); adsum ls{typed_options} lists who is, "
             f"adsum run {typed} -- COMMAND registers a program"
         ) from error

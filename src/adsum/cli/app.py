@@ -12,20 +12,20 @@ from cyclopts import App, CycloptsError
 from .. import __version__
 from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, InvalidQuery, NotRegistered
 from . import BROKEN_PIPE, INTERRUPTED, REGISTRY_ERROR
-from .audit import audit
-from .doctor import doctor
-from .health import health
-from .ls import ls
-from .metrics import metrics
+from .doctor.command import doctor
+from .members.health import health
+from .members.ls import ls
+from .members.show import show
+from .members.unregister import unregister
+from .members.wait import wait
+from .members.watch import watch
 from .options import UsageError
-from .registrar import registrar
-from .run import require_separator, run
-from .show import show
-from .stats import stats
-from .top import top
-from .unregister import unregister
-from .wait import wait
-from .watch import watch
+from .registrar.audit import audit
+from .registrar.command import registrar
+from .registrar.metrics import metrics
+from .registrar.stats import stats
+from .run.command import require_separator, run
+from .top.command import top
 
 NOT_FOUND = 1
 USAGE = 2

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from cyclopts import Parameter, validators
 
-from . import render
 from .options import WHOLE, Json, UsageError
+from .output import render
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
     from rich.table import Table
 
-    from ..demo.report import Report
-    from ..demo.run import Options
-    from ..demo.view import Row, View
+    from adsum_demo.report import Report
+    from adsum_demo.run import Options
+    from adsum_demo.view import Row, View
 
 FRAME_SECONDS = 0.125
 LINE_SECONDS = 1.0
@@ -73,9 +73,9 @@ def demo(
     $ adsum demo ~/src/project --workers 12 --kills 40
     ```
     """
-    from ..demo.coordinator import DemoFailed
-    from ..demo.run import Interrupted, Options
-    from ..demo.sources import NoSources
+    from adsum_demo.coordinator import DemoFailed
+    from adsum_demo.run import Interrupted, Options
+    from adsum_demo.sources import NoSources
 
     if name is not None and path is not None:
         raise UsageError("give --name or --path, not both")
@@ -100,7 +100,7 @@ def demo(
 
 
 def _watched(options: Options, *, json: bool) -> Report:
-    from ..demo.run import run
+    from adsum_demo.run import run
 
     if json:
         return run(options, lambda view: None)
@@ -115,7 +115,7 @@ def _watched(options: Options, *, json: bool) -> Report:
 
 def _print(report: Report) -> None:
     """The short report and the next step, for people."""
-    from ..demo.report import NEXT_STEP
+    from adsum_demo.report import NEXT_STEP
 
     lines = [(heading, render.printable(line)) for heading, line in report.lines()]
     if report.good:

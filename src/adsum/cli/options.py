@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from .._validation import parse_id
+from .. import admin
 from ..model import Limits, ProcessId
 from ..registry import Registry
 from ..registry import open as open_registry
@@ -33,7 +33,7 @@ _REGISTRY = Group(
 
 @Parameter(name="*", group=_REGISTRY)
 @dataclass(frozen=True)
-class Place:
+class RegistryOptions:
     """The registry that a command is about, and what completes a local id to a whole one."""
 
     name: Annotated[
@@ -66,9 +66,9 @@ class Place:
         given. Otherwise it is cut at its first two.
         """
         if self._completes or text.count("/") < 2:
-            return parse_id(text, registry.namespace, registry.node)
+            return admin.complete_id(text, registry.namespace, registry.node)
         namespace, node, local_id = text.split("/", 2)
-        return parse_id(ProcessId(namespace, node, local_id), namespace, node)
+        return admin.complete_id(ProcessId(namespace, node, local_id), namespace, node)
 
     def show_id(self, process_id: ProcessId, registry: Registry) -> str:
         """An id in the shortest form that `parse_id` takes back."""
@@ -81,7 +81,7 @@ class Place:
         return self.namespace is not None or self.node is not None
 
 
-ANYWHERE = Place()
+DEFAULT_REGISTRY = RegistryOptions()
 
 
 def _whole_number(_: object, tokens: Sequence[Token]) -> int:
@@ -96,27 +96,27 @@ def _whole_number(_: object, tokens: Sequence[Token]) -> int:
 WHOLE = Parameter(converter=_whole_number)
 
 
-def _place_of(context: CompletionContext) -> Place:
+def _registry_options(context: CompletionContext) -> RegistryOptions:
     def typed(option: str) -> str | None:
         value = context.get(option)
         return str(value.value) if value is not None and value.value is not None else None
 
     path = typed("--path")
-    return Place(typed("--name"), Path(path) if path else None, typed("--namespace"), typed("--node"))
+    return RegistryOptions(typed("--name"), Path(path) if path else None, typed("--namespace"), typed("--node"))
 
 
 def complete_id(context: CompletionContext) -> Iterable[tuple[str, str]]:
     """The living ids, for the shell."""
-    place = _place_of(context)
-    with place.open() as registry:
-        for entry in registry.find(node=place.node):
+    options = _registry_options(context)
+    with options.open() as registry:
+        for entry in registry.find(node=options.node):
             what = ", ".join(sorted(entry.metadata.capabilities)) or entry.metadata.type
-            yield place.show_id(entry.process_id, registry), what
+            yield options.show_id(entry.process_id, registry), what
 
 
 def complete_capability(context: CompletionContext) -> Iterable[str]:
     """The capabilities that somebody living has, for the shell."""
-    with _place_of(context).open() as registry:
+    with _registry_options(context).open() as registry:
         return sorted({capability for entry in registry.find() for capability in entry.metadata.capabilities})
 
 

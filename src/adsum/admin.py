@@ -1,0 +1,246 @@
+"""What an operator's tool needs beyond the calls of a `Registry`: folders, the page, and the registrar itself.
+
+    import adsum.admin
+
+    folder = adsum.admin.registry_folder("default")
+    print(adsum.admin.ping(folder))  # seconds until the registrar answered
+    adsum.admin.stop_registrar(folder)  # the tables keep everything; the next write starts another
+
+The command `adsum` uses only this module and the public names of `adsum`. Everything here is thin over the internal
+modules; nothing here writes a table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from . import _wire as wire
+from ._client import spawn
+from ._os import folder as folders
+from ._os import identity
+from ._store import page as pages
+from ._validation import parse_id
+from .model import Limits, Owner, ProcessId
+
+PING_SECONDS = 2.0
+STOP_SECONDS = 10.0
+# The files that a registrar opens for writing, and those that it puts into place by rename(2).
+WRITTEN_FILES = ("starting", "lock", "registrar.log")
+RENAMED_FILES = (wire.SOCKET_NAME, f"{wire.SOCKET_NAME}.new", "page", "page.new")
+LOG_NAME = "registrar.log"
+
+_POLL_SECONDS = 0.02
+
+
+class PageHeader(NamedTuple):
+    """What the page of a registry says about its registrar.
+
+    - `registrar`: pid, start time and pidfd inode of the newest registrar, which may have exited since; pid 0 before
+      the first one.
+    - `started_ns`: when it began to serve, in nanoseconds on the monotonic clock.
+    - `restarts`: how many registrars took over from an earlier one.
+    """
+
+    registrar: Owner
+    started_ns: int
+    restarts: int
+
+
+def base_folder() -> Path:
+    """The folder that holds this user's registries: ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else
+    ``/dev/shm/adsum-<uid>``.
+
+    >>> adsum.admin.base_folder() == adsum.open().folder.parent
+    True
+    """
+    return folders.base()
+
+
+def registry_folder(name: str = "default", path: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a registry, as `adsum.open` finds it. It need not exist. Errors: `InvalidName`.
+
+    >>> adsum.admin.registry_folder("default") == adsum.open().folder
+    True
+    """
+    return folders.locate(name, path)
+
+
+def check_folder(folder: Path) -> bool:
+    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone.
+
+    >>> adsum.admin.check_folder(adsum.admin.base_folder() / "no-such-registry")
+    False
+    """
+    return folders.check(folder)
+
+
+def create_folder(folder: Path) -> None:
+    """Make a folder that belongs to this user alone, with the base folder above it. Errors: `PermissionDenied`.
+
+    >>> adsum.admin.create_folder(adsum.admin.registry_folder("mine"))
+    >>> adsum.admin.check_folder(adsum.admin.registry_folder("mine"))
+    True
+    """
+    folders.create(folder)
+
+
+def short_path(folder: Path) -> contextlib.AbstractContextManager[str]:
+    """A short path to a folder, valid inside the ``with`` block: a socket's address holds 107 bytes (unix(7)).
+
+    >>> with adsum.admin.short_path(adsum.admin.base_folder().parent) as path:
+    ...     len(path) < 40
+    True
+    """
+    return folders.short_path(folder)
+
+
+def page_header(folder: Path) -> PageHeader | None:
+    """What the registry's page says about its registrar, or None where there is no registry of this boot.
+
+    Errors: `VersionMismatch`, `WrongNamespace`, `CorruptRegistry`.
+
+    >>> registration = adsum.open().register("worker-1")
+    >>> adsum.admin.page_header(adsum.open().folder).registrar.pid == adsum.open().stats().registrar_pid
+    True
+    """
+    page = pages.attach(folder)
+    return None if page is None else PageHeader(page.registrar, page.started_ns, page.restarts)
+
+
+def remedy_for_damage(folder: Path) -> str:
+    """The advice that errors about a damaged registry give, as a phrase.
+
+    >>> "remove the folder" in adsum.admin.remedy_for_damage(adsum.open().folder)
+    True
+    """
+    return pages.remedy(folder)
+
+
+def complete_id(id: object, namespace: str, node: str) -> ProcessId:
+    """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`. Errors: `InvalidProcessId`.
+
+    >>> str(adsum.admin.complete_id("worker-1", "default", "host"))
+    'default/host/worker-1'
+    """
+    return parse_id(id, namespace, node)
+
+
+def require_platform() -> Owner:
+    """The identity of this process. Errors: `UnsupportedPlatform` unless the kernel offers pidfds and /proc.
+
+    >>> import os
+    >>> adsum.admin.require_platform().pid == os.getpid()
+    True
+    """
+    identity.require_linux()
+    return identity.current()
+
+
+def identities_are_exact() -> bool:
+    """Whether a pidfd's inode distinguishes every two processes since boot (Linux 6.9 and newer, pidfs). Otherwise
+    adsum compares start times, in ticks of 10 ms.
+
+    >>> adsum.admin.identities_are_exact() in (True, False)
+    True
+    """
+    return identity.pidfds_have_inodes()
+
+
+def pid_namespace() -> int:
+    """The inode of this process's PID namespace (pid_namespaces(7)); all processes of a registry share one.
+
+    >>> adsum.admin.pid_namespace() > 0
+    True
+    """
+    return identity.pid_namespace()
+
+
+def ping(folder: Path, timeout: float = PING_SECONDS) -> float:
+    """Connect to the registrar as a client does, without starting one; return the seconds until it answered.
+
+    Errors: `OSError` where no registrar can be reached (`TimeoutError` where it does not answer within `timeout`
+    seconds); the registrar's own refusal as an `AdsumError`.
+
+    >>> registration = adsum.open().register("worker-1")
+    >>> adsum.admin.ping(adsum.open().folder) < 2.0
+    True
+    """
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, folders.short_path(folder) as reachable:
+        sock.settimeout(timeout)
+        sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
+        sock.sendall(wire.frame(wire.Hello(wire.VERSION, pid_namespace(), os.urandom(16), identity.current())))
+        frames = wire.Frames()
+        while not (received := list(frames)):
+            if not (data := sock.recv(4096)):
+                raise ConnectionResetError("the registrar closed the connection")
+            frames.feed(data)
+    answer = wire.decode_welcome(received[0])
+    if isinstance(answer, wire.Failed):
+        raise wire.error_from(answer)
+    return time.monotonic() - began
+
+
+def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS) -> None:
+    """Start a registrar in the background, and wait at most `timeout` seconds until one serves, this or another.
+
+    `limits` count if this creates the registry. Errors: the error that kept it from serving; `RegistrarUnavailable`.
+
+    >>> adsum.admin.start_registrar(adsum.admin.registry_folder("started"), adsum.Limits())
+    >>> adsum.admin.ping(adsum.admin.registry_folder("started")) < 2.0
+    True
+    """
+    spawn.start_registrar(folder, limits, time.monotonic() + timeout)
+
+
+def serve(folder: Path, limits: Limits) -> bool:
+    """Serve the registry in this process until SIGTERM or SIGINT, or until it is idle for `Limits.linger` seconds; log
+    to standard error. False where another registrar serves already.
+
+    Installs signal handlers, so call it in the main thread of a process of its own. For example, as a service:
+
+        python -c "import adsum.admin as a; a.serve(a.registry_folder(), __import__('adsum').Limits())"
+    """
+    # Imported late: only a process that serves needs it.
+    from ._registrar.start import serve as serve_in_this_process
+
+    return serve_in_this_process(folder, limits, ready=_ready, foreground=True)
+
+
+def _ready() -> None:
+    """The log says that the registrar serves; a service manager needs no more."""
+
+
+def stop_registrar(folder: Path, timeout: float = STOP_SECONDS) -> bool:
+    """Ask the registrar to exit (SIGTERM), and wait at most `timeout` seconds for it. The tables keep every entry.
+
+    True where a registrar exited; False where none serves, or where it did not exit in time. The signal goes through a
+    pidfd of exactly the process that the page names, so a reused pid is never hit (pidfd_send_signal(2)).
+
+    >>> registration = adsum.open().register("worker-1")
+    >>> adsum.admin.stop_registrar(adsum.open().folder)
+    True
+    >>> adsum.open().lookup("worker-1") is not None
+    True
+    """
+    header = page_header(folder) if check_folder(folder) else None
+    pidfd = identity.open_verified(header.registrar) if header is not None and header.registrar.pid else None
+    if pidfd is None:
+        return False
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        exited = select.poll()
+        exited.register(pidfd, select.POLLIN)
+        return bool(exited.poll(max(0, int(timeout * 1000))))
+    except ProcessLookupError:
+        # It exited in the same moment.
+        return True
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,57 @@
+"""What `adsum doctor` asks of the files in a registry's folder: whether a registrar can start with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ... import admin
+from ...errors import PermissionDenied
+from .findings import Finding, ok, problem, warning
+
+
+def check_files(folder: Path) -> Iterator[Finding]:
+    """Nothing where the folder cannot be used at all, which the check of the folder has said."""
+    try:
+        if not admin.check_folder(folder):
+            return
+    except PermissionDenied:
+        return
+    faults = list(_faults(folder))
+    yield from faults or [ok("files", "nothing is in the way of a registrar")]
+
+
+def _faults(folder: Path) -> Iterator[Finding]:
+    for name in admin.WRITTEN_FILES:
+        path = folder / name
+        if why := _why_not_writable(path):
+            found = f"{path} cannot be written: {why}"
+            if name == admin.LOG_NAME:
+                yield warning("files", f"{found}; a registrar that starts here has no log", _remedy(path))
+            else:
+                yield problem("files", f"{found}; no registrar can start", _remedy(path))
+    for path in (folder / name for name in admin.RENAMED_FILES):
+        if path.is_dir() and not path.is_symlink():
+            yield problem("files", f"{path} is a folder; no registrar can start", _remedy(path))
+    for path in folder.glob("tables.*"):
+        if not path.is_dir():
+            yield problem("files", f"{path} is no folder; no registrar can start", _remedy(path))
+
+
+def _why_not_writable(path: Path) -> str | None:
+    try:
+        # Without O_NONBLOCK a named pipe would be waited for (fifo(7)).
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except FileNotFoundError:
+        if path.is_symlink() and not Path(os.path.realpath(path)).parent.is_dir():
+            return f"it is a link to {path.readlink()}, which cannot be made"
+        # Whoever needs it makes it.
+        return None
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _remedy(path: Path) -> str:
+    return f"remove it (rm -r '{path}'), or move it out of the folder; the next write makes what is missing"

@@ -1,0 +1,1 @@
+"""Commands about members: list, show, wait, watch, change, remove."""

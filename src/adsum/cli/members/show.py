@@ -1,0 +1,58 @@
+"""``adsum show``: one entry, whole."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...errors import NotRegistered
+from ...model import Entry
+from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions
+from ..output import render
+
+
+def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
+    """Show everything that is known of one living member.
+
+    ```console
+    $ adsum show planner --json
+    ```
+
+    Exit code 1 where there is none.
+    """
+    with options.open() as registry:
+        process_id = options.parse_id(id, registry)
+        entry = registry.lookup(process_id)
+        if entry is None:
+            raise NotRegistered(f"{process_id} is not registered (or its process has died); adsum ls lists who is")
+        print_entry(entry, json=json)
+    return 0
+
+
+def print_entry(entry: Entry, *, json: bool) -> None:
+    """One entry with all its fields."""
+    if json:
+        render.print_json(render.entry_document(entry))
+    else:
+        render.print_pairs(_pairs(entry))
+
+
+def _pairs(entry: Entry) -> dict[str, str]:
+    metadata = entry.metadata
+    return {
+        "id": render.printable_id(str(entry.process_id)),
+        "type": metadata.type,
+        "health": render.health(entry, always_by=True),
+        "heartbeat": render.heartbeat(entry),
+        "capabilities": ", ".join(sorted(metadata.capabilities)),
+        "endpoint": metadata.endpoint or "",
+        "resources": ", ".join(f"{name}={value}" for name, value in metadata.resources.items()),
+        "coordination": ", ".join(sorted(metadata.coordination_variables)),
+        "node affinity": ", ".join(metadata.node_affinity),
+        "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
+        "process": f"{entry.pid}, registered {render.ago(entry.registered_at)} ago",
+        "created": metadata.created_at.isoformat(timespec="seconds"),
+        "registered": entry.registered_at.isoformat(timespec="seconds"),
+        "updated": entry.last_updated.isoformat(timespec="seconds"),
+        "incarnation": str(entry.incarnation),
+        "revision": str(entry.revision),
+    }

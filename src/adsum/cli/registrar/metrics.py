@@ -1,0 +1,104 @@
+"""``adsum metrics``: a page for Prometheus."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from .. import REGISTRY_ERROR
+from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_EXTRA = "prometheus_client"
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Brackets are what tells the colons of an IPv6 address from that of the port (RFC 3986, 3.2.2).
+_ADDRESS = re.compile(r"(?:\[(?P<numbers>[^][]+)\]|(?P<host>[^][:]+)):(?P<port>[0-9]{1,5})")
+
+
+def metrics(
+    *,
+    listen: Annotated[str, Parameter(metavar="HOST:PORT", help="Where to serve the page; port 0 for a free one.")] = (
+        "127.0.0.1:9464"
+    ),
+    once: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Print the page and end, instead of serving it.")
+    ] = False,
+    options: RegistryOptions = DEFAULT_REGISTRY,
+) -> int:
+    """Serve the registry's metrics over HTTP, as Prometheus reads them.
+
+    ```console
+    $ adsum metrics --listen 127.0.0.1:9464
+    ```
+
+    The page is of the whole registry, all namespaces. Reading it neither starts a registrar nor changes anything. It
+    ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Whoever can reach the port can read it. Needs: pip install
+    'adsum[prometheus]'
+    """
+    address = _parse(listen)
+    try:
+        from prometheus_client import CollectorRegistry, generate_latest
+
+        from ...telemetry.prometheus import Collector
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != _EXTRA:
+            raise
+        return _fail("this needs prometheus_client; run: pip install 'adsum[prometheus]'")
+    with options.open() as registry:
+        page = CollectorRegistry()
+        page.register(Collector(registry))
+        if not once:
+            return _serve(page, address, registry.folder)
+        print(generate_latest(page).decode(), end="")
+    return 0
+
+
+def _serve(page: CollectorRegistry, address: _Address, folder: Path) -> int:
+    """Serve the page until a signal asks to end."""
+    from prometheus_client import start_http_server
+
+    # What was ignored from the start, as SIGHUP under nohup(1), stays so: it would be taken once it is blocked.
+    ends = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
+    # Blocked before there are threads, so that no thread takes what is waited for here.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        server, thread = start_http_server(address.port, address.host, page)
+    except OSError as error:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return _fail(f"cannot listen on {address}: {error.strerror or error}; choose another with --listen")
+    try:
+        print(f"serving http://{address._replace(port=server.server_port)}/metrics of {folder}", flush=True)
+        signal.sigwait(ends)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return 0
+
+
+class _Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _parse(listen: str) -> _Address:
+    found = _ADDRESS.fullmatch(listen)
+    if found is None or int(found["port"]) > 65535:
+        raise UsageError(f"--listen {listen}: give HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
+    return _Address(found["host"] or found["numbers"], int(found["port"]))
+
+
+def _fail(message: str) -> int:
+    print(f"adsum: {message}", file=sys.stderr)
+    return REGISTRY_ERROR

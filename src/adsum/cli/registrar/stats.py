@@ -1,0 +1,49 @@
+"""``adsum stats``: the registry in numbers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ...model import Stats
+from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
+from ..output import render
+
+
+def stats(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
+    """Show the registry in numbers.
+
+    ```console
+    $ adsum stats --json
+    ```
+
+    Entries, memory, registrar, and how long it took to clean up after the last 1,000 deaths; at most a second old.
+    """
+    with options.open() as registry:
+        found = registry.stats()
+        if json:
+            render.print_json(msgspec.to_builtins(found))
+        else:
+            render.print_pairs({"folder": str(registry.folder), **_pairs(found)})
+    return 0
+
+
+def _pairs(found: Stats) -> dict[str, str]:
+    latency = found.cleanup_latency
+    registrar = "none runs; the next write starts one"
+    if found.registrar_pid is not None:
+        registrar = f"pid {found.registrar_pid}, up {render.duration(found.uptime)}"
+    return {
+        "entries": str(found.entries),
+        "owners": str(found.owners),
+        "revision": str(found.revision),
+        "memory": f"{render.size(found.bytes_used)} of {render.size(found.bytes_limit)}",
+        "registrar": registrar,
+        "restarts": str(found.restarts),
+        "pending": str(found.pending),
+        "cleanup": "  ".join(
+            f"{name} {seconds * 1000:.2f} ms"
+            for name, seconds in (("p50", latency.p50), ("p99", latency.p99), ("max", latency.max))
+        ),
+        "outcomes": ", ".join(f"{word} {count}" for word, count in sorted(found.outcomes.items())),
+        "unwatched": str(found.unwatched_by_kernel),
+    }

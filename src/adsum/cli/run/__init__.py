@@ -1,0 +1,1 @@
+"""``adsum run`` and what it needs: a gated child, signals passed on, job control."""

@@ -1,0 +1,1 @@
+"""``adsum top``: the live view of a registry."""

@@ -1,0 +1,112 @@
+"""What the person in front of `adsum top` wants to see: in which order, of whom, and which part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ...model import Entry
+from ..output import render
+from . import keyboard
+
+_SEVERITY = ("unhealthy", "degraded", "healthy")
+
+# In each order the first are those that one looks for: the unwell, the late, the newest.
+ORDERS: dict[str, Callable[[Entry], Any]] = {
+    "id": lambda entry: entry.process_id,
+    "health": lambda entry: (_SEVERITY.index(entry.metadata.health_status), entry.process_id),
+    "heartbeat": lambda entry: (-lateness(entry), entry.process_id),
+    "age": lambda entry: -entry.incarnation,
+    "type": lambda entry: (entry.metadata.type, entry.process_id),
+    "pid": lambda entry: (entry.pid, entry.process_id),
+}
+
+
+def lateness(entry: Entry) -> float:
+    """Seconds by which a promised sign of life is late, below 0 where it is not due yet; least of all where none is
+    promised."""
+    every = entry.metadata.heartbeat
+    return float("-inf") if every is None else render.seconds_since(entry.metadata.last_health_check) - every
+
+
+class Browsing:
+    """Order, filter and place in the list, as the keys left them."""
+
+    def __init__(self) -> None:
+        self.order = "id"
+        self.reverse = False
+        self.filter = ""
+        self.typing = False
+        self.offset = 0
+
+    def press(self, key: str, page: int) -> bool:
+        """Take a key; a `page` is so many rows. Returns False where it asks to end."""
+        if key == keyboard.GONE:
+            return False
+        if self.typing:
+            self._type(key)
+            return True
+        match key:
+            case "q" | "Q":
+                return False
+            case "s":
+                names = list(ORDERS)
+                self.order = names[(names.index(self.order) + 1) % len(names)]
+            case "r":
+                self.reverse = not self.reverse
+            case "/":
+                self.typing = True
+            case keyboard.ESCAPE:
+                self.filter = ""
+            case _:
+                self._scroll(key, page)
+        return True
+
+    def select(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those for whom every word of the filter holds, in order."""
+        words = self.filter.lower().split()
+        found = entries if not words else [entry for entry in entries if _says(entry, words)]
+        return sorted(found, key=ORDERS[self.order], reverse=self.reverse)
+
+    def window(self, total: int, rows: int) -> slice:
+        """The part of `total` that is to be seen in so many rows."""
+        self.offset = max(0, min(self.offset, total - rows))
+        return slice(self.offset, self.offset + rows)
+
+    def _type(self, key: str) -> None:
+        match key:
+            case keyboard.ENTER:
+                self.typing = False
+            case keyboard.ESCAPE:
+                self.typing, self.filter = False, ""
+            case keyboard.BACKSPACE:
+                self.filter = self.filter[:-1]
+            case _ if len(key) == 1:
+                self.filter += key
+        self.offset = 0
+
+    def _scroll(self, key: str, page: int) -> None:
+        steps = {
+            keyboard.UP: -1,
+            "k": -1,
+            keyboard.DOWN: 1,
+            "j": 1,
+            keyboard.PAGE_UP: -page,
+            keyboard.PAGE_DOWN: page,
+            " ": page,
+        }
+        if key in (keyboard.HOME, "g"):
+            self.offset = 0
+        elif key in (keyboard.END, "G"):
+            # Put right by `window`, which knows where the end is.
+            self.offset = 1 << 31
+        else:
+            self.offset = max(0, self.offset + steps.get(key, 0))
+
+
+def _says(entry: Entry, words: list[str]) -> bool:
+    metadata = entry.metadata
+    said = " ".join(
+        [str(entry.process_id), str(entry.pid), metadata.type, metadata.health_status, *sorted(metadata.capabilities)]
+    ).lower()
+    return all(word in said for word in words)

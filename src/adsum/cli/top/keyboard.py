@@ -1,0 +1,130 @@
+"""Keys as they are typed, one by one, without waiting for Enter."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import os
+import select
+import termios
+from types import TracebackType
+from typing import Any
+
+# How long the rest of a key's sequence may take to come, over a slow line, before Escape was Escape.
+SEQUENCE_SECONDS = 0.05
+
+UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END = "up", "down", "page up", "page down", "home", "end"
+ENTER, ESCAPE, BACKSPACE = "enter", "escape", "backspace"
+# Nobody types any more: the terminal is gone.
+GONE = "gone"
+
+_SEQUENCES = {
+    "A": UP,
+    "B": DOWN,
+    "H": HOME,
+    "F": END,
+    "1~": HOME,
+    "4~": END,
+    "5~": PAGE_UP,
+    "6~": PAGE_DOWN,
+    "7~": HOME,
+    "8~": END,
+}
+_SINGLE = {"\r": ENTER, "\n": ENTER, "\x7f": BACKSPACE, "\b": BACKSPACE, "\x1b": ESCAPE}
+_LFLAG, _CC = 3, 6
+
+
+class Keyboard:
+    """The keys of a terminal. While it is entered the terminal neither echoes nor waits for whole lines; Ctrl-C and
+    Ctrl-Z are signals as ever."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._before: list[Any] | None = None
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def __enter__(self) -> Keyboard:
+        self._before = termios.tcgetattr(self.descriptor)
+        mode = termios.tcgetattr(self.descriptor)
+        mode[_LFLAG] &= ~(termios.ICANON | termios.ECHO)
+        mode[_CC][termios.VMIN], mode[_CC][termios.VTIME] = 1, 0
+        _set(self.descriptor, termios.TCSANOW, mode)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            # A terminal that is gone has nothing to be restored.
+            with contextlib.suppress(termios.error):
+                _set(self.descriptor, termios.TCSADRAIN, self._before)
+            self._before = None
+
+    def read(self) -> list[str]:
+        """The keys that were typed, once the descriptor is readable: a character, or the name of a key."""
+        text = self._more()
+        if not text:
+            return [GONE]
+        while _is_begun(text) and self._comes():
+            more = self._more()
+            if not more:
+                break
+            text += more
+        return keys_in(text)
+
+    def _more(self) -> str:
+        try:
+            data = os.read(self.descriptor, 4096)
+        except OSError:
+            # EIO: the other side of the terminal was closed (tty_ioctl(4)).
+            return ""
+        # Half a character is no text yet; the rest of it comes.
+        return self._decoder.decode(data) or ("\0" if data else "")
+
+    def _comes(self) -> bool:
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(SEQUENCE_SECONDS * 1000))
+
+
+def _set(descriptor: int, when: int, mode: list[Any]) -> None:
+    while True:
+        try:
+            termios.tcsetattr(descriptor, when, mode)
+            return
+        except termios.error as error:
+            # A signal came in between, or it was stopped for doing this in the background, and continued.
+            if error.args[0] != errno.EINTR:
+                raise
+
+
+def _is_begun(text: str) -> bool:
+    """Whether it ends inside a key's sequence: ESC, [ or O, parameters, and a last character (ECMA-48)."""
+    last = text.rpartition("\x1b")
+    return bool(last[1]) and (last[2] in ("", "[", "O") or (last[2][0] == "[" and _final(last[2][1:]) == 0))
+
+
+def _final(parameters: str) -> int:
+    """Where a sequence ends: the place after its last character; 0 where that is not there yet."""
+    for options, char in enumerate(parameters, 1):
+        if "@" <= char <= "~":
+            return options
+    return 0
+
+
+def keys_in(text: str) -> list[str]:
+    """The keys behind what a terminal sent. What is no key that anybody knows here is left out."""
+    keys: list[str] = []
+    while text:
+        if text[:2] in ("\x1b[", "\x1bO") and (end := _final(text[2:])):
+            name = _SEQUENCES.get(text[2 : 2 + end])
+            keys += [name] if name else []
+            text = text[2 + end :]
+            continue
+        char, text = text[0], text[1:]
+        if char in _SINGLE:
+            keys.append(_SINGLE[char])
+        elif char.isprintable():
+            keys.append(char)
+    return keys
