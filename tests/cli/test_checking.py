@@ -111,7 +111,7 @@ def test_doctor_of_a_stopped_registrar(command: Command, members: Registry) -> N
     finding = _found(document, "registrar")
     assert not document["healthy"]
     assert finding["level"] == "problem"
-    assert finding["says"] == f"pid {pid} is stopped, and serves nobody"
+    assert finding["says"] == f"pid {pid} is stopped and serves no client"
     assert finding["remedy"] == f"kill -CONT {pid}"
 
 

@@ -133,7 +133,7 @@ from adsum.cli import main
 from adsum.cli.top import roll
 def fail(self):
     raise RuntimeError("a defect")
-roll.Roll.rates = fail
+roll.Mirror.rates = fail
 sys.exit(main(["top"]))
 """
     environment = {**command.environment, "TERM": "xterm"}

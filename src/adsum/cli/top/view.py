@@ -11,6 +11,7 @@ import msgspec
 from ...model import Departure, Entry, Stats
 from ..options import RegistryOptions
 from ..output import render
+from ..output.styles import style_of
 from .browsing import Browsing, lateness
 from .roll import KINDS, MISSED, Mirror
 
@@ -149,7 +150,7 @@ class View:
 
 def _style(heading: str, cell: str) -> str:
     if heading == "HEALTH":
-        return render.style_of(cell)
+        return style_of(cell)
     return "yellow" if heading == "HEARTBEAT" and "late" in cell else ""
 
 
@@ -158,7 +159,7 @@ def _coloured(text: str) -> list[tuple[str, str] | str]:
     parts: list[tuple[str, str] | str] = []
     for part in text.split("  "):
         word, _, number = part.partition(" ")
-        style = render.style_of(word) if number not in ("", "0") else ""
+        style = style_of(word) if number not in ("", "0") else ""
         parts += [(part, style), "  "]
     return parts
 
