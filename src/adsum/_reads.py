@@ -15,6 +15,7 @@ from ._client.client import Client
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
+from ._store.feed import Base, Position, TableFeed
 from ._store.query import Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
@@ -208,6 +209,17 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """How the entries that ended last ended, newest first, at most 1,000."""
         _check_limit(limit)
         return self._reader.departures(1000 if limit is None else limit)
+
+    def _change_feed(self) -> TableFeed[list[Entry]]:
+        """Every change of the registry, in all namespaces, from the present on. The base is every stored entry, also of
+        processes that have died since. For `adsum.views`."""
+        reader = self._reader
+
+        def read_all() -> Base[list[Entry]]:
+            epoch, revision, entries = reader.all_entries()
+            return Base(Position(epoch, revision), entries)
+
+        return TableFeed(reader, read_all)
 
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)

@@ -15,8 +15,9 @@ from adsum import Registry
 from adsum._store import history
 from adsum.cli.top.browsing import ORDERS, Browsing
 from adsum.cli.top.keyboard import Keyboard, keys_in
-from adsum.cli.top.roll import MISSED, Mirror, Scope
 from adsum.model import EPOCH, Entry, Metadata, ProcessId
+from adsum.views.mirror import Mirror, Scope
+from adsum.views.rates import MISSED
 from tests.support import end_registrar, eventually
 
 

@@ -34,7 +34,8 @@ def test_one_that_is_stopped_does_not_run(command: Command, members: Registry) -
         code, out, err = command("registrar")
     assert (code, out) == (1, "")
     assert (
-        err == f"adsum: the registrar of {command.folder}, pid {pid} is stopped and serves no client; kill -CONT {pid}\n"
+        err
+        == f"adsum: the registrar of {command.folder}, pid {pid} is stopped and serves no client; kill -CONT {pid}\n"
     )
     assert command("registrar").code == 0
 

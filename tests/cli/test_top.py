@@ -130,10 +130,10 @@ def test_a_failure_gives_the_terminal_back(command: Command, members: Registry) 
     code = """
 import sys
 from adsum.cli import main
-from adsum.cli.top import roll
+from adsum.views import mirror
 def fail(self):
     raise RuntimeError("a defect")
-roll.Mirror.rates = fail
+mirror.Mirror.rates = fail
 sys.exit(main(["top"]))
 """
     environment = {**command.environment, "TERM": "xterm"}

@@ -52,7 +52,7 @@ def test_every_change_is_a_line(command: Command, members: Registry, child: Chil
     assert updated[3].startswith("capabilities +planning; resources.gpu 2")
     assert unregistered[1:3] == ["unregistered", "planner"]
     assert died[1:3] == ["died", "worker"]
-    assert "after the kernel's word" in died[3]
+    assert "after the kernel's notice" in died[3]
 
 
 def test_json_is_a_document_a_line(command: Command, members: Registry) -> None:
@@ -103,7 +103,7 @@ def test_lagged_says_what_to_do(command: Command, members: Registry) -> None:
         assert "planner" in watching.line()
         lagged = watching.line()
         assert lagged.split()[1] == "lagged"
-        assert "Read again" in lagged
+        assert "Read the entries again" in lagged
         assert watching.line().split()[1:3] == ["snapshot", "planner"]
 
 
@@ -201,7 +201,7 @@ def _entry(**metadata: Any) -> Entry:
 )
 def test_what_is_different_is_told(before: dict[str, Any], after: dict[str, Any], says: str) -> None:
     """Between an entry and the one before it, each field that differs is told, and no other."""
-    from adsum.cli.members.changes import EventReport
+    from adsum.views.description import EventReport
 
     event = Event(Kind.updated, _entry(**after), Revision(5), _entry(**before))
-    assert EventReport(event, ends=None).words() == says  # type: ignore[arg-type]
+    assert EventReport(event, departures=None).description() == says  # type: ignore[arg-type]

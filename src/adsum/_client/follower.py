@@ -1,35 +1,19 @@
-"""Following the registry: what a watch, sync or async, gives its consumer.
-
-A follower's place in the history is a revision. What came after it is read from the tables, all of it in one snapshot
-and at most what the history holds, so a slow consumer costs nobody but itself, and never more than that. When the
-history does not reach back to its place, or when the registry was made anew, it starts again from a fresh snapshot and
-says so with one `lagged` event.
-"""
+"""A watch's view of the change feed: which changes match, and as what kind of event its consumer sees them."""
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
 
+from .._store.feed import Base, Position, TableFeed
 from .._store.history import Step
 from .._store.query import Query
 from .._store.reader import Reader
 from ..model import Entry, Event, Kind, Revision
 
 
-class _At(NamedTuple):
-    """A place in the life of a registry (`epoch` is 0 where there is none yet), and the steps that lead to it and were
-    not given out. Replaced whole, so that a fork finds both or neither."""
-
-    epoch: int
-    revision: int
-    steps: deque[Step]
-
-
 class Follower:
-    """One watch's place in the history. Safe for threads: each event goes to one of them."""
+    """The events of one watch, from its change feed. Safe for threads: each event goes to one of them."""
 
     def __init__(
         self, reader: Reader, query: Query, where: Callable[[Entry], object] | None, since: int | None
@@ -38,62 +22,53 @@ class Follower:
         self._query = query
         self._where = where
         self._lock = threading.Lock()
-        self._lagged = False
-        self.snapshot: list[Entry] = []
-        self._at = self._begin(since)
-        # A number that a watch gave out tells which registry it is of; one from anywhere else is taken at its word.
-        if since is not None and (self.revision != since or getattr(since, "epoch", 0) not in (0, self._at.epoch)):
-            self._lagged = True
+        epoch = getattr(since, "epoch", 0)
+        self._feed = TableFeed(reader, self._present, self._base_after(since, epoch))
+        # A revision that a watch gave out carries its epoch; a plain number has none and is taken as it is.
+        self._lagged = since is not None and (self.revision != since or epoch not in (0, self.revision.epoch))
+
+    @property
+    def snapshot(self) -> list[Entry]:
+        """The entries that matched at the revision at which the events start, or start again after a lag."""
+        return self._feed.base
 
     def take(self) -> Event | None:
-        """The next event, if it has happened. Errors: what `where` raises; then the same change comes again."""
+        """The next event, if there is one. An error that `where` raises is raised here; the same change comes again."""
         with self._lock:
-            if not self._lagged and not self._at.steps:
-                self._read()
+            if not self._lagged:
+                self._lagged = not self._feed.advance()
             if self._lagged:
                 self._lagged = False
-                return Event(Kind.lagged, None, self._numbered(self._at.revision))
-            steps = self._at.steps
-            while steps:
-                event = self._seen(steps[0])
-                steps.popleft()
+                return Event(Kind.lagged, None, self.revision)
+            while (step := self._feed.peek()) is not None:
+                event = self._event_of(step)
+                self._feed.take()
                 if event is not None:
                     return event
             return None
 
     @property
     def revision(self) -> Revision:
-        """Up to here the consumer has been told everything; what to give as `since` to go on later."""
-        at = self._at
-        return self._numbered(at.revision - len(at.steps))
+        """The consumer has every event up to here; give it as `since` to go on later."""
+        position = self._feed.position
+        return Revision(position.revision, position.epoch)
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
 
-    def _numbered(self, revision: int) -> Revision:
-        return Revision(revision, self._at.epoch)
+    def _present(self) -> Base[list[Entry]]:
+        return self._base_after(None, 0)
 
-    def _read(self) -> None:
-        at = self._at
-        # Whoever wakes a watch has brought the page up to date before.
-        if self._reader.position() == (at.epoch, at.revision):
-            return
-        epoch, revision, steps = self._reader.steps_since(at.epoch, at.revision)
-        if steps is not None:
-            self._at = _At(epoch, revision, deque(steps))
-        else:
-            self._at = self._begin(None)
-            self._lagged = True
+    def _base_after(self, since: int | None, epoch: int) -> Base[list[Entry]]:
+        """The matching entries at revision `since` and the changes after it; the present where the history does not
+        reach back so far."""
+        epoch, revision, entries, steps = self._reader.state_at(self._query, since, epoch)
+        matching = [entry for entry in entries if self._where is None or self._where(entry)]
+        return Base(Position(epoch, revision), matching, tuple(steps))
 
-    def _begin(self, since: int | None) -> _At:
-        """The place after `since`, with the snapshot as it was then; the present where the history does not hold it."""
-        epoch, revision, entries, steps = self._reader.state_at(self._query, since, getattr(since, "epoch", 0))
-        self.snapshot = [entry for entry in entries if self._where is None or self._where(entry)]
-        return _At(epoch, revision, deque(steps))
-
-    def _seen(self, step: Step) -> Event | None:
-        """A change as this watch sees it. What starts to match is registered to it, what stops is unregistered."""
+    def _event_of(self, step: Step) -> Event | None:
+        """A change as this watch sees it: an entry that starts to match is registered, one that stops unregistered."""
         before, after = step.before, step.after
         matched, matches = self._matches(before), self._matches(after)
         if not (matched or matches):
@@ -102,7 +77,7 @@ class Follower:
         if before is not None and after is not None and matched != matches:
             kind = Kind.registered if matches else Kind.unregistered
         previous = before if after is not None else None
-        return Event(kind, after or before, self._numbered(step.revision), previous)
+        return Event(kind, after or before, Revision(step.revision, self._feed.position.epoch), previous)
 
     def _matches(self, entry: Entry | None) -> bool:
         return entry is not None and self._query.matches(entry) and (self._where is None or bool(self._where(entry)))

@@ -16,6 +16,7 @@ from .._client import client as clients
 from .._client import spawn
 from .._client.bell import Waiter
 from .._client.client import Client
+from .._store.feed import Base, Position, TableFeed
 from .._store.history import Step
 from .._store.reader import Reader
 from ..errors import AdsumError
@@ -31,12 +32,23 @@ AGAIN_SECONDS = 1.0
 REST_SECONDS = 0.02
 # Departures that may come between reading the history and reading how long they took to detect.
 SLACK = 16
-# Later than every revision: what comes after it is nothing, what it is told of the present is all.
-_NOW = 2**62
 
 _following: dict[str, _Following] = {}
 _lock = threading.RLock()
 _over = threading.Event()
+
+
+class _Source:
+    """Reads through the reader of a client that is open now: a feed outlives the clients of its registry."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def position(self) -> tuple[int, int]:
+        return self.reader.position()
+
+    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
+        return self.reader.steps_since(epoch, revision)
 
 
 class _Following:
@@ -51,8 +63,8 @@ class _Following:
         self._waiter_lock = threading.RLock()
         self._waiter: Waiter | None = None
         self._complained = False
-        self._epoch = 0
-        self._revision = _NOW
+        self._source = _Source(client.reader)
+        self._feed: TableFeed[None] | None = None
         try:
             # What happens from now on, even if the thread takes a while to begin.
             self._read(client.reader)
@@ -120,7 +132,7 @@ class _Following:
                 if listened:
                     self._rest()
                     waiter.wait(None)
-                elif self._epoch:
+                elif self._feed is not None and self._feed.position.epoch:
                     waiter.listen()
                     listened = True
                 else:
@@ -141,21 +153,25 @@ class _Following:
             emit(STARTED, {"duration": self._starts.popleft()}, {"registry": self._registry}, BaseException)
 
     def _read(self, reader: Reader) -> None:
-        """Go on to the present, and tell who died on the way."""
-        before = self._epoch, self._revision
-        self._epoch, self._revision, steps = reader.steps_since(*before)
-        if not self._epoch and self._revision == _NOW:
-            # Not made yet: all that will ever happen in it is still to come.
-            self._revision = 0
-        elif steps is None and before[1] != _NOW:
+        """Read the changes up to the present, and emit an event for each death among them."""
+        self._source.reader = reader
+        if self._feed is None:
+            # From the present on. Where there is no registry yet, every change of it is still to come.
+            self._feed = TableFeed(self._source, lambda: Base(Position(*self._source.position()), None))
+            return
+        before = self._feed.position
+        if not self._feed.advance():
             logger.warning(
-                "the history of %s does not reach back to revision %s; deaths since then are not told of",
+                "the history of %s does not reach back to revision %s; no event reports deaths since then",
                 self._registry,
-                before[1],
-                extra={"registry": self._registry, "revision": before[1]},
+                before.revision,
+                extra={"registry": self._registry, "revision": before.revision},
             )
-        if died := [step.before for step in steps or () if step.kind is Kind.died and step.before is not None]:
-            self._tell_died(died, reader, steps or [])
+        steps = []
+        while (step := self._feed.take()) is not None:
+            steps.append(step)
+        if died := [step.before for step in steps if step.kind is Kind.died and step.before is not None]:
+            self._tell_died(died, reader, steps)
 
     def _tell_died(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
         departures = reader.departures(min(1000, len(steps) + SLACK))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ... import admin
 from ...errors import PermissionDenied, UnsupportedPlatform
-from ..output import render
+from ...views import words
 from .findings import Finding, ok, problem, warning
 
 OLDEST_KERNEL = (5, 3)
@@ -150,7 +150,7 @@ def _space(place: Path, wanted_bytes: int) -> Finding:
     except OSError as error:
         return problem("space", f"{place}: {error.strerror}", errno.errorcode.get(error.errno or 0, ""))
     free = found.f_bavail * found.f_frsize
-    says = f"{render.size(free)} free, the tables may take {render.size(wanted_bytes)} more"
+    says = f"{words.size(free)} free, the tables may take {words.size(wanted_bytes)} more"
     remedy = f"free space in {place}, make it larger (mount -o remount,size=, docker --shm-size), or lower the limit"
     if free < HARDLY_ANY_BYTES:
         return problem("space", says, remedy)

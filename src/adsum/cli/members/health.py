@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ...views.documents import entry_document
 from ..advice import in_shell_words
 from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, HealthWord, Id, Json, RegistryOptions, Timeout, check_timeout
 from ..output import render
@@ -34,7 +35,7 @@ def health(
         with in_shell_words(process_id, options, registry):
             entry = registry.update_health(process_id, status, timeout=check_timeout(timeout))
         if json:
-            render.print_json(render.entry_document(entry))
+            render.print_json(entry_document(entry))
         else:
             print(f"{render.printable_id(str(entry.process_id))} is {entry.metadata.health_status}")
     return 0

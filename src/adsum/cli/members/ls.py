@@ -9,6 +9,8 @@ from cyclopts import Parameter
 
 from ...model import Entry
 from ...registry import Registry
+from ...views import words
+from ...views.documents import entry_document
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
 from ..output import render
@@ -46,7 +48,7 @@ def ls(
 def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: Registry, *, json: bool) -> None:
     """Several entries, a line for each; for nobody there is nothing to print."""
     if json:
-        render.print_json([render.entry_document(entry) for entry in entries])
+        render.print_json([entry_document(entry) for entry in entries])
     elif entries:
         # In a pipe each column holds one word, for awk(1) and its like.
         health = ("health",) if render.is_terminal() else ("health", "checked", "source")
@@ -56,14 +58,14 @@ def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: 
 
 def _row(entry: Entry, options: RegistryOptions, registry: Registry) -> list[str]:
     metadata = entry.metadata
-    checked = render.ago(metadata.last_health_check)
+    checked = words.ago(metadata.last_health_check)
     spread = [metadata.health_status, checked, entry.health_source]
     return [
         render.printable_id(options.show_id(entry.process_id, registry)),
         metadata.type,
-        *([render.health(entry)] if render.is_terminal() else spread),
+        *([words.health(entry)] if render.is_terminal() else spread),
         str(entry.pid),
-        render.ago(entry.registered_at),
+        words.ago(entry.registered_at),
         # Between words a terminal can fold it.
         (", " if render.is_terminal() else ",").join(sorted(metadata.capabilities)),
         metadata.endpoint or "",

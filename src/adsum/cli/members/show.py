@@ -6,6 +6,8 @@ import msgspec
 
 from ...errors import NotRegistered
 from ...model import Entry
+from ...views import words
+from ...views.documents import entry_document
 from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions
 from ..output import render
 
@@ -31,7 +33,7 @@ def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_RE
 def print_entry(entry: Entry, *, json: bool) -> None:
     """One entry with all its fields."""
     if json:
-        render.print_json(render.entry_document(entry))
+        render.print_json(entry_document(entry))
     else:
         render.print_pairs(_pairs(entry))
 
@@ -41,15 +43,15 @@ def _pairs(entry: Entry) -> dict[str, str]:
     return {
         "id": render.printable_id(str(entry.process_id)),
         "type": metadata.type,
-        "health": render.health(entry, always_by=True),
-        "heartbeat": render.heartbeat(entry),
+        "health": words.health(entry, always_by=True),
+        "heartbeat": words.heartbeat(entry),
         "capabilities": ", ".join(sorted(metadata.capabilities)),
         "endpoint": metadata.endpoint or "",
         "resources": ", ".join(f"{name}={value}" for name, value in metadata.resources.items()),
         "coordination": ", ".join(sorted(metadata.coordination_variables)),
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
-        "process": f"{entry.pid}, registered {render.ago(entry.registered_at)} ago",
+        "process": f"{entry.pid}, registered {words.ago(entry.registered_at)} ago",
         "created": metadata.created_at.isoformat(timespec="seconds"),
         "registered": entry.registered_at.isoformat(timespec="seconds"),
         "updated": entry.last_updated.isoformat(timespec="seconds"),

@@ -12,18 +12,19 @@ from cyclopts import Parameter
 from ...errors import Timeout
 from ...model import Entry, Event, Kind
 from ...registry import Registry
+from ...views import words
+from ...views.description import Departures, EventReport, summary
+from ...views.documents import EventKind, snapshot_document
 from .. import BROKEN_PIPE
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, JsonLines, OptionalId, RegistryOptions, UsageError
 from ..output import render
-from .changes import Ends, EventReport, summary
 
 if TYPE_CHECKING:
     from ... import Watch
 
 # Between events it is looked so often whether anybody still reads.
 LOOK_SECONDS = 1.0
-SNAPSHOT = "snapshot"
 
 _KIND_STYLES = {"registered": "green", "died": "bold red", "unregistered": "red", "lagged": "bold yellow"}
 _ID_WIDTH = 24
@@ -94,30 +95,28 @@ class _Printer:
         self._registry = registry
         self._place = options
         self._json = json
-        self._ends = Ends(registry)
+        self._departures = Departures(registry)
 
     def print_event(self, event: Event) -> None:
-        told = EventReport(event, self._ends)
+        report = EventReport(event, self._departures)
         if self._json:
-            render.print_line_json(told.document())
+            render.print_line_json(report.document())
             return
-        words = f"{told.words()}  [{event.revision}]" if event.entry is not None else told.words()
-        self._print(render.clock(told.at), event.kind, event.entry, words)
+        text = f"{report.description()}  [{event.revision}]" if event.entry is not None else report.description()
+        self._print(words.clock(report.at), event.kind, event.entry, text)
 
     def print_snapshot(self, watching: Watch) -> None:
         for entry in watching.snapshot:
             if self._json:
-                document = {"kind": SNAPSHOT, "revision": entry.revision, "at": entry.last_updated}
-                more = {"id": str(entry.process_id), "entry": render.entry_document(entry), "previous": None}
-                render.print_line_json({**document, **more})
+                render.print_line_json(snapshot_document(entry))
             else:
-                words = f"{summary(entry)}  [{entry.revision}]"
-                self._print(render.clock(entry.last_updated), SNAPSHOT, entry, words)
+                text = f"{summary(entry)}  [{entry.revision}]"
+                self._print(words.clock(entry.last_updated), EventKind.snapshot, entry, text)
 
-    def _print(self, at: str, kind: str, entry: Entry | None, words: str) -> None:
+    def _print(self, at: str, kind: str, entry: Entry | None, text: str) -> None:
         name = "-" if entry is None else self._place.show_id(entry.process_id, self._registry)
         shown = f"{render.printable_id(name):<{_ID_WIDTH}}"
-        line = f"  {shown}  {render.printable(words)}"
+        line = f"  {shown}  {render.printable(text)}"
         if render.is_terminal():
             _print_coloured(at, kind, line)
         else:

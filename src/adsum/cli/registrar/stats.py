@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...model import Stats
+from ...views import words
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 
@@ -31,12 +32,12 @@ def _pairs(found: Stats) -> dict[str, str]:
     latency = found.cleanup_latency
     registrar = "none runs; the next write starts one"
     if found.registrar_pid is not None:
-        registrar = f"pid {found.registrar_pid}, up {render.duration(found.uptime)}"
+        registrar = f"pid {found.registrar_pid}, up {words.duration(found.uptime)}"
     return {
         "entries": str(found.entries),
         "owners": str(found.owners),
         "revision": str(found.revision),
-        "memory": f"{render.size(found.bytes_used)} of {render.size(found.bytes_limit)}",
+        "memory": f"{words.size(found.bytes_used)} of {words.size(found.bytes_limit)}",
         "registrar": registrar,
         "restarts": str(found.restarts),
         "pending": str(found.pending),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...model import Entry
-from ..output import render
+from ...views import words
 from . import keyboard
 
 _SEVERITY = ("unhealthy", "degraded", "healthy")
@@ -26,7 +26,7 @@ def lateness(entry: Entry) -> float:
     """Seconds by which a promised sign of life is late, below 0 where it is not due yet; least of all where none is
     promised."""
     every = entry.metadata.heartbeat
-    return float("-inf") if every is None else render.seconds_since(entry.metadata.last_health_check) - every
+    return float("-inf") if every is None else words.seconds_since(entry.metadata.last_health_check) - every
 
 
 class Browsing:

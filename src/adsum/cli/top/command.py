@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from ...views.mirror import Mirror, Scope
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 from .browsing import Browsing
-from .roll import Mirror, Scope
 from .view import View, document, print_plain
 
 # Between two frames of changes at least so long, and while nothing changes at most: ages grow. A slow line or a large

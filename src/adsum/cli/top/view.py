@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...model import Departure, Entry, Stats
+from ...views import words
+from ...views.documents import departure_document, entry_document
+from ...views.mirror import Mirror
+from ...views.rates import KINDS, MISSED
 from ..options import RegistryOptions
 from ..output import render
 from ..output.styles import style_of
 from .browsing import Browsing, lateness
-from .roll import KINDS, MISSED, Mirror
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -117,10 +120,10 @@ class View:
             "ID": render.printable_id(self._place.show_id(entry.process_id, self._roll.registry)),
             "PID": str(entry.pid),
             "TYPE": metadata.type,
-            "HEALTH": f"{metadata.health_status} {render.ago(metadata.last_health_check)}{late}",
+            "HEALTH": f"{metadata.health_status} {words.ago(metadata.last_health_check)}{late}",
             "CAPABILITIES": render.printable(",".join(sorted(metadata.capabilities))),
             "HEARTBEAT": heartbeat(entry),
-            "AGE": render.ago(entry.registered_at),
+            "AGE": words.ago(entry.registered_at),
         }
 
     def _departures(self, lines: int) -> list[Text]:
@@ -179,7 +182,7 @@ def numbers(roll: Mirror, *, rates: bool = True) -> dict[str, str]:
     lines = {
         "registrar": f"{_registrar(stats)}  restarts {stats.restarts}  pending {stats.pending}",
         "entries": f"{sum(counts.namespaces.values())}  owners {stats.owners}  revision {stats.revision}",
-        "memory": f"{render.size(stats.bytes_used)} of {render.size(stats.bytes_limit)}, {part:.1%}",
+        "memory": f"{words.size(stats.bytes_used)} of {words.size(stats.bytes_limit)}, {part:.1%}",
         "cleanup": "  ".join(
             f"{name} {seconds * 1000:.2f} ms"
             for name, seconds in (("p50", latency.p50), ("p99", latency.p99), ("max", latency.max))
@@ -199,7 +202,7 @@ def numbers(roll: Mirror, *, rates: bool = True) -> dict[str, str]:
 def _registrar(stats: Stats) -> str:
     if stats.registrar_pid is None:
         return "none runs; the next write starts one"
-    return f"pid {stats.registrar_pid}  up {render.duration(stats.uptime)}"
+    return f"pid {stats.registrar_pid}  up {words.duration(stats.uptime)}"
 
 
 def _counted(counts: Counter[str]) -> str:
@@ -228,11 +231,11 @@ def latest(roll: Mirror, limit: int) -> list[Departure]:
 
 def ending(departure: Departure) -> str:
     entry = departure.entry
-    lived = render.duration((departure.at - entry.registered_at).total_seconds())
+    lived = words.duration((departure.at - entry.registered_at).total_seconds())
     detected = f", gone {departure.detection * 1000:.2f} ms after the kernel's word" if departure.how == "died" else ""
     name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
     return (
-        f"{render.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lived}, "
+        f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lived}, "
         f"{entry.metadata.health_status}{detected}"
     )
 
@@ -262,15 +265,6 @@ def document(roll: Mirror) -> dict[str, Any]:
         "namespaces": counts.namespaces,
         "types": counts.types,
         "health": counts.health,
-        "entries": [render.entry_document(entry) for entry in Browsing().select(roll.fresh(roll.entries.values()))],
-        "departures": [
-            {
-                "id": str(one.entry.process_id),
-                "how": one.how,
-                "at": one.at,
-                "detection": one.detection,
-                "entry": render.entry_document(one.entry),
-            }
-            for one in departures
-        ],
+        "entries": [entry_document(entry) for entry in Browsing().select(roll.fresh(roll.entries.values()))],
+        "departures": [departure_document(departure) for departure in departures],
     }

@@ -1,4 +1,4 @@
-"""What an event says, in words and as JSON: what happened, to whom, and what is different."""
+"""What an event says in words: what happened, to which entry, and which fields changed."""
 
 from __future__ import annotations
 
@@ -8,82 +8,76 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ...model import Departure, Entry, Event, Kind, Metadata, ProcessId
-from ...registry import Registry
-from ..output import render
+from ..model import Departure, Entry, Event, Kind, Metadata, ProcessId
+from ..registry import Registry
+from . import words
+from .documents import EventDocument, event_document
 
-# A value that is longer is cut; adsum show has it whole.
-LONG = 60
+# A longer value is cut; `adsum show` prints it whole.
+MAX_VALUE_CHARACTERS = 60
 LAGGED = (
-    "changes were missed: the history does not reach back to them, or this is another registry. Read again who is "
-    "there; events go on from here"
+    "changes were missed: the history does not reach back to them, or the registry was made anew. Read the entries "
+    "again; events go on from here"
 )
 
-# Which entry it was. A registry that is made anew counts incarnations from the beginning.
-_WhichOne: TypeAlias = tuple[ProcessId, int, datetime]
+# Which registration it was. A registry that is made anew counts incarnations from the beginning.
+_RegistrationKey: TypeAlias = tuple[ProcessId, int, datetime]
 
 
-class Ends:
-    """When and how entries ended, which an event does not tell."""
+class Departures:
+    """When and how entries ended, which an event does not carry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._known: dict[_WhichOne, Departure] = {}
+        self._known: dict[_RegistrationKey, Departure] = {}
 
     def of(self, entry: Entry) -> Departure | None:
-        """That of an entry which has ended; None where it ended too long ago to be known."""
-        wanted = _which(entry)
+        """The departure of an entry that has ended; None where it is too old to be kept."""
+        wanted = _key(entry)
         if wanted not in self._known:
-            # Read anew only then: of a thousand that end together, one reading knows all.
-            self._known = {_which(departure.entry): departure for departure in self._registry.departures()}
+            # Read again only then: one read knows a thousand entries that end together.
+            self._known = {_key(departure.entry): departure for departure in self._registry.departures()}
         return self._known.get(wanted)
 
 
-def _which(entry: Entry) -> _WhichOne:
+def _key(entry: Entry) -> _RegistrationKey:
     return entry.process_id, entry.incarnation, entry.registered_at
 
 
 class EventReport:
-    """An event, with the moment at which it happened."""
+    """An event, with the UTC time `at` which it happened."""
 
-    def __init__(self, event: Event, ends: Ends) -> None:
+    def __init__(self, event: Event, departures: Departures) -> None:
         self.event = event
         ended = event.entry is not None and event.previous is None and event.kind in (Kind.died, Kind.unregistered)
-        self.end = ends.of(event.entry) if ended and event.entry is not None else None
-        if self.end is not None:
-            self.at = self.end.at
+        self.departure = departures.of(event.entry) if ended and event.entry is not None else None
+        if self.departure is not None:
+            self.at = self.departure.at
         elif event.entry is not None and not ended:
             self.at = event.entry.last_updated
         else:
             self.at = datetime.now(UTC)
 
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
-        kind, entry, revision, previous = self.event
-        return {
-            "kind": kind,
-            "revision": int(revision),
-            "at": self.at,
-            "id": None if entry is None else str(entry.process_id),
-            "entry": None if entry is None else render.entry_document(entry),
-            "previous": None if previous is None else render.entry_document(previous),
-        }
+    def document(self) -> EventDocument:
+        """The event as a document."""
+        return event_document(self.event, self.at)
 
-    def words(self) -> str:
-        """What is different, for people."""
+    def description(self) -> str:
+        """What changed, for people."""
         kind, entry, revision, previous = self.event
         if entry is None:
             return f"{LAGGED} (revision {revision})"
         if previous is not None:
             prefix = {Kind.registered: "matches now: ", Kind.unregistered: "matches no more: "}.get(kind, "")
             return prefix + ("; ".join(differences(previous, entry)) or "written again, the same")
-        if kind is Kind.died and self.end is not None:
-            return f"{self._life(entry)}, gone {self.end.detection * 1000:.2f} ms after the kernel's word"
-        return summary(entry) if kind is Kind.registered else self._life(entry)
+        if kind is Kind.died and self.departure is not None:
+            milliseconds = self.departure.detection * 1000
+            return f"{self._lifetime(entry)}, removed {milliseconds:.2f} ms after the kernel's notice"
+        return summary(entry) if kind is Kind.registered else self._lifetime(entry)
 
-    def _life(self, entry: Entry) -> str:
-        lived = (self.at - entry.registered_at).total_seconds()
-        return f"pid {entry.pid}, after {render.duration(lived)}"
+    def _lifetime(self, entry: Entry) -> str:
+        seconds = (self.at - entry.registered_at).total_seconds()
+        return f"pid {entry.pid}, after {words.duration(seconds)}"
 
 
 def summary(entry: Entry) -> str:
@@ -95,7 +89,7 @@ def summary(entry: Entry) -> str:
 
 
 def differences(before: Entry, after: Entry) -> Iterator[str]:
-    """What the second has that the first has not, field by field."""
+    """How the second entry differs from the first, field by field."""
     if before.incarnation != after.incarnation:
         yield f"handed over: pid {before.pid} -> {after.pid}, incarnation {before.incarnation} -> {after.incarnation}"
     yield from _in_health(before, after)
@@ -114,9 +108,9 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
 def _in_health(before: Entry, after: Entry) -> Iterator[str]:
     old, new = before.metadata, after.metadata
     if old.health_status != new.health_status:
-        yield f"health {old.health_status} -> {new.health_status} ({render.source(after)})"
+        yield f"health {old.health_status} -> {new.health_status} ({words.source(after)})"
     elif before.health_source != after.health_source:
-        yield f"health {new.health_status} ({render.source(after)})"
+        yield f"health {new.health_status} ({words.source(after)})"
     elif old.last_health_check != new.last_health_check and _same_otherwise(old, new):
         yield f"still {new.health_status}"
 
@@ -141,4 +135,4 @@ def _in_map(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Itera
 def _value(value: object) -> str:
     """A value on one line, cut where it is long."""
     text = "none" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= LONG else f"{text[: LONG - 3]}..."
+    return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[: MAX_VALUE_CHARACTERS - 3]}..."

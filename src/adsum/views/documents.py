@@ -1,0 +1,177 @@
+"""Entries, events, departures and statistics as documents: plain data for JSON, of one published schema.
+
+Each document is a msgspec struct, so encoder and schema come from one definition. The command line prints these
+documents with ``--json``; every other door to a registry uses the same. Fields are only ever appended.
+
+    import msgspec
+    import adsum
+    from adsum.views import documents
+
+    entry = adsum.open()["worker-1"]
+    print(msgspec.json.encode(documents.entry_document(entry)))
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from ..model import Departure, Entry, Event, HealthSource, HealthStatus, Metadata, ProcessType, Stats
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class EventKind(StrEnum):
+    """The kinds of `adsum.Event`, and ``snapshot`` for an entry of a watch's snapshot."""
+
+    registered = "registered"
+    updated = "updated"
+    unregistered = "unregistered"
+    died = "died"
+    lagged = "lagged"
+    snapshot = "snapshot"
+
+
+class ProcessIdDocument(msgspec.Struct, frozen=True):
+    """The three parts of a process id."""
+
+    namespace: str
+    node: str
+    local_id: str
+
+
+class MetadataDocument(msgspec.Struct, frozen=True):
+    """The fields of `adsum.Metadata`; sets are sorted lists, bytes in `custom` are base64."""
+
+    type: ProcessType
+    capabilities: list[str]
+    resources: dict[str, int | float | str]
+    coordination_variables: list[str]
+    health_status: HealthStatus
+    node_affinity: list[str]
+    created_at: datetime
+    last_health_check: datetime
+    endpoint: str | None
+    custom: dict[str, Any]
+    heartbeat: float | None
+
+
+class EntryDocument(msgspec.Struct, frozen=True):
+    """The fields of `adsum.Entry`, after `id`, the process id as one string."""
+
+    id: str
+    process_id: ProcessIdDocument
+    pid: int
+    start_time: int
+    pidfd_inode: int
+    incarnation: int
+    registered_at: datetime
+    last_updated: datetime
+    revision: int
+    metadata: MetadataDocument
+    health_source: HealthSource
+
+
+class EventDocument(msgspec.Struct, frozen=True):
+    """One change as a watch reports it, or, with the kind ``snapshot``, one entry of the watch's snapshot.
+
+    `at` is when it happened, in UTC; `entry` the entry after it, or the last one where it ended, None for ``lagged``;
+    `previous` the entry before it, where it goes on.
+    """
+
+    kind: EventKind
+    revision: int
+    at: datetime
+    id: str | None
+    entry: EntryDocument | None
+    previous: EntryDocument | None
+
+
+class DepartureDocument(msgspec.Struct, frozen=True):
+    """How an entry ended: the fields of `adsum.Departure`, with the id in front."""
+
+    id: str
+    how: str
+    at: datetime
+    detection: float
+    entry: EntryDocument
+
+
+def entry_document(entry: Entry) -> EntryDocument:
+    """The document of an entry."""
+    return EntryDocument(
+        id=str(entry.process_id),
+        process_id=ProcessIdDocument(*entry.process_id),
+        pid=entry.pid,
+        start_time=entry.start_time,
+        pidfd_inode=entry.pidfd_inode,
+        incarnation=entry.incarnation,
+        registered_at=entry.registered_at,
+        last_updated=entry.last_updated,
+        revision=entry.revision,
+        metadata=_metadata_document(entry.metadata),
+        health_source=entry.health_source,
+    )
+
+
+def _metadata_document(metadata: Metadata) -> MetadataDocument:
+    return MetadataDocument(
+        type=metadata.type,
+        capabilities=sorted(metadata.capabilities),
+        resources=metadata.resources,
+        coordination_variables=sorted(metadata.coordination_variables),
+        health_status=metadata.health_status,
+        node_affinity=metadata.node_affinity,
+        created_at=metadata.created_at,
+        last_health_check=metadata.last_health_check,
+        endpoint=metadata.endpoint,
+        custom=metadata.custom,
+        heartbeat=metadata.heartbeat,
+    )
+
+
+def event_document(event: Event, at: datetime) -> EventDocument:
+    """The document of an event that happened `at` a UTC time."""
+    kind, entry, revision, previous = event
+    return EventDocument(
+        EventKind(kind),
+        int(revision),
+        at,
+        None if entry is None else str(entry.process_id),
+        None if entry is None else entry_document(entry),
+        None if previous is None else entry_document(previous),
+    )
+
+
+def snapshot_document(entry: Entry) -> EventDocument:
+    """The document of an entry that a watch's snapshot holds."""
+    return EventDocument(
+        EventKind.snapshot, entry.revision, entry.last_updated, str(entry.process_id), entry_document(entry), None
+    )
+
+
+def departure_document(departure: Departure) -> DepartureDocument:
+    """The document of a departure."""
+    entry = departure.entry
+    return DepartureDocument(
+        str(entry.process_id), departure.how, departure.at, departure.detection, entry_document(entry)
+    )
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of all documents, one definition each under ``$defs``; docs/schema.json is this.
+
+    `Stats` is a document as it is.
+    """
+    kinds = (EntryDocument, EventDocument, DepartureDocument, Stats)
+    _, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    return {"$schema": SCHEMA_DIALECT, "title": "Documents of adsum", "$defs": components}
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(schema()), indent=2).decode() + "\n")

@@ -1,0 +1,107 @@
+"""A live copy of all entries of a registry, kept current by the change feed.
+
+`adsum top` shows it. It reads shared memory and sends no request, so it starts no registrar, keeps none from leaving,
+and goes on while one is stopped: that is when an operator needs it most.
+
+    mirror = Mirror(adsum.open(), Scope(namespace="default"))
+    while mirror.follow():
+        print(len(mirror.entries), mirror.rates()["died"])
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..model import Entry, ProcessId, Stats
+from ..registry import Registry
+from .rates import Rates
+
+STATS_SECONDS = 1.0
+
+
+class Scope(NamedTuple):
+    """Which entries count: all of them, or those of one namespace, on one node."""
+
+    namespace: str | None = None
+    node: str | None = None
+
+    def covers(self, process_id: ProcessId) -> bool:
+        """Whether an entry under this id counts."""
+        return self.namespace in (None, process_id.namespace) and self.node in (None, process_id.node)
+
+
+class Counts(NamedTuple):
+    """How many entries there are by namespace, by type and by health status."""
+
+    namespaces: Counter[str]
+    types: Counter[str]
+    health: Counter[str]
+
+
+class Mirror:
+    """The entries in `scope` as of the last `follow`, including those of processes that have died since; `fresh` asks
+    the registry which of them are alive."""
+
+    def __init__(self, registry: Registry, scope: Scope) -> None:
+        self.registry = registry
+        self.scope = scope
+        self.stats: Stats = registry.stats()
+        self._stats_at = time.monotonic()
+        self._rates = Rates()
+        self._feed = registry._change_feed()
+        self.entries: dict[ProcessId, Entry] = self._covered(self._feed.base)
+
+    def follow(self) -> bool:
+        """Apply the changes since the last call. Returns whether there were any."""
+        now = time.monotonic()
+        if now - self._stats_at >= STATS_SECONDS:
+            self._stats_at, self.stats = now, self.registry.stats()
+        before = self._feed.position.revision
+        if self._feed.is_gone():
+            # The folder was removed. No change says so.
+            self._feed.restart()
+            self.entries = self._covered(self._feed.base)
+            return True
+        if not self._feed.advance():
+            self.entries = self._covered(self._feed.base)
+            self._rates.note_missed(max(0, self._feed.position.revision - before))
+            return True
+        seen: Counter[str] = Counter()
+        any_change = False
+        while (step := self._feed.take()) is not None:
+            any_change = True
+            entry = step.after or step.before
+            if entry is None or not self.scope.covers(entry.process_id):
+                continue
+            seen[step.kind] += 1
+            if step.after is not None:
+                self.entries[entry.process_id] = step.after
+            else:
+                self.entries.pop(entry.process_id, None)
+        self._rates.note(seen)
+        return any_change
+
+    def fresh(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of `entries` that are alive, as they are at this moment: a heartbeat changes an entry without being a
+        change of the registry."""
+        found = (self.registry.lookup(entry.process_id) for entry in entries)
+        return [entry for entry in found if entry is not None]
+
+    def counts(self) -> Counts:
+        """The entries counted by namespace, type and health status."""
+        entries = self.entries.values()
+        return Counts(
+            Counter(entry.process_id.namespace for entry in entries),
+            Counter(str(entry.metadata.type) for entry in entries),
+            Counter(str(entry.metadata.health_status) for entry in entries),
+        )
+
+    def rates(self) -> dict[str, float]:
+        """Changes per second by kind, over the last few seconds; `rates.MISSED` counts changes that were missed."""
+        return self._rates.per_second()
+
+    def _covered(self, entries: Iterable[Entry]) -> dict[ProcessId, Entry]:
+        return {entry.process_id: entry for entry in entries if self.scope.covers(entry.process_id)}
