@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adsum._registrar.draft import Draft
-from adsum._store.layout import Change, Record, StandBy
+from adsum._store.layout import Change, Record, Standby
 from adsum._validation import id_key
-from adsum.model import Kind, Metadata, Owner, ProcessId
+from adsum.model import HealthSource, Kind, Metadata, Owner, ProcessId
 
-from .generated import NOW, record
+from .generated import NOW, entry
 
 IDS = [ProcessId("a", "n", name) for name in "wxyz"]
 OWNERS = [Owner(pid, 1, 1) for pid in (1, 2)]
@@ -27,7 +28,7 @@ class Standing:
         self.revision = self.entries = len(records)
         self.bytes_used = 0
         self.standbys = 0
-        self.records = {id_key(stored.process_id): stored for stored in records}
+        self.records = {id_key(stored.entry.process_id): stored for stored in records}
 
     def measure(self) -> int:
         return self.bytes_used
@@ -36,15 +37,15 @@ class Standing:
         return self.records.get(key)
 
     def owned(self, owner: Owner) -> list[Record]:
-        return sorted((r for r in self.records.values() if r.owner == owner), key=lambda stored: stored.incarnation)
+        return sorted((r for r in self.records.values() if r.entry.owner == owner), key=_incarnation)
 
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
 
-    def standing_by(self, key: bytes) -> list[StandBy]:
+    def standing_by(self, key: bytes) -> list[Standby]:
         return []
 
-    def all_standing_by(self) -> list[StandBy]:
+    def all_standing_by(self) -> list[Standby]:
         return []
 
 
@@ -53,7 +54,7 @@ class DraftMachine(RuleBasedStateMachine):
 
     @initialize(held=st.lists(st.tuples(_ids, _owners), unique_by=lambda pair: pair[0]))
     def begin(self, held: list[tuple[ProcessId, Owner]]) -> None:
-        stored = [record(id, owner, number, Metadata()) for number, (id, owner) in enumerate(held, 1)]
+        stored = [Record(entry(id, owner, number, Metadata())) for number, (id, owner) in enumerate(held, 1)]
         self.before = Standing(stored)
         self.draft = Draft(self.before, NOW)
         self.after = dict(self.before.records)
@@ -65,7 +66,7 @@ class DraftMachine(RuleBasedStateMachine):
         if id_key(id) not in self.after:
             self.revision += 1
             added = self.draft.add(id_key(id), id, owner, metadata, b"")
-            assert added == record(id, owner, self.revision, metadata)
+            assert added == Record(entry(id, owner, self.revision, metadata))
             self.after[id_key(id)] = added
 
     @precondition(lambda self: self.after)
@@ -73,10 +74,11 @@ class DraftMachine(RuleBasedStateMachine):
     def replace(self, data: st.DataObject, metadata: Metadata) -> None:
         held = self._any(data)
         self.revision += 1
-        replaced = self.draft.replace(held, metadata)
-        assert (replaced.incarnation, replaced.owner) == (held.incarnation, held.owner)
-        assert (replaced.revision, replaced.metadata) == (self.revision, metadata)
-        self.after[id_key(held.process_id)] = replaced
+        replaced = self.draft.replace(held, metadata, HealthSource.other, None)
+        before, after = held.entry, replaced.entry
+        assert (after.incarnation, after.owner) == (before.incarnation, before.owner)
+        assert (after.revision, after.metadata) == (self.revision, metadata)
+        self.after[id_key(after.process_id)] = replaced
 
     @precondition(lambda self: self.after)
     @rule(data=st.data(), owner=_owners)
@@ -84,8 +86,10 @@ class DraftMachine(RuleBasedStateMachine):
         held = self._any(data)
         self.revision += 1
         transferred = self.draft.transfer(held, owner)
-        assert transferred == record(held.process_id, owner, self.revision, held.metadata)
-        self.after[id_key(held.process_id)] = transferred
+        wanted = entry(held.entry.process_id, owner, self.revision, held.entry.metadata)
+        source = held.entry.health_source
+        assert transferred == Record(msgspec.structs.replace(wanted, health_source=source))
+        self.after[id_key(wanted.process_id)] = transferred
         self.departed.append((self.revision, "handed_over", held))
 
     @precondition(lambda self: self.after)
@@ -94,7 +98,7 @@ class DraftMachine(RuleBasedStateMachine):
         held = self._any(data)
         self.revision += 1
         self.draft.remove(held, Kind.died, "died")
-        del self.after[id_key(held.process_id)]
+        del self.after[id_key(held.entry.process_id)]
         self.departed.append((self.revision, "died", held))
 
     def _any(self, data: st.DataObject) -> Record:
@@ -113,8 +117,8 @@ class DraftMachine(RuleBasedStateMachine):
     def everybody_owns_what_will_stand_under_their_name(self) -> None:
         if hasattr(self, "draft"):
             for owner in OWNERS:
-                owned = [stored for stored in self.after.values() if stored.owner == owner]
-                assert self.draft.owned(owner) == sorted(owned, key=lambda stored: stored.incarnation)
+                owned = [stored for stored in self.after.values() if stored.entry.owner == owner]
+                assert self.draft.owned(owner) == sorted(owned, key=_incarnation)
                 assert self.draft.owns_nothing(owner) == (not owned)
 
     @invariant()
@@ -128,7 +132,11 @@ class DraftMachine(RuleBasedStateMachine):
     def departures_tell_who_left_and_when(self) -> None:
         if hasattr(self, "draft"):
             told = [(revision, left.how, left.entry.incarnation) for revision, left in self.draft.departures]
-            assert told == [(revision, how, held.incarnation) for revision, how, held in self.departed]
+            assert told == [(revision, how, held.entry.incarnation) for revision, how, held in self.departed]
+
+
+def _incarnation(record: Record) -> int:
+    return record.entry.incarnation
 
 
 def _replayed(records: dict[bytes, Record], changes: list[Change]) -> dict[bytes, Record]:

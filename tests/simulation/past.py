@@ -9,9 +9,11 @@ import msgspec
 
 from adsum._store import history
 from adsum._store.environment import Environment
+from adsum._store.layout import decode_public
 from adsum.model import Entry
 
 from .asks import Id
+from .expected import public
 from .reading import Change, Held, Tables, held
 
 
@@ -26,8 +28,9 @@ def misremembered(tables: Tables, changes: Sequence[Change], least: int) -> list
     for row, change in zip(rows, told, strict=True):
         stands = change.after or change.before
         assert stands is not None
-        of = change.before.revision if change.before else 0
-        if row != (change.revision, change.kind, stands.incarnation, of, change.before):
+        before = public(change.before) if change.before else None
+        of = before.revision if before else 0
+        if row != (change.revision, change.kind, stands.incarnation, of, before):
             wrong.append(f"the history has {row}, should have {change}")
     return wrong
 
@@ -72,7 +75,7 @@ def _stood(since: Sequence[Change]) -> dict[Id, Held | None]:
 
 
 def _entries(txn: lmdb.Transaction[bytes], environment: Environment) -> list[Entry]:
-    return [msgspec.msgpack.decode(row, type=Entry) for _, row in txn.cursor(db=environment.entries)]
+    return [decode_public(row).entry for _, row in txn.cursor(db=environment.entries)]
 
 
 def _outline(entry: Entry | None) -> Held | None:

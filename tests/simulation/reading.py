@@ -98,7 +98,7 @@ def read(environment: lmdb.Environment) -> Tables:
         return Tables(
             revision=_number(dict(rows("meta"))[b"revision"]),
             ids={key: _number(row) for key, row in rows("ids")},
-            entries={_number(key): held(_plain(row)) for key, row in rows("entries")},
+            entries={_number(key): _stored(_plain(row)) for key, row in rows("entries")},
             rows={(table, key, _number(row)) for table in (*_INDEXES, "owners") for key, row in rows(table)},
             departures=[_gone(_number(key), row) for key, row in rows("departures")],
             history=[_step(_number(key), row) for key, row in rows("history")],
@@ -114,9 +114,15 @@ def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
         return {(key[:-8], _number(key[-8:])): data for key, data in txn.cursor(db=table)}
 
 
+def _stored(row: Sequence[Any]) -> Held:
+    """The entry in a decoded row of the entries, with the registrar's private fields."""
+    entry, session, before_late = row
+    return held(entry)._replace(session=session, before_late=None if before_late is None else tuple(before_late))
+
+
 def held(row: Sequence[Any]) -> Held:
-    """The entry in a decoded row: the last values are there where it was stored, and not in departures."""
-    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, *rest = row
+    """A decoded entry."""
+    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, source = row
     fields = dict(zip(_METADATA, metadata, strict=True))
     for name in _SETS:
         if len(set(fields[name])) != len(fields[name]):
@@ -130,9 +136,7 @@ def held(row: Sequence[Any]) -> Held:
         last_updated=last_updated,
         revision=revision,
         metadata=fields,
-        source=rest[0],
-        session=rest[1] if rest[1:] else b"",
-        before_late=(rest[2][0], rest[2][1]) if rest[2:] and rest[2] else None,
+        source=source,
     )
 
 

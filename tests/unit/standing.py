@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from adsum._store.layout import Record, StandBy, key_of
+from adsum._store.layout import Record, Standby, key_of
 from adsum.model import Owner
 
 
 class Standing:
     """A `View` of these entries, at the newest of their revisions."""
 
-    def __init__(self, records: Sequence[Record], waiting: Sequence[StandBy] = ()) -> None:
+    def __init__(self, records: Sequence[Record], waiting: Sequence[Standby] = ()) -> None:
         self._records = records
         self._waiting = list(waiting)
-        self.revision = max((record.revision for record in records), default=0)
+        self.revision = max((record.entry.revision for record in records), default=0)
         self.entries = len(records)
         self.bytes_used = 0
         self.standbys = len(waiting)
@@ -23,18 +23,18 @@ class Standing:
         return self.bytes_used
 
     def record(self, key: bytes) -> Record | None:
-        return next((record for record in self._records if key_of(record.process_id) == key), None)
+        return next((record for record in self._records if key_of(record.entry.process_id) == key), None)
 
     def owned(self, owner: Owner) -> list[Record]:
-        return [record for record in self._records if record.owner == owner]
+        return [record for record in self._records if record.entry.owner == owner]
 
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
 
-    def standing_by(self, key: bytes) -> list[StandBy]:
+    def standing_by(self, key: bytes) -> list[Standby]:
         return [one for one in self._waiting if key_of(one.process_id) == key]
 
-    def all_standing_by(self) -> list[StandBy]:
+    def all_standing_by(self) -> list[Standby]:
         return self._waiting
 
 

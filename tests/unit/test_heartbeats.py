@@ -14,7 +14,7 @@ from adsum._registrar.batch import Batch, Call, Clock, Decision
 from adsum._registrar.engine import Engine
 from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Lateness
 from adsum._store.layout import Change, Record, key_of
-from adsum.model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
+from adsum.model import Entry, HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
 
 from .standing import Kernel, Standing
 
@@ -32,7 +32,7 @@ def promise(
     """An entry that promises a sign `every` so many seconds."""
     status = fields.pop("health_status", HealthStatus.healthy)
     metadata = Metadata(heartbeat=every, health_status=status, created_at=NOON, last_health_check=checked)
-    return Record(A, *owner, incarnation, NOON, NOON, incarnation, metadata, **fields)
+    return Record(Entry(A, *owner, incarnation, NOON, NOON, incarnation, metadata, **fields))
 
 
 def changed(before: Record | None, after: Record | None) -> Change:
@@ -109,7 +109,7 @@ def test_a_promise_ends(after: Record | None) -> None:
     heartbeats = promised()
     heartbeats.follow(changed(promise(), after), SECOND)
     assert heartbeats.late(2 * SECOND) == []
-    assert len(heartbeats) == (after is not None and after.metadata.heartbeat is not None)
+    assert len(heartbeats) == (after is not None and after.entry.metadata.heartbeat is not None)
 
 
 @pytest.mark.parametrize("every", [None, 1000.0])
@@ -146,7 +146,7 @@ def test_a_registrar_that_starts_gives_time(
 ) -> None:
     """Everybody has their time again, and what was said by the one before is not said twice."""
     heartbeats = Heartbeats(Limits())
-    heartbeats.inherit(KEY, promise(health_status=status, health_source=source), 100 * SECOND)
+    heartbeats.inherit(KEY, promise(health_status=status, health_source=source).entry, 100 * SECOND)
     assert lates(heartbeats, 101.4) == []
     said = [late for second in (101.5, 102.9, 103, 110, 120) for late in lates(heartbeats, second)]
     assert said == expected
@@ -207,11 +207,11 @@ def test_late_is_written_down() -> None:
     """The status is the registrar's word; what was said before is kept with it, and nothing else changes."""
     record = promise(health_status=HealthStatus.healthy)
     after = only_change(noted(record, Lateness(KEY, 1, DEGRADED)))
-    assert (after.metadata.health_status, after.health_source) == (DEGRADED, HealthSource.registrar)
+    assert (after.entry.metadata.health_status, after.entry.health_source) == (DEGRADED, HealthSource.registrar)
     assert after.before_late == (HealthStatus.healthy, HealthSource.process)
-    assert after.metadata.last_health_check == record.metadata.last_health_check
+    assert after.entry.metadata.last_health_check == record.entry.metadata.last_health_check
     later = only_change(noted(after, Lateness(KEY, 1, UNHEALTHY)))
-    assert (later.metadata.health_status, later.before_late) == (UNHEALTHY, after.before_late)
+    assert (later.entry.metadata.health_status, later.before_late) == (UNHEALTHY, after.before_late)
 
 
 @pytest.mark.parametrize("late", [Lateness(KEY, 2, DEGRADED), Lateness(KEY + b"b", 1, DEGRADED)])
@@ -232,7 +232,10 @@ def test_a_sign_that_comes_in_the_last_moment_counts() -> None:
     assert decide(promise(), Batch(calls=[call], late=[Lateness(KEY, 1, DEGRADED)])).changes == []
     late = only_change(noted(promise(), Lateness(KEY, 1, DEGRADED)))
     again = only_change(decide(late, Batch(calls=[call], late=[Lateness(KEY, 1, UNHEALTHY)])))
-    assert (again.metadata.health_status, again.health_source) == (HealthStatus.healthy, HealthSource.process)
+    assert (again.entry.metadata.health_status, again.entry.health_source) == (
+        HealthStatus.healthy,
+        HealthSource.process,
+    )
 
 
 def test_a_sign_in_time_is_no_change() -> None:
@@ -240,4 +243,4 @@ def test_a_sign_in_time_is_no_change() -> None:
     decision = sign(promise(), utc=NOON + timedelta(seconds=1))
     assert (decision.changes, decision.writes) == ([], True)
     (record,) = decision.touched
-    assert (record.revision, record.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))
+    assert (record.entry.revision, record.entry.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))

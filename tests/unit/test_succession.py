@@ -9,9 +9,9 @@ import pytest
 from adsum import _wire as wire
 from adsum._registrar.batch import Batch, Call, Clock, Death, Decision
 from adsum._registrar.engine import Engine
-from adsum._store.layout import Record, StandBy
+from adsum._store.layout import Record, Standby
 from adsum._validation import MetadataFields
-from adsum.model import EPOCH, Limits, Metadata, Owner, ProcessId
+from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
 
 from .standing import Kernel, Standing
 
@@ -23,15 +23,15 @@ NOTHING = MetadataFields()
 
 
 def held(id: ProcessId = A, owner: Owner = HOLDER, incarnation: int = 1, session: bytes = b"") -> Record:
-    return Record(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata(), session=session)
+    return Record(Entry(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata()), session)
 
 
 def session_of(owner: Owner) -> bytes:
     return f"session of {owner.pid}".encode()
 
 
-def waits(owner: Owner, place: int, id: ProcessId = A, fields: MetadataFields = NOTHING) -> StandBy:
-    return StandBy(id, owner, fields, session_of(owner), 7, place)
+def waits(owner: Owner, place: int, id: ProcessId = A, fields: MetadataFields = NOTHING) -> Standby:
+    return Standby(id, owner, fields, session_of(owner), 7, place)
 
 
 def stand_by(owner: Owner, number: int = 7, id: ProcessId = A) -> Call:
@@ -45,7 +45,7 @@ def ask(request: wire.AnyRequest, owner: Owner = THREE) -> Batch:
 
 def decide(
     batch: Batch,
-    *waiting: StandBy,
+    *waiting: Standby,
     dead: set[Owner] | None = None,
     records: tuple[Record, ...] = (held(),),
     limits: Limits | None = None,
@@ -66,7 +66,7 @@ def granted(decision: Decision) -> list[tuple[Owner, str]]:
 def holders(decision: Decision) -> list[tuple[str, Owner]]:
     """What was changed, and whose the entry is after it, or was before."""
     stood = [(change.kind.value, change.after or change.before) for change in decision.changes]
-    return [(kind, record.owner) for kind, record in stood if record]
+    return [(kind, record.entry.owner) for kind, record in stood if record]
 
 
 UNREGISTER = ask(wire.Unregister(process_id=A))

@@ -9,9 +9,9 @@ import pytest
 from adsum import _wire as wire
 from adsum._registrar.batch import Batch, Call, Clock, Decision
 from adsum._registrar.engine import Engine
-from adsum._store.layout import Record, StandBy, key_of
+from adsum._store.layout import Record, Standby, key_of
 from adsum._validation import MetadataFields
-from adsum.model import EPOCH, Limits, Metadata, Owner, ProcessId
+from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
 
 NOW = Clock(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
 DEAD, ALIVE = Owner(1, 1, 1), Owner(2, 2, 2)
@@ -22,7 +22,7 @@ LATE = 2 * 10**9
 
 def held_by(owner: Owner, local_id: str, incarnation: int) -> Record:
     id = ProcessId("default", "n", local_id)
-    return Record(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata())
+    return Record(Entry(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata()))
 
 
 class Standing:
@@ -39,18 +39,18 @@ class Standing:
         return self.bytes_used
 
     def record(self, key: bytes) -> Record | None:
-        return next((record for record in self.records if key_of(record.process_id) == key), None)
+        return next((record for record in self.records if key_of(record.entry.process_id) == key), None)
 
     def owned(self, owner: Owner) -> list[Record]:
-        return [record for record in self.records if record.owner == owner]
+        return [record for record in self.records if record.entry.owner == owner]
 
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
 
-    def standing_by(self, key: bytes) -> list[StandBy]:
+    def standing_by(self, key: bytes) -> list[Standby]:
         return []
 
-    def all_standing_by(self) -> list[StandBy]:
+    def all_standing_by(self) -> list[Standby]:
         return []
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from .. import _wire as wire
-from .._store.layout import Change, Record, StandBy
+from .._store.layout import Change, Record, Standby
 from ..model import Departure, Owner
 from .heartbeats import Lateness
 from .succession import Grant
@@ -66,8 +66,8 @@ class Decision(NamedTuple):
     released: set[Owner]
     touched: Sequence[Record] = ()
     signs: Sequence[int] = ()
-    joined: Sequence[StandBy] = ()
-    withdrawn: Sequence[StandBy] = ()
+    joined: Sequence[Standby] = ()
+    withdrawn: Sequence[Standby] = ()
     grants: Sequence[Grant] = ()
 
     @property

@@ -81,9 +81,9 @@ class Committer:
             waiting = [(one.owner, one.session) for one in before.all_standing_by()]
             bound = [(session, owner) for owner, session in waiting]
             for record in [record for owner in owners for record in before.owned(owner)]:
-                self.heartbeats.inherit(key_of(record.process_id), record, time.monotonic_ns())
+                self.heartbeats.inherit(key_of(record.entry.process_id), record.entry, time.monotonic_ns())
                 if record.session:
-                    bound.append((record.session, record.owner))
+                    bound.append((record.session, record.entry.owner))
         noticed = time.monotonic_ns()
         dead = [Death(owner, noticed) for owner in owners if not self.kernel.watch(owner)]
         failpoint("sweeping")
@@ -147,7 +147,7 @@ class Committer:
                 decision = self.engine.decide(now, batch, clock)
                 if decision.writes:
                     marked = {bucket_of(change.key) for change in decision.changes}
-                    marked |= {bucket_of(key_of(record.process_id)) for record in decision.touched}
+                    marked |= {bucket_of(key_of(record.entry.process_id)) for record in decision.touched}
                     self.page.mark(marked)
                     now.apply(decision.changes, decision.departures, history_bytes=history_bytes)
                     # After what registers them, for rows are appended in the order of their incarnations.

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
-from .._store.layout import Change, Record, StandBy, encode, key_of
-from ..model import Departure, Entry, Kind, Metadata, Owner, ProcessId
+from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of
+from ..model import Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
 
 # What a departure keeps of an entry larger than this is only its outline, which bounds the ring's memory.
 MAX_DEPARTURE_BYTES = 4096
-_ENTRY_FIELDS = Entry.__struct_fields__
 
 
 class View(Protocol):
@@ -35,8 +34,8 @@ class View(Protocol):
     def record(self, key: bytes) -> Record | None: ...
     def owned(self, owner: Owner) -> list[Record]: ...
     def count_owned(self, owner: Owner) -> int: ...
-    def standing_by(self, key: bytes) -> list[StandBy]: ...
-    def all_standing_by(self) -> Iterable[StandBy]: ...
+    def standing_by(self, key: bytes) -> list[Standby]: ...
+    def all_standing_by(self) -> Iterable[Standby]: ...
 
 
 class Draft:
@@ -52,8 +51,8 @@ class Draft:
         self.departures: list[tuple[int, Departure]] = []
         self.touched: dict[bytes, Record] = {}
         self.signs: list[int] = []
-        self.joined: list[StandBy] = []
-        self.withdrawn: list[StandBy] = []
+        self.joined: list[Standby] = []
+        self.withdrawn: list[Standby] = []
         self.revision = view.revision
         self.entries = view.entries
         self._staged_bytes = 0
@@ -77,12 +76,12 @@ class Draft:
     def owned(self, owner: Owner) -> list[Record]:
         """Every record of `owner`, in the order in which they were registered."""
         lost, gained = self._lost.get(owner, set()), self._gained.get(owner, {})
-        stored = [self._signed(record) for record in self._view.owned(owner) if record.incarnation not in lost]
-        return sorted([*stored, *gained.values()], key=lambda record: record.incarnation)
+        stored = [self._signed(record) for record in self._view.owned(owner) if record.entry.incarnation not in lost]
+        return sorted([*stored, *gained.values()], key=lambda record: record.entry.incarnation)
 
     def _signed(self, record: Record) -> Record:
         """A stored record with the sign of life that came for it in this batch."""
-        return self.touched.get(key_of(record.process_id), record) if self.touched else record
+        return self.touched.get(key_of(record.entry.process_id), record) if self.touched else record
 
     def owns_nothing(self, owner: Owner) -> bool:
         gained, lost = len(self._gained.get(owner, ())), len(self._lost.get(owner, ()))
@@ -91,51 +90,52 @@ class Draft:
     def add(self, key: bytes, process_id: ProcessId, owner: Owner, metadata: Metadata, session: bytes) -> Record:
         """A new registration."""
         self.revision += 1
-        record = Record(
-            process_id, *owner, self.revision, self._now, self._now, self.revision, metadata, session=session
-        )
+        entry = Entry(process_id, *owner, self.revision, self._now, self._now, self.revision, metadata)
+        record = Record(entry, session)
         self._changed(key, Kind.registered, None, record)
         return record
 
-    def replace(self, before: Record, metadata: Metadata, **health: Any) -> Record:
-        """An update. A wall clock set back never makes an entry older than its registration. `health` is who set the
-        status, and what was said before, where that changes."""
+    def replace(
+        self, before: Record, metadata: Metadata, source: HealthSource, before_late: BeforeLate | None
+    ) -> Record:
+        """An update. A wall clock set back never makes an entry older than its registration."""
         self.revision += 1
-        after = msgspec.structs.replace(
-            before,
+        entry = msgspec.structs.replace(
+            before.entry,
             metadata=metadata,
             revision=self.revision,
-            last_updated=max(self._now, before.registered_at),
-            **health,
+            last_updated=max(self._now, before.entry.registered_at),
+            health_source=source,
         )
-        self._changed(key_of(before.process_id), Kind.updated, before, after)
+        after = Record(entry, before.session, before_late)
+        self._changed(key_of(entry.process_id), Kind.updated, before, after)
         return after
 
     def touch(self, before: Record, metadata: Metadata) -> Record:
         """A sign of life: the time of the last check moves on, and nothing else; it is no change of the registry."""
-        after = msgspec.structs.replace(before, metadata=metadata)
-        key = key_of(before.process_id)
+        entry = msgspec.structs.replace(before.entry, metadata=metadata)
+        after = Record(entry, before.session, before.before_late)
+        key = key_of(entry.process_id)
         self._records[key] = self.touched[key] = after
-        if before.incarnation in self._gained.get(before.owner, {}):
-            self._gained[before.owner][before.incarnation] = after
+        if entry.incarnation in self._gained.get(entry.owner, {}):
+            self._gained[entry.owner][entry.incarnation] = after
         return after
 
     def transfer(self, before: Record, owner: Owner) -> Record:
         """Another process takes the id, under a new incarnation."""
         self.revision += 1
         # That a sign of life was missing is over with the one who missed it.
-        basis, now = forgiven(before), self._now
-        after = Record(
-            before.process_id, *owner, self.revision, now, now, self.revision, basis.metadata, basis.health_source
-        )
-        self._depart(before, "handed_over", 0.0)
-        self._changed(key_of(before.process_id), Kind.updated, before, after)
+        basis, id, now = forgiven(before).entry, before.entry.process_id, self._now
+        entry = Entry(id, *owner, self.revision, now, now, self.revision, basis.metadata, basis.health_source)
+        after = Record(entry)
+        self._depart(before.entry, "handed_over", 0.0)
+        self._changed(key_of(id), Kind.updated, before, after)
         return after
 
     def remove(self, before: Record, kind: Kind, how: str, detection: float = 0.0) -> None:
         self.revision += 1
-        self._depart(before, how, detection)
-        self._changed(key_of(before.process_id), kind, before, None)
+        self._depart(before.entry, how, detection)
+        self._changed(key_of(before.entry.process_id), kind, before, None)
 
     # Those who stand by
 
@@ -143,24 +143,24 @@ class Draft:
     def standbys(self) -> int:
         return self._view.standbys + len(self.joined) - len(self.withdrawn)
 
-    def standing_by(self, key: bytes) -> list[StandBy]:
+    def standing_by(self, key: bytes) -> list[Standby]:
         """Who waits for an id, first come first."""
         if not self.standbys:
             return []
         joined = [one for one in self.joined if key_of(one.process_id) == key]
         return [one for one in [*self._view.standing_by(key), *joined] if one not in self.withdrawn]
 
-    def standing_by_in(self, session: bytes) -> list[StandBy]:
+    def standing_by_in(self, session: bytes) -> list[Standby]:
         """For what a session waits."""
         if not self.standbys:
             return []
         waiting = [*self._view.all_standing_by(), *self.joined]
         return [one for one in waiting if one.session == session and one not in self.withdrawn]
 
-    def join(self, one: StandBy) -> None:
+    def join(self, one: Standby) -> None:
         self.joined.append(one)
 
-    def withdraw(self, one: StandBy) -> None:
+    def withdraw(self, one: Standby) -> None:
         self.withdrawn.append(one)
 
     def _changed(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
@@ -168,14 +168,15 @@ class Draft:
         self._records[key] = after
         # The change holds what a sign earlier in the batch moved.
         self.touched.pop(key, None)
-        if before is not None and self._gained.get(before.owner, {}).pop(before.incarnation, None) is None:
-            self._lost.setdefault(before.owner, set()).add(before.incarnation)
+        if before is not None:
+            ended, owner = before.entry.incarnation, before.entry.owner
+            if self._gained.get(owner, {}).pop(ended, None) is None:
+                self._lost.setdefault(owner, set()).add(ended)
         if after is not None:
-            self._gained.setdefault(after.owner, {})[after.incarnation] = after
+            self._gained.setdefault(after.entry.owner, {})[after.entry.incarnation] = after
         self.entries += (after is not None) - (before is not None)
 
-    def _depart(self, record: Record, how: str, detection: float) -> None:
-        entry = Entry(*(getattr(record, name) for name in _ENTRY_FIELDS))
+    def _depart(self, entry: Entry, how: str, detection: float) -> None:
         if len(encode(entry)) > MAX_DEPARTURE_BYTES:
             full = entry.metadata
             outline = Metadata(
@@ -204,5 +205,5 @@ def forgiven(record: Record) -> Record:
     if record.before_late is None:
         return record
     status, source = record.before_late
-    metadata = msgspec.structs.replace(record.metadata, health_status=status)
-    return msgspec.structs.replace(record, metadata=metadata, health_source=source, before_late=None)
+    metadata = msgspec.structs.replace(record.entry.metadata, health_status=status)
+    return Record(msgspec.structs.replace(record.entry, metadata=metadata, health_source=source), record.session)

@@ -91,12 +91,15 @@ class _Round(Standing):
     def note_late(self, late: Lateness) -> None:
         """A sign of life is missing: the status becomes no better than that. Dead, the process would be gone."""
         record = self.draft.record(late.key)
-        if record is None or record.incarnation != late.incarnation or not self.kernel.is_alive(record.owner):
+        if record is None or record.entry.incarnation != late.incarnation:
             return
-        said = record.before_late or (record.metadata.health_status, record.health_source)
-        status = max(late.status, said[0], key=_SEVERITY.index)
-        metadata = msgspec.structs.replace(record.metadata, health_status=status)
-        self.draft.replace(record, metadata, health_source=HealthSource.registrar, before_late=said)
+        if not self.kernel.is_alive(record.entry.owner):
+            return
+        metadata = record.entry.metadata
+        before = record.before_late or (metadata.health_status, record.entry.health_source)
+        status = max(late.status, before[0], key=_SEVERITY.index)
+        metadata = msgspec.structs.replace(metadata, health_status=status)
+        self.draft.replace(record, metadata, HealthSource.registrar, before)
 
     # Requests
 
@@ -139,19 +142,20 @@ class _Round(Standing):
         for wanted in prepared:
             holder = self.living(wanted.key)
             if holder is not None and request.or_get:
-                return wire.Done(call.number, [holder], changed=False)
+                return wire.Done(call.number, [holder.entry], changed=False)
             if holder is not None:
                 raise AlreadyRegistered(
-                    f"{wanted.process_id} is held by process {holder.pid} (incarnation {holder.incarnation}); use "
-                    "another id, wait until it ends, or get_or_register() to work with the holder",
-                    entry=holder,
+                    f"{wanted.process_id} is held by process {holder.entry.pid} (incarnation "
+                    f"{holder.entry.incarnation}); use another id, wait until it ends, or get_or_register() to work "
+                    "with the holder",
+                    entry=holder.entry,
                 )
         self.require_room(prepared)
         added = [
             self.draft.add(wanted.key, wanted.process_id, request.owner, wanted.metadata, bound_to)
             for wanted in prepared
         ]
-        return wire.Done(call.number, list(added))
+        return wire.Done(call.number, [record.entry for record in added])
 
     def update(self, request: wire.Update, call: Call) -> wire.AnyReply:
         record = self.held(request.process_id, request.if_incarnation)
@@ -159,41 +163,42 @@ class _Round(Standing):
         fields, basis = request.fields, record
         if request.checked:
             # Never before an earlier check, whatever the wall clock does.
-            checked = max(self.clock.utc, record.metadata.last_health_check)
+            checked = max(self.clock.utc, record.entry.metadata.last_health_check)
             status = fields.health_status
             fields = MetadataFields(health_status=status, last_health_check=checked)
-            metadata = merge(record.metadata, fields, checked)
+            metadata = merge(record.entry.metadata, fields, checked)
         else:
             if "heartbeat" in fields.given() and fields.heartbeat is None:
                 # Who promises no sign any more is not late with one.
                 basis = forgiven(record)
-            metadata = merge(basis.metadata, fields, self.clock.utc)
-        check_limits(metadata, record.process_id.namespace, len(encode(metadata)), self.limits)
+            metadata = merge(basis.entry.metadata, fields, self.clock.utc)
+        check_limits(metadata, record.entry.process_id.namespace, len(encode(metadata)), self.limits)
         if not _HEALTH_FIELDS.issuperset(fields.given()):
-            self.require_room_to_grow(record, metadata)
+            self.require_room_to_grow(record.entry, metadata)
         if "health_status" not in fields.given():
-            said = {"health_source": basis.health_source, "before_late": basis.before_late}
-            return wire.Done(call.number, [self.draft.replace(record, metadata, **said)])
-        source = HealthSource.process if call.caller in (None, record.owner) else HealthSource.other
+            after = self.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
+            return wire.Done(call.number, [after.entry])
+        source = HealthSource.process if call.caller in (None, record.entry.owner) else HealthSource.other
         # Whoever says how it is, it is given its time again.
-        self.draft.signs.append(record.incarnation)
-        return wire.Done(call.number, [self.draft.replace(record, metadata, health_source=source, before_late=None)])
+        self.draft.signs.append(record.entry.incarnation)
+        return wire.Done(call.number, [self.draft.replace(record, metadata, source, None).entry])
 
     def heartbeat(self, request: wire.Heartbeat, call: Call) -> wire.AnyReply:
         """A sign of life. It takes back what the registrar said for want of one, and nobody else's verdict."""
         record = self.held(request.process_id, request.if_incarnation)
-        if request.owner != record.owner:
+        if request.owner != record.entry.owner:
             raise PermissionDenied(
-                f"{record.process_id} belongs to process {record.pid}; only that process can give its sign of life"
+                f"{record.entry.process_id} belongs to process {record.entry.pid}; only that process can give its sign "
+                "of life"
             )
-        self.draft.signs.append(record.incarnation)
-        checked = max(self.clock.utc, record.metadata.last_health_check)
-        basis = forgiven(record)
+        self.draft.signs.append(record.entry.incarnation)
+        checked = max(self.clock.utc, record.entry.metadata.last_health_check)
+        basis = forgiven(record).entry
         metadata = msgspec.structs.replace(basis.metadata, last_health_check=checked)
         if record.before_late is None:
-            return wire.Done(call.number, [self.draft.touch(record, metadata)], changed=False)
-        again = self.draft.replace(record, metadata, health_source=basis.health_source, before_late=None)
-        return wire.Done(call.number, [again])
+            return wire.Done(call.number, [self.draft.touch(record, metadata).entry], changed=False)
+        again = self.draft.replace(record, metadata, basis.health_source, None)
+        return wire.Done(call.number, [again.entry])
 
     def stand_by(self, request: wire.StandBy, call: Call) -> wire.AnyReply:
         wanted = self.prepare(request.process_id, request.fields)
@@ -204,7 +209,7 @@ class _Round(Standing):
         self.require_alive(request.owner)
         self.require_room([wanted])
         added = self.draft.add(wanted.key, wanted.process_id, request.owner, wanted.metadata, b"")
-        return wire.Done(call.number, [added])
+        return wire.Done(call.number, [added.entry])
 
     def cancel(self, request: wire.Cancel, call: Call) -> wire.AnyReply:
         mine = [one for one in self.draft.standing_by_in(call.session) if one.number == request.stand_by]
@@ -216,8 +221,8 @@ class _Round(Standing):
         record = self.living(id_key(request.process_id))
         if record is None:
             return wire.Done(call.number, [], changed=False)
-        self.require_incarnation(record, request.if_incarnation)
-        self.touched.add(record.owner)
+        self.require_incarnation(record.entry, request.if_incarnation)
+        self.touched.add(record.entry.owner)
         self.draft.remove(record, Kind.unregistered, "unregistered")
         self.succeed([record])
         return wire.Done(call.number, [])
@@ -225,7 +230,7 @@ class _Round(Standing):
     def hand_over(self, request: wire.HandOver, call: Call) -> wire.AnyReply:
         record = self.held(request.process_id, request.if_incarnation)
         self.require_alive(request.owner)
-        self.touched.add(record.owner)
+        self.touched.add(record.entry.owner)
         handed_over = self.draft.transfer(record, request.owner)
         self.appoint(handed_over)
-        return wire.Done(call.number, [handed_over])
+        return wire.Done(call.number, [handed_over.entry])

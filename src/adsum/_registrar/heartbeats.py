@@ -9,8 +9,8 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
-from .._store.layout import Change, Record
-from ..model import HealthSource, HealthStatus, Limits
+from .._store.layout import Change
+from ..model import Entry, HealthSource, HealthStatus, Limits
 
 AGAIN_NS = 100_000_000
 
@@ -51,19 +51,20 @@ class Heartbeats:
     def __len__(self) -> int:
         return len(self._promises)
 
-    def inherit(self, key: bytes, record: Record, now: int) -> None:
+    def inherit(self, key: bytes, entry: Entry, now: int) -> None:
         """A promise that was made to an earlier registrar."""
-        every = record.metadata.heartbeat
+        every = entry.metadata.heartbeat
         if every is not None:
-            noted = 0 if record.health_source is not HealthSource.registrar else 1
-            if noted and record.metadata.health_status is HealthStatus.unhealthy:
+            noted = 0 if entry.health_source is not HealthSource.registrar else 1
+            if noted and entry.metadata.health_status is HealthStatus.unhealthy:
                 noted = len(self._stages)
-            self._promises[record.incarnation] = promise = _Promise(key, int(every * 1e9), now, noted)
-            self._expect(record.incarnation, promise)
+            self._promises[entry.incarnation] = promise = _Promise(key, int(every * 1e9), now, noted)
+            self._expect(entry.incarnation, promise)
 
     def follow(self, change: Change, now: int) -> None:
         """A change was committed: a promise was made, changed or ended with it."""
-        before, after = change.before, change.after
+        before = None if change.before is None else change.before.entry
+        after = None if change.after is None else change.after.entry
         if before is not None and (after is None or after.incarnation != before.incarnation):
             self._promises.pop(before.incarnation, None)
         if after is None:

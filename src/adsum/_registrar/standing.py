@@ -12,7 +12,7 @@ from .. import _wire as wire
 from .._store.layout import Record, encode
 from .._validation import MetadataFields, check_fields, check_limits, id_key, new_metadata
 from ..errors import AdsumError, DeadProcess, NotRegistered, RegistryFull, Stale
-from ..model import Kind, Limits, Metadata, Owner, ProcessId
+from ..model import Entry, Kind, Limits, Metadata, Owner, ProcessId
 from .batch import Clock, Kernel
 from .draft import Draft, View, footprint
 from .succession import Grant
@@ -53,7 +53,7 @@ class Standing:
     def succeed(self, freed: list[Record]) -> None:
         """Ids that became free go to the first of those who stand by for them and live."""
         for record in freed:
-            for waiting in self.draft.standing_by(key := id_key(record.process_id)):
+            for waiting in self.draft.standing_by(key := id_key(record.entry.process_id)):
                 self.draft.withdraw(waiting)
                 self.touched.add(waiting.owner)
                 # The dead are skipped; nobody is there to be told.
@@ -66,15 +66,16 @@ class Standing:
                     self.grants.append(Grant(waiting, wire.failure(waiting.number, error)))
                     continue
                 added = self.draft.add(key, waiting.process_id, waiting.owner, wanted.metadata, b"")
-                self.grants.append(Grant(waiting, wire.Done(waiting.number, [added])))
+                self.grants.append(Grant(waiting, wire.Done(waiting.number, [added.entry])))
                 break
 
     def appoint(self, record: Record) -> None:
         """An id was handed over. If its new holder stood by for it, this is what it waited for."""
-        mine = [one for one in self.draft.standing_by(id_key(record.process_id)) if one.owner == record.owner]
+        entry = record.entry
+        mine = [one for one in self.draft.standing_by(id_key(entry.process_id)) if one.owner == entry.owner]
         for waiting in mine[:1]:
             self.draft.withdraw(waiting)
-            self.grants.append(Grant(waiting, wire.Done(waiting.number, [record])))
+            self.grants.append(Grant(waiting, wire.Done(waiting.number, [entry])))
 
     def prepare(self, process_id: ProcessId, fields: MetadataFields) -> Wanted:
         """A new entry, complete and checked, but for whether its id is free and there is room."""
@@ -88,8 +89,8 @@ class Standing:
     def living(self, key: bytes) -> Record | None:
         """Who holds an id. A holder that the kernel says is dead is buried on the spot, with all it owned."""
         record = self.draft.record(key)
-        if record is not None and not self.kernel.is_alive(record.owner):
-            self.bury(record.owner, "replaced")
+        if record is not None and not self.kernel.is_alive(record.entry.owner):
+            self.bury(record.entry.owner, "replaced")
             # Whoever stood by for it holds it now.
             return self.draft.record(key)
         return record
@@ -98,15 +99,15 @@ class Standing:
         record = self.living(id_key(process_id))
         if record is None:
             raise NotRegistered(f"{process_id} is not registered (or its process has died); register it first")
-        self.require_incarnation(record, if_incarnation)
+        self.require_incarnation(record.entry, if_incarnation)
         return record
 
-    def require_incarnation(self, record: Record, wanted: int | None) -> None:
-        if wanted is not None and wanted != record.incarnation:
+    def require_incarnation(self, entry: Entry, wanted: int | None) -> None:
+        if wanted is not None and wanted != entry.incarnation:
             raise Stale(
-                f"{record.process_id} is incarnation {record.incarnation} now, held by process {record.pid}, not "
+                f"{entry.process_id} is incarnation {entry.incarnation} now, held by process {entry.pid}, not "
                 f"{wanted}: somebody else has registered it since; look it up again before you change it",
-                entry=record,
+                entry=entry,
             )
 
     def require_alive(self, owner: Owner) -> None:
@@ -126,8 +127,8 @@ class Standing:
             )
         self.require_memory(sum(wanted.footprint for wanted in prepared))
 
-    def require_room_to_grow(self, record: Record, metadata: Metadata) -> None:
-        grown = len(encode(metadata)) - len(encode(record.metadata))
+    def require_room_to_grow(self, entry: Entry, metadata: Metadata) -> None:
+        grown = len(encode(metadata)) - len(encode(entry.metadata))
         if grown > 0:
             self.require_memory(grown)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _wire as wire
-from .._store.layout import Record, StandBy
+from .._store.layout import Record, Standby
 from .._validation import id_key
 from ..errors import AlreadyRegistered, SystemBusy
 from ..model import Owner
@@ -26,7 +26,7 @@ MAX_STANDBYS = 4096
 class Grant(NamedTuple):
     """What somebody who waited is told: the answer to the request that was queued."""
 
-    waiting: StandBy
+    waiting: Standby
     reply: wire.AnyReply
 
 
@@ -39,15 +39,16 @@ def queue(draft: Draft, request: wire.StandBy, call: Call, now: int) -> wire.Any
         # The monotonic clock goes on from one registrar to the next; those who come together come in order. The rows of
         # those who leave are taken out with this batch, so nobody is given their places in it.
         position = max([now, *(one.position + 1 for one in (*waiting, *draft.withdrawn))])
-        draft.join(StandBy(request.process_id, request.owner, request.fields, call.session, call.number, position))
+        draft.join(Standby(request.process_id, request.owner, request.fields, call.session, call.number, position))
     return wire.Queued(call.number)
 
 
 def refuse_oneself(holder: Record, owner: Owner) -> None:
     """A process cannot outlive itself; what lives inside it can end before it does."""
-    if holder.owner == owner and not holder.session:
+    entry = holder.entry
+    if entry.owner == owner and not holder.session:
         raise AlreadyRegistered(
-            f"{holder.process_id} is held by this very process (incarnation {holder.incarnation}), which cannot take "
+            f"{entry.process_id} is held by this very process (incarnation {entry.incarnation}), which cannot take "
             "over from itself; stand by from another one",
-            entry=holder,
+            entry=entry,
         )

@@ -14,7 +14,7 @@ import lmdb
 
 from .._os import identity
 from ..errors import CorruptRegistry
-from ..model import Departure, Limits, Owner, RegistrarStats
+from ..model import Departure, Entry, Limits, Owner, RegistrarStats
 from . import history
 from .environment import Environment, translating
 from .layout import (
@@ -29,10 +29,10 @@ from .layout import (
     Identity,
     Receipt,
     Record,
-    StandBy,
+    Standby,
     decode_identity,
     decode_record,
-    decode_stand_by,
+    decode_standby,
     decode_stats,
     encode,
     index_keys,
@@ -40,8 +40,8 @@ from .layout import (
     owner_of,
     pack_number,
     receipt_key,
-    stand_by_key,
-    stand_by_prefix,
+    standby_key,
+    standby_prefix,
     unpack_number,
 )
 from .page import remedy
@@ -99,23 +99,23 @@ class WriteTransaction:
         """How many places in queues are taken."""
         return self._txn.stat(self._tables["standbys"])["entries"]
 
-    def standing_by(self, key: bytes) -> list[StandBy]:
+    def standing_by(self, key: bytes) -> list[Standby]:
         """Who waits for an id, first come first."""
-        prefix = stand_by_prefix(key)
+        prefix = standby_prefix(key)
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             found = []
             if cursor.set_range(prefix):
                 for row, value in cursor.iternext():
                     if not row.startswith(prefix):
                         break
-                    found.append(decode_stand_by(value))
+                    found.append(decode_standby(value))
             return found
 
-    def all_standing_by(self) -> Iterator[StandBy]:
+    def all_standing_by(self) -> Iterator[Standby]:
         """Everybody who waits for an id."""
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             for value in cursor.iternext(keys=False, values=True):
-                yield decode_stand_by(value)
+                yield decode_standby(value)
 
     def owners(self) -> list[Owner]:
         """Everybody who owns an entry."""
@@ -154,15 +154,15 @@ class WriteTransaction:
     def touch(self, records: Iterable[Record]) -> None:
         """Write records that differ in nothing that an index or the history knows."""
         for record in records:
-            self._txn.put(pack_number(record.incarnation), encode(record), db=self._environment.entries)
+            self._txn.put(pack_number(record.entry.incarnation), encode(record), db=self._environment.entries)
 
-    def stand_by(self, joined: Iterable[StandBy], withdrawn: Iterable[StandBy]) -> None:
+    def stand_by(self, joined: Iterable[Standby], withdrawn: Iterable[Standby]) -> None:
         """Write who waits from now on, and take out who does not any more."""
         table = self._tables["standbys"]
         for one in joined:
-            self._txn.put(stand_by_key(one), encode(one), db=table)
+            self._txn.put(standby_key(one), encode(one), db=table)
         for one in withdrawn:
-            self._txn.delete(stand_by_key(one), db=table)
+            self._txn.delete(standby_key(one), db=table)
 
     def keep_receipts(self, receipts: Iterable[Receipt], sent: Iterable[tuple[bytes, int]]) -> None:
         """Store the replies of this batch with its changes, and forget those that were sent since the last one."""
@@ -185,14 +185,14 @@ class WriteTransaction:
         return decode_record(row)
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
-        stays = before is not None and after is not None and before.incarnation == after.incarnation
-        rows_before = _rows(before) if before else _NO_ROWS
-        rows_after = _rows(after) if after else _NO_ROWS
+        stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
+        rows_before = _rows(before.entry) if before else _NO_ROWS
+        rows_after = _rows(after.entry) if after else _NO_ROWS
         if before and not stays:
-            self._txn.delete(pack_number(before.incarnation), db=self._environment.entries)
+            self._txn.delete(pack_number(before.entry.incarnation), db=self._environment.entries)
             self._txn.delete(key, db=self._environment.ids)
         if after:
-            row = pack_number(after.incarnation)
+            row = pack_number(after.entry.incarnation)
             self._txn.put(row, encode(after), db=self._environment.entries, append=not stays)
             if not stays:
                 self._txn.put(key, row, db=self._environment.ids)
@@ -232,10 +232,10 @@ class WriteTransaction:
 _NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
 
 
-def _rows(record: Record) -> set[tuple[str, bytes, bytes]]:
-    row = pack_number(record.incarnation)
-    rows = {(table, key, row) for table, key in index_keys(record)}
-    rows.add(("owners", owner_key(record.owner), row))
+def _rows(entry: Entry) -> set[tuple[str, bytes, bytes]]:
+    row = pack_number(entry.incarnation)
+    rows = {(table, key, row) for table, key in index_keys(entry)}
+    rows.add(("owners", owner_key(entry.owner), row))
     return rows
 
 
