@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adsum._registrar.draft import Draft
+from adsum._engine.draft import Draft
 from adsum._store.layout import Change, Record, Standby
 from adsum._validation import id_key
 from adsum.model import HealthSource, Kind, Metadata, Owner, ProcessId
@@ -27,7 +27,7 @@ class Standing:
     def __init__(self, records: list[Record]) -> None:
         self.revision = self.entries = len(records)
         self.bytes_used = 0
-        self.standbys = 0
+        self.standby_count = 0
         self.records = {id_key(stored.entry.process_id): stored for stored in records}
 
     def measure(self) -> int:
@@ -42,10 +42,10 @@ class Standing:
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
 
-    def standing_by(self, key: bytes) -> list[Standby]:
+    def standbys_of(self, key: bytes) -> list[Standby]:
         return []
 
-    def all_standing_by(self) -> list[Standby]:
+    def all_standbys(self) -> list[Standby]:
         return []
 
 
@@ -66,8 +66,8 @@ class DraftMachine(RuleBasedStateMachine):
         if id_key(id) not in self.after:
             self.revision += 1
             added = self.draft.add(id_key(id), id, owner, metadata, b"")
-            assert added == Record(entry(id, owner, self.revision, metadata))
-            self.after[id_key(id)] = added
+            assert added == entry(id, owner, self.revision, metadata)
+            self.after[id_key(id)] = Record(added)
 
     @precondition(lambda self: self.after)
     @rule(data=st.data(), metadata=_metadata)
@@ -75,10 +75,9 @@ class DraftMachine(RuleBasedStateMachine):
         held = self._any(data)
         self.revision += 1
         replaced = self.draft.replace(held, metadata, HealthSource.other, None)
-        before, after = held.entry, replaced.entry
-        assert (after.incarnation, after.owner) == (before.incarnation, before.owner)
-        assert (after.revision, after.metadata) == (self.revision, metadata)
-        self.after[id_key(after.process_id)] = replaced
+        assert (replaced.incarnation, replaced.owner) == (held.entry.incarnation, held.entry.owner)
+        assert (replaced.revision, replaced.metadata) == (self.revision, metadata)
+        self.after[id_key(replaced.process_id)] = Record(replaced)
 
     @precondition(lambda self: self.after)
     @rule(data=st.data(), owner=_owners)
@@ -87,9 +86,8 @@ class DraftMachine(RuleBasedStateMachine):
         self.revision += 1
         transferred = self.draft.transfer(held, owner)
         wanted = entry(held.entry.process_id, owner, self.revision, held.entry.metadata)
-        source = held.entry.health_source
-        assert transferred == Record(msgspec.structs.replace(wanted, health_source=source))
-        self.after[id_key(wanted.process_id)] = transferred
+        assert transferred == msgspec.structs.replace(wanted, health_source=held.entry.health_source)
+        self.after[id_key(wanted.process_id)] = Record(transferred)
         self.departed.append((self.revision, "handed_over", held))
 
     @precondition(lambda self: self.after)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Call
+from adsum._engine.batch import Call
 from adsum._validation import MetadataFields
 from adsum.model import Owner, ProcessId
 

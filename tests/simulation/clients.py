@@ -54,8 +54,8 @@ class Clients:
         del self._sessions[process]
         self.pending = [ask for ask in self.pending if ask.session != session]
         self.ended.append((process, session))
-        self.world.over.add(session)
-        self.world.committer.receipts.drained(session)
+        self.world.sessions.over.add(session)
+        self.world.core.receipts.all_sent(session)
         self.ledger.close(session)
 
     def read_replies(self) -> None:
@@ -66,9 +66,9 @@ class Clients:
     def tick(self, seconds: float) -> None:
         """Time passes, and the registrar looks at its clock."""
         self.world.clock.advance(seconds)
-        self.world.committer.receipts.expire(self.world.clock.nanoseconds)
+        self.world.core.receipts.expire(self.world.clock.nanoseconds)
         self.ledger.expire(self.world.clock.nanoseconds)
 
     def _hand_over(self, name: Name) -> None:
-        self.world.committer.receipts.sent(*name)
+        self.world.core.receipts.sent(*name)
         self.ledger.read(name)

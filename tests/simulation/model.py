@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from adsum._registrar.heartbeats import Lateness
+from adsum._engine.heartbeats import Lateness
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id
@@ -34,6 +34,8 @@ class Model(Rules):
         # What those who stood by are told when their turn comes, in this order.
         self.granted: list[tuple[Ask, Expected]] = []
         self._signed: list[int] = []
+        # Owners of entries that this batch added, in their order.
+        self._gained: dict[Owner, None] = {}
         self._turn = Turn(lambda owner: True, EPOCH, 0, 0)
 
     def commit(
@@ -44,10 +46,51 @@ class Model(Rules):
         turn: Turn,
         late: Sequence[Lateness] = (),
     ) -> list[Expected]:
-        """Advance by one batch; returns the replies that its requests should get."""
-        self._turn = turn
-        self.believed, self.granted, self._signed = [], [], []
+        """Advance by one batch; returns the replies that its requests should get.
+
+        The owners of new entries are watched before the commit. One that dies in between is known to be dead when the
+        batch is decided again.
+        """
+        dead: set[Owner] = set()
+        watched = self.owners
         seen = len(self.changes)
+        self._turn = turn._replace(is_alive=lambda owner: owner not in dead and turn.is_alive(owner))
+        while True:
+            saved = self._saved()
+            replies = self._decide(deaths, ended, asks, late)
+            new = [owner for owner in self._gained if owner not in watched and owner in self.owners]
+            died = {owner for owner in new if not turn.is_alive(owner)}
+            if not died:
+                break
+            dead.update(died)
+            watched = watched | set(new) - died
+            self._restore(saved)
+        self.promises.keep(self.changes[seen:], late, self._signed, turn.committed)
+        del self.departures[: -self.keep_departures], self.incarnations[:-100], self.changes[:-KEEP_CHANGES]
+        return replies
+
+    def _saved(self) -> tuple[Any, ...]:
+        return (
+            self.revision,
+            dict(self.held),
+            len(self.departures),
+            len(self.incarnations),
+            len(self.changes),
+            (self.places.copy()),
+        )
+
+    def _restore(self, saved: tuple[Any, ...]) -> None:
+        self.revision, self.held, departures, incarnations, changes, self.places = saved
+        del self.departures[departures:], self.incarnations[incarnations:], self.changes[changes:]
+
+    def _decide(
+        self,
+        deaths: Sequence[Owner],
+        ended: Sequence[tuple[Owner, bytes]],
+        asks: Sequence[Ask],
+        late: Sequence[Lateness],
+    ) -> list[Expected]:
+        self.believed, self.granted, self._signed, self._gained = [], [], [], {}
         # Who has stopped waiting succeeds to nobody who died in the same moment.
         for waiting in [one for _, session in ended for one in self.places.in_session(session)]:
             self.places.leave(waiting)
@@ -55,12 +98,11 @@ class Model(Rules):
             self._bury(owner, "died")
         for owner, session in ended:
             self._end_session(owner, session)
-        # Where the engine chokes on a request, what happens by itself is committed first, and then each one alone.
-        self._note_late(late if turn.choking else ())
+        # Where the engine fails on a request, what happens unasked is committed first, and then each request alone.
+        choking = self._turn.choking
+        self._note_late(late if choking else ())
         replies = [self._answer(ask, position) for position, ask in enumerate(asks)]
-        self._note_late(() if turn.choking else late)
-        self.promises.keep(self.changes[seen:], late, self._signed, turn.committed)
-        del self.departures[: -self.keep_departures], self.incarnations[:-100], self.changes[:-KEEP_CHANGES]
+        self._note_late(() if choking else late)
         return replies
 
     def owned(self, owner: Owner) -> list[Held]:
@@ -298,6 +340,7 @@ class Model(Rules):
         identity = (owner.pid, owner.start_time, owner.pidfd_inode)
         entry = Held(process_id, identity, number, now, now, number, metadata, source, session)
         self.held[process_id] = entry
+        self._gained.setdefault(owner)
         self.changes.append(Change(number, "updated" if before else "registered", before, entry))
         self.incarnations.append(number)
         return entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from adsum._registrar.heartbeats import AGAIN_NS, Lateness
+from adsum._engine.heartbeats import RETRY_NS, Lateness
 from adsum.model import Limits
 
 from .asks import Ask, Id
@@ -21,6 +21,11 @@ class Places:
     def __iter__(self) -> Iterator[Ask]:
         for id in sorted(self._lines, key=id_key):
             yield from self._lines[id]
+
+    def copy(self) -> Places:
+        other = Places()
+        other._lines = {id: list(line) for id, line in self._lines.items()}
+        return other
 
     def join(self, ask: Ask) -> None:
         """Who asks again keeps the place."""
@@ -102,9 +107,9 @@ class Promises:
                     due.append((when, incarnation, said, promise.key, status))
         return [Lateness(key, incarnation, status) for _, incarnation, _, key, status in sorted(due)]  # type: ignore[arg-type]
 
-    def put_off(self, now: int) -> None:
+    def retry(self, now: int) -> None:
         """It could not be written down; for a moment the registrar need not say it again."""
-        self._unsure_until = now + AGAIN_NS
+        self._unsure_until = now + RETRY_NS
 
     def faults(self, late: Sequence[Lateness], now: int) -> list[str]:
         wanted = self.late(now)

@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from adsum import _wire as wire
-from adsum._registrar.committer import NEVER, Answer
-from adsum._registrar.heartbeats import Lateness
+from adsum._engine.heartbeats import Lateness
+from adsum._registrar.answers import Answer
+from adsum._store.tables import Retention
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
 
@@ -29,6 +30,7 @@ from .world import Crash, Outcome, World
 
 KEEP_DEPARTURES = 12
 KEEP_HISTORY = 20
+NEVER = 2**62
 
 
 class Play(Clients):
@@ -43,7 +45,8 @@ class Play(Clients):
         keep_history: int = KEEP_HISTORY,
         check_every: int = 1,
     ) -> None:
-        super().__init__(World(limits, inodes=inodes, keep_departures=keep_departures, keep_history=keep_history))
+        retention = Retention(departures=keep_departures, changes=keep_history)
+        super().__init__(World(limits, inodes=inodes, retention=retention))
         self.world.observing = check_every == 1
         self.model = Model(limits, keep_departures)
         self.limits = limits
@@ -82,12 +85,12 @@ class Play(Clients):
         self._require(self.model.promises.faults(outcome.late, outcome.looked))
         if outcome.answers is None:
             # The server keeps the deaths and sessions of such a batch, and refuses its requests.
-            self.world.committer.fail([ask.call() for ask in asks], RegistryFull("no room"))
-            self.world.committer.heartbeats.put_off(outcome.late, self.world.clock.nanoseconds)
-            self.model.promises.put_off(self.world.clock.nanoseconds)
+            self.world.core.committer.refuse([ask.call() for ask in asks], RegistryFull("no room"))
+            self.world.core.heartbeats.retry(outcome.late, self.world.clock.nanoseconds)
+            self.model.promises.retry(self.world.clock.nanoseconds)
             self._check(outcome.marked)
             return
-        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.call.deadline != NEVER}
+        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.deadline is not None}
         assert replies.keys() == {ask.name for ask in asks}, f"{asks} were answered {replies}"
         words = Counter(str(reply[2]) if reply[0] == "failed" else "ok" for reply in replies.values())
         self.seen += words
@@ -96,10 +99,10 @@ class Play(Clients):
         self._answered(outcome, deaths, asks, replies, read=fate != "unread")
 
     def commit_with_a_defect(self) -> None:
-        """One batch, the newest request of which the engine cannot digest."""
-        self.world.engine.chokes_on = [ask.name for ask in self.pending[-1:]]
+        """One batch, the newest request of which the engine fails on."""
+        self.world.engine.fails_on = [ask.name for ask in self.pending[-1:]]
         self.commit()
-        self.world.engine.chokes_on = ()
+        self.world.engine.fails_on = ()
 
     def _dying_as_told(self) -> Callable[[Owner], bool]:
         """The kernel that the model asks: it gives the answers that the registrar's gives, one by one."""
@@ -119,7 +122,7 @@ class Play(Clients):
     ) -> None:
         full = [ask for ask in asks if replies[ask.name][2:3] == ["registry_full"]]
         carried = [ask for ask in asks if not (outcome.troubled and ask in full)]
-        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.call.deadline == NEVER]
+        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.deadline is None]
         unlucky = [name for name, reply in granted if reply[2] == "registry_full"]
         revision = self.model.revision
         expected = self._advance(deaths, carried, full, unlucky, outcome.late)
@@ -155,11 +158,11 @@ class Play(Clients):
         late: Sequence[Lateness],
     ) -> list[Expected]:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
-        clock = self.world.engine.clock
+        now = self.world.engine.now
         positions = {place for place, ask in enumerate(asks) if ask in full}
-        choking = {place for place, ask in enumerate(asks) if ask.name in self.world.engine.chokes_on}
+        choking = {place for place, ask in enumerate(asks) if ask.name in self.world.engine.fails_on}
         committed = self.world.clock.nanoseconds
-        turn = Turn(self._kernel, clock.utc, clock.monotonic, committed, positions, choking, unlucky)
+        turn = Turn(self._kernel, now.utc, now.monotonic, committed, positions, choking, unlucky)
         expected = self.model.commit(deaths, self.ended, asks, turn, late)
         self.ended = []
         if self.model.believed:
@@ -224,7 +227,7 @@ class Play(Clients):
         leaves, the dead are buried. Returns what those who stand by are granted by it."""
         clock = self.world.clock
         self.model.promises.begin(list(self.model.held.values()), clock.nanoseconds)
-        over = [(one.owner, one.session) for one in self.model.places if one.session in self.world.over]
+        over = [(one.owner, one.session) for one in self.model.places if one.session in self.world.sessions.over]
         dead = sorted(owner for owner in self.model.owners if not is_alive(owner))
         replies = {name: reading.reply(data) for name, data in self.world.receipts().items()}
         unlucky = [name for name, reply in replies.items() if reply[2] == "registry_full"]
@@ -241,7 +244,7 @@ class Play(Clients):
             self.restart(kill=False)
 
     def _ask_again(self, committed: Sequence[tuple[Ask, Expected]], granted: Sequence[tuple[Ask, Expected]]) -> None:
-        claim = self.world.committer.receipts.claim
+        claim = self.world.core.receipts.reply_to
         for name, data in self.ledger.unread.items():
             assert claim(*name) == data, f"{name} was answered {data!r}, and then {claim(*name)!r}"
         # Queued and granted before anything was told: what is told in the end is that it was granted.
@@ -258,14 +261,14 @@ class Play(Clients):
         for ask in self.pending:
             assert claim(*ask.name) is None, f"{ask} was never carried out and has a receipt"
         # Whoever stands by asks again, so as to be heard of when its turn comes, and waits for that without end.
-        self._ask_later([replace(ask, deadline=NEVER - 1) for ask in self.model.places])
+        self._ask_later([replace(ask, deadline=NEVER) for ask in self.model.places])
 
     # Checks
 
     def _check(self, marked: Set[int]) -> None:
         """What must hold after a commit. `marked` are the counters that were odd before it."""
         self.commits += 1
-        assert self.world.committer.entries == len(self.model.held)
+        assert self.world.core.committer.entries == len(self.model.held)
         self._require(checks.monitored(self.model.held.values(), self.world.watch.watched))
         if self.commits % self.check_every == 0:
             self.look(marked)
@@ -295,7 +298,7 @@ class Play(Clients):
 
 
 def _name(answer: Answer) -> Name:
-    return answer.call.session, answer.call.number
+    return answer.session, answer.number
 
 
 def _is_full(reply: wire.AnyReply) -> bool:

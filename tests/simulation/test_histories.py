@@ -26,14 +26,22 @@ def play() -> Iterator[Play]:
 
 
 def _ask(
-    play: Play, kind: Kind, caller: Owner, id: Id, *, to: Owner | None = None, stand_by: int = 0, **fields: Any
+    play: Play,
+    kind: Kind,
+    caller: Owner,
+    id: Id,
+    *,
+    to: Owner | None = None,
+    incarnation: int | None = None,
+    stand_by: int = 0,
+    **fields: Any,
 ) -> int:
     session = play.session_of(caller)
     deadline = play.world.clock.nanoseconds + SECOND
     number = play.next_number(session)
     given: dict[str, Any] = {"owner": to or caller, "caller": caller, "stand_by": stand_by}
     if to is not None:
-        given["if_incarnation"] = play.model.held[id].incarnation
+        given["if_incarnation"] = incarnation or play.model.held[id].incarnation
     play.ask(Ask(kind, session, number, deadline, (Item(id, fields),), **given))
     return number
 
@@ -155,6 +163,49 @@ def test_who_is_handed_what_it_stood_by_for_is_told_so(play: Play) -> None:
     play.world.processes.kill(heir)
     play.commit()
     assert play.model.held[A].owner == last
+
+
+@pytest.mark.parametrize("answers", range(3))
+def test_an_owner_that_dies_before_it_is_watched_registers_nothing(play: Play, answers: int) -> None:
+    """`answers` times the kernel says that the owner is alive: to none, the decision, or also the watch before the
+    commit. Another process that asks in the same batch gets the id, unless the first was watched."""
+    first, second = play.world.processes.start(1), play.world.processes.start(2)
+    _ask(play, "register", first, A)
+    _ask(play, "register", second, B)
+    play.world.processes.fuses[first] = answers
+    play.commit()
+    assert (A in play.model.held) == (answers == 2)
+    assert play.model.held[B].owner == second
+    play.commit()
+    assert set(play.world.watch.watched) == {second}
+
+
+def test_an_owner_is_watched_only_for_what_was_committed(play: Play) -> None:
+    """One process registers two ids and hands one over, all in one batch, and dies before it is watched. The other was
+    watched by then, and owns nothing in the end."""
+    first, second = play.world.processes.start(1), play.world.processes.start(2)
+    _ask(play, "register", first, A)
+    _ask(play, "register", first, B)
+    _ask(play, "hand_over", first, B, to=second, incarnation=2)
+    play.world.processes.fuses[first] = 3
+    play.commit()
+    assert play.model.held == {}
+    assert list(play.world.watch.watched) == []
+
+
+def test_an_heir_that_dies_before_it_is_watched_is_skipped(play: Play) -> None:
+    """The id goes to the standby behind it, in the same commit."""
+    holder, heir, last = (play.world.processes.start(pid) for pid in (1, 2, 3))
+    _ask(play, "register", holder, A)
+    _ask(play, "stand_by", heir, A)
+    _ask(play, "stand_by", last, A)
+    play.commit()
+    play.world.processes.kill(holder)
+    play.world.processes.fuses[heir] = 1
+    play.commit()
+    assert play.model.held[A].owner == last
+    assert [ask.owner for ask, _ in play.model.granted] == [last]
+    assert play.model.revision == 3
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0])

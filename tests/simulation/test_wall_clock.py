@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call
+from adsum._engine.batch import Batch, Call
 from adsum._validation import MetadataFields
 from adsum.model import HealthStatus, Limits, Owner, ProcessId
 
@@ -32,7 +32,7 @@ class Machine:
         """Commit one request of the process."""
         self._number += 1
         call = Call(b"session", self._number, self.world.clock.nanoseconds + SECOND, request, self.owner)
-        answers = self.world.committer.commit(Batch(calls=[call]))
+        answers = self.world.core.committer.commit(Batch(calls=[call]))
         assert [answer.data[4:] for answer in answers]
 
     def sign(self) -> None:
@@ -45,9 +45,9 @@ class Machine:
     def wait(self, seconds: float) -> None:
         """Time passes; then the registrar looks who is late."""
         self.world.clock.advance(seconds)
-        late = self.world.committer.heartbeats.late(self.world.clock.nanoseconds)
+        late = self.world.core.heartbeats.late(self.world.clock.nanoseconds)
         if late:
-            self.world.committer.commit(Batch(late=late))
+            self.world.core.committer.commit(Batch(late=late))
 
     @property
     def entry(self) -> Held:

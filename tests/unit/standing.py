@@ -17,7 +17,7 @@ class Standing:
         self.revision = max((record.entry.revision for record in records), default=0)
         self.entries = len(records)
         self.bytes_used = 0
-        self.standbys = len(waiting)
+        self.standby_count = len(waiting)
 
     def measure(self) -> int:
         return self.bytes_used
@@ -31,10 +31,10 @@ class Standing:
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
 
-    def standing_by(self, key: bytes) -> list[Standby]:
+    def standbys_of(self, key: bytes) -> list[Standby]:
         return [one for one in self._waiting if key_of(one.process_id) == key]
 
-    def all_standing_by(self) -> list[Standby]:
+    def all_standbys(self) -> list[Standby]:
         return self._waiting
 
 
@@ -44,7 +44,5 @@ class Kernel:
     def __init__(self, dead: Collection[Owner] = ()) -> None:
         self._dead = dead
 
-    def watch(self, owner: Owner) -> bool:
+    def is_alive(self, owner: Owner) -> bool:
         return owner not in self._dead
-
-    is_alive = watch

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call, Clock, Decision
-from adsum._registrar.engine import Engine
-from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Lateness
+from adsum._engine.batch import Batch, Call, Decision, Instant
+from adsum._engine.engine import Engine
+from adsum._engine.heartbeats import RETRY_NS, Heartbeats, Lateness
 from adsum._store.layout import Change, Record, key_of
 from adsum.model import Entry, HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
 
@@ -68,21 +68,21 @@ def test_late_and_later() -> None:
 def test_a_sign_gives_time() -> None:
     """A sign in time puts it off; after one that came late everything begins anew."""
     heartbeats = promised()
-    heartbeats.sign(1, SECOND)
+    heartbeats.received(1, SECOND)
     assert lates(heartbeats, 2.4) == []
     assert lates(heartbeats, 2.5) == [DEGRADED]
-    heartbeats.sign(1, 3 * SECOND)
+    heartbeats.received(1, 3 * SECOND)
     assert lates(heartbeats, 4.4) == []
     assert lates(heartbeats, 4.5) == [DEGRADED]
     assert lates(heartbeats, 6) == [UNHEALTHY]
-    heartbeats.sign(1, 7 * SECOND)
+    heartbeats.received(1, 7 * SECOND)
     assert lates(heartbeats, 8.5) == [DEGRADED]
 
 
 def test_a_sign_of_somebody_else_is_none() -> None:
     """A sign is one incarnation's."""
     heartbeats = promised()
-    heartbeats.sign(2, SECOND)
+    heartbeats.received(2, SECOND)
     assert lates(heartbeats, 1.5) == [DEGRADED]
 
 
@@ -97,9 +97,9 @@ def test_what_could_not_be_written_is_said_again() -> None:
     """A status that could not be committed is late again in a moment."""
     heartbeats = promised()
     late = heartbeats.late(2 * SECOND)
-    heartbeats.put_off(late, 2 * SECOND)
+    heartbeats.retry(late, 2 * SECOND)
     assert heartbeats.late(2 * SECOND) == []
-    assert heartbeats.late(2 * SECOND + AGAIN_NS) == late
+    assert heartbeats.late(2 * SECOND + RETRY_NS) == late
     assert lates(heartbeats, 3) == [UNHEALTHY]
 
 
@@ -150,7 +150,7 @@ def test_a_registrar_that_starts_gives_time(
     assert lates(heartbeats, 101.4) == []
     said = [late for second in (101.5, 102.9, 103, 110, 120) for late in lates(heartbeats, second)]
     assert said == expected
-    heartbeats.sign(1, 120 * SECOND)
+    heartbeats.received(1, 120 * SECOND)
     assert lates(heartbeats, 121.5) == [DEGRADED]
 
 
@@ -168,7 +168,7 @@ def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
     for incarnation, passed in steps:
         now += passed
         if incarnation in signed:
-            heartbeats.sign(incarnation, now)
+            heartbeats.received(incarnation, now)
             signed[incarnation], shown[incarnation] = now, 0
             continue
         for _ in range(2):
@@ -184,7 +184,7 @@ def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
 
 
 def decide(record: Record, batch: Batch, utc: datetime = NOON) -> Decision:
-    return Engine(Limits(), Kernel({DEAD})).decide(Standing([record]), batch, Clock(utc, SECOND))
+    return Engine(Limits(), Kernel({DEAD})).decide(Standing([record]), batch, Instant(utc, SECOND))
 
 
 def noted(record: Record, late: Lateness) -> Decision:
@@ -242,5 +242,5 @@ def test_a_sign_in_time_is_no_change() -> None:
     """It is written, and has no revision."""
     decision = sign(promise(), utc=NOON + timedelta(seconds=1))
     assert (decision.changes, decision.writes) == ([], True)
-    (record,) = decision.touched
+    (record,) = decision.refreshed
     assert (record.entry.revision, record.entry.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))

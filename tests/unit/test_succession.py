@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call, Clock, Death, Decision
-from adsum._registrar.engine import Engine
+from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Instant
+from adsum._engine.engine import Engine
 from adsum._store.layout import Record, Standby
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
@@ -52,13 +52,13 @@ def decide(
     utc: datetime = NOON,
 ) -> Decision:
     engine = Engine(limits or Limits(), Kernel(dead or set()))
-    return engine.decide(Standing(records, waiting), batch, Clock(utc, SECOND))
+    return engine.decide(Standing(records, waiting), batch, Instant(utc, SECOND))
 
 
 def granted(decision: Decision) -> list[tuple[Owner, str]]:
     """Who was told, and what."""
     return [
-        (grant.waiting.owner, grant.reply.reason if isinstance(grant.reply, wire.Failed) else "held")
+        (grant.standby.owner, grant.reply.reason if isinstance(grant.reply, wire.Failed) else "held")
         for grant in decision.grants
     ]
 
@@ -71,7 +71,7 @@ def holders(decision: Decision) -> list[tuple[str, Owner]]:
 
 UNREGISTER = ask(wire.Unregister(process_id=A))
 DEATH = Batch(deaths=[Death(HOLDER, 0)])
-ENDED = Batch(ended=[(HOLDER, b"threads")])
+ENDED = Batch(ended=[EndedSession(HOLDER, b"threads")])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_freed_id_goes_to_the_first(batch: Batch, kind: str) -> None:
     decision = decide(batch, waits(ONE, 1), waits(TWO, 2), records=(record,))
     assert holders(decision) == [(kind, HOLDER), ("registered", ONE)]
     assert granted(decision) == [(ONE, "held")]
-    assert [one.owner for one in decision.withdrawn] == [ONE]
+    assert [one.owner for one in decision.dequeued] == [ONE]
 
 
 def test_the_dead_are_skipped() -> None:
@@ -93,8 +93,7 @@ def test_the_dead_are_skipped() -> None:
     decision = decide(DEATH, waits(ONE, 1), waits(TWO, 2), waits(THREE, 3), dead={HOLDER, ONE, TWO})
     assert holders(decision) == [("died", HOLDER), ("registered", THREE)]
     assert granted(decision) == [(THREE, "held")]
-    assert {ONE, TWO} <= decision.released
-    assert THREE not in decision.released
+    assert (decision.watched, decision.released) == ([THREE], [HOLDER])
 
 
 def test_with_nobody_left_it_is_free() -> None:
@@ -122,7 +121,7 @@ def test_who_stands_by_for_a_dead_holder_comes_last() -> None:
     decision = decide(Batch(calls=[stand_by(THREE)]), waits(ONE, 1), waits(TWO, 2), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]
     assert decision.replies == [wire.Queued(7)]
-    assert [(one.owner, one.position > 2) for one in decision.joined] == [(THREE, True)]
+    assert [(one.owner, one.position > 2) for one in decision.queued] == [(THREE, True)]
 
 
 def test_one_process_frees_many() -> None:
@@ -135,7 +134,7 @@ def test_one_process_frees_many() -> None:
 
 def test_who_stops_waiting_inherits_nothing() -> None:
     """A session that ends in the moment in which the holder dies gives up its place first."""
-    decision = decide(DEATH._replace(ended=[(ONE, session_of(ONE))]), waits(ONE, 1), waits(TWO, 2))
+    decision = decide(DEATH._replace(ended=[EndedSession(ONE, session_of(ONE))]), waits(ONE, 1), waits(TWO, 2))
     assert holders(decision) == [("died", HOLDER), ("registered", TWO)]
 
 
@@ -163,7 +162,7 @@ def test_to_ask_again_keeps_the_place() -> None:
     """One whose registrar died asks the next under the same number, and stands where it stood."""
     decision = decide(Batch(calls=[stand_by(ONE), stand_by(ONE, 8), stand_by(ONE, 8)]), waits(ONE, 1), waits(TWO, 2))
     assert decision.replies == [wire.Queued(7), wire.Queued(8), wire.Queued(8)]
-    assert [one.number for one in decision.joined] == [8]
+    assert [one.number for one in decision.queued] == [8]
 
 
 def test_to_stand_by_for_oneself() -> None:
@@ -178,10 +177,10 @@ def test_places_do_not_depend_on_the_wall_clock(hours: int) -> None:
     """They come from the monotonic clock, and those taken in the same moment are in the order of their requests."""
     batch = Batch(calls=[stand_by(THREE), stand_by(ONE), stand_by(TWO)])
     decision = decide(batch, utc=NOON + timedelta(hours=hours))
-    assert [(one.owner, one.position) for one in decision.joined] == [
+    assert [(one.owner, one.position) for one in decision.queued] == [
         (THREE, SECOND),
         (ONE, SECOND + 1),
         (TWO, SECOND + 2),
     ]
     behind = decide(batch, waits(HOLDER, 5 * SECOND), records=(held(owner=Owner(9, 9, 9)),))
-    assert [one.position for one in behind.joined] == [5 * SECOND + number for number in (1, 2, 3)]
+    assert [one.position for one in behind.queued] == [5 * SECOND + number for number in (1, 2, 3)]

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 import pytest
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call, Clock, Decision
-from adsum._registrar.engine import Engine
+from adsum._engine.batch import Batch, Call, Decision, Instant
+from adsum._engine.engine import Engine
 from adsum._store.layout import Record, Standby, key_of
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
 
-NOW = Clock(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
+NOW = Instant(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
 DEAD, ALIVE = Owner(1, 1, 1), Owner(2, 2, 2)
 
 
@@ -33,7 +33,7 @@ class Standing:
         self.revision = 3
         self.entries = 3
         self.bytes_used = 0
-        self.standbys = 0
+        self.standby_count = 0
 
     def measure(self) -> int:
         return self.bytes_used
@@ -47,18 +47,15 @@ class Standing:
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
 
-    def standing_by(self, key: bytes) -> list[Standby]:
+    def standbys_of(self, key: bytes) -> list[Standby]:
         return []
 
-    def all_standing_by(self) -> list[Standby]:
+    def all_standbys(self) -> list[Standby]:
         return []
 
 
 class Kernel:
     """One owner has died; nobody has said so."""
-
-    def watch(self, owner: Owner) -> bool:
-        return self.is_alive(owner)
 
     def is_alive(self, owner: Owner) -> bool:
         return owner != DEAD
@@ -89,7 +86,7 @@ def test_the_holder_is_replaced_in_the_same_step(or_get: bool) -> None:
         ("replaced", "b"),
     ]
     assert (reply.entries[0].owner, reply.entries[0].incarnation) == (ALIVE, 6)
-    assert decision.released == {DEAD}
+    assert decision.released == [DEAD]
 
 
 def test_nothing_of_the_dead_can_be_changed() -> None:

@@ -1,7 +1,8 @@
-"""Whom the registrar serves: decided once, from a client's `Hello` and the kernel's word on who is behind the socket.
+"""The handshake: which clients the registrar serves, decided once, from `Hello` and the kernel's credentials.
 
-Every later message is believed to mean what it says. It can be, because a client that means something else by the same
-words is told so here, and what to do about it: one who speaks another protocol, or to whom a pid is another process.
+Every later message is taken at its word. It can be, because a client to which the same words mean something else is
+refused here: one of another user, one that speaks another protocol, or one in whose PID namespace a pid is another
+process.
 """
 
 from __future__ import annotations

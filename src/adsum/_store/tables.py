@@ -1,7 +1,8 @@
 """The only code that writes the tables.
 
-A `WriteTransaction` is one group commit: the registrar reads what stands, decides, and applies a list of changes; all
-of it is seen together or not at all. A crash at any instruction leaves the tables as they were before it.
+A `WriteTransaction` is one group commit: the registrar reads the tables, decides, and applies a list of changes.
+Readers see all of them or none, and a crash at any instruction leaves the tables as they were before it. Where the
+registrar only reads it opens a `ReadTransaction`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import lmdb
 
@@ -60,8 +62,17 @@ def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment, names: Se
     return pages * size
 
 
-class WriteTransaction:
-    """One group commit in the making: what stood before it, and the changes applied to it."""
+class Retention(NamedTuple):
+    """How much of the past a commit leaves in the tables: so many departures, so many changes, and of those as many as
+    fit in so many bytes of table pages. With `history_bytes` 0 the history begins anew after the commit."""
+
+    departures: int = MAX_DEPARTURES
+    changes: int = history.MAX_HISTORY
+    history_bytes: float = history.MAX_HISTORY_BYTES
+
+
+class ReadTransaction:
+    """One snapshot, with what only the registrar reads of it. See `snapshot` for what readers read."""
 
     def __init__(self, txn: lmdb.Transaction[bytes], environment: Environment) -> None:
         self._txn = txn
@@ -69,10 +80,9 @@ class WriteTransaction:
         self._tables = environment.tables
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
-        ids = txn.stat(environment.ids)
-        self.entries = ids["entries"]
+        self.entries = txn.stat(environment.ids)["entries"]
         # Every page the file has ever used: no less than what is in use, and had without counting.
-        self.bytes_used = environment.lmdb.info()["last_pgno"] * ids["psize"]
+        self.bytes_used = environment.file_bytes()
 
     def measure(self) -> int:
         """The pages in use, counted: `bytes_used` without the free ones. Costs as much as a small write."""
@@ -95,12 +105,12 @@ class WriteTransaction:
             return cursor.count() if cursor.set_key(owner_key(owner)) else 0
 
     @property
-    def standbys(self) -> int:
-        """How many places in queues are taken."""
+    def standby_count(self) -> int:
+        """How many standbys there are, for all ids."""
         return self._txn.stat(self._tables["standbys"])["entries"]
 
-    def standing_by(self, key: bytes) -> list[Standby]:
-        """Who waits for an id, first come first."""
+    def standbys_of(self, key: bytes) -> list[Standby]:
+        """The standbys of an id, in the order of their positions."""
         prefix = standby_prefix(key)
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             found = []
@@ -111,14 +121,13 @@ class WriteTransaction:
                     found.append(decode_standby(value))
             return found
 
-    def all_standing_by(self) -> Iterator[Standby]:
-        """Everybody who waits for an id."""
+    def all_standbys(self) -> Iterator[Standby]:
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             for value in cursor.iternext(keys=False, values=True):
                 yield decode_standby(value)
 
     def owners(self) -> list[Owner]:
-        """Everybody who owns an entry."""
+        """Every owner of an entry."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
             return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
 
@@ -132,49 +141,6 @@ class WriteTransaction:
         stored = self._txn.get(META_STATS, db=self._environment.meta)
         return decode_stats(stored) if stored else RegistrarStats()
 
-    def apply(
-        self,
-        changes: Sequence[Change],
-        departures: Sequence[tuple[int, Departure]] = (),
-        *,
-        history_bytes: float = history.MAX_HISTORY_BYTES,
-    ) -> None:
-        """Write the changes, in order, with every index row they add or take away. `history_bytes` is how much of the
-        table pages the history may keep; with 0 it begins anew after them."""
-        for change in changes:
-            self._move(change.key, change.before, change.after)
-        if changes:
-            self.revision = changes[-1].revision
-            self._put_meta(META_REVISION, pack_number(self.revision))
-            self._write_history(changes, history_bytes)
-        if departures:
-            ended = [(revision, encode(departure)) for revision, departure in departures[-MAX_DEPARTURES:]]
-            self._append("departures", ended, MAX_DEPARTURES)
-
-    def touch(self, records: Iterable[Record]) -> None:
-        """Write records that differ in nothing that an index or the history knows."""
-        for record in records:
-            self._txn.put(pack_number(record.entry.incarnation), encode(record), db=self._environment.entries)
-
-    def stand_by(self, joined: Iterable[Standby], withdrawn: Iterable[Standby]) -> None:
-        """Write who waits from now on, and take out who does not any more."""
-        table = self._tables["standbys"]
-        for one in joined:
-            self._txn.put(standby_key(one), encode(one), db=table)
-        for one in withdrawn:
-            self._txn.delete(standby_key(one), db=table)
-
-    def keep_receipts(self, receipts: Iterable[Receipt], sent: Iterable[tuple[bytes, int]]) -> None:
-        """Store the replies of this batch with its changes, and forget those that were sent since the last one."""
-        table = self._tables["receipts"]
-        for key in sent:
-            self._txn.delete(receipt_key(*key), db=table)
-        for receipt in receipts:
-            self._txn.put(receipt_key(receipt.session, receipt.number), receipt.reply, db=table)
-
-    def keep_stats(self, stats: RegistrarStats) -> None:
-        self._put_meta(META_STATS, encode(stats))
-
     def _record_at(self, incarnation: bytes) -> Record:
         row = self._txn.get(incarnation, db=self._environment.entries)
         if row is None:
@@ -183,6 +149,51 @@ class WriteTransaction:
                 f"{file} names incarnation {number} and does not hold it; {remedy(file.parent.parent)}"
             )
         return decode_record(row)
+
+
+class WriteTransaction(ReadTransaction):
+    """One group commit in the making: the tables before it, and the changes applied to them."""
+
+    def apply(
+        self,
+        changes: Sequence[Change],
+        departures: Sequence[tuple[int, Departure]],
+        retention: Retention,
+    ) -> None:
+        """Write the changes, in order, with every index row they add or take away, and with their history."""
+        for change in changes:
+            self._move(change.key, change.before, change.after)
+        if changes:
+            self.revision = changes[-1].revision
+            self._put_meta(META_REVISION, pack_number(self.revision))
+            self._write_history(changes, retention)
+        if departures:
+            ended = [(revision, encode(departure)) for revision, departure in departures[-retention.departures :]]
+            self._append("departures", ended, retention.departures)
+
+    def refresh(self, records: Iterable[Record]) -> None:
+        """Write records that differ in nothing that an index or the history knows."""
+        for record in records:
+            self._txn.put(pack_number(record.entry.incarnation), encode(record), db=self._environment.entries)
+
+    def write_standbys(self, queued: Iterable[Standby], dequeued: Iterable[Standby]) -> None:
+        """Add rows of standbys, then remove rows; one may be in both."""
+        table = self._tables["standbys"]
+        for standby in queued:
+            self._txn.put(standby_key(standby), encode(standby), db=table)
+        for standby in dequeued:
+            self._txn.delete(standby_key(standby), db=table)
+
+    def keep_receipts(self, receipts: Iterable[Receipt], obsolete: Iterable[tuple[bytes, int]]) -> None:
+        """Store the replies of this batch with its changes, and remove those that are obsolete."""
+        table = self._tables["receipts"]
+        for key in obsolete:
+            self._txn.delete(receipt_key(*key), db=table)
+        for receipt in receipts:
+            self._txn.put(receipt_key(receipt.session, receipt.number), receipt.reply, db=table)
+
+    def keep_stats(self, stats: RegistrarStats) -> None:
+        self._put_meta(META_STATS, encode(stats))
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
         stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
@@ -201,12 +212,12 @@ class WriteTransaction:
         for table, index, row in rows_after - rows_before:
             self._txn.put(index, row, db=self._tables[table])
 
-    def _write_history(self, changes: Sequence[Change], most_bytes: float) -> None:
-        if not most_bytes:
+    def _write_history(self, changes: Sequence[Change], retention: Retention) -> None:
+        if not retention.history_bytes:
             self._txn.drop(self._tables["history"], delete=False)
             return
-        rows = [(change.revision, history.row_of(change)) for change in changes[-history.MAX_HISTORY :]]
-        self._append("history", rows, history.MAX_HISTORY, min(most_bytes, history.MAX_HISTORY_BYTES))
+        rows = [(change.revision, history.row_of(change)) for change in changes[-retention.changes :]]
+        self._append("history", rows, retention.changes, retention.history_bytes)
 
     def _append(
         self, name: str, rows: Iterable[tuple[int, bytes]], most_rows: int, most_bytes: float = math.inf
@@ -244,6 +255,13 @@ def write(environment: Environment) -> Iterator[WriteTransaction]:
     """A transaction that commits at the end of the block and leaves no trace when the block raises."""
     with translating(environment.folder), environment.lmdb.begin(write=True) as txn:
         yield WriteTransaction(txn, environment)
+
+
+@contextlib.contextmanager
+def read(environment: Environment) -> Iterator[ReadTransaction]:
+    """A snapshot for as long as the block lasts; no longer, for it keeps pages from being used again."""
+    with translating(environment.folder), environment.lmdb.begin() as txn:
+        yield ReadTransaction(txn, environment)
 
 
 def initialise(environment: Environment, limits: Limits) -> None:
