@@ -17,6 +17,7 @@ from adsum import PermissionDenied, Registry, VersionMismatch, WrongNamespace
 from adsum import _wire as wire
 from adsum._client.spawn import start_registrar
 from adsum._store import page
+from adsum._store.layout import FORMAT
 
 from ..support import Child, eventually, kill_registrar, registrar_pid
 from ..support.children import ROOT
@@ -144,7 +145,7 @@ def test_a_registry_of_another_boot(registry: Registry, registry_folder: Path) -
 @pytest.mark.parametrize("dead", [True, False], ids=["no registrar", "registrar"])
 @pytest.mark.parametrize(
     ("word", "value", "error"),
-    [(page._FORMAT, 2, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
+    [(page._FORMAT, FORMAT + 1, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
     ids=["other format", "other PID namespace"],
 )
 def test_a_page_of_another_kind(
@@ -162,7 +163,7 @@ def test_a_page_of_another_kind(
 
 @pytest.mark.parametrize(
     ("word", "value", "error"),
-    [(page._FORMAT, 2, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
+    [(page._FORMAT, FORMAT + 1, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
     ids=["other format", "other PID namespace"],
 )
 def test_no_registrar_serves_a_page_of_another_kind(
@@ -184,7 +185,7 @@ def test_a_caller_of_another_protocol(registry: Registry, registry_folder: Path)
     """A caller that speaks another version of the protocol is told so, and hung up on."""
     registry.register("known")
     with Caller(registry_folder) as caller:
-        caller.send(hello(version=2))
+        caller.send(hello(version=wire.VERSION + 1))
         answer = caller.reply()
         assert isinstance(answer, wire.Failed)
         assert answer.reason == "version_mismatch"
