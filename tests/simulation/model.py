@@ -118,7 +118,7 @@ class Model(Rules):
     def _answer(self, ask: Ask, position: int) -> Expected:
         try:
             if position in self._turn.choking:
-                raise Refused("invalid_metadata")
+                raise Refused("internal_error")
             if ask.deadline < self._turn.monotonic:
                 raise Refused("timeout")
             return self._carry_out(ask, position)

@@ -22,7 +22,7 @@ from .._store import tables
 from .._store.layout import Receipt, key_of
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
-from ..errors import AdsumError, InvalidMetadata, RegistryFull
+from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Owner
 from .answers import Answer, answers_to, refusals
 from .generations import Generations
@@ -105,7 +105,7 @@ class Committer:
         unasked = batch._replace(calls=())
         answers = self._commit(unasked, self._retention) if batch.deaths or batch.ended or batch.late else []
         if len(batch.calls) == 1:
-            return answers + self.refuse(batch.calls, _defect(error))
+            return answers + self.refuse(batch.calls, _defect(batch.calls[0], error))
         return answers + [answer for call in batch.calls for answer in self._commit_alone(call)]
 
     def _commit_alone(self, call: Call) -> list[Answer]:
@@ -113,8 +113,9 @@ class Committer:
             return self._commit(Batch(calls=[call]), self._retention)
         except AdsumError as error:
             return self.refuse([call], error)
-        except Exception as error:  # noqa: BLE001 - logged with the batch it came in
-            return self.refuse([call], _defect(error))
+        except Exception as error:  # noqa: BLE001 - logged, and its sender gets an answer
+            self._log.exception("this is the request: %s", _subject(call))
+            return self.refuse([call], _defect(call, error))
 
     # The commit
 
@@ -216,5 +217,21 @@ def _buckets_of(decision: Decision) -> set[int]:
     return changed | {bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed}
 
 
-def _defect(error: Exception) -> AdsumError:
-    return InvalidMetadata(f"metadata: the registrar cannot carry out this request ({error!r})")
+def _subject(call: Call) -> str:
+    """A request in words: what is asked, and of which ids."""
+    request = call.request
+    match request:
+        case wire.Register():
+            ids = [process_id for process_id, _ in request.items]
+        case wire.Cancel() | wire.Listen():
+            ids = []
+        case _:
+            ids = [request.process_id]
+    return f"{request.__struct_config__.tag} {', '.join(map(str, ids))}"[:200]
+
+
+def _defect(call: Call, error: Exception) -> InternalError:
+    return InternalError(
+        f"the registrar failed on this request ({_subject(call)}) with {error!r:.200}; nothing was changed. This is a "
+        "defect of adsum: please report it, with the file registrar.log of the registry's folder"
+    )
