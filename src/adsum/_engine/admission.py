@@ -1,6 +1,6 @@
-"""What may be added to a registry: checked metadata, and room for it.
+"""Admission: new and updated entries keep the limits, and there is room for them.
 
-A requirement that is not met raises before the request that has it has changed anything.
+A check that fails raises before its request has changed anything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NewEntry(NamedTuple):
 
 
 class Admission:
-    """Checks what one batch adds, on top of what it has added so far."""
+    """The checks of one batch, which count the room that it has taken so far."""
 
     def __init__(self, limits: Limits, draft: Draft, now: Instant) -> None:
         self._limits = limits
@@ -36,7 +36,7 @@ class Admission:
         self._now = now
 
     def prepare(self, process_id: ProcessId, fields: MetadataFields) -> NewEntry:
-        """A new entry, complete and checked. It does not look whether the id is free, or whether there is room."""
+        """A new entry, complete and checked. Whether its id is free, and whether there is room, is checked apart."""
         key = id_key(process_id)
         check_fields(fields)
         metadata = new_metadata(fields, self._now.utc)

@@ -1,4 +1,4 @@
-"""What the engine is given, and what it returns: plain values, which a test can make and compare."""
+"""The engine's input and output: plain values, which a test can make and compare."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class EndedSession(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One request on its way in the registrar: its session, the process whose session that is, and its envelope."""
+    """One request in the registrar: its session, the process that has the session, and the fields of its envelope."""
 
     session: bytes
     number: int
@@ -50,7 +50,7 @@ class Call(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is decided together and committed together."""
+    """Deaths, ended sessions, requests and missed heartbeats that are decided and committed together."""
 
     deaths: Sequence[Death] = ()
     ended: Sequence[EndedSession] = ()
@@ -66,12 +66,12 @@ class Grant(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to commit, what to answer, and which owners to watch.
+    """The result of a round, which its caller carries out.
 
     - `changes`, `departures`: the steps of the history, and how entries ended, each with its revision.
     - `replies`: one for each call, in order; `grants` are late answers to standbys.
-    - `watched`: the owners of new entries, which have to be watched from before the commit on; `released`: the owners
-      that own nothing any more.
+    - `watched`: the owners of new and changed entries, which have to be watched from before the commit on.
+    - `released`: the owners that own nothing any more.
     - `heartbeats`: the incarnations that gave a sign of life; `refreshed`: the records that a heartbeat changed in
       their last health check, and in nothing else.
     - `queued`, `dequeued`: rows of standbys to add and to remove.

@@ -1,7 +1,7 @@
 """The registry as it will be when a batch is committed.
 
-A `Draft` lays the changes decided so far over the tables, so that the second request of a batch sees what the first
-did, and nothing is written before all is decided.
+A `Draft` lays the changes decided so far over the tables, so that the second request of a batch sees the changes of the
+first, and nothing is written before the whole batch is decided.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Draft:
 
     @property
     def bytes_used(self) -> int:
-        """An upper bound of the bytes in use. `measure` gives the exact figure, but for what this batch stages."""
+        """An upper bound of the bytes in use. `measure` is exact, except for the bytes that this batch stages."""
         return self._view.bytes_used + self._staged_bytes
 
     def measure(self) -> int:
@@ -156,7 +156,7 @@ class Draft:
     def _change(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
         self.changes.append(Change(kind, self.revision, key, before, after))
         self._records[key] = after
-        # The change includes what a heartbeat earlier in the batch refreshed.
+        # `before` includes the refreshed health check of a heartbeat earlier in the batch.
         self.refreshed.pop(key, None)
         if before is not None:
             incarnation, owner = before.entry.incarnation, before.entry.owner

@@ -95,13 +95,13 @@ def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
         after = round.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
         return wire.Done(call.number, [after])
     source = HealthSource.process if call.caller in (None, entry.owner) else HealthSource.other
-    # A report of its health is as good as a heartbeat, whoever makes it.
+    # A report of its health counts as a heartbeat, also when another process makes it.
     round.heartbeats.append(entry.incarnation)
     return wire.Done(call.number, [round.draft.replace(record, metadata, source, None)])
 
 
 def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:
-    """A heartbeat takes back the status that the registrar noted for want of one. It leaves what others reported."""
+    """A heartbeat takes back the status that the registrar noted for want of one, and no status that was reported."""
     record = round.require_holder(request.process_id, request.if_incarnation)
     entry = record.entry
     if request.owner != entry.owner:

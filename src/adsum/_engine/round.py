@@ -1,4 +1,4 @@
-"""One batch being decided: the registry as the batch has left it so far, and what happens to it unasked.
+"""A round: the engine's work on one batch.
 
 Each question is answered from the tables with the batch's own changes over them, and by the kernel at this very moment.
 """
@@ -24,7 +24,10 @@ _SEVERITY = (HealthStatus.healthy, HealthStatus.degraded, HealthStatus.unhealthy
 
 
 class Round:
-    """Holds the draft of one batch, and what decides on it. `heartbeats` are the incarnations that gave one."""
+    """The registry as the batch has left it so far, with the questions and steps that handlers share.
+
+    `heartbeats` are the incarnations that gave a sign of life in this batch.
+    """
 
     def __init__(self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner]) -> None:
         self.now = now
@@ -36,9 +39,9 @@ class Round:
         self.heartbeats: list[int] = []
 
     def decision(self, batch: Batch, replies: Sequence[wire.AnyReply]) -> Decision:
-        """What the round has come to."""
+        """The result of the round."""
         draft = self.draft
-        # An owner that is dead is released in any case: what the kernel reports of it it reports for ever.
+        # A dead owner is released even if it owned nothing: its pidfd would stay readable, and be reported for ever.
         may_own_nothing = dict.fromkeys([*draft.losing_owners, *(death.owner for death in batch.deaths)])
         return Decision(
             changes=draft.changes,
@@ -53,7 +56,7 @@ class Round:
             dequeued=draft.dequeued,
         )
 
-    # What happens unasked
+    # Steps that no request asks for
 
     def remove_dead(self, owner: Owner, how: str, detection: float = 0.0) -> None:
         """Remove everything that a dead owner owned: consecutive revisions, one commit, all or none."""
@@ -82,7 +85,7 @@ class Round:
         metadata = msgspec.structs.replace(metadata, health_status=status)
         self.draft.replace(record, metadata, HealthSource.registrar, before)
 
-    # What requests ask and require
+    # Questions and requirements of requests
 
     def live_holder(self, key: bytes) -> Record | None:
         """The record under an id's key. A holder that is dead is removed on the spot, with all that it owned."""

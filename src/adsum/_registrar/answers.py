@@ -1,4 +1,4 @@
-"""Answers: the replies of a decision, framed, and what has to be remembered of each."""
+"""Answers: the replies of a decision, framed, each with its receipt and its binding."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Clients:
     def drop_the_slow(self, now: int) -> None:
         silent = now - int(HELLO_SECONDS * 1e9)
         for connection in [c for c in self._connections.values() if c.session is None and c.since < silent]:
-            self._drop(connection, "never introduced itself")
+            self._drop(connection, "sent no hello in time")
         clogged = now - int(CLOGGED_SECONDS * 1e9)
         for connection in [c for c in self._paused if c.clogged and c.clogged_since < clogged]:
             self._drop(connection, "does not read its replies")
@@ -256,7 +256,7 @@ class Clients:
             self._drop(connection, str(error))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             # All that bytes can do to a decoder, invalid UTF-8 and endless nesting included.
-            self._drop(connection, f"sent what is no message: {error}")
+            self._drop(connection, f"its frame is no message: {error}")
 
     def _drop(self, connection: Connection, why: str) -> None:
         if self._connections.get(connection.fd) is connection:

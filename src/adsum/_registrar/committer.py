@@ -91,8 +91,8 @@ class Committer:
     # When a batch cannot be committed as it is
 
     def _commit_what_frees(self, batch: Batch, error: RegistryFull) -> list[Answer]:
-        """There was no page left, whatever was estimated: refuse what needs room, drop the history, and carry out what
-        frees room. Watches then report `lagged`."""
+        """No page was left, although the estimate admitted the batch: refuse the requests that need room, drop the
+        history, and carry out the rest. Watches then report `lagged`."""
         self._log.warning("no room for a batch: %s", error)
         self._generations.check_growth()
         refused = [call for call in batch.calls if not isinstance(call.request, wire.Unregister)]
@@ -192,7 +192,7 @@ class Committer:
             raise _TooLate
 
     def _follow(self, batch: Batch, decision: Decision) -> None:
-        """What follows from a commit in this process."""
+        """After a commit: counters, watches and heartbeats follow it."""
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self._page.entries = self.entries
         self.commits += bool(decision.changes)
@@ -212,13 +212,13 @@ class Committer:
 
 
 def _buckets_of(decision: Decision) -> set[int]:
-    """The counters of every id whose row changes."""
+    """The counters of every id that the decision changes."""
     changed = {bucket_of(change.key) for change in decision.changes}
     return changed | {bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed}
 
 
 def _subject(call: Call) -> str:
-    """A request in words: what is asked, and of which ids."""
+    """A request in words: its kind and its ids."""
     request = call.request
     match request:
         case wire.Register():

@@ -1,4 +1,4 @@
-"""Ports: what the registrar takes from the machine under it. A simulation passes its own.
+"""Ports: the registrar's interfaces to the machine. A simulation passes its own implementations.
 
 Real ones are `SystemClock`, `DeathWatch`, `LockedFiles` and `failpoints.from_environment`.
 """
@@ -22,7 +22,7 @@ class Clock(Protocol):
 
 
 class OwnerWatch(Protocol):
-    """The owners whose deaths will be reported. `scanned` are those of them that no descriptor watches."""
+    """The watched owners: their deaths will be reported. No descriptor watches the `scanned` ones among them."""
 
     @property
     def scanned(self) -> Collection[Owner]: ...
@@ -36,7 +36,7 @@ class OwnerWatch(Protocol):
 
 
 class SessionFiles(Protocol):
-    """Asks the kernel whether a session is over, and removes what is left of one that is."""
+    """Whether the kernel says that a session is over; `forget` removes the file of one that is."""
 
     def is_over(self, session: bytes) -> bool: ...
     def forget(self, session: bytes) -> None: ...

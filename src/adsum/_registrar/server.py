@@ -1,9 +1,9 @@
 """The registrar's loop: one thread, one epoll, over sockets, deaths and timers.
 
 The technique is group commit (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984;
-Gawlick and Kinkade, "Varieties of Concurrency Control in IMS/VS Fast Path", 1985). Each turn takes what is ready,
-decides and commits it together, and answers. A batch is what had arrived: it never waits for more, so a lone request is
-not delayed, and a storm pays for one commit per batch. Since there is one thread there is nothing to lock.
+Gawlick and Kinkade, "Varieties of Concurrency Control in IMS/VS Fast Path", 1985). Each turn takes the requests
+and deaths that have arrived, decides and commits them together, and answers. A batch never waits for more, so a lone
+request is not delayed, and a storm pays for one commit per batch. Since there is one thread there is nothing to lock.
 
 A batch comes from four places: deaths from the kernel, ended `sessions`, `requests`, and missed `heartbeats`. `clients`
 fills `sessions` and `requests` and sends the answers; then the `bell` wakes the processes that watch. What has no event
@@ -163,7 +163,7 @@ class Server:
             self._epoll.modify(self._kernel, 0)
             self._retry_deaths_at = self._clock.monotonic() + self._limits.cleanup_window / 2
         if not self._generations.page_is_in_place():
-            # The folder was removed or made anew: no reader can see what was committed, so no client may be answered.
+            # The folder was removed or made anew: no reader can see this commit, so no client may be answered.
             self._evicted = True
             return
         self._clients.reply(answers)

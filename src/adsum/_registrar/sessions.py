@@ -6,7 +6,7 @@ registrar serves, the end of a session is a connection that closes and is not re
 an earlier registrar may have ended while none served, and no event will report it: about those that did not come back
 it asks the kernel (see `_os.session`).
 
-An ended session is kept here until a batch that removes what is bound to it is committed.
+An ended session is kept here until a batch is committed that removes its entries and standbys.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Sessions:
         self._bound.add(session)
 
     def disconnected(self, session: bytes, owner: Owner) -> None:
-        """The connection of a session is closed, and what is bound to the session ends with it."""
+        """The connection of a session is closed: its bound entries and standbys end with it."""
         if session in self._bound:
             self._end(session, owner)
 
@@ -68,7 +68,7 @@ class Sessions:
         return ended
 
     def give_back(self, ended: list[EndedSession]) -> None:
-        """That batch could not be committed: a later one has to remove what is bound to them."""
+        """That batch could not be committed: a later one has to end them."""
         self.ended = ended
 
     def _end(self, session: bytes, owner: Owner) -> None:

@@ -127,7 +127,7 @@ def open_registry(folder: Path, limits: Limits) -> tuple[Environment, pages.Page
         environment = open_environment(folder, page.generation, page.map_size, writable=True)
         remove_other_generations(folder, page.generation)
         return environment, page, tables.check_identity(environment)
-    # Nothing of this boot: what is here is of no use any more. The page comes last, for readers begin with it.
+    # Files of an earlier boot are of no use any more. The page comes last, for readers begin with it.
     pages.path_in(folder).unlink(missing_ok=True)
     for old in folder.glob("tables.*"):
         shutil.rmtree(old)

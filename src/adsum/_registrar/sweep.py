@@ -1,4 +1,4 @@
-"""The sweep: what a registrar does about the time in which none ran, before it serves.
+"""The sweep: before a registrar serves, it catches up with the time in which none ran.
 
 Owners may have died and sessions may have ended, and no event will report it. So every owner is watched, which says
 whether it is alive, and the kernel is asked about the session of every standby.
@@ -16,8 +16,8 @@ from .wiring import Core
 
 
 def sweep(core: Core, ports: Ports) -> dict[bytes, Owner]:
-    """Watch every owner, and remove what belongs to dead owners and ended sessions. Returns the sessions that entries
-    or standbys are bound to, with their owners."""
+    """Watch every owner; remove the entries of dead owners and the standbys of ended sessions. Returns the sessions
+    that entries or standbys are bound to, with their owners."""
     with tables.read(core.generations.current) as stored:
         owners = stored.owners()
         standbys = [EndedSession(standby.owner, standby.session) for standby in stored.all_standbys()]
@@ -27,7 +27,7 @@ def sweep(core: Core, ports: Ports) -> dict[bytes, Owner]:
         core.heartbeats.inherit(key_of(record.entry.process_id), record.entry, now)
     dead = [Death(owner, now) for owner in owners if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
-    # A standby whose session is over is granted nothing that a death frees.
+    # A standby of an ended session is granted no id that a death frees.
     ended = [one for one in standbys if ports.session_files.is_over(one.session)]
     if dead or ended:
         try:

@@ -11,14 +11,14 @@ by_health      namespace NUL health status     incarnation, likewise
 by_node        namespace NUL node              incarnation, likewise
 owners         pid, start time, pidfd inode    incarnation, likewise
 departures     revision                        the `Departure`, msgpack array
-history        revision                        what the change replaced; see `history`
+history        revision                        the before-image of a change; see `history`
 receipts       session, number                 the reply, framed
 standbys       id, NUL, position               the `Standby`, msgpack array
 meta           a word                          see the `META_*` names
 =============  ==============================  =======================================================
 
 Numbers are 8 bytes, big-endian, so that rows sort by them. Index rows hold the incarnation, not the id: 8 bytes however
-long the id, and LMDB packs equal-sized rows without a header each, which is what keeps P4. Incarnations only grow, so
+long the id, and LMDB packs equal-sized rows without a header each, which keeps P4. Incarnations only grow, so
 the entries table is always appended to and its pages stay full.
 """
 
@@ -50,7 +50,7 @@ BeforeLate: TypeAlias = tuple[HealthStatus, HealthSource]
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A stored row: the entry, which is all that readers decode, and behind it what only the registrar needs.
+    """A stored row: the entry, which is all that readers decode, and the registrar's private fields behind it.
 
     Both are arrays whose fields are only ever appended, so a row is read by an older and by a newer version alike.
 
@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class PublicRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a reader decodes of a `Record`: msgspec skips the values behind the fields that it knows."""
+    """The part of a `Record` that a reader decodes: msgspec skips the values behind the fields that it knows."""
 
     entry: Entry
 
@@ -95,7 +95,7 @@ class Standby(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
-    """What a registry's tables are good for: one format, one boot, one PID namespace."""
+    """The format, boot and PID namespace for which the tables are valid."""
 
     format: int
     boot_id: bytes
@@ -103,7 +103,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Receipt(NamedTuple):
-    """A reply that was committed with the change it speaks of, until it is known to have been sent."""
+    """A reply that was committed with its change, kept until it is known to have been sent."""
 
     session: bytes
     number: int
@@ -134,7 +134,7 @@ def receipt_key(session: bytes, number: int) -> bytes:
 
 
 def standby_prefix(key: bytes) -> bytes:
-    """What the rows of those who stand by for an id begin with. No other id's rows do: a key has two NULs."""
+    """The beginning of the keys of an id's standbys, and of no other's: an id's key has two NULs."""
     return key + b"\0"
 
 

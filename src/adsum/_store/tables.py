@@ -72,7 +72,7 @@ class Retention(NamedTuple):
 
 
 class ReadTransaction:
-    """One snapshot, with what only the registrar reads of it. See `snapshot` for what readers read."""
+    """One snapshot, with the registrar's reads. Those of readers are in `snapshot`."""
 
     def __init__(self, txn: lmdb.Transaction[bytes], environment: Environment) -> None:
         self._txn = txn
@@ -81,7 +81,7 @@ class ReadTransaction:
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
         self.entries = txn.stat(environment.ids)["entries"]
-        # Every page the file has ever used: no less than what is in use, and had without counting.
+        # An upper bound, had without counting.
         self.bytes_used = environment.file_bytes()
 
     def measure(self) -> int:
@@ -132,12 +132,12 @@ class ReadTransaction:
             return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
 
     def receipts(self) -> list[Receipt]:
-        """The replies that a registrar committed and may not have sent."""
+        """The replies that were committed and may not have been sent."""
         with self._txn.cursor(self._tables["receipts"]) as cursor:
             return [Receipt(key[:-8], unpack_number(key[-8:]), reply) for key, reply in cursor]
 
     def stats(self) -> RegistrarStats:
-        """What the last registrar counted."""
+        """The counters of the last registrar."""
         stored = self._txn.get(META_STATS, db=self._environment.meta)
         return decode_stats(stored) if stored else RegistrarStats()
 
@@ -265,7 +265,7 @@ def read(environment: Environment) -> Iterator[ReadTransaction]:
 
 
 def initialise(environment: Environment, limits: Limits) -> None:
-    """Write what new tables are good for, and their limits."""
+    """Write the identity and the limits of new tables."""
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
     with write(environment) as batch:
         batch._put_meta(META_IDENTITY, encode(here))
