@@ -23,6 +23,8 @@ from .model import Entry, Owner, ProcessId
 
 VERSION = 2
 MAX_FRAME = 8 * 1024 * 1024
+# Either side takes at most so much from a socket in one call.
+READ_BYTES = 256 * 1024
 SOCKET_NAME = "socket"
 
 _length = struct.Struct("<I")
