@@ -16,6 +16,7 @@ from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout, VersionMismatch
 from ..model import Limits
 from .connection import Connection
+from .replace import replace_older
 from .spawn import start_registrar
 
 # How long a call without a timeout of its own waits for a registrar to start and to complete the handshake.
@@ -66,6 +67,11 @@ def _dial(
             except ConnectionError:
                 # This registrar was leaving, or was killed: dial the next one.
                 sock.close()
+            except VersionMismatch:
+                sock.close()
+                if not replace_older(folder, limits, until):
+                    raise
+                continue
             except BaseException:
                 sock.close()
                 raise
@@ -121,7 +127,9 @@ def _shake_hands(sock: socket.socket, session: bytes, until: float) -> Connectio
         raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
     if isinstance(answer, wire.Failed):
         raise wire.error_from(answer)
-    if answer.version != wire.VERSION:
-        raise VersionMismatch(f"the registrar speaks protocol {answer.version}, this client {wire.VERSION}; restart it")
+    if answer.version < wire.OLDEST:
+        raise VersionMismatch(
+            f"the registrar speaks protocol {answer.version}, this client {wire.VERSION}; run adsum registrar --replace"
+        )
     connection.registration_timeout = answer.registration_timeout
     return connection

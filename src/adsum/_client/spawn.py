@@ -28,7 +28,11 @@ _BOOT = "import sys; sys.path[:0] = sys.argv.pop().split(':'); from adsum._regis
 _LOCKED_PAUSE = 0.002
 
 
-def start_registrar(folder: Path, limits: Limits, until: float) -> None:
+def _nothing() -> None:
+    """What usually comes first."""
+
+
+def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callable[[], None] = _nothing) -> None:
     """Start a registrar for `folder` and wait until one serves, this or another, or `until` (monotonic) passes.
 
     Errors: the one that kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
@@ -36,6 +40,8 @@ def start_registrar(folder: Path, limits: Limits, until: float) -> None:
     folders.create(folder)
     began = time.monotonic()
     with _alone(folder) as alone:
+        if alone:
+            first()
         word = _start_and_listen(folder, limits, until) if alone else "other"
     if word == "other":
         # Another process holds the lock: a registrar about to serve, or about to leave. The caller dials again.
