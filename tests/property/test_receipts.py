@@ -14,7 +14,7 @@ _names = st.tuples(st.sampled_from(SESSIONS), st.integers(1, 4))
 
 
 class ReceiptsMachine(RuleBasedStateMachine):
-    """Commits, replies and restarts; `due` is what has to be there, `stored` what lies in the tables."""
+    """Commits, replies and restarts; `due` are the replies that have to be there, `stored` the rows of the tables."""
 
     @initialize()
     def begin(self) -> None:
@@ -67,13 +67,13 @@ class ReceiptsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.stored)
     @rule()
     def restart(self) -> None:
-        """The next registrar knows what the last commit stored, and keeps it for so long."""
+        """The next registrar finds the rows of the last commit, and keeps them for a time."""
         self.receipts = Receipts(self.stored, self.now)
         self.due = {(r.session, r.number): r.reply for r in self.stored}
         self.until = dict.fromkeys(self.due, self.now + KEEP_NS)
 
     @invariant()
-    def what_is_due_can_be_claimed_and_nothing_else(self) -> None:
+    def due_replies_are_there_and_no_others(self) -> None:
         if hasattr(self, "receipts"):
             for session in SESSIONS:
                 for number in range(1, 5):

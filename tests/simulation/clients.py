@@ -1,4 +1,4 @@
-"""The clients of a simulated registry: what they ask, what they have been told, and what they still wait for."""
+"""The clients of a simulated registry: their requests, the replies they read, and those they wait for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Clients:
         self._keys.update(reading.id_key(item.id) for item in ask.items if not item.flaw)
 
     def end_session(self, process: Owner) -> None:
-        """A client closes its registry: what it asked and was not answered is nobody's business any more."""
+        """A client closes its registry, and drops the requests that were not answered."""
         session = self.session_of(process)
         del self._sessions[process]
         self.pending = [ask for ask in self.pending if ask.session != session]

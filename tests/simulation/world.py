@@ -42,7 +42,7 @@ class Crash(BaseException):
 
 
 # The registrar is killed, gets an error, or is stopped for so many seconds.
-Trouble: TypeAlias = "BaseException | float"
+Injection: TypeAlias = "BaseException | float"
 
 
 class SimulatedClock:
@@ -70,7 +70,7 @@ class SimulatedClock:
 
 
 class UnsettledPage(pages.Page):
-    """A page as a killed registrar leaves it: what it had marked stays so."""
+    """A page as a killed registrar leaves it: the counters that it had marked stay odd."""
 
     killed = False
 
@@ -108,13 +108,13 @@ class SimulatedSessions:
 
 
 class Outcome(NamedTuple):
-    """What became of a batch. `answers` is None where the registrar was killed, or could not commit it."""
+    """The outcome of a batch. `answers` is None where the registrar was killed, or could not commit it."""
 
     answers: list[Answer] | None
     alive: bool
     marked: set[int]
-    troubled: bool = False
-    # Who was late when the registrar looked, and when that was.
+    injected: bool = False
+    # The missed heartbeats when the registrar looked, and the time of that.
     late: list[Lateness] = []  # noqa: RUF012
     looked: int = 0
 
@@ -129,15 +129,15 @@ class World:
         self.clock = SimulatedClock()
         self.processes = Processes(inodes=inodes)
         self.sessions = SimulatedSessions()
-        self.trouble: dict[str, list[Trouble]] = {}
+        self.injections: dict[str, list[Injection]] = {}
         # The counters that were odd just before the last commit; finding them costs as much as the commit.
         self.observing = True
         self.marked: set[int] = set()
-        self._troubled = False
+        self._injected = False
         self.start()
 
     def start(self) -> bool:
-        """Start a registrar on what the last one left. False when it was killed before it served."""
+        """Start a registrar on the tables of the last one. False when it was killed before it served."""
         environment, page, limits = open_registry(self.folder, self.limits, self._failpoint)
         self.page = UnsettledPage(page._mapping, page._file)
         self.watch = SimulatedWatch(self.processes)
@@ -154,19 +154,19 @@ class World:
         return True
 
     def kill(self) -> None:
-        """The registrar is gone; what it had committed stays."""
+        """The registrar is gone; its commits stay."""
         self.environment.close()
 
-    def move(self, trouble: Sequence[Trouble] = (), step: str = "") -> bool:
+    def move(self, injected: Sequence[Injection] = (), step: str = "") -> bool:
         """Make the registrar go over to fresh tables, as if the old had grown. False when it was killed on the way."""
-        self.trouble = {step: list(trouble)}
+        self.injections = {step: list(injected)}
         try:
             self.core.generations.renew()
         except Crash:
             self.kill()
             return False
         finally:
-            self.trouble = {}
+            self.injections = {}
         return True
 
     def close(self) -> None:
@@ -179,7 +179,7 @@ class World:
         """Give the registrar one batch."""
         noticed = self.clock.nanoseconds
         calls: list[Call] = [ask.call() for ask in asks]
-        self.marked, self._troubled = set(), False
+        self.marked, self._injected = set(), False
         late = self.core.heartbeats.late(noticed)
         outcome = Outcome(None, alive=True, marked=self.marked, late=late, looked=noticed)
         try:
@@ -196,24 +196,24 @@ class World:
         except RegistryFull:
             return outcome
         finally:
-            self.trouble = {}
-        return outcome._replace(answers=answers, troubled=self._troubled)
+            self.injections = {}
+        return outcome._replace(answers=answers, injected=self._injected)
 
     def _failpoint(self, step: str) -> None:
-        """A named step of the registrar; `trouble` says what happens there, in order of arrival."""
+        """A named step of the registrar; `injections` says what happens there, in order."""
         if step == "before_commit" and self.observing:
             self.marked |= {bucket for bucket, count in enumerate(self.page.counters) if count & 1}
-        if waiting := self.trouble.get(step):
-            trouble = waiting.pop(0)
-            if isinstance(trouble, float):
-                self.clock.advance(trouble)
+        if waiting := self.injections.get(step):
+            injection = waiting.pop(0)
+            if isinstance(injection, float):
+                self.clock.advance(injection)
                 return
-            self._troubled = True
-            if isinstance(trouble, Crash):
+            self._injected = True
+            if isinstance(injection, Crash):
                 self.page.killed = True
-            raise trouble
+            raise injection
 
-    # What there is to see
+    # Observation
 
     @property
     def environment(self) -> Environment:

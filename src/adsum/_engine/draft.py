@@ -94,15 +94,13 @@ class Draft:
         gained, lost = len(self._gained.get(owner, ())), len(self._lost.get(owner, ()))
         return self._view.count_owned(owner) - lost + gained == 0
 
-    @property
     def gaining_owners(self) -> list[Owner]:
-        """The owners of new records."""
+        """The owners of new and changed records."""
         return [owner for owner, records in self._gained.items() if records]
 
-    @property
-    def losing_owners(self) -> list[Owner]:
-        """The owners that lost a stored record, and may own nothing any more."""
-        return list(self._lost)
+    def emptied_owners(self) -> list[Owner]:
+        """The owners that lost their last record."""
+        return [owner for owner in self._lost if not self._gained.get(owner) and self.owns_nothing(owner)]
 
     # Changes
 

@@ -36,4 +36,4 @@ class Engine:
         replies = [answer(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
-        return round.decision(batch, replies)
+        return round.decision(batch.deaths, replies)

@@ -15,7 +15,7 @@ from .._validation import id_key
 from ..errors import DeadProcess, NotRegistered, Stale
 from ..model import Entry, HealthSource, HealthStatus, Kind, Limits, Owner, ProcessId
 from .admission import Admission
-from .batch import Batch, Decision, Instant, Kernel
+from .batch import Death, Decision, Instant, Kernel
 from .draft import Draft, View
 from .heartbeats import Lateness
 from .succession import Succession
@@ -38,22 +38,24 @@ class Round:
         self.succession = Succession(self.draft, self.admission, self.is_alive)
         self.heartbeats: list[int] = []
 
-    def decision(self, batch: Batch, replies: Sequence[wire.AnyReply]) -> Decision:
+    def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
         """The result of the round."""
         draft = self.draft
-        # A dead owner is released even if it owned nothing: its pidfd would stay readable, and be reported for ever.
-        may_own_nothing = dict.fromkeys([*draft.losing_owners, *(death.owner for death in batch.deaths)])
+        released = draft.emptied_owners()
+        if deaths:
+            # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
+            released += [death.owner for death in deaths if death.owner not in released]
         return Decision(
-            changes=draft.changes,
-            departures=draft.departures,
-            replies=replies,
-            grants=self.succession.grants,
-            watched=draft.gaining_owners,
-            released=[owner for owner in may_own_nothing if draft.owns_nothing(owner)],
-            heartbeats=self.heartbeats,
-            refreshed=list(draft.refreshed.values()),
-            queued=draft.queued,
-            dequeued=draft.dequeued,
+            draft.changes,
+            draft.departures,
+            replies,
+            self.succession.grants,
+            draft.gaining_owners(),
+            released,
+            self.heartbeats,
+            list(draft.refreshed.values()),
+            draft.queued,
+            draft.dequeued,
         )
 
     # Steps that no request asks for

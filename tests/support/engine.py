@@ -1,4 +1,4 @@
-"""What an engine decides on, made up: entries, those who stand by, and who lives."""
+"""Fakes of the engine's ports: tables with these entries and standbys, a kernel with these dead owners."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from adsum._store.layout import Record, Standby, key_of
 from adsum.model import Owner
 
 
-class Standing:
+class FakeView:
     """A `View` of these entries, at the newest of their revisions."""
 
-    def __init__(self, records: Sequence[Record], waiting: Sequence[Standby] = ()) -> None:
+    def __init__(self, records: Sequence[Record], standbys: Sequence[Standby] = ()) -> None:
         self._records = records
-        self._waiting = list(waiting)
+        self._standbys = list(standbys)
         self.revision = max((record.entry.revision for record in records), default=0)
         self.entries = len(records)
         self.bytes_used = 0
-        self.standby_count = len(waiting)
+        self.standby_count = len(standbys)
 
     def measure(self) -> int:
         return self.bytes_used
@@ -32,14 +32,14 @@ class Standing:
         return len(self.owned(owner))
 
     def standbys_of(self, key: bytes) -> list[Standby]:
-        return [one for one in self._waiting if key_of(one.process_id) == key]
+        return [one for one in self._standbys if key_of(one.process_id) == key]
 
     def all_standbys(self) -> list[Standby]:
-        return self._waiting
+        return self._standbys
 
 
-class Kernel:
-    """Everybody lives but these."""
+class FakeKernel:
+    """Every owner is alive but these."""
 
     def __init__(self, dead: Collection[Owner] = ()) -> None:
         self._dead = dead
