@@ -185,7 +185,7 @@ def test_a_caller_of_another_protocol(registry: Registry, registry_folder: Path)
     """A client that speaks another version of the protocol gets an error that says so, and is dropped."""
     registry.register("known")
     with Caller(registry_folder) as caller:
-        caller.send(hello(version=wire.VERSION + 1))
+        caller.send(hello(version=wire.OLDEST - 1))
         answer = caller.reply()
         assert isinstance(answer, wire.Failed)
         assert answer.reason == "version_mismatch"
@@ -206,12 +206,12 @@ def test_a_caller_of_another_pid_namespace(registry: Registry, registry_folder: 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (wire.frame(wire.Welcome(wire.VERSION + 1, 0.05)), "version_mismatch"),
+        (wire.frame(wire.Welcome(wire.OLDEST - 1, 0.05)), "version_mismatch"),
         (wire.frame(wire.failure(0, VersionMismatch("another version"))), "version_mismatch"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "corrupt_registry"),
         (wire.frame("hello"), "corrupt_registry"),
     ],
-    ids=["newer", "newer that refuses", "a web server", "something else"],
+    ids=["older", "newer that refuses", "a web server", "something else"],
 )
 def test_what_answers_is_no_registrar_of_this_version(answer: bytes, reason: str, registry_folder: Path) -> None:
     """A caller that reaches another registrar than it can speak to says which it met, and does not wait."""

@@ -138,7 +138,7 @@ class World:
 
     def start(self) -> bool:
         """Start a registrar on the tables of the last one. False when it was killed before it served."""
-        environment, page, limits = open_registry(self.folder, self.limits)
+        environment, page, limits = open_registry(self.folder, self.limits, self._failpoint)
         self.page = UnsettledPage(page._mapping, page._file)
         self.watch = SimulatedWatch(self.processes)
         self.engine = RecordingEngine(limits, self.watch)

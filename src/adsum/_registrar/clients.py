@@ -175,7 +175,7 @@ class Clients:
             if connection.session is None:
                 self._welcome(connection, wire.decode_hello(frame))
             else:
-                self._take_request(connection, connection.session, wire.decode_envelope(frame), len(frame))
+                self._take_envelope(connection, connection.session, frame)
             if connection.closed:
                 return
             if connection.waiting >= MAX_WAITING:
@@ -198,6 +198,14 @@ class Clients:
             self._forget(older)
         self._by_session[hello.session] = connection
         self._send(connection, wire.frame(wire.Welcome(wire.VERSION, self._registration_timeout)))
+
+    def _take_envelope(self, connection: Connection, session: bytes, frame: bytes) -> None:
+        envelope = wire.read_envelope(frame)
+        if isinstance(envelope, wire.Failed):
+            self._counters.count(envelope.reason)
+            self._send(connection, wire.frame(envelope))
+        else:
+            self._take_request(connection, session, envelope, len(frame))
 
     def _take_request(self, connection: Connection, session: bytes, envelope: wire.Envelope, size: int) -> None:
         receipt = self._receipts.reply_to(session, envelope.number)

@@ -13,7 +13,17 @@ import signal
 from .ports import Failpoint
 
 STEPS = frozenset(
-    {"starting", "sweeping", "before_commit", "after_commit", "replying", "before_switch", "after_switch"}
+    {
+        "starting",
+        "migrating",
+        "migrated",
+        "sweeping",
+        "before_commit",
+        "after_commit",
+        "replying",
+        "before_switch",
+        "after_switch",
+    }
 )
 
 

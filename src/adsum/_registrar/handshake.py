@@ -20,10 +20,10 @@ def refusal(hello: wire.Hello, peer_uid: int) -> AdsumError | None:
         return PermissionDenied(
             f"this registry belongs to user {os.geteuid()}, not {peer_uid}; use a registry of your own"
         )
-    if hello.version != wire.VERSION:
+    if hello.version < wire.OLDEST:
         return VersionMismatch(
-            f"the registrar speaks protocol {wire.VERSION}, this client {hello.version}; use one version of adsum "
-            "for all processes on this registry, and restart the registrar after an upgrade"
+            f"the registrar speaks protocol {wire.VERSION}, this client {hello.version}, which is too old; upgrade "
+            "adsum in this environment"
         )
     if hello.pid_namespace != identity.pid_namespace():
         return WrongNamespace(

@@ -22,8 +22,8 @@ from .._engine.engine import Engine
 from .._os import folder as folders
 from .._os import identity
 from .._os.liveness import DeathWatch
+from .._store import migration, tables
 from .._store import page as pages
-from .._store import tables
 from .._store.environment import (
     Environment,
     create_environment,
@@ -88,7 +88,7 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
     started = clock.monotonic_ns()
     failpoint("starting")
     with translating(folder):
-        environment, page, limits = open_registry(folder, limits)
+        environment, page, limits = open_registry(folder, limits, failpoint)
         kernel = DeathWatch()
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
         core = build_core(environment, page, limits, Engine(limits, kernel), ports, Retention())
@@ -120,9 +120,17 @@ def _stop_on_signals(server: Server) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def open_registry(folder: Path, limits: Limits) -> tuple[Environment, pages.Page, Limits]:
-    """The registry in the folder, or a new one if it has none of this boot. The limits are the registry's own."""
-    page = pages.attach(folder, writable=True)
+def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[Environment, pages.Page, Limits]:
+    """The registry in the folder, migrated where its format is older, or a new one if it has none of this boot. The
+    limits are the registry's own."""
+    try:
+        page = pages.attach(folder, writable=True)
+    except pages.OlderFormat as older:
+        if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
+            return migrated
+        log.info("no member of the registry of format %d lives; it is made anew", older.page.format)
+        older.page.retire()
+        page = None
     if page is not None:
         environment = open_environment(folder, page.generation, page.map_size, writable=True)
         remove_other_generations(folder, page.generation)
