@@ -265,6 +265,12 @@ class DeathWatch:
         return [owner for owner in self.scanned if not self._lives(owner)]
 
     def _lives(self, owner: Owner) -> bool:
+        try:
+            return lives(owner)
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+        # With the descriptors that are held back the kernel can always be asked.
         while self._spare:
             os.close(self._spare.pop())
         try:
