@@ -41,7 +41,8 @@ class Round:
     def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
         """The result of the round."""
         draft = self.draft
-        released = draft.emptied_owners()
+        watched = draft.gaining_owners() if draft.changes else []
+        released = draft.emptied_owners() if draft.changes else []
         if deaths:
             # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
             released = list(dict.fromkeys([*released, *(death.owner for death in deaths)]))
@@ -50,7 +51,7 @@ class Round:
             draft.departures,
             replies,
             self.succession.grants,
-            draft.gaining_owners(),
+            watched,
             released,
             self.heartbeats,
             list(draft.refreshed.values()),
