@@ -275,6 +275,12 @@ class DeathWatch:
         self._epoll.close()
 
     def _check(self, owner: Owner) -> bool:
+        try:
+            return is_running(owner)
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+        # With the descriptors that are held back the kernel can always be asked.
         while self._spare:
             os.close(self._spare.pop())
         try:
