@@ -1,12 +1,12 @@
 """Instrument points: where this process reports what its registries do. The idea is trio's `Instrument`.
 
-A point is a variable of this module: None while no handler listens, else a function. The code in the path checks it in
-the open:
+A point is an attribute of `instrument`: None while no handler listens, else a function. The code in the path checks it
+in the open:
 
-    if (begin := _instrument.lookup) is not None:
-        return self._observed_lookup(id, begin)
+    if instrument.lookup is not None:
+        return self._observed_lookup(id)
 
-So a point without a listener costs one load and one comparison; `benchmarks/telemetry.py` measures what that is of a
+So a point without a listener costs two loads and a comparison; `benchmarks/telemetry.py` measures what that is of a
 lookup. A listener assigns its function to a point, and None to end; `adsum.telemetry` is the only one.
 
 ==================  ================================================  ==============================================
@@ -56,6 +56,19 @@ class Begin(Protocol):
     def __call__(self, call: str, folder: Path, id: object, namespace: str) -> Observer: ...
 
 
+class Unobserved:
+    """The observer of a call whose listener left just when the call began."""
+
+    def __init__(self, call: str, folder: Path, id: object, namespace: str) -> None:
+        """Keeps nothing."""
+
+    def succeeded(self, entries: int, *, changed: bool = False, background: bool = False) -> None:
+        """Ignores it."""
+
+    def failed(self, error: AdsumError, *, background: bool = False) -> None:
+        """Ignores it."""
+
+
 class WaitTimedOut(Protocol):
     """`wait_for` raises `error` after `seconds`."""
 
@@ -74,12 +87,31 @@ class RegistrarStarted(Protocol):
     def __call__(self, folder: Path, seconds: float) -> None: ...
 
 
-lookup: Begin | None = None
-find: Begin | None = None
-register: Begin | None = None
-update: Begin | None = None
-unregister: Begin | None = None
-heartbeat: Begin | None = None
-wait_timed_out: WaitTimedOut | None = None
-client_opened: ClientOpened | None = None
-registrar_started: RegistrarStarted | None = None
+class Instrument:
+    """The points. Slots, because those are the quickest attributes to load."""
+
+    __slots__ = (
+        "client_opened",
+        "find",
+        "heartbeat",
+        "lookup",
+        "register",
+        "registrar_started",
+        "unregister",
+        "update",
+        "wait_timed_out",
+    )
+
+    def __init__(self) -> None:
+        self.lookup: Begin | None = None
+        self.find: Begin | None = None
+        self.register: Begin | None = None
+        self.update: Begin | None = None
+        self.unregister: Begin | None = None
+        self.heartbeat: Begin | None = None
+        self.wait_timed_out: WaitTimedOut | None = None
+        self.client_opened: ClientOpened | None = None
+        self.registrar_started: RegistrarStarted | None = None
+
+
+instrument = Instrument()

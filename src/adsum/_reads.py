@@ -11,8 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
-from . import _instrument
 from ._client.client import Client
+from ._instrument import Unobserved, instrument
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
@@ -82,8 +82,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         Shared memory only: about a microsecond, whatever the size of the registry (L2, P1). Errors: `InvalidProcessId`.
         """
-        if (begin := _instrument.lookup) is not None:
-            return self._observed_lookup(id, begin)
+        if instrument.lookup is not None:
+            return self._observed_lookup(id)
         try:
             if isinstance(id, str):
                 return self._reader.lookup((self.namespace, self.node, id))
@@ -94,8 +94,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             pass
         return self._reader.lookup(self._id(id))
 
-    def _observed_lookup(self, id: AnyId, begin: _instrument.Begin) -> Entry | None:
-        observer = begin("lookup", self.folder, id, self.namespace)
+    def _observed_lookup(self, id: AnyId) -> Entry | None:
+        observer = (instrument.lookup or Unobserved)("lookup", self.folder, id, self.namespace)
         try:
             entry = self._reader.lookup(self._id(id))
         except AdsumError as error:
@@ -154,8 +154,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
         """
-        if (begin := _instrument.find) is not None:
-            return self._observed_find(where, limit, conditions, begin)
+        if instrument.find is not None:
+            return self._observed_find(where, limit, conditions)
         return self._find(where, limit, conditions)
 
     def _find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
@@ -168,10 +168,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             found = [entry for entry in found if where(entry)]
         return found if limit is None else found[:limit]
 
-    def _observed_find(
-        self, where: Where | None, limit: int | None, conditions: Conditions, begin: _instrument.Begin
-    ) -> list[Entry]:
-        observer = begin("find", self.folder, None, self._searched(conditions))
+    def _observed_find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
+        observer = (instrument.find or Unobserved)("find", self.folder, None, self._searched(conditions))
         try:
             found = self._find(where, limit, conditions)
         except AdsumError as error:
@@ -201,12 +199,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if where is not None:
             parse_query(self.namespace, conditions)
             return len(self.find(where=where, **conditions))
-        if (begin := _instrument.find) is not None:
-            return self._observed_count(conditions, begin)
+        if instrument.find is not None:
+            return self._observed_count(conditions)
         return self._reader.count(parse_query(self.namespace, conditions))
 
-    def _observed_count(self, conditions: Conditions, begin: _instrument.Begin) -> int:
-        observer = begin("count", self.folder, None, self._searched(conditions))
+    def _observed_count(self, conditions: Conditions) -> int:
+        observer = (instrument.find or Unobserved)("count", self.folder, None, self._searched(conditions))
         try:
             number = self._reader.count(parse_query(self.namespace, conditions))
         except AdsumError as error:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack, overload
 
-from .. import _instrument
 from .. import _wire as wire
 from .._calls import Calls, Write, pairs, whole
 from .._client.connection_pool import seconds
+from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._watching import Wanted, until_when
@@ -230,7 +230,7 @@ class AsyncRegistry(RegistryReads):
 
     def _too_late(self, wanted: Wanted, timeout: float | None) -> Timeout:
         error = wanted.too_late(timeout)
-        if (report := _instrument.wait_timed_out) is not None:
+        if (report := instrument.wait_timed_out) is not None:
             report(self.folder, wanted.namespace, timeout or 0.0, error)
         return error
 
