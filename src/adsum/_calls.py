@@ -26,7 +26,7 @@ from ._client.member_lifetimes import Member
 from ._client.pending_call import PendingCall
 from ._client.stand_by_call import StandByCall
 from ._client.target import resolve
-from ._instrument import Begin, Observer, instrument
+from ._instrument import Begin, Observation, instrument
 from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
 from .errors import AdsumError
@@ -37,26 +37,13 @@ Q = TypeVar("Q", bound=wire.AnyRequest)
 Items: TypeAlias = "Sequence[tuple[AnyId, dict[str, Any]]]"
 
 
-class Write(Generic[Q]):
-    """A write: its `request`, the thread or task that a registration is for, and its observer while a handler listens.
+class Write(Observation, Generic[Q]):
+    """A write: its `request`, which is made inside ``with write:``, and the thread or task that it registers."""
 
-    Its request is made inside ``with write:``, which reports an error in the arguments to the observer.
-    """
-
-    __slots__ = ("member", "observer", "request")
+    __slots__ = ("member", "request")
 
     request: Q
-
-    def __init__(self, observer: Observer | None) -> None:
-        self.observer = observer
-        self.member: Member = None
-
-    def __enter__(self) -> Write[Q]:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if self.observer is not None and isinstance(error, AdsumError):
-            self.observer.failed(error)
+    member: Member
 
 
 class Calls:
@@ -212,7 +199,9 @@ class Calls:
         MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
 
     def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
-        return Write(None if begin is None else begin(call, self._client.folder, id, self._namespace))
+        write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)
+        write.member = None
+        return write
 
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self._namespace, self._node)

@@ -30,7 +30,7 @@ its registry. What it raises goes to the caller, so it raises nothing but interr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from .errors import AdsumError
 
@@ -56,17 +56,26 @@ class Begin(Protocol):
     def __call__(self, call: str, folder: Path, id: object, namespace: str) -> Observer: ...
 
 
-class Unobserved:
-    """The observer of a call whose listener left just when the call began."""
+class Observation:
+    """Stands around a call, or around the part of it that its caller's thread does. An error of adsum's that leaves the
+    block is reported to `observer`, which is None where no handler listens."""
 
-    def __init__(self, call: str, folder: Path, id: object, namespace: str) -> None:
-        """Keeps nothing."""
+    __slots__ = ("observer",)
 
-    def succeeded(self, entries: int, *, changed: bool = False, background: bool = False) -> None:
-        """Ignores it."""
+    def __init__(self, begin: Begin | None, call: str, folder: Path, id: object, namespace: str) -> None:
+        self.observer = None if begin is None else begin(call, folder, id, namespace)
 
-    def failed(self, error: AdsumError, *, background: bool = False) -> None:
-        """Ignores it."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self.observer is not None and isinstance(error, AdsumError):
+            self.observer.failed(error)
+
+    def succeeded(self, entries: int) -> None:
+        """A read gives so many entries."""
+        if self.observer is not None:
+            self.observer.succeeded(entries)
 
 
 class WaitTimedOut(Protocol):
