@@ -9,7 +9,7 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from .. import _instrument
+from .._instrument import instrument
 from .._os.forking import call_around_fork
 from .._store.reader import Reader
 from ..model import Limits
@@ -50,7 +50,7 @@ class Client:
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
-        if (report := _instrument.client_opened) is not None:
+        if (report := instrument.client_opened) is not None:
             report()
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ import struct
 from .. import _wire as wire
 from ..model import Owner
 
-READ_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
 # Of all clients together: half-sent frames, and again requests in the backlog.
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
@@ -51,7 +50,7 @@ class Connection:
     def read(self) -> None:
         """Receive the bytes that have come. Raises `ConnectionError` at the end of the stream."""
         try:
-            data = self.sock.recv(READ_BYTES)
+            data = self.sock.recv(wire.READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         if not data:

@@ -11,8 +11,8 @@ from cyclopts import Group, Parameter
 
 from .. import admin
 from ..model import Limits, ProcessId
+from ..opening import open as open_registry
 from ..registry import Registry
-from ..registry import open as open_registry
 
 if TYPE_CHECKING:
     from cyclopts import Token

@@ -11,10 +11,10 @@ import threading
 from collections import deque
 from pathlib import Path
 
-from .. import _instrument
 from .._client import client as clients
 from .._client.bell import Waiter
 from .._client.client import Client
+from .._instrument import instrument
 from .._os.forking import call_around_fork, call_at_exit
 from .._store.feed import Base, Position, TableFeed
 from .._store.history import Step
@@ -205,8 +205,8 @@ def _open_clients() -> list[Client]:
 
 
 def _adjust(wanted: frozenset[str]) -> None:
-    _instrument.registrar_started = _note_start if STARTED in wanted else None
-    _instrument.client_opened = _follow_open_ones if wanted & FOLLOWED else None
+    instrument.registrar_started = _note_start if STARTED in wanted else None
+    instrument.client_opened = _follow_open_ones if wanted & FOLLOWED else None
     with _lock:
         for following in list(_following.values()):
             following.stop()
