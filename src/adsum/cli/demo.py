@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FRAME_SECONDS = 0.125
 LINE_SECONDS = 1.0
-NEWS_SHOWN = 4
+EVENTS_SHOWN = 4
 FAILED = 1
 SIGNALLED = 128
 
@@ -83,7 +84,7 @@ def demo(
         raise UsageError(f"{folder} is no folder")
     options = Options(folder, workers, kills, random.randrange(1_000_000) if seed is None else seed, name, path)
     try:
-        report = _watched(options, json=json)
+        report = _run(options, json=json)
     except NoSources as error:
         raise UsageError(str(error)) from error
     except DemoFailed as error:
@@ -95,11 +96,11 @@ def demo(
     if json:
         render.print_json(msgspec.to_builtins(report))
     else:
-        _print(report)
+        _print_report(report)
     return 0 if report.good else FAILED
 
 
-def _watched(options: Options, *, json: bool) -> Report:
+def _run(options: Options, *, json: bool) -> Report:
     from adsum_demo.run import run
 
     if json:
@@ -113,7 +114,7 @@ def _watched(options: Options, *, json: bool) -> Report:
         return run(options, _Screen(live).show)
 
 
-def _print(report: Report) -> None:
+def _print_report(report: Report) -> None:
     """The short report and the next step, for people."""
     from adsum_demo.report import NEXT_STEP
 
@@ -145,27 +146,27 @@ class _Lines:
     """The demo in lines, for a file or a pipe: every event, and now and then how far it is."""
 
     def __init__(self) -> None:
-        self._told = 0
+        self._shown = 0
         self._next = 0.0
-        self._alone = False
+        self._sequential = False
 
     def show(self, view: View) -> None:
-        for event in view.news[self._told :]:
-            _say(view, event)
-        self._told = max(self._told, len(view.news))
-        begins, self._alone = view.alone and not self._alone, view.alone
+        for event in view.events[self._shown :]:
+            _print_line(view, event)
+        self._shown = max(self._shown, len(view.events))
+        begins, self._sequential = view.sequential and not self._sequential, view.sequential
         if begins or view.seconds >= self._next:
             self._next = view.seconds + LINE_SECONDS
-            _say(view, _status(view))
+            _print_line(view, _status(view))
 
 
-def _say(view: View, what: str) -> None:
-    print(f"{view.seconds:5.1f} s  {render.printable(what)}", flush=True)
+def _print_line(view: View, text: str) -> None:
+    print(f"{view.seconds:5.1f} s  {render.printable(text)}", flush=True)
 
 
 def _status(view: View) -> str:
     done = f"{view.done} of {view.files} files"
-    if view.alone:
+    if view.sequential:
         return f"one process alone, to compare: {done}"
     return f"{sum(row.pid is not None for row in view.rows)} agents: {done}"
 
@@ -174,32 +175,32 @@ class _Screen:
     """The demo on a terminal: a table of the agents and how far the job is, drawn again several times a second."""
 
     def __init__(self, live: Live) -> None:
-        self._live = live
+        self._run_agents = live
         self._team: View | None = None
         self._drawn = 0.0
 
     def show(self, view: View) -> None:
-        if not view.alone:
+        if not view.sequential:
             self._team = view
         now = time.monotonic()
         if now - self._drawn >= FRAME_SECONDS or view.done == view.files:
             self._drawn = now
-            self._live.update(self._frame(view), refresh=True)
+            self._run_agents.update(self._frame(view), refresh=True)
 
     def _frame(self, view: View) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
         team = self._team or view
-        news = [*team.news[-NEWS_SHOWN:], *[""] * NEWS_SHOWN][:NEWS_SHOWN]
+        events = [*team.events[-EVENTS_SHOWN:], *[""] * EVENTS_SHOWN][:EVENTS_SHOWN]
         return Group(
             Text(f"in another terminal: adsum ls --path {team.registry}{_namespace(team)}", style="dim"),
             Text(),
             _agents(team.rows),
             Text(),
-            _progress(team, view if view.alone else None),
+            _progress(team, view if view.sequential else None),
             Text(),
-            *(Text(render.printable(event), style="dim", no_wrap=True, overflow="ellipsis") for event in news),
+            *(Text(render.printable(event), style="dim", no_wrap=True, overflow="ellipsis") for event in events),
         )
 
 
@@ -207,7 +208,7 @@ def _namespace(view: View) -> str:
     return "" if view.namespace == "default" else f" --namespace {view.namespace}"
 
 
-def _agents(rows: list[Row]) -> Table:
+def _agents(rows: Sequence[Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -218,7 +219,7 @@ def _agents(rows: list[Row]) -> Table:
     for row in rows:
         pid, incarnation, health = (str(value or "-") for value in (row.pid, row.incarnation, row.health))
         table.add_row(
-            *(Text(cell) for cell in (row.name, row.abilities, pid, incarnation)),
+            *(Text(cell) for cell in (row.name, row.capabilities, pid, incarnation)),
             Text(health, style=_HEALTH_STYLES.get(health, "")),
             Text(str(row.pieces)),
             Text("gone", style="bold red") if row.pid is None else Text(render.printable(row.at)),
@@ -226,16 +227,16 @@ def _agents(rows: list[Row]) -> Table:
     return table
 
 
-def _progress(team: View, alone: View | None) -> Table:
+def _progress(team: View, sequential: View | None) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     for ratio in (None, 1, None, None, None):
         grid.add_column(no_wrap=True, ratio=ratio)
-    for who, view in (("agents", team), ("one process", alone)):
+    for who, view in (("agents", team), ("one process", sequential)):
         done, seconds = (view.done, f"{view.seconds:.1f} s") if view else (0, "")
         bar = ProgressBar(total=team.files, completed=done)
-        deaths = f"deaths: {view.deaths}" if view and not view.alone else ""
+        deaths = f"deaths: {view.deaths}" if view and not view.sequential else ""
         grid.add_row(who, bar, f"{done} of {team.files} files", seconds, deaths)
     return grid
