@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from .. import Registry
 from ..errors import AlreadyRegistered, NotRegistered
 from ..model import ProcessId
-from ..registry import Registry
 from .options import RegistryOptions
 from .output import render
 

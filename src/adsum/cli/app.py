@@ -30,7 +30,7 @@ from .top.command import top
 NOT_FOUND = 1
 USAGE = 2
 
-_DEMO_SUMMARY = "Watch a living multi-agent system on this machine, with kills."
+_DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its processes."
 
 _HELP = """Who is alive on this machine, and what they can do.
 
@@ -52,11 +52,11 @@ def build(tokens: list[str]) -> App:
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:
-        from .demo import demo
+        from .demo.command import demo
 
         app.command(demo)
     else:
-        app.command("adsum.cli.demo:demo", name="demo", help=_DEMO_SUMMARY)
+        app.command("adsum.cli.demo.command:demo", name="demo", help=_DEMO_SUMMARY)
     app.register_install_completion_command(help="Make the shell complete commands, options and ids.")
     return app
 

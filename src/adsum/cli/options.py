@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from .. import admin
+from .. import Registry, admin
+from .. import open as open_registry
 from ..model import Limits, ProcessId
-from ..registry import Registry
-from ..registry import open as open_registry
 
 if TYPE_CHECKING:
     from cyclopts import Token

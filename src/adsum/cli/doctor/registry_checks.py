@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ... import admin
+from ... import Registry, admin
 from ...errors import AdsumError
 from ...model import Stats
-from ...registry import Registry
 from ..registrar.ping import explain_silence
 from .findings import Finding, ok, problem, warning
 

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ... import Registry
 from ...model import Entry
-from ...registry import Registry
 from ...views import words
 from ...views.documents import entry_document
 from ..filters import NO_FILTER, Filter

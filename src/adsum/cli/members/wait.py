@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ... import Registry
 from ...errors import Timeout
-from ...registry import Registry
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, OptionalId, RegistryOptions, UsageError, check_timeout
 from .ls import print_entries

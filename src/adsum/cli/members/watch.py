@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ... import Registry
 from ...errors import Timeout
 from ...model import Entry, Event, Kind
-from ...registry import Registry
 from ...views import words
 from ...views.description import Departures, EventReport, summary
 from ...views.documents import EventKind, snapshot_document
