@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AlreadyRegistered,
         CorruptRegistry,
         DeadProcess,
+        InternalError,
         InvalidMetadata,
         InvalidName,
         InvalidProcessId,
@@ -50,55 +51,10 @@ if TYPE_CHECKING:
         Revision,
         Stats,
     )
-    from .registry import Registration, Registry, open
+    from .registration import Registration
+    from .registry import Registry, open
 
 __version__ = "0.1.0"
-
-_HOME = {
-    "_os.folder": ("InvalidName",),
-    "_store.query": ("Conditions",),
-    "_watching": ("Watch",),
-    "aio": ("AsyncRegistration", "AsyncRegistry", "open_async"),
-    "aio.watch": ("AsyncWatch",),
-    "errors": (
-        "AdsumError",
-        "AlreadyRegistered",
-        "CorruptRegistry",
-        "DeadProcess",
-        "InvalidMetadata",
-        "InvalidName",
-        "InvalidProcessId",
-        "InvalidQuery",
-        "NotRegistered",
-        "PermissionDenied",
-        "RegistrarUnavailable",
-        "RegistryClosed",
-        "RegistryFull",
-        "Stale",
-        "SystemBusy",
-        "Timeout",
-        "UnsupportedPlatform",
-        "VersionMismatch",
-        "WrongNamespace",
-    ),
-    "model": (
-        "CleanupLatency",
-        "Departure",
-        "Entry",
-        "Event",
-        "HealthSource",
-        "HealthStatus",
-        "Kind",
-        "Limits",
-        "Metadata",
-        "ProcessId",
-        "ProcessType",
-        "Revision",
-        "Stats",
-    ),
-    "registry": ("Registration", "Registry", "open"),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "AdsumError",
@@ -115,6 +71,7 @@ __all__ = [
     "Event",
     "HealthSource",
     "HealthStatus",
+    "InternalError",
     "InvalidMetadata",
     "InvalidName",
     "InvalidProcessId",
@@ -145,15 +102,20 @@ __all__ = [
 ]
 
 
+# The modules that define these names, from the cheapest to import to the dearest.
+_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "aio")
+
+
 def __getattr__(name: str) -> Any:
     if name == "telemetry":
         return importlib.import_module(".telemetry", __name__)
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module 'adsum' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f".{home}", __name__)
+            if hasattr(module, name):
+                value = globals()[name] = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

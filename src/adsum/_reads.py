@@ -1,4 +1,4 @@
-"""The reading half of a registry, the same for `Registry` and `AsyncRegistry`: no call here speaks to any process."""
+"""The reads of a registry, for `Registry` and `AsyncRegistry` alike: they involve no other process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import socket
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, overload
+from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
+from . import _instrument
 from ._client.client import Client
 from ._os import folder as folders
 from ._os import identity
@@ -19,7 +20,7 @@ from ._store.feed import Base, Position, TableFeed
 from ._store.query import Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
-from .errors import InvalidProcessId, NotRegistered, RegistryClosed
+from .errors import AdsumError, InvalidProcessId, NotRegistered, RegistryClosed
 from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, ProcessId, Stats
 
 T = TypeVar("T")
@@ -27,24 +28,25 @@ AnyId: TypeAlias = "str | tuple[str, str, str]"
 Where: TypeAlias = Callable[[Entry], object]
 Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry | None]"
 
-# Whose turn it is, is remembered for so many questions of each registry.
+# A registry remembers the turns of so many different `choose(by="round_robin", ...)`.
 MAX_TURNS = 1024
 
 
 class RegistryReads(Mapping[ProcessId, Entry]):
-    """Reads of one registry, as a mapping of the ids of one namespace to their living entries.
+    """A registry that can be read: a mapping of the ids of one namespace to the entries of living members.
 
-    Unlike other mappings a registry is equal only to itself, and can be hashed: what it holds changes all the time.
+    Unlike other mappings a registry is equal only to itself, and can be hashed: its content changes all the time.
     """
 
-    def _open(
+    def __init__(
         self,
         name: str,
+        *,
         path: str | os.PathLike[str] | None,
         namespace: str,
         node: str | None,
         limits: Limits | None,
-    ) -> Client:
+    ) -> None:
         identity.require_linux()
         self.folder: Path = folders.locate(name, path)
         self.node: str = node if node is not None else os.environ.get("ADSUM_NODE") or socket.gethostname()
@@ -59,14 +61,13 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         folders.check(self.folder)
         self._turns = lru_cache(MAX_TURNS)(_first_turn)
         with descriptors_needed():
-            client = Client(self.folder, self.limits)
-        self._reader: Reader = client.reader
+            self._client = Client(self.folder, self.limits)
+        self._reader: Reader = self._client.reader
         try:
             self._reader.attach()
         except BaseException:
-            client.close()
+            self._client.close()
             raise
-        return client
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self.node!r}>"
@@ -81,15 +82,27 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         Shared memory only: about a microsecond, whatever the size of the registry (L2, P1). Errors: `InvalidProcessId`.
         """
+        if (begin := _instrument.lookup) is not None:
+            return self._observed_lookup(id, begin)
         try:
             if isinstance(id, str):
                 return self._reader.lookup((self.namespace, self.node, id))
             if isinstance(id, tuple):
                 return self._reader.lookup(id)
         except TypeError:
-            # A tuple of what cannot be hashed: what is wrong with it is said below.
+            # A tuple of unhashable parts: the check below says so.
             pass
         return self._reader.lookup(self._id(id))
+
+    def _observed_lookup(self, id: AnyId, begin: _instrument.Begin) -> Entry | None:
+        observer = begin("lookup", self.folder, id, self.namespace)
+        try:
+            entry = self._reader.lookup(self._id(id))
+        except AdsumError as error:
+            observer.failed(error)
+            raise
+        observer.succeeded(0 if entry is None else 1)
+        return entry
 
     def __getitem__(self, id: AnyId) -> Entry:
         entry = self.lookup(id)
@@ -141,12 +154,31 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
         """
-        _check_limit(limit)
-        check_where(where)
+        if (begin := _instrument.find) is not None:
+            return self._observed_find(where, limit, conditions, begin)
+        return self._find(where, limit, conditions)
+
+    def _find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
+        if limit is not None:
+            _check_limit(limit)
+        if where is not None:
+            check_where(where)
         found = self._reader.find(parse_query(self.namespace, conditions))
         if where is not None:
             found = [entry for entry in found if where(entry)]
         return found if limit is None else found[:limit]
+
+    def _observed_find(
+        self, where: Where | None, limit: int | None, conditions: Conditions, begin: _instrument.Begin
+    ) -> list[Entry]:
+        observer = begin("find", self.folder, None, self._searched(conditions))
+        try:
+            found = self._find(where, limit, conditions)
+        except AdsumError as error:
+            observer.failed(error)
+            raise
+        observer.succeeded(len(found))
+        return found
 
     def find_by_capability(self, capability: str | Collection[str]) -> list[Entry]:
         """`find` by what a process can do."""
@@ -166,8 +198,27 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def count(self, *, where: Where | None = None, **conditions: Unpack[Conditions]) -> int:
         """How many entries `find` would give."""
-        query = parse_query(self.namespace, conditions)
-        return self._reader.count(query) if where is None else len(self.find(where=where, **conditions))
+        if where is not None:
+            parse_query(self.namespace, conditions)
+            return len(self.find(where=where, **conditions))
+        if (begin := _instrument.find) is not None:
+            return self._observed_count(conditions, begin)
+        return self._reader.count(parse_query(self.namespace, conditions))
+
+    def _observed_count(self, conditions: Conditions, begin: _instrument.Begin) -> int:
+        observer = begin("count", self.folder, None, self._searched(conditions))
+        try:
+            number = self._reader.count(parse_query(self.namespace, conditions))
+        except AdsumError as error:
+            observer.failed(error)
+            raise
+        observer.succeeded(number)
+        return number
+
+    def _searched(self, conditions: Conditions) -> str:
+        """The namespace of a search whose conditions are not checked yet."""
+        namespace = conditions.get("namespace")
+        return namespace if isinstance(namespace, str) else self.namespace
 
     def choose(
         self, *, by: Choice = "random", where: Where | None = None, **conditions: Unpack[Conditions]
@@ -207,7 +258,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def departures(self, limit: int | None = None) -> list[Departure]:
         """How the entries that ended last ended, newest first, at most 1,000."""
-        _check_limit(limit)
+        if limit is not None:
+            _check_limit(limit)
         return self._reader.departures(1000 if limit is None else limit)
 
     def _change_feed(self) -> TableFeed[list[Entry]]:
@@ -224,7 +276,16 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)
 
-    def _mark_closed(self) -> None:
+    def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
+        """The query of a watch: one id, or the conditions of `find`."""
+        if id is None:
+            return parse_query(self.namespace, conditions)
+        if conditions:
+            raise TypeError("give an id or conditions, not both")
+        process_id = self._id(id)
+        return Query(process_id.namespace, process_id=process_id)
+
+    def _close_reads(self) -> None:
         self._reader = _CLOSED
 
 
@@ -238,21 +299,15 @@ def check_where(where: object) -> None:
 
 
 def _check_limit(limit: object) -> None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
         raise ValueError(f"limit={limit!r}: give a whole number from 0 up, or None")
 
 
-class _Closed(Reader):
-    """What a closed registry reads from. It spares every lookup the question whether the registry is open."""
+class _ClosedReader:
+    """The reader of a closed registry raises at every use, so no lookup has to check whether the registry is open."""
 
-    def __init__(self) -> None:
-        """Opens nothing."""
-
-    def _refuse(self, *_: object) -> NoReturn:
+    def __getattr__(self, name: str) -> NoReturn:
         raise RegistryClosed("this registry was closed; open another")
 
-    lookup = find = count = census = all_entries = departures = audit = stats = _refuse  # type: ignore[assignment]
-    position = steps_since = state_at = _refuse  # type: ignore[assignment]
 
-
-_CLOSED = _Closed()
+_CLOSED = cast(Reader, _ClosedReader())

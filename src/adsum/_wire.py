@@ -1,35 +1,43 @@
-"""What clients and the registrar say to each other: length-prefixed msgpack on a Unix stream socket.
+"""The messages between clients and the registrar: length-prefixed msgpack on a Unix stream socket.
 
-A connection opens with `Hello`, answered by `Welcome` or by `Failed`. Then the client sends requests, each with a
-number of its own, rising by one, and gets one reply to each, `Done` or `Failed`, in any order. A client that lost its
-registrar connects to the next one under the same session and sends again what was not answered; a request whose
-change was committed is then answered with the reply that was committed with it.
+A connection opens with `Hello`, which `Welcome` or `Failed` answers. Then the client sends requests in envelopes, whose
+numbers rise by one, and receives one reply to each, `Done` or `Failed`, in any order. A client that lost its registrar
+connects to the next one under the same session and sends every envelope again that has no reply. If the change of such
+a request was committed, its reply was committed with it and is sent now, so a request happens at most once
+(exactly-once RPC with a reply log, as in RIFL: Lee et al., SOSP 2015).
 
-Messages are arrays whose fields are only ever appended. `Hello` is frozen for good, so that two versions can tell each
-other that they differ.
+Messages are arrays whose fields are only ever appended. The two sides may differ by such fields in both directions: a
+receiver ignores fields that it does not know and has a default for those that are missing. A kind of request that a
+registrar does not know, or a metadata field, is refused by its number; a kind of reply that a client does not know
+fails that one call. `Hello` is frozen for good, so that any two versions can refuse each other in words.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 
 from ._validation import MetadataFields
-from .errors import BY_REASON, AdsumError
+from .errors import BY_REASON, AdsumError, InvalidMetadata, VersionMismatch
 from .model import Entry, Owner, ProcessId
 
 VERSION = 2
+# The oldest version that differs from this one by appended fields and kinds only.
+OLDEST = 2
 MAX_FRAME = 8 * 1024 * 1024
+# Either side takes at most so much from a socket in one call.
+READ_BYTES = 256 * 1024
 SOCKET_NAME = "socket"
 
 _length = struct.Struct("<I")
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
-    """Who calls. `session` names the caller for its whole life, over as many connections as it takes."""
+    """The first message of a client. `session` identifies it over all its connections."""
 
     version: int
     pid_namespace: int
@@ -104,7 +112,7 @@ class Listen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="li
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
-    """It happened. `entries` are what stands now; `changed` is False where nothing had to be changed."""
+    """The request was carried out. `entries` are the entries after it; `changed` is False where nothing changed."""
 
     number: int
     entries: list[Entry]
@@ -112,7 +120,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
-    """It did not happen, and nothing was changed. Number 0 speaks of the connection."""
+    """The request was refused, and nothing was changed. Number 0 refuses the connection."""
 
     number: int
     reason: str
@@ -121,7 +129,7 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
 
 
 class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
-    """It will be decided later, and the answer will come then."""
+    """The request waits in the tables. Its reply, `Done` or `Failed`, follows under the same number."""
 
     number: int
 
@@ -142,7 +150,7 @@ AnyReply = Done | Failed | Queued
 
 
 def _plain(value: object) -> object:
-    """What msgspec does not know as it is. A value of a class derived from a plain one says what the plain one says."""
+    """A value of a class derived from a plain type, as a value of the plain type; msgspec encodes only that."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, float):
@@ -156,17 +164,88 @@ def _plain(value: object) -> object:
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
 decode_envelope = msgspec.msgpack.Decoder(Envelope).decode
-decode_reply = msgspec.msgpack.Decoder(AnyReply).decode
+_decode_reply = msgspec.msgpack.Decoder(AnyReply).decode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 decode_welcome = msgspec.msgpack.Decoder(Welcome | Failed).decode
 
 
+class _EnvelopeOutline(msgspec.Struct, array_like=True):
+    number: Annotated[int, msgspec.Meta(ge=0)]
+    deadline: int
+    request: msgspec.Raw
+
+
+class _Outline(msgspec.Struct, array_like=True):
+    kind: str
+    number: int
+
+
+_decode_envelope_outline = msgspec.msgpack.Decoder(_EnvelopeOutline).decode
+_decode_reply_outline = msgspec.msgpack.Decoder(_Outline).decode
+_REQUEST_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
+_REPLY_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyReply))
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>\w+)`")
+
+
+def read_envelope(body: bytes) -> Envelope | Failed:
+    """The envelope in a frame, or the refusal of a request that only a later version knows. Errors: the decoder's."""
+    try:
+        return decode_envelope(body)
+    except msgspec.ValidationError as error:
+        outline = _decode_envelope_outline(body)
+        if (message := _later_version_in(outline.request, str(error))) is None:
+            raise
+        return failure(outline.number, message)
+
+
+def _later_version_in(request: msgspec.Raw, said: str) -> AdsumError | None:
+    kind = _first_word(request)
+    if kind is not None and kind not in _REQUEST_KINDS:
+        return VersionMismatch(
+            f"this registrar is older than its client: it does not know the request {kind!r}; nothing was changed. "
+            "Replace it: adsum registrar --replace"
+        )
+    if (unknown := _UNKNOWN_FIELD.match(said)) is not None:
+        return InvalidMetadata(
+            f"metadata.{unknown['field']}: this registrar does not know the field, it may be older than its client; "
+            "nothing was changed. Replace it: adsum registrar --replace"
+        )
+    return None
+
+
+def _first_word(request: msgspec.Raw) -> str | None:
+    """The tag of a request, whatever its fields are."""
+    try:
+        fields = msgspec.msgpack.decode(request, type=list[msgspec.Raw])
+        return msgspec.msgpack.decode(fields[0], type=str) if fields else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def decode_reply(body: bytes) -> AnyReply:
+    """The reply in a frame. A kind of a later version becomes the refusal of that one call. Errors: the decoder's."""
+    try:
+        reply: AnyReply = _decode_reply(body)
+        return reply
+    except msgspec.ValidationError:
+        outline = _decode_reply_outline(body)
+        if outline.kind in _REPLY_KINDS:
+            raise
+        return failure(
+            outline.number,
+            VersionMismatch(
+                f"the registrar is newer than this client, which does not know its reply {outline.kind!r}; upgrade "
+                "adsum in this environment"
+            ),
+        )
+
+
 class FrameTooLarge(ValueError):
-    """The other side announced a frame of more than `MAX_FRAME` bytes."""
+    """The sender announced a frame of more than `MAX_FRAME` bytes."""
 
 
 def frame(message: object) -> bytes:
-    """A message as it goes over the socket. Raises `InvalidMetadata` where it is too large to send."""
+    """A message as a frame."""
     body = _encode(message)
     return _length.pack(len(body)) + body
 
@@ -201,11 +280,11 @@ class Frames:
 
 
 def failure(number: int, error: AdsumError) -> Failed:
-    """An error as it goes over the socket."""
+    """The reply that carries an error."""
     return Failed(number, error.reason, str(error), getattr(error, "entry", None))
 
 
 def error_from(failed: Failed) -> AdsumError:
-    """The error a `Failed` reply stands for."""
+    """The error that a `Failed` reply carries."""
     fields: dict[str, Any] = {} if failed.entry is None else {"entry": failed.entry}
     return BY_REASON.get(failed.reason, AdsumError)(failed.message, **fields)

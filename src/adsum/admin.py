@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import socket
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from . import _wire as wire
-from ._client import spawn
+from ._client import replace, spawn
 from ._os import folder as folders
 from ._os import identity
 from ._store import page as pages
@@ -35,8 +33,6 @@ STOP_SECONDS = 10.0
 WRITTEN_FILES = ("starting", "lock", "registrar.log")
 RENAMED_FILES = (wire.SOCKET_NAME, f"{wire.SOCKET_NAME}.new", "page", "page.new")
 LOG_NAME = "registrar.log"
-
-_POLL_SECONDS = 0.02
 
 
 class PageHeader(NamedTuple):
@@ -102,15 +98,14 @@ def short_path(folder: Path) -> contextlib.AbstractContextManager[str]:
 
 
 def page_header(folder: Path) -> PageHeader | None:
-    """What the registry's page says about its registrar, or None where there is no registry of this boot.
-
-    Errors: `VersionMismatch`, `WrongNamespace`, `CorruptRegistry`.
+    """What the registry's page, of whatever format, says about its registrar; None where there is no registry of this
+    boot. Errors: `WrongNamespace`, `CorruptRegistry`.
 
     >>> registration = adsum.open().register("worker-1")
     >>> adsum.admin.page_header(adsum.open().folder).registrar.pid == adsum.open().stats().registrar_pid
     True
     """
-    page = pages.attach(folder)
+    page = pages.peek(folder)
     return None if page is None else PageHeader(page.registrar, page.started_ns, page.restarts)
 
 
@@ -230,17 +225,21 @@ def stop_registrar(folder: Path, timeout: float = STOP_SECONDS) -> bool:
     >>> adsum.open().lookup("worker-1") is not None
     True
     """
-    header = page_header(folder) if check_folder(folder) else None
-    pidfd = identity.open_verified(header.registrar) if header is not None and header.registrar.pid else None
-    if pidfd is None:
-        return False
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        exited = select.poll()
-        exited.register(pidfd, select.POLLIN)
-        return bool(exited.poll(max(0, int(timeout * 1000))))
-    except ProcessLookupError:
-        # It exited in the same moment.
-        return True
-    finally:
-        os.close(pidfd)
+    return replace.stop_registrar(folder, timeout)
+
+
+def replace_registrar(folder: Path, limits: Limits | None = None, timeout: float = STOP_SECONDS) -> None:
+    """Stop the registrar that serves, of whatever version, and start one of this version, within `timeout` seconds.
+
+    Every entry stays; members go on without a restart, and their calls in flight reach the new registrar. Tables of an
+    older format are migrated on the way; members that run the older version stay registered, but their own calls raise
+    `VersionMismatch` until they restart with this one. Errors: `Timeout`, `RegistrarUnavailable`, and those that keep a
+    registrar from serving.
+
+    >>> registration = adsum.open().register("worker-1")
+    >>> before = adsum.open().stats().registrar_pid
+    >>> adsum.admin.replace_registrar(adsum.open().folder)
+    >>> adsum.open().stats().registrar_pid != before and adsum.open().lookup("worker-1") is not None
+    True
+    """
+    replace.replace_registrar(folder, limits or Limits(), time.monotonic() + timeout)

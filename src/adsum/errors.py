@@ -138,6 +138,12 @@ class UnsupportedPlatform(AdsumError, NotImplementedError):
     reason = "unsupported_platform"
 
 
+class InternalError(AdsumError):
+    """A defect of adsum: the registrar failed on this request, and changed nothing. Please report it."""
+
+    reason = "internal_error"
+
+
 class RegistryClosed(AdsumError):
     """This `Registry` object was closed; open another."""
 
@@ -165,5 +171,6 @@ BY_REASON: dict[str, type[AdsumError]] = {
         VersionMismatch,
         UnsupportedPlatform,
         RegistryClosed,
+        InternalError,
     )
 }

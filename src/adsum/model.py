@@ -211,7 +211,7 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
     detection: float
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Limits(msgspec.Struct, frozen=True):
     """The bounds of a registry. They count only for whoever creates it; later openers find them set.
 
     - `max_memory_bytes`: table pages in use; beyond it new registrations are refused with `RegistryFull`.

@@ -1,4 +1,4 @@
-"""`Registry`: a registry of living processes, as one process sees it.
+"""`Registry`: the public face of a registry, and `open`.
 
     import adsum
 
@@ -6,38 +6,61 @@
     registry.register("planner-1", capabilities={"planning"})
     team = registry.find(capability="planning")
 
-A write goes to the registrar, a small process that is started when it is needed and leaves when it is not. A read goes
-to shared memory and asks nobody. This module documents and delegates; what is decided is decided in the registrar.
+This module documents and delegates. Reads (`_reads`) go to shared memory and involve no other process. Writes go to
+the registrar (`_calls`), which decides.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
+from . import _instrument
 from . import _wire as wire
-from ._reads import AnyId, Where
+from ._calls import Calls, pairs
+from ._client.connection_pool import seconds
+from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._watching import Wanted, Watch, until_when
-from ._writes import Ask, RegistryWrites, pairs
-from .errors import AdsumError, Stale, Timeout
-from .model import Entry, Limits, ProcessId
+from .errors import Timeout
+from .model import Entry, Limits
+from .registration import Registration
 
 R = TypeVar("R", bound="Registry")
-T = TypeVar("T")
 
 
-class Registry(RegistryWrites):
+class Registry(RegistryReads):
     """A registry of living processes. Made by `adsum.open`.
 
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Safe for threads. After a
     `fork` the child may go on using it; it opens what it needs again and owns nothing of the parent's. Pickled, it
     opens the same folder wherever it arrives.
     """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        path: str | os.PathLike[str] | None = None,
+        namespace: str = "default",
+        node: str | None = None,
+        timeout: float | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        own_timeout = seconds(timeout)
+        super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
+        self._calls = Calls(self._client, self.namespace, self.node, own_timeout)
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for every write that names none; None for the registry's own bound."""
+        return self._calls.timeout
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), str(self.folder), self.namespace, self.node, self.timeout, self.limits)
 
     def __enter__(self: R) -> R:
         return self
@@ -48,7 +71,8 @@ class Registry(RegistryWrites):
     def close(self) -> None:
         """Let go of the registry. Entries of processes stay, for they belong to processes; entries of this process's
         threads and tasks that were made through this object end. Closing twice is fine."""
-        self._close()
+        self._close_reads()
+        self._calls.close()
 
     def register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
@@ -65,7 +89,8 @@ class Registry(RegistryWrites):
         Errors: `AlreadyRegistered` (its ``entry`` is the holder's), `InvalidProcessId`, `InvalidMetadata`,
         `DeadProcess`, `RegistryFull`, `SystemBusy`, `Timeout`.
         """
-        return self._register([(id, metadata)], process, timeout, self._held)[0]
+        write = self._calls.register([(id, metadata)], process)
+        return self._calls.register_and_wait(write, timeout, self._registration)
 
     def register_many(
         self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
@@ -77,23 +102,23 @@ class Registry(RegistryWrites):
         items = pairs(items)
         if not items:
             return []
-        return self._register(items, process, timeout, self._held)
+        write = self._calls.register(items, process)
+        return self._calls.register_and_wait(write, timeout, self._registrations)
 
     def register_nowait(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> Future[Registration]:
         """`register` without waiting. Mistakes in the arguments are raised at once, all else comes with the future."""
-        ask = self._ask_register([(id, metadata)], process)
-        return self._send(ask._replace(take=lambda done: Registration(self, ask.take(done).entries[0])), timeout)  # type: ignore[arg-type,return-value]
+        write = self._calls.register([(id, metadata)], process)
+        return self._calls.submit(write, timeout, self._registration)
 
     def get_or_register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> tuple[Entry, bool]:
         """The living holder of `id` and False, or this registration and True: decided in one step, so of many
         callers exactly one gets True. Errors: as `register`, without `AlreadyRegistered`."""
-        return self._register(
-            [(id, metadata)], process, timeout, lambda done: (done.entries[0], done.changed), or_get=True
-        )
+        write = self._calls.register([(id, metadata)], process, or_get=True)
+        return self._calls.register_and_wait(write, timeout, _holder)
 
     def update(
         self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None, **metadata: Any
@@ -103,17 +128,20 @@ class Registry(RegistryWrites):
         Errors: `NotRegistered`; `Stale` where `if_incarnation` is not the holder's; `InvalidMetadata`; `RegistryFull`
         where the entry grows and there is no room.
         """
-        return self._run(self._ask_update(id, metadata, if_incarnation, checked=False), timeout)
+        write = self._calls.update(id, metadata, if_incarnation)
+        return self._calls.wait(write, timeout).entries[0]
 
     def update_health(
         self, id: AnyId, status: str, *, if_incarnation: int | None = None, timeout: float | None = None
     ) -> Entry:
         """Set the health status and, with it, `last_health_check` to now. Errors: as `update`."""
-        return self._run(self._ask_update(id, {"health_status": status}, if_incarnation, checked=True), timeout)
+        write = self._calls.update(id, {"health_status": status}, if_incarnation, checked=True)
+        return self._calls.wait(write, timeout).entries[0]
 
     def unregister(self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None) -> bool:
         """Remove the entry: True if one stood there, False if not. Errors: `Stale`."""
-        return self._run(self._ask_unregister(id, if_incarnation), timeout)
+        write = self._calls.unregister(id, if_incarnation)
+        return self._calls.wait(write, timeout).changed
 
     def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
         """Give this process's own sign of life for an entry that promises one (``register(..., heartbeat=5.0)``).
@@ -122,7 +150,8 @@ class Registry(RegistryWrites):
         `last_health_check` changes otherwise, which is no change of the registry: it has no revision and no event.
         Errors: `NotRegistered`; `PermissionDenied` where the entry belongs to another process.
         """
-        return self._run(self._ask_heartbeat(id, None), timeout)
+        write = self._calls.heartbeat(id, None)
+        return self._calls.wait(write, timeout).entries[0]
 
     # Following
 
@@ -179,7 +208,7 @@ class Registry(RegistryWrites):
                 try:
                     watch.next(max(0.0, until - time.monotonic()))
                 except Timeout:
-                    raise wanted.too_late(timeout) from None
+                    raise self._too_late(wanted, timeout) from None
         return found
 
     def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> Future[Registration]:
@@ -193,112 +222,28 @@ class Registry(RegistryWrites):
         Errors, at once: `AlreadyRegistered` where this very process holds the id, `InvalidProcessId`,
         `InvalidMetadata`, `SystemBusy`, `Timeout`; of the future: `RegistryFull`, `RegistryClosed`.
         """
-        queued, granted = self._stand_by(id, metadata, lambda done: Registration(self, done.entries[0]), timeout)
+        call = self._calls.stand_by(id, metadata, timeout, self._registration)
         try:
-            queued.result()
+            call.queued.result()
         except BaseException:
-            granted.cancel()
+            call.future.cancel()
             raise
-        if granted.done() and not granted.cancelled():
-            # A mistake is told to whoever made it.
-            granted.result()
-        return granted
+        if call.future.done() and not call.future.cancelled():
+            # Decided at once: an error in the call is raised here.
+            call.future.result()
+        return call.future
 
-    def _register(
-        self,
-        items: Sequence[tuple[AnyId, dict[str, Any]]],
-        process: Any,
-        timeout: float | None,
-        take: Callable[[wire.Done], T],
-        *,
-        or_get: bool = False,
-    ) -> T:
-        ask = self._ask_register(items, process, or_get=or_get)
-        _, since = self._client.reader.position()
-        try:
-            return take(self._run(ask, timeout))
-        except AdsumError:
-            raise
-        except BaseException:
-            # Ctrl-C: nobody will ever hold what this registers.
-            self._take_back(items, process, since)
-            raise
+    def _registration(self, done: wire.Done) -> Registration:
+        return Registration(self._calls, done.entries[0])
 
-    def _held(self, done: wire.Done) -> list[Registration]:
-        return [Registration(self, entry) for entry in done.entries]
+    def _registrations(self, done: wire.Done) -> list[Registration]:
+        return [Registration(self._calls, entry) for entry in done.entries]
 
-    def _run(self, ask: Ask[T], timeout: float | None) -> T:
-        if ask.bound:
-            return self._send(ask, timeout).result()
-        return ask.take(self._client.pool.ask(ask.request, self._seconds(timeout)))
-
-
-class Registration:
-    """An entry that this caller registered, by its incarnation: it never touches a later holder of the same id.
-
-    As a context manager it unregisters at the end of the block, in the process that made it: a forked child that leaves
-    the block ends nothing of its parent's.
-    """
-
-    def __init__(self, registry: Registry, entry: Entry) -> None:
-        self._pid = os.getpid()
-        self._registry = registry
-        self.entry = entry
-
-    def __repr__(self) -> str:
-        return f"<Registration {self.process_id} incarnation={self.entry.incarnation}>"
-
-    @property
-    def process_id(self) -> ProcessId:
-        """The id that is registered."""
-        return self.entry.process_id
-
-    def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:
-        """`Registry.update` of this entry. Errors: also `Stale` where somebody else holds the id by now."""
-        incarnation = self.entry.incarnation
-        self.entry = self._registry.update(self.process_id, if_incarnation=incarnation, timeout=timeout, **metadata)
-        return self.entry
-
-    def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
-        """`Registry.update_health` of this entry."""
-        incarnation = self.entry.incarnation
-        self.entry = self._registry.update_health(self.process_id, status, if_incarnation=incarnation, timeout=timeout)
-        return self.entry
-
-    def unregister(self, *, timeout: float | None = None) -> bool:
-        """`Registry.unregister` of this entry."""
-        return self._registry.unregister(self.process_id, if_incarnation=self.entry.incarnation, timeout=timeout)
-
-    def heartbeat(self, *, timeout: float | None = None) -> Entry:
-        """`Registry.heartbeat` of this entry. Errors: also `Stale`."""
-        ask = self._registry._ask_heartbeat(self.process_id, self.entry.incarnation)
-        self.entry = self._registry._run(ask, timeout)
-        return self.entry
-
-    def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
-        """Give the id to another living process, in one step: nobody ever finds it free, and it has a new incarnation.
-
-        This registration is stale from then on. Errors: `DeadProcess`, `Stale`, `NotRegistered`.
-        """
-        return self._registry._run(self._registry._ask_hand_over(self.entry, process), timeout)
-
-    def __enter__(self) -> Registration:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        if os.getpid() != self._pid:
-            return
-        try:
-            self.unregister()
-        except Stale:
-            # Somebody else holds the id by now: what was to be removed is gone already.
-            return
-        except AdsumError:
-            # The block's own error matters more; the entry goes with its process in any case.
-            if error is None:
-                raise
+    def _too_late(self, wanted: Wanted, timeout: float | None) -> Timeout:
+        error = wanted.too_late(timeout)
+        if (report := _instrument.wait_timed_out) is not None:
+            report(self.folder, wanted.namespace, timeout or 0.0, error)
+        return error
 
 
 def open(
@@ -324,3 +269,13 @@ def open(
     cannot use.
     """
     return Registry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
+
+
+def _holder(done: wire.Done) -> tuple[Entry, bool]:
+    return done.entries[0], done.changed
+
+
+def _reopen(
+    kind: type[Registry], folder: str, namespace: str, node: str, timeout: float | None, limits: Limits
+) -> Registry:
+    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)

@@ -42,18 +42,20 @@ class Tables:
         return decode_record(stored)
 
     def change(self, number: int, **fields: object) -> None:
-        self.put("entries", pack_number(number), encode(msgspec.structs.replace(self.record(number), **fields)))
+        record = self.record(number)
+        entry = msgspec.structs.replace(record.entry, **fields)
+        self.put("entries", pack_number(number), encode(msgspec.structs.replace(record, entry=entry)))
 
     def change_metadata(self, number: int, **fields: object) -> None:
-        self.change(number, metadata=msgspec.structs.replace(self.record(number).metadata, **fields))
+        self.change(number, metadata=msgspec.structs.replace(self.record(number).entry.metadata, **fields))
 
 
 def owner_row(tables: Tables) -> bytes:
-    return b"".join(pack_number(part) for part in tables.record(1).owner)
+    return b"".join(pack_number(part) for part in tables.record(1).entry.owner)
 
 
 def id_row(tables: Tables, number: int) -> bytes:
-    return key_of(tables.record(number).process_id)
+    return key_of(tables.record(number).entry.process_id)
 
 
 OLD = datetime(2001, 1, 1, tzinfo=UTC)

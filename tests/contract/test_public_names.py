@@ -30,6 +30,7 @@ NAMES = [
     "Event",
     "HealthSource",
     "HealthStatus",
+    "InternalError",
     "InvalidMetadata",
     "InvalidName",
     "InvalidProcessId",

@@ -41,9 +41,9 @@ def test_a_write_ends_within_its_timeout(either: Registry, write: str) -> None:
 
 
 def test_the_message_says_how_to_know(registry: Registry) -> None:
-    """`Timeout` says that `lookup` tells whether the request was applied just before, and to give it longer."""
+    """`Timeout` advises to check with `lookup` whether the request was applied just before, and to give it longer."""
     registry.register("a")
-    with stopped(registry.folder), pytest.raises(Timeout, match=r"within 0\.1 s.*lookup\(\) tells.*longer timeout="):
+    with stopped(registry.folder), pytest.raises(Timeout, match=r"within 0\.1 s.*with lookup\(\).*longer timeout="):
         registry.register("b", timeout=0.1)
 
 
@@ -129,7 +129,7 @@ def test_too_much_at_once_is_system_busy(registry_folder: Path) -> None:
         registry.register_nowait("first").result(10)
         with stopped(registry_folder):
             asked = {f"a{number}": registry.register_nowait(f"a{number}") for number in range(200)}
-            eventually(lambda: not registry._client.pipeline._unsent)
+            eventually(lambda: not registry._client.pipeline._calls.has_unsent)
         errors = {id: settled(future) for id, future in asked.items()}
         refused = {id for id, error in errors.items() if error is not None}
         assert refused
@@ -149,7 +149,7 @@ async def test_too_much_at_once_is_system_busy_for_tasks(registry_folder: Path) 
         with stopped(registry_folder):
             asked = [registry.register_nowait(f"a{number}") for number in range(200)]
             await asyncio.sleep(0)
-            await eventually_awaited(lambda: not registry._client.pipeline._unsent)
+            await eventually_awaited(lambda: not registry._client.pipeline._calls.has_unsent)
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         assert refused

@@ -14,7 +14,8 @@ import pytest
 
 from adsum import Limits, ProcessId, Registry
 from adsum import _wire as wire
-from adsum._client.dial import Connection, dial
+from adsum._client.connection import Connection
+from adsum._client.dial import dial
 from adsum._os import identity
 from adsum._validation import MetadataFields
 from adsum.model import Owner

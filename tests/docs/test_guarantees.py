@@ -35,9 +35,12 @@ def test_the_tests_named_exist(module: str, test: str) -> None:
 
 @pytest.mark.parametrize("name", CODE)
 def test_the_code_named_exists(name: str) -> None:
-    """What is said to keep a promise is there."""
+    """The code that is said to keep a promise is there, in the class that is named: an inherited name is refused, for
+    its code is in another file."""
     found: object = importlib.import_module("adsum")
     path = "adsum"
     for part in name.split("."):
         path = f"{path}.{part}"
+        if isinstance(found, type):
+            assert part in vars(found), f"{path} is inherited, or is not there"
         found = getattr(found, part, None) or importlib.import_module(path)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from hypothesis import strategies as st
 
 from adsum._store.layout import Record
-from adsum.model import HealthStatus, Metadata, Owner, ProcessId, ProcessType
+from adsum.model import Entry, HealthSource, HealthStatus, Metadata, Owner, ProcessId, ProcessType
 
 # Not text that UTF-8 cannot say (surrogates), and no NUL, which separates the parts of a key.
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
@@ -34,8 +34,10 @@ words = st.integers(0, 2**64 - 1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def record(process_id: ProcessId, owner: Owner, incarnation: int, fields: Metadata, session: bytes = b"") -> Record:
-    return Record(process_id, *owner, incarnation, NOW, NOW, incarnation, fields, session=session)
+def entry(process_id: ProcessId, owner: Owner, incarnation: int, fields: Metadata) -> Entry:
+    return Entry(process_id, *owner, incarnation, NOW, NOW, incarnation, fields)
 
 
-records = st.builds(record, process_ids, owners, words, metadata, st.binary(max_size=16))
+entries = st.builds(entry, process_ids, owners, words, metadata)
+_before_late = st.none() | st.tuples(st.sampled_from(HealthStatus), st.sampled_from(HealthSource))
+records = st.builds(Record, entries, st.binary(max_size=16), _before_late)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from adsum import _wire as wire
 from adsum._frozen import FrozenDict, FrozenList
-from adsum._store.layout import Record, decode_entry, decode_record, encode
+from adsum._store.layout import Record, decode_public, decode_record, encode
 from adsum._validation import MetadataFields
 from adsum.errors import BY_REASON, AdsumError
-from adsum.model import Entry, Metadata, Owner, ProcessId
+from adsum.model import Entry, HealthSource, Metadata, Owner, ProcessId
 
 from . import generated
 
@@ -27,13 +27,30 @@ def test_a_stored_record_is_read_back_as_it_was(record: Record) -> None:
 
 
 @given(generated.records)
-def test_a_reader_sees_the_entry_in_a_record_and_nothing_more(record: Record) -> None:
-    """A row read as an `Entry` has every field of the record except those that only the registrar needs."""
-    entry = decode_entry(encode(record))
-    assert type(entry) is Entry
-    assert {name: getattr(entry, name) for name in Entry.__struct_fields__} == {
-        name: getattr(record, name) for name in Entry.__struct_fields__
-    }
+def test_a_reader_decodes_the_entry_of_a_record_and_nothing_more(record: Record) -> None:
+    """The registrar's private fields are skipped."""
+    public = decode_public(encode(record))
+    assert (type(public.entry), public.entry) == (Entry, record.entry)
+    assert public.__struct_fields__ == ("entry",)
+
+
+@given(generated.records, generated.plain, generated.plain)
+def test_a_row_with_fields_of_a_newer_version_is_read(record: Record, public: Any, private: Any) -> None:
+    """A field appended to `Entry`, and one appended to `Record`, are skipped."""
+    entry, *rest = msgspec.msgpack.decode(encode(record))
+    row = msgspec.msgpack.encode([[*entry, public], *rest, private])
+    assert decode_record(row) == record
+    assert decode_public(row).entry == record.entry
+
+
+@given(generated.records)
+def test_a_row_without_the_last_fields_is_read(record: Record) -> None:
+    """A field that an older version did not write has its default."""
+    (*entry, _source), session, _before_late = msgspec.msgpack.decode(encode(record))
+    wanted = msgspec.structs.replace(record.entry, health_source=HealthSource.process)
+    assert decode_record(msgspec.msgpack.encode([entry, session])) == Record(wanted, session)
+    assert decode_record(msgspec.msgpack.encode([entry])) == Record(wanted)
+    assert decode_public(msgspec.msgpack.encode([entry])).entry == wanted
 
 
 @given(generated.metadata)
@@ -51,10 +68,9 @@ def test_metadata_read_from_a_row_cannot_be_changed(metadata: Metadata) -> None:
     assert all(frozen(getattr(decoded, name)) for name in Metadata.__struct_fields__)
 
 
-@given(generated.records)
-def test_an_entry_survives_pickling(record: Record) -> None:
+@given(generated.entries)
+def test_an_entry_survives_pickling(entry: Entry) -> None:
     """An entry that crosses to another process by pickle is equal to the one that was sent, and as frozen."""
-    entry = decode_entry(encode(record))
     crossed = pickle.loads(pickle.dumps(entry))
     assert crossed == entry
     assert type(crossed.metadata.custom) is FrozenDict
@@ -125,12 +141,12 @@ def test_a_frame_that_is_too_large_is_refused_by_its_announcement(size: int, beg
         list(frames)
 
 
-@given(st.sampled_from(sorted(BY_REASON)), generated.text, st.none() | generated.records)
+@given(st.sampled_from(sorted(BY_REASON)), generated.text, st.none() | generated.entries)
 def test_an_error_crosses_the_socket_with_its_class_words_and_entry(
-    reason: str, message: str, record: Record | None
+    reason: str, message: str, entry: Entry | None
 ) -> None:
     """An error sent as a reply is raised by the client as the same error, with the holder's entry where it has one."""
-    held = {} if record is None else {"entry": decode_entry(encode(record))}
+    held = {} if entry is None else {"entry": entry}
     sent = BY_REASON[reason](message, **held)
     reply = wire.decode_reply(wire.frame(wire.failure(7, sent))[4:])
     assert isinstance(reply, wire.Failed)
@@ -138,10 +154,9 @@ def test_an_error_crosses_the_socket_with_its_class_words_and_entry(
     assert (type(raised), str(raised), vars(raised)) == (type(sent), message, held)
 
 
-@given(st.sampled_from(sorted(BY_REASON)), generated.text, generated.records)
-def test_an_error_survives_pickling(reason: str, message: str, record: Record) -> None:
+@given(st.sampled_from(sorted(BY_REASON)), generated.text, generated.entries)
+def test_an_error_survives_pickling(reason: str, message: str, entry: Entry) -> None:
     """An error that crosses to another process by pickle keeps its class, its words and its fields."""
-    entry = decode_entry(encode(record))
     crossed: AdsumError = pickle.loads(pickle.dumps(BY_REASON[reason](message, entry=entry)))
     assert (type(crossed), str(crossed), vars(crossed)) == (BY_REASON[reason], message, {"entry": entry})
 

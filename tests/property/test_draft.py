@@ -1,17 +1,19 @@
-"""A batch in the making against a plain dictionary that is changed at once."""
+"""A draft against a plain dictionary that is changed at once."""
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adsum._registrar.draft import Draft
-from adsum._store.layout import Change, Record, StandBy
+from adsum._engine.draft import Draft
+from adsum._store.layout import Change, Record
 from adsum._validation import id_key
-from adsum.model import Kind, Metadata, Owner, ProcessId
+from adsum.model import HealthSource, Kind, Metadata, Owner, ProcessId
+from tests.support.engine import FakeView
 
-from .generated import NOW, record
+from .generated import NOW, entry
 
 IDS = [ProcessId("a", "n", name) for name in "wxyz"]
 OWNERS = [Owner(pid, 1, 1) for pid in (1, 2)]
@@ -20,44 +22,16 @@ _owners = st.sampled_from(OWNERS)
 _metadata = st.builds(Metadata, endpoint=st.none() | st.sampled_from(["e", "f"]))
 
 
-class Standing:
-    """What stood before the batch."""
-
-    def __init__(self, records: list[Record]) -> None:
-        self.revision = self.entries = len(records)
-        self.bytes_used = 0
-        self.standbys = 0
-        self.records = {id_key(stored.process_id): stored for stored in records}
-
-    def measure(self) -> int:
-        return self.bytes_used
-
-    def record(self, key: bytes) -> Record | None:
-        return self.records.get(key)
-
-    def owned(self, owner: Owner) -> list[Record]:
-        return sorted((r for r in self.records.values() if r.owner == owner), key=lambda stored: stored.incarnation)
-
-    def count_owned(self, owner: Owner) -> int:
-        return len(self.owned(owner))
-
-    def standing_by(self, key: bytes) -> list[StandBy]:
-        return []
-
-    def all_standing_by(self) -> list[StandBy]:
-        return []
-
-
 class DraftMachine(RuleBasedStateMachine):
     """One batch, one change after the other; the dictionary is what the tables will hold when it is committed."""
 
     @initialize(held=st.lists(st.tuples(_ids, _owners), unique_by=lambda pair: pair[0]))
     def begin(self, held: list[tuple[ProcessId, Owner]]) -> None:
-        stored = [record(id, owner, number, Metadata()) for number, (id, owner) in enumerate(held, 1)]
-        self.before = Standing(stored)
-        self.draft = Draft(self.before, NOW)
-        self.after = dict(self.before.records)
-        self.revision = self.before.revision
+        stored = [Record(entry(id, owner, number, Metadata())) for number, (id, owner) in enumerate(held, 1)]
+        self.before = {id_key(one.entry.process_id): one for one in stored}
+        self.draft = Draft(FakeView(stored), NOW)
+        self.after = dict(self.before)
+        self.revision = self.first = len(stored)
         self.departed: list[tuple[int, str, Record]] = []
 
     @rule(id=_ids, owner=_owners, metadata=_metadata)
@@ -65,18 +39,18 @@ class DraftMachine(RuleBasedStateMachine):
         if id_key(id) not in self.after:
             self.revision += 1
             added = self.draft.add(id_key(id), id, owner, metadata, b"")
-            assert added == record(id, owner, self.revision, metadata)
-            self.after[id_key(id)] = added
+            assert added == entry(id, owner, self.revision, metadata)
+            self.after[id_key(id)] = Record(added)
 
     @precondition(lambda self: self.after)
     @rule(data=st.data(), metadata=_metadata)
     def replace(self, data: st.DataObject, metadata: Metadata) -> None:
         held = self._any(data)
         self.revision += 1
-        replaced = self.draft.replace(held, metadata)
-        assert (replaced.incarnation, replaced.owner) == (held.incarnation, held.owner)
+        replaced = self.draft.replace(held, metadata, HealthSource.other, None)
+        assert (replaced.incarnation, replaced.owner) == (held.entry.incarnation, held.entry.owner)
         assert (replaced.revision, replaced.metadata) == (self.revision, metadata)
-        self.after[id_key(held.process_id)] = replaced
+        self.after[id_key(replaced.process_id)] = Record(replaced)
 
     @precondition(lambda self: self.after)
     @rule(data=st.data(), owner=_owners)
@@ -84,8 +58,9 @@ class DraftMachine(RuleBasedStateMachine):
         held = self._any(data)
         self.revision += 1
         transferred = self.draft.transfer(held, owner)
-        assert transferred == record(held.process_id, owner, self.revision, held.metadata)
-        self.after[id_key(held.process_id)] = transferred
+        wanted = entry(held.entry.process_id, owner, self.revision, held.entry.metadata)
+        assert transferred == msgspec.structs.replace(wanted, health_source=held.entry.health_source)
+        self.after[id_key(wanted.process_id)] = Record(transferred)
         self.departed.append((self.revision, "handed_over", held))
 
     @precondition(lambda self: self.after)
@@ -94,7 +69,7 @@ class DraftMachine(RuleBasedStateMachine):
         held = self._any(data)
         self.revision += 1
         self.draft.remove(held, Kind.died, "died")
-        del self.after[id_key(held.process_id)]
+        del self.after[id_key(held.entry.process_id)]
         self.departed.append((self.revision, "died", held))
 
     def _any(self, data: st.DataObject) -> Record:
@@ -104,35 +79,39 @@ class DraftMachine(RuleBasedStateMachine):
         return found
 
     @invariant()
-    def what_it_shows_is_what_will_stand(self) -> None:
+    def it_shows_the_records_after_the_commit(self) -> None:
         if hasattr(self, "draft"):
             assert {id: self.draft.record(id_key(id)) for id in IDS} == {id: self.after.get(id_key(id)) for id in IDS}
             assert (self.draft.revision, self.draft.entries) == (self.revision, len(self.after))
 
     @invariant()
-    def everybody_owns_what_will_stand_under_their_name(self) -> None:
+    def owners_own_the_records_after_the_commit(self) -> None:
         if hasattr(self, "draft"):
             for owner in OWNERS:
-                owned = [stored for stored in self.after.values() if stored.owner == owner]
-                assert self.draft.owned(owner) == sorted(owned, key=lambda stored: stored.incarnation)
+                owned = [stored for stored in self.after.values() if stored.entry.owner == owner]
+                assert self.draft.owned(owner) == sorted(owned, key=_incarnation)
                 assert self.draft.owns_nothing(owner) == (not owned)
 
     @invariant()
-    def the_changes_lead_from_what_stood_to_what_will_stand(self) -> None:
+    def the_changes_lead_from_the_tables_to_the_dictionary(self) -> None:
         if hasattr(self, "draft"):
-            assert _replayed(self.before.records, self.draft.changes) == self.after
+            assert _replayed(self.before, self.draft.changes) == self.after
             revisions = [change.revision for change in self.draft.changes]
-            assert revisions == list(range(self.before.revision + 1, self.revision + 1))
+            assert revisions == list(range(self.first + 1, self.revision + 1))
 
     @invariant()
-    def departures_tell_who_left_and_when(self) -> None:
+    def departures_name_the_entries_that_ended(self) -> None:
         if hasattr(self, "draft"):
-            told = [(revision, left.how, left.entry.incarnation) for revision, left in self.draft.departures]
-            assert told == [(revision, how, held.incarnation) for revision, how, held in self.departed]
+            kept = [(revision, left.how, left.entry.incarnation) for revision, left in self.draft.departures]
+            assert kept == [(revision, how, held.entry.incarnation) for revision, how, held in self.departed]
+
+
+def _incarnation(record: Record) -> int:
+    return record.entry.incarnation
 
 
 def _replayed(records: dict[bytes, Record], changes: list[Change]) -> dict[bytes, Record]:
-    """The records after the changes, each of which must find what it says stood before it."""
+    """The records after the changes, each of which must find its own before-image."""
     after = dict(records)
     for change in changes:
         assert after.pop(change.key, None) == change.before

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from adsum._store.layout import (
     INDEXES,
-    Record,
     index_key,
     index_keys,
     key_of,
@@ -17,7 +16,7 @@ from adsum._store.layout import (
     unpack_number,
 )
 from adsum._validation import id_key
-from adsum.model import Owner, ProcessId
+from adsum.model import Entry, Owner, ProcessId
 
 from . import generated
 
@@ -51,15 +50,15 @@ def test_a_walk_through_a_namespace_stays_inside_it(process_id: ProcessId, names
     assert id_key(process_id).startswith(prefix) == (process_id.namespace == namespace)
 
 
-@given(generated.records)
-def test_an_entry_has_one_index_row_for_each_attribute(record: Record) -> None:
+@given(generated.entries)
+def test_an_entry_has_one_index_row_for_each_attribute(entry: Entry) -> None:
     """One row for each capability, and one each for type, health and node; every key begins with the namespace."""
-    keys = index_keys(record)
+    keys = index_keys(entry)
     tables = [table for table, _ in keys]
     assert set(tables) <= set(INDEXES)
-    assert tables.count("by_capability") == len(record.metadata.capabilities)
+    assert tables.count("by_capability") == len(entry.metadata.capabilities)
     assert [tables.count(table) for table in ("by_type", "by_health", "by_node")] == [1, 1, 1]
-    assert all(key.startswith(record.process_id.namespace.encode() + b"\0") for _, key in keys)
+    assert all(key.startswith(entry.process_id.namespace.encode() + b"\0") for _, key in keys)
 
 
 @given(generated.owners, generated.owners)

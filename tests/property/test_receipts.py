@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adsum._registrar.receipts import KEEP_NS, Receipts
+from adsum._engine.receipts import KEEP_NS, Receipts
 from adsum._store.layout import Receipt
 
 SESSIONS = (b"one", b"other")
@@ -14,7 +14,7 @@ _names = st.tuples(st.sampled_from(SESSIONS), st.integers(1, 4))
 
 
 class ReceiptsMachine(RuleBasedStateMachine):
-    """Commits, replies and restarts; `due` is what has to be there, `stored` what lies in the tables."""
+    """Commits, replies and restarts; `due` are the replies that have to be there, `stored` the rows of the tables."""
 
     @initialize()
     def begin(self) -> None:
@@ -33,7 +33,7 @@ class ReceiptsMachine(RuleBasedStateMachine):
             if (session, number) not in self.due:
                 self.made += 1
                 batch.append(Receipt(session, number, f"reply {self.made}".encode()))
-        forgotten = set(self.receipts.to_forget)
+        forgotten = set(self.receipts.obsolete)
         assert forgotten <= {(receipt.session, receipt.number) for receipt in self.stored}
         self.stored = [r for r in self.stored if (r.session, r.number) not in forgotten] + batch
         self.receipts.committed(batch)
@@ -48,13 +48,13 @@ class ReceiptsMachine(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from(SESSIONS))
     def drain(self, session: bytes) -> None:
-        self.receipts.drained(session)
+        self.receipts.all_sent(session)
         for name in [name for name in self.due if name[0] == session]:
             self._forget(name)
 
     @rule(session=st.sampled_from(SESSIONS))
     def cut_off(self, session: bytes) -> None:
-        self.receipts.orphaned(session, self.now)
+        self.receipts.cut_off(session, self.now)
         self.until |= {name: self.now + KEEP_NS for name in self.due if name[0] == session}
 
     @rule(seconds=st.sampled_from((1, 30, 61)))
@@ -67,17 +67,17 @@ class ReceiptsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.stored)
     @rule()
     def restart(self) -> None:
-        """The next registrar knows what the last commit stored, and keeps it for so long."""
+        """The next registrar finds the rows of the last commit, and keeps them for a time."""
         self.receipts = Receipts(self.stored, self.now)
         self.due = {(r.session, r.number): r.reply for r in self.stored}
         self.until = dict.fromkeys(self.due, self.now + KEEP_NS)
 
     @invariant()
-    def what_is_due_can_be_claimed_and_nothing_else(self) -> None:
+    def due_replies_are_there_and_no_others(self) -> None:
         if hasattr(self, "receipts"):
             for session in SESSIONS:
                 for number in range(1, 5):
-                    assert self.receipts.claim(session, number) == self.due.get((session, number))
+                    assert self.receipts.reply_to(session, number) == self.due.get((session, number))
 
     def _forget(self, name: tuple[bytes, int]) -> None:
         self.due.pop(name, None)

@@ -35,30 +35,26 @@ def hello(
     )
 
 
+def envelope(number: int, request: wire.AnyRequest, *, seconds: float = 60.0) -> wire.Envelope:
+    """A request in its envelope, with a deadline in `seconds` from now."""
+    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
+
+
 def register(number: int, name: str, *, seconds: float = 60.0, owner: Owner | None = None) -> wire.Envelope:
     """A request to register `name` for this process."""
-    request = wire.Register(
-        owner=owner or identity.current(),
-        items=[(ProcessId("default", "by-hand", name), MetadataFields())],
-    )
-    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
+    items = [(ProcessId("default", "by-hand", name), MetadataFields())]
+    return envelope(number, wire.Register(owner=owner or identity.current(), items=items), seconds=seconds)
 
 
 def update(number: int, name: str, fields: MetadataFields, *, seconds: float = 60.0) -> wire.Envelope:
     """A request to update what `register` made."""
-    request = wire.Update(
-        process_id=ProcessId("default", "by-hand", name),
-        fields=fields,
-    )
-    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
+    process_id = ProcessId("default", "by-hand", name)
+    return envelope(number, wire.Update(process_id=process_id, fields=fields), seconds=seconds)
 
 
 def unregister(number: int, name: str, *, seconds: float = 60.0) -> wire.Envelope:
     """A request to unregister what `register` made."""
-    request = wire.Unregister(
-        process_id=ProcessId("default", "by-hand", name),
-    )
-    return wire.Envelope(number, time.monotonic_ns() + int(seconds * 1e9), request)
+    return envelope(number, wire.Unregister(process_id=ProcessId("default", "by-hand", name)), seconds=seconds)
 
 
 class Caller:

@@ -31,8 +31,8 @@ NUL_TEXT = b"\xa6\xff\xfe\xff\xfe\xff\xfe"
 
 
 def body(tag: str, *fields: object) -> bytes:
-    """A request with fields of any kind, number and deadline added."""
-    return pack([tag, *fields, 1, time.monotonic_ns() + 10**12])
+    """A request with fields of any kind, in an envelope that is sound."""
+    return pack([1, time.monotonic_ns() + 10**12, [tag, *fields]])
 
 
 def registering(fields: bytes, *, owner: list[int] = ME) -> bytes:

@@ -17,6 +17,7 @@ from adsum import PermissionDenied, Registry, VersionMismatch, WrongNamespace
 from adsum import _wire as wire
 from adsum._client.spawn import start_registrar
 from adsum._store import page
+from adsum._store.layout import FORMAT
 
 from ..support import Child, eventually, kill_registrar, registrar_pid
 from ..support.children import ROOT
@@ -144,7 +145,7 @@ def test_a_registry_of_another_boot(registry: Registry, registry_folder: Path) -
 @pytest.mark.parametrize("dead", [True, False], ids=["no registrar", "registrar"])
 @pytest.mark.parametrize(
     ("word", "value", "error"),
-    [(page._FORMAT, 2, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
+    [(page._FORMAT, FORMAT + 1, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
     ids=["other format", "other PID namespace"],
 )
 def test_a_page_of_another_kind(
@@ -162,7 +163,7 @@ def test_a_page_of_another_kind(
 
 @pytest.mark.parametrize(
     ("word", "value", "error"),
-    [(page._FORMAT, 2, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
+    [(page._FORMAT, FORMAT + 1, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
     ids=["other format", "other PID namespace"],
 )
 def test_no_registrar_serves_a_page_of_another_kind(
@@ -184,7 +185,7 @@ def test_a_caller_of_another_protocol(registry: Registry, registry_folder: Path)
     """A caller that speaks another version of the protocol is told so, and hung up on."""
     registry.register("known")
     with Caller(registry_folder) as caller:
-        caller.send(hello(version=2))
+        caller.send(hello(version=wire.OLDEST - 1))
         answer = caller.reply()
         assert isinstance(answer, wire.Failed)
         assert answer.reason == "version_mismatch"
@@ -205,12 +206,12 @@ def test_a_caller_of_another_pid_namespace(registry: Registry, registry_folder: 
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (wire.frame(wire.Welcome(wire.VERSION + 1, 0.05)), "version_mismatch"),
+        (wire.frame(wire.Welcome(wire.OLDEST - 1, 0.05)), "version_mismatch"),
         (wire.frame(wire.failure(0, VersionMismatch("another version"))), "version_mismatch"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "corrupt_registry"),
         (wire.frame("hello"), "corrupt_registry"),
     ],
-    ids=["newer", "newer that refuses", "a web server", "something else"],
+    ids=["older", "newer that refuses", "a web server", "something else"],
 )
 def test_what_answers_is_no_registrar_of_this_version(answer: bytes, reason: str, registry_folder: Path) -> None:
     """A caller that reaches another registrar than it can speak to says which it met, and does not wait."""

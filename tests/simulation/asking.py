@@ -1,4 +1,4 @@
-"""How a state machine begins and asks: the strategies that look at what stands, and the making of a request."""
+"""The base of the state machines: strategies that draw from the present state, and the making of a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item, Kind
-from .faults import FATES, Fate
+from .faults import FAULTS, Fault
 from .play import Play
 from .strategies import IDS, IMPOSSIBLE_OWNERS, LIMITS, PIDS
 from .world import SECOND
@@ -35,8 +35,8 @@ def _dying(machine: AskingMachine) -> st.SearchStrategy[Owner]:
 
 
 def _id(machine: AskingMachine) -> st.SearchStrategy[Id]:
-    # What promises signs of life is changed by rules of its own.
-    held = sorted(id for id in machine.play.model.held if id[0] != "beat")
+    # Entries that promise heartbeats are changed by rules of their own.
+    held = sorted(id for id in machine.play.model.holders if id[0] != "beat")
     return st.sampled_from([*held, *held, *IDS])
 
 
@@ -45,12 +45,12 @@ dying = st.runner().flatmap(_dying)
 anybody = st.runner().flatmap(_anybody)
 known_ids = st.runner().flatmap(_id)
 conditions: st.SearchStrategy[Condition] = st.sampled_from(("none", "right", "right", "stale"))
-# Most requests are committed alone; those of None wait, and make a batch with what comes next.
-faults: st.SearchStrategy[Fate | None] = st.sampled_from((*["answered"] * 6, None, None, None, *FATES))
+# Most requests are committed alone; those with None wait, and make a batch with the next.
+faults: st.SearchStrategy[Fault | None] = st.sampled_from((*["answered"] * 6, None, None, None, *FAULTS))
 
 
 class AskingMachine(RuleBasedStateMachine):
-    """A machine with a registry, in which somebody is registered."""
+    """A machine with a registry, in which some processes are registered."""
 
     play: Play
 
@@ -68,7 +68,7 @@ class AskingMachine(RuleBasedStateMachine):
 
     def _ask(
         self,
-        go: Fate | None,
+        go: Fault | None,
         caller: Owner,
         kind: Kind,
         *wanted: Item,
@@ -102,7 +102,7 @@ class AskingMachine(RuleBasedStateMachine):
     def _incarnation(self, id: Id, condition: Condition) -> int | None:
         if condition == "none":
             return None
-        held = self.play.model.held.get(id)
+        held = self.play.model.holders.get(id)
         right = held.incarnation if held else 0
         earlier = [number for number in self.play.model.incarnations if number != right]
         return right if condition == "right" or not earlier else earlier[-1]

@@ -1,4 +1,4 @@
-"""What a simulated client asks for, in plain data, and the request that the registrar gets for it."""
+"""Requests of simulated clients: in plain data, and as the registrar gets them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Call
+from adsum._engine.batch import Call
 from adsum._validation import MetadataFields
 from adsum.model import Owner, ProcessId
 
@@ -22,7 +22,7 @@ NOBODY = Owner(0, 0, 0)
 
 
 class Item(msgspec.Struct, frozen=True):
-    """An id and metadata fields; `flaw` is the reason for which nobody may store them, None where they are sound."""
+    """An id and metadata fields; `flaw` is the reason for which they have to be refused, None where they are sound."""
 
     id: Id
     fields: Fields = {}
@@ -48,11 +48,11 @@ class Ask:
 
     @property
     def name(self) -> tuple[bytes, int]:
-        """What a client that asks again is recognised by."""
+        """Session and number, by which a repeated request is recognised."""
         return self.session, self.number
 
     def call(self) -> Call:
-        """The request as it comes off the socket. No client has checked it: what is flawed arrives flawed."""
+        """The request as it comes off the socket. No client has checked it: flaws arrive with it."""
         sent = msgspec.msgpack.encode(wire.Envelope(self.number, self.deadline, self._request()))
         envelope = wire.decode_envelope(sent)
         return Call(self.session, envelope.number, envelope.deadline, envelope.request, self.caller)

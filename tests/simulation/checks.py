@@ -1,4 +1,4 @@
-"""The specification's invariants, each a function from what stands in the tables to a list of what is wrong."""
+"""The specification's invariants, each a function from the tables to a list of violations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from adsum._store.page import bucket_of
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields
-from .expected import Left, public
+from .expected import ExpectedDeparture, public
 from .model import Model
-from .reading import Gone, Held, Tables, encoded_entry, encoded_metadata, expected_rows, id_key
+from .reading import PlainDeparture, PlainEntry, Tables, encoded_entry, encoded_metadata, expected_rows, id_key
 
 TYPES = {"agent", "service", "coordinator", "resource_manager"}
 HEALTH = {"healthy", "degraded", "unhealthy"}
 DEPARTURE_BYTES = 4096
-# What an entry may take beyond its metadata: an index row for each capability, half-filled pages, a page of its own.
+# Bytes of an entry beyond its metadata, at most: index rows, half-filled pages, a page of its own.
 ENTRY_BYTES = 24 * 1024
 HEADROOM = 128 * 1024
 
@@ -34,10 +34,10 @@ def sound(tables: Tables, limits: Limits) -> list[str]:
         wrong.append(f"I1, I3: ids name {tables.ids}, entries are {names}")
     for number, entry in tables.entries.items():
         if not number == entry.incarnation <= entry.revision <= tables.revision:
-            wrong.append(f"I1: {entry} stands at {number} in revision {tables.revision}")
+            wrong.append(f"I1: {entry} has the row {number} at revision {tables.revision}")
         if entry.registered_at > entry.last_updated:
             wrong.append(f"I1: {entry.id} was updated at {entry.last_updated}, registered at {entry.registered_at}")
-        wrong += [f"I4: {entry.id}: {fault}" for fault in faults(entry.metadata, limits)]
+        wrong += [f"I4: {entry.id}: {fault}" for fault in violations(entry.metadata, limits)]
     rows = {row for entry in tables.entries.values() for row in expected_rows(entry)}
     wrong += [f"I2: the row {row} is missing" for row in rows - tables.rows]
     wrong += [f"S3, S7: the row {row} belongs to no entry" for row in tables.rows - rows]
@@ -46,8 +46,8 @@ def sound(tables: Tables, limits: Limits) -> list[str]:
     return wrong
 
 
-def faults(metadata: Fields, limits: Limits) -> list[str]:
-    """What is wrong with stored metadata, by the rules of the specification."""
+def violations(metadata: Fields, limits: Limits) -> list[str]:
+    """The violations of stored metadata, by the rules of the specification."""
     names = [*metadata["capabilities"], *metadata["coordination_variables"], *metadata["node_affinity"]]
     names += metadata["resources"]
     endpoint = metadata["endpoint"]
@@ -74,12 +74,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def agrees(tables: Tables, model: Model) -> list[str]:
-    """The tables hold what the model holds, at the same revision, with the same history."""
+    """The tables hold the entries of the model, at the same revision, with the same departures."""
     wrong = []
     if tables.revision != model.revision:
         wrong.append(f"the tables are at revision {tables.revision}, the model at {model.revision}")
     found = tables.by_id
-    pairs = ((id, found.get(id), model.held.get(id)) for id in found.keys() | model.held.keys())
+    pairs = ((id, found.get(id), model.holders.get(id)) for id in found.keys() | model.holders.keys())
     wrong += [f"{id} is {stands}, should be {wanted}" for id, stands, wanted in pairs if stands != wanted]
     if len(tables.departures) != len(model.departures):
         wrong.append(f"{len(tables.departures)} departures are kept, should be {len(model.departures)}")
@@ -88,7 +88,7 @@ def agrees(tables: Tables, model: Model) -> list[str]:
     return wrong
 
 
-def _is_departure(gone: Gone, left: Left) -> bool:
+def _is_departure(gone: PlainDeparture, left: ExpectedDeparture) -> bool:
     entry = public(left.entry)
     if encoded_entry(entry) > DEPARTURE_BYTES:
         kept = ("type", "health_status", "created_at", "last_health_check")
@@ -99,14 +99,14 @@ def _is_departure(gone: Gone, left: Left) -> bool:
     )
 
 
-def monitored(entries: Iterable[Held], watched: Iterable[Owner]) -> list[str]:
-    """I5: who is watched owns something, who owns something is watched."""
+def monitored(entries: Iterable[PlainEntry], watched: Iterable[Owner]) -> list[str]:
+    """I5: every watched process owns an entry, and every owner is watched."""
     owners = {Owner(*entry.owner) for entry in entries}
     return [f"I5: watched {set(watched)}, owners are {owners}"] if set(watched) != owners else []
 
 
 def never_again(before: Tables, after: Tables) -> list[str]:
-    """Incarnations only grow: who was registered since the last look has a larger one than all before."""
+    """Incarnations only grow: those registered since the last look are larger than all before."""
     again = [number for number in after.entries.keys() - before.entries.keys() if number <= before.revision]
     return [f"I1: incarnations {again} came again after revision {before.revision}"] if again else []
 
@@ -122,13 +122,13 @@ def _largest(value: object) -> int:
 
 
 class CarefulReader:
-    """A reader that keeps the rows it has read for as long as the page's counters allow, and finds them true."""
+    """A reader that caches rows for as long as the page's counters allow, and finds them true."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, tuple[int, bytes | None]] = {}
 
     def look(self, environment: lmdb.Environment, counters: memoryview, keys: Iterable[bytes]) -> list[str]:
-        """Compare what may still be trusted with the tables, and keep what stands there now."""
+        """Compare the rows that may still be trusted with the tables, and keep the present ones."""
         wrong = []
         with environment.begin() as txn:
             ids, entries = (environment.open_db(name, txn, create=False) for name in (b"ids", b"entries"))

@@ -1,4 +1,4 @@
-"""The clients of a simulated registry: what they ask, what they have been told, and what they still wait for."""
+"""The clients of a simulated registry: their requests, the replies they read, and those they wait for."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Clients:
         self._keys.update(reading.id_key(item.id) for item in ask.items if not item.flaw)
 
     def end_session(self, process: Owner) -> None:
-        """A client closes its registry: what it asked and was not answered is nobody's business any more."""
+        """A client closes its registry, and drops the requests that were not answered."""
         session = self.session_of(process)
         del self._sessions[process]
         self.pending = [ask for ask in self.pending if ask.session != session]
         self.ended.append((process, session))
-        self.world.over.add(session)
-        self.world.committer.receipts.drained(session)
+        self.world.sessions.over.add(session)
+        self.world.core.receipts.all_sent(session)
         self.ledger.close(session)
 
     def read_replies(self) -> None:
@@ -66,9 +66,9 @@ class Clients:
     def tick(self, seconds: float) -> None:
         """Time passes, and the registrar looks at its clock."""
         self.world.clock.advance(seconds)
-        self.world.committer.receipts.expire(self.world.clock.nanoseconds)
+        self.world.core.receipts.expire(self.world.clock.nanoseconds)
         self.ledger.expire(self.world.clock.nanoseconds)
 
     def _hand_over(self, name: Name) -> None:
-        self.world.committer.receipts.sent(*name)
+        self.world.core.receipts.sent(*name)
         self.ledger.read(name)

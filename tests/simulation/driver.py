@@ -7,7 +7,7 @@ from random import Random
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id, Item, Kind
-from .faults import FATES, Fate
+from .faults import FAULTS, Fault
 from .play import Play
 from .strategies import FLAWED_FIELDS, FLAWED_IDS, IMPOSSIBLE_OWNERS
 from .world import SECOND
@@ -15,7 +15,7 @@ from .world import SECOND
 NAMESPACES = ("default", "default\x01", "team")
 PIDS = range(1, 33)
 CAPABILITIES = ("read", "parse", "count", "check", "plan")
-TROUBLES: tuple[Fate, ...] = tuple(fate for fate in FATES if fate != "answered")
+INJECTED: tuple[Fault, ...] = tuple(fault for fault in FAULTS if fault != "answered")
 KEEP_DEPARTURES = 1000
 KINDS: tuple[Kind, ...] = (
     *("register", "register", "register", "register", "update", "update", "update"),
@@ -24,7 +24,7 @@ KINDS: tuple[Kind, ...] = (
 
 
 class Driver:
-    """Drives one registry at random. What it does depends on `seed` alone, so a failure is had again from it."""
+    """Drives one registry at random. Its steps depend on `seed` alone, so a failure can be replayed from it."""
 
     def __init__(self, seed: int, *, check_every: int) -> None:
         self.random = Random(seed)
@@ -63,12 +63,12 @@ class Driver:
             self.play.read_replies()
         if random.random() < 0.03:
             self.crashes += 1
-            self.play.restart(trouble=random.choice((None, "sweeping", "before_commit", "after_commit")))
+            self.play.restart(killed_at=random.choice((None, "sweeping", "before_commit", "after_commit")))
         if random.random() < 0.001:
             self.play.move(random.choice(("", "before_switch", "after_switch")))
-        fate: Fate = random.choice(TROUBLES) if random.random() < 0.1 else "answered"
-        self.crashes += fate.startswith("killed")
-        self.play.commit(fate, notice=random.random() < 0.9)
+        fault: Fault = random.choice(INJECTED) if random.random() < 0.1 else "answered"
+        self.crashes += fault.startswith("killed")
+        self.play.commit(fault, notice=random.random() < 0.9)
 
     def _die(self, process: Owner) -> None:
         self.deaths += 1
@@ -89,7 +89,7 @@ class Driver:
         many = kind == "register" and random.random() < 0.2
         items = tuple(self._item() for _ in range(random.randint(2, 4) if many else 1))
         session = self.play.session_of(caller)
-        standing_by = [one.number for one in self.play.model.places.in_session(session)]
+        standing_by = [one.number for one in self.play.model.queues.in_session(session)]
         self.play.ask(
             Ask(
                 kind,
@@ -116,7 +116,7 @@ class Driver:
         return self.random.choice(IMPOSSIBLE_OWNERS)
 
     def _incarnation(self, kind: str, id: Id) -> int | None:
-        held = self.play.model.held.get(id)
+        held = self.play.model.holders.get(id)
         right = held.incarnation if held else 1
         if kind in ("stand_by", "cancel"):
             return None

@@ -1,4 +1,4 @@
-"""The replies that clients wait for, seen from their side: which were made, which were read."""
+"""The replies that clients wait for, from their side: which were made, which were read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INHERITED_NS = 60 * 10**9
 
 
 class Ledger:
-    """`confirmed` are replies that told of a change, at least all that the tables still hold; `unread` those of them
+    """`confirmed` are replies about a change, at least all that the tables still hold; `unread` those of them
     that no client has yet; `inherited` those that the newest registrar found in the tables, and until when it has to
     keep them."""
 
@@ -41,17 +41,19 @@ class Ledger:
         self.inherited = dict.fromkeys(found, now + INHERITED_NS)
         return [f"the reply to {name} was lost with a registrar" for name in self.unread.keys() - set(found)]
 
-    def faults(self, stored: Mapping[Name, bytes], made: Collection[Name]) -> list[str]:
-        """What is wrong with the receipts that a commit stored, `made` being its own replies."""
+    def violations(self, stored: Mapping[Name, bytes], made: Collection[Name]) -> list[str]:
+        """The violations of the receipts that a commit stored, `made` being its own replies."""
         due = self.unread.keys() | set(made)
         wrong = [f"no receipt was stored for {name}" for name in due - stored.keys()]
-        wrong += [f"the receipt of {name} is kept for nobody" for name in stored.keys() - due - self.inherited.keys()]
+        wrong += [
+            f"the receipt of {name} is kept for no client" for name in stored.keys() - due - self.inherited.keys()
+        ]
         wrong += self.untrue(stored)
         self.confirmed = {name: data for name, data in self.confirmed.items() if name in stored}
         return wrong
 
     def untrue(self, stored: Mapping[Name, bytes]) -> list[str]:
-        """Receipts of what never happened, or happened otherwise."""
+        """Receipts of changes that never happened, or happened otherwise."""
         return [
             f"the receipt of {name} says {data!r}, the truth is {self.confirmed.get(name)!r}"
             for name, data in stored.items()

@@ -1,4 +1,4 @@
-"""The state machine: clients, deaths, crashes and clocks in any order that Hypothesis can think of."""
+"""The state machine: clients, deaths, crashes and clocks in any order that Hypothesis draws."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adsum.model import Owner
 
 from .asking import AskingMachine, Condition, anybody, conditions, dying, faults, known_ids, living
 from .asks import Fields, Id, Item
-from .faults import FATES, Fate
+from .faults import FAULTS, Fault
 from .strategies import IDS, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
 
 HEALTH = ("healthy", "degraded", "unhealthy")
@@ -21,94 +21,94 @@ class RegistryMachine(AskingMachine):
     # Requests
 
     @rule(caller=living, item=maybe_flawed, owner=anybody, late=st.sampled_from((False, False, False, True)), go=faults)
-    def register(self, caller: Owner, item: Item, owner: Owner, late: bool, go: Fate | None) -> None:
+    def register(self, caller: Owner, item: Item, owner: Owner, late: bool, go: Fault | None) -> None:
         self._ask(go, caller, "register", item, owner=owner, late=late)
 
     @rule(caller=living, id=known_ids, given=fields, go=faults)
-    def register_what_may_be_held(self, caller: Owner, id: Id, given: Fields, go: Fate | None) -> None:
+    def register_what_may_be_held(self, caller: Owner, id: Id, given: Fields, go: Fault | None) -> None:
         self._ask(go, caller, "register", Item(id, given), owner=caller)
 
     @rule(caller=living, id=known_ids, given=fields, go=faults)
-    def get_or_register(self, caller: Owner, id: Id, given: Fields, go: Fate | None) -> None:
+    def get_or_register(self, caller: Owner, id: Id, given: Fields, go: Fault | None) -> None:
         self._ask(go, caller, "register", Item(id, given), owner=caller, or_get=True)
 
     @rule(caller=living, wanted=st.lists(maybe_flawed, min_size=2, max_size=3), bound=st.booleans(), go=faults)
-    def register_many(self, caller: Owner, wanted: list[Item], bound: bool, go: Fate | None) -> None:
+    def register_many(self, caller: Owner, wanted: list[Item], bound: bool, go: Fault | None) -> None:
         self._ask(go, caller, "register", *wanted, owner=caller, bound=bound)
 
     @rule(caller=living, places=st.lists(st.integers(0, 4), min_size=2, max_size=4), given=fields, go=faults)
-    def register_many_new(self, caller: Owner, places: list[int], given: Fields, go: Fate | None) -> None:
+    def register_many_new(self, caller: Owner, places: list[int], given: Fields, go: Fault | None) -> None:
         wanted = [Item(("new", "n", str(place)), given) for place in places]
         self._ask(go, caller, "register", *wanted, owner=caller)
 
     @rule(caller=living, item=items, go=faults)
-    def register_a_thread(self, caller: Owner, item: Item, go: Fate | None) -> None:
+    def register_a_thread(self, caller: Owner, item: Item, go: Fault | None) -> None:
         self._ask(go, caller, "register", item, owner=caller, bound=True)
 
     @rule(caller=living, id=known_ids, item=maybe_flawed, condition=conditions, go=faults)
-    def update(self, caller: Owner, id: Id, item: Item, condition: Condition, go: Fate | None) -> None:
+    def update(self, caller: Owner, id: Id, item: Item, condition: Condition, go: Fault | None) -> None:
         target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
         self._ask(go, caller, "update", target, condition=condition)
 
     @rule(caller=living, id=known_ids, status=st.sampled_from(HEALTH), go=faults)
-    def update_health(self, caller: Owner, id: Id, status: str, go: Fate | None) -> None:
+    def update_health(self, caller: Owner, id: Id, status: str, go: Fault | None) -> None:
         self._ask(go, caller, "update", Item(id, {"health_status": status}), checked=True)
 
     @rule(caller=living, id=known_ids, condition=conditions, late=st.booleans(), go=faults)
-    def unregister(self, caller: Owner, id: Id, condition: Condition, late: bool, go: Fate | None) -> None:
+    def unregister(self, caller: Owner, id: Id, condition: Condition, late: bool, go: Fault | None) -> None:
         self._ask(go, caller, "unregister", Item(id), condition=condition, late=late and condition == "stale")
 
     @rule(caller=living, id=known_ids, owner=anybody, condition=st.sampled_from(("right", "right", "stale")), go=faults)
-    def hand_over(self, caller: Owner, id: Id, owner: Owner, condition: Condition, go: Fate | None) -> None:
+    def hand_over(self, caller: Owner, id: Id, owner: Owner, condition: Condition, go: Fault | None) -> None:
         self._ask(go, caller, "hand_over", Item(id), owner=owner, condition=condition)
 
-    # Standing by, and signs of life
+    # Standbys and heartbeats
 
     @rule(caller=living, id=known_ids, item=maybe_flawed, go=faults)
-    def stand_by(self, caller: Owner, id: Id, item: Item, go: Fate | None) -> None:
+    def stand_by(self, caller: Owner, id: Id, item: Item, go: Fault | None) -> None:
         target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
         self._ask(go, caller, "stand_by", target, owner=caller)
 
     @rule(id=known_ids, go=faults)
-    def all_stand_by(self, id: Id, go: Fate | None) -> None:
-        """A line forms."""
+    def all_stand_by(self, id: Id, go: Fault | None) -> None:
+        """Every process stands by for an id."""
         for process in self.play.world.processes.living:
             self._ask(None, process, "stand_by", Item(id), owner=process)
         if go:
             self.play.commit(go)
 
-    @precondition(lambda self: next(iter(self.play.model.places), None) is not None)
+    @precondition(lambda self: next(iter(self.play.model.queues), None) is not None)
     @rule(place=st.integers(0, 20), other=living, wrong=st.booleans(), go=faults)
-    def cancel(self, place: int, other: Owner, wrong: bool, go: Fate | None) -> None:
-        """One gives up its place; another who names its number gives up none."""
-        waiting = list(self.play.model.places)
+    def cancel(self, place: int, other: Owner, wrong: bool, go: Fault | None) -> None:
+        """A client cancels its standby; another client that names its number cancels none."""
+        waiting = list(self.play.model.queues)
         one = waiting[place % len(waiting)]
         caller = other if wrong else one.owner
         if self.play.world.processes.is_alive(caller):
             self._ask(go, caller, "cancel", Item(one.items[0].id), stand_by=one.number)
 
     @rule(caller=living, every=st.sampled_from((0.5, 10.0)), status=st.sampled_from(HEALTH), go=faults)
-    def promise(self, caller: Owner, every: float, status: str, go: Fate | None) -> None:
-        """A process promises signs of life, and gives the first within the same batch."""
+    def promise(self, caller: Owner, every: float, status: str, go: Fault | None) -> None:
+        """A process promises heartbeats, and sends the first within the same batch."""
         item = Item(("beat", "n", str(caller.pid)), {"heartbeat": every, "health_status": status})
         self._ask(None, caller, "register", Item(("beat", "n", "before")), owner=caller)
         self._ask(None, caller, "register", item, owner=caller)
         self._ask(go, caller, "heartbeat", Item(item.id), owner=caller)
 
     @rule(caller=living, pid=st.sampled_from(PIDS), owner=anybody, condition=conditions, go=faults)
-    def sign(self, caller: Owner, pid: int, owner: Owner, condition: Condition, go: Fate | None) -> None:
+    def beat(self, caller: Owner, pid: int, owner: Owner, condition: Condition, go: Fault | None) -> None:
         self._ask(go, caller, "heartbeat", Item(("beat", "n", str(pid))), owner=owner, condition=condition)
 
     @rule(caller=living, id=known_ids, go=faults)
-    def sign_without_a_promise(self, caller: Owner, id: Id, go: Fate | None) -> None:
+    def beat_without_a_promise(self, caller: Owner, id: Id, go: Fault | None) -> None:
         self._ask(go, caller, "heartbeat", Item(id), owner=caller)
 
     @rule(caller=living, pid=st.sampled_from(PIDS), every=st.sampled_from((None, 0.5, 10.0)), go=faults)
-    def promise_otherwise(self, caller: Owner, pid: int, every: float | None, go: Fate | None) -> None:
+    def promise_otherwise(self, caller: Owner, pid: int, every: float | None, go: Fault | None) -> None:
         self._ask(go, caller, "update", Item(("beat", "n", str(pid)), {"heartbeat": every}))
 
     @rule(caller=living, pid=st.sampled_from(PIDS), status=st.sampled_from(HEALTH), go=faults)
-    def report(self, caller: Owner, pid: int, status: str, go: Fate | None) -> None:
+    def report(self, caller: Owner, pid: int, status: str, go: Fault | None) -> None:
         """Of itself, or of another."""
         self._ask(go, caller, "update", Item(("beat", "n", str(pid)), {"health_status": status}), checked=True)
 
@@ -126,22 +126,22 @@ class RegistryMachine(AskingMachine):
                 self._ask(None, caller, "register", item, owner=caller)
             self.play.commit()
 
-    @precondition(lambda self: len(self.play.model.held) > len(IDS))
+    @precondition(lambda self: len(self.play.model.holders) > len(IDS))
     @rule(caller=living)
     def empty_the_registry(self, caller: Owner) -> None:
-        """A registry from which all have gone takes on whoever comes, however full it was."""
-        for id in sorted(self.play.model.held):
+        """An emptied registry registers new members, however full it was."""
+        for id in sorted(self.play.model.holders):
             self._ask(None, caller, "unregister", Item(id))
         self.play.commit()
         self._ask("answered", caller, "register", Item(("a", "n", "x")), owner=caller)
-        assert self.play.model.held
+        assert self.play.model.holders
 
     # The machine
 
     @precondition(lambda self: len(self.play.world.processes.living) > 1)
     @rule(process=dying, hung_up=st.booleans(), go=faults)
-    def die(self, process: Owner, hung_up: bool, go: Fate | None) -> None:
-        """The kernel tells of a death, and in the same moment the socket of the dead process is closed."""
+    def die(self, process: Owner, hung_up: bool, go: Fault | None) -> None:
+        """The kernel reports a death, and in the same moment the socket of the dead process is closed."""
         if hung_up:
             self.play.end_session(process)
         self.play.world.processes.kill(process)
@@ -150,8 +150,8 @@ class RegistryMachine(AskingMachine):
 
     @precondition(lambda self: len(self.play.world.processes.living) > 1)
     @rule(process=dying, caller=living, go=faults)
-    def die_and_lose_the_ids(self, process: Owner, caller: Owner, go: Fate | None) -> None:
-        """Another takes what a process held, before the kernel's word of its death has come."""
+    def die_and_lose_the_ids(self, process: Owner, caller: Owner, go: Fault | None) -> None:
+        """Another process registers an id before the death of its holder is reported."""
         self.play.world.processes.kill(process)
         for held in self.play.model.owned(process)[-1:]:
             self._ask(None, caller, "register", Item(held.id), owner=caller)
@@ -159,9 +159,9 @@ class RegistryMachine(AskingMachine):
             self.play.commit(go, notice=False)
 
     @precondition(lambda self: len(self.play.world.processes.living) - len(self.play.world.processes.fuses) > 1)
-    @rule(process=dying, caller=living, questions=st.integers(0, 3), item=items, fate=st.sampled_from(FATES))
-    def die_within_a_batch(self, process: Owner, caller: Owner, questions: int, item: Item, fate: Fate) -> None:
-        """What a process asked while it lived is decided in one batch with what is asked about it when it is dead; or
+    @rule(process=dying, caller=living, questions=st.integers(0, 3), item=items, fault=st.sampled_from(FAULTS))
+    def die_within_a_batch(self, process: Owner, caller: Owner, questions: int, item: Item, fault: Fault) -> None:
+        """Requests that a process sent before its death are decided in one batch with requests about it sent after; or
         the registrar is killed in between."""
         self._ask(None, process, "register", item, owner=process)
         for held in self.play.model.owned(process):
@@ -169,7 +169,7 @@ class RegistryMachine(AskingMachine):
             self._ask(None, caller, "unregister", Item(held.id))
         self._ask(None, caller, "register", Item(item.id), owner=caller)
         self.play.world.processes.fuses[process] = questions
-        self.play.commit(fate)
+        self.play.commit(fault)
 
     @precondition(lambda self: len(self.play.world.processes.living) < len(PIDS))
     @rule(pid=st.sampled_from(PIDS))
@@ -178,46 +178,46 @@ class RegistryMachine(AskingMachine):
         self.play.world.processes.start(pid if pid not in taken else min(set(PIDS) - taken))
 
     @rule(process=dying, go=faults)
-    def end_session(self, process: Owner, go: Fate | None) -> None:
+    def end_session(self, process: Owner, go: Fault | None) -> None:
         self.play.end_session(process)
         if go:
             self.play.commit(go)
 
-    @rule(fate=st.sampled_from(FATES), notice=st.booleans())
-    def commit(self, fate: Fate, notice: bool) -> None:
-        self.play.commit(fate, notice=notice)
+    @rule(fault=st.sampled_from(FAULTS), notice=st.booleans())
+    def commit(self, fault: Fault, notice: bool) -> None:
+        self.play.commit(fault, notice=notice)
 
     @rule(
         caller=living,
         process=dying,
         ends=st.booleans(),
         line=st.booleans(),
-        fate=st.sampled_from(("no_room", "no_room_at_all")),
+        fault=st.sampled_from(("no_room", "no_room_at_all")),
     )
-    def find_no_room(self, caller: Owner, process: Owner, ends: bool, line: bool, fate: Fate) -> None:
-        """The memory is full, whatever was estimated; the batch asks for room and gives some back, perhaps to others
-        who wait for it."""
+    def find_no_room(self, caller: Owner, process: Owner, ends: bool, line: bool, fault: Fault) -> None:
+        """The memory is full, whatever was estimated; the batch asks for room and gives some back, perhaps to
+        standbys."""
         for held in self.play.model.owned(process)[-1:] if line else ():
             self.all_stand_by(held.id, "answered")
         if ends:
             self.play.end_session(process)
         for held in self.play.model.owned(process)[-1:]:
             self._ask(None, caller, "unregister", Item(held.id))
-        self._ask(fate, caller, "register", Item(("new", "n", "no room")), owner=caller)
+        self._ask(fault, caller, "register", Item(("new", "n", "no room")), owner=caller)
 
-    @rule(trouble=st.sampled_from((None, "sweeping", "before_commit", "after_commit")))
-    def restart(self, trouble: str | None) -> None:
-        self.play.restart(trouble=trouble)
+    @rule(killed_at=st.sampled_from((None, "sweeping", "before_commit", "after_commit")))
+    def restart(self, killed_at: str | None) -> None:
+        self.play.restart(killed_at=killed_at)
 
     @rule(caller=living, owner=living, given=fields)
-    def ask_what_the_engine_cannot_digest(self, caller: Owner, owner: Owner, given: Fields) -> None:
+    def meet_a_defect(self, caller: Owner, owner: Owner, given: Fields) -> None:
         """A defect of the engine costs the request that met it, and no other of its batch."""
-        self._ask(None, caller, "register", Item(("new", "n", "indigestible"), given), owner=owner)
+        self._ask(None, caller, "register", Item(("new", "n", "defective"), given), owner=owner)
         self.play.commit_with_a_defect()
 
     @rule(caller=living)
-    def restart_and_wait_for_nobody(self, caller: Owner) -> None:
-        """Replies that a registrar found in the tables are kept for those who come back within a minute."""
+    def restart_and_drop_old_receipts(self, caller: Owner) -> None:
+        """Replies that a registrar found in the tables are kept for a minute."""
         self.play.restart()
         self.play.tick(61.0)
         self._ask("answered", caller, "register", Item(("new", "n", "later")), owner=caller)

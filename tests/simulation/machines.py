@@ -12,7 +12,7 @@ from .strategies import SMALL, TIGHT_MEMORY
 
 
 class SmallRegistryMachine(RegistryMachine):
-    """As above, in a registry for a few members who have little to say of themselves."""
+    """The same, in a registry with few members and little metadata."""
 
     @initialize(limits=st.just(SMALL), inodes=st.booleans())
     def boot(self, limits: Limits, inodes: bool) -> None:
@@ -20,7 +20,7 @@ class SmallRegistryMachine(RegistryMachine):
 
 
 class FullRegistryMachine(RegistryMachine):
-    """As above, in a registry that has hardly any memory and starts with most of it taken."""
+    """The same, in a registry that has hardly any memory and starts with most of it taken."""
 
     @initialize(limits=st.just(TIGHT_MEMORY), inodes=st.booleans(), size=st.integers(40_000, 60_000))
     def boot(self, limits: Limits, inodes: bool, size: int = 50_000) -> None:

@@ -1,17 +1,17 @@
-"""What the registry should hold and answer: a dictionary, and the rules of the contract applied one by one."""
+"""The model: a dictionary, and the rules of the contract applied one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from adsum._registrar.heartbeats import Lateness
+from adsum._engine.heartbeats import Lateness
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields, Id
-from .expected import Expected, Left, Refused, Turn
-from .places import Places, Promises
-from .reading import Change, Held, encoded_metadata
+from .expected import Expected, ExpectedDeparture, Refused, Turn
+from .queues import Promises, Queues
+from .reading import Change, PlainEntry, encoded_metadata
 from .rules import EPOCH, Rules
 
 KEEP_CHANGES = 2000
@@ -24,16 +24,18 @@ class Model(Rules):
         self.limits = limits
         self.keep_departures = keep_departures
         self.revision = 0
-        self.held: dict[Id, Held] = {}
-        self.departures: list[Left] = []
+        self.holders: dict[Id, PlainEntry] = {}
+        self.departures: list[ExpectedDeparture] = []
         self.incarnations: list[int] = []
         self.believed: list[int] = []
         self.changes: list[Change] = []
-        self.places = Places()
+        self.queues = Queues()
         self.promises = Promises(limits)
-        # What those who stood by are told when their turn comes, in this order.
+        # The grants of the last batch, in their order.
         self.granted: list[tuple[Ask, Expected]] = []
-        self._signed: list[int] = []
+        self._heartbeats: list[int] = []
+        # Owners of entries that this batch added, in their order.
+        self._gained: dict[Owner, None] = {}
         self._turn = Turn(lambda owner: True, EPOCH, 0, 0)
 
     def commit(
@@ -44,39 +46,79 @@ class Model(Rules):
         turn: Turn,
         late: Sequence[Lateness] = (),
     ) -> list[Expected]:
-        """Advance by one batch; returns the replies that its requests should get."""
-        self._turn = turn
-        self.believed, self.granted, self._signed = [], [], []
+        """Advance by one batch; returns the replies that its requests should get.
+
+        The owners of new entries are watched before the commit. One that dies in between is known to be dead when the
+        batch is decided again.
+        """
+        dead: set[Owner] = set()
+        watched = self.owners
         seen = len(self.changes)
-        # Who has stopped waiting succeeds to nobody who died in the same moment.
-        for waiting in [one for _, session in ended for one in self.places.in_session(session)]:
-            self.places.leave(waiting)
-        for owner in deaths:
-            self._bury(owner, "died")
-        for owner, session in ended:
-            self._end_session(owner, session)
-        # Where the engine chokes on a request, what happens by itself is committed first, and then each one alone.
-        self._note_late(late if turn.choking else ())
-        replies = [self._answer(ask, position) for position, ask in enumerate(asks)]
-        self._note_late(() if turn.choking else late)
-        self.promises.keep(self.changes[seen:], late, self._signed, turn.committed)
+        self._turn = turn._replace(is_alive=lambda owner: owner not in dead and turn.is_alive(owner))
+        while True:
+            saved = self._saved()
+            replies = self._decide(deaths, ended, asks, late)
+            new = [owner for owner in self._gained if owner not in watched and owner in self.owners]
+            died = {owner for owner in new if not turn.is_alive(owner)}
+            if not died:
+                break
+            dead.update(died)
+            watched = watched | set(new) - died
+            self._restore(saved)
+        self.promises.keep(self.changes[seen:], late, self._heartbeats, turn.committed)
         del self.departures[: -self.keep_departures], self.incarnations[:-100], self.changes[:-KEEP_CHANGES]
         return replies
 
-    def owned(self, owner: Owner) -> list[Held]:
-        """What a process owns, in the order of registration."""
-        return sorted((e for e in self.held.values() if e.owner == owner), key=lambda entry: entry.incarnation)
+    def _saved(self) -> tuple[Any, ...]:
+        return (
+            self.revision,
+            dict(self.holders),
+            len(self.departures),
+            len(self.incarnations),
+            len(self.changes),
+            (self.queues.copy()),
+        )
+
+    def _restore(self, saved: tuple[Any, ...]) -> None:
+        self.revision, self.holders, departures, incarnations, changes, self.queues = saved
+        del self.departures[departures:], self.incarnations[incarnations:], self.changes[changes:]
+
+    def _decide(
+        self,
+        deaths: Sequence[Owner],
+        ended: Sequence[tuple[Owner, bytes]],
+        asks: Sequence[Ask],
+        late: Sequence[Lateness],
+    ) -> list[Expected]:
+        self.believed, self.granted, self._heartbeats, self._gained = [], [], [], {}
+        # Standbys of ended sessions get no id that a death in the same batch frees.
+        for waiting in [one for _, session in ended for one in self.queues.in_session(session)]:
+            self.queues.leave(waiting)
+        for owner in deaths:
+            self._remove_dead(owner, "died")
+        for owner, session in ended:
+            self._end_session(owner, session)
+        # Where the engine fails on a request, what happens unasked is committed first, and then each request alone.
+        failing = self._turn.failing
+        self._note_late(late if failing else ())
+        replies = [self._answer(ask, position) for position, ask in enumerate(asks)]
+        self._note_late(() if failing else late)
+        return replies
+
+    def owned(self, owner: Owner) -> list[PlainEntry]:
+        """The entries of a process, in the order of registration."""
+        return sorted((e for e in self.holders.values() if e.owner == owner), key=lambda entry: entry.incarnation)
 
     @property
     def owners(self) -> set[Owner]:
-        return {Owner(*entry.owner) for entry in self.held.values()}
+        return {Owner(*entry.owner) for entry in self.holders.values()}
 
     # Requests
 
     def _answer(self, ask: Ask, position: int) -> Expected:
         try:
-            if position in self._turn.choking:
-                raise Refused("invalid_metadata")
+            if position in self._turn.failing:
+                raise Refused("internal_error")
             if ask.deadline < self._turn.monotonic:
                 raise Refused("timeout")
             return self._carry_out(ask, position)
@@ -131,7 +173,7 @@ class Model(Rules):
         else:
             status = entry.metadata["health_status"]
             if item.fields.get("heartbeat", ...) is None and entry.before_late is not None:
-                # Who promises no sign any more is not late with one.
+                # A member that promises no heartbeat any more is not late with one.
                 status, source = entry.before_late
                 health = {"source": source, "before_late": None}
             metadata = {**entry.metadata, "health_status": status, **item.fields}
@@ -144,7 +186,7 @@ class Model(Rules):
         if grows and not ask.checked and not set(item.fields) <= {"health_status", "last_health_check"}:
             self._believe(position)
         if "health_status" in item.fields:
-            self._signed.append(entry.incarnation)
+            self._heartbeats.append(entry.incarnation)
             source = "process" if ask.caller in (None, Owner(*entry.owner)) else "other"
             return self._replaced(entry, metadata, source=source, before_late=None)
         return self._replaced(entry, metadata, **health)
@@ -166,14 +208,14 @@ class Model(Rules):
             raise Refused("dead_process")
         metadata, source = entry.metadata, entry.source
         if entry.before_late is not None:
-            # The old holder was late, and not the new one.
+            # The old owner was late, and not the new one.
             status, source = entry.before_late
             metadata = {**metadata, "health_status": status}
         after = self._add(entry.id, ask.owner, metadata, b"", before=entry, source=source)
-        self.departures.append(Left(after.revision, "handed_over", entry))
-        mine = [one for one in self.places.of(after.id) if one.owner == ask.owner]
+        self.departures.append(ExpectedDeparture(after.revision, "handed_over", entry))
+        mine = [one for one in self.queues.of(after.id) if one.owner == ask.owner]
         for one in mine[:1]:
-            self.places.leave(one)
+            self.queues.leave(one)
             self.granted.append((one, Expected((after,))))
         return Expected((after,))
 
@@ -181,12 +223,12 @@ class Model(Rules):
         entry = self._holder(ask)
         if ask.owner != Owner(*entry.owner):
             raise Refused("permission_denied")
-        self._signed.append(entry.incarnation)
+        self._heartbeats.append(entry.incarnation)
         checked = max(self._turn.utc, entry.metadata["last_health_check"])
         metadata = {**entry.metadata, "last_health_check": checked}
         if entry.before_late is None:
-            self.held[entry.id] = entry._replace(metadata=metadata)
-            return Expected((self.held[entry.id],), changed=False)
+            self.holders[entry.id] = entry._replace(metadata=metadata)
+            return Expected((self.holders[entry.id],), changed=False)
         status, source = entry.before_late
         return self._replaced(entry, {**metadata, "health_status": status}, source=source, before_late=None)
 
@@ -197,7 +239,7 @@ class Model(Rules):
         if holder is not None:
             if Owner(*holder.owner) == ask.owner and not holder.session:
                 raise Refused("already_registered", holder)
-            self.places.join(ask)
+            self.queues.join(ask)
             return Expected(queued=True)
         if not self._turn.is_alive(ask.owner):
             raise Refused("dead_process")
@@ -206,12 +248,12 @@ class Model(Rules):
         return Expected((self._add(item.id, ask.owner, metadata, b""),))
 
     def _cancel(self, ask: Ask) -> Expected:
-        mine = [one for one in self.places.in_session(ask.session) if one.number == ask.stand_by]
+        mine = [one for one in self.queues.in_session(ask.session) if one.number == ask.stand_by]
         for one in mine:
-            self.places.leave(one)
+            self.queues.leave(one)
         return Expected(changed=bool(mine))
 
-    # What happens by itself
+    # Steps that no request asks for
 
     def _end_session(self, owner: Owner, session: bytes) -> None:
         ended = [entry for entry in self.owned(owner) if entry.session == session]
@@ -219,11 +261,11 @@ class Model(Rules):
             self._remove(entry, "unregistered")
         self._succeed(ended)
 
-    def _succeed(self, freed: Sequence[Held]) -> None:
-        """An id that is free goes to the first in line who lives and for whom there is room."""
+    def _succeed(self, freed: Sequence[PlainEntry]) -> None:
+        """A freed id goes to the first standby that is alive and for which there is room."""
         for entry in freed:
-            for ask in self.places.of(entry.id):
-                self.places.leave(ask)
+            for ask in self.queues.of(entry.id):
+                self.queues.leave(ask)
                 if not self._turn.is_alive(ask.owner):
                     continue
                 try:
@@ -239,8 +281,8 @@ class Model(Rules):
 
     def _note_late(self, late: Sequence[Lateness]) -> None:
         for one in late:
-            entry = next((entry for entry in self.held.values() if entry.incarnation == one.incarnation), None)
-            if entry is None or entry.incarnation in self._signed or not self._turn.is_alive(Owner(*entry.owner)):
+            entry = next((entry for entry in self.holders.values() if entry.incarnation == one.incarnation), None)
+            if entry is None or entry.incarnation in self._heartbeats or not self._turn.is_alive(Owner(*entry.owner)):
                 continue
             said = entry.before_late or (entry.metadata["health_status"], entry.source)
             worst = max(one.status.value, said[0], key=("healthy", "degraded", "unhealthy").index)
@@ -249,12 +291,12 @@ class Model(Rules):
     # Steps
 
     def _believe(self, position: int) -> None:
-        """Refuse a request that asks for room, where the registry said that there is none."""
+        """Refuse a request that needs room, where the registrar said that there is none."""
         if position in self._turn.no_room:
             self.believed.append(position)
             raise Refused("registry_full")
 
-    def _holder(self, ask: Ask) -> Held:
+    def _holder(self, ask: Ask) -> PlainEntry:
         item = ask.items[0]
         if item.flaw == "invalid_process_id":
             raise Refused(item.flaw)
@@ -265,23 +307,23 @@ class Model(Rules):
             raise Refused("stale", entry)
         return entry
 
-    def _living(self, process_id: Id) -> Held | None:
-        entry = self.held.get(process_id)
+    def _living(self, process_id: Id) -> PlainEntry | None:
+        entry = self.holders.get(process_id)
         if entry is not None and not self._turn.is_alive(Owner(*entry.owner)):
-            self._bury(Owner(*entry.owner), "replaced")
-        return self.held.get(process_id)
+            self._remove_dead(Owner(*entry.owner), "replaced")
+        return self.holders.get(process_id)
 
-    def _bury(self, owner: Owner, how: str) -> None:
+    def _remove_dead(self, owner: Owner, how: str) -> None:
         owned = self.owned(owner)
         for entry in owned:
             self._remove(entry, how)
         self._succeed(owned)
 
-    def _remove(self, entry: Held, how: str) -> None:
+    def _remove(self, entry: PlainEntry, how: str) -> None:
         self.revision += 1
-        del self.held[entry.id]
+        del self.holders[entry.id]
         self.changes.append(Change(self.revision, "unregistered" if how == "unregistered" else "died", entry, None))
-        self.departures.append(Left(self.revision, how, entry))
+        self.departures.append(ExpectedDeparture(self.revision, how, entry))
 
     def _add(
         self,
@@ -290,22 +332,23 @@ class Model(Rules):
         metadata: Fields,
         session: bytes,
         *,
-        before: Held | None = None,
+        before: PlainEntry | None = None,
         source: str = "process",
-    ) -> Held:
+    ) -> PlainEntry:
         self.revision += 1
         now, number = self._turn.utc, self.revision
         identity = (owner.pid, owner.start_time, owner.pidfd_inode)
-        entry = Held(process_id, identity, number, now, now, number, metadata, source, session)
-        self.held[process_id] = entry
+        entry = PlainEntry(process_id, identity, number, now, now, number, metadata, source, session)
+        self.holders[process_id] = entry
+        self._gained.setdefault(owner)
         self.changes.append(Change(number, "updated" if before else "registered", before, entry))
         self.incarnations.append(number)
         return entry
 
-    def _replaced(self, before: Held, metadata: Fields, **health: Any) -> Expected:
+    def _replaced(self, before: PlainEntry, metadata: Fields, **health: Any) -> Expected:
         self.revision += 1
         updated = max(self._turn.utc, before.registered_at)
         after = before._replace(metadata=metadata, revision=self.revision, last_updated=updated, **health)
-        self.held[after.id] = after
+        self.holders[after.id] = after
         self.changes.append(Change(self.revision, "updated", before, after))
         return Expected((after,))

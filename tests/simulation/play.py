@@ -1,6 +1,6 @@
-"""One registry, its clients and its troubles, beside the model of what should come of them.
+"""One registry, its clients and its faults, beside the model.
 
-`Play` does what a script tells it: the state machine's, found and shrunk by Hypothesis, or a seeded driver's. It plays
+`Play` follows a script: the state machine's, found and shrunk by Hypothesis, or a seeded driver's. It plays
 the clients' part of the protocol (numbers, receipts, asking again after a crash) and compares every reply and every
 state with the model. A difference raises `AssertionError`.
 """
@@ -13,8 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from adsum import _wire as wire
-from adsum._registrar.committer import NEVER, Answer
-from adsum._registrar.heartbeats import Lateness
+from adsum._engine.heartbeats import Lateness
+from adsum._registrar.answers import Answer
+from adsum._store.tables import Retention
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
 
@@ -22,13 +23,14 @@ from . import checks, past, reading
 from .asks import Ask
 from .clients import Clients
 from .expected import Expected, Turn, compare
-from .faults import Fate, trouble_of
+from .faults import Fault, injections_of
 from .ledger import Name
 from .model import Model
 from .world import Crash, Outcome, World
 
 KEEP_DEPARTURES = 12
 KEEP_HISTORY = 20
+NEVER = 2**62
 
 
 class Play(Clients):
@@ -43,7 +45,8 @@ class Play(Clients):
         keep_history: int = KEEP_HISTORY,
         check_every: int = 1,
     ) -> None:
-        super().__init__(World(limits, inodes=inodes, keep_departures=keep_departures, keep_history=keep_history))
+        retention = Retention(departures=keep_departures, changes=keep_history)
+        super().__init__(World(limits, inodes=inodes, retention=retention))
         self.world.observing = check_every == 1
         self.model = Model(limits, keep_departures)
         self.limits = limits
@@ -63,46 +66,46 @@ class Play(Clients):
 
     # The registrar
 
-    def commit(self, fate: Fate = "answered", *, notice: bool = True) -> None:
-        """One batch: what was asked, who died (if the kernel's word has come), which sessions ended."""
+    def commit(self, fault: Fault = "answered", *, notice: bool = True) -> None:
+        """One batch: the pending requests, the deaths (if they were reported: `notice`), the ended sessions."""
         deaths = self.world.watch.deaths() if notice else []
         asks, self.pending = self.pending, []
-        if self.world.processes.fuses and fate in ("no_room", "no_room_at_all", "stopped"):
+        if self.world.processes.fuses and fault in ("no_room", "no_room_at_all", "stopped"):
             # The registrar decides such a batch twice, the model once.
-            fate = "answered"
-        self.world.trouble = trouble_of(fate)
-        self._kernel = self._dying_as_told()
+            fault = "answered"
+        self.world.injections = injections_of(fault)
+        self._kernel = self._same_kernel()
         self._lived = set(self.world.processes.living)
         counted = self.world.outcomes()
         outcome = self.world.commit(deaths, self.ended, asks)
         self.world.processes.burn()
         if not outcome.alive:
-            self._killed(fate, deaths, asks, outcome)
+            self._killed(fault, deaths, asks, outcome)
             return
-        self._require(self.model.promises.faults(outcome.late, outcome.looked))
+        self._require(self.model.promises.violations(outcome.late, outcome.looked))
         if outcome.answers is None:
             # The server keeps the deaths and sessions of such a batch, and refuses its requests.
-            self.world.committer.fail([ask.call() for ask in asks], RegistryFull("no room"))
-            self.world.committer.heartbeats.put_off(outcome.late, self.world.clock.nanoseconds)
-            self.model.promises.put_off(self.world.clock.nanoseconds)
+            self.world.core.committer.refuse([ask.call() for ask in asks], RegistryFull("no room"))
+            self.world.core.heartbeats.retry(outcome.late, self.world.clock.nanoseconds)
+            self.model.promises.retry(self.world.clock.nanoseconds)
             self._check(outcome.marked)
             return
-        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.call.deadline != NEVER}
+        replies = {_name(a): reading.reply(a.data) for a in outcome.answers if a.deadline is not None}
         assert replies.keys() == {ask.name for ask in asks}, f"{asks} were answered {replies}"
         words = Counter(str(reply[2]) if reply[0] == "failed" else "ok" for reply in replies.values())
         self.seen += words
         counted = self.world.outcomes() - counted
         assert counted == words, f"the registrar counted {counted} and answered {words}"
-        self._answered(outcome, deaths, asks, replies, read=fate != "unread")
+        self._answered(outcome, deaths, asks, replies, read=fault != "unread")
 
     def commit_with_a_defect(self) -> None:
-        """One batch, the newest request of which the engine cannot digest."""
-        self.world.engine.chokes_on = [ask.name for ask in self.pending[-1:]]
+        """One batch, the newest request of which the engine fails on."""
+        self.world.engine.fails_on = [ask.name for ask in self.pending[-1:]]
         self.commit()
-        self.world.engine.chokes_on = ()
+        self.world.engine.fails_on = ()
 
-    def _dying_as_told(self) -> Callable[[Owner], bool]:
-        """The kernel that the model asks: it gives the answers that the registrar's gives, one by one."""
+    def _same_kernel(self) -> Callable[[Owner], bool]:
+        """The kernel that the model asks: it gives the same answers as the registrar's, one by one."""
         living, fuses = set(self.world.processes.living), dict(self.world.processes.fuses)
 
         def is_alive(owner: Owner) -> bool:
@@ -118,12 +121,12 @@ class Play(Clients):
         self, outcome: Outcome, deaths: Sequence[Owner], asks: list[Ask], replies: dict[Name, list[Any]], *, read: bool
     ) -> None:
         full = [ask for ask in asks if replies[ask.name][2:3] == ["registry_full"]]
-        carried = [ask for ask in asks if not (outcome.troubled and ask in full)]
-        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.call.deadline == NEVER]
+        carried = [ask for ask in asks if not (outcome.injected and ask in full)]
+        granted = [(_name(a), reading.reply(a.data)) for a in outcome.answers or () if a.deadline is None]
         unlucky = [name for name, reply in granted if reply[2] == "registry_full"]
         revision = self.model.revision
         expected = self._advance(deaths, carried, full, unlucky, outcome.late)
-        if outcome.troubled:
+        if outcome.injected:
             self.forgotten = max(self.forgotten, self.model.revision if self.model.revision > revision else 0)
         for ask, wanted in zip(carried, expected, strict=True):
             compare(ask, wanted, replies[ask.name], self._lived)
@@ -139,7 +142,7 @@ class Play(Clients):
         self.ledger.made(kept)
         self._check(outcome.marked)
         if self.model.revision != revision:
-            self._require(self.ledger.faults(self.world.receipts(), made))
+            self._require(self.ledger.violations(self.world.receipts(), made))
         if read:
             for name in made:
                 self._hand_over(name)
@@ -155,11 +158,11 @@ class Play(Clients):
         late: Sequence[Lateness],
     ) -> list[Expected]:
         """Let the model take the batch. Where the registry says that memory is short, see that this can be."""
-        clock = self.world.engine.clock
+        now = self.world.engine.now
         positions = {place for place, ask in enumerate(asks) if ask in full}
-        choking = {place for place, ask in enumerate(asks) if ask.name in self.world.engine.chokes_on}
+        failing = {place for place, ask in enumerate(asks) if ask.name in self.world.engine.fails_on}
         committed = self.world.clock.nanoseconds
-        turn = Turn(self._kernel, clock.utc, clock.monotonic, committed, positions, choking, unlucky)
+        turn = Turn(self._kernel, now.utc, now.monotonic, committed, positions, failing, unlucky)
         expected = self.model.commit(deaths, self.ended, asks, turn, late)
         self.ended = []
         if self.model.believed:
@@ -170,8 +173,8 @@ class Play(Clients):
 
     # Crashes
 
-    def _killed(self, fate: Fate, deaths: Sequence[Owner], asks: list[Ask], outcome: Outcome) -> None:
-        if fate != "killed_after":
+    def _killed(self, fault: Fault, deaths: Sequence[Owner], asks: list[Ask], outcome: Outcome) -> None:
+        if fault != "killed_after":
             self.restart(kill=False)
             self._ask_later(asks)
             return
@@ -183,7 +186,7 @@ class Play(Clients):
         self._ask_later(asks)
 
     def _ask_later(self, asks: Sequence[Ask]) -> None:
-        """Whoever got no reply and finds no receipt asks again, under the same number."""
+        """Clients that got no reply and find no receipt ask again, under the same number."""
         done = {ask.name for ask in self.pending} | self.ledger.confirmed.keys()
         self.pending += [ask for ask in asks if ask.name not in done]
 
@@ -191,26 +194,26 @@ class Play(Clients):
         self,
         *,
         kill: bool = True,
-        trouble: str | None = None,
+        killed_at: str | None = None,
         committed: Sequence[tuple[Ask, Expected]] = (),
         granted: Sequence[tuple[Ask, Expected]] = (),
         marked: Set[int] = frozenset(),
     ) -> None:
-        """The registrar is killed, if it was not yet, and another one starts; `trouble` names the step at which the
-        first that tries is killed too. Then clients ask again what they have no reply to."""
+        """The registrar is killed, if it was not yet, and another one starts; `killed_at` names the step at which the
+        first that tries is killed too. Then clients repeat the requests that have no reply."""
         if kill:
             self.world.kill()
-        self.world.trouble = {trouble: [Crash()]} if trouble else {}
-        # What the kernel tells each registrar that commits what it swept.
-        kernels = [self._dying_as_told()]
+        self.world.injections = {killed_at: [Crash()]} if killed_at else {}
+        # The kernel's answers to each registrar that commits its sweep.
+        kernels = [self._same_kernel()]
         while not self.world.start():
-            if trouble == "after_commit":
+            if killed_at == "after_commit":
                 marked = marked | self.world.marked
             else:
                 kernels.pop()
-            kernels.append(self._dying_as_told())
-            self.world.trouble = {}
-        self.world.trouble = {}
+            kernels.append(self._same_kernel())
+            self.world.injections = {}
+        self.world.injections = {}
         granted = [*granted, *(grant for kernel in kernels for grant in self._swept(kernel))]
         self._ask_again(committed, granted)
         stored = self.world.receipts()
@@ -220,11 +223,11 @@ class Play(Clients):
         self._check(marked | self.world.marked)
 
     def _swept(self, is_alive: Callable[[Owner], bool]) -> list[tuple[Ask, Expected]]:
-        """What a registrar that starts does before it serves: everybody has their time anew, who has stopped waiting
-        leaves, the dead are buried. Returns what those who stand by are granted by it."""
+        """The sweep: every member has its full time anew, standbys of ended sessions and entries of dead owners are
+        removed. Returns the grants that this makes."""
         clock = self.world.clock
-        self.model.promises.begin(list(self.model.held.values()), clock.nanoseconds)
-        over = [(one.owner, one.session) for one in self.model.places if one.session in self.world.over]
+        self.model.promises.begin(list(self.model.holders.values()), clock.nanoseconds)
+        over = [(one.owner, one.session) for one in self.model.queues if one.session in self.world.sessions.over]
         dead = sorted(owner for owner in self.model.owners if not is_alive(owner))
         replies = {name: reading.reply(data) for name, data in self.world.receipts().items()}
         unlucky = [name for name, reply in replies.items() if reply[2] == "registry_full"]
@@ -234,17 +237,17 @@ class Play(Clients):
         return self.model.granted
 
     def move(self, killed_at: str = "") -> None:
-        """The registrar goes over to fresh tables; nothing is lost, and nothing is seen of it."""
+        """The registrar moves to fresh tables; nothing is lost, and readers see no change."""
         if self.world.move([Crash()] if killed_at else [], killed_at):
             self._check(set())
         else:
             self.restart(kill=False)
 
     def _ask_again(self, committed: Sequence[tuple[Ask, Expected]], granted: Sequence[tuple[Ask, Expected]]) -> None:
-        claim = self.world.committer.receipts.claim
+        claim = self.world.core.receipts.reply_to
         for name, data in self.ledger.unread.items():
             assert claim(*name) == data, f"{name} was answered {data!r}, and then {claim(*name)!r}"
-        # Queued and granted before anything was told: what is told in the end is that it was granted.
+        # Queued and granted before the first reply was sent: the reply in the end is the grant.
         late = {ask.name for ask, _ in granted}
         for ask, wanted in [*(one for one in committed if one[0].name not in late), *granted]:
             receipt = claim(*ask.name)
@@ -257,30 +260,30 @@ class Play(Clients):
         self.pending = [ask for ask in self.pending if ask.name not in late]
         for ask in self.pending:
             assert claim(*ask.name) is None, f"{ask} was never carried out and has a receipt"
-        # Whoever stands by asks again, so as to be heard of when its turn comes, and waits for that without end.
-        self._ask_later([replace(ask, deadline=NEVER - 1) for ask in self.model.places])
+        # Standbys ask again, so that the new registrar knows their connections, and wait without a deadline.
+        self._ask_later([replace(ask, deadline=NEVER) for ask in self.model.queues])
 
     # Checks
 
     def _check(self, marked: Set[int]) -> None:
-        """What must hold after a commit. `marked` are the counters that were odd before it."""
+        """The checks after a commit. `marked` are the counters that were odd before it."""
         self.commits += 1
-        assert self.world.committer.entries == len(self.model.held)
-        self._require(checks.monitored(self.model.held.values(), self.world.watch.watched))
+        assert self.world.core.committer.entries == len(self.model.holders)
+        self._require(checks.monitored(self.model.holders.values(), self.world.watch.watched))
         if self.commits % self.check_every == 0:
             self.look(marked)
 
     def look(self, marked: Set[int] | None = None) -> None:
-        """Read all tables, and find in them what should be there."""
+        """Read all tables, and check them."""
         tables = self.world.tables()
         newest, memory = self.model.revision - self.forgotten, self.limits.max_memory_bytes
         least = min(self.keep_history, newest) if memory == Limits().max_memory_bytes else 0
         wrong = [
             *checks.sound(tables, self.limits),
             *checks.agrees(tables, self.model),
-            *self.model.places.faults(tables.standing_by),
-            *past.misremembered(tables, self.model.changes, least),
-            *past.misled(self.world.environment, self.model.changes, len(tables.history)),
+            *self.model.queues.violations(tables.standing_by),
+            *past.wrong_rows(tables, self.model.changes, least),
+            *past.wrong_steps(self.world.environment, self.model.changes, len(tables.history)),
             *checks.never_again(self._last, tables),
             *self._reader.look(self.world.environment.lmdb, self.world.page.counters, self._keys),
             *(f"audit: {violation}" for violation in self.world.audit()),
@@ -295,7 +298,7 @@ class Play(Clients):
 
 
 def _name(answer: Answer) -> Name:
-    return answer.call.session, answer.call.number
+    return answer.session, answer.number
 
 
 def _is_full(reply: wire.AnyReply) -> bool:

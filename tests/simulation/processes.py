@@ -1,4 +1,4 @@
-"""Simulated processes, and a kernel that tells of their deaths as the real one does."""
+"""Simulated processes, and a kernel that reports their deaths as the real one does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Processes:
         self._started = 0
         self._living: dict[int, Owner] = {}
         self.ever: list[Owner] = []
-        # Who dies while a batch is decided, and how often the kernel still says that it lives.
+        # Processes that die while a batch is decided, and how often the kernel still says that they are alive.
         self.fuses: dict[Owner, int] = {}
 
     def start(self, pid: int) -> Owner:
@@ -38,7 +38,7 @@ class Processes:
         return self._living.get(owner.pid) == owner
 
     def answer(self, owner: Owner) -> bool:
-        """The kernel's word on a process, which may die between two questions."""
+        """Whether a process is alive now; it may die between two questions."""
         if owner in self.fuses and self.is_alive(owner):
             if self.fuses[owner] == 0:
                 self.kill(owner)
@@ -46,7 +46,7 @@ class Processes:
         return self.is_alive(owner)
 
     def burn(self) -> None:
-        """Whoever was to die has died."""
+        """Every process that was to die has died."""
         for owner in self.fuses:
             self.kill(owner)
         self.fuses.clear()

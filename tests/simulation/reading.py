@@ -1,4 +1,4 @@
-"""The tables as they stand, read row by row with nothing of the code that is under test.
+"""The tables, read row by row without the code that is under test.
 
 Keys are taken apart and built here once more, and rows decoded as plain lists; were this to share the registrar's own
 functions, a mistake in them would look right from both sides.
@@ -32,7 +32,7 @@ _INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 _SETS = ("capabilities", "coordination_variables")
 
 
-class Held(NamedTuple):
+class PlainEntry(NamedTuple):
     """One entry in plain data."""
 
     id: Id
@@ -44,7 +44,7 @@ class Held(NamedTuple):
     metadata: Fields
     source: str = "process"
     session: bytes = b""
-    # What was said of its health, and by whom, before it was late.
+    # Health status and source before a missed heartbeat was noted.
     before_late: tuple[str, str] | None = None
 
 
@@ -53,16 +53,16 @@ class Change(NamedTuple):
 
     revision: int
     kind: str
-    before: Held | None
-    after: Held | None
+    before: PlainEntry | None
+    after: PlainEntry | None
 
 
-class Gone(NamedTuple):
+class PlainDeparture(NamedTuple):
     """One departure in plain data."""
 
     revision: int
     how: str
-    entry: Held
+    entry: PlainEntry
     detection: float
     size: int
 
@@ -72,15 +72,15 @@ class Tables(NamedTuple):
 
     revision: int
     ids: dict[bytes, int]
-    entries: dict[int, Held]
+    entries: dict[int, PlainEntry]
     rows: set[tuple[str, bytes, int]]
-    departures: list[Gone]
-    history: list[tuple[int, str, int, int, Held | None]]
+    departures: list[PlainDeparture]
+    history: list[tuple[int, str, int, int, PlainEntry | None]]
     standing_by: list[tuple[Id, bytes, int]]
     bytes_used: int
 
     @property
-    def by_id(self) -> dict[Id, Held]:
+    def by_id(self) -> dict[Id, PlainEntry]:
         return {entry.id: entry for entry in self.entries.values()}
 
 
@@ -98,7 +98,7 @@ def read(environment: lmdb.Environment) -> Tables:
         return Tables(
             revision=_number(dict(rows("meta"))[b"revision"]),
             ids={key: _number(row) for key, row in rows("ids")},
-            entries={_number(key): held(_plain(row)) for key, row in rows("entries")},
+            entries={_number(key): _stored(_plain(row)) for key, row in rows("entries")},
             rows={(table, key, _number(row)) for table in (*_INDEXES, "owners") for key, row in rows(table)},
             departures=[_gone(_number(key), row) for key, row in rows("departures")],
             history=[_step(_number(key), row) for key, row in rows("history")],
@@ -114,15 +114,21 @@ def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
         return {(key[:-8], _number(key[-8:])): data for key, data in txn.cursor(db=table)}
 
 
-def held(row: Sequence[Any]) -> Held:
-    """The entry in a decoded row: the last values are there where it was stored, and not in departures."""
-    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, *rest = row
+def _stored(row: Sequence[Any]) -> PlainEntry:
+    """The entry in a decoded row of the entries, with the registrar's private fields."""
+    entry, session, before_late = row
+    return plain_entry(entry)._replace(session=session, before_late=None if before_late is None else tuple(before_late))
+
+
+def plain_entry(row: Sequence[Any]) -> PlainEntry:
+    """A decoded entry."""
+    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, source = row
     fields = dict(zip(_METADATA, metadata, strict=True))
     for name in _SETS:
         if len(set(fields[name])) != len(fields[name]):
             raise ValueError(f"{name} names one thing twice: {fields[name]}")
         fields[name] = frozenset(fields[name])
-    return Held(
+    return PlainEntry(
         id=(process_id[0], process_id[1], process_id[2]),
         owner=(pid, started, inode),
         incarnation=incarnation,
@@ -130,9 +136,7 @@ def held(row: Sequence[Any]) -> Held:
         last_updated=last_updated,
         revision=revision,
         metadata=fields,
-        source=rest[0],
-        session=rest[1] if rest[1:] else b"",
-        before_late=(rest[2][0], rest[2][1]) if rest[2:] and rest[2] else None,
+        source=source,
     )
 
 
@@ -141,7 +145,7 @@ def encoded_metadata(fields: Fields) -> int:
     return len(msgspec.msgpack.encode([fields[name] for name in _METADATA]))
 
 
-def encoded_entry(entry: Held) -> int:
+def encoded_entry(entry: PlainEntry) -> int:
     """The size in bytes that an entry has as a departure."""
     metadata = [entry.metadata[name] for name in _METADATA]
     times = [entry.registered_at, entry.last_updated]
@@ -153,7 +157,7 @@ def id_key(process_id: Id) -> bytes:
     return b"\x00".join(part.encode("utf-8") for part in process_id)
 
 
-def expected_rows(entry: Held) -> set[tuple[str, bytes, int]]:
+def expected_rows(entry: PlainEntry) -> set[tuple[str, bytes, int]]:
     """Every index row that an entry must have."""
     namespace, node, _ = (part.encode("utf-8") for part in entry.id)
 
@@ -179,14 +183,14 @@ def reply(data: bytes) -> list[Any]:
     return decoded
 
 
-def _gone(revision: int, row: bytes) -> Gone:
+def _gone(revision: int, row: bytes) -> PlainDeparture:
     entry, how, _, detection = _plain(row)
-    return Gone(revision, how, held(entry), detection, len(row))
+    return PlainDeparture(revision, how, plain_entry(entry), detection, len(row))
 
 
-def _step(revision: int, row: bytes) -> tuple[int, str, int, int, Held | None]:
+def _step(revision: int, row: bytes) -> tuple[int, str, int, int, PlainEntry | None]:
     kind = ("registered", "updated", "unregistered", "died", "lagged")[row[0]]
-    return revision, kind, _number(row[1:9]), _number(row[9:17]), held(_plain(row[17:])) if row[17:] else None
+    return revision, kind, _number(row[1:9]), _number(row[9:17]), plain_entry(_plain(row[17:])) if row[17:] else None
 
 
 def _waits(key: bytes, row: bytes) -> tuple[Id, bytes, int]:

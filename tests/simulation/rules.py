@@ -1,4 +1,4 @@
-"""What metadata must satisfy, and how much of it there may be: the rules of the contract, applied one by one."""
+"""The rules of the contract about metadata and limits, applied one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adsum.model import Limits
 
 from .asks import Fields, Id, Item
 from .expected import Refused, Turn
-from .reading import Held, encoded_metadata
+from .reading import PlainEntry, encoded_metadata
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 _DEFAULTS: Fields = {
@@ -31,7 +31,7 @@ class Rules:
     """The part of the model that refuses."""
 
     limits: Limits
-    held: Mapping[Id, Held]
+    holders: Mapping[Id, PlainEntry]
     _turn: Turn
 
     def _new_metadata(self, item: Item) -> Fields:
@@ -56,5 +56,5 @@ class Rules:
 
     def _require_room(self, entries: int) -> None:
         most = self.limits.max_entries
-        if most is not None and len(self.held) + entries > most:
+        if most is not None and len(self.holders) + entries > most:
             raise Refused("registry_full")

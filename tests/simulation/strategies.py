@@ -1,4 +1,4 @@
-"""Generated input: ids that look alike, metadata that is sound, and what nobody may store."""
+"""Generated input: ids that look alike, sound metadata, and metadata that has to be refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _nested(depth: int) -> Any:
     return [_nested(depth - 1)] if depth else "the end"
 
 
-# Nobody may store these, and no client that checks would send them.
+# The registrar has to refuse these; a client that checks would not send them.
 FLAWED_FIELDS: tuple[Fields, ...] = (
     {"capabilities": frozenset({""})},
     {"capabilities": frozenset({"read", "a\0b"})},

@@ -1,4 +1,4 @@
-"""A wall clock that is set back or on while entries promise signs of life: it decides nothing."""
+"""A wall clock that is set back or on while members promise heartbeats: it decides nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call
+from adsum._engine.batch import Batch, Call
 from adsum._validation import MetadataFields
 from adsum.model import HealthStatus, Limits, Owner, ProcessId
 
-from .reading import Held
+from .reading import PlainEntry
 from .world import SECOND, World
 
 A = ProcessId("default", "n", "a")
@@ -19,7 +19,7 @@ HOURS = (-1, 0, 1)
 
 
 class Machine:
-    """A registry in which one process promised a sign each second."""
+    """A registry in which one process promised a heartbeat each second."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -32,10 +32,10 @@ class Machine:
         """Commit one request of the process."""
         self._number += 1
         call = Call(b"session", self._number, self.world.clock.nanoseconds + SECOND, request, self.owner)
-        answers = self.world.committer.commit(Batch(calls=[call]))
+        answers = self.world.core.committer.commit(Batch(calls=[call]))
         assert [answer.data[4:] for answer in answers]
 
-    def sign(self) -> None:
+    def beat(self) -> None:
         self.ask(wire.Heartbeat(process_id=A, owner=self.owner))
 
     def report(self, status: HealthStatus) -> None:
@@ -43,14 +43,14 @@ class Machine:
         self.ask(wire.Update(process_id=A, fields=fields, checked=True))
 
     def wait(self, seconds: float) -> None:
-        """Time passes; then the registrar looks who is late."""
+        """Time passes; then the registrar looks for missed heartbeats."""
         self.world.clock.advance(seconds)
-        late = self.world.committer.heartbeats.late(self.world.clock.nanoseconds)
+        late = self.world.core.heartbeats.late(self.world.clock.nanoseconds)
         if late:
-            self.world.committer.commit(Batch(late=late))
+            self.world.core.committer.commit(Batch(late=late))
 
     @property
-    def entry(self) -> Held:
+    def entry(self) -> PlainEntry:
         (entry,) = self.world.tables().entries.values()
         return entry
 
@@ -69,13 +69,13 @@ def machine() -> Iterator[Machine]:
 
 
 @pytest.mark.parametrize("hours", HOURS)
-def test_a_sign_in_time_counts(machine: Machine, hours: int) -> None:
-    """Signs that come in time keep a process well, whatever the clock on the wall says meanwhile."""
+def test_a_heartbeat_in_time_counts(machine: Machine, hours: int) -> None:
+    """Heartbeats that come in time keep a process healthy, whatever the wall clock says meanwhile."""
     machine.world.clock.set_wall(hours * 3600)
     before = machine.entry.metadata["last_health_check"]
     for _ in range(10):
         machine.wait(1.4)
-        machine.sign()
+        machine.beat()
         assert machine.health == ("healthy", "process")
         assert machine.entry.metadata["last_health_check"] >= before
     machine.wait(1.6)
@@ -84,12 +84,12 @@ def test_a_sign_in_time_counts(machine: Machine, hours: int) -> None:
 
 @pytest.mark.parametrize("seconds", [2, 4])
 @pytest.mark.parametrize("hours", HOURS)
-def test_a_sign_that_was_late_counts(machine: Machine, hours: int, seconds: float) -> None:
-    """The sign that ends being late gives the whole time anew, and being late again shows again."""
+def test_a_late_heartbeat_counts(machine: Machine, hours: int, seconds: float) -> None:
+    """The heartbeat that ends a lateness gives the full time anew, and the next lateness shows again."""
     machine.wait(seconds)
     machine.world.clock.set_wall(hours * 3600)
     for _ in range(2):
-        machine.sign()
+        machine.beat()
         assert machine.health == ("healthy", "process")
         machine.wait(1.4)
         assert machine.health == ("healthy", "process")
@@ -101,7 +101,7 @@ def test_a_sign_that_was_late_counts(machine: Machine, hours: int, seconds: floa
 
 @pytest.mark.parametrize("hours", HOURS)
 def test_a_report_of_health_counts(machine: Machine, hours: int) -> None:
-    """A process that reports its own health gives a sign with it."""
+    """A process that reports its own health sends a heartbeat with it."""
     machine.world.clock.set_wall(hours * 3600)
     for _ in range(3):
         machine.wait(1.4)
@@ -111,13 +111,13 @@ def test_a_report_of_health_counts(machine: Machine, hours: int) -> None:
     assert machine.health == ("degraded", "process")
     machine.wait(2)
     assert machine.health == ("unhealthy", "registrar")
-    machine.sign()
+    machine.beat()
     assert machine.health == ("degraded", "process")
 
 
 @pytest.mark.parametrize("hours", HOURS)
-def test_a_change_of_something_else_is_no_sign(machine: Machine, hours: int) -> None:
-    """An update that says nothing of health gives no time."""
+def test_a_change_of_another_field_is_no_heartbeat(machine: Machine, hours: int) -> None:
+    """An update without a health status gives no time."""
     machine.world.clock.set_wall(hours * 3600)
     machine.wait(1.4)
     fields = MetadataFields(endpoint="x")

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, cast
-from unittest.mock import patch
+from typing import NamedTuple, TypeAlias
 
-from adsum._os.liveness import DeathWatch
-from adsum._registrar import committer as committing
-from adsum._registrar import start as starting
-from adsum._registrar.batch import Batch, Call, Clock, Death, Decision
-from adsum._registrar.committer import Answer, Committer
-from adsum._registrar.draft import View
-from adsum._registrar.engine import Engine
-from adsum._registrar.heartbeats import Lateness
-from adsum._store import audit, history, tables
+from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Instant
+from adsum._engine.draft import View
+from adsum._engine.engine import Engine
+from adsum._engine.heartbeats import Lateness
+from adsum._registrar.answers import Answer
+from adsum._registrar.ports import Ports
+from adsum._registrar.start import open_registry
+from adsum._registrar.sweep import sweep
+from adsum._registrar.wiring import build_core
+from adsum._store import audit
 from adsum._store import page as pages
 from adsum._store.environment import Environment
+from adsum._store.tables import Retention
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
 
@@ -31,6 +32,8 @@ from .asks import Ask
 from .processes import Processes, SimulatedWatch
 from .reading import Tables
 
+KEEP_ALL = Retention()
+SILENT = logging.Logger("adsum.simulation", logging.CRITICAL)
 SECOND = 10**9
 
 
@@ -39,7 +42,7 @@ class Crash(BaseException):
 
 
 # The registrar is killed, gets an error, or is stopped for so many seconds.
-Trouble: TypeAlias = "BaseException | float"
+Injection: TypeAlias = "BaseException | float"
 
 
 class SimulatedClock:
@@ -56,8 +59,8 @@ class SimulatedClock:
     def set_wall(self, seconds: float) -> None:
         self.utc += timedelta(seconds=seconds)
 
-    def now(self, _zone: tzinfo) -> datetime:
-        return self.utc
+    def instant(self) -> Instant:
+        return Instant(self.utc, self.nanoseconds)
 
     def monotonic_ns(self) -> int:
         return self.nanoseconds
@@ -67,7 +70,7 @@ class SimulatedClock:
 
 
 class UnsettledPage(pages.Page):
-    """A page as a killed registrar leaves it: what it had marked stays so."""
+    """A page as a killed registrar leaves it: the counters that it had marked stay odd."""
 
     killed = False
 
@@ -77,28 +80,41 @@ class UnsettledPage(pages.Page):
 
 
 class RecordingEngine(Engine):
-    """The engine, and the decision it made last, with the time it was made for. It chokes on chosen requests."""
+    """The engine, with the decision that it made last and the time of that. It fails on chosen requests."""
 
     decision: Decision
-    clock: Clock
-    chokes_on: Collection[tuple[bytes, int]] = ()
+    now: Instant
+    fails_on: Collection[tuple[bytes, int]] = ()
 
-    def decide(self, view: View, batch: Batch, clock: Clock) -> Decision:
-        self.clock = clock
-        self.decision = super().decide(view, batch, clock)
-        if any((call.session, call.number) in self.chokes_on for call in batch.calls):
-            raise ArithmeticError("a defect that nobody has thought of")
+    def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
+        self.now = now
+        self.decision = super().decide(view, batch, now, dead)
+        if any((call.session, call.number) in self.fails_on for call in batch.calls):
+            raise ArithmeticError("an injected defect")
         return self.decision
 
 
+class SimulatedSessions:
+    """The kernel's answers about sessions: those in `over` ended, though their processes may be alive."""
+
+    def __init__(self) -> None:
+        self.over: set[bytes] = set()
+
+    def is_over(self, session: bytes) -> bool:
+        return session in self.over
+
+    def forget(self, session: bytes) -> None:
+        self.over.add(session)
+
+
 class Outcome(NamedTuple):
-    """What became of a batch. `answers` is None where the registrar was killed, or could not commit it."""
+    """The outcome of a batch. `answers` is None where the registrar was killed, or could not commit it."""
 
     answers: list[Answer] | None
     alive: bool
     marked: set[int]
-    troubled: bool = False
-    # Who was late when the registrar looked, and when that was.
+    injected: bool = False
+    # The missed heartbeats when the registrar looked, and the time of that.
     late: list[Lateness] = []  # noqa: RUF012
     looked: int = 0
 
@@ -106,46 +122,31 @@ class Outcome(NamedTuple):
 class World:
     """One machine with one registry."""
 
-    def __init__(
-        self,
-        limits: Limits,
-        *,
-        inodes: bool = True,
-        keep_departures: int | None = None,
-        keep_history: int | None = None,
-    ) -> None:
+    def __init__(self, limits: Limits, *, inodes: bool = True, retention: Retention = KEEP_ALL) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="adsum-simulation-", dir="/dev/shm"))
         self.limits = limits
+        self.retention = retention
         self.clock = SimulatedClock()
         self.processes = Processes(inodes=inodes)
-        self.trouble: dict[str, list[Trouble]] = {}
-        # Sessions that are over though their process lives.
-        self.over: set[bytes] = set()
+        self.sessions = SimulatedSessions()
+        self.injections: dict[str, list[Injection]] = {}
         # The counters that were odd just before the last commit; finding them costs as much as the commit.
         self.observing = True
         self.marked: set[int] = set()
-        self._troubled = False
-        self._patches = ExitStack()
-        for name, instead in (("datetime", self.clock), ("time", self.clock), ("failpoint", self._failpoint)):
-            self._patches.enter_context(patch.object(committing, name, instead))
-        self._patches.enter_context(patch.object(committing, "session_files", self, create=True))
-        self._patches.enter_context(patch.object(committing, "Engine", RecordingEngine))
-        self._patches.enter_context(patch.object(pages, "Page", UnsettledPage))
-        self._patches.enter_context(patch.object(committing.log, "disabled", True))
-        if keep_departures is not None:
-            self._patches.enter_context(patch.object(tables, "MAX_DEPARTURES", keep_departures))
-        if keep_history is not None:
-            self._patches.enter_context(patch.object(history, "MAX_HISTORY", keep_history))
+        self._injected = False
         self.start()
 
     def start(self) -> bool:
-        """Start a registrar on what the last one left. False when it was killed before it served."""
-        environment, self.page, limits = starting._open_registry(self.folder, self.limits)
+        """Start a registrar on the tables of the last one. False when it was killed before it served."""
+        environment, page, limits = open_registry(self.folder, self.limits, self._failpoint)
+        self.page = UnsettledPage(page._mapping, page._file)
         self.watch = SimulatedWatch(self.processes)
+        self.engine = RecordingEngine(limits, self.watch)
         self.marked = set()
-        self.committer = Committer(environment, self.page, limits, cast(DeathWatch, self.watch))
+        ports = Ports(self.watch, self.sessions, self.clock, self._failpoint, SILENT)
+        self.core = build_core(environment, self.page, limits, self.engine, ports, self.retention)
         try:
-            self.committer.sweep()
+            sweep(self.core, ports)
         except Crash:
             self.kill()
             return False
@@ -153,25 +154,23 @@ class World:
         return True
 
     def kill(self) -> None:
-        """The registrar is gone; what it had committed stays."""
+        """The registrar is gone; its commits stay."""
         self.environment.close()
 
-    def move(self, trouble: Sequence[Trouble] = (), step: str = "") -> bool:
+    def move(self, injected: Sequence[Injection] = (), step: str = "") -> bool:
         """Make the registrar go over to fresh tables, as if the old had grown. False when it was killed on the way."""
-        self.trouble = {step: list(trouble)}
+        self.injections = {step: list(injected)}
         try:
-            with patch.object(committing, "PAGE_BYTES", 2**40):
-                self.committer.check_growth()
+            self.core.generations.renew()
         except Crash:
             self.kill()
             return False
         finally:
-            self.trouble = {}
+            self.injections = {}
         return True
 
     def close(self) -> None:
         self.environment.close()
-        self._patches.close()
         shutil.rmtree(self.folder)
 
     def commit(
@@ -180,44 +179,45 @@ class World:
         """Give the registrar one batch."""
         noticed = self.clock.nanoseconds
         calls: list[Call] = [ask.call() for ask in asks]
-        self.marked, self._troubled = set(), False
-        late = self.committer.heartbeats.late(noticed)
+        self.marked, self._injected = set(), False
+        late = self.core.heartbeats.late(noticed)
         outcome = Outcome(None, alive=True, marked=self.marked, late=late, looked=noticed)
         try:
-            buried = [Death(owner, noticed) for owner in deaths]
-            answers = self.committer.commit(Batch(buried, list(ended), calls, late))
+            batch = Batch(
+                [Death(owner, noticed) for owner in deaths],
+                [EndedSession(owner, session) for owner, session in ended],
+                calls,
+                late,
+            )
+            answers = self.core.committer.commit(batch)
         except Crash:
             self.kill()
             return outcome._replace(alive=False)
         except RegistryFull:
             return outcome
         finally:
-            self.trouble = {}
-        return outcome._replace(answers=answers, troubled=self._troubled)
-
-    def is_over(self, _folder: Path, session: bytes) -> bool:
-        """What the kernel says of a session."""
-        return session in self.over
+            self.injections = {}
+        return outcome._replace(answers=answers, injected=self._injected)
 
     def _failpoint(self, step: str) -> None:
-        """A named step of the registrar; `trouble` says what happens there, in order of arrival."""
+        """A named step of the registrar; `injections` says what happens there, in order."""
         if step == "before_commit" and self.observing:
             self.marked |= {bucket for bucket, count in enumerate(self.page.counters) if count & 1}
-        if waiting := self.trouble.get(step):
-            trouble = waiting.pop(0)
-            if isinstance(trouble, float):
-                self.clock.advance(trouble)
+        if waiting := self.injections.get(step):
+            injection = waiting.pop(0)
+            if isinstance(injection, float):
+                self.clock.advance(injection)
                 return
-            self._troubled = True
-            if isinstance(trouble, Crash):
-                cast(UnsettledPage, self.page).killed = True
-            raise trouble
+            self._injected = True
+            if isinstance(injection, Crash):
+                self.page.killed = True
+            raise injection
 
-    # What there is to see
+    # Observation
 
     @property
     def environment(self) -> Environment:
-        return self.committer.environment
+        return self.core.generations.current
 
     def tables(self) -> Tables:
         return reading.read(self.environment.lmdb)
@@ -230,8 +230,4 @@ class World:
             return audit.violations(txn, self.environment)
 
     def outcomes(self) -> Counter[str]:
-        return Counter(self.committer.counters.outcomes)
-
-    @property
-    def engine(self) -> RecordingEngine:
-        return cast(RecordingEngine, self.committer.engine)
+        return Counter(self.core.counters.outcomes)

@@ -1,4 +1,4 @@
-"""Attaching and detaching: who is told, what a bad handler does, and what nobody attached costs."""
+"""Attaching and detaching: which handlers are notified, what a bad handler does, and what is left behind."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
 import adsum
-from adsum import AsyncRegistry, Registry, telemetry
+from adsum import AsyncRegistry, Registry, _instrument, telemetry
 from adsum.telemetry import EVENTS, Attributes, Measurements
 from tests.support import Child, eventually
 
@@ -81,46 +83,127 @@ def test_unknown_events_are_refused() -> None:
         ValueError, match=r"no such event: adsum\.regster; .*adsum\.register, .*adsum\.registrar\.stopped"
     ):
         telemetry.attach(heard, ["adsum.find", "adsum.regster"])
-    assert "lookup" not in _replaced()
+    assert _listening() == set()
     with pytest.raises(TypeError, match="callable"):
         telemetry.attach("adsum.find")  # type: ignore[arg-type]
 
 
-def _functions() -> dict[tuple[type, str], object]:
-    return {(kind, name): value for kind in CLASSES for name, value in vars(kind).items() if callable(value)}
+POINTS = {
+    "lookup",
+    "find",
+    "register",
+    "update",
+    "unregister",
+    "heartbeat",
+    "wait_timed_out",
+    "client_opened",
+    "registrar_started",
+}
 
 
-def _replaced() -> set[str]:
-    """The methods of registries that stand in the place of others."""
-    return {name for (_, name), value in _functions().items() if hasattr(value, "__wrapped__")}
+def _listening() -> set[str]:
+    """The instrument points that have a function."""
+    return {point for point in POINTS if getattr(_instrument, point) is not None}
 
 
-def test_detached_everything_is_as_before(registry: Registry) -> None:
-    """After attaching and detaching every method is the very function that it was, so lookup runs the same bytecode."""
-    before, code, bytecode = _functions(), Registry.lookup.__code__, Registry.lookup.__code__.co_code
+def test_the_instrument_points_are_these() -> None:
+    """Each point is a variable of `_instrument` that is None until a handler needs it."""
+    public = {name for name, value in vars(_instrument).items() if value is None and not name.startswith("__")}
+    assert public == POINTS
+
+
+def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registry) -> None:
+    """A handler of everything listens at all points; without a handler there is no listener, and no event."""
     heard = Heard()
     telemetry.attach(heard)
-    assert _functions() != before
+    assert _listening() == POINTS
     telemetry.detach(heard)
-    assert _functions() == before
-    assert Registry.lookup.__code__ is code
-    assert Registry.lookup.__code__.co_code == bytecode
+    assert _listening() == set()
     registry.lookup("a")
     assert heard.of("adsum.lookup") == []
 
 
-def test_lookup_is_left_alone_by_who_wants_something_else() -> None:
-    """A handler of registrations costs lookups nothing."""
-    telemetry.attach(Heard(), ["adsum.register", "adsum.update", "adsum.unregister", "adsum.died"])
-    assert "lookup" not in _replaced()
-    assert "find" not in _replaced()
+@pytest.mark.parametrize(
+    ("event", "points"),
+    [
+        ("adsum.register", {"register"}),
+        ("adsum.lookup", {"lookup"}),
+        ("adsum.find", {"find"}),
+        ("adsum.update", {"update"}),
+        ("adsum.unregister", {"unregister"}),
+        ("adsum.died", {"client_opened"}),
+        ("adsum.rejected", {"lookup", "find", "register", "update", "unregister", "heartbeat"}),
+        ("adsum.timeout", {"lookup", "find", "register", "update", "unregister", "heartbeat", "wait_timed_out"}),
+        ("adsum.registrar.started", {"client_opened", "registrar_started"}),
+        ("adsum.registrar.stopped", {"client_opened"}),
+    ],
+)
+def test_a_handler_listens_only_where_it_has_to(event: str, points: set[str]) -> None:
+    """A handler of registrations costs lookups nothing, and so on."""
+    telemetry.attach(Heard(), event)
+    assert _listening() == points
 
 
-def test_calls_keep_their_names_and_signatures(heard: Heard) -> None:
-    """Measured methods look like those that they stand for."""
-    assert Registry.lookup.__name__ == "lookup"
-    assert Registry.lookup.__doc__
-    assert Registry.find.__qualname__ == "RegistryReads.find"
+def test_attaching_changes_no_class() -> None:
+    """The classes of a registry are the same before, while and after a handler is attached."""
+    before = [dict(vars(kind)) for kind in CLASSES]
+    heard = Heard()
+    telemetry.attach(heard)
+    assert [dict(vars(kind)) for kind in CLASSES] == before
+    telemetry.detach(heard)
+    assert [dict(vars(kind)) for kind in CLASSES] == before
+
+
+def test_a_patch_from_before_attaching_stays(registry: Registry) -> None:
+    """A method that a program has replaced, with a mock for one, is its own while a handler comes and goes."""
+    heard = Heard()
+    with mock.patch.object(Registry, "lookup", return_value=None) as patched:
+        telemetry.attach(heard)
+        registry.lookup("a")
+        telemetry.detach(heard)
+        registry.lookup("b")
+        assert patched.call_count == 2
+    assert registry.lookup("a") is None
+    assert heard.events == []
+
+
+def test_a_patch_from_between_attaching_and_detaching_stays(registry: Registry) -> None:
+    """Detaching takes back nothing that a program replaced meanwhile, and the patch can be undone after it."""
+    heard = Heard()
+    original = Registry.lookup
+    telemetry.attach(heard)
+    with mock.patch.object(Registry, "lookup", autospec=True, side_effect=original) as patched:
+        registry.lookup("a")
+        telemetry.detach(heard)
+        registry.lookup("b")
+        assert patched.call_count == 2
+    assert Registry.lookup is original
+    assert heard.events == ["adsum.lookup"]
+
+
+def test_a_method_taken_before_attaching_is_observed(registry: Registry) -> None:
+    """It makes no difference when a program took the method that it calls."""
+    look = registry.lookup
+    heard = Heard()
+    telemetry.attach(heard)
+    look("a")
+    telemetry.detach(heard)
+    look("a")
+    assert heard.events == ["adsum.lookup"]
+
+
+def test_an_observed_read_raises_what_the_plain_one_raises(registry: Registry) -> None:
+    """Bad ids and conditions raise the same error with a handler and without."""
+    bad: list[Any] = ["", "a\0b", (1, 2, 3), ("ns", "n"), ([], "n", "a"), 5, None]
+    plain = [_error(registry, id) for id in bad]
+    telemetry.attach(Heard(), ["adsum.lookup", "adsum.find"])
+    assert [_error(registry, id) for id in bad] == plain
+
+
+def _error(registry: Registry, id: Any) -> tuple[type[BaseException], str]:
+    with pytest.raises(adsum.InvalidProcessId) as caught:
+        registry.lookup(id)
+    return type(caught.value), str(caught.value)
 
 
 def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
@@ -220,8 +303,7 @@ def test_a_handler_may_detach_itself(registry: Registry) -> None:
 
 
 def test_attaching_while_others_call(registry: Registry) -> None:
-    """Threads that attach and detach do not disturb threads that call; at the end all is as before."""
-    before = _functions()
+    """Threads that attach and detach do not disturb threads that call; at the end no point has a listener."""
     over = threading.Event()
     wrong: list[BaseException] = []
 
@@ -256,7 +338,7 @@ def test_attaching_while_others_call(registry: Registry) -> None:
     for thread in readers:
         thread.join()
     assert wrong == []
-    assert _functions() == before
+    assert _listening() == set()
 
 
 def _loaded_after(code: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The bell rings for every change, and how often depends on who listens, not on how the processors are shared."""
+"""The bell rings for every change; how often depends on the listeners, not on how the processors are shared."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def has_rung(bell: Bell) -> bool:
         return False
 
 
-def test_it_rings_for_nobody(bell: Bell) -> None:
-    """Where nobody listens nothing is done."""
+def test_it_does_not_ring_without_listeners(bell: Bell) -> None:
+    """Without listeners nothing is done."""
     bell.changed()
     assert not has_rung(bell)
     assert bell.seconds_left() is None
 
 
 def test_it_rings_at_once_for_a_few(bell: Bell) -> None:
-    """After a quiet time a few are woken at once, and once for a change."""
+    """After a quiet time a few listeners are woken at once, and once for a change."""
     bell.listeners = HERD
     bell.changed()
     assert has_rung(bell)
@@ -45,8 +45,8 @@ def test_it_rings_at_once_for_a_few(bell: Bell) -> None:
     assert not has_rung(bell)
 
 
-def test_a_herd_waits_for_whoever_was_answered(bell: Bell) -> None:
-    """Many are woken a moment later, which no further change puts off."""
+def test_a_herd_waits_for_the_clients_just_answered(bell: Bell) -> None:
+    """Many listeners are woken a moment later; further changes do not delay that."""
     bell.listeners = HERD + 1
     begun = time.monotonic()
     bell.changed()
@@ -70,9 +70,9 @@ def test_no_ring_is_lost_between_two(bell: Bell) -> None:
     eventually(lambda: has_rung(bell))
 
 
-def test_those_who_are_woken_do_not_silence_it(bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the write takes by the clock, as it does where those who are woken run first: it rings again in the
-    time that those who listen are given."""
+def test_the_listeners_it_wakes_do_not_silence_it(bell: Bell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the write takes by the clock, as it does where the listeners run first: it rings again after the
+    listeners' time."""
 
     def preempted(descriptor: int, value: int) -> None:
         time.sleep(0.3)
@@ -84,5 +84,5 @@ def test_those_who_are_woken_do_not_silence_it(bell: Bell, monkeypatch: pytest.M
     bell.changed()
     assert has_rung(bell)
     bell.changed()
-    # Ten times what one listener is given, against the 3 s that the clock would say.
+    # Ten times the time of one listener, against the 3 s that the clock would say.
     assert (bell.seconds_left() or 0) <= max(0.3, 10 * LISTENER_SECONDS)

@@ -6,7 +6,7 @@ import socket
 import time
 
 from adsum import _wire as wire
-from adsum._client.dial import _greet
+from adsum._client.dial import _shake_hands
 
 
 def test_what_comes_with_the_welcome_is_kept() -> None:
@@ -16,6 +16,6 @@ def test_what_comes_with_the_welcome_is_kept() -> None:
     with here, there:
         granted = wire.frame(wire.Done(7, []))
         there.sendall(wire.frame(wire.Welcome(wire.VERSION, 0.05)) + granted + granted)
-        connection = _greet(here, b"s" * 16, time.monotonic() + 10)
+        connection = _shake_hands(here, b"s" * 16, time.monotonic() + 10)
         assert connection.registration_timeout == 0.05
         assert [wire.decode_reply(frame) for frame in connection.frames] == [wire.Done(7, [])] * 2

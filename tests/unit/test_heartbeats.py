@@ -1,4 +1,4 @@
-"""When a sign of life is late, what is decided then, and for whom: without time, over a faked kernel and clock."""
+"""Missed heartbeats: when they are noted, and how. Without waiting, over a fake kernel and clock."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call, Clock, Decision
-from adsum._registrar.engine import Engine
-from adsum._registrar.heartbeats import AGAIN_NS, Heartbeats, Lateness
+from adsum._engine.batch import Batch, Call, Decision, Instant
+from adsum._engine.engine import Engine
+from adsum._engine.heartbeats import RETRY_NS, Heartbeats, Lateness
 from adsum._store.layout import Change, Record, key_of
-from adsum.model import HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
-
-from .standing import Kernel, Standing
+from adsum.model import Entry, HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
+from tests.support.engine import FakeKernel, FakeView
 
 SECOND = 10**9
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -29,10 +28,10 @@ DEGRADED, UNHEALTHY = HealthStatus.degraded, HealthStatus.unhealthy
 def promise(
     every: float | None = 1.0, *, incarnation: int = 1, checked: datetime = NOON, owner: Owner = ALIVE, **fields: Any
 ) -> Record:
-    """An entry that promises a sign `every` so many seconds."""
+    """An entry that promises a heartbeat `every` so many seconds."""
     status = fields.pop("health_status", HealthStatus.healthy)
     metadata = Metadata(heartbeat=every, health_status=status, created_at=NOON, last_health_check=checked)
-    return Record(A, *owner, incarnation, NOON, NOON, incarnation, metadata, **fields)
+    return Record(Entry(A, *owner, incarnation, NOON, NOON, incarnation, metadata, **fields))
 
 
 def changed(before: Record | None, after: Record | None) -> Change:
@@ -50,11 +49,11 @@ def lates(heartbeats: Heartbeats, seconds: float) -> list[HealthStatus]:
     return [late.status for late in heartbeats.late(int(seconds * SECOND))]
 
 
-# When
+# Times
 
 
 def test_late_and_later() -> None:
-    """After one and a half times the promise it is degraded, after three times unhealthy; each is said once."""
+    """After one and a half intervals it is degraded, after three unhealthy; each is noted once."""
     heartbeats = promised(2.0)
     assert heartbeats.next_due() == 3 * SECOND
     assert lates(heartbeats, 2.999) == []
@@ -65,56 +64,56 @@ def test_late_and_later() -> None:
     assert heartbeats.next_due() is None
 
 
-def test_a_sign_gives_time() -> None:
-    """A sign in time puts it off; after one that came late everything begins anew."""
+def test_a_heartbeat_gives_time() -> None:
+    """A heartbeat in time moves the deadline; after a late one both stages begin anew."""
     heartbeats = promised()
-    heartbeats.sign(1, SECOND)
+    heartbeats.received(1, SECOND)
     assert lates(heartbeats, 2.4) == []
     assert lates(heartbeats, 2.5) == [DEGRADED]
-    heartbeats.sign(1, 3 * SECOND)
+    heartbeats.received(1, 3 * SECOND)
     assert lates(heartbeats, 4.4) == []
     assert lates(heartbeats, 4.5) == [DEGRADED]
     assert lates(heartbeats, 6) == [UNHEALTHY]
-    heartbeats.sign(1, 7 * SECOND)
+    heartbeats.received(1, 7 * SECOND)
     assert lates(heartbeats, 8.5) == [DEGRADED]
 
 
-def test_a_sign_of_somebody_else_is_none() -> None:
-    """A sign is one incarnation's."""
+def test_a_heartbeat_of_another_does_not_count() -> None:
+    """A heartbeat is one incarnation's."""
     heartbeats = promised()
-    heartbeats.sign(2, SECOND)
+    heartbeats.received(2, SECOND)
     assert lates(heartbeats, 1.5) == [DEGRADED]
 
 
-def test_long_after_it_is_said_in_steps() -> None:
-    """A registrar that was stopped meanwhile says both, one after the other."""
+def test_long_after_it_is_noted_in_steps() -> None:
+    """A registrar that was stopped meanwhile notes both stages, one after the other."""
     heartbeats = promised()
     assert lates(heartbeats, 100) == [DEGRADED, UNHEALTHY]
     assert lates(heartbeats, 200) == []
 
 
-def test_what_could_not_be_written_is_said_again() -> None:
+def test_a_lateness_that_could_not_be_committed_is_returned_again() -> None:
     """A status that could not be committed is late again in a moment."""
     heartbeats = promised()
     late = heartbeats.late(2 * SECOND)
-    heartbeats.put_off(late, 2 * SECOND)
+    heartbeats.retry(late, 2 * SECOND)
     assert heartbeats.late(2 * SECOND) == []
-    assert heartbeats.late(2 * SECOND + AGAIN_NS) == late
+    assert heartbeats.late(2 * SECOND + RETRY_NS) == late
     assert lates(heartbeats, 3) == [UNHEALTHY]
 
 
 @pytest.mark.parametrize("after", [None, promise(None), promise(incarnation=2, owner=OTHER)])
 def test_a_promise_ends(after: Record | None) -> None:
-    """With its entry, when it is taken back, and when the id is handed over; a new holder's is its own."""
+    """With its entry, when it is withdrawn, and when the id is handed over; a new holder's is its own."""
     heartbeats = promised()
     heartbeats.follow(changed(promise(), after), SECOND)
     assert heartbeats.late(2 * SECOND) == []
-    assert len(heartbeats) == (after is not None and after.metadata.heartbeat is not None)
+    assert len(heartbeats) == (after is not None and after.entry.metadata.heartbeat is not None)
 
 
 @pytest.mark.parametrize("every", [None, 1000.0])
 def test_a_promise_can_be_changed_when_it_is_late(every: float | None) -> None:
-    """Whoever is late and promises less, or nothing, from then on gets no worse."""
+    """A late member that promises less, or nothing, from then on gets no worse."""
     heartbeats = promised()
     assert lates(heartbeats, 1.5) == [DEGRADED]
     late = promise(health_status=DEGRADED, health_source=HealthSource.registrar)
@@ -124,8 +123,8 @@ def test_a_promise_can_be_changed_when_it_is_late(every: float | None) -> None:
     assert lates(heartbeats, 100) == []
 
 
-def test_a_change_that_is_no_sign() -> None:
-    """An update that says nothing of health gives no time."""
+def test_a_change_that_is_no_heartbeat() -> None:
+    """An update without a health status gives no time."""
     heartbeats = promised()
     heartbeats.follow(changed(promise(), promise()), SECOND)
     assert lates(heartbeats, 1.5) == [DEGRADED]
@@ -144,22 +143,22 @@ def test_a_change_that_is_no_sign() -> None:
 def test_a_registrar_that_starts_gives_time(
     status: HealthStatus, source: HealthSource, expected: list[HealthStatus]
 ) -> None:
-    """Everybody has their time again, and what was said by the one before is not said twice."""
+    """Every member has its full time anew, and a stage that the last registrar noted is not noted twice."""
     heartbeats = Heartbeats(Limits())
-    heartbeats.inherit(KEY, promise(health_status=status, health_source=source), 100 * SECOND)
+    heartbeats.inherit(KEY, promise(health_status=status, health_source=source).entry, 100 * SECOND)
     assert lates(heartbeats, 101.4) == []
     said = [late for second in (101.5, 102.9, 103, 110, 120) for late in lates(heartbeats, second)]
     assert said == expected
-    heartbeats.sign(1, 120 * SECOND)
+    heartbeats.received(1, 120 * SECOND)
     assert lates(heartbeats, 121.5) == [DEGRADED]
 
 
-signs = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4 * SECOND)), max_size=30)
+beats = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4 * SECOND)), max_size=30)
 
 
-@given(signs)
+@given(beats)
 def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
-    """Over any signs and looks, an entry counts as what the time since its last sign makes of it."""
+    """Over any heartbeats and looks, the noted stage follows from the time since the last heartbeat."""
     heartbeats, now = Heartbeats(Limits()), 0
     signed = {1: 0, 2: 0}
     shown = dict.fromkeys(signed, 0)
@@ -168,7 +167,7 @@ def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
     for incarnation, passed in steps:
         now += passed
         if incarnation in signed:
-            heartbeats.sign(incarnation, now)
+            heartbeats.received(incarnation, now)
             signed[incarnation], shown[incarnation] = now, 0
             continue
         for _ in range(2):
@@ -180,18 +179,18 @@ def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
             assert shown[one] == (periods >= 1.5) + (periods >= 3), (one, periods)
 
 
-# What is decided
+# Decisions
 
 
 def decide(record: Record, batch: Batch, utc: datetime = NOON) -> Decision:
-    return Engine(Limits(), Kernel({DEAD})).decide(Standing([record]), batch, Clock(utc, SECOND))
+    return Engine(Limits(), FakeKernel({DEAD})).decide(FakeView([record]), batch, Instant(utc, SECOND))
 
 
 def noted(record: Record, late: Lateness) -> Decision:
     return decide(record, Batch(late=[late]))
 
 
-def sign(record: Record, owner: Owner = ALIVE, utc: datetime = NOON) -> Decision:
+def beat(record: Record, owner: Owner = ALIVE, utc: datetime = NOON) -> Decision:
     request = wire.Heartbeat(process_id=A, owner=owner)
     return decide(record, Batch(calls=[Call(b"session", 1, 2 * SECOND, request, owner)]), utc)
 
@@ -203,41 +202,44 @@ def only_change(decision: Decision) -> Record:
     return change.after
 
 
-def test_late_is_written_down() -> None:
-    """The status is the registrar's word; what was said before is kept with it, and nothing else changes."""
+def test_a_lateness_is_noted() -> None:
+    """The status is set by the registrar; the one before is kept with it, and nothing else changes."""
     record = promise(health_status=HealthStatus.healthy)
     after = only_change(noted(record, Lateness(KEY, 1, DEGRADED)))
-    assert (after.metadata.health_status, after.health_source) == (DEGRADED, HealthSource.registrar)
+    assert (after.entry.metadata.health_status, after.entry.health_source) == (DEGRADED, HealthSource.registrar)
     assert after.before_late == (HealthStatus.healthy, HealthSource.process)
-    assert after.metadata.last_health_check == record.metadata.last_health_check
+    assert after.entry.metadata.last_health_check == record.entry.metadata.last_health_check
     later = only_change(noted(after, Lateness(KEY, 1, UNHEALTHY)))
-    assert (later.metadata.health_status, later.before_late) == (UNHEALTHY, after.before_late)
+    assert (later.entry.metadata.health_status, later.before_late) == (UNHEALTHY, after.before_late)
 
 
 @pytest.mark.parametrize("late", [Lateness(KEY, 2, DEGRADED), Lateness(KEY + b"b", 1, DEGRADED)])
-def test_late_is_one_incarnations(late: Lateness) -> None:
-    """What has gone meanwhile, or is another's by now, is left alone."""
+def test_a_lateness_is_one_incarnations(late: Lateness) -> None:
+    """An entry that ended meanwhile, or is another's by now, is left alone."""
     assert not noted(promise(), late).writes
 
 
 def test_the_dead_are_not_late() -> None:
-    """Whoever is dead is no case for a status; its entry goes when the kernel gives word."""
+    """A dead member gets no status; its entry is removed when the death is reported."""
     assert not noted(promise(owner=DEAD), Lateness(KEY, 1, DEGRADED)).writes
 
 
-def test_a_sign_that_comes_in_the_last_moment_counts() -> None:
-    """Of a process whose sign is among what the same batch brings nothing is missing."""
+def test_a_heartbeat_in_the_same_batch_counts() -> None:
+    """A member whose heartbeat is in the batch is not late in it."""
     request = wire.Heartbeat(process_id=A, owner=ALIVE)
     call = Call(b"session", 1, 2 * SECOND, request, ALIVE)
     assert decide(promise(), Batch(calls=[call], late=[Lateness(KEY, 1, DEGRADED)])).changes == []
     late = only_change(noted(promise(), Lateness(KEY, 1, DEGRADED)))
     again = only_change(decide(late, Batch(calls=[call], late=[Lateness(KEY, 1, UNHEALTHY)])))
-    assert (again.metadata.health_status, again.health_source) == (HealthStatus.healthy, HealthSource.process)
+    assert (again.entry.metadata.health_status, again.entry.health_source) == (
+        HealthStatus.healthy,
+        HealthSource.process,
+    )
 
 
-def test_a_sign_in_time_is_no_change() -> None:
+def test_a_heartbeat_in_time_is_no_change() -> None:
     """It is written, and has no revision."""
-    decision = sign(promise(), utc=NOON + timedelta(seconds=1))
+    decision = beat(promise(), utc=NOON + timedelta(seconds=1))
     assert (decision.changes, decision.writes) == ([], True)
-    (record,) = decision.touched
-    assert (record.revision, record.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))
+    (record,) = decision.refreshed
+    assert (record.entry.revision, record.entry.metadata.last_health_check) == (1, NOON + timedelta(seconds=1))

@@ -1,4 +1,4 @@
-"""An id whose holder has died without the registrar having been told yet: the engine alone, over a faked kernel."""
+"""An id whose holder has died, before the death is reported: the engine alone, over a fake kernel."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import pytest
 
 from adsum import _wire as wire
-from adsum._registrar.batch import Batch, Call, Clock, Decision
-from adsum._registrar.engine import Engine
-from adsum._store.layout import Record, StandBy, key_of
+from adsum._engine.batch import Batch, Call, Decision, Instant
+from adsum._engine.engine import Engine
+from adsum._store.layout import Record
 from adsum._validation import MetadataFields
-from adsum.model import EPOCH, Limits, Metadata, Owner, ProcessId
+from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
+from tests.support.engine import FakeKernel, FakeView
 
-NOW = Clock(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
+NOW = Instant(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
 DEAD, ALIVE = Owner(1, 1, 1), Owner(2, 2, 2)
 
 
@@ -22,50 +23,17 @@ LATE = 2 * 10**9
 
 def held_by(owner: Owner, local_id: str, incarnation: int) -> Record:
     id = ProcessId("default", "n", local_id)
-    return Record(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata())
+    return Record(Entry(id, *owner, incarnation, EPOCH, EPOCH, incarnation, Metadata()))
 
 
-class Standing:
-    """Two entries of the dead, one of the living, at revision 3."""
-
-    def __init__(self) -> None:
-        self.records = [held_by(DEAD, "a", 1), held_by(DEAD, "b", 2), held_by(ALIVE, "c", 3)]
-        self.revision = 3
-        self.entries = 3
-        self.bytes_used = 0
-        self.standbys = 0
-
-    def measure(self) -> int:
-        return self.bytes_used
-
-    def record(self, key: bytes) -> Record | None:
-        return next((record for record in self.records if key_of(record.process_id) == key), None)
-
-    def owned(self, owner: Owner) -> list[Record]:
-        return [record for record in self.records if record.owner == owner]
-
-    def count_owned(self, owner: Owner) -> int:
-        return len(self.owned(owner))
-
-    def standing_by(self, key: bytes) -> list[StandBy]:
-        return []
-
-    def all_standing_by(self) -> list[StandBy]:
-        return []
-
-
-class Kernel:
-    """One owner has died; nobody has said so."""
-
-    def watch(self, owner: Owner) -> bool:
-        return self.is_alive(owner)
-
-    def is_alive(self, owner: Owner) -> bool:
-        return owner != DEAD
+# Two entries of a dead owner, one of a live owner, at revision 3.
+RECORDS = [held_by(DEAD, "a", 1), held_by(DEAD, "b", 2), held_by(ALIVE, "c", 3)]
 
 
 def decide(request: wire.AnyRequest) -> Decision:
-    return Engine(Limits(), Kernel()).decide(Standing(), Batch(calls=[Call(b"session", 1, LATE, request)]), NOW)
+    return Engine(Limits(), FakeKernel({DEAD})).decide(
+        FakeView(RECORDS), Batch(calls=[Call(b"session", 1, LATE, request)]), NOW
+    )
 
 
 A = ProcessId("default", "n", "a")
@@ -89,11 +57,12 @@ def test_the_holder_is_replaced_in_the_same_step(or_get: bool) -> None:
         ("replaced", "b"),
     ]
     assert (reply.entries[0].owner, reply.entries[0].incarnation) == (ALIVE, 6)
-    assert decision.released == {DEAD}
+    assert decision.released == [DEAD]
 
 
 def test_nothing_of_the_dead_can_be_changed() -> None:
-    """An update of a dead holder's entry is `not_registered`, an unregistration finds nothing; both bury it."""
+    """An update of a dead holder's entry is `not_registered`, an unregistration finds nothing; both remove all its
+    entries."""
     update = decide(wire.Update(process_id=A, fields=MetadataFields()))
     assert isinstance(update.replies[0], wire.Failed)
     assert update.replies[0].reason == "not_registered"
@@ -103,7 +72,7 @@ def test_nothing_of_the_dead_can_be_changed() -> None:
 
 
 def test_nothing_is_handed_to_the_dead() -> None:
-    """A hand-over to one who has died is `dead_process`, and the entry stays."""
+    """A hand-over to a dead process is `dead_process`, and the entry stays."""
     living = ProcessId("default", "n", "c")
     decision = decide(wire.HandOver(process_id=living, owner=DEAD, if_incarnation=3))
     assert isinstance(decision.replies[0], wire.Failed)

@@ -31,7 +31,8 @@ from .._os.forking import watch_forks
 from .._os.liveness import descriptors_needed
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
 from ..model import Limits
-from .dial import LONG_SECONDS, START_SECONDS, Connection, dial
+from .connection import LONG_SECONDS, Connection
+from .dial import START_SECONDS, dial
 
 # When a registrar dies all who listen dial the next; they need not do so in the same instant.
 SPREAD_SECONDS = 0.02

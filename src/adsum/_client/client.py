@@ -1,4 +1,4 @@
-"""A process's side of one registry: its reader, shared by all who open the same folder, and its ways to ask."""
+"""A process's side of one registry: its reader, which all clients of the same folder share, and its connections."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from .. import _instrument
 from .._store.reader import Reader
 from ..model import Limits
 from .bell import Bell
@@ -24,13 +24,12 @@ os.register_at_fork(
 )
 
 
-# Those that may be open, and who is told of each new one: `adsum.telemetry`, while it follows registries.
+# Every client of this process, open or closed.
 clients: weakref.WeakValueDictionary[int, Client] = weakref.WeakValueDictionary()
-opened: Callable[[], None] | None = None
 
 
 class Stoppable(Protocol):
-    """A watch, which ends with what it was opened on."""
+    """A watch, which ends with its client."""
 
     def stop(self) -> None: ...
 
@@ -41,52 +40,54 @@ class Client:
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = folder
         self.limits = limits
-        # LMDB must not be opened twice in one process, by whatever path.
-        self.place = os.path.realpath(folder)
-        self.reader = _acquire_reader(self.place, folder)
+        # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
+        self.real_path = os.path.realpath(folder)
+        self.reader = _acquire_reader(self.real_path, folder)
         self.pool = ConnectionPool(folder, limits, self.reader.recheck_folder)
         self.pipeline = Pipeline(folder, limits, self.reader.recheck_folder)
         self.bell = Bell(folder, limits, self.reader.recheck_folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
-        if opened is not None:
-            opened()
+        if (report := _instrument.client_opened) is not None:
+            report()
 
     def close(self) -> None:
+        """End the session and all that depends on it. Waits a moment for the registrar."""
         self.pipeline.close()
         self.drop()
 
     def drop(self) -> None:
-        """`close` for the garbage collector, which may come in the middle of anything: it waits for nobody."""
+        """`close` for the garbage collector, which may run inside any other call: it waits for nothing."""
         self.closed = True
         self.pipeline.stop()
         self.pool.close()
         for watch in list(self.watches):
             watch.stop()
         self.bell.close()
-        _released.append(self.place)
-        _settle()
+        _released.append(self.real_path)
+        _close_unused()
 
 
-def _acquire_reader(place: str, folder: Path) -> Reader:
+def _acquire_reader(real_path: str, folder: Path) -> Reader:
     with _readers_lock:
-        reader, users = _readers.get(place) or (Reader(folder), 0)
-        _readers[place] = reader, users + 1
-    _settle()
+        reader, users = _readers.get(real_path) or (Reader(folder), 0)
+        _readers[real_path] = reader, users + 1
+    _close_unused()
     return reader
 
 
-def _settle() -> None:
-    """Close the readers that nobody uses any more. Whoever has the lock, perhaps this very thread, looks again."""
+def _close_unused() -> None:
+    """Close the readers without users. The holder of the lock, which may be this very thread, looks once more when it
+    releases it."""
     while _released and _readers_lock.acquire(blocking=False):
         try:
-            place = _released.popleft()
-            reader, users = _readers[place]
+            real_path = _released.popleft()
+            reader, users = _readers[real_path]
             if users > 1:
-                _readers[place] = reader, users - 1
+                _readers[real_path] = reader, users - 1
             else:
-                del _readers[place]
+                del _readers[real_path]
                 reader.close()
         except IndexError:
             # Another thread was quicker.

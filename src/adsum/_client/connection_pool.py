@@ -1,8 +1,8 @@
-"""Asking and waiting: a few connections, each with one request at a time.
+"""Calls that wait: a pool of channels, each with one request in flight at a time.
 
-A thread takes a free connection, asks, and waits for its reply itself, so no thread has to be woken by another. When
-the registrar dies in between, the same request goes to the next one under the same number: if its change had been
-committed, the reply was committed with it (see the registrar's `receipts`), so it never happens twice.
+A thread takes a free channel, sends its request, and waits for the reply itself, so no thread has to wake another. When
+the registrar dies in between, the channel sends the same request to the next one under the same number. A change that
+was committed was committed together with its reply (see the registrar's `receipts`), so it is applied exactly once.
 """
 
 from __future__ import annotations
@@ -18,39 +18,16 @@ import msgspec
 
 from .. import _wire as wire
 from .._os.forking import watch_forks
-from ..errors import AdsumError, CorruptRegistry, InvalidMetadata, RegistryClosed, SystemBusy, Timeout
+from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
 from ..model import Limits
-from .dial import START_SECONDS, Connection, dial
+from .connection import GRACE_SECONDS, Connection, expired, framed
+from .dial import START_SECONDS, dial
 
 MAX_CHANNELS = 8
-# A reply that is on its way when the deadline passes is worth a moment: it says for certain what happened.
-GRACE_SECONDS = 0.02
-
-
-def framed(request: wire.AnyRequest, number: int, until: float) -> bytes:
-    """A request as bytes. Raises `InvalidMetadata` where it is too large for one message."""
-    try:
-        data = wire.frame(wire.Envelope(number, int(until * 1e9), request))
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidMetadata(
-            f"metadata: cannot be sent ({error}); give plain data: None, bool, int, float, str, bytes, list and dict"
-        ) from error
-    if len(data) > wire.MAX_FRAME:
-        raise InvalidMetadata(
-            f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it"
-        )
-    return data
-
-
-def expired(seconds: float) -> Timeout:
-    return Timeout(
-        f"no answer within {seconds:g} s. Past its deadline a request is not applied: lookup() tells whether this one "
-        "was just before. Try again, or give a longer timeout="
-    )
 
 
 class Channel:
-    """One session with the registrar, over as many connections as it takes."""
+    """One session with the registrar, over as many connections as it takes. Used by one thread at a time."""
 
     def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
@@ -69,21 +46,13 @@ class Channel:
             try:
                 return self._ask_once(request, timeout, until, give_up)
             except ConnectionError:
-                # The registrar died, or has just left. The same number goes to the next one.
+                # The registrar died, or left when it was idle. The next one gets the same number.
                 self.close()
 
     def _ask_once(
         self, request: wire.AnyRequest, timeout: float | None, until: float | None, give_up: float
     ) -> wire.Done:
-        connection = self._connection
-        if connection is None:
-            connection = (
-                dial(self._folder, self._limits, self._session, give_up, self._limits.registration_timeout)
-                if until is None
-                else dial(self._folder, self._limits, self._session, until)
-            )
-            self._connection = connection
-            self._dialled()
+        connection = self._connection or self._connect(until, give_up)
         seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())
         deadline = time.monotonic() + seconds
         data = framed(request, self._number, deadline)
@@ -91,7 +60,7 @@ class Channel:
             connection.send(data, deadline + GRACE_SECONDS)
             reply = self._reply(connection, deadline + GRACE_SECONDS)
         except TimeoutError as error:
-            # Closing tells the registrar that nobody waits any more.
+            # The registrar takes no requests from a connection that was closed.
             self.close()
             raise expired(connection.registration_timeout if timeout is None else timeout) from error
         except (msgspec.MsgspecError, ValueError) as error:
@@ -100,6 +69,15 @@ class Channel:
         if isinstance(reply, wire.Failed):
             raise wire.error_from(reply)
         return reply
+
+    def _connect(self, until: float | None, give_up: float) -> Connection:
+        if until is not None:
+            self._connection = dial(self._folder, self._limits, self._session, until)
+        else:
+            answer = self._limits.registration_timeout
+            self._connection = dial(self._folder, self._limits, self._session, give_up, answer)
+        self._dialled()
+        return self._connection
 
     def _reply(self, connection: Connection, until: float) -> wire.Done | wire.Failed:
         while True:
@@ -128,21 +106,24 @@ class ConnectionPool:
 
     def _reset(self) -> None:
         self._free: list[Channel] = []
-        # Weakly: a line that an interrupt took out of the hands of its thread is gone, and makes room for another.
+        # Weak references: a channel that an interrupted thread dropped makes room for another.
         self._made: weakref.WeakSet[Channel] = weakref.WeakSet()
-        # An interrupt may leave `with` a condition in the middle of its entry, and the lock taken; not so a lock.
+        # An interrupt during the entry of `with condition` may leave its lock taken; `with lock` has no such moment.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
     def ask(self, request: wire.AnyRequest, timeout: float | None) -> wire.Done:
-        """Send one request and wait for its reply. Errors: what the registrar says, `Timeout`, and `dial`'s."""
+        """Send one request and wait for its reply. `timeout` in seconds; None for the registry's own bound.
+
+        Errors: the registrar's; `Timeout`; those of `dial`; `SystemBusy` where no channel becomes free.
+        """
         channel = self._take(timeout)
         try:
             return channel.ask(request, timeout)
         except AdsumError:
             raise
         except BaseException:
-            # Ctrl-C included: a reply may still be under way on it.
+            # Ctrl-C, for one: the reply may still arrive on this connection, and belongs to no later request.
             channel.close()
             raise
         finally:
@@ -160,14 +141,18 @@ class ConnectionPool:
                 channel = Channel(self._folder, self._limits, self._dialled)
                 self._made.add(channel)
                 return channel
-            if not self._changed.wait_for(lambda: self._free, START_SECONDS if timeout is None else timeout):
+            seconds = START_SECONDS if timeout is None else timeout
+            if not self._free and not self._changed.wait_for(self._has_free_channel, seconds):
                 raise SystemBusy(f"all {MAX_CHANNELS} connections of this process are in use; ask less at a time")
             return self._free.pop()
 
+    def _has_free_channel(self) -> bool:
+        return bool(self._free)
+
     def close(self) -> None:
+        """Close the free channels now; a thread that uses one closes it when it has its reply."""
         with self._lock:
             self._closed = True
-            # Those in use are closed by the threads that use them, when they have their replies.
             for channel in self._free:
                 channel.close()
 
@@ -181,7 +166,7 @@ class ConnectionPool:
 
     def after_fork(self, *, child: bool) -> None:
         if child:
-            # The sockets are the parent's; closing our copies ends nothing of it.
+            # The sockets belong to the parent; the child closes its copies, which ends no connection.
             for channel in list(self._made):
                 channel.close()
             self._reset()

@@ -1,10 +1,7 @@
-"""From a folder to a connection on which requests can be sent."""
+"""Dialling: from a folder to a connection on which requests can be sent, through a new registrar if none serves."""
 
 from __future__ import annotations
 
-import math
-import os
-import select
 import socket
 import time
 from collections.abc import Callable
@@ -18,80 +15,14 @@ from .._os import identity
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout, VersionMismatch
 from ..model import Limits
+from .connection import Connection
+from .replace import replace_older
 from .spawn import start_registrar
 
-# How long a call without a timeout of its own waits for a registrar to start and to answer the first message.
+# How long a call without a timeout of its own waits for a registrar to start and to complete the handshake.
 START_SECONDS = 10.0
-AWAKE_SECONDS = 0.0002
-# How long one wait lasts at most; poll(2) and epoll_wait(2) take no more than some weeks.
-LONG_SECONDS = 3600.0
-READ_BYTES = 256 * 1024
-FULL_PAUSE = 0.005
-
-
-class Connection:
-    """A connection that has been greeted. `registration_timeout` is the registry's own bound.
-
-    Its socket does not block: one that has a timeout asks poll(2) before each call, and has that timeout set before.
-    """
-
-    def __init__(self, sock: socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
-        sock.setblocking(False)
-        self.sock = sock
-        self.registration_timeout = registration_timeout
-        self.frames = frames
-        self._readable = select.poll()
-        self._readable.register(sock, select.POLLIN)
-
-    def send(self, data: bytes, until: float) -> None:
-        """Send all of it. Raises `TimeoutError` at `until`, `ConnectionError` where nobody is there any more."""
-        left = memoryview(data)
-        while left:
-            try:
-                left = left[self.sock.send(left, socket.MSG_NOSIGNAL) :]
-            except BlockingIOError:
-                self._wait_to_send(until)
-
-    def receive(self, until: float) -> list[bytes]:
-        """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
-        while not (frames := list(self.frames)):
-            self._fill(until)
-        return frames
-
-    def receive_first(self, until: float) -> bytes:
-        """The first frame; what came with it stays in `frames`. Raises as `receive`."""
-        while (frame := next(iter(self.frames), None)) is None:
-            self._fill(until)
-        return frame
-
-    def _fill(self, until: float) -> None:
-        # A reply comes sooner than a sleeping processor wakes; give way to whoever has work, then sleep.
-        awake = time.monotonic() + AWAKE_SECONDS
-        while not self._readable.poll(0):
-            if (now := time.monotonic()) < awake:
-                os.sched_yield()
-            elif self._readable.poll(_milliseconds(until - now)):
-                break
-            elif time.monotonic() >= until:
-                raise TimeoutError
-        data = self.sock.recv(READ_BYTES)
-        if not data:
-            raise ConnectionResetError("the registrar closed the connection")
-        self.frames.feed(data)
-
-    def _wait_to_send(self, until: float) -> None:
-        writable = select.poll()
-        writable.register(self.sock, select.POLLOUT)
-        if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
-            raise TimeoutError
-
-    def close(self) -> None:
-        self.sock.close()
-
-
-def _milliseconds(seconds: float) -> int:
-    """As poll(2) takes them: never too few, and no more than it can count."""
-    return math.ceil(max(0.0, min(seconds, LONG_SECONDS)) * 1000)
+# Between two attempts to connect to a registrar whose backlog is full.
+BACKLOG_SECONDS = 0.005
 
 
 def _always() -> bool:
@@ -107,12 +38,12 @@ def dial(
     *,
     may_start: Callable[[], bool] = _always,
 ) -> Connection:
-    """A greeted connection to the registrar of `folder`, started if none serves, for as long as it `may_start`. One
-    that serves has `answer` seconds.
+    """A connection to the registrar of `folder`, after the handshake. Starts a registrar if none serves, for as long
+    as it `may_start`. A registrar that serves has `answer` seconds to complete the handshake.
 
-    Errors: `Timeout` at `until`; `RegistryClosed` where none serves and none may be started; `RegistrarUnavailable`;
-    whatever keeps a registrar from serving this folder; what the registrar says to this caller (`PermissionDenied`,
-    `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
+    Errors: `Timeout` at `until`; `RegistryClosed` where no registrar serves and none may be started;
+    `RegistrarUnavailable`; any error that keeps a registrar from serving this folder; the registrar's refusal of this
+    client (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
     """
     with descriptors_needed():
         return _dial(folder, limits, session, until, answer, may_start)
@@ -126,7 +57,7 @@ def _dial(
         sock = _connect(folder, answered)
         if sock is not None:
             try:
-                return _greet(sock, session, answered)
+                return _shake_hands(sock, session, answered)
             except TimeoutError as error:
                 sock.close()
                 raise Timeout(
@@ -134,8 +65,13 @@ def _dial(
                     "adsum doctor says more"
                 ) from error
             except ConnectionError:
-                # It was just leaving, or was killed: the next one is as good.
+                # This registrar was leaving, or was killed: dial the next one.
                 sock.close()
+            except VersionMismatch:
+                sock.close()
+                if not replace_older(folder, limits, until):
+                    raise
+                continue
             except BaseException:
                 sock.close()
                 raise
@@ -150,6 +86,7 @@ def _dial(
 
 
 def _connect(folder: Path, until: float) -> socket.socket | None:
+    """A connected socket, or None where no registrar listens."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if not folders.check(folder):
@@ -163,11 +100,11 @@ def _connect(folder: Path, until: float) -> socket.socket | None:
         sock.close()
         return None
     except BlockingIOError:
-        # More are connecting than the registrar has accepted yet (unix(7): EAGAIN).
+        # The registrar's backlog is full (unix(7): EAGAIN).
         sock.close()
         if time.monotonic() >= until:
             raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from None
-        time.sleep(FULL_PAUSE)
+        time.sleep(BACKLOG_SECONDS)
         return _connect(folder, until)
     except TimeoutError as error:
         sock.close()
@@ -180,7 +117,7 @@ def _connect(folder: Path, until: float) -> socket.socket | None:
         raise RegistrarUnavailable(f"cannot connect to the registrar of {folder}: {error}; run adsum doctor") from error
 
 
-def _greet(sock: socket.socket, session: bytes, until: float) -> Connection:
+def _shake_hands(sock: socket.socket, session: bytes, until: float) -> Connection:
     connection = Connection(sock, 0.0, wire.Frames())
     hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
     connection.send(wire.frame(hello), until)
@@ -190,7 +127,9 @@ def _greet(sock: socket.socket, session: bytes, until: float) -> Connection:
         raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
     if isinstance(answer, wire.Failed):
         raise wire.error_from(answer)
-    if answer.version != wire.VERSION:
-        raise VersionMismatch(f"the registrar speaks protocol {answer.version}, this client {wire.VERSION}; restart it")
+    if answer.version < wire.OLDEST:
+        raise VersionMismatch(
+            f"the registrar speaks protocol {answer.version}, this client {wire.VERSION}; run adsum registrar --replace"
+        )
     connection.registration_timeout = answer.registration_timeout
     return connection

@@ -1,9 +1,11 @@
-"""What lives inside a process: threads and asyncio tasks, whose end this process alone can know.
+"""The ends of threads and asyncio tasks, which no other process can know.
 
-Both are waited for without polling. A task, and its event loop, each hold the only reference to a token; when the task
-ends it drops its callbacks, when it is collected unfinished they go with it, and a loop that closes drops what it had
-scheduled: in every case the token dies and tells. A thread has a pidfd of its own (PIDFD_THREAD, Linux 6.9); on older
-kernels `is_alive` is asked 50 times a second while there are threads to ask about.
+Nothing polls for a task: the task and its event loop each hold the only reference to a token. When the task is done it
+drops its callbacks, when it is collected unfinished they go with it, and a loop that is closed drops what it had
+scheduled. In every case the token is collected, and its finalizer runs (`weakref.finalize`).
+
+A thread has a pidfd of its own (PIDFD_THREAD, Linux 6.9). On older kernels a thread of adsum's calls `is_alive` 50
+times a second while there are threads to watch.
 """
 
 from __future__ import annotations
@@ -13,31 +15,57 @@ import select
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-# pidfd_open(2): the pidfd refers to the thread, not to its process. The value is O_EXCL's.
+# pidfd_open(2): the pidfd refers to the thread, not to its process. The value is that of O_EXCL.
 PIDFD_THREAD = os.O_EXCL
-ASK_SECONDS = 0.02
+CHECK_SECONDS = 0.02
 _A_DAY = 24 * 3600.0
 
-Ended = Callable[[], None]
+Ended: TypeAlias = Callable[[], None]
+# A `threading.Thread` or an `asyncio.Task`; this module does not import asyncio.
+Member: TypeAlias = Any
+
+
+class EndCheck:
+    """Whether a thread or task is over. It does not keep the member from being collected."""
+
+    __slots__ = ("_member",)
+
+    def __init__(self, member: Member) -> None:
+        self._member = weakref.ref(member)
+
+    def __call__(self) -> bool:
+        member = self._member()
+        if isinstance(member, threading.Thread):
+            return not member.is_alive()
+        return member is None or member.done() or member.get_loop().is_closed()
+
+
+def when_over(member: Member, ended: Ended) -> None:
+    """Call `ended` once, from any thread, when a thread or task is over."""
+    if isinstance(member, threading.Thread):
+        _threads.watch(member, _Once(ended))
+    else:
+        _watch_task(member, _Once(ended))
 
 
 class _Token:
-    """Something to hold. Only its death matters."""
+    """An object that is held; its collection is the event."""
 
     __slots__ = ("__weakref__",)
 
     def hold(self, *_: object) -> None:
-        """Called by whoever holds it; does nothing."""
+        """A callback that holds this object and does nothing."""
 
 
 class _Once:
-    """Calls once, whoever calls first."""
+    """Calls `ended` at its first call, and not again."""
 
     def __init__(self, ended: Ended) -> None:
         self._ended = ended
         self._lock = threading.Lock()
+        self.is_attached = False
         self.leave: Callable[[_Once], None] | None = None
 
     def __call__(self) -> None:
@@ -46,46 +74,47 @@ class _Once:
                 self.leave(self)
             self._ended()
 
+    def unless_attached(self) -> None:
+        """The loop has dropped the callback that was to attach this, or has run it."""
+        if not self.is_attached:
+            self()
 
-def when_task_ends(task: Any, ended: Ended) -> None:
-    """Call `ended` once, from any thread, when an asyncio task is over in whatever way: return, exception,
-    cancellation, collection, or the end of its loop."""
-    once = _Once(ended)
+
+def _watch_task(task: Any, once: _Once) -> None:
+    """Call `once` when a task is over in whatever way: return, exception, cancellation, collection, end of its loop."""
     loop = task.get_loop()
-    attached = threading.Event()
-
-    def attach() -> None:
-        attached.set()
-        if task.done() or loop.is_closed():
-            once()
-            return
-        token = _Token()
-        weakref.finalize(token, once).atexit = False
-        task.add_done_callback(token.hold)
-        _when_loop_ends(loop, once)
-
     if threading.get_ident() == getattr(loop, "_thread_id", None):
-        attach()
+        _attach(task, once)
         return
-    # The loop may close before it comes to this call, and then drops it.
+    # The loop may be closed before it runs the callback; then it drops the callback, and with it this token. The
+    # finalizer must not hold the task, or a loop that is never run could not be collected.
     dropped = _Token()
-    weakref.finalize(dropped, lambda: None if attached.is_set() else once()).atexit = False
-
-    def attach_later(_held: _Token = dropped) -> None:
-        attach()
-
+    weakref.finalize(dropped, once.unless_attached).atexit = False
     try:
-        loop.call_soon_threadsafe(attach_later)
+        loop.call_soon_threadsafe(_attach, task, once, dropped)
     except RuntimeError:
         # The loop is closed.
         once()
+
+
+def _attach(task: Any, once: _Once, _held: _Token | None = None) -> None:
+    """In the thread of the task's loop."""
+    once.is_attached = True
+    loop = task.get_loop()
+    if task.done() or loop.is_closed():
+        once()
+        return
+    token = _Token()
+    weakref.finalize(token, once).atexit = False
+    task.add_done_callback(token.hold)
+    _when_loop_ends(loop, once)
 
 
 _waiting_for_loops: weakref.WeakKeyDictionary[Any, set[_Once]] = weakref.WeakKeyDictionary()
 
 
 def _when_loop_ends(loop: Any, once: _Once) -> None:
-    """Called in the loop's thread. However many tasks there are, the loop holds one token."""
+    """In the loop's thread. However many tasks there are, the loop holds one token."""
     waiting = _waiting_for_loops.get(loop)
     if waiting is None:
         waiting = _waiting_for_loops[loop] = set()
@@ -102,20 +131,12 @@ def _call_all(waiting: set[_Once]) -> None:
 
 
 def _hold_in_loop(loop: Any, token: _Token) -> None:
-    # The timer's callback holds the token; a day later it is set again, unless the loop is gone by then.
-    def again(token: _Token = token) -> None:
-        _hold_in_loop(loop, token)
-
-    loop.call_later(_A_DAY, again)
-
-
-def when_thread_ends(thread: threading.Thread, ended: Ended) -> None:
-    """Call `ended` once, soon after the thread has ended."""
-    _threads.watch(thread, _Once(ended))
+    """Let the loop hold a token: as the argument of a timer, which sets itself again a day later."""
+    loop.call_later(_A_DAY, _hold_in_loop, loop, token)
 
 
 class _ThreadWatch:
-    """Waits for the ends of threads, in a thread of its own that exists while there are any to wait for."""
+    """Waits for the ends of threads, in a thread of its own that runs while there are any to wait for."""
 
     def __init__(self) -> None:
         self._reset()
@@ -128,7 +149,7 @@ class _ThreadWatch:
         self._running = False
 
     def _forget(self) -> None:
-        """In a child: its only thread is the one that forked; what the others lived for is the parent's."""
+        """In a forked child: its only thread is the one that forked; the other threads run on in the parent."""
         for descriptor in [self._wake, *(pidfd for _, pidfd in self._watched.values())]:
             if descriptor >= 0:
                 os.close(descriptor)
@@ -159,8 +180,8 @@ class _ThreadWatch:
             for pidfd in pidfds:
                 if pidfd >= 0:
                     poll.register(pidfd, select.POLLIN)
-            told = poll.poll(ASK_SECONDS * 1000 if -1 in pidfds else None)
-            if any(fd == self._wake for fd, _ in told):
+            ready = poll.poll(CHECK_SECONDS * 1000 if -1 in pidfds else None)
+            if any(fd == self._wake for fd, _ in ready):
                 os.eventfd_read(self._wake)
             self._collect()
 
@@ -176,7 +197,7 @@ class _ThreadWatch:
 
 
 def _thread_pidfd(thread: threading.Thread) -> int:
-    """A pidfd for the thread alone, or -1 where the kernel has none or the thread has none yet."""
+    """A pidfd of the thread, or -1 where the kernel has none or the thread has not begun to run."""
     if thread.native_id is None:
         return -1
     try:

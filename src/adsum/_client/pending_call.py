@@ -1,4 +1,17 @@
-"""One request on its way, and who waits for it."""
+"""A call in the pipeline: one request, its time, and the future of its result.
+
+A plain call goes through these states:
+
+- *new*: not sent yet. Cancelling its future works: the request is never sent.
+- *sent*: in flight, and sent again to the next registrar if this one dies without a reply. Cancelling fails, because a
+  registrar may apply the request at any moment.
+- *settled*: it has a reply, an error, or no time left; its future is done.
+
+A queueable call (`stand_by_call.StandByCall`) has two more:
+
+- *queued*: the registrar will reply later. From then on the call has no deadline.
+- *cancelled*: possible in every state but settled.
+"""
 
 from __future__ import annotations
 
@@ -7,91 +20,99 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from .. import _wire as wire
+from .._instrument import Observer
 from ..errors import AdsumError, RegistryClosed
-from .connection_pool import GRACE_SECONDS
+from .connection import GRACE_SECONDS
 from .dial import START_SECONDS
 
 T = TypeVar("T")
 
 
-class Queueing(NamedTuple):
-    """What goes with a request that may be queued at the registrar: `queued` is told when it is, or when it is
-    answered; `refused` gets an answer that came in the moment in which its waiter cancelled."""
-
-    queued: Future[None]
-    refused: Callable[[wire.Done], None]
-
-
 class PendingCall(Generic[T]):
-    """One request on its way, and who waits for what is made of its reply."""
+    """A plain call. The pipeline gives it its `number`, and calls its other methods in its own thread."""
 
-    __slots__ = ("deadline", "future", "give_up", "number", "patience", "request", "seconds", "sent", "take")
+    __slots__ = ("_convert", "_deadline", "_observer", "future", "give_up", "number", "request", "seconds")
 
     def __init__(
         self,
-        number: int,
         request: wire.AnyRequest,
-        take: Callable[[wire.Done], T],
-        timeout: float | None,
-        patience: Queueing | None,
+        convert: Callable[[wire.Done], T],
+        seconds: float | None,
+        observer: Observer | None = None,
     ) -> None:
+        """`convert` makes the result of the reply, before the future is done. `seconds` is the call's own timeout;
+        None stands for the registry's bound, counted from when a registrar serves."""
         now = time.monotonic()
-        self.number = number
         self.request = request
-        self.take = take
+        self.number = 0
         self.future: Future[T] = Future()
-        self.seconds = timeout
-        # When a call has no timeout of its own, its time runs from the moment a registrar is there to be asked.
-        self.deadline: float | None = None if timeout is None else now + timeout
-        self.give_up = now + (START_SECONDS if timeout is None else timeout + GRACE_SECONDS)
-        self.patience = patience
-        self.sent = False
+        self.seconds = seconds
+        self.give_up = now + (START_SECONDS if seconds is None else seconds + GRACE_SECONDS)
+        self._deadline = now if seconds is None else now + seconds
+        self._convert = convert
+        self._observer = observer
 
     @property
     def is_queued(self) -> bool:
-        """Queued at the registrar: from then on it is waited for without end."""
+        """Whether the registrar has queued it: then it is waited for without bound, over all registrars to come."""
         return self.give_up == math.inf
 
-    def was_queued(self) -> None:
-        self.give_up = math.inf
-        self._tell()
-
-    def is_wanted(self) -> bool:
-        """Whether it is to be sent, or sent again. What may be queued can be cancelled to the end; if it was sent, a
-        registrar may have carried it out, and the answer has to be heard to be undone."""
-        if self.patience is not None:
-            return self.sent or not self.future.cancelled()
+    def claim(self) -> bool:
+        """Whether to send it, now or once more: *new* becomes *sent*, unless its future was cancelled."""
         return self.future.running() or self.future.set_running_or_notify_cancel()
 
-    def _tell(self) -> None:
-        if self.patience is not None and not self.patience.queued.done():
-            self.patience.queued.set_result(None)
+    def begin(self, now: float, registration_timeout: float) -> float:
+        """The deadline for the registrar, when the call is sent at `now` to one with this bound."""
+        if self.is_queued:
+            # It keeps its position in the tables; the next registrar only has to acknowledge it.
+            return now + START_SECONDS
+        if self.seconds is None:
+            self._deadline = now + registration_timeout
+            self.give_up = self._deadline + GRACE_SECONDS
+        return self._deadline
 
-    def is_the_parents(self) -> None:
-        """In a forked child: the answer goes to the parent, and whoever waits for it here is told so."""
-        # A thread that is not here may have held the lock of the one it had.
-        self.future._condition = threading.Condition()
-        self.settle(RegistryClosed("this was asked for before the fork, and its answer goes to the parent; ask again"))
+    def queue(self) -> None:
+        """The registrar has queued it."""
+        self.give_up = math.inf
 
     def settle(self, outcome: wire.Done | AdsumError) -> None:
-        self._settle(outcome)
-        self._tell()
-
-    def _settle(self, outcome: wire.Done | AdsumError) -> None:
+        """End the call with a reply or an error."""
         try:
             if isinstance(outcome, AdsumError):
-                self.future.set_exception(outcome)
-                return
-            try:
-                taken = self.take(outcome)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits
-                self.future.set_exception(error)
+                self._fail(outcome)
             else:
-                self.future.set_result(taken)
+                self._succeed(outcome)
         except InvalidStateError:
-            # The waiter cancelled in the same moment and does not look any more.
-            if self.patience is not None and isinstance(outcome, wire.Done):
-                self.patience.refused(outcome)
+            # The caller has cancelled it at this moment, and does not wait any more.
+            self._disown(outcome)
+
+    def _succeed(self, done: wire.Done) -> None:
+        try:
+            result = self._accept(done)
+        except Exception as error:  # noqa: BLE001 - any error of a conversion belongs to the caller, not to the pipeline
+            self._fail(error)
+        else:
+            if self._observer is not None:
+                self._observer.succeeded(len(done.entries), changed=done.changed, background=True)
+            self.future.set_result(result)
+
+    def _accept(self, done: wire.Done) -> T:
+        """The result of a reply."""
+        return self._convert(done)
+
+    def _fail(self, error: Exception) -> None:
+        self.future.set_exception(error)
+        if self._observer is not None and isinstance(error, AdsumError):
+            self._observer.failed(error, background=True)
+
+    def _disown(self, outcome: wire.Done | AdsumError) -> None:
+        """The outcome of a call that was cancelled: a plain one was never sent, so the outcome is an error."""
+
+    def abandon(self) -> None:
+        """In a forked child: the reply goes to the parent, and a caller here gets an error."""
+        # A thread of the parent may have held the lock of the condition at the fork.
+        self.future._condition = threading.Condition()
+        self.settle(RegistryClosed("this was asked for before the fork, and its answer goes to the parent; ask again"))

@@ -1,4 +1,4 @@
-"""Starting a registrar, as `multiprocessing` starts its resource tracker: when it is needed, by whoever needs it."""
+"""Starting a registrar: a client that finds none starts one, as `multiprocessing` starts its resource tracker."""
 
 from __future__ import annotations
 
@@ -16,36 +16,39 @@ from typing import BinaryIO
 
 import msgspec
 
+from .. import _instrument
 from .._os import folder as folders
 from ..errors import BY_REASON, RegistrarUnavailable
 from ..model import Limits
 
-# -I -S: the environment, the user's site folder and .pth files of whoever happens to start it are none of its business,
-# and cost time. So it is told where the three packages are.
+# -I -S: the environment, the site folder and the .pth files of the process that starts a registrar do not concern it,
+# and cost time. So it gets the folders of the three packages as an argument.
 _PACKAGES = ("adsum", "lmdb", "msgspec")
 _BOOT = "import sys; sys.path[:0] = sys.argv.pop().split(':'); from adsum._registrar.background import main; main()"
 _LOCKED_PAUSE = 0.002
 
-# Who is told of each registrar that this process starts, and of how many seconds that took: `adsum.telemetry`, while
-# somebody listens.
-started: Callable[[Path, float], None] | None = None
+
+def _nothing() -> None:
+    """What usually comes first."""
 
 
-def start_registrar(folder: Path, limits: Limits, until: float) -> None:
+def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callable[[], None] = _nothing) -> None:
     """Start a registrar for `folder` and wait until one serves, this or another, or `until` (monotonic) passes.
 
-    Errors: whatever kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
+    Errors: the one that kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
     """
     folders.create(folder)
     began = time.monotonic()
     with _alone(folder) as alone:
+        if alone:
+            first()
         word = _start_and_listen(folder, limits, until) if alone else "other"
     if word == "other":
-        # Another has the lock and is about to serve, or about to leave: a moment, then look again.
+        # Another process holds the lock: a registrar about to serve, or about to leave. The caller dials again.
         time.sleep(max(0.0, min(_LOCKED_PAUSE, until - time.monotonic())))
     elif word == "ready":
-        if started is not None:
-            started(folder, time.monotonic() - began)
+        if (report := _instrument.registrar_started) is not None:
+            report(folder, time.monotonic() - began)
     elif word:
         reason, _, message = word.partition("\n")
         raise BY_REASON.get(reason, RegistrarUnavailable)(message or reason)
@@ -53,7 +56,7 @@ def start_registrar(folder: Path, limits: Limits, until: float) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Whether nobody else is starting a registrar for this folder; twenty at once would only be in each other's way."""
+    """Whether no other process is starting a registrar for this folder; twenty at once would delay each other."""
     try:
         descriptor = os.open(folder / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -95,7 +98,7 @@ def _start(folder: Path, limits: Limits, writer_end: int) -> None:
     ]
     try:
         with _open_log(folder) as log:
-            # The first process only forks and leaves, so waiting for it is waiting for nothing.
+            # The first process forks and exits at once (see the registrar's `background`).
             subprocess.run(
                 [*command, ":".join(_package_folders())],
                 stdin=subprocess.DEVNULL,
@@ -113,7 +116,7 @@ def _start(folder: Path, limits: Limits, writer_end: int) -> None:
 
 
 def _open_log(folder: Path) -> BinaryIO:
-    """The log, or nowhere: better a registrar without a log than none. `adsum doctor` says why there is none."""
+    """The log, or /dev/null: better a registrar without a log than none. `adsum doctor` reports a missing log."""
     try:
         return open(folder / "registrar.log", "ab", opener=_privately)
     except OSError:
@@ -128,21 +131,21 @@ def _package_folders() -> list[str]:
     found = []
     for name in _PACKAGES:
         spec = importlib.util.find_spec(name)
-        for place in (spec.submodule_search_locations or ()) if spec else ():
-            parent = os.path.dirname(os.path.abspath(place))
+        for location in (spec.submodule_search_locations or ()) if spec else ():
+            parent = os.path.dirname(os.path.abspath(location))
             if parent not in found:
                 found.append(parent)
     return found
 
 
 def _listen(reader_end: int, until: float) -> str:
-    """What the starting registrar says; empty when it died or time ran out."""
+    """The word of the starting registrar, or the error that it names; empty when it died or time ran out."""
     poll = select.poll()
     poll.register(reader_end, select.POLLIN)
-    heard = b""
+    received = b""
     while poll.poll(max(0, int((until - time.monotonic()) * 1000))):
         part = os.read(reader_end, 4096)
-        heard += part
-        if not part or heard == b"ready":
+        received += part
+        if not part or received == b"ready":
             break
-    return heard.decode(errors="replace")
+    return received.decode(errors="replace")

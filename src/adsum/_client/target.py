@@ -1,49 +1,28 @@
-"""Whom a registration is for: a process, or a thread or task inside this one."""
+"""The `process` argument of `register`: the owner of the entry, and the thread or task inside it, if it is for one."""
 
 from __future__ import annotations
 
 import sys
 import threading
-import weakref
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .._os import identity
 from .._os.liveness import descriptors_needed
 from ..errors import DeadProcess
 from ..model import Owner
-from . import member_lifetimes
+from .member_lifetimes import Member
 
 
 class Target(NamedTuple):
-    """The process that owns the entry, and the thread or task it lives in, if it is for less than the process."""
+    """The process that owns the entry; `member` is the thread or task with which it ends, None for the process."""
 
     owner: Owner
-    member: Any = None
-
-    def over(self) -> Callable[[], bool]:
-        """What tells whether the thread or task is over. It does not keep it from being collected."""
-        referred = weakref.ref(self.member)
-
-        def is_over() -> bool:
-            found = referred()
-            if isinstance(found, threading.Thread):
-                return not found.is_alive()
-            return found is None or found.done() or found.get_loop().is_closed()
-
-        return is_over
-
-    def when_over(self, ended: member_lifetimes.Ended) -> None:
-        """Call `ended` when the thread or task is over."""
-        if isinstance(self.member, threading.Thread):
-            member_lifetimes.when_thread_ends(self.member, ended)
-        else:
-            member_lifetimes.when_task_ends(self.member, ended)
+    member: Member = None
 
 
 def resolve(process: Any) -> Target:
-    """What `register` was given as `process`. Errors: `DeadProcess`; `TypeError` for what is no process; `SystemBusy`
-    where no descriptor is left to identify it with."""
+    """The target of a `process` argument. Errors: `DeadProcess`; `TypeError` where it is no process; `SystemBusy` where
+    no descriptor is left to identify it with."""
     with descriptors_needed():
         return _resolve(process)
 
@@ -63,7 +42,7 @@ def _resolve(process: Any) -> Target:
 
 
 def _is_task(process: Any) -> bool:
-    # A process that has a task has imported asyncio; nobody else should pay for it.
+    # A process that has a task has imported asyncio; no other one should pay for the import.
     asyncio = sys.modules.get("asyncio")
     return asyncio is not None and isinstance(process, asyncio.Task)
 
@@ -77,7 +56,7 @@ def _owner_of(process: Any) -> Owner:
             f"cannot register {process!r}: give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task, "
             "or anything with a .pid"
         )
-    # A Popen or Process that was waited for has let go of its number, which may be somebody else's by now.
+    # A Popen or Process that was waited for has released its pid, which another process may have by now.
     waited = any(isinstance(getattr(process, name, None), int) for name in ("returncode", "exitcode"))
     owner = None if pid <= 0 or waited else identity.identify(pid)
     if owner is None:

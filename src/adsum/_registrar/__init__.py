@@ -1,6 +1,6 @@
 """The registrar: the one process of a registry that decides and writes.
 
-`engine` decides, without I/O and without a clock of its own; `committer` commits what it decided; `server` is the loop
-that waits for sockets, deaths and timers; `clients` looks after those who are connected; `start` makes it the only one
-and gets it running.
+`_engine` decides; `committer` commits its decisions and `generations` keeps the tables small; `server` is the loop that
+waits for sockets, deaths and timers; `clients` serves the connections. `start` makes the process the only registrar of
+its folder, `wiring` makes and connects the parts, `sweep` catches up with what happened while no registrar ran.
 """

@@ -1,8 +1,8 @@
-"""A registrar in the background: what the process that `spawn` starts does.
+"""A registrar in the background: the main program of the process that `spawn` starts.
 
-It must not be hurt by whoever happened to start it. `spawn` gave it a session of its own and no descriptors but one
-pipe; here it forks once more, so that it is nobody's child and leaves no zombie, and says through the pipe how its
-start went: ``ready``, ``other`` (another registrar serves), or the reason and message of the error.
+The process that happened to start it must not be able to hurt it. `spawn` gave it a session of its own and no
+descriptors but one pipe; here it forks once more, so that init adopts it and it leaves no zombie. It reports through
+the pipe how its start went: ``ready``, ``other`` (another registrar serves), or the reason and message of the error.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _run(folder: str, limits: str, pipe: int) -> None:
         try:
             os.write(pipe, word.encode())
         except BrokenPipeError:
-            # Whoever started this registrar has left; it serves the others.
+            # The client that started this registrar has left; others will connect.
             return
         finally:
             os.close(pipe)

@@ -1,7 +1,8 @@
-"""The bell: one eventfd that wakes whoever listens, after a commit.
+"""The bell: a broadcast doorbell, one eventfd(2) that wakes every listening process after a commit.
 
-Ringing is one system call however many listen, but each of them then takes a processor for a moment. So it rings at
-once after a quiet time, and in a storm only as often as those who listen can be afforded beside those who write.
+Each listener has the eventfd in an edge-triggered epoll(7) of its own, so one write wakes them all, and none of them
+has to read it. Ringing is one system call however many listen, but each listener then takes a processor for a moment.
+So the bell rings at once after a quiet time, and in a storm of changes only so often that writers get processors too.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 
-# What waking one listener costs everybody else, about: the time it takes a processor to look at what has changed.
+# The processor time that one listener takes to read the changes, about.
 LISTENER_SECONDS = 200e-6
-# A herd is more than so many. Before it is woken, who was just answered gets this time to go first: else it might
-# stand in line behind all of them, for the very processor that answered.
+# More listeners than this are a herd. Before it is woken, the clients just answered get this time to run first: else
+# they might queue behind all of it, for the very processor that answered them.
 HERD = 8
 HERD_PAUSE_SECONDS = 1e-3
 # Ringing itself may take at most this part of the registrar's time.
@@ -20,7 +21,7 @@ SHARE = 0.1
 
 
 class Bell:
-    """Not rung yet for `due` changes. `listeners` is how many connections were given its descriptor."""
+    """`listeners` is how many connections were given its descriptor."""
 
     def __init__(self) -> None:
         self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -44,19 +45,19 @@ class Bell:
         if not self._due or time.monotonic() < self._not_before:
             return
         self._due = False
-        # Not by the clock, for those who are woken may run in the middle of it.
+        # Processor time: by the clock, the listeners that it wakes may run in the middle of the write.
         started = time.thread_time()
         try:
             os.eventfd_write(self.descriptor, 1)
         except BlockingIOError:
-            # Nobody reads it, so it fills up, after 2**64 changes or by the hand of a listener; begin again.
+            # It is never read, so it is full after 2**64 rings, or when a listener has written to it; begin again.
             os.eventfd_read(self.descriptor)
             os.eventfd_write(self.descriptor, 1)
         spent = time.thread_time() - started
         self._not_before = time.monotonic() + max(self.listeners * LISTENER_SECONDS, spent / SHARE)
 
     def seconds_left(self) -> float | None:
-        """Until it is to ring, if it is."""
+        """Until it has to ring; None when no ring is due."""
         return max(0.0, self._not_before - time.monotonic()) if self._due else None
 
     def close(self) -> None:

@@ -1,13 +1,14 @@
 """The registrar's clients: from their first byte to the last reply that they read.
 
-A client connects, introduces itself (`Hello`), and from then on asks. What it asks for goes to `requests`, where the
-loop takes batches of it; the replies come back here to be sent. That it has left goes to `sessions`. So this module
-knows sockets and who is behind them, and not what a request does; the loop knows batches, and no client's socket.
+A client connects, introduces itself (`Hello`), and from then on sends requests. They go to `requests`, from which the
+loop takes batches; the replies come back here to be sent. The end of a connection goes to `sessions`. So this module
+knows sockets and the clients behind them, and not what a request does; the loop knows batches, and no client's socket.
 
-Clients are strangers: they may be slow, broken, stopped or many. Two rules follow. Whatever one of them does wrong ends
-its own connection and nothing else. And whatever it can pile up has a bound: requests that wait, bytes that came in,
-replies that are not read, connections that never introduce themselves. Where a client can be held up it is paused: its
-socket is not read, so it fills, and the kernel makes the client wait. Where it cannot, it is refused or dropped.
+Clients are strangers: they may be slow, broken, stopped or many. Two rules follow. A client that does something wrong
+ends its own connection and nothing else. And all that a client can pile up has a bound: requests in the backlog, bytes
+that came in, replies that are not read, connections without a `Hello`. Where back-pressure helps, a client is paused:
+its socket is not read, so it fills, and the kernel makes the client wait. Where it does not, the client is refused or
+dropped.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ import contextlib
 import logging
 import select
 import socket
-import time
 from collections.abc import Iterator
 
 import msgspec
 
 from .. import _wire as wire
+from .._engine.counters import Counters
+from .._engine.receipts import Receipts
 from ..errors import AdsumError, SystemBusy
+from .answers import Answer
 from .bell import Bell
-from .committer import Answer, Committer
 from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, READ_BYTES, Connection
-from .failpoints import failpoint
 from .handshake import refusal
+from .ports import Ports
 from .requests import Requests
 from .sessions import Sessions
 
@@ -38,31 +40,36 @@ ACCEPT_AT_ONCE = 64
 
 
 class Clients:
-    """Everybody who is connected, at most `most` at a time.
+    """Every connected client, at most `most` at a time.
 
-    Their sockets and the listener are waited for in the loop's `epoll`; what happens at them comes to `ready`. The
-    answers to a batch come to `reply`, and `resume` ends the turn.
+    Their sockets and the listener are in the loop's `epoll`; the loop passes their events to `ready`, and the answers
+    to a batch to `reply`; `resume` ends its turn. A welcome names the `registration_timeout`.
     """
 
     def __init__(
         self,
         listener: socket.socket,
         epoll: select.epoll,
+        *,
         requests: Requests,
         sessions: Sessions,
-        committer: Committer,
+        receipts: Receipts,
+        counters: Counters,
         bell: Bell,
+        registration_timeout: float,
         most: int,
+        ports: Ports,
     ) -> None:
         self._listener = listener
         self._epoll = epoll
         self._requests = requests
         self._sessions = sessions
-        self._timeout = committer.limits.registration_timeout
-        self._counters = committer.counters
-        self._receipts = committer.receipts
+        self._receipts = receipts
+        self._counters = counters
         self._bell = bell
+        self._registration_timeout = registration_timeout
         self._most = most
+        self._clock, self._failpoint = ports.clock, ports.failpoint
         self._connections: dict[int, Connection] = {}
         self._by_session: dict[bytes, Connection] = {}
         self._paused: set[Connection] = set()
@@ -81,10 +88,10 @@ class Clients:
             connection.close()
         self._listener.close()
 
-    # What the loop asks for
+    # The loop
 
     def ready(self, fd: int, mask: int) -> None:
-        """Something can be done at this descriptor: the listener's, a client's, or one that is closed by now."""
+        """An event came from this descriptor: the listener's, a client's, or one that is closed by now."""
         if fd == self._listener.fileno():
             self._accept()
         elif (connection := self._connections.get(fd)) is not None:
@@ -94,21 +101,21 @@ class Clients:
         """Send the answers, to each client all of its own at once."""
         outgoing: dict[bytes, list[Answer]] = {}
         for answer in answers:
-            outgoing.setdefault(answer.call.session, []).append(answer)
+            outgoing.setdefault(answer.session, []).append(answer)
         for session, own in outgoing.items():
             if any(answer.binds for answer in own):
                 self._sessions.bind(session)
             connection = self._by_session.get(session)
             if connection is not None and self._send(connection, b"".join([answer.data for answer in own])):
                 for answer in own:
-                    self._receipts.sent(session, answer.call.number)
+                    self._receipts.sent(session, answer.number)
             elif connection is None:
-                # Somebody who stood by, between two registrars: it will come and ask.
-                self._receipts.orphaned(session, time.monotonic_ns())
-            failpoint("replying")
+                # A standby that has not come back since the last registrar ended: it will ask.
+                self._receipts.cut_off(session, self._clock.monotonic_ns())
+            self._failpoint("replying")
 
     def resume(self) -> None:
-        """Read again from those who have read their replies and whose requests are done."""
+        """Read again from paused clients that have read their replies and whose requests are done."""
         for connection in [c for c in self._paused if not c.clogged and c.waiting < MAX_WAITING // 2]:
             self._paused.discard(connection)
             with self._dropping(connection):
@@ -116,18 +123,18 @@ class Clients:
                 self._take_frames(connection)
 
     def accept_again(self) -> None:
-        """Some time has passed: there may be descriptors again for those who wait in the backlog."""
+        """Some time has passed: there may be descriptors again for clients in the listener's backlog."""
         self._epoll.modify(self._listener, select.EPOLLIN)
 
     def drop_the_slow(self, now: int) -> None:
         silent = now - int(HELLO_SECONDS * 1e9)
         for connection in [c for c in self._connections.values() if c.session is None and c.since < silent]:
-            self._drop(connection, "never introduced itself")
+            self._drop(connection, "sent no hello in time")
         clogged = now - int(CLOGGED_SECONDS * 1e9)
         for connection in [c for c in self._paused if c.clogged and c.clogged_since < clogged]:
             self._drop(connection, "does not read its replies")
 
-    # What comes in
+    # Incoming
 
     def _accept(self) -> None:
         for _ in range(ACCEPT_AT_ONCE):
@@ -136,12 +143,12 @@ class Clients:
             except BlockingIOError:
                 return
             except OSError as error:
-                # Out of descriptors: leave callers in the backlog until the next tick.
+                # Out of descriptors: leave clients in the backlog until the next tick.
                 log.warning("cannot accept a client: %s", error)
                 self._epoll.modify(self._listener, 0)
                 return
             sock.setblocking(False)
-            connection = Connection(sock, time.monotonic_ns())
+            connection = Connection(sock, self._clock.monotonic_ns())
             if len(self._connections) >= self._most:
                 _refuse(connection, SystemBusy("the registrar has as many clients as it can take; try again later"))
                 continue
@@ -151,24 +158,24 @@ class Clients:
     def _serve(self, connection: Connection, mask: int) -> None:
         with self._dropping(connection):
             if mask & select.EPOLLOUT and connection.flush() and connection.session is not None:
-                self._receipts.drained(connection.session)
+                self._receipts.all_sent(connection.session)
             if connection in self._paused:
                 if mask & (select.EPOLLHUP | select.EPOLLERR):
                     raise ConnectionResetError("closed by the client")
             elif mask & (select.EPOLLRDHUP | select.EPOLLHUP):
-                # It has stopped waiting; what it asked for last it takes for not done.
+                # It has stopped waiting, and takes its last requests for not carried out.
                 raise ConnectionResetError("closed by the client")
             elif mask & ~select.EPOLLOUT:
                 connection.read()
                 self._take_frames(connection)
 
     def _take_frames(self, connection: Connection) -> None:
-        """Take up what has come in whole, as long as the client does not ask for more than its share."""
+        """Take up the frames that are complete, as long as the client keeps to its share of the backlog."""
         for frame in connection.frames:
             if connection.session is None:
-                self._greet(connection, wire.decode_hello(frame))
+                self._welcome(connection, wire.decode_hello(frame))
             else:
-                self._take_request(connection, connection.session, wire.decode_envelope(frame), len(frame))
+                self._take_envelope(connection, connection.session, frame)
             if connection.closed:
                 return
             if connection.waiting >= MAX_WAITING:
@@ -180,7 +187,7 @@ class Clients:
     def _buffered(self) -> int:
         return sum(len(connection.frames) for connection in self._connections.values())
 
-    def _greet(self, connection: Connection, hello: wire.Hello) -> None:
+    def _welcome(self, connection: Connection, hello: wire.Hello) -> None:
         error = refusal(hello, connection.peer_uid)
         if error is not None:
             _refuse(connection, error)
@@ -190,10 +197,18 @@ class Clients:
         if (older := self._by_session.get(hello.session)) is not None:
             self._forget(older)
         self._by_session[hello.session] = connection
-        self._send(connection, wire.frame(wire.Welcome(wire.VERSION, self._timeout)))
+        self._send(connection, wire.frame(wire.Welcome(wire.VERSION, self._registration_timeout)))
+
+    def _take_envelope(self, connection: Connection, session: bytes, frame: bytes) -> None:
+        envelope = wire.read_envelope(frame)
+        if isinstance(envelope, wire.Failed):
+            self._counters.count(envelope.reason)
+            self._send(connection, wire.frame(envelope))
+        else:
+            self._take_request(connection, session, envelope, len(frame))
 
     def _take_request(self, connection: Connection, session: bytes, envelope: wire.Envelope, size: int) -> None:
-        receipt = self._receipts.claim(session, envelope.number)
+        receipt = self._receipts.reply_to(session, envelope.number)
         if receipt is not None:
             if self._send(connection, receipt):
                 self._receipts.sent(session, envelope.number)
@@ -213,10 +228,10 @@ class Clients:
         self._bell.listeners += not connection.listens
         connection.listens = True
 
-    # What goes out
+    # Outgoing
 
     def _send(self, connection: Connection, data: bytes) -> bool:
-        """Whether all of it went out; what did not will, when the client reads."""
+        """Whether all of it is in the socket; the rest goes there when the client reads."""
         if connection.closed:
             return False
         try:
@@ -230,32 +245,32 @@ class Clients:
     def _pause(self, connection: Connection) -> None:
         """Read no more from a client until it has read its replies and its requests are done."""
         self._paused.add(connection)
-        connection.clogged_since = time.monotonic_ns()
+        connection.clogged_since = self._clock.monotonic_ns()
         self._epoll.modify(connection.fd, select.EPOLLOUT if connection.clogged else 0)
 
-    # How it ends
+    # Ends
 
     @contextlib.contextmanager
     def _dropping(self, connection: Connection) -> Iterator[None]:
-        """Whatever a client does wrong ends its connection and nothing else."""
+        """A client that does something wrong ends its connection and nothing else."""
         try:
             yield
         except ConnectionResetError:
-            # The client has left, and takes what it did not hear for not done.
+            # The client has left, and takes requests without a reply for not carried out.
             if connection.session is not None:
-                self._receipts.drained(connection.session)
+                self._receipts.all_sent(connection.session)
             self._forget(connection)
         except OSError as error:
             self._drop(connection, str(error))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            # Whatever bytes can do to a decoder, invalid UTF-8 and endless nesting included.
-            self._drop(connection, f"sent what is no message: {error}")
+            # All that bytes can do to a decoder, invalid UTF-8 and endless nesting included.
+            self._drop(connection, f"its frame is no message: {error}")
 
     def _drop(self, connection: Connection, why: str) -> None:
         if self._connections.get(connection.fd) is connection:
             log.info("client dropped: %s", why)
             if connection.session is not None:
-                self._receipts.orphaned(connection.session, time.monotonic_ns())
+                self._receipts.cut_off(connection.session, self._clock.monotonic_ns())
             self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:

@@ -10,7 +10,7 @@ from ..model import Owner
 
 READ_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
-# Of all clients together: half-sent frames, and again requests that wait.
+# Of all clients together: half-sent frames, and again requests in the backlog.
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 HELLO_SECONDS = 5.0
 CLOGGED_SECONDS = 10.0
@@ -19,7 +19,10 @@ _credentials = struct.Struct("3i")
 
 
 class Connection:
-    """A non-blocking socket, what has come in, and what could not yet go out."""
+    """A non-blocking socket, the bytes that came in, and those that could not go out yet.
+
+    `waiting` counts its requests in the backlog; `listens` says that it was given the bell.
+    """
 
     def __init__(self, sock: socket.socket, now: int) -> None:
         self.sock = sock
@@ -36,7 +39,7 @@ class Connection:
 
     @property
     def peer_uid(self) -> int:
-        """The user at the other end, by the kernel's word (SO_PEERCRED, unix(7))."""
+        """The user at the other end, as the kernel knows it (SO_PEERCRED, unix(7))."""
         raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
         return int(_credentials.unpack(raw)[1])
 
@@ -46,7 +49,7 @@ class Connection:
         return bool(self._unsent)
 
     def read(self) -> None:
-        """Take in what has come. Raises `ConnectionError` at the end of the stream."""
+        """Receive the bytes that have come. Raises `ConnectionError` at the end of the stream."""
         try:
             data = self.sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -56,7 +59,7 @@ class Connection:
         self.frames.feed(data)
 
     def send(self, data: bytes) -> bool:
-        """Send, and keep what does not fit the socket. True when all of it went out.
+        """Send, and keep the bytes that do not fit the socket. True when all of them are in it.
 
         Raises `ConnectionError` when the client is gone, or has let more pile up than `MAX_UNSENT_BYTES`.
         """
@@ -75,14 +78,14 @@ class Connection:
         return False
 
     def hand_over(self, data: bytes, descriptor: int) -> None:
-        """Send a few bytes together with a copy of a descriptor (SCM_RIGHTS). Raises `OSError` where they do not fit:
-        who asks for it has nothing else to read."""
+        """Send a few bytes together with a copy of a descriptor (SCM_RIGHTS). Raises `OSError` if they do not fit the
+        socket: a client that asks for the descriptor has no other reply to read."""
         if self._unsent:
             raise ConnectionAbortedError("asked for a descriptor before it read its replies")
         socket.send_fds(self.sock, [data], [descriptor], socket.MSG_NOSIGNAL)
 
     def flush(self) -> bool:
-        """Send what was kept. True when nothing is left."""
+        """Send the bytes that were kept. True when none are left."""
         try:
             while self._unsent:
                 del self._unsent[: self.sock.send(self._unsent, socket.MSG_NOSIGNAL)]
@@ -91,8 +94,7 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """Give back the socket, and what came in and did not go out: the connection itself may live on for a while, in
-        an exception that ended it for example."""
+        """Close the socket and free the buffers: the object may be kept for a while, in a traceback for example."""
         self.closed = True
         self.sock.close()
         self.frames = wire.Frames()

@@ -1,7 +1,7 @@
 """Named steps at which a test can have the registrar killed, as a power cut would.
 
 ``ADSUM_FAILPOINT=step:token`` kills this process with SIGKILL when it reaches `step`, if it can remove the file
-`token`: so exactly one registrar dies, and the next one, which inherits the variable, lives. Unset, a step costs one
+`token`: so exactly one registrar dies, and the next one, which inherits the variable, does not. Unset, a step costs one
 comparison.
 """
 
@@ -10,18 +10,37 @@ from __future__ import annotations
 import os
 import signal
 
+from .ports import Failpoint
+
 STEPS = frozenset(
-    {"starting", "sweeping", "before_commit", "after_commit", "replying", "before_switch", "after_switch"}
+    {
+        "starting",
+        "migrating",
+        "migrated",
+        "sweeping",
+        "before_commit",
+        "after_commit",
+        "replying",
+        "before_switch",
+        "after_switch",
+    }
 )
 
-_step, _, _token = os.environ.get("ADSUM_FAILPOINT", "").partition(":")
+
+def from_environment() -> Failpoint:
+    """The failpoint that the environment asks for."""
+    wanted, _, token = os.environ.get("ADSUM_FAILPOINT", "").partition(":")
+
+    def failpoint(step: str) -> None:
+        if step == wanted:
+            _die_once(token)
+
+    return failpoint
 
 
-def failpoint(step: str) -> None:
-    """Die here if a test asked for it."""
-    if step == _step:
-        try:
-            os.unlink(_token)
-        except FileNotFoundError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
+def _die_once(token: str) -> None:
+    try:
+        os.unlink(token)
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)

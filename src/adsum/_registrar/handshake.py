@@ -1,7 +1,8 @@
-"""Whom the registrar serves: decided once, from a client's `Hello` and the kernel's word on who is behind the socket.
+"""The handshake: which clients the registrar serves, decided once, from `Hello` and the kernel's credentials.
 
-Every later message is believed to mean what it says. It can be, because a client that means something else by the same
-words is told so here, and what to do about it: one who speaks another protocol, or to whom a pid is another process.
+Every later message is taken at its word. It can be, because a client to which the same words mean something else is
+refused here: one of another user, one that speaks another protocol, or one in whose PID namespace a pid is another
+process.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ def refusal(hello: wire.Hello, peer_uid: int) -> AdsumError | None:
         return PermissionDenied(
             f"this registry belongs to user {os.geteuid()}, not {peer_uid}; use a registry of your own"
         )
-    if hello.version != wire.VERSION:
+    if hello.version < wire.OLDEST:
         return VersionMismatch(
-            f"the registrar speaks protocol {wire.VERSION}, this client {hello.version}; use one version of adsum "
-            "for all processes on this registry, and restart the registrar after an upgrade"
+            f"the registrar speaks protocol {wire.VERSION}, this client {hello.version}, which is too old; upgrade "
+            "adsum in this environment"
         )
     if hello.pid_namespace != identity.pid_namespace():
         return WrongNamespace(

@@ -1,8 +1,8 @@
-"""Requests that wait for a batch, and how many may.
+"""The backlog: requests that wait for a batch, within bounds.
 
-Whoever asks faster than batches are committed must not fill the registrar's memory. So the queue is bounded twice, by
-number (`Limits.max_pending`) and by bytes, for all clients together. Each client's own share is counted at its
-connection, so that one who floods is held up before others are refused.
+Clients that ask faster than batches are committed must not fill the registrar's memory. So the backlog is bounded twice
+for all clients together, by number (`Limits.max_pending`) and by bytes. Each client's own share is counted at its
+connection, so that a client that floods is paused before others are refused.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import deque
 
 from .. import _wire as wire
-from .batch import Call
+from .._engine.batch import Call
 from .connection import MAX_BUFFERED_BYTES, Connection
 
 
 class Requests:
-    """What was asked for and not taken up yet: first come, first served, at most `most` at a time."""
+    """Requests in the order of their arrival, at most `most` at a time."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -35,13 +35,13 @@ class Requests:
         connection.waiting += 1
 
     def take(self, most: int) -> list[Call]:
-        """The next batch, in the order of arrival."""
+        """The next batch."""
         calls: list[Call] = []
         while self._queue and len(calls) < most:
             connection, envelope, size = self._queue.popleft()
             self._bytes -= size
             connection.waiting -= 1
-            # Whoever closed the connection has stopped waiting, and takes the request for not carried out.
+            # A client that closed its connection takes the request for not carried out.
             if not connection.closed and connection.session is not None:
                 number, deadline, request = envelope.number, envelope.deadline, envelope.request
                 calls.append(Call(connection.session, number, deadline, request, connection.owner))

@@ -1,13 +1,13 @@
 """The registrar's loop: one thread, one epoll, over sockets, deaths and timers.
 
-Each turn takes what is ready, decides and commits it together, and answers. The batch is whatever had arrived, so a
-lone request waits for nobody and a storm pays for one commit per batch; and since there is one thread, there is nothing
-to lock.
+The technique is group commit (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984;
+Gawlick and Kinkade, "Varieties of Concurrency Control in IMS/VS Fast Path", 1985). Each turn takes the requests
+and deaths that have arrived, decides and commits them together, and answers. A batch never waits for more, so a lone
+request is not delayed, and a storm pays for one commit per batch. Since there is one thread there is nothing to lock.
 
-A batch comes from four places: deaths from the kernel, the ends of what lives inside processes from `sessions`, what
-was asked for from `requests`, and signs of life that did not come from `heartbeats`. `clients` fills `sessions` and
-`requests` and sends the answers; then the `bell` wakes whoever watches. What has no event of its own
-(timeouts, owners that no descriptor watches, a folder that was taken away) is looked at once per tick.
+A batch comes from four places: deaths from the kernel, ended `sessions`, `requests`, and missed `heartbeats`. `clients`
+fills `sessions` and `requests` and sends the answers; then the `bell` wakes the processes that watch. What has no event
+of its own (timeouts, owners that no descriptor watches, a folder that was taken away) is checked once per tick.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from __future__ import annotations
 import logging
 import os
 import select
-import socket
-import time
-from collections.abc import Callable
-from pathlib import Path
 
+from .._engine.batch import Batch, Death
+from .._engine.heartbeats import Heartbeats
+from .._engine.receipts import Receipts
 from .._os.liveness import DeathWatch
 from ..errors import AdsumError
-from ..model import Owner
-from .batch import Batch, Death
+from ..model import Limits
 from .bell import Bell
+from .claim import Claim
 from .clients import Clients
 from .committer import Committer
+from .generations import Generations
+from .ports import Clock
 from .requests import Requests
 from .sessions import Sessions
 
@@ -42,46 +43,52 @@ class Server:
 
     def __init__(
         self,
-        listener: socket.socket,
-        committer: Committer,
+        epoll: select.epoll,
+        *,
         kernel: DeathWatch,
-        still_ours: Callable[[], bool],
-        folder: Path,
+        sessions: Sessions,
+        requests: Requests,
+        heartbeats: Heartbeats,
+        committer: Committer,
+        receipts: Receipts,
+        clients: Clients,
+        bell: Bell,
+        generations: Generations,
+        claim: Claim,
+        limits: Limits,
+        clock: Clock,
     ) -> None:
-        self.committer = committer
-        self.kernel = kernel
-        self.still_ours = still_ours
-        self.limits = committer.limits
-        self.awake_until = self.idle_since = self.last_tick = self.retry_deaths_at = 0.0
-        self.last_commits = 0
-        self.stopping = self.evicted = False
-        self.epoll = select.epoll()
-        self.requests = Requests(self.limits.max_pending)
-        self.sessions = Sessions(folder)
-        self.bell = Bell()
-        self.clients = Clients(
-            listener, self.epoll, self.requests, self.sessions, committer, self.bell, kernel.capacity
-        )
-        self.epoll.register(kernel, select.EPOLLIN)
-        self.wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.epoll.register(self.wake, select.EPOLLIN)
-
-    def inherit(self, sessions: dict[bytes, Owner]) -> None:
-        """Entries live in these sessions, which knew an earlier registrar and may have ended since."""
-        self.sessions.inherit(sessions)
-        self.sessions.check_inherited(self.clients)
+        self._epoll = epoll
+        self._kernel = kernel
+        self._sessions = sessions
+        self._requests = requests
+        self._heartbeats = heartbeats
+        self._committer = committer
+        self._receipts = receipts
+        self._clients = clients
+        self._bell = bell
+        self._generations = generations
+        self._claim = claim
+        self._limits = limits
+        self._clock = clock
+        self._awake_until = self._idle_since = self._last_tick = self._retry_deaths_at = 0.0
+        self._last_commits = 0
+        self._stopping = self._evicted = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        epoll.register(self._wake, select.EPOLLIN)
+        epoll.register(kernel, select.EPOLLIN)
 
     def run(self) -> str:
-        """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder is not ours any more)."""
-        self.idle_since = time.monotonic()
-        while not self.stopping:
+        """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder was taken away)."""
+        self._idle_since = self._clock.monotonic()
+        while not self._stopping:
             self._turn()
-            if self.evicted:
+            if self._evicted:
                 return "evicted"
-            now = time.monotonic()
-            if now - self.last_tick >= self._tick_seconds():
-                self.last_tick = now
-                if not self.still_ours():
+            now = self._clock.monotonic()
+            if now - self._last_tick >= self._tick_seconds():
+                self._last_tick = now
+                if not self._claim.holds():
                     return "evicted"
                 self._tick(now)
             if self._idle(now):
@@ -90,109 +97,109 @@ class Server:
 
     def stop(self) -> None:
         """Leave after this turn; safe in a signal handler. A signal alone does not end a wait in epoll (PEP 475)."""
-        self.stopping = True
-        os.eventfd_write(self.wake, 1)
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        self.clients.close()
-        self.bell.close()
-        self.epoll.close()
-        os.close(self.wake)
+        self._clients.close()
+        self._bell.close()
+        self._epoll.close()
+        os.close(self._wake)
 
     # One turn
 
     def _turn(self) -> None:
-        died, looked = False, time.monotonic_ns()
+        died, looked = False, self._clock.monotonic_ns()
         for fd, mask in self._ready():
-            if fd == self.kernel.fileno():
+            if fd == self._kernel.fileno():
                 died = True
             else:
-                self.clients.ready(fd, mask)
+                self._clients.ready(fd, mask)
         self._work(self._deaths() if died else [], looked)
-        self.clients.resume()
-        self.bell.ring_if_due()
+        self._clients.resume()
+        self._bell.ring_if_due()
 
     def _ready(self) -> list[tuple[int, int]]:
-        """What can be done now. Waking a sleeping processor takes as long as a commit, and who has just been answered
-        often asks again; so after an answer the loop looks for a moment longer, out of the way of others, and then
-        sleeps."""
-        if not self.requests:
-            while time.monotonic() < self.awake_until:
-                if ready := self.epoll.poll(0, 1024):
+        """The events that have come. Waking a sleeping processor takes as long as a commit, and a client that has just
+        been answered often asks again; so after an answer the loop polls for a moment, yielding to other processes, and
+        then sleeps."""
+        if not self._requests:
+            while self._clock.monotonic() < self._awake_until:
+                if ready := self._epoll.poll(0, 1024):
                     return ready
                 os.sched_yield()
-        return self.epoll.poll(0 if self.requests else self._patience(), 1024)
+        return self._epoll.poll(0 if self._requests else self._seconds_left(), 1024)
 
-    def _patience(self) -> float:
-        """Seconds until something has to be done without being told to."""
+    def _seconds_left(self) -> float:
+        """Until something is due that has no event."""
         left = self._tick_seconds()
-        if (due := self.committer.heartbeats.next_due()) is not None:
-            left = min(left, max(0.0, (due - time.monotonic_ns()) / 1e9))
-        if (ring := self.bell.seconds_left()) is not None:
+        if (due := self._heartbeats.next_due()) is not None:
+            left = min(left, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))
+        if (ring := self._bell.seconds_left()) is not None:
             left = min(left, ring)
         return left
 
     def _deaths(self) -> list[Death]:
-        noticed = time.monotonic_ns()
-        return [Death(owner, noticed) for owner in self.kernel.deaths()]
+        noticed = self._clock.monotonic_ns()
+        return [Death(owner, noticed) for owner in self._kernel.deaths()]
 
     def _work(self, deaths: list[Death], looked: int = 0) -> None:
-        """One batch. `looked` is when this loop began to look at the sockets: every sign from before that was read."""
-        calls = self.requests.take(MAX_BATCH)
-        ended = self.sessions.take_ended()
-        # Whose sign may be among what waits, here or after a stop of this process in its socket, is not late.
-        late = [] if self.requests else self.committer.heartbeats.late(looked)
+        """One batch. `looked` is when this turn began to read sockets: every heartbeat from before it was read."""
+        calls = self._requests.take(MAX_BATCH)
+        ended = self._sessions.take_ended()
+        # A heartbeat that is still in the backlog, or that came in while this process was stopped, is not late.
+        late = [] if self._requests else self._heartbeats.late(looked)
         if not (deaths or calls or ended or late):
             return
-        before = self.committer.commits
+        before = self._committer.commits
         try:
-            answers = self.committer.commit(Batch(deaths, ended, calls, late))
+            answers = self._committer.commit(Batch(deaths, ended, calls, late))
         except AdsumError as error:
             log.error("a batch could not be committed: %s", error)
-            answers = self.committer.fail(calls, error)
-            self.sessions.give_back(ended)
-            self.committer.heartbeats.put_off(late, time.monotonic_ns())
+            answers = self._committer.refuse(calls, error)
+            self._sessions.give_back(ended)
+            self._heartbeats.retry(late, self._clock.monotonic_ns())
             # The dead stay readable in their epoll; waiting for it now would spin.
-            self.epoll.modify(self.kernel, 0)
-            self.retry_deaths_at = time.monotonic() + self.limits.cleanup_window / 2
-        if not self.committer.is_in_place():
-            # The folder was removed or made anew: what was committed nobody can see, so nobody may be told that it was.
-            self.evicted = True
+            self._epoll.modify(self._kernel, 0)
+            self._retry_deaths_at = self._clock.monotonic() + self._limits.cleanup_window / 2
+        if not self._generations.page_is_in_place():
+            # The folder was removed or made anew: no reader can see this commit, so no client may be answered.
+            self._evicted = True
             return
-        self.clients.reply(answers)
-        if self.committer.commits != before:
-            self.bell.changed()
-        # Giving way to a herd could take until all of it has run.
-        self.awake_until = 0.0 if self.bell.is_herd else time.monotonic() + AWAKE_SECONDS
+        self._clients.reply(answers)
+        if self._committer.commits != before:
+            self._bell.changed()
+        # Yielding to a herd could take until all of it has run.
+        self._awake_until = 0.0 if self._bell.is_herd else self._clock.monotonic() + AWAKE_SECONDS
 
     # Time
 
     def _tick_seconds(self) -> float:
-        if self.sessions.ended:
+        if self._sessions.ended:
             return 0.0
-        return self.limits.cleanup_window / 3 if self.kernel.scanned or self.retry_deaths_at else TICK_SECONDS
+        return self._limits.cleanup_window / 3 if self._kernel.scanned or self._retry_deaths_at else TICK_SECONDS
 
     def _tick(self, now: float) -> None:
-        self.clients.accept_again()
-        if self.retry_deaths_at and now >= self.retry_deaths_at:
-            self.retry_deaths_at = 0.0
-            self.epoll.modify(self.kernel, select.EPOLLIN)
-        if self.kernel.scanned:
-            noticed = time.monotonic_ns()
-            self._work([Death(owner, noticed) for owner in self.kernel.scan()])
-        self.clients.drop_the_slow(time.monotonic_ns())
-        self.sessions.check_inherited(self.clients)
-        if self.committer.commits != self.last_commits:
-            self.last_commits = self.committer.commits
-            self.committer.check_readers()
-        self.committer.receipts.expire(time.monotonic_ns())
+        self._clients.accept_again()
+        if self._retry_deaths_at and now >= self._retry_deaths_at:
+            self._retry_deaths_at = 0.0
+            self._epoll.modify(self._kernel, select.EPOLLIN)
+        if self._kernel.scanned:
+            noticed = self._clock.monotonic_ns()
+            self._work([Death(owner, noticed) for owner in self._kernel.scan()])
+        self._clients.drop_the_slow(self._clock.monotonic_ns())
+        self._sessions.check_inherited(self._clients)
+        if self._committer.commits != self._last_commits:
+            self._last_commits = self._committer.commits
+            self._generations.free_dead_readers()
+        self._receipts.expire(self._clock.monotonic_ns())
         try:
-            self.committer.keep_stats(len(self.requests))
+            self._committer.store_stats(len(self._requests))
         except AdsumError as error:
-            log.warning("the statistics could not be kept: %s", error)
+            log.warning("the statistics could not be stored: %s", error)
 
     def _idle(self, now: float) -> bool:
-        if self.clients or self.requests or self.committer.entries:
-            self.idle_since = now
+        if self._clients or self._requests or self._committer.entries:
+            self._idle_since = now
             return False
-        return now - self.idle_since >= self.limits.linger
+        return now - self._idle_since >= self._limits.linger

@@ -1,12 +1,12 @@
-"""Sessions that entries live in, and how their ends come to be known.
+"""Sessions that entries and standbys are bound to, and how the registrar learns that they ended.
 
-A session is a client's life, over as many connections as it takes. The entry of a thread or a task is bound to the
-session that registered it and ends with it, for the kernel tells of processes and not of what lives inside them. A
-registrar that serves sees the connection close, and none come in its place. Sessions that it inherited from an earlier
-one may have ended while nobody served, and no event will tell of it: about those that did not come back it asks the
-kernel (see `_os.session`).
+A session is a client's identity over all its connections. The entry of a thread or a task is bound to the session that
+registered it and ends with it, because the kernel reports the deaths of processes and of nothing inside them. While a
+registrar serves, the end of a session is a connection that closes and is not replaced. A session that it inherited from
+an earlier registrar may have ended while none served, and no event will report it: about those that did not come back
+it asks the kernel (see `_os.session`).
 
-What has ended waits here until a batch that buries it is committed, because until then it is still in the tables.
+An ended session is kept here until a batch is committed that removes its entries and standbys.
 """
 
 from __future__ import annotations
@@ -14,50 +14,65 @@ from __future__ import annotations
 from collections.abc import Container
 from pathlib import Path
 
-from .._os import session as session_files
+from .._engine.batch import EndedSession
+from .._os import session as files
 from ..model import Owner
+from .ports import SessionFiles
 
 
-class Sessions:
-    """The bound sessions of one registry, and those that have ended since the last batch."""
+class LockedFiles:
+    """The session files in a registry's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def is_over(self, session: bytes) -> bool:
+        return files.is_over(self._folder, session)
+
+    def forget(self, session: bytes) -> None:
+        files.forget(self._folder, session)
+
+
+class Sessions:
+    """The bound sessions of one registry, and in `ended` those that ended since the last batch."""
+
+    def __init__(self, session_files: SessionFiles) -> None:
+        self._files = session_files
         self._bound: set[bytes] = set()
         self._inherited: dict[bytes, Owner] = {}
-        self.ended: list[tuple[Owner, bytes]] = []
+        self.ended: list[EndedSession] = []
 
     def inherit(self, sessions: dict[bytes, Owner]) -> None:
-        """Entries live in these sessions, which knew an earlier registrar and may have ended since."""
+        """Take over the bound sessions of an earlier registrar, which may have ended since."""
         self._bound = set(sessions)
         self._inherited = sessions
 
     def bind(self, session: bytes) -> None:
-        """An entry lives inside this session from now on."""
+        """An entry or a standby is bound to this session from now on."""
         self._bound.add(session)
 
     def disconnected(self, session: bytes, owner: Owner) -> None:
-        """The connection of a session is over. What lived inside it has ended with it."""
+        """The connection of a session is closed: its bound entries and standbys end with it."""
         if session in self._bound:
             self._end(session, owner)
 
     def check_inherited(self, connected: Container[bytes]) -> None:
-        """Sessions that did not come back: the kernel knows whether somebody still holds them."""
+        """End the inherited sessions that are not `connected` and that no process holds."""
         for session, owner in list(self._inherited.items()):
-            if session not in connected and session_files.is_over(self._folder, session):
+            if session not in connected and self._files.is_over(session):
                 self._end(session, owner)
 
-    def take_ended(self) -> list[tuple[Owner, bytes]]:
-        """What the next batch is to bury."""
+    def take_ended(self) -> list[EndedSession]:
+        """The ended sessions, for the next batch."""
         ended, self.ended = self.ended, []
         return ended
 
-    def give_back(self, ended: list[tuple[Owner, bytes]]) -> None:
-        """That batch could not be committed: a later one has to."""
+    def give_back(self, ended: list[EndedSession]) -> None:
+        """That batch could not be committed: a later one has to end them."""
         self.ended = ended
 
     def _end(self, session: bytes, owner: Owner) -> None:
         self._bound.discard(session)
         self._inherited.pop(session, None)
-        self.ended.append((owner, session))
-        session_files.forget(self._folder, session)
+        self.ended.append(EndedSession(owner, session))
+        self._files.forget(session)

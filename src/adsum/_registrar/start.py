@@ -1,13 +1,11 @@
 """Becoming the registrar of a folder, and ceasing to be it.
 
-An exclusive `flock` on the file ``lock`` makes the registrar the only one: the kernel releases it when the process
-dies, however it dies. Whoever does not get it leaves quietly, for another serves already. The socket is put in its
-place only when it can be connected to, so a client never mistakes a starting registrar for a dead one.
+A process that does not get the folder's lock leaves quietly, for another registrar serves already. The socket is put in
+its place only when it can be connected to, so a client never mistakes a starting registrar for a dead one.
 """
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import logging.handlers
@@ -15,17 +13,17 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from .. import _wire as wire
+from .._engine.engine import Engine
 from .._os import folder as folders
 from .._os import identity
 from .._os.liveness import DeathWatch
+from .._store import migration, tables
 from .._store import page as pages
-from .._store import tables
 from .._store.environment import (
     Environment,
     create_environment,
@@ -34,11 +32,18 @@ from .._store.environment import (
     remove_other_generations,
     translating,
 )
+from .._store.tables import Retention
 from ..errors import AdsumError
 from ..model import Limits
-from .committer import Committer
-from .failpoints import failpoint
+from . import claim as claims
+from .claim import Claim
+from .clock import SystemClock
+from .failpoints import from_environment
+from .ports import Failpoint, Ports
 from .server import Server
+from .sessions import LockedFiles
+from .sweep import sweep
+from .wiring import build_core, build_server
 
 LOG_BYTES = 256 * 1024
 BACKLOG = 1024
@@ -46,23 +51,30 @@ BACKLOG = 1024
 log = logging.getLogger("adsum.registrar")
 
 
-def serve(folder: Path, limits: Limits, *, ready: Callable[[], None], foreground: bool = False) -> bool:
+def serve(
+    folder: Path,
+    limits: Limits,
+    *,
+    ready: Callable[[], None],
+    foreground: bool = False,
+    failpoint: Failpoint | None = None,
+) -> bool:
     """Serve the registry in `folder` until there is nothing left to do. False when another registrar does already.
 
-    `limits` count if the registry has to be made; `ready` is called when clients can connect. In the background it is
-    a client that makes the folder: one that was removed since is not brought back behind whoever removed it, and False.
+    `limits` count if the registry has to be made; `ready` is called when clients can connect. In the background the
+    folder was made by the client that started this process; one that was removed since is not made again (False).
     """
     identity.require_linux()
     if foreground:
         folders.create(folder)
     elif not folders.check(folder):
         return False
-    lock = _lock(folder)
+    lock = claims.lock(folder)
     if lock is None:
         return False
     _log_to(folder, foreground)
     try:
-        _serve_locked(folder, limits, lock, ready)
+        _serve_locked(folder, limits, lock, ready, failpoint or from_environment())
     except AdsumError as error:
         log.error("cannot serve: %s", error)
         raise
@@ -71,64 +83,59 @@ def serve(folder: Path, limits: Limits, *, ready: Callable[[], None], foreground
     return True
 
 
-def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], None]) -> None:
-    started = time.monotonic_ns()
+def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], None], failpoint: Failpoint) -> None:
+    clock = SystemClock()
+    started = clock.monotonic_ns()
     failpoint("starting")
     with translating(folder):
-        environment, page, limits = _open_registry(folder, limits)
+        environment, page, limits = open_registry(folder, limits, failpoint)
         kernel = DeathWatch()
-        committer = Committer(environment, page, limits, kernel)
-        sessions = committer.sweep()
+        ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
+        core = build_core(environment, page, limits, Engine(limits, kernel), ports, Retention())
+        inherited = sweep(core, ports)
         page.announce(identity.current(), started)
         listener = _listen(folder)
-
-    socket_file = os.stat(folder / wire.SOCKET_NAME)
-
-    def still_ours() -> bool:
-        try:
-            return (
-                os.path.samestat(os.stat(folder / "lock"), os.fstat(lock))
-                and os.path.samestat(os.stat(folder / wire.SOCKET_NAME), socket_file)
-                and page.is_in(folder)
-                and committer.environment.is_in_place()
-            )
-        except OSError:
-            return False
-
-    server = Server(listener, committer, kernel, still_ours, folder)
-    server.inherit(sessions)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        server.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    claim = Claim(folder, lock, page, core.generations)
+    server = build_server(core, limits, kernel, listener, claim, inherited, ports)
+    _stop_on_signals(server)
     gc.freeze()
-    log.info("serving %s, %d entries", folder, committer.entries)
+    log.info("serving %s, %d entries", folder, core.committer.entries)
     why = "failed"
     ready()
     try:
         why = server.run()
     finally:
-        # First nobody can connect any more, then those who are connected learn that they must ask the next one.
-        if why != "evicted":
-            # Otherwise what lies at these paths belongs to another registrar.
-            (folder / wire.SOCKET_NAME).unlink(missing_ok=True)
-        elif not (page.is_in(folder) and committer.environment.is_in_place()):
-            page.retire()
+        # First no client can connect any more, then the connected ones see that they must ask the next registrar.
+        claim.release(evicted=why == "evicted")
         server.close()
-        committer.environment.close()
+        core.generations.close()
         log.info("left: %s", why)
 
 
-def _open_registry(folder: Path, limits: Limits) -> tuple[Environment, pages.Page, Limits]:
-    """The registry that is there, or a new one where there is none of this boot."""
-    page = pages.attach(folder, writable=True)
+def _stop_on_signals(server: Server) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[Environment, pages.Page, Limits]:
+    """The registry in the folder, migrated where its format is older, or a new one if it has none of this boot. The
+    limits are the registry's own."""
+    try:
+        page = pages.attach(folder, writable=True)
+    except pages.OlderFormat as older:
+        if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
+            return migrated
+        log.info("no member of the registry of format %d lives; it is made anew", older.page.format)
+        older.page.retire()
+        page = None
     if page is not None:
         environment = open_environment(folder, page.generation, page.map_size, writable=True)
         remove_other_generations(folder, page.generation)
         return environment, page, tables.check_identity(environment)
-    # Nothing of this boot: what lies here is of no use to anybody. The page comes last, for it is what readers look at.
+    # Files of an earlier boot are of no use any more. The page comes last, for readers begin with it.
     pages.path_in(folder).unlink(missing_ok=True)
     for old in folder.glob("tables.*"):
         shutil.rmtree(old)
@@ -136,17 +143,6 @@ def _open_registry(folder: Path, limits: Limits) -> tuple[Environment, pages.Pag
     environment = create_environment(folder, 1, map_size, limits.max_readers)
     tables.initialise(environment, limits)
     return environment, pages.create(folder, map_size), limits
-
-
-def _lock(folder: Path) -> int | None:
-    with translating(folder):
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _listen(folder: Path) -> socket.socket:
@@ -174,6 +170,6 @@ def _handler(folder: Path, foreground: bool) -> logging.Handler:
         try:
             return logging.handlers.RotatingFileHandler(folder / "registrar.log", maxBytes=LOG_BYTES, backupCount=1)
         except OSError:
-            # Better a registrar without a log than none. `adsum doctor` says why there is none.
+            # Better a registrar without a log file than no registrar. `adsum doctor` says why it cannot be written.
             pass
     return logging.StreamHandler()

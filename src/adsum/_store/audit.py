@@ -11,7 +11,7 @@ from ..errors import AdsumError
 from ..model import Entry, Limits
 from . import snapshot
 from .environment import Environment
-from .layout import MANY_ROW_TABLES, META_LIMITS, decode_entry, encode, index_keys, owner_key, unpack_number
+from .layout import MANY_ROW_TABLES, META_LIMITS, decode_public, encode, index_keys, owner_key, unpack_number
 
 
 def violations(txn: snapshot.Txn, environment: Environment) -> list[str]:
@@ -22,7 +22,7 @@ def violations(txn: snapshot.Txn, environment: Environment) -> list[str]:
     limits = Limits() if stored is None else msgspec.msgpack.decode(stored, type=Limits)
     for row, value in txn.cursor(environment.entries):
         try:
-            entries[unpack_number(row)] = decode_entry(value)
+            entries[unpack_number(row)] = decode_public(value).entry
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             found.append(f"I1: incarnation {unpack_number(row)} cannot be read: {error}")
     found += _names(txn, environment, entries)

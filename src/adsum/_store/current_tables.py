@@ -27,7 +27,7 @@ import lmdb
 from .._os import folder as folders
 from ..errors import AdsumError, CorruptRegistry
 from ..model import Limits
-from . import page
+from . import migration, page
 from .entry_cache import NO_CACHE, EntryCache
 from .environment import Environment, open_environment, translate, translating
 from .snapshot import Txn
@@ -137,7 +137,7 @@ class CurrentTables:
                 self._detach()
                 if not folders.check(self.folder):
                     return None
-                mapped = page.attach(self.folder)
+                mapped = self._attach_page()
                 generation = mapped.generation if mapped else 0
                 if mapped is None or not generation:
                     return None
@@ -153,6 +153,14 @@ class CurrentTables:
                 self._recheck_at = time.monotonic() + RECHECK_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
+
+    def _attach_page(self) -> page.Page | None:
+        try:
+            return page.attach(self.folder)
+        except page.OlderFormat as older:
+            migration.require_no_living_member(self.folder, older.page)
+            # No living member needs that registry: the first write makes it anew.
+            return None
 
     def _detach(self) -> None:
         """Let go of the tables. They close when the last read that is still inside them ends."""

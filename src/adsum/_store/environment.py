@@ -56,6 +56,7 @@ class Environment:
 
     def __init__(self, lmdb_env: lmdb.Environment, folder: Path, generation: int, *, create: bool) -> None:
         self.lmdb = lmdb_env
+        self._page_bytes = int(lmdb_env.stat()["psize"])
         self.folder = folder
         self.generation = generation
         self.tables = {
@@ -72,6 +73,14 @@ class Environment:
     def is_in_place(self) -> bool:
         """Whether the files that whoever opens the tables now will find are those that are open here."""
         return self._files == _files_of(tables_in(self.folder, self.generation))
+
+    def file_bytes(self) -> int:
+        """The bytes of every page that the tables have ever used, free ones included; had without counting."""
+        return int(self.lmdb.info()["last_pgno"]) * self._page_bytes
+
+    def free_dead_readers(self) -> None:
+        """Free the slots of readers that died inside a read, whose snapshots keep pages from being used again."""
+        self.lmdb.reader_check()
 
     @property
     def data_file(self) -> Path:

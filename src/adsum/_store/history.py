@@ -18,7 +18,7 @@ from ..errors import CorruptRegistry
 from ..model import Entry, Kind, ProcessId
 from . import snapshot
 from .environment import Environment
-from .layout import Change, decode_entry, encode, pack_number, unpack_number
+from .layout import Change, decode_entry, decode_public, encode, pack_number, unpack_number
 from .page import remedy
 
 # What is kept: so many changes, or so many bytes of table pages, whichever is less.
@@ -41,12 +41,13 @@ class Step(NamedTuple):
 
 
 def row_of(change: Change) -> bytes:
-    stands = change.after or change.before
-    incarnation = stands.incarnation if stands else 0
     kind = _KINDS.index(change.kind)
+    newest = change.after or change.before
+    incarnation = newest.entry.incarnation if newest else 0
     if change.before is None:
         return _head.pack(kind, incarnation, 0)
-    return _head.pack(kind, incarnation, change.before.revision) + encode(change.before)
+    before = change.before.entry
+    return _head.pack(kind, incarnation, before.revision) + encode(before)
 
 
 def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list[Step] | None:
@@ -54,24 +55,25 @@ def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list
     if since >= MAX_REVISION:
         return None
     with txn.cursor(environment.tables["history"]) as cursor:
-        stored = cursor if cursor.set_key(pack_number(since + 1)) else ()
-        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in stored]
+        found = cursor if cursor.set_key(pack_number(since + 1)) else ()
+        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in found]
     if not rows:
         return [] if since == snapshot.revision(txn, environment) else None
     replaced = {of: row for _, _, _, of, row in rows if of}
-    steps = []
+    steps: list[Step] = []
     for revision, code, incarnation, _, before in rows:
         kind = _KINDS[code]
-        after = None
+        after: Entry | None = None
         if kind not in (Kind.unregistered, Kind.died):
-            after = replaced.get(revision) or txn.get(pack_number(incarnation), db=environment.entries)
-            if after is None:
+            if (later := replaced.get(revision)) is not None:
+                after = decode_entry(later)
+            elif (stored := txn.get(pack_number(incarnation), db=environment.entries)) is not None:
+                after = decode_public(stored).entry
+            else:
                 raise CorruptRegistry(
                     f"{environment.data_file} lacks what revision {revision} wrote; {remedy(environment.folder)}"
                 )
-        steps.append(
-            Step(revision, kind, decode_entry(before) if before else None, decode_entry(after) if after else None)
-        )
+        steps.append(Step(revision, kind, decode_entry(before) if before else None, after))
     return steps
 
 

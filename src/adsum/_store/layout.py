@@ -4,35 +4,35 @@
 table          key                             value
 =============  ==============================  =======================================================
 ids            namespace NUL node NUL local    incarnation
-entries        incarnation                     the `Record`, msgpack array
+entries        incarnation                     the `Record`: [entry, session, before_late]
 by_capability  namespace NUL capability        incarnation, one row for each entry that has it
 by_type        namespace NUL type              incarnation, likewise
 by_health      namespace NUL health status     incarnation, likewise
 by_node        namespace NUL node              incarnation, likewise
 owners         pid, start time, pidfd inode    incarnation, likewise
 departures     revision                        the `Departure`, msgpack array
-history        revision                        what the change replaced; see `history`
+history        revision                        the before-image of a change; see `history`
 receipts       session, number                 the reply, framed
-standbys       id, NUL, place                  the `StandBy`, msgpack array
+standbys       id, NUL, position               the `Standby`, msgpack array
 meta           a word                          see the `META_*` names
 =============  ==============================  =======================================================
 
 Numbers are 8 bytes, big-endian, so that rows sort by them. Index rows hold the incarnation, not the id: 8 bytes however
-long the id, and LMDB packs equal-sized rows without a header each, which is what keeps P4. Incarnations only grow, so
+long the id, and LMDB packs equal-sized rows without a header each, which keeps P4. Incarnations only grow, so
 the entries table is always appended to and its pages stay full.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from .._validation import MetadataFields
 from ..model import Departure, Entry, HealthSource, HealthStatus, Kind, Owner, ProcessId, RegistrarStats
 
-FORMAT = 1
+FORMAT = 2
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 ONE_ROW_TABLES = ("ids", "entries", "departures", "history", "receipts", "standbys", "meta")
 MANY_ROW_TABLES = (*INDEXES, "owners")
@@ -45,15 +45,28 @@ META_LIMITS = b"limits"
 META_IDENTITY = b"identity"
 
 
-class Record(Entry, frozen=True, array_like=True, gc=False):
-    """A stored entry: what readers see, and behind it what only the registrar needs.
+# A health status and its source, as they were before the registrar noted a missed heartbeat.
+BeforeLate: TypeAlias = tuple[HealthStatus, HealthSource]
 
-    `session` is the client session the entry lives in, empty for the entry of a whole process. `before_late` is what
-    was said of its health, and by whom, before the registrar found a sign of life missing.
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A stored row: the entry, which is all that readers decode, and the registrar's private fields behind it.
+
+    Both are arrays whose fields are only ever appended, so a row is read by an older and by a newer version alike.
+
+    - `session`: the client session the entry is bound to; empty for the entry of a whole process.
+    - `before_late`: set while the registrar has noted a missed heartbeat.
     """
 
+    entry: Entry
     session: bytes = b""
-    before_late: tuple[HealthStatus, HealthSource] | None = None
+    before_late: BeforeLate | None = None
+
+
+class PublicRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The part of a `Record` that a reader decodes: msgspec skips the values behind the fields that it knows."""
+
+    entry: Entry
 
 
 class Change(NamedTuple):
@@ -69,7 +82,7 @@ class Change(NamedTuple):
     after: Record | None
 
 
-class StandBy(msgspec.Struct, frozen=True, array_like=True):
+class Standby(msgspec.Struct, frozen=True, array_like=True):
     """A process that stands by for an id. `position` orders the standbys of one id; `session` and `number` name the
     request that queued it."""
 
@@ -82,7 +95,7 @@ class StandBy(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
-    """What a registry's tables are good for: one format, one boot, one PID namespace."""
+    """The format, boot and PID namespace for which the tables are valid."""
 
     format: int
     boot_id: bytes
@@ -90,7 +103,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Receipt(NamedTuple):
-    """A reply that was committed with the change it speaks of, until it is known to have been sent."""
+    """A reply that was committed with its change, kept until it is known to have been sent."""
 
     session: bytes
     number: int
@@ -100,8 +113,9 @@ class Receipt(NamedTuple):
 encode = msgspec.msgpack.Encoder().encode
 decode_entry = msgspec.msgpack.Decoder(Entry).decode
 decode_record = msgspec.msgpack.Decoder(Record).decode
+decode_public = msgspec.msgpack.Decoder(PublicRecord).decode
 decode_departure = msgspec.msgpack.Decoder(Departure).decode
-decode_stand_by = msgspec.msgpack.Decoder(StandBy).decode
+decode_standby = msgspec.msgpack.Decoder(Standby).decode
 decode_identity = msgspec.msgpack.Decoder(Identity).decode
 decode_stats = msgspec.msgpack.Decoder(RegistrarStats).decode
 
@@ -119,13 +133,13 @@ def receipt_key(session: bytes, number: int) -> bytes:
     return session + pack_number(number)
 
 
-def stand_by_prefix(key: bytes) -> bytes:
-    """What the rows of those who stand by for an id begin with. No other id's rows do: a key has two NULs."""
+def standby_prefix(key: bytes) -> bytes:
+    """The beginning of the keys of an id's standbys, and of no other's: an id's key has two NULs."""
     return key + b"\0"
 
 
-def stand_by_key(waiting: StandBy) -> bytes:
-    return stand_by_prefix(key_of(waiting.process_id)) + pack_number(waiting.position)
+def standby_key(waiting: Standby) -> bytes:
+    return standby_prefix(key_of(waiting.process_id)) + pack_number(waiting.position)
 
 
 def owner_key(owner: Owner) -> bytes:

@@ -40,6 +40,12 @@ def bucket_of(key: bytes) -> int:
     return crc32(key) % BUCKETS
 
 
+class OlderFormat(VersionMismatch):
+    """The page is of an older format, `page`; see `migration` for what becomes of its registry."""
+
+    page: Page
+
+
 class Page:
     """The mapped page of one registry. `counters` is read in the hot path; everything else is named."""
 
@@ -49,6 +55,11 @@ class Page:
         words = memoryview(mapping).cast("Q")
         self._header = words[: HEADER_BYTES // 8]
         self.counters = words[HEADER_BYTES // 8 :]
+
+    @property
+    def format(self) -> int:
+        """The format of the page and of the tables beside it. The header's words keep their places in every format."""
+        return self._header[_FORMAT]
 
     @property
     def generation(self) -> int:
@@ -140,8 +151,9 @@ def path_in(folder: Path) -> Path:
     return folder / "page"
 
 
-def create(folder: Path, map_size: int) -> Page:
-    """A new page, put in its place in one step when it is complete: a page that can be opened is whole."""
+def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, restarts: int = 0) -> Page:
+    """A new page, put in its place in one step when it is complete: a page that can be opened is whole. Epoch 0 asks
+    for a new one."""
     unfinished = folder / "page.new"
     descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -155,8 +167,9 @@ def create(folder: Path, map_size: int) -> Page:
     boot = identity.boot_id()
     header[_BOOT], header[_BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
     header[_PID_NAMESPACE] = identity.pid_namespace()
-    header[_EPOCH] = int.from_bytes(os.urandom(8), "little") or 1
-    page.switch(1, map_size)
+    header[_EPOCH] = epoch or int.from_bytes(os.urandom(8), "little") or 1
+    header[_RESTARTS] = restarts
+    page.switch(generation, map_size)
     unfinished.rename(path_in(folder))
     return page
 
@@ -164,7 +177,28 @@ def create(folder: Path, map_size: int) -> Page:
 def attach(folder: Path, *, writable: bool = False) -> Page | None:
     """The registry's page, or None where there is no registry of this boot.
 
-    Errors: `VersionMismatch`, `WrongNamespace`, `CorruptRegistry`.
+    Errors: `VersionMismatch` (`OlderFormat` with the page where its format is older), `WrongNamespace`,
+    `CorruptRegistry`.
+    """
+    page = peek(folder, writable=writable)
+    if page is None or page.format == FORMAT:
+        return page
+    if page.format < FORMAT:
+        raise OlderFormat(
+            f"the registry in {folder} has table format {page.format}, this adsum has {FORMAT}; run adsum registrar "
+            "--replace",
+            page=page,
+        )
+    raise VersionMismatch(
+        f"the registry in {folder} has table format {page.format}, of a newer adsum than this one, which has {FORMAT}; "
+        "upgrade adsum in this environment, or open a registry of your own (another name, path= or ADSUM_DIR)"
+    )
+
+
+def peek(folder: Path, *, writable: bool = False) -> Page | None:
+    """The registry's page, of whatever format, or None where there is no registry of this boot.
+
+    Errors: `WrongNamespace`, `CorruptRegistry`.
     """
     path = path_in(folder)
     try:
@@ -186,11 +220,6 @@ def _usable(page: Page, path: Path) -> bool:
     header = page._header
     if header[_MAGIC] != MAGIC:
         raise CorruptRegistry(f"{path} is not a registry's page; {remedy(path.parent)}")
-    if header[_FORMAT] != FORMAT:
-        raise VersionMismatch(
-            f"{path} has format {header[_FORMAT]}, this adsum reads format {FORMAT}; use one version of adsum for all "
-            f"processes on this registry, or end them and remove {path.parent}"
-        )
     boot = b"".join(word.to_bytes(8, "little") for word in header[_BOOT : _BOOT + 2])
     if boot != identity.boot_id() or page.generation == 0:
         return False

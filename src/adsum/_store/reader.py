@@ -27,7 +27,7 @@ from .current_tables import CurrentTables
 from .entry_cache import CachedEntry
 from .environment import Environment
 from .history import Step
-from .layout import decode_entry, key_of
+from .layout import decode_public, key_of
 from .local_members import LocalMembers
 from .query import Query
 from .tables import bytes_used
@@ -247,7 +247,7 @@ class Reader:
 
     def _decode(self, row: bytes) -> Entry:
         try:
-            return decode_entry(row)
+            return decode_public(row).entry
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             damaged = f"a row of the tables in {self.folder} cannot be read ({error}); {page.remedy(self.folder)}"
             raise CorruptRegistry(damaged) from error

@@ -18,7 +18,7 @@ from .layout import (
     META_REVISION,
     META_STATS,
     decode_departure,
-    decode_entry,
+    decode_public,
     decode_stats,
     index_key,
     key_of,
@@ -95,13 +95,13 @@ def entries_of(txn: Txn, environment: Environment, owner: Owner) -> list[Entry]:
     with txn.cursor(environment.tables["owners"]) as cursor:
         found = cursor.set_key(owner_key(owner))
         rows = list(cursor.iternext_dup()) if found else []
-    return [decode_entry(row_of(txn, environment, row)) for row in rows]
+    return [decode_public(row_of(txn, environment, row)).entry for row in rows]
 
 
 def entries_at(txn: Txn, environment: Environment, incarnations: Iterable[int]) -> list[Entry]:
     """Those of these incarnations that stand."""
     rows = [txn.get(pack_number(incarnation), db=environment.entries) for incarnation in incarnations]
-    return [decode_entry(row) for row in rows if row is not None]
+    return [decode_public(row).entry for row in rows if row is not None]
 
 
 def departures(txn: Txn, environment: Environment, limit: int) -> list[Departure]:

@@ -1,7 +1,8 @@
 """The only code that writes the tables.
 
-A `WriteTransaction` is one group commit: the registrar reads what stands, decides, and applies a list of changes; all
-of it is seen together or not at all. A crash at any instruction leaves the tables as they were before it.
+A `WriteTransaction` is one group commit: the registrar reads the tables, decides, and applies a list of changes.
+Readers see all of them or none, and a crash at any instruction leaves the tables as they were before it. Where the
+registrar only reads it opens a `ReadTransaction`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import lmdb
 
 from .._os import identity
 from ..errors import CorruptRegistry
-from ..model import Departure, Limits, Owner, RegistrarStats
+from ..model import Departure, Entry, Limits, Owner, RegistrarStats
 from . import history
 from .environment import Environment, translating
 from .layout import (
@@ -29,10 +31,10 @@ from .layout import (
     Identity,
     Receipt,
     Record,
-    StandBy,
+    Standby,
     decode_identity,
     decode_record,
-    decode_stand_by,
+    decode_standby,
     decode_stats,
     encode,
     index_keys,
@@ -40,8 +42,8 @@ from .layout import (
     owner_of,
     pack_number,
     receipt_key,
-    stand_by_key,
-    stand_by_prefix,
+    standby_key,
+    standby_prefix,
     unpack_number,
 )
 from .page import remedy
@@ -60,8 +62,17 @@ def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment, names: Se
     return pages * size
 
 
-class WriteTransaction:
-    """One group commit in the making: what stood before it, and the changes applied to it."""
+class Retention(NamedTuple):
+    """How much of the past a commit leaves in the tables: so many departures, so many changes, and of those as many as
+    fit in so many bytes of table pages. With `history_bytes` 0 the history begins anew after the commit."""
+
+    departures: int = MAX_DEPARTURES
+    changes: int = history.MAX_HISTORY
+    history_bytes: float = history.MAX_HISTORY_BYTES
+
+
+class ReadTransaction:
+    """One snapshot, with the registrar's reads. Those of readers are in `snapshot`."""
 
     def __init__(self, txn: lmdb.Transaction[bytes], environment: Environment) -> None:
         self._txn = txn
@@ -69,10 +80,9 @@ class WriteTransaction:
         self._tables = environment.tables
         stored = txn.get(META_REVISION, db=environment.meta)
         self.revision = unpack_number(stored) if stored else 0
-        ids = txn.stat(environment.ids)
-        self.entries = ids["entries"]
-        # Every page the file has ever used: no less than what is in use, and had without counting.
-        self.bytes_used = environment.lmdb.info()["last_pgno"] * ids["psize"]
+        self.entries = txn.stat(environment.ids)["entries"]
+        # An upper bound, had without counting.
+        self.bytes_used = environment.file_bytes()
 
     def measure(self) -> int:
         """The pages in use, counted: `bytes_used` without the free ones. Costs as much as a small write."""
@@ -95,85 +105,41 @@ class WriteTransaction:
             return cursor.count() if cursor.set_key(owner_key(owner)) else 0
 
     @property
-    def standbys(self) -> int:
-        """How many places in queues are taken."""
+    def standby_count(self) -> int:
+        """How many standbys there are, for all ids."""
         return self._txn.stat(self._tables["standbys"])["entries"]
 
-    def standing_by(self, key: bytes) -> list[StandBy]:
-        """Who waits for an id, first come first."""
-        prefix = stand_by_prefix(key)
+    def standbys_of(self, key: bytes) -> list[Standby]:
+        """The standbys of an id, in the order of their positions."""
+        prefix = standby_prefix(key)
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             found = []
             if cursor.set_range(prefix):
                 for row, value in cursor.iternext():
                     if not row.startswith(prefix):
                         break
-                    found.append(decode_stand_by(value))
+                    found.append(decode_standby(value))
             return found
 
-    def all_standing_by(self) -> Iterator[StandBy]:
-        """Everybody who waits for an id."""
+    def all_standbys(self) -> Iterator[Standby]:
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             for value in cursor.iternext(keys=False, values=True):
-                yield decode_stand_by(value)
+                yield decode_standby(value)
 
     def owners(self) -> list[Owner]:
-        """Everybody who owns an entry."""
+        """Every owner of an entry."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
             return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
 
     def receipts(self) -> list[Receipt]:
-        """The replies that a registrar committed and may not have sent."""
+        """The replies that were committed and may not have been sent."""
         with self._txn.cursor(self._tables["receipts"]) as cursor:
             return [Receipt(key[:-8], unpack_number(key[-8:]), reply) for key, reply in cursor]
 
     def stats(self) -> RegistrarStats:
-        """What the last registrar counted."""
+        """The counters of the last registrar."""
         stored = self._txn.get(META_STATS, db=self._environment.meta)
         return decode_stats(stored) if stored else RegistrarStats()
-
-    def apply(
-        self,
-        changes: Sequence[Change],
-        departures: Sequence[tuple[int, Departure]] = (),
-        *,
-        history_bytes: float = history.MAX_HISTORY_BYTES,
-    ) -> None:
-        """Write the changes, in order, with every index row they add or take away. `history_bytes` is how much of the
-        table pages the history may keep; with 0 it begins anew after them."""
-        for change in changes:
-            self._move(change.key, change.before, change.after)
-        if changes:
-            self.revision = changes[-1].revision
-            self._put_meta(META_REVISION, pack_number(self.revision))
-            self._write_history(changes, history_bytes)
-        if departures:
-            ended = [(revision, encode(departure)) for revision, departure in departures[-MAX_DEPARTURES:]]
-            self._append("departures", ended, MAX_DEPARTURES)
-
-    def touch(self, records: Iterable[Record]) -> None:
-        """Write records that differ in nothing that an index or the history knows."""
-        for record in records:
-            self._txn.put(pack_number(record.incarnation), encode(record), db=self._environment.entries)
-
-    def stand_by(self, joined: Iterable[StandBy], withdrawn: Iterable[StandBy]) -> None:
-        """Write who waits from now on, and take out who does not any more."""
-        table = self._tables["standbys"]
-        for one in joined:
-            self._txn.put(stand_by_key(one), encode(one), db=table)
-        for one in withdrawn:
-            self._txn.delete(stand_by_key(one), db=table)
-
-    def keep_receipts(self, receipts: Iterable[Receipt], sent: Iterable[tuple[bytes, int]]) -> None:
-        """Store the replies of this batch with its changes, and forget those that were sent since the last one."""
-        table = self._tables["receipts"]
-        for key in sent:
-            self._txn.delete(receipt_key(*key), db=table)
-        for receipt in receipts:
-            self._txn.put(receipt_key(receipt.session, receipt.number), receipt.reply, db=table)
-
-    def keep_stats(self, stats: RegistrarStats) -> None:
-        self._put_meta(META_STATS, encode(stats))
 
     def _record_at(self, incarnation: bytes) -> Record:
         row = self._txn.get(incarnation, db=self._environment.entries)
@@ -184,15 +150,60 @@ class WriteTransaction:
             )
         return decode_record(row)
 
+
+class WriteTransaction(ReadTransaction):
+    """One group commit in the making: the tables before it, and the changes applied to them."""
+
+    def apply(
+        self,
+        changes: Sequence[Change],
+        departures: Sequence[tuple[int, Departure]],
+        retention: Retention,
+    ) -> None:
+        """Write the changes, in order, with every index row they add or take away, and with their history."""
+        for change in changes:
+            self._move(change.key, change.before, change.after)
+        if changes:
+            self.revision = changes[-1].revision
+            self._put_meta(META_REVISION, pack_number(self.revision))
+            self._write_history(changes, retention)
+        if departures:
+            ended = [(revision, encode(departure)) for revision, departure in departures[-retention.departures :]]
+            self._append("departures", ended, retention.departures)
+
+    def refresh(self, records: Iterable[Record]) -> None:
+        """Write records that differ in nothing that an index or the history knows."""
+        for record in records:
+            self._txn.put(pack_number(record.entry.incarnation), encode(record), db=self._environment.entries)
+
+    def write_standbys(self, queued: Iterable[Standby], dequeued: Iterable[Standby]) -> None:
+        """Add rows of standbys, then remove rows; one may be in both."""
+        table = self._tables["standbys"]
+        for standby in queued:
+            self._txn.put(standby_key(standby), encode(standby), db=table)
+        for standby in dequeued:
+            self._txn.delete(standby_key(standby), db=table)
+
+    def keep_receipts(self, receipts: Iterable[Receipt], obsolete: Iterable[tuple[bytes, int]]) -> None:
+        """Store the replies of this batch with its changes, and remove those that are obsolete."""
+        table = self._tables["receipts"]
+        for key in obsolete:
+            self._txn.delete(receipt_key(*key), db=table)
+        for receipt in receipts:
+            self._txn.put(receipt_key(receipt.session, receipt.number), receipt.reply, db=table)
+
+    def keep_stats(self, stats: RegistrarStats) -> None:
+        self._put_meta(META_STATS, encode(stats))
+
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
-        stays = before is not None and after is not None and before.incarnation == after.incarnation
-        rows_before = _rows(before) if before else _NO_ROWS
-        rows_after = _rows(after) if after else _NO_ROWS
+        stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
+        rows_before = _rows(before.entry) if before else _NO_ROWS
+        rows_after = _rows(after.entry) if after else _NO_ROWS
         if before and not stays:
-            self._txn.delete(pack_number(before.incarnation), db=self._environment.entries)
+            self._txn.delete(pack_number(before.entry.incarnation), db=self._environment.entries)
             self._txn.delete(key, db=self._environment.ids)
         if after:
-            row = pack_number(after.incarnation)
+            row = pack_number(after.entry.incarnation)
             self._txn.put(row, encode(after), db=self._environment.entries, append=not stays)
             if not stays:
                 self._txn.put(key, row, db=self._environment.ids)
@@ -201,12 +212,12 @@ class WriteTransaction:
         for table, index, row in rows_after - rows_before:
             self._txn.put(index, row, db=self._tables[table])
 
-    def _write_history(self, changes: Sequence[Change], most_bytes: float) -> None:
-        if not most_bytes:
+    def _write_history(self, changes: Sequence[Change], retention: Retention) -> None:
+        if not retention.history_bytes:
             self._txn.drop(self._tables["history"], delete=False)
             return
-        rows = [(change.revision, history.row_of(change)) for change in changes[-history.MAX_HISTORY :]]
-        self._append("history", rows, history.MAX_HISTORY, min(most_bytes, history.MAX_HISTORY_BYTES))
+        rows = [(change.revision, history.row_of(change)) for change in changes[-retention.changes :]]
+        self._append("history", rows, retention.changes, retention.history_bytes)
 
     def _append(
         self, name: str, rows: Iterable[tuple[int, bytes]], most_rows: int, most_bytes: float = math.inf
@@ -232,10 +243,10 @@ class WriteTransaction:
 _NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
 
 
-def _rows(record: Record) -> set[tuple[str, bytes, bytes]]:
-    row = pack_number(record.incarnation)
-    rows = {(table, key, row) for table, key in index_keys(record)}
-    rows.add(("owners", owner_key(record.owner), row))
+def _rows(entry: Entry) -> set[tuple[str, bytes, bytes]]:
+    row = pack_number(entry.incarnation)
+    rows = {(table, key, row) for table, key in index_keys(entry)}
+    rows.add(("owners", owner_key(entry.owner), row))
     return rows
 
 
@@ -246,8 +257,15 @@ def write(environment: Environment) -> Iterator[WriteTransaction]:
         yield WriteTransaction(txn, environment)
 
 
+@contextlib.contextmanager
+def read(environment: Environment) -> Iterator[ReadTransaction]:
+    """A snapshot for as long as the block lasts; no longer, for it keeps pages from being used again."""
+    with translating(environment.folder), environment.lmdb.begin() as txn:
+        yield ReadTransaction(txn, environment)
+
+
 def initialise(environment: Environment, limits: Limits) -> None:
-    """Write what new tables are good for, and their limits."""
+    """Write the identity and the limits of new tables."""
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
     with write(environment) as batch:
         batch._put_meta(META_IDENTITY, encode(here))

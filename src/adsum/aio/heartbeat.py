@@ -1,25 +1,24 @@
-"""Signs of life that an event loop gives by itself: it gives them as long as it goes round."""
+"""Heartbeats that an event loop sends by itself, for as long as it goes round."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from .._client.pipeline import Pipeline
-from .._writes import Ask
+from .. import _wire as wire
+from .._calls import Calls
 from ..errors import NotRegistered, RegistryClosed, Stale
 from ..model import Entry
 
 LOOP = "loop"
+# The promise that `heartbeat="loop"` makes, and how many heartbeats are sent within it.
 LOOP_SECONDS = 1.0
-SIGNS = 3
+HEARTBEATS = 3
 
 
 def is_from_loop(metadata: dict[str, Any], process: Any = None) -> bool:
-    """Whether the event loop is to give the signs. If so, `metadata` promises them in seconds afterwards."""
+    """Whether the event loop is to send the heartbeats. If so, `metadata` promises them in seconds afterwards."""
     if metadata.get("heartbeat") != LOOP:
         return False
     if process is not None and not isinstance(process, asyncio.Task):
@@ -28,23 +27,31 @@ def is_from_loop(metadata: dict[str, Any], process: Any = None) -> bool:
     return True
 
 
-def beat(loop: asyncio.AbstractEventLoop, pipeline: Pipeline, make_ask: Callable[[], Ask[Entry]]) -> None:
-    """Give a sign of life now and again, from the loop, for as long as the loop, the registry and the entry are."""
+class LoopHeartbeat:
+    """Sends a heartbeat for `entry` from the loop, until the loop, the registry or the entry ends.
 
-    def look(given: Future[Entry]) -> None:
-        # In the pipeline's thread. A sign that came too late is followed by others; one for no entry by none.
-        if given.cancelled() or isinstance(given.exception(), (NotRegistered, Stale, RegistryClosed)):
-            over.set()
+    It keeps the registry open, because the entry has promised heartbeats.
+    """
 
-    def sign() -> None:
-        if over.is_set():
+    def __init__(self, loop: asyncio.AbstractEventLoop, calls: Calls, entry: Entry) -> None:
+        self._loop = loop
+        self._calls = calls
+        self._entry = entry
+        self._is_over = False
+
+    def start(self) -> None:
+        self._loop.call_later(LOOP_SECONDS / HEARTBEATS, self._send)
+
+    def _send(self) -> None:
+        if self._is_over:
             return
         try:
-            ask = make_ask()
-            pipeline.ask(ask.request, ask.take, None).add_done_callback(look)
+            self._calls.send_heartbeat(self._entry).add_done_callback(self._answered)
         except RegistryClosed:
             return
-        loop.call_later(LOOP_SECONDS / SIGNS, sign)
+        self.start()
 
-    over = threading.Event()
-    loop.call_later(LOOP_SECONDS / SIGNS, sign)
+    def _answered(self, sent: Future[wire.Done]) -> None:
+        """In the pipeline's thread. A heartbeat that came too late is followed by others; one for no entry by none."""
+        if sent.cancelled() or isinstance(sent.exception(), (NotRegistered, Stale, RegistryClosed)):
+            self._is_over = True

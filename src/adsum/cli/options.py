@@ -45,10 +45,7 @@ class RegistryOptions:
 
     def open(self, limits: Limits | None = None) -> Registry:
         """The registry, with the patience of a command."""
-        if self.name is not None and self.path is not None:
-            raise UsageError("give --name or --path, not both")
-        if self.path == Path():
-            raise UsageError("--path: give the path of a folder of its own, not '' or '.'")
+        self._check()
         return open_registry(
             "default" if self.name is None else self.name,
             path=self.path,
@@ -57,6 +54,19 @@ class RegistryOptions:
             timeout=PATIENCE_SECONDS,
             limits=limits,
         )
+
+    def folder(self) -> Path:
+        """The registry's folder, which may not exist yet. Errors: `UsageError`, `InvalidName`, `PermissionDenied`."""
+        self._check()
+        folder = admin.registry_folder("default" if self.name is None else self.name, self.path)
+        admin.check_folder(folder)
+        return folder
+
+    def _check(self) -> None:
+        if self.name is not None and self.path is not None:
+            raise UsageError("give --name or --path, not both")
+        if self.path == Path():
+            raise UsageError("--path: give the path of a folder of its own, not '' or '.'")
 
     def parse_id(self, text: str, registry: Registry) -> ProcessId:
         """An id as typed: ``local``, or ``namespace/node/local`` as `str(ProcessId)` writes it.

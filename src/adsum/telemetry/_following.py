@@ -12,8 +12,8 @@ import threading
 from collections import deque
 from pathlib import Path
 
+from .. import _instrument
 from .._client import client as clients
-from .._client import spawn
 from .._client.bell import Waiter
 from .._client.client import Client
 from .._store.feed import Base, Position, TableFeed
@@ -55,7 +55,7 @@ class _Following:
     """One registry's follower: a thread, and what others may do to it."""
 
     def __init__(self, client: Client) -> None:
-        self._place = client.place
+        self._place = client.real_path
         self._registry = str(client.folder)
         self._starts: deque[float] = deque()
         self._changed = threading.Event()
@@ -110,7 +110,7 @@ class _Following:
         later starts another."""
         with _lock:
             self._changed.clear()
-            open_ones = [client for client in _open_clients() if client.place == self._place]
+            open_ones = [client for client in _open_clients() if client.real_path == self._place]
             if open_ones and _is_wanted():
                 return open_ones[0]
             if _following.get(self._place) is self:
@@ -205,8 +205,8 @@ def _open_clients() -> list[Client]:
 
 
 def _adjust(wanted: frozenset[str]) -> None:
-    spawn.started = _note_start if STARTED in wanted else None
-    clients.opened = _follow_open_ones if wanted & FOLLOWED else None
+    _instrument.registrar_started = _note_start if STARTED in wanted else None
+    _instrument.client_opened = _follow_open_ones if wanted & FOLLOWED else None
     with _lock:
         for following in list(_following.values()):
             following.stop()
@@ -217,14 +217,14 @@ def _adjust(wanted: frozenset[str]) -> None:
 def _follow_open_ones() -> None:
     with _lock:
         for client in _open_clients():
-            if client.place not in _following:
+            if client.real_path not in _following:
                 following = _Following(client)
                 try:
                     following.start()
                 except RuntimeError as error:
                     logger.warning("cannot follow %s: %s", client.folder, error, extra={"registry": str(client.folder)})
                 else:
-                    _following[client.place] = following
+                    _following[client.real_path] = following
 
 
 def _note_start(folder: Path, seconds: float) -> None:

@@ -36,7 +36,9 @@ def registrar(
     replace: Annotated[
         bool,
         Parameter(
-            negative=(), show_default=False, help="With --foreground: take the place of the registrar that serves now."
+            negative=(),
+            show_default=False,
+            help="Take the place of the registrar that serves now, of whatever version; every entry stays.",
         ),
     ] = False,
     max_memory_mib: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Table pages in use, in MiB.")] = None,
@@ -68,11 +70,9 @@ def registrar(
 
     Nobody has to: the first write starts one. Do it to choose the limits of a new registry, or to have a service
     manager keep it. Without --foreground it runs in the background and its pid is printed; where one runs already, that
-    one's; where that is stopped or stuck, exit code 1. With --foreground, where another serves already, exit code 1;
-    see --replace.
+    one's; where that is stopped or stuck, exit code 1. With --foreground, where another serves already, exit code 1.
+    With --replace the registrar that serves exits first; use it after an upgrade of adsum.
     """
-    if replace and not foreground:
-        raise UsageError("--replace goes with --foreground")
     given = {
         "max_memory_bytes": None if max_memory_mib is None else max_memory_mib * 1024**2,
         "max_entries": max_entries,
@@ -85,14 +85,14 @@ def registrar(
         "linger": linger,
     }
     limits = _limits({name: value for name, value in given.items() if value is not None})
-    # Opened and closed: the folder is checked, and no table is open in a process that is about to serve them.
-    with options.open(limits) as registry:
-        folder = registry.folder
+    folder = options.folder()
     if limits != Limits() and admin.page_header(folder) is not None:
         _note(f"the registry in {folder} exists, and keeps the limits it was made with")
     if foreground:
         return _serve(folder, limits, replace)
-    return _start(options, limits, json)
+    if replace:
+        admin.replace_registrar(folder, limits, PATIENCE_SECONDS)
+    return _start(options, limits, json, started=replace)
 
 
 def _limits(given: dict[str, Any]) -> Limits:
@@ -102,9 +102,8 @@ def _limits(given: dict[str, Any]) -> Limits:
         raise UsageError(str(error).replace("Limits.", "")) from error
 
 
-def _start(options: RegistryOptions, limits: Limits, json: bool) -> int:
+def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: bool = False) -> int:
     until = time.monotonic() + PATIENCE_SECONDS
-    started = False
     with options.open(limits) as registry:
         while (pid := registry.stats().registrar_pid) is None:
             if time.monotonic() >= until:

@@ -1,4 +1,4 @@
-"""What the registrar counts about itself: plain integers and a short memory of latencies."""
+"""What the registrar counts about itself: plain integers and the last cleanup latencies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..model import CleanupLatency, RegistrarStats
 
 
 class Counters:
-    """Outcomes by word, and the last 1,000 cleanup latencies."""
+    """Requests by outcome, and the last 1,000 cleanup latencies. `changed` says whether there is news to store."""
 
     def __init__(self, before: RegistrarStats) -> None:
         self.outcomes: Counter[str] = Counter(before.outcomes)

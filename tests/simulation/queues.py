@@ -1,19 +1,19 @@
-"""Who stands by, and who is late: the parts of the model that are about time and turns."""
+"""Standbys and heartbeats: the parts of the model that are about turns and time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from adsum._registrar.heartbeats import AGAIN_NS, Lateness
+from adsum._engine.heartbeats import RETRY_NS, Lateness
 from adsum.model import Limits
 
 from .asks import Ask, Id
-from .reading import Change, Held, id_key
+from .reading import Change, PlainEntry, id_key
 
 
-class Places:
-    """The lines in front of the ids, first come first."""
+class Queues:
+    """The standbys of each id, first come first."""
 
     def __init__(self) -> None:
         self._lines: dict[Id, list[Ask]] = {}
@@ -22,8 +22,13 @@ class Places:
         for id in sorted(self._lines, key=id_key):
             yield from self._lines[id]
 
+    def copy(self) -> Queues:
+        other = Queues()
+        other._lines = {id: list(line) for id, line in self._lines.items()}
+        return other
+
     def join(self, ask: Ask) -> None:
-        """Who asks again keeps the place."""
+        """Queue a standby. One that asks again keeps its position."""
         line = self._lines.setdefault(ask.items[0].id, [])
         if ask.name not in [one.name for one in line]:
             line.append(ask)
@@ -38,36 +43,36 @@ class Places:
     def in_session(self, session: bytes) -> list[Ask]:
         return [one for one in self if one.session == session]
 
-    def faults(self, rows: Sequence[tuple[Id, bytes, int]]) -> list[str]:
-        """What is wrong with the rows, which come in the order of their keys."""
+    def violations(self, rows: Sequence[tuple[Id, bytes, int]]) -> list[str]:
+        """The violations of the rows, which come in the order of their keys."""
         wanted = [(one.items[0].id, one.session, one.number) for one in self]
-        return [] if list(rows) == wanted else [f"there stand by {rows}, should be {wanted}"]
+        return [] if list(rows) == wanted else [f"the standbys are {rows}, should be {wanted}"]
 
 
 class _Promise(NamedTuple):
     key: bytes
     every: int
     signed: int
-    # How much of being late was said: nothing, degraded, unhealthy.
+    # How many stages of lateness were noted: none, degraded, unhealthy.
     said: int
 
 
 class Promises:
-    """Who promised signs of life to the registrar that serves, when they came, and what was said for want of one."""
+    """The heartbeats promised to the serving registrar, when each last came, and the lateness that was noted."""
 
     def __init__(self, limits: Limits) -> None:
         self._after = (limits.degraded_after, limits.unhealthy_after)
         self._made: dict[int, _Promise] = {}
         self._unsure_until = 0
 
-    def begin(self, entries: Sequence[Held], now: int) -> None:
-        """A registrar starts: everybody has their time anew."""
+    def begin(self, entries: Sequence[PlainEntry], now: int) -> None:
+        """A registrar starts: every member has its full time anew."""
         self._made = {}
         for entry in entries:
             self.follow(entry, now)
 
     def keep(self, changes: Sequence[Change], late: Sequence[Lateness], signed: Sequence[int], now: int) -> None:
-        """A batch was committed: what it changed, who was late, and who gave a sign."""
+        """A batch was committed: its changes, its missed heartbeats, and those that came."""
         for one in late:
             if (known := self._made.get(one.incarnation)) is not None:
                 self._made[one.incarnation] = known._replace(said=known.said + 1)
@@ -81,7 +86,7 @@ class Promises:
             if (known := self._made.get(incarnation)) is not None:
                 self._made[incarnation] = known._replace(signed=now, said=0)
 
-    def follow(self, entry: Held, now: int) -> None:
+    def follow(self, entry: PlainEntry, now: int) -> None:
         """An entry was made, or changed."""
         every = entry.metadata["heartbeat"]
         known = self._made.get(entry.incarnation)
@@ -92,7 +97,7 @@ class Promises:
             self._made[entry.incarnation] = _Promise(id_key(entry.id), int(every * 1e9), now, said)
 
     def late(self, now: int) -> list[Lateness]:
-        """Who is late by now, in the order in which they became so."""
+        """The members that are late by now, in the order in which they became so."""
         due = []
         for incarnation, promise in self._made.items():
             for said in range(promise.said, 2):
@@ -102,15 +107,15 @@ class Promises:
                     due.append((when, incarnation, said, promise.key, status))
         return [Lateness(key, incarnation, status) for _, incarnation, _, key, status in sorted(due)]  # type: ignore[arg-type]
 
-    def put_off(self, now: int) -> None:
-        """It could not be written down; for a moment the registrar need not say it again."""
-        self._unsure_until = now + AGAIN_NS
+    def retry(self, now: int) -> None:
+        """It could not be committed; for a moment the registrar need not return it again."""
+        self._unsure_until = now + RETRY_NS
 
-    def faults(self, late: Sequence[Lateness], now: int) -> list[str]:
+    def violations(self, late: Sequence[Lateness], now: int) -> list[str]:
         wanted = self.late(now)
         if late == wanted or (now < self._unsure_until and set(late) <= set(wanted)):
             return []
         if now >= self._unsure_until > 0 and sorted(late) == sorted(wanted):
             # In the order in which they were put off.
             return []
-        return [f"at {now} {late} are said to be late, should be {wanted}"]
+        return [f"at {now} {late} are late, should be {wanted}"]

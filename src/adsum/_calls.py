@@ -1,0 +1,242 @@
+"""The writes of one registry: what each call asks the registrar for, and the two ways to send it.
+
+A write takes two steps:
+
+    write = calls.update("planner-1", {"endpoint": "tcp://..."}, None)    # checks the arguments, makes the request
+    done = calls.wait(write, timeout)                                     # sends it, and waits for the reply
+
+`Registry` waits in the caller's thread, over the connection pool. `AsyncRegistry` and `register_nowait` submit the
+write to the pipeline and get a future. The requests are the same, and are made here once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from . import _instrument
+from . import _wire as wire
+from ._client.client import Client
+from ._client.connection_pool import seconds
+from ._client.interrupted import InterruptedRegistration
+from ._client.member_call import MemberCall
+from ._client.member_end import MemberEnd
+from ._client.member_lifetimes import Member
+from ._client.pending_call import PendingCall
+from ._client.stand_by_call import StandByCall
+from ._client.target import resolve
+from ._reads import AnyId
+from ._validation import parse_id, parse_metadata
+from .errors import AdsumError
+from .model import Entry, ProcessId
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=wire.AnyRequest)
+Items: TypeAlias = "Sequence[tuple[AnyId, dict[str, Any]]]"
+
+
+class Write(Generic[Q]):
+    """A write: its `request`, the thread or task that a registration is for, and its observer while a handler listens.
+
+    Its request is made inside ``with write:``, which reports an error in the arguments to the observer.
+    """
+
+    __slots__ = ("member", "observer", "request")
+
+    request: Q
+
+    def __init__(self, observer: _instrument.Observer | None) -> None:
+        self.observer = observer
+        self.member: Member = None
+
+    def __enter__(self) -> Write[Q]:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self.observer is not None and isinstance(error, AdsumError):
+            self.observer.failed(error)
+
+
+class Calls:
+    """Makes and sends the writes of one registry object.
+
+    It keeps the client open. `close` closes it, and so does the garbage collector once no registry, registration or
+    watch refers to this object.
+    """
+
+    def __init__(self, client: Client, namespace: str, node: str, timeout: float | None) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._node = node
+        self.timeout = timeout
+        self._finalizer = weakref.finalize(self, client.drop)
+        self._finalizer.atexit = False
+
+    def close(self) -> None:
+        """Close the client. Closing twice is fine."""
+        if self._finalizer.detach():
+            self._client.close()
+
+    # Making
+
+    def register(self, items: Items, process: Any, *, or_get: bool = False) -> Write[wire.Register]:
+        """Register all `items`, or none, for `process`; with `or_get`, get the holder where the only one is held."""
+        call = "get_or_register" if or_get else "register"
+        write: Write[wire.Register] = self._write(_instrument.register, call, items[0][0])
+        with write:
+            target = resolve(process)
+            checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
+            is_bound = target.member is not None
+            write.request = wire.Register(owner=target.owner, items=checked, bound=is_bound, or_get=or_get)
+            write.member = target.member
+            if is_bound:
+                self._client.pipeline.hold_entries()
+        return write
+
+    def update(
+        self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, *, checked: bool = False
+    ) -> Write[wire.Update]:
+        """Replace the given fields; `checked`: and make `last_health_check` the time of the change."""
+        write: Write[wire.Update] = self._write(_instrument.update, "update_health" if checked else "update", id)
+        with write:
+            process_id, fields = self._id(id), parse_metadata(metadata)
+            _check_incarnation(if_incarnation)
+            write.request = wire.Update(
+                process_id=process_id, fields=fields, if_incarnation=if_incarnation, checked=checked
+            )
+        return write
+
+    def unregister(self, id: AnyId, if_incarnation: int | None) -> Write[wire.Unregister]:
+        write: Write[wire.Unregister] = self._write(_instrument.unregister, "unregister", id)
+        with write:
+            _check_incarnation(if_incarnation)
+            write.request = wire.Unregister(process_id=self._id(id), if_incarnation=if_incarnation)
+        return write
+
+    def heartbeat(self, id: AnyId, if_incarnation: int | None) -> Write[wire.Heartbeat]:
+        write: Write[wire.Heartbeat] = self._write(_instrument.heartbeat, "heartbeat", id)
+        with write:
+            process_id, owner = self._id(id), resolve(None).owner
+            write.request = wire.Heartbeat(process_id=process_id, owner=owner, if_incarnation=if_incarnation)
+        return write
+
+    def hand_over(self, entry: Entry, process: Any) -> Write[wire.HandOver]:
+        """Give the id of `entry` to another process. Errors: `TypeError` where that is none, or a thread or task."""
+        write: Write[wire.HandOver] = self._write(_instrument.update, "hand_over", entry.process_id)
+        with write:
+            target = resolve(process)
+            if process is None:
+                raise TypeError("hand_over(None): give the process that is to hold the id from now on")
+            if target.member is not None:
+                raise TypeError(
+                    "an id is handed over to another process; a thread or task of this one can register itself"
+                )
+            write.request = wire.HandOver(
+                process_id=entry.process_id, owner=target.owner, if_incarnation=entry.incarnation
+            )
+        return write
+
+    # Sending
+
+    def wait(self, write: Write[Any], timeout: float | None) -> wire.Done:
+        """Send it and wait for the reply, in the caller's thread."""
+        if write.member is not None:
+            return self.submit(write, timeout, whole).result()
+        try:
+            done = self._client.pool.ask(write.request, self._seconds(timeout))
+        except AdsumError as error:
+            if write.observer is not None:
+                write.observer.failed(error)
+            raise
+        if write.observer is not None:
+            write.observer.succeeded(len(done.entries), changed=done.changed)
+        return done
+
+    def register_and_wait(
+        self, write: Write[wire.Register], timeout: float | None, convert: Callable[[wire.Done], T]
+    ) -> T:
+        """`wait` for a registration, and give what `convert` makes of the reply. An interrupt at any moment before this
+        returns undoes the registration, because no caller will hold it."""
+        _, since = self._client.reader.position()
+        try:
+            return convert(self.wait(write, timeout))
+        except AdsumError:
+            raise
+        except BaseException:
+            InterruptedRegistration(write.request, since, self._client.pipeline, self._client.reader).undo()
+            raise
+
+    def submit(self, write: Write[Any], timeout: float | None, convert: Callable[[wire.Done], T]) -> Future[T]:
+        """Send it without waiting. The future gets what `convert` makes of the reply, in the pipeline's thread."""
+        client, own_timeout = self._client, self._seconds(timeout)
+        call: PendingCall[T]
+        if write.member is None:
+            call = PendingCall(write.request, convert, own_timeout, write.observer)
+        else:
+            call = MemberCall(
+                write.request, convert, own_timeout, write.observer, write.member, client.pipeline, client.reader
+            )
+        with write:
+            client.pipeline.submit(call)
+        return call.future
+
+    def stand_by(
+        self, id: AnyId, metadata: dict[str, Any], timeout: float | None, convert: Callable[[wire.Done], T]
+    ) -> StandByCall[T]:
+        """Stand by for an id. Sends the request; `convert` makes the result of the grant."""
+        client = self._client
+        with self._write(_instrument.register, "stand_by", id) as write:
+            process_id, fields, owner = self._id(id), parse_metadata(metadata), resolve(None).owner
+            request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
+            # The standby is bound to the session.
+            client.pipeline.hold_entries()
+            call = StandByCall(
+                request, convert, self._seconds(timeout), write.observer, client.pipeline, client.reader.local_members
+            )
+            client.pipeline.submit(call)
+        return call
+
+    def send_heartbeat(self, entry: Entry) -> Future[wire.Done]:
+        """Send a heartbeat that no caller asked for, and no handler is notified of."""
+        request = wire.Heartbeat(
+            process_id=entry.process_id, owner=resolve(None).owner, if_incarnation=entry.incarnation
+        )
+        call = PendingCall(request, whole, None)
+        self._client.pipeline.submit(call)
+        return call.future
+
+    def give_back(self, entry: Entry) -> None:
+        """Unregister an entry that no caller holds. Waits for nothing."""
+        MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
+
+    def _write(self, begin: _instrument.Begin | None, call: str, id: object) -> Write[Any]:
+        return Write(None if begin is None else begin(call, self._client.folder, id, self._namespace))
+
+    def _id(self, id: object) -> ProcessId:
+        return parse_id(id, self._namespace, self._node)
+
+    def _seconds(self, timeout: float | None) -> float | None:
+        return self.timeout if timeout is None else seconds(timeout)
+
+
+def pairs(items: Any) -> list[tuple[AnyId, dict[str, Any]]]:
+    """The `items` of `register_many`, as a list. Errors: `TypeError`."""
+    listed: list[Any] = (
+        list(items) if isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping)) else [items]
+    )
+    for item in listed:
+        if not (isinstance(item, (tuple, list)) and len(item) == 2):
+            raise TypeError(f"{item!r}: give pairs of an id and its metadata, such as ('a', {{'capabilities': ['x']}})")
+    return listed
+
+
+def _check_incarnation(value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**64):
+        raise ValueError(f"if_incarnation={value!r}: give an entry's incarnation, or None")
+
+
+def whole(done: wire.Done) -> wire.Done:
+    """For `Calls.submit`: the future gets the reply itself."""
+    return done

@@ -1,0 +1,87 @@
+"""The calls of one session that have no result yet, by number, and those of them that are to be sent."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, TypeAlias
+
+from .pending_call import PendingCall
+
+AnyCall: TypeAlias = "PendingCall[Any]"
+
+
+class CallTable:
+    """Safe for threads and, by `lock`, for the garbage collector, which may end a task, and so submit a call, inside
+    any method of the same thread. So a list is copied before it is walked, and added to rather than replaced."""
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._calls: dict[int, AnyCall] = {}
+        self._unsent: list[int] = []
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def add(self, call: AnyCall) -> None:
+        """Number a call and keep it until it is removed."""
+        with self._lock:
+            self._number += 1
+            call.number = self._number
+            self._calls[call.number] = call
+            self._unsent.append(call.number)
+
+    def get(self, number: int) -> AnyCall | None:
+        return self._calls.get(number)
+
+    def remove(self, number: int) -> AnyCall | None:
+        return self._calls.pop(number, None)
+
+    def all(self) -> list[AnyCall]:
+        return list(self._calls.values())
+
+    def send_again(self) -> None:
+        """All of them are unsent, for a new connection."""
+        with self._lock:
+            self._unsent += list(self._calls)
+
+    def claim_unsent(self) -> list[AnyCall]:
+        """The calls to send now, by number; those that were cancelled meanwhile are removed."""
+        with self._lock:
+            numbers, self._unsent = self._unsent, []
+        found = [call for number in sorted(set(numbers)) if (call := self._calls.get(number)) is not None]
+        claimed = []
+        for call in found:
+            if call.claim():
+                claimed.append(call)
+            else:
+                self.remove(call.number)
+        return claimed
+
+    def next_deadline(self) -> float | None:
+        """The earliest moment at which a call expires; None without calls."""
+        return min([call.give_up for call in self.all()], default=None)
+
+    def remove_expired(self, now: float, *, unanswered: bool) -> list[AnyCall]:
+        """The calls whose time is over; with `unanswered`, also those with the registry's own bound, because a
+        registrar that serves did not even complete the handshake within it."""
+        return self._remove_all(
+            [
+                call
+                for call in self.all()
+                if call.give_up <= now or (unanswered and call.seconds is None and not call.is_queued)
+            ]
+        )
+
+    def remove_failed(self, *, closed: bool) -> list[AnyCall]:
+        """The calls that end with a lost registrar: all but the queued, whose positions are in the tables. Those end
+        too where the session was `closed`."""
+        with self._lock:
+            return self._remove_all([call for call in self.all() if closed or not call.is_queued])
+
+    def _remove_all(self, calls: list[AnyCall]) -> list[AnyCall]:
+        return [call for call in calls if self.remove(call.number) is not None]

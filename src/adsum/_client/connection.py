@@ -1,0 +1,117 @@
+"""A connection to the registrar after its handshake: requests out, replies in.
+
+The caller that sends a request usually waits for its reply itself, so no other thread has to wake it. It polls a moment
+before it sleeps: the reply comes sooner than a sleeping processor wakes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import socket
+import time
+
+from .. import _wire as wire
+from ..errors import InvalidMetadata, Timeout
+
+# How long a caller polls for its reply before it sleeps.
+SPIN_SECONDS = 0.0002
+# One wait lasts at most this long; poll(2) and epoll_wait(2) count milliseconds in an int, some weeks.
+LONG_SECONDS = 3600.0
+# A reply that is on its way at the deadline is worth a moment: it says for certain what happened.
+GRACE_SECONDS = 0.02
+
+
+class Connection:
+    """A connection with a completed handshake. `registration_timeout` is the registry's own bound, in seconds.
+
+    Its socket is non-blocking. A socket with a timeout would cost a call of poll(2) before each operation, and one of
+    `settimeout` before that.
+    """
+
+    def __init__(self, sock: socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.registration_timeout = registration_timeout
+        self.frames = frames
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
+
+    def send(self, data: bytes, until: float) -> None:
+        """Send all of it. Raises `TimeoutError` at `until`, `ConnectionError` where the registrar is gone."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self.sock.send(left, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                self._wait_to_send(until)
+
+    def receive(self, until: float) -> list[bytes]:
+        """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
+        while not (frames := list(self.frames)):
+            self._wait_to_receive(until)
+            self.read()
+        return frames
+
+    def receive_first(self, until: float) -> bytes:
+        """The first frame; later ones stay in `frames`. Raises as `receive`."""
+        while (frame := next(iter(self.frames), None)) is None:
+            self._wait_to_receive(until)
+            self.read()
+        return frame
+
+    def read(self) -> None:
+        """Move the bytes that have arrived into `frames`. Raises `ConnectionError` at the end of the stream."""
+        data = self.sock.recv(wire.READ_BYTES)
+        if not data:
+            raise ConnectionResetError("the registrar closed the connection")
+        self.frames.feed(data)
+
+    def _wait_to_receive(self, until: float) -> None:
+        spin_until = time.monotonic() + SPIN_SECONDS
+        while not self._readable.poll(0):
+            if (now := time.monotonic()) < spin_until:
+                # The registrar may need this processor to make the reply.
+                os.sched_yield()
+            elif self._readable.poll(_milliseconds(until - now)):
+                break
+            elif time.monotonic() >= until:
+                raise TimeoutError
+
+    def _wait_to_send(self, until: float) -> None:
+        writable = select.poll()
+        writable.register(self.sock, select.POLLOUT)
+        if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
+            raise TimeoutError
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+def framed(request: wire.AnyRequest, number: int, until: float) -> bytes:
+    """A request as bytes. Raises `InvalidMetadata` where it is too large for one message, or no plain data."""
+    try:
+        data = wire.frame(wire.Envelope(number, int(until * 1e9), request))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidMetadata(
+            f"metadata: cannot be sent ({error}); give plain data: None, bool, int, float, str, bytes, list and dict"
+        ) from error
+    if len(data) > wire.MAX_FRAME:
+        raise InvalidMetadata(
+            f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it"
+        )
+    return data
+
+
+def expired(seconds: float) -> Timeout:
+    """The error of a call that got no reply within `seconds`."""
+    return Timeout(
+        f"no answer within {seconds:g} s. A request is not applied after its deadline; check with lookup() whether "
+        "this one was applied just before. Try again, or give a longer timeout="
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    """As poll(2) takes them: rounded up, and bounded."""
+    return math.ceil(max(0.0, min(seconds, LONG_SECONDS)) * 1000)

@@ -1,0 +1,54 @@
+"""The end of a registration that its process ends by itself: of a thread or task, or of one that no caller holds."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from types import NoneType
+
+from .. import _wire as wire
+from .._store.local_members import LocalMembers
+from ..errors import RegistryClosed, Stale
+from ..model import Entry
+from .dial import START_SECONDS
+from .pending_call import PendingCall
+from .pipeline import Pipeline
+
+# How long to wait before an unregistration that failed is sent again.
+REPEAT_SECONDS = 0.1
+
+
+class MemberEnd:
+    """Unregisters one incarnation, and repeats the request until a registrar has answered it: no caller waits for it,
+    and no other would repeat it.
+
+    It does not keep the registry open. Where that is closed there is nothing to do: the entry ended with the session.
+    """
+
+    def __init__(self, pipeline: Pipeline, local_members: LocalMembers, entry: Entry) -> None:
+        self._pipeline = pipeline
+        self._local_members = local_members
+        self._incarnation = entry.incarnation
+        self._request = wire.Unregister(process_id=entry.process_id, if_incarnation=entry.incarnation)
+
+    def send(self) -> None:
+        """Send the request. Waits for nothing."""
+        call = PendingCall(self._request, _was_there, START_SECONDS)
+        try:
+            self._pipeline.submit(call)
+        except RegistryClosed:
+            self._local_members.discard(self._incarnation)
+        else:
+            call.future.add_done_callback(self._answered)
+
+    def _answered(self, future: Future[bool]) -> None:
+        if future.cancelled() or isinstance(future.exception(), (NoneType, Stale, RegistryClosed)):
+            self._local_members.discard(self._incarnation)
+            return
+        repeat = threading.Timer(REPEAT_SECONDS, self.send)
+        repeat.daemon = True
+        repeat.start()
+
+
+def _was_there(done: wire.Done) -> bool:
+    return done.changed

@@ -1,0 +1,83 @@
+"""Admission: new and updated entries keep the limits, and there is room for them.
+
+A check that fails raises before its request has changed anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .._store.layout import encode
+from .._validation import MetadataFields, check_fields, check_limits, id_key, new_metadata
+from ..errors import RegistryFull
+from ..model import Entry, Limits, Metadata, ProcessId
+from .batch import Instant
+from .draft import Draft
+
+# Bytes kept free below the memory limit: one group commit never allocates more than it was estimated to by this much.
+HEADROOM = 128 * 1024
+
+
+class NewEntry(NamedTuple):
+    """A registration that is ready to be added."""
+
+    key: bytes
+    process_id: ProcessId
+    metadata: Metadata
+    footprint: int
+
+
+class Admission:
+    """The checks of one batch, which count the room that it has taken so far."""
+
+    def __init__(self, limits: Limits, draft: Draft, now: Instant) -> None:
+        self._limits = limits
+        self._draft = draft
+        self._now = now
+
+    def prepare(self, process_id: ProcessId, fields: MetadataFields) -> NewEntry:
+        """A new entry, complete and checked. Whether its id is free, and whether there is room, is checked apart."""
+        key = id_key(process_id)
+        check_fields(fields)
+        metadata = new_metadata(fields, self._now.utc)
+        size = len(encode(metadata))
+        check_limits(metadata, process_id.namespace, size, self._limits)
+        return NewEntry(key, process_id, metadata, footprint(key, metadata, size))
+
+    def check_update(self, entry: Entry, metadata: Metadata, *, may_grow: bool) -> None:
+        """Require that `metadata` keeps the limits and, unless it `may_grow` freely, that there is room for it."""
+        size = len(encode(metadata))
+        check_limits(metadata, entry.process_id.namespace, size, self._limits)
+        if not may_grow and (grown := size - len(encode(entry.metadata))) > 0:
+            self._require_memory(grown)
+
+    def require_room(self, prepared: list[NewEntry]) -> None:
+        """Require room for these entries, and count it as taken."""
+        most = self._limits.max_entries
+        if most is not None and self._draft.entries + len(prepared) > most:
+            raise RegistryFull(
+                f"the registry holds {self._draft.entries} entries, {len(prepared)} more were asked for, max_entries "
+                f"is {most}; unregister some, or make the registry with a larger Limits.max_entries"
+            )
+        self._require_memory(sum(new.footprint for new in prepared))
+
+    def _require_memory(self, needed: int) -> None:
+        most = self._limits.max_memory_bytes
+        bound = most - min(HEADROOM, most // 8) - needed
+        if self._draft.bytes_used > bound and self._draft.measure() > bound:
+            raise RegistryFull(
+                f"the registry uses {self._draft.bytes_used} of {most} bytes; unregister some entries, store less "
+                "metadata, or make the registry with a larger Limits.max_memory_bytes"
+            )
+        self._draft.stage(needed)
+
+
+def footprint(key: bytes, metadata: Metadata, size: int) -> int:
+    """The bytes of table pages that an entry will take, index rows included: an upper bound, except by a few bytes.
+
+    `size` is the encoded metadata's. A row longer than half a page takes whole pages of its own in LMDB; shorter rows
+    share pages that are full in the appended table and about two thirds full in the others.
+    """
+    row = len(key) + size + 96
+    pages = -(-row // 4096) * 4096 if row > 2000 else row * 5 // 4
+    return pages + 2 * (len(key) + 24) + 24 * (len(metadata.capabilities) + 4)

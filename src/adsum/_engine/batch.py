@@ -1,0 +1,94 @@
+"""The engine's input and output: plain values, which a test can make and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple, Protocol
+
+from .. import _wire as wire
+from .._store.layout import Change, Record, Standby
+from ..model import Departure, Owner
+from .heartbeats import Lateness
+
+
+class Kernel(Protocol):
+    """Answers for this very moment, and keeps nothing open."""
+
+    def is_alive(self, owner: Owner) -> bool: ...
+
+
+class Instant(NamedTuple):
+    """The time of a batch: UTC for people, monotonic nanoseconds for deadlines and durations."""
+
+    utc: datetime
+    monotonic: int
+
+
+class Death(NamedTuple):
+    """The kernel reported that `owner` is dead, at `noticed` nanoseconds on the monotonic clock."""
+
+    owner: Owner
+    noticed: int
+
+
+class EndedSession(NamedTuple):
+    """A client's session is over; its process may live on."""
+
+    owner: Owner
+    session: bytes
+
+
+class Call(NamedTuple):
+    """One request in the registrar: its session, the process that has the session, and the fields of its envelope."""
+
+    session: bytes
+    number: int
+    deadline: int
+    request: wire.AnyRequest
+    caller: Owner | None = None
+
+
+class Batch(NamedTuple):
+    """Deaths, ended sessions, requests and missed heartbeats that are decided and committed together."""
+
+    deaths: Sequence[Death] = ()
+    ended: Sequence[EndedSession] = ()
+    calls: Sequence[Call] = ()
+    late: Sequence[Lateness] = ()
+
+
+class Grant(NamedTuple):
+    """The late answer to a standby: `Done` when it holds the id, `Failed` when it could not be registered."""
+
+    standby: Standby
+    reply: wire.AnyReply
+
+
+class Decision(NamedTuple):
+    """The result of a round, which its caller carries out.
+
+    - `changes`, `departures`: the steps of the history, and how entries ended, each with its revision.
+    - `replies`: one for each call, in order; `grants` are late answers to standbys.
+    - `watched`: the owners of new and changed entries, which have to be watched from before the commit on.
+    - `released`: the owners that own nothing any more.
+    - `heartbeats`: the incarnations that gave a sign of life; `refreshed`: the records that a heartbeat changed in
+      their last health check, and in nothing else.
+    - `queued`, `dequeued`: rows of standbys to add and to remove.
+    """
+
+    changes: Sequence[Change]
+    departures: Sequence[tuple[int, Departure]]
+    replies: Sequence[wire.AnyReply]
+    grants: Sequence[Grant]
+    watched: Sequence[Owner]
+    released: Sequence[Owner]
+    heartbeats: Sequence[int]
+    refreshed: Sequence[Record]
+    queued: Sequence[Standby]
+    dequeued: Sequence[Standby]
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything has to be written."""
+        return bool(self.changes or self.refreshed or self.queued or self.dequeued)

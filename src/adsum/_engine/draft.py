@@ -1,0 +1,212 @@
+"""The registry as it will be when a batch is committed.
+
+A `Draft` lays the changes decided so far over the tables, so that the second request of a batch sees the changes of the
+first, and nothing is written before the whole batch is decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of
+from ..model import Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
+
+# A departure keeps only the outline of an entry larger than this, which bounds the memory of the last departures.
+MAX_DEPARTURE_BYTES = 4096
+
+
+class View(Protocol):
+    """The tables before the batch. `WriteTransaction` is one."""
+
+    revision: int
+    entries: int
+    bytes_used: int
+
+    @property
+    def standby_count(self) -> int: ...
+
+    def measure(self) -> int: ...
+
+    def record(self, key: bytes) -> Record | None: ...
+    def owned(self, owner: Owner) -> list[Record]: ...
+    def count_owned(self, owner: Owner) -> int: ...
+    def standbys_of(self, key: bytes) -> list[Standby]: ...
+    def all_standbys(self) -> Iterable[Standby]: ...
+
+
+class Draft:
+    """The changes of one batch, in order, and the registry as they leave it.
+
+    `refreshed` holds, by key, the records that a heartbeat changed in their last health check and in nothing else.
+    """
+
+    def __init__(self, view: View, now: datetime) -> None:
+        self._view = view
+        self._now = now
+        self._records: dict[bytes, Record | None] = {}
+        # By owner: the records that this batch gave it, and the incarnations of stored ones that it took away.
+        self._gained: dict[Owner, dict[int, Record]] = {}
+        self._lost: dict[Owner, set[int]] = {}
+        self._staged_bytes = 0
+        self.changes: list[Change] = []
+        self.departures: list[tuple[int, Departure]] = []
+        self.refreshed: dict[bytes, Record] = {}
+        self.queued: list[Standby] = []
+        self.dequeued: list[Standby] = []
+        self.revision = view.revision
+        self.entries = view.entries
+
+    # Memory
+
+    @property
+    def bytes_used(self) -> int:
+        """An upper bound of the bytes in use. `measure` is exact, except for the bytes that this batch stages."""
+        return self._view.bytes_used + self._staged_bytes
+
+    def measure(self) -> int:
+        return self._view.measure() + self._staged_bytes
+
+    def stage(self, size: int) -> None:
+        """Count `size` bytes that this batch will write."""
+        self._staged_bytes += size
+
+    # Records
+
+    def record(self, key: bytes) -> Record | None:
+        """The record under an id's key."""
+        if key not in self._records:
+            self._records[key] = self._view.record(key)
+        return self._records[key]
+
+    def owned(self, owner: Owner) -> list[Record]:
+        """Every record of `owner`, in the order in which they were registered."""
+        lost, gained = self._lost.get(owner, set()), self._gained.get(owner, {})
+        stored = [record for record in self._view.owned(owner) if record.entry.incarnation not in lost]
+        if self.refreshed:
+            stored = [self.refreshed.get(key_of(record.entry.process_id), record) for record in stored]
+        return sorted([*stored, *gained.values()], key=lambda record: record.entry.incarnation)
+
+    def owns_nothing(self, owner: Owner) -> bool:
+        gained, lost = len(self._gained.get(owner, ())), len(self._lost.get(owner, ()))
+        return self._view.count_owned(owner) - lost + gained == 0
+
+    def gaining_owners(self) -> list[Owner]:
+        """The owners of new and changed records."""
+        return [owner for owner, records in self._gained.items() if records]
+
+    def emptied_owners(self) -> list[Owner]:
+        """The owners that lost their last record."""
+        return [owner for owner in self._lost if not self._gained.get(owner) and self.owns_nothing(owner)]
+
+    # Changes
+
+    def add(self, key: bytes, process_id: ProcessId, owner: Owner, metadata: Metadata, session: bytes) -> Entry:
+        """A new registration."""
+        self.revision += 1
+        entry = Entry(process_id, *owner, self.revision, self._now, self._now, self.revision, metadata)
+        self._change(key, Kind.registered, None, Record(entry, session))
+        return entry
+
+    def replace(
+        self, before: Record, metadata: Metadata, source: HealthSource, before_late: BeforeLate | None
+    ) -> Entry:
+        """An update. A wall clock set back never makes an entry older than its registration."""
+        self.revision += 1
+        entry = msgspec.structs.replace(
+            before.entry,
+            metadata=metadata,
+            revision=self.revision,
+            last_updated=max(self._now, before.entry.registered_at),
+            health_source=source,
+        )
+        self._change(key_of(entry.process_id), Kind.updated, before, Record(entry, before.session, before_late))
+        return entry
+
+    def refresh(self, before: Record, metadata: Metadata) -> Entry:
+        """A heartbeat: `metadata` differs in its last health check alone, so this is no change of the registry."""
+        entry = msgspec.structs.replace(before.entry, metadata=metadata)
+        after = Record(entry, before.session, before.before_late)
+        key = key_of(entry.process_id)
+        self._records[key] = self.refreshed[key] = after
+        if entry.incarnation in self._gained.get(entry.owner, {}):
+            self._gained[entry.owner][entry.incarnation] = after
+        return entry
+
+    def transfer(self, before: Record, owner: Owner) -> Entry:
+        """Another process takes the id, under a new incarnation."""
+        self.revision += 1
+        # The old owner's missed heartbeats are not the new one's.
+        basis, id, now = without_lateness(before).entry, before.entry.process_id, self._now
+        entry = Entry(id, *owner, self.revision, now, now, self.revision, basis.metadata, basis.health_source)
+        self._depart(before.entry, "handed_over", 0.0)
+        self._change(key_of(id), Kind.updated, before, Record(entry))
+        return entry
+
+    def remove(self, before: Record, kind: Kind, how: str, detection: float = 0.0) -> None:
+        self.revision += 1
+        self._depart(before.entry, how, detection)
+        self._change(key_of(before.entry.process_id), kind, before, None)
+
+    def _change(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
+        self.changes.append(Change(kind, self.revision, key, before, after))
+        self._records[key] = after
+        # `before` includes the refreshed health check of a heartbeat earlier in the batch.
+        self.refreshed.pop(key, None)
+        if before is not None:
+            incarnation, owner = before.entry.incarnation, before.entry.owner
+            if self._gained.get(owner, {}).pop(incarnation, None) is None:
+                self._lost.setdefault(owner, set()).add(incarnation)
+        if after is not None:
+            self._gained.setdefault(after.entry.owner, {})[after.entry.incarnation] = after
+        self.entries += (after is not None) - (before is not None)
+
+    def _depart(self, entry: Entry, how: str, detection: float) -> None:
+        if len(encode(entry)) > MAX_DEPARTURE_BYTES:
+            full = entry.metadata
+            outline = Metadata(
+                type=full.type,
+                health_status=full.health_status,
+                created_at=full.created_at,
+                last_health_check=full.last_health_check,
+            )
+            entry = msgspec.structs.replace(entry, metadata=outline)
+        self.departures.append((self.revision, Departure(entry, how, self._now, detection)))
+
+    # Standbys
+
+    @property
+    def standby_count(self) -> int:
+        return self._view.standby_count + len(self.queued) - len(self.dequeued)
+
+    def standbys_of(self, key: bytes) -> list[Standby]:
+        """The standbys of an id, in the order of their positions."""
+        if not self.standby_count:
+            return []
+        queued = [one for one in self.queued if key_of(one.process_id) == key]
+        return [one for one in [*self._view.standbys_of(key), *queued] if one not in self.dequeued]
+
+    def standbys_in(self, session: bytes) -> list[Standby]:
+        """The standbys of one session, for any id."""
+        if not self.standby_count:
+            return []
+        standbys = [*self._view.all_standbys(), *self.queued]
+        return [one for one in standbys if one.session == session and one not in self.dequeued]
+
+    def queue(self, standby: Standby) -> None:
+        self.queued.append(standby)
+
+    def dequeue(self, standby: Standby) -> None:
+        self.dequeued.append(standby)
+
+
+def without_lateness(record: Record) -> Record:
+    """The record as it was before the registrar noted a missed heartbeat."""
+    if record.before_late is None:
+        return record
+    status, source = record.before_late
+    metadata = msgspec.structs.replace(record.entry.metadata, health_status=status)
+    return Record(msgspec.structs.replace(record.entry, metadata=metadata, health_source=source), record.session)

@@ -1,0 +1,39 @@
+"""The decisions: a batch of deaths and requests in, a `Decision` out.
+
+The order inside a batch is part of the promises. Deaths come before requests, so that no request of the batch meets an
+entry whose owner is known to be dead. Sessions that ended come next, then the requests in the order of their arrival,
+and missed heartbeats last, for one may be among the requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..model import Limits, Owner
+from .batch import Batch, Decision, Instant, Kernel
+from .draft import View
+from .handlers import answer
+from .round import Round
+
+
+class Engine:
+    """Decides for one registry, under its limits."""
+
+    def __init__(self, limits: Limits, kernel: Kernel) -> None:
+        self._limits = limits
+        self._kernel = kernel
+
+    def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
+        """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
+        round = Round(self._limits, self._kernel, view, now, dead)
+        # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
+        for _, session in batch.ended:
+            round.succession.end_session(session)
+        for owner, noticed in batch.deaths:
+            round.remove_dead(owner, "died", (now.monotonic - noticed) / 1e9)
+        for owner, session in batch.ended:
+            round.remove_bound(owner, session)
+        replies = [answer(round, call) for call in batch.calls]
+        for late in batch.late:
+            round.note_lateness(late)
+        return round.decision(batch.deaths, replies)

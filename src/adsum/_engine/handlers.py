@@ -1,0 +1,147 @@
+"""Requests: one handler for each. A request is checked whole before its first change, so one that is refused leaves
+nothing behind and does not spoil its batch.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .. import _wire as wire
+from .._validation import MetadataFields, check_fields, id_key, merge
+from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
+from ..model import HealthSource, Kind
+from .batch import Call
+from .draft import without_lateness
+from .round import Round
+
+# Fields that a full registry still takes: they hardly grow, and members have to be able to report their health.
+_HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
+
+
+def answer(round: Round, call: Call) -> wire.AnyReply:
+    """Carry out one request, or say why not."""
+    try:
+        if call.deadline < round.now.monotonic:
+            raise Timeout(
+                "the deadline passed before the registrar came to the request; nothing was changed. Try again, or give "
+                "a longer timeout="
+            )
+        return _carry_out(round, call)
+    except AdsumError as error:
+        return wire.failure(call.number, error)
+
+
+def _carry_out(round: Round, call: Call) -> wire.AnyReply:
+    match call.request:
+        case wire.Register() as request:
+            return register(round, request, call)
+        case wire.Update() as request:
+            return update(round, request, call)
+        case wire.Unregister() as request:
+            return unregister(round, request, call)
+        case wire.HandOver() as request:
+            return hand_over(round, request, call)
+        case wire.Heartbeat() as request:
+            return heartbeat(round, request, call)
+        case wire.StandBy() as request:
+            return stand_by(round, request, call)
+        case wire.Cancel() as request:
+            canceled = round.succession.cancel(call.session, request.stand_by)
+            return wire.Done(call.number, [], changed=canceled)
+        case wire.Listen():
+            # Answered where the socket is; it never comes here.
+            return wire.Done(call.number, [], changed=False)
+
+
+def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
+    prepare = round.admission.prepare
+    prepared = [prepare(process_id, fields) for process_id, fields in request.items]
+    if len(prepared) > 1 and len({new.key for new in prepared}) < len(prepared):
+        raise InvalidProcessId("one call names the same id twice; give each id once")
+    round.require_alive(request.owner)
+    for new in prepared:
+        holder = round.live_holder(new.key)
+        if holder is None:
+            continue
+        if request.or_get:
+            return wire.Done(call.number, [holder.entry], changed=False)
+        raise AlreadyRegistered(
+            f"{new.process_id} is held by process {holder.entry.pid} (incarnation {holder.entry.incarnation}); use "
+            "another id, wait until it ends, or get_or_register() to work with the holder",
+            entry=holder.entry,
+        )
+    round.admission.require_room(prepared)
+    add, owner, session = round.draft.add, request.owner, call.session if request.bound else b""
+    return wire.Done(call.number, [add(new.key, new.process_id, owner, new.metadata, session) for new in prepared])
+
+
+def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
+    record = round.require_holder(request.process_id, request.if_incarnation)
+    check_fields(request.fields)
+    entry, fields, basis = record.entry, request.fields, record
+    if request.checked:
+        # Never before an earlier check, whatever the wall clock does.
+        checked = max(round.now.utc, entry.metadata.last_health_check)
+        fields = MetadataFields(health_status=fields.health_status, last_health_check=checked)
+        metadata = merge(entry.metadata, fields, checked)
+    else:
+        if "heartbeat" in fields.given() and fields.heartbeat is None:
+            # A member that promises no heartbeat any more is not late with one.
+            basis = without_lateness(record)
+        metadata = merge(basis.entry.metadata, fields, round.now.utc)
+    given = fields.given()
+    round.admission.check_update(entry, metadata, may_grow=_HEALTH_FIELDS.issuperset(given))
+    if "health_status" not in given:
+        after = round.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
+        return wire.Done(call.number, [after])
+    source = HealthSource.process if call.caller in (None, entry.owner) else HealthSource.other
+    # A report of its health counts as a heartbeat, also when another process makes it.
+    round.heartbeats.append(entry.incarnation)
+    return wire.Done(call.number, [round.draft.replace(record, metadata, source, None)])
+
+
+def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:
+    """A heartbeat takes back the status that the registrar noted for want of one, and no status that was reported."""
+    record = round.require_holder(request.process_id, request.if_incarnation)
+    entry = record.entry
+    if request.owner != entry.owner:
+        raise PermissionDenied(
+            f"{entry.process_id} belongs to process {entry.pid}; only that process can give its sign of life"
+        )
+    round.heartbeats.append(entry.incarnation)
+    checked = max(round.now.utc, entry.metadata.last_health_check)
+    basis = without_lateness(record).entry
+    metadata = msgspec.structs.replace(basis.metadata, last_health_check=checked)
+    if record.before_late is None:
+        return wire.Done(call.number, [round.draft.refresh(record, metadata)], changed=False)
+    return wire.Done(call.number, [round.draft.replace(record, metadata, basis.health_source, None)])
+
+
+def stand_by(round: Round, request: wire.StandBy, call: Call) -> wire.AnyReply:
+    new = round.admission.prepare(request.process_id, request.fields)
+    holder = round.live_holder(new.key)
+    if holder is not None:
+        round.succession.refuse_oneself(holder, request.owner)
+        return round.succession.queue(request, call, round.now.monotonic)
+    round.require_alive(request.owner)
+    round.admission.require_room([new])
+    entry = round.draft.add(new.key, new.process_id, request.owner, new.metadata, b"")
+    return wire.Done(call.number, [entry])
+
+
+def unregister(round: Round, request: wire.Unregister, call: Call) -> wire.Done:
+    record = round.live_holder(id_key(request.process_id))
+    if record is None:
+        return wire.Done(call.number, [], changed=False)
+    round.require_incarnation(record.entry, request.if_incarnation)
+    round.draft.remove(record, Kind.unregistered, "unregistered")
+    round.succession.grant_freed([record])
+    return wire.Done(call.number, [])
+
+
+def hand_over(round: Round, request: wire.HandOver, call: Call) -> wire.Done:
+    record = round.require_holder(request.process_id, request.if_incarnation)
+    round.require_alive(request.owner)
+    entry = round.draft.transfer(record, request.owner)
+    round.succession.grant_handed_over(entry)
+    return wire.Done(call.number, [entry])

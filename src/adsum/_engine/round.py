@@ -1,0 +1,121 @@
+"""A round: the engine's work on one batch.
+
+Each question is answered from the tables with the batch's own changes over them, and by the kernel at this very moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from .. import _wire as wire
+from .._store.layout import Record
+from .._validation import id_key
+from ..errors import DeadProcess, NotRegistered, Stale
+from ..model import Entry, HealthSource, HealthStatus, Kind, Limits, Owner, ProcessId
+from .admission import Admission
+from .batch import Death, Decision, Instant, Kernel
+from .draft import Draft, View
+from .heartbeats import Lateness
+from .succession import Succession
+
+_SEVERITY = (HealthStatus.healthy, HealthStatus.degraded, HealthStatus.unhealthy)
+
+
+class Round:
+    """The registry as the batch has left it so far, with the questions and steps that handlers share.
+
+    `heartbeats` are the incarnations that gave a sign of life in this batch.
+    """
+
+    def __init__(self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner]) -> None:
+        self.now = now
+        self.draft = Draft(view, now.utc)
+        self.admission = Admission(limits, self.draft, now)
+        # Most rounds know of no owner that the kernel would call alive and is not: then there is no call in between.
+        self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
+        self.succession = Succession(self.draft, self.admission, self.is_alive)
+        self.heartbeats: list[int] = []
+
+    def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
+        """The result of the round."""
+        draft = self.draft
+        released = draft.emptied_owners()
+        if deaths:
+            # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
+            released += [death.owner for death in deaths if death.owner not in released]
+        return Decision(
+            draft.changes,
+            draft.departures,
+            replies,
+            self.succession.grants,
+            draft.gaining_owners(),
+            released,
+            self.heartbeats,
+            list(draft.refreshed.values()),
+            draft.queued,
+            draft.dequeued,
+        )
+
+    # Steps that no request asks for
+
+    def remove_dead(self, owner: Owner, how: str, detection: float = 0.0) -> None:
+        """Remove everything that a dead owner owned: consecutive revisions, one commit, all or none."""
+        owned = self.draft.owned(owner)
+        for record in owned:
+            self.draft.remove(record, Kind.died, how, detection)
+        self.succession.grant_freed(owned)
+
+    def remove_bound(self, owner: Owner, session: bytes) -> None:
+        """Remove the entries bound to a session that is over; its process may live on."""
+        bound = [record for record in self.draft.owned(owner) if record.session == session]
+        for record in bound:
+            self.draft.remove(record, Kind.unregistered, "unregistered")
+        self.succession.grant_freed(bound)
+
+    def note_lateness(self, late: Lateness) -> None:
+        """Note a missed heartbeat: the health status becomes no better than that. A dead owner is removed, not late."""
+        record = self.draft.record(late.key)
+        if record is None or record.entry.incarnation != late.incarnation or late.incarnation in self.heartbeats:
+            return
+        if not self.is_alive(record.entry.owner):
+            return
+        metadata = record.entry.metadata
+        before = record.before_late or (metadata.health_status, record.entry.health_source)
+        status = max(late.status, before[0], key=_SEVERITY.index)
+        metadata = msgspec.structs.replace(metadata, health_status=status)
+        self.draft.replace(record, metadata, HealthSource.registrar, before)
+
+    # Questions and requirements of requests
+
+    def live_holder(self, key: bytes) -> Record | None:
+        """The record under an id's key. A holder that is dead is removed on the spot, with all that it owned."""
+        record = self.draft.record(key)
+        if record is not None and not self.is_alive(record.entry.owner):
+            self.remove_dead(record.entry.owner, "replaced")
+            # A standby may hold the id now.
+            return self.draft.record(key)
+        return record
+
+    def require_holder(self, process_id: ProcessId, if_incarnation: int | None) -> Record:
+        record = self.live_holder(id_key(process_id))
+        if record is None:
+            raise NotRegistered(f"{process_id} is not registered (or its process has died); register it first")
+        self.require_incarnation(record.entry, if_incarnation)
+        return record
+
+    def require_incarnation(self, entry: Entry, if_incarnation: int | None) -> None:
+        if if_incarnation is not None and if_incarnation != entry.incarnation:
+            raise Stale(
+                f"{entry.process_id} is incarnation {entry.incarnation} now, held by process {entry.pid}, not "
+                f"{if_incarnation}: another process has registered it since; look it up again before you change it",
+                entry=entry,
+            )
+
+    def require_alive(self, owner: Owner) -> None:
+        if not self.is_alive(owner):
+            raise DeadProcess(
+                f"process {owner.pid} has exited, or its number belongs to another process by now; only a living "
+                "process can be registered"
+            )

@@ -1,0 +1,101 @@
+"""Succession: the queue of standbys before an id, and which of them gets the id when it is free.
+
+Standbys are rows of the tables, ordered by position, so they outlive a registrar. In the very commit that frees an id
+it goes to the first standby whose process is alive: between two holders no other process can take it, and no reader
+finds it free. A standby is bound to the session that asked: it ends with the process, or when the registry is closed
+there.
+
+The answer to a standby comes in two parts: `Queued` at once, and a `Grant` when it holds the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .. import _wire as wire
+from .._store.layout import Record, Standby, key_of
+from .._validation import id_key
+from ..errors import AdsumError, AlreadyRegistered, SystemBusy
+from ..model import Entry, Owner
+from .admission import Admission
+from .batch import Call, Grant
+from .draft import Draft
+
+MAX_STANDBYS = 4096
+
+
+class Succession:
+    """The queues of one batch. `grants` are the late answers that it makes."""
+
+    def __init__(self, draft: Draft, admission: Admission, is_alive: Callable[[Owner], bool]) -> None:
+        self._draft = draft
+        self._admission = admission
+        self._is_alive = is_alive
+        self.grants: list[Grant] = []
+
+    def queue(self, request: wire.StandBy, call: Call, now: int) -> wire.Queued:
+        """Queue a standby behind the others. One that asks again, after its registrar died, keeps its position."""
+        draft = self._draft
+        standbys = draft.standbys_of(id_key(request.process_id))
+        if not any(one.session == call.session and one.number == call.number for one in standbys):
+            if draft.standby_count >= MAX_STANDBYS:
+                raise SystemBusy(
+                    f"{draft.standby_count} processes stand by already; nothing was changed, try again later"
+                )
+            # The monotonic clock goes on from one registrar to the next; standbys of the same instant are in the order
+            # of their requests. The rows that this batch removes are removed last, so their positions stay taken in it.
+            position = max([now, *(one.position + 1 for one in (*standbys, *draft.dequeued))])
+            draft.queue(Standby(request.process_id, request.owner, request.fields, call.session, call.number, position))
+        return wire.Queued(call.number)
+
+    def refuse_oneself(self, holder: Record, owner: Owner) -> None:
+        """A process cannot outlive itself. What is registered inside it can end before it does."""
+        entry = holder.entry
+        if entry.owner == owner and not holder.session:
+            raise AlreadyRegistered(
+                f"{entry.process_id} is held by this very process (incarnation {entry.incarnation}), which cannot take "
+                "over from itself; stand by from another one",
+                entry=entry,
+            )
+
+    def grant_freed(self, freed: Sequence[Record]) -> None:
+        """Give each freed id to its first standby that is alive and for which there is room."""
+        for record in freed:
+            process_id = record.entry.process_id
+            for standby in self._draft.standbys_of(key_of(process_id)):
+                self._draft.dequeue(standby)
+                # A dead standby is skipped, and gets no answer.
+                if self._is_alive(standby.owner) and self._grant(standby):
+                    break
+
+    def grant_handed_over(self, entry: Entry) -> None:
+        """An id was handed over. If its new owner stood by for it, its first standby is answered with the entry."""
+        for standby in self._draft.standbys_of(key_of(entry.process_id)):
+            if standby.owner == entry.owner:
+                self._draft.dequeue(standby)
+                self.grants.append(Grant(standby, wire.Done(standby.number, [entry])))
+                break
+
+    def cancel(self, session: bytes, number: int) -> bool:
+        """End the standby that the session's request `number` queued. False when there is none."""
+        standbys = [one for one in self._draft.standbys_in(session) if one.number == number]
+        for standby in standbys:
+            self._draft.dequeue(standby)
+        return bool(standbys)
+
+    def end_session(self, session: bytes) -> None:
+        """End every standby of a session that is over."""
+        for standby in self._draft.standbys_in(session):
+            self._draft.dequeue(standby)
+
+    def _grant(self, standby: Standby) -> bool:
+        """Register a standby. False when that is refused, which is its answer then."""
+        try:
+            new = self._admission.prepare(standby.process_id, standby.fields)
+            self._admission.require_room([new])
+        except AdsumError as error:
+            self.grants.append(Grant(standby, wire.failure(standby.number, error)))
+            return False
+        entry = self._draft.add(new.key, standby.process_id, standby.owner, new.metadata, b"")
+        self.grants.append(Grant(standby, wire.Done(standby.number, [entry])))
+        return True

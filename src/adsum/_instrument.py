@@ -1,0 +1,85 @@
+"""Instrument points: where this process reports what its registries do. The idea is trio's `Instrument`.
+
+A point is a variable of this module: None while no handler listens, else a function. The code in the path checks it in
+the open:
+
+    if (begin := _instrument.lookup) is not None:
+        return self._observed_lookup(id, begin)
+
+So a point without a listener costs one load and one comparison; `benchmarks/telemetry.py` measures what that is of a
+lookup. A listener assigns its function to a point, and None to end; `adsum.telemetry` is the only one.
+
+==================  ================================================  ==============================================
+point               called                                            in which thread
+==================  ================================================  ==============================================
+lookup, find        when a read begins; `Observer` when it ends       the caller's
+register, update,   when a write begins, before its arguments are     the caller's; `Observer` in the pipeline's where
+unregister,         checked; `Observer` when it ends                  the caller does not wait in its own thread
+heartbeat
+wait_timed_out      when `wait_for` has waited in vain                the caller's
+client_opened       when a registry was opened                        the caller's
+registrar_started   when a registrar that this process started        the caller's, or the pipeline's
+                    serves
+==================  ================================================  ==============================================
+
+A function at a point must not block: a lookup takes a microsecond, and the pipeline's thread serves all other calls of
+its registry. What it raises goes to the caller, so it raises nothing but interrupts, and nothing at all where
+`background` is true.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from .errors import AdsumError
+
+
+class Observer(Protocol):
+    """Follows one call from its beginning to its end. One of its methods is called, once. None is called where the call
+    was cancelled or interrupted, or fails with an error that is not adsum's.
+
+    `background`: the caller does not wait in this thread.
+    """
+
+    def succeeded(self, entries: int, *, changed: bool = False, background: bool = False) -> None:
+        """The call returns, with so many entries; `changed`: the registry did."""
+
+    def failed(self, error: AdsumError, *, background: bool = False) -> None:
+        """The call raises `error`."""
+
+
+class Begin(Protocol):
+    """A call begins: the name of the call, the registry's folder, the id as the caller gave it (any object; None where
+    the call has none) and the namespace that is meant where the id names no other."""
+
+    def __call__(self, call: str, folder: Path, id: object, namespace: str) -> Observer: ...
+
+
+class WaitTimedOut(Protocol):
+    """`wait_for` raises `error` after `seconds`."""
+
+    def __call__(self, folder: Path, namespace: str, seconds: float, error: AdsumError) -> None: ...
+
+
+class ClientOpened(Protocol):
+    """There is a new `Client`; which, says `_client.client.clients`."""
+
+    def __call__(self) -> None: ...
+
+
+class RegistrarStarted(Protocol):
+    """This process has started a registrar for `folder`, which took `seconds`."""
+
+    def __call__(self, folder: Path, seconds: float) -> None: ...
+
+
+lookup: Begin | None = None
+find: Begin | None = None
+register: Begin | None = None
+update: Begin | None = None
+unregister: Begin | None = None
+heartbeat: Begin | None = None
+wait_timed_out: WaitTimedOut | None = None
+client_opened: ClientOpened | None = None
+registrar_started: RegistrarStarted | None = None

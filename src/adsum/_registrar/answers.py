@@ -1,0 +1,48 @@
+"""Answers: the replies of a decision, framed, each with its receipt and its binding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .. import _wire as wire
+from .._engine.batch import Call, Decision
+from ..errors import AdsumError
+
+
+class Answer(NamedTuple):
+    """A framed reply on its way to a session, under the number of its request.
+
+    - `deadline`: the request's; None for a grant, which may come at any time.
+    - `kept`: a receipt of it is stored with the commit, until the reply was sent.
+    - `binds`: an entry or a standby is bound to the session from now on.
+    """
+
+    session: bytes
+    number: int
+    data: bytes
+    deadline: int | None
+    kept: bool = False
+    binds: bool = False
+
+
+def answers_to(calls: Sequence[Call], decision: Decision) -> list[Answer]:
+    # Grants come first: a client that cancels its standby in the same batch expects nothing after the answer to that.
+    # Each is kept, be it an error: sending the request again would not bring it back, for the standby is gone.
+    answers = [
+        Answer(standby.session, standby.number, wire.frame(reply), None, kept=True)
+        for standby, reply in decision.grants
+    ]
+    for call, reply in zip(calls, decision.replies, strict=True):
+        done = isinstance(reply, wire.Done) and reply.changed
+        bound = done and isinstance(call.request, wire.Register) and call.request.bound
+        binds = bound or isinstance(reply, wire.Queued)
+        answers.append(Answer(call.session, call.number, wire.frame(reply), call.deadline, kept=done, binds=binds))
+    return answers
+
+
+def refusals(calls: Sequence[Call], error: AdsumError) -> list[Answer]:
+    """The same error to every one of these calls."""
+    return [
+        Answer(call.session, call.number, wire.frame(wire.failure(call.number, error)), call.deadline) for call in calls
+    ]

@@ -1,0 +1,61 @@
+"""A registrar's claim to its folder: the lock, the socket, the page and the tables are the ones it has.
+
+An exclusive `flock` on the file ``lock`` makes the registrar the only one: the kernel releases it when the process
+dies, however it dies. A folder that is removed, or made anew, takes all of these away without an event; a registrar
+that finds its claim void is evicted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from .. import _wire as wire
+from .._store.environment import translating
+from .._store.page import Page
+from .generations import Generations
+
+
+def lock(folder: Path) -> int | None:
+    """The locked descriptor, or None when another registrar has the lock."""
+    with translating(folder):
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class Claim:
+    """The claim of the registrar that holds `locked` and has just put its socket in place."""
+
+    def __init__(self, folder: Path, locked: int, page: Page, generations: Generations) -> None:
+        self._lock = folder / "lock"
+        self._locked = locked
+        self._socket = folder / wire.SOCKET_NAME
+        self._socket_file = os.stat(self._socket)
+        self._page = page
+        self._generations = generations
+
+    def holds(self) -> bool:
+        """Whether a client that opens the folder now finds this registrar."""
+        try:
+            return (
+                os.path.samestat(os.stat(self._lock), os.fstat(self._locked))
+                and os.path.samestat(os.stat(self._socket), self._socket_file)
+                and self._generations.is_in_place()
+            )
+        except OSError:
+            return False
+
+    def release(self, *, evicted: bool) -> None:
+        """Before the registrar closes its connections: no client connects to it any more."""
+        if not evicted:
+            self._socket.unlink(missing_ok=True)
+        elif not self._generations.is_in_place():
+            # The files at these paths may be another registrar's by now. Readers still map this page: retired, it makes
+            # them open the folder anew.
+            self._page.retire()

@@ -1,0 +1,18 @@
+"""The clocks of this machine."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from .._engine.batch import Instant
+
+
+class SystemClock:
+    """Both clocks of this machine; clients read the same ones."""
+
+    monotonic = staticmethod(time.monotonic)
+    monotonic_ns = staticmethod(time.monotonic_ns)
+
+    def instant(self) -> Instant:
+        return Instant(datetime.now(UTC), time.monotonic_ns())

@@ -1,0 +1,56 @@
+"""Ports: the registrar's interfaces to the machine. A simulation passes its own implementations.
+
+Real ones are `SystemClock`, `DeathWatch`, `LockedFiles` and `failpoints.from_environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from logging import Logger
+from typing import NamedTuple, Protocol, TypeAlias
+
+from .._engine.batch import Instant
+from ..model import Owner
+
+
+class Clock(Protocol):
+    """Both clocks. `monotonic` counts seconds, and `monotonic_ns` nanoseconds, of the same one."""
+
+    def instant(self) -> Instant: ...
+    def monotonic(self) -> float: ...
+    def monotonic_ns(self) -> int: ...
+
+
+class OwnerWatch(Protocol):
+    """The watched owners: their deaths will be reported. No descriptor watches the `scanned` ones among them."""
+
+    @property
+    def scanned(self) -> Collection[Owner]: ...
+
+    def __contains__(self, owner: object) -> bool: ...
+
+    def watch(self, owner: Owner) -> bool:
+        """Report the owner's death from now on. False when it is dead already, and is not watched."""
+
+    def unwatch(self, owner: Owner) -> None: ...
+
+
+class SessionFiles(Protocol):
+    """Whether the kernel says that a session is over; `forget` removes the file of one that is."""
+
+    def is_over(self, session: bytes) -> bool: ...
+    def forget(self, session: bytes) -> None: ...
+
+
+# Called with the name of each step. One of a test may kill this process, raise, or let time pass.
+Failpoint: TypeAlias = Callable[[str], None]
+
+
+class Ports(NamedTuple):
+    """The ports of one registrar."""
+
+    kernel: OwnerWatch
+    session_files: SessionFiles
+    clock: Clock
+    failpoint: Failpoint
+    log: Logger

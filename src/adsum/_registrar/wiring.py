@@ -1,0 +1,118 @@
+"""All wiring of the registrar: the one place where its parts are made and connected.
+
+No part makes another. `build_core` makes those that decide and write; a simulation calls it too, with a clock, a kernel
+and failpoints of its own. `build_server` puts sockets and the loop around them.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import NamedTuple
+
+from .._engine.counters import Counters
+from .._engine.engine import Engine
+from .._engine.heartbeats import Heartbeats
+from .._engine.receipts import Receipts
+from .._os.liveness import DeathWatch
+from .._store import tables
+from .._store.environment import Environment
+from .._store.page import Page
+from .._store.tables import Retention
+from ..model import Limits, Owner
+from .bell import Bell
+from .claim import Claim
+from .clients import Clients
+from .committer import Committer
+from .generations import Generations
+from .ports import Ports
+from .requests import Requests
+from .server import Server
+from .sessions import Sessions
+
+# How much of the memory limit the history may take beside the entries, at most.
+HISTORY_SHARE = 1 / 8
+
+
+class Core(NamedTuple):
+    """The parts that decide and write; none of them knows a socket."""
+
+    committer: Committer
+    generations: Generations
+    heartbeats: Heartbeats
+    receipts: Receipts
+    counters: Counters
+
+
+def build_core(
+    environment: Environment,
+    page: Page,
+    limits: Limits,
+    engine: Engine,
+    ports: Ports,
+    retention: Retention,
+) -> Core:
+    """Take up the tables where the last registrar left them."""
+    generations = Generations(environment, page, limits, ports)
+    with tables.read(environment) as stored:
+        receipts = Receipts(stored.receipts(), ports.clock.monotonic_ns())
+        counters = Counters(stored.stats())
+        entries, revision = stored.entries, stored.revision
+    page.revision, page.entries = revision, entries
+    heartbeats = Heartbeats(limits)
+    history_bytes = min(retention.history_bytes, HISTORY_SHARE * limits.max_memory_bytes)
+    committer = Committer(
+        generations,
+        page,
+        engine,
+        ports,
+        heartbeats=heartbeats,
+        receipts=receipts,
+        counters=counters,
+        retention=retention._replace(history_bytes=history_bytes),
+        entries=entries,
+    )
+    return Core(committer, generations, heartbeats, receipts, counters)
+
+
+def build_server(
+    core: Core,
+    limits: Limits,
+    kernel: DeathWatch,
+    listener: socket.socket,
+    claim: Claim,
+    inherited: dict[bytes, Owner],
+    ports: Ports,
+) -> Server:
+    """The loop around the core. `inherited` are the bound sessions of an earlier registrar."""
+    epoll, bell = select.epoll(), Bell()
+    requests, sessions = Requests(limits.max_pending), Sessions(ports.session_files)
+    clients = Clients(
+        listener,
+        epoll,
+        requests=requests,
+        sessions=sessions,
+        receipts=core.receipts,
+        counters=core.counters,
+        bell=bell,
+        registration_timeout=limits.registration_timeout,
+        most=kernel.capacity,
+        ports=ports,
+    )
+    sessions.inherit(inherited)
+    sessions.check_inherited(clients)
+    return Server(
+        epoll,
+        kernel=kernel,
+        sessions=sessions,
+        requests=requests,
+        heartbeats=core.heartbeats,
+        committer=core.committer,
+        receipts=core.receipts,
+        clients=clients,
+        bell=bell,
+        generations=core.generations,
+        claim=claim,
+        limits=limits,
+        clock=ports.clock,
+    )

@@ -1,0 +1,48 @@
+"""Fakes of the engine's ports: tables with these entries and standbys, a kernel with these dead owners."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from adsum._store.layout import Record, Standby, key_of
+from adsum.model import Owner
+
+
+class FakeView:
+    """A `View` of these entries, at the newest of their revisions."""
+
+    def __init__(self, records: Sequence[Record], standbys: Sequence[Standby] = ()) -> None:
+        self._records = records
+        self._standbys = list(standbys)
+        self.revision = max((record.entry.revision for record in records), default=0)
+        self.entries = len(records)
+        self.bytes_used = 0
+        self.standby_count = len(standbys)
+
+    def measure(self) -> int:
+        return self.bytes_used
+
+    def record(self, key: bytes) -> Record | None:
+        return next((record for record in self._records if key_of(record.entry.process_id) == key), None)
+
+    def owned(self, owner: Owner) -> list[Record]:
+        return [record for record in self._records if record.entry.owner == owner]
+
+    def count_owned(self, owner: Owner) -> int:
+        return len(self.owned(owner))
+
+    def standbys_of(self, key: bytes) -> list[Standby]:
+        return [one for one in self._standbys if key_of(one.process_id) == key]
+
+    def all_standbys(self) -> list[Standby]:
+        return self._standbys
+
+
+class FakeKernel:
+    """Every owner is alive but these."""
+
+    def __init__(self, dead: Collection[Owner] = ()) -> None:
+        self._dead = dead
+
+    def is_alive(self, owner: Owner) -> bool:
+        return owner not in self._dead

@@ -1,0 +1,1 @@
+"""From the previous release to this one, with real processes of both."""

@@ -1,0 +1,206 @@
+"""A registry of the previous release in the hands of this one: made anew, migrated, replaced; nothing in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import VersionMismatch, admin
+from adsum._store import page as pages
+from tests.cli.command import Command
+from tests.support import Agent, eventually, kill_registrar, registrar_pid
+
+OldAgent = Callable[[], Agent]
+
+
+def format_of(folder: Path) -> int:
+    page = pages.peek(folder)
+    assert page is not None
+    return page.format
+
+
+def replace(folder: Path) -> None:
+    admin.replace_registrar(folder, timeout=20)
+
+
+def test_without_a_living_member_it_is_made_anew(old_agent: OldAgent, registry_folder: Path) -> None:
+    """No member is alive, and the old registrar lingers: reading finds nothing, the first write replaces it."""
+    with old_agent() as old:
+        old.do("registry.register('a')")
+    assert format_of(registry_folder) == 1
+    former = registrar_pid(registry_folder)
+    with adsum.open(path=registry_folder, timeout=20) as registry:
+        assert registry.lookup("a") is None
+        assert registry.register("b").entry.incarnation == 1
+        assert [entry.process_id.local_id for entry in registry.find()] == ["b"]
+    assert format_of(registry_folder) == 2
+    assert registrar_pid(registry_folder) != former
+
+
+def test_it_is_made_anew_without_any_registrar(old_agent: OldAgent, registry_folder: Path) -> None:
+    """Neither member nor registrar is alive: the first write makes the registry anew."""
+    with old_agent() as old:
+        old.do("registry.register('a')")
+        kill_registrar(registry_folder)
+    with adsum.open(path=registry_folder, timeout=20) as registry:
+        registry.register("b")
+        assert registry.count() == 1
+
+
+def test_with_living_members_the_error_names_them_and_the_remedy(old_agent: OldAgent, registry_folder: Path) -> None:
+    """Opening is refused, in words that name the member and the command; nothing is changed."""
+    old = old_agent()
+    old.do("registry.register('planner')")
+    with pytest.raises(VersionMismatch, match=rf"planner \(pid {old.pid}\) still alive.*adsum registrar --replace"):
+        adsum.open(path=registry_folder)
+    old.do("registry.update('planner', endpoint='x')")
+    assert format_of(registry_folder) == 1
+
+
+def test_replacing_keeps_every_entry(old_agent: OldAgent, registry_folder: Path) -> None:
+    """Entries keep incarnation, revision, metadata and times; indexes, owners, history and departures come along."""
+    holder, other = old_agent(), old_agent()
+    holder.do(
+        "registry.register('a', capabilities={'x', 'y'}, resources={'gpu': 2}, custom={'b': b'\\x00', 'n': [None]})"
+    )
+    holder.do("registry.update_health('a', 'degraded')")
+    holder.do("registry.register('late', heartbeat=5.0)")
+    other.do("registry.register('gone')")
+    other.do("registry.unregister('gone')")
+    before = {entry.process_id: entry for entry in holder.value("registry.find()")}
+    revision = holder.value("registry.stats().revision")
+    replace(registry_folder)
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        assert dict(registry) == before
+        assert registry.audit() == []
+        assert [entry.process_id.local_id for entry in registry.find(capability={"x", "y"})] == ["a"]
+        assert registry.stats().revision == revision
+        assert [departure.entry.process_id.local_id for departure in registry.departures()] == ["gone"]
+        with registry.watch(since=revision - 1) as watch:
+            assert watch.next(5).kind == "unregistered"
+        assert registry.register("b").entry.incarnation == revision + 1
+
+
+def test_the_members_are_watched_as_before(old_agent: OldAgent, registry_folder: Path) -> None:
+    """S2 and I6 hold for a member of the older version: killed after the migration, it is gone."""
+    old = old_agent()
+    old.do("registry.register('a')")
+    replace(registry_folder)
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        assert registry["a"].pid == old.pid
+        old.kill()
+        assert registry.lookup("a") is None
+        eventually(lambda: registry.stats().entries == 0)
+
+
+def test_a_member_of_the_older_version_is_told_so_in_its_own_words(old_agent: OldAgent, registry_folder: Path) -> None:
+    """It stays registered; its own calls raise `VersionMismatch` until it runs this version."""
+    old = old_agent()
+    old.do("registry.register('a')")
+    replace(registry_folder)
+    with pytest.raises(VersionMismatch, match="format"):
+        eventually(lambda: old.value("registry.lookup('a')") is None)
+    with pytest.raises(VersionMismatch):
+        old.do("registry.update('a', endpoint='x')")
+    assert format_of(registry_folder) == 2
+    with adsum.open(path=registry_folder) as registry:
+        assert registry["a"].pid == old.pid
+
+
+def test_a_standby_of_the_older_version_keeps_its_position(old_agent: OldAgent, registry_folder: Path) -> None:
+    """The id goes to the process that stood by for it before the migration, though its client cannot hear of it."""
+    holder, waiting = old_agent(), old_agent()
+    holder.do("registry.register('a')")
+    waiting.do("granted = registry.stand_by('a')")
+    replace(registry_folder)
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        holder.kill()
+        eventually(lambda: registry.get("a") is not None)
+        assert registry["a"].pid == waiting.pid
+
+
+@pytest.mark.parametrize("step", ["starting", "migrating", "migrated", "sweeping"])
+def test_a_registrar_killed_at_a_step_of_the_migration(
+    step: str, old_agent: OldAgent, registry_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is there after the kill is a whole registry of one format, and the next try completes."""
+    old = old_agent()
+    old.do("registry.register('a', capabilities={'x'})")
+    entry = old.value("registry['a']")
+    (token := tmp_path / "token").touch()
+    monkeypatch.setenv("ADSUM_FAILPOINT", f"{step}:{token}")
+    monkeypatch.setattr("adsum._client.spawn._BOOT", _boot_with_failpoint(step, token))
+    replace(registry_folder)
+    eventually(lambda: not token.exists())
+    replace(registry_folder)
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        assert dict(registry) == {entry.process_id: entry}
+        assert registry.audit() == []
+
+
+def _boot_with_failpoint(step: str, token: Path) -> str:
+    """A registrar gets no environment from its starter; this one finds the failpoint in it all the same."""
+    from adsum._client import spawn
+
+    return f"import os; os.environ['ADSUM_FAILPOINT'] = {f'{step}:{token}'!r}; {spawn._BOOT}"
+
+
+def test_the_command_replaces_it(old_agent: OldAgent, registry_folder: Path) -> None:
+    """`adsum registrar --replace` migrates the registry that a member of the older version lives in."""
+    command = Command(registry_folder.with_name("default"))
+    old = Agent(command.folder, env={"PYTHONPATH": old_agent_path(old_agent)})
+    with old:
+        old.do("registry.register('a')")
+        refused = command("ls")
+        assert refused.code == 3
+        assert "adsum registrar --replace" in refused.err
+        answer = command("registrar", "--replace")
+        assert answer.code == 0, answer.err
+        assert command.document("ls")[0]["process_id"]["local_id"] == "a"
+
+
+def old_agent_path(old_agent: OldAgent) -> str:
+    return str(old_agent().value("os.environ['PYTHONPATH']"))
+
+
+def test_members_of_this_version_go_on(registry_folder: Path) -> None:
+    """Replacing a registrar of this version: calls go on, standbys keep their positions, watches see every change."""
+    with (
+        Agent(registry_folder) as holder,
+        Agent(registry_folder) as waiting,
+        adsum.open(path=registry_folder, timeout=10) as registry,
+    ):
+        holder.do("registration = registry.register('a')")
+        waiting.do("granted = registry.stand_by('a')")
+        former = registrar_pid(registry_folder)
+        with registry.watch() as watch:
+            replace(registry_folder)
+            assert registrar_pid(registry_folder) not in (None, former)
+            holder.do("registration.update(endpoint='x')")
+            assert watch.next(10).kind == "updated"
+            os.kill(holder.pid, signal.SIGKILL)
+            assert waiting.value("granted.result(10).entry.pid == os.getpid()")
+            assert [watch.next(10).kind, watch.next(10).kind] == ["died", "registered"]
+
+
+def test_tables_of_a_newer_format_are_left_alone(registry: adsum.Registry, registry_folder: Path) -> None:
+    """A registry of a later adsum is refused, in words that say to upgrade; nothing is changed."""
+    registry.register("a")
+    page = pages.attach(registry_folder, writable=True)
+    assert page is not None
+    page._header[0] = 3
+    try:
+        code = "import sys, adsum; adsum.open(path=sys.argv[1])"
+        opened = subprocess.run([sys.executable, "-c", code, registry_folder], capture_output=True, text=True)
+        assert "VersionMismatch" in opened.stderr
+        assert "upgrade adsum in this environment" in opened.stderr
+    finally:
+        page._header[0] = 2
+    assert registry["a"].pid == os.getpid()
