@@ -17,7 +17,7 @@ from ...views.description import Departures, EventReport, summary
 from ...views.documents import EventKind, snapshot_document
 from .. import BROKEN_PIPE
 from ..filters import NO_FILTER, Filter
-from ..options import DEFAULT_REGISTRY, WHOLE, JsonLines, OptionalId, RegistryOptions, UsageError
+from ..options import DEFAULT_REGISTRY, FLAG, WHOLE, JsonLines, OptionalId, RegistryOptions, UsageError
 from ..output import render
 from ..output.styles import EVENT_STYLES
 
@@ -40,9 +40,7 @@ def watch(
         WHOLE,
         Parameter(metavar="REVISION", help="Start after this revision instead of now; each line ends with its own."),
     ] = None,
-    snapshot: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="First print the present entries; again after lagged.")
-    ] = False,
+    snapshot: Annotated[bool, FLAG, Parameter(help="First print the present entries; again after lagged.")] = False,
     json: JsonLines = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from .. import REGISTRY_ERROR
-from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError
+from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -27,9 +27,7 @@ def metrics(
     listen: Annotated[
         str, Parameter(metavar="HOST:PORT", help="The address to listen on; port 0 takes a free one.")
     ] = ("127.0.0.1:9464"),
-    once: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Print the metrics once instead of serving them.")
-    ] = False,
+    once: Annotated[bool, FLAG, Parameter(help="Print the metrics once instead of serving them.")] = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
     """Serve the registry's metrics over HTTP, in the format of Prometheus.
