@@ -108,8 +108,8 @@ _HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "regi
 
 
 def __getattr__(name: str) -> Any:
-    if name == "telemetry":
-        return importlib.import_module(".telemetry", __name__)
+    if name in ("admin", "telemetry"):
+        return importlib.import_module(f".{name}", __name__)
     if name in __all__:
         for home in _HOMES:
             module = importlib.import_module(f".{home}", __name__)

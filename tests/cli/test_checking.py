@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adsum import Registry
-from adsum.cli.doctor import machine_checks
+from adsum.cli.doctor import machine
 from tests.support import Child, eventually, kill_registrar, registrar_pid, stopped
 
 from .command import ADSUM, Command
@@ -234,7 +234,7 @@ def test_doctor_of_another_pid_namespace(command: Command, members: Registry) ->
 @pytest.mark.parametrize(("place", "kind"), [("/proc/self", "proc"), ("/dev/shm", "tmpfs"), ("/sys/kernel", "sysfs")])
 def test_the_file_system_of_a_folder(place: str, kind: str) -> None:
     """A folder's file system is that of the innermost mount it lies in."""
-    assert machine_checks._file_system(Path(place)) == kind
+    assert machine._file_system(Path(place)) == kind
 
 
 def test_a_dead_member_is_gone_from_all_answers(command: Command) -> None:

@@ -66,7 +66,7 @@ def test_a_program_of_another_user_is_waited_for(command: Command) -> None:
     with Terminal([*without_kill, *ADSUM, "run", "me", "--", *program], command.environment) as terminal:
         terminal.expect("ready")
         terminal.process.terminate()
-        terminal.expect("cannot be sent: Terminated")
+        terminal.expect("cannot send it: Terminated")
         terminal.type("\n")
         terminal.expect("ends")
         assert terminal.process.wait(10) == 0
