@@ -95,7 +95,7 @@ def count(paths: Iterable[Path]) -> Count:
 def prose(path: Path) -> list[str]:
     """The lines of a file with all that is not prose taken out, so that line numbers hold."""
     lines = _of_python(path.read_text()) if path.suffix == ".py" else _of_markdown(path.read_text())
-    return [re.sub(r"(`+).+?\1", "", line) for line in lines]
+    return [re.sub(r"(`+).+?\1", "``", line) for line in lines]
 
 
 def _of_python(source: str) -> list[str]:
