@@ -57,8 +57,10 @@ class Begin(Protocol):
 
 
 class Observation:
-    """Stands around a call, or around the part of it that its caller's thread does. An error of adsum's that leaves the
-    block is reported to `observer`, which is None where no handler listens."""
+    """A context manager around a call, or around the part of it that runs in its caller's thread.
+
+    It reports an error of adsum's to `observer`, which is None where no handler listens.
+    """
 
     __slots__ = ("observer",)
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import adsum
 import adsum.telemetry.otel
 import adsum.telemetry.prometheus
+from adsum._os.forking import ForkAware
 
 from .page import is_like
 
@@ -73,23 +74,25 @@ class Documented(NamedTuple):
 def documented() -> Iterator[Documented]:
     """Everything public that has to have an example: the package, functions, records, classes with what they define."""
     yield Documented("adsum", adsum.__doc__ or "")
-    for one in (*FUNCTIONS, *RECORDS):
-        yield Documented(f"{one.__module__}.{one.__qualname__}", vars(one).get("__doc__") or one.__doc__ or "")
-    for kind in CLASSES:
-        yield Documented(kind.__name__, kind.__doc__ or "")
+    for function in FUNCTIONS:
+        yield Documented(f"{function.__module__}.{function.__qualname__}", function.__doc__ or "")
+    for kind in (*CLASSES, *RECORDS):
+        yield Documented(kind.__name__, vars(kind).get("__doc__") or "")
         for name, value in _public(kind):
             yield Documented(f"{kind.__name__}.{name}", inspect.getdoc(value) or "")
 
 
 def _public(kind: type) -> Iterator[tuple[str, Any]]:
     """The public methods and properties of a class, as far as adsum defines them; inherited ones in one class only."""
-    for name in dir(kind):
-        owner = next(one for one in kind.__mro__ if name in vars(one))
-        value = vars(owner)[name]
-        is_call = isinstance(value, types.FunctionType | property)
-        first = next(one for one in CLASSES if issubclass(one, owner))
-        if not name.startswith("_") and is_call and owner.__module__.startswith("adsum") and first is kind:
-            yield name, value
+    seen = set(vars(ForkAware))
+    for owner in kind.__mro__:
+        first = next((one for one in (*CLASSES, *RECORDS) if issubclass(one, owner)), None)
+        for name, value in vars(owner).items():
+            is_call = isinstance(value, types.FunctionType | property)
+            is_own = owner.__module__.startswith("adsum") and first is kind
+            if is_call and is_own and name not in seen and not name.startswith("_"):
+                yield name, value
+            seen.add(name)
 
 
 def run(text: str, names: dict[str, Any], runner: asyncio.Runner) -> None:

@@ -1,6 +1,6 @@
-"""Events of calls: what handlers are told when a call of this process ends.
+"""Events of calls: each is emitted when a call of this process ends.
 
-`_adjust` assigns `_begin` to those points of `instrument` that a handler needs, and None to the others.
+`_adjust` assigns `_CallObserver` to those points of `instrument` that a handler needs, and None to the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ._dispatch import (
 
 _clock = time.perf_counter
 
-# The event of a call that succeeds; a heartbeat has none. `stand_by` has no duration, for that is another's life.
+# The event of a call that succeeds; a heartbeat has none.
 _EVENTS: dict[str, str] = {
     "lookup": LOOKUP,
     "find": FIND,
@@ -39,6 +39,7 @@ _EVENTS: dict[str, str] = {
     "hand_over": UPDATE,
     "unregister": UNREGISTER,
 }
+# It has no duration, because that depends on how long another member lives.
 _UNTIMED = "stand_by"
 
 
