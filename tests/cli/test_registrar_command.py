@@ -92,9 +92,7 @@ def test_linger_is_how_long_it_stays_idle(command: Command) -> None:
         assert serving.wait() == 0
 
 
-@pytest.mark.parametrize(
-    "options", [("--max-entries", "0"), ("--linger", "nan"), ("--max-memory-mib", "0"), ("--replace",)]
-)
+@pytest.mark.parametrize("options", [("--max-entries", "0"), ("--linger", "nan"), ("--max-memory-mib", "0")])
 def test_impossible_limits_are_a_usage_error(command: Command, options: tuple[str, ...]) -> None:
     """A limit that cannot be has exit code 2, and no registry is made."""
     assert command("registrar", *options).code == 2

@@ -40,10 +40,12 @@ def bucket_of(key: bytes) -> int:
     return crc32(key) % BUCKETS
 
 
-class OlderFormat(VersionMismatch):
-    """The page is of an older format, `page`; see `migration` for what becomes of its registry."""
+class OlderFormat(Exception):
+    """The page is of an older format. Its callers decide by the registry's living members; see `migration`."""
 
-    page: Page
+    def __init__(self, page: Page) -> None:
+        super().__init__(f"table format {page.format}, older than {FORMAT}")
+        self.page = page
 
 
 class Page:
@@ -177,18 +179,14 @@ def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, 
 def attach(folder: Path, *, writable: bool = False) -> Page | None:
     """The registry's page, or None where there is no registry of this boot.
 
-    Errors: `VersionMismatch` (`OlderFormat` with the page where its format is older), `WrongNamespace`,
+    Errors: `VersionMismatch` where its format is newer, `OlderFormat` where it is older, `WrongNamespace`,
     `CorruptRegistry`.
     """
     page = peek(folder, writable=writable)
     if page is None or page.format == FORMAT:
         return page
     if page.format < FORMAT:
-        raise OlderFormat(
-            f"the registry in {folder} has table format {page.format}, this adsum has {FORMAT}; run adsum registrar "
-            "--replace",
-            page=page,
-        )
+        raise OlderFormat(page)
     raise VersionMismatch(
         f"the registry in {folder} has table format {page.format}, of a newer adsum than this one, which has {FORMAT}; "
         "upgrade adsum in this environment, or open a registry of your own (another name, path= or ADSUM_DIR)"
