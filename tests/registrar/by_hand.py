@@ -63,7 +63,7 @@ class Caller:
     def __init__(self, folder: Path) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(WITHIN)
-        self._frames = wire.Frames()
+        self._frames = wire.FrameBuffer()
         with folders.short_path(folder) as reachable:
             eventually(lambda: self._connected(f"{reachable}/{wire.SOCKET_NAME}"))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .. import _instrument
+from .._os.forking import call_around_fork
 from .._store.reader import Reader
 from ..model import Limits
 from .bell import Bell
@@ -19,7 +20,7 @@ from .pipeline import Pipeline
 _readers: dict[str, tuple[Reader, int]] = {}
 _released: deque[str] = deque()
 _readers_lock = threading.Lock()
-os.register_at_fork(
+call_around_fork(
     before=_readers_lock.acquire, after_in_parent=_readers_lock.release, after_in_child=_readers_lock.release
 )
 

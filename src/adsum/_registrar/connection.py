@@ -34,7 +34,7 @@ class Connection:
         self.listens = False
         self.waiting = 0
         self.clogged_since = 0
-        self.frames = wire.Frames()
+        self.frames: wire.Frames = wire.FrameBuffer()
         self._unsent = bytearray()
 
     @property
@@ -97,5 +97,5 @@ class Connection:
         """Close the socket and free the buffers: the object may be kept for a while, in a traceback for example."""
         self.closed = True
         self.sock.close()
-        self.frames = wire.Frames()
+        self.frames = wire.FrameBuffer()
         self._unsent = bytearray()
