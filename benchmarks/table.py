@@ -127,7 +127,7 @@ FIGURES = (
         short=True,
     ),
     _cost(
-        "a lookup with the check of its instrument point, against one without",
+        "a lookup that checks for a handler, against one that does not",
         "<= 1.02 times",
         "",
         {},
