@@ -2,7 +2,8 @@
 
 A thread takes a free channel, sends its request, and waits for the reply itself, so no thread has to wake another. When
 the registrar dies in between, the channel sends the same request to the next one under the same number. A change that
-was committed was committed together with its reply (see the registrar's `receipts`), so it is applied exactly once.
+was committed was committed together with its reply (see the registrar's `receipts`), so it is applied exactly once
+(RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015).
 """
 
 from __future__ import annotations
