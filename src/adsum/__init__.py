@@ -51,8 +51,9 @@ if TYPE_CHECKING:
         Revision,
         Stats,
     )
+    from .opening import open
     from .registration import Registration
-    from .registry import Registry, open
+    from .registry import Registry
 
 __version__ = "0.1.0"
 
@@ -103,7 +104,7 @@ __all__ = [
 
 
 # The modules that define these names, from the cheapest to import to the dearest.
-_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "aio")
+_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "opening", "aio")
 
 
 def __getattr__(name: str) -> Any:

@@ -184,7 +184,7 @@ def ping(folder: Path, timeout: float = PING_SECONDS) -> float:
         sock.settimeout(timeout)
         sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
         sock.sendall(wire.frame(wire.Hello(wire.VERSION, pid_namespace(), os.urandom(16), identity.current())))
-        frames = wire.Frames()
+        frames = wire.FrameBuffer()
         while not (received := list(frames)):
             if not (data := sock.recv(4096)):
                 raise ConnectionResetError("the registrar closed the connection")

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from .. import _wire as wire
-from .._os.forking import watch_forks
+from .._os.forking import add_fork_aware
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
 from ..model import Limits
 from .connection import GRACE_SECONDS, Connection, expired, framed
@@ -102,7 +102,7 @@ class ConnectionPool:
         self._dialled = dialled
         self._closed = False
         self._reset()
-        watch_forks(self)
+        add_fork_aware(self)
 
     def _reset(self) -> None:
         self._free: list[Channel] = []

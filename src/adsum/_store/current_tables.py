@@ -28,7 +28,7 @@ from .._os import folder as folders
 from ..errors import AdsumError, CorruptRegistry
 from ..model import Limits
 from . import migration, page
-from .entry_cache import NO_CACHE, EntryCache
+from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating
 from .snapshot import Txn
 from .tables import check_identity
@@ -45,8 +45,11 @@ LOST_SECONDS = 0.1
 class CurrentTables:
     """The tables of one folder, with the page that vouches for what is `.cache` of them. Safe for threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, make_cache: Callable[[page.Page], TwoGenerationCache] = TwoGenerationCache
+    ) -> None:
         self.folder = folder
+        self._make_cache = make_cache
         self.reset()
 
     def reset(self) -> None:
@@ -149,7 +152,7 @@ class CurrentTables:
                         raise
                     continue
                 self.limits = check_identity(environment)
-                self.page, self._environment, self.cache = mapped, environment, EntryCache(mapped)
+                self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
                 self._recheck_at = time.monotonic() + RECHECK_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")

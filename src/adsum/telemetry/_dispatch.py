@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
+
+from .._os.forking import call_around_fork
 
 Measurements: TypeAlias = dict[str, float]
 Attributes: TypeAlias = dict[str, str]
@@ -119,4 +120,4 @@ def _reset_after_fork() -> None:
     _telling.now = False
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+call_around_fork(after_in_child=_reset_after_fork)
