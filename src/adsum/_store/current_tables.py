@@ -195,8 +195,7 @@ class CurrentTables:
 
 
 def _threads_in(function: Callable[..., object]) -> set[int]:
-    """The threads that are running `function` now. A read that an interrupt ended in its last steps is not among them.
-    """
+    """The threads that are running `function` now, except one whose call an interrupt ended in its last steps."""
     active = set()
     for thread, frame in sys._current_frames().items():
         caller: FrameType | None = frame

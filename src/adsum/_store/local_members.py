@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 
 class LocalMembers:
-    """The entries of this process's threads and tasks by incarnation, each with a function that says whether it ended.
-    """
+    """The entries of this process's threads and tasks, by incarnation, and for each a function: has it ended?"""
 
     def __init__(self) -> None:
         self._over: dict[int, Callable[[], bool]] = {}

@@ -119,8 +119,7 @@ class Page:
             return False
 
     def announce(self, registrar: Owner, started_ns: int) -> None:
-        """A registrar serves from now on. Counters that a killed registrar left odd become even: a value no cache has.
-        """
+        """A registrar serves from now on. Counters that a killed registrar left odd become even, one higher."""
         for offset, word in enumerate(registrar):
             self._header[_REGISTRAR + offset] = word
         if self._header[_STARTED]:
