@@ -77,7 +77,7 @@ def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list
     return steps
 
 
-def undone(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:
+def undo(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:
     """The entries, by id, as they stood before `steps`."""
     earlier = dict(entries)
     for step in reversed(steps):

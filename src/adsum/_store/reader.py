@@ -27,6 +27,7 @@ from .census import Group, living
 from .current_tables import CurrentTables
 from .entry_cache import CachedEntry, TwoGenerationCache
 from .environment import Environment
+from .feed import NOWHERE, Base, Position
 from .history import Step
 from .layout import decode_public, key_of
 from .local_members import LocalMembers
@@ -55,12 +56,12 @@ class Reader:
         """Open the tables, if there are any, so that what is wrong with them is said now."""
         self._tables.current()
 
-    def position(self) -> tuple[int, int]:
-        """The registry's life and its revision, by the page: as cheap as memory, and never behind what anybody was
-        told. Zeros where there is no registry."""
+    def position(self) -> Position:
+        """The present position, as the page has it: as cheap as memory, and never behind an acknowledged change. Zeros
+        where there is no registry."""
         self._tables.current()
         mapped = self._tables.page
-        return (0, 0) if mapped is None else (mapped.epoch, mapped.revision)
+        return NOWHERE if mapped is None else Position(mapped.epoch, mapped.revision)
 
     def recheck_folder(self) -> None:
         """The registrar was dialled anew: make sure that this is still its folder."""
@@ -118,53 +119,41 @@ class Reader:
         known = self._tables.read(counted, None) if self._tables.current() else 0
         return len(self.find(query)) if known is None else known
 
-    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
-        """What happened after a revision, in the registry with this life (0 for any): the registry's life, its revision
-        by now, and the steps in between; None in their place where they are not known any more."""
+    def steps_since(self, position: Position) -> tuple[Position, list[Step] | None]:
+        """The present position and the changes that lead to it from `position`, oldest first. None in their place where
+        the history does not reach back so far, or where the registry has another epoch (epoch 0 is any)."""
 
-        nothing: tuple[int, int, list[Step] | None] = (epoch, revision, [])
+        def read(txn: snapshot.Txn, environment: Environment) -> tuple[Position, list[Step] | None]:
+            epoch = self._tables.epoch
+            steps = history.steps_since(txn, environment, position.revision) if position.epoch in (0, epoch) else None
+            if steps is None:
+                return Position(epoch, snapshot.revision(txn, environment)), None
+            # Every change has a revision of its own.
+            return Position(epoch, position.revision + len(steps)), steps
 
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Step] | None]:
-            now = self._tables.epoch
-            steps = history.steps_since(txn, environment, revision) if epoch in (0, now) else None
-            # Each step is a revision of its own.
-            newest = snapshot.revision(txn, environment) if steps is None else revision + len(steps)
-            return now, newest, steps
-
+        nothing: tuple[Position, list[Step] | None] = (position, [])
         return self._tables.read(read, nothing)
 
-    def state_at(self, query: Query, since: int | None, epoch: int = 0) -> tuple[int, int, list[Entry], list[Step]]:
-        """The entries that matched at revision `since`, sorted by id, and the steps from there to the present; where
-        those are not known any more, or `since` is None, the present and no steps. Before both: the registry's life and
-        its revision by now. The tables' state, whoever of them lives."""
+    def state_at(self, query: Query | None, since: Position | None) -> Base[list[Entry]]:
+        """The entries that matched at `since`, sorted by id, and the changes from there to the present; the present
+        entries and no changes where `since` is None, or where the history does not reach back to it.
 
-        nothing: tuple[int, int, list[Entry], list[Step]] = (0, 0, [], [])
+        A `query` of None matches every entry of every namespace. The entries are those of the tables: an owner may have
+        died since.
+        """
 
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry], list[Step]]:
-            now = self._tables.epoch
+        def read(txn: snapshot.Txn, environment: Environment) -> Base[list[Entry]]:
+            epoch = self._tables.epoch
             steps = None
-            if since is not None and epoch in (0, now):
-                steps = history.steps_since(txn, environment, since)
-            found = [self._decode(snapshot.row_of(txn, environment, row)) for row in candidates(txn, environment)]
-            entries = {entry.process_id: entry for entry in found}
-            entries = {id: entry for id, entry in history.undone(entries, steps or []).items() if query.matches(entry)}
-            return now, snapshot.revision(txn, environment), [entries[id] for id in sorted(entries)], steps or []
+            if since is not None and since.epoch in (0, epoch):
+                steps = history.steps_since(txn, environment, since.revision)
+            stored = {entry.process_id: entry for entry in self._candidates(txn, environment, query)}
+            entries = history.undo(stored, steps or []).values()
+            matching = [entry for entry in entries if query is None or query.matches(entry)]
+            matching.sort(key=_by_id)
+            return Base(Position(epoch, snapshot.revision(txn, environment)), matching, steps or [])
 
-        def candidates(txn: snapshot.Txn, environment: Environment) -> list[bytes]:
-            return snapshot.candidates(txn, environment, query)
-
-        return self._tables.read(read, nothing)
-
-    def all_entries(self) -> tuple[int, int, list[Entry]]:
-        """The registry's life, its revision, and the entries of all its namespaces; whoever of them lives."""
-
-        nothing: tuple[int, int, list[Entry]] = (0, 0, [])
-
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry]]:
-            owners = snapshot.owners(txn, environment)
-            found = [entry for owner in owners for entry in snapshot.entries_of(txn, environment, owner)]
-            return self._tables.epoch, snapshot.revision(txn, environment), found
-
+        nothing: Base[list[Entry]] = Base(NOWHERE, [])
         return self._tables.read(read, nothing)
 
     def census(self) -> Counter[Group]:
@@ -259,6 +248,13 @@ class Reader:
             damaged = f"a row of the tables in {self.folder} cannot be read ({error}); {page.remedy(self.folder)}"
             raise CorruptRegistry(damaged) from error
 
+    def _candidates(self, txn: snapshot.Txn, environment: Environment, query: Query | None) -> list[Entry]:
+        """Stored entries, among which are all that match."""
+        if query is None:
+            return snapshot.all_entries(txn, environment)
+        rows = snapshot.candidates(txn, environment, query)
+        return [self._decode(snapshot.row_of(txn, environment, row)) for row in rows]
+
     def _matches(
         self,
         txn: snapshot.Txn,
@@ -284,3 +280,4 @@ class Reader:
 
 
 _by_key = operator.attrgetter("key")
+_by_id = operator.attrgetter("process_id")

@@ -98,6 +98,11 @@ def entries_of(txn: Txn, environment: Environment, owner: Owner) -> list[Entry]:
     return [decode_public(row_of(txn, environment, row)).entry for row in rows]
 
 
+def all_entries(txn: Txn, environment: Environment) -> list[Entry]:
+    """Every stored entry of every namespace."""
+    return [entry for owner in owners(txn, environment) for entry in entries_of(txn, environment, owner)]
+
+
 def entries_at(txn: Txn, environment: Environment, incarnations: Iterable[int]) -> list[Entry]:
     """Those of these incarnations that stand."""
     rows = [txn.get(pack_number(incarnation), db=environment.entries) for incarnation in incarnations]

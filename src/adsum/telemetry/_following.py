@@ -16,7 +16,7 @@ from .._client.bell import Waiter
 from .._client.client import Client
 from .._instrument import instrument
 from .._os.forking import call_around_fork, call_at_exit
-from .._store.feed import Base, Position, TableFeed
+from .._store.feed import Base, TableFeed
 from .._store.history import Step
 from .._store.reader import Reader
 from ..errors import AdsumError
@@ -38,19 +38,6 @@ _lock = threading.RLock()
 _over = threading.Event()
 
 
-class _Source:
-    """Reads through the reader of a client that is open now: a feed outlives the clients of its registry."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-
-    def position(self) -> tuple[int, int]:
-        return self.reader.position()
-
-    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
-        return self.reader.steps_since(epoch, revision)
-
-
 class _Following:
     """One registry's follower: a thread, and what others may do to it."""
 
@@ -63,7 +50,7 @@ class _Following:
         self._waiter_lock = threading.RLock()
         self._waiter: Waiter | None = None
         self._complained = False
-        self._source = _Source(client.reader)
+        self._reader = client.reader
         self._feed: TableFeed[None] | None = None
         try:
             # What happens from now on, even if the thread takes a while to begin.
@@ -154,10 +141,11 @@ class _Following:
 
     def _read(self, reader: Reader) -> None:
         """Read the changes up to the present, and emit an event for each death among them."""
-        self._source.reader = reader
+        # The feed outlives this client: another one of the same registry may be open when it closes.
+        self._reader = reader
         if self._feed is None:
             # From the present on. Where there is no registry yet, every change of it is still to come.
-            self._feed = TableFeed(self._source, lambda: Base(Position(*self._source.position()), None))
+            self._feed = TableFeed(lambda: self._reader, lambda _: Base(self._reader.position(), None))
             return
         before = self._feed.position
         if not self._feed.advance():
