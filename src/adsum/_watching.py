@@ -144,7 +144,7 @@ class Watch(WatchBase):
                 left = until - time.monotonic()
                 if left <= 0:
                     raise too_late("nothing happened", timeout)
-                if self._waiter.hears:
+                if self._waiter.is_connected:
                     self._waiter.wait(left)
                 else:
                     self._waiter.listen(left)

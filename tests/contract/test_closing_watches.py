@@ -25,7 +25,7 @@ def descriptors() -> int:
 
 def waits(watch: Watch | AsyncWatch) -> bool:
     """Whether somebody waits in it, and would be woken by a change."""
-    return _has_turn(watch) and watch._waiter.hears
+    return _has_turn(watch) and watch._waiter.is_connected
 
 
 def _has_turn(watch: Watch | AsyncWatch) -> bool:

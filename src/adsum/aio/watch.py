@@ -42,7 +42,7 @@ class AsyncWatch(WatchBase):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:
             while (event := self._take()) is None:
-                if self._waiter.hears:
+                if self._waiter.is_connected:
                     await self._heard()
                 else:
                     # Dialling may have to start a registrar.

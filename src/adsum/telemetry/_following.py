@@ -111,7 +111,7 @@ class _Following:
         listened = False
         try:
             while not client.closed and _is_wanted():
-                if listened and not waiter.hears:
+                if listened and not waiter.is_connected:
                     listened = False
                     emit(STOPPED, {"count": 1}, {"registry": self._registry}, BaseException)
                 self._tell_starts()
