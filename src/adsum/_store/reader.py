@@ -1,9 +1,11 @@
-"""Reads: shared memory and the kernel, nobody else.
+"""The reads of a process: from shared memory and the kernel, without a request to any process.
 
-A `Reader` serves every `Registry` that a process has open on one folder. It answers with what was decoded before, where
-that may still be trusted (`entry_cache`), and else from one snapshot of the current tables
-(`current_tables`, `snapshot`).
-Every answer is checked against the kernel last, so no process that is dead at the moment of reading is handed out (S2).
+One `Reader` serves every `Registry` that a process has open on one folder. It answers from the entry cache where the
+change counters show that a cached entry is current (`entry_cache`), and else from one snapshot of the current tables
+(`current_tables`, `snapshot`). The liveness check comes last, so a read returns no entry whose owner is dead at that
+moment (S2).
+
+The reads for the change feed (`position`, `steps_since`, `state_at`) check no owner: a death is a change there.
 """
 
 from __future__ import annotations
@@ -36,8 +38,8 @@ from .tables import bytes_used
 
 
 class Reader:
-    """Reads one registry's folder. Safe for threads; opens by itself, again after `fork`, again when the registry is
-    made anew. Where there is no registry it answers as an empty one does."""
+    """Reads the registry in one folder. Safe for threads. It opens the tables on demand, again after `fork`, and
+    again when the registry was recreated. Where there is no registry it answers as an empty one does."""
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class Reader:
         add_fork_aware(self)
 
     def attach(self) -> None:
-        """Open the tables, if there are any, so that what is wrong with them is said now."""
+        """Open the tables if there are any, so that an error in them is raised now."""
         self._tables.current()
 
     def position(self) -> Position:
@@ -64,7 +66,8 @@ class Reader:
         return NOWHERE if mapped is None else Position(mapped.epoch, mapped.revision)
 
     def recheck_folder(self) -> None:
-        """The registrar was dialled anew: make sure that this is still its folder."""
+        """The client has connected to a registrar: check before the next read that the open tables are still those in
+        the folder."""
         self._tables.recheck_folder()
 
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
@@ -78,9 +81,9 @@ class Reader:
         return cached.entry if self._liveness.is_alive(cached.owner) else None
 
     def add_local_member(self, entry: Entry, is_over: Callable[[], bool]) -> None:
-        """From now on this entry is only found until `is_over`: it is that of a thread or task of this process."""
+        """The entry is that of a thread or task of this process: from now on, reads return it only until `is_over`."""
         self.local_members.add(entry.incarnation, is_over)
-        # Somebody may have read it already.
+        # Another thread may have read and cached it already.
         self._tables.cache.forget(entry.process_id)
 
     def find(self, query: Query) -> list[Entry]:
@@ -90,8 +93,8 @@ class Reader:
         cache = self._tables.cache
         before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
-        nobody: list[CachedEntry] = []
-        found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nobody)
+        nothing: list[CachedEntry] = []
+        found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
         for row, cached in fresh.items():
             cache.keep(row, cached)
         alive = self._liveness.alive_among({cached.owner for cached in found})
@@ -161,6 +164,7 @@ class Reader:
         return self._tables.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())
 
     def departures(self, limit: int) -> list[Departure]:
+        """At most `limit` departures, the newest first."""
         return self._tables.read(lambda txn, env: snapshot.departures(txn, env, limit), [])
 
     def audit(self) -> list[str]:
@@ -168,7 +172,7 @@ class Reader:
         return self._tables.read(audit.violations, [])
 
     def stats(self) -> Stats | None:
-        """The registry in numbers, or None where there is none."""
+        """The figures of the registry; None where there is none."""
 
         def read(txn: snapshot.Txn, environment: Environment) -> Stats:
             mapped, limits = self._tables.page, self._tables.limits
@@ -195,6 +199,7 @@ class Reader:
         return self._tables.read(read, None)
 
     def close(self) -> None:
+        """Close the tables and the pidfds. A later read would open them again."""
         self._tables.quiesce()
         self._liveness.close()
         self._tables.resume()
@@ -210,7 +215,7 @@ class Reader:
             self._liveness.abandon()
             self._tables.reset()
             self._liveness = self._make_liveness()
-            # The threads and tasks are the parent's, and live on there.
+            # The threads and tasks are members of the parent.
             self.local_members = LocalMembers()
         else:
             self._tables.resume()
@@ -227,7 +232,7 @@ class Reader:
         if self._tables.current() is None:
             return None
         bucket, cache = page.bucket_of(key), self._tables.cache
-        # Read before the snapshot is taken: if the counter still stands here later, nothing was committed since.
+        # Read before the snapshot is opened: if the counter has this value later, no commit has touched the id since.
         version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
@@ -236,7 +241,7 @@ class Reader:
         entry = self._decode(row)
         cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row))
         if entry.incarnation in self.local_members:
-            # Not kept, for what is kept is only asked of the kernel.
+            # Not cached: for a cached entry, a lookup asks the kernel only.
             return None if self.local_members.is_over(entry.incarnation) else cached
         cache.keep(entry.process_id, cached)
         return cached
@@ -249,7 +254,7 @@ class Reader:
             raise CorruptRegistry(damaged) from error
 
     def _candidates(self, txn: snapshot.Txn, environment: Environment, query: Query | None) -> list[Entry]:
-        """Stored entries, among which are all that match."""
+        """Stored entries that include every match."""
         if query is None:
             return snapshot.all_entries(txn, environment)
         rows = snapshot.candidates(txn, environment, query)
