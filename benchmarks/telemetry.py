@@ -1,99 +1,91 @@
-"""What does telemetry cost: with nobody attached, and with a handler attached?
+"""What does telemetry cost: with no handler attached, and with one?
 
-Detached: processes look up the same ids in turn, in many short rounds. Half of them have never imported
-`adsum.telemetry`, the others have attached a handler to everything, called, and detached it. What else makes a few
-hundredths of a lookup is the same for both, or different in each process: all have had a second thread, for the C
-library is slower from then on, and each has made another number of classes, for that decides which methods share a slot
-in the interpreter's cache. Attached: one process registers, looks up and searches in turn with a handler attached to
-everything and with none, in many short rounds.
+Detached: one process looks up the same ids in many short rounds, in turn with `Registry.lookup` as it is, after a
+handler was attached to everything and detached, and with the same function compiled without the check of its instrument
+point. Attached: one process registers, looks up and searches in turn with a handler attached to everything and with
+none, in many short rounds.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import statistics
+import textwrap
+import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from types import MethodType
 from typing import Any
 
 import adsum
+from adsum import _reads
 from harness import Row, fresh_registry, microseconds, save, show, timed
 from processes import OWNER, Script
 
 ENTRIES = 1_000
 REGISTRIES = 6
-PROCESSES = 4
+PAIRS = 400
+LOOKUPS = 2_000
 ROUNDS = 20
-LOOKUPS = 20_000
-
-LOOKER = """
-import sys, threading, time, adsum
-other = threading.Thread(target=int)
-other.start()
-other.join()
-registry = adsum.open(path=sys.argv[1], timeout=60)
-ids = [f"agent-{n % int(sys.argv[2]):07}" for n in range(int(sys.argv[3]))]
-if sys.argv[4] == "detached":
-    handler = lambda event, measurements, attributes: None
-    adsum.telemetry.attach(handler)
-    for id in ids[:1000]:
-        registry.lookup(id)
-    registry.find(limit=1)
-    adsum.telemetry.detach(handler)
-for n in range(int(sys.argv[5])):
-    hasattr(type("Another", (), {})(), "nothing")
-assert ("adsum.telemetry" in sys.modules) == (sys.argv[4] == "detached")
-def measure():
-    begin = time.perf_counter_ns()
-    for id in ids:
-        registry.lookup(id)
-    return (time.perf_counter_ns() - begin) / len(ids)
-for _ in range(5):
-    measure()
-print("ready", flush=True)
-for _ in sys.stdin:
-    print(measure(), flush=True)
-"""
 
 
-def detached() -> list[Row]:
-    """Nanoseconds for each lookup, without the module and with it."""
-    found: dict[str, list[float]] = {"never imported": [], "detached": []}
-    for number in range(REGISTRIES):
-        for name, times in _lookups(number).items():
-            found[name] += times
-    return [
-        {"lookup": name, "ns": statistics.mean(times), "quickest process": min(times), "slowest process": max(times)}
+def detached() -> tuple[list[Row], float]:
+    """Nanoseconds for each lookup without the check and with it, and the second as a multiple of the first."""
+    found: dict[str, list[float]] = {"without the check": [], "with the check": []}
+    for _ in range(REGISTRIES):
+        with (
+            fresh_registry() as registry,
+            Script(OWNER, str(registry.folder), "0", str(ENTRIES), str(ENTRIES)) as owner,
+        ):
+            owner.line()
+            _attach_and_detach(registry)
+            calls = {
+                "without the check": MethodType(_without_check(_reads.RegistryReads.lookup), registry),
+                "with the check": MethodType(_reads.RegistryReads.lookup, registry),
+            }
+            for call in calls.values():
+                _nanoseconds(call)
+            for number in range(PAIRS):
+                # Each goes first in every other pair.
+                for name in calls if number % 2 else reversed(calls):
+                    found[name].append(_nanoseconds(calls[name]))
+    rows: list[Row] = [
+        {"lookup": name, "ns": statistics.median(times), "quickest round": min(times), "slowest round": max(times)}
         for name, times in found.items()
     ]
+    # Pair by pair: what else the machine does changes more slowly than that.
+    pairs = zip(*found.values(), strict=True)
+    return rows, statistics.median(checked / unchecked for unchecked, checked in pairs)
 
 
-def _lookups(classes: int) -> dict[str, list[float]]:
-    """By kind, what a lookup takes in each process: the median of its rounds."""
-    with ExitStack() as stack:
-        registry = stack.enter_context(fresh_registry())
-        path = str(registry.folder)
-        owner = stack.enter_context(Script(OWNER, path, "0", str(ENTRIES), str(ENTRIES)))
-        owner.line()
-        lookers = [
-            (
-                name,
-                stack.enter_context(Script(LOOKER, path, str(ENTRIES), str(LOOKUPS), name, str(classes + 7 * number))),
-            )
-            for number in range(PROCESSES)
-            for name in ("never imported", "detached")
-        ]
-        for _, looker in lookers:
-            looker.line()
-        rounds: dict[Script, list[float]] = {looker: [] for _, looker in lookers}
-        for number in range(ROUNDS):
-            # Each kind goes first in every other round.
-            for _, looker in lookers if number % 2 else reversed(lookers):
-                looker.say("go")
-                rounds[looker].append(float(looker.line()))
-        return {
-            kind: [statistics.median(rounds[looker]) for name, looker in lookers if name == kind]
-            for kind in ("never imported", "detached")
-        }
+def _attach_and_detach(registry: adsum.Registry) -> None:
+    adsum.telemetry.attach(_ignore)
+    for number in range(1000):
+        registry.lookup(f"agent-{number:07}")
+    adsum.telemetry.detach(_ignore)
+
+
+def _without_check(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function as it would be without the statement that asks for its instrument point."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    definition = tree.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    checks = [one for one in definition.body if isinstance(one, ast.If) and "instrument" in ast.unparse(one.test)]
+    assert len(checks) == 1
+    definition.body.remove(checks[0])
+    names: dict[str, Any] = {}
+    exec(compile(tree, __file__, "exec", dont_inherit=True), vars(_reads), names)
+    unchecked: Callable[..., Any] = names[function.__name__]
+    return unchecked
+
+
+def _nanoseconds(look: Callable[[str], object]) -> float:
+    ids = [f"agent-{number % ENTRIES:07}" for number in range(LOOKUPS)]
+    # Processor time, so that other processes of the machine count for less.
+    begin = time.thread_time_ns()
+    for id in ids:
+        look(id)
+    return (time.thread_time_ns() - begin) / LOOKUPS
 
 
 def _ignore(event: str, measurements: dict[str, float], attributes: dict[str, str]) -> None:
@@ -101,7 +93,7 @@ def _ignore(event: str, measurements: dict[str, float], attributes: dict[str, st
 
 
 def attached() -> list[Row]:
-    """Each call with nobody attached and with a handler of everything, in turn."""
+    """Each call with no handler attached and with a handler of everything, in turn."""
     with fresh_registry() as registry:
         registry.register_many([(f"member-{n}", {"capabilities": {f"skill-{n % 10}"}}) for n in range(100)])
         calls: dict[str, tuple[Callable[[Any], object], Callable[[int], list[Any]]]] = {
@@ -134,11 +126,9 @@ def attached() -> list[Row]:
 
 
 def main() -> Row:
-    lookups = detached()
-    show("lookup with nobody attached", lookups)
-    never, after = lookups
-    ratio = after["ns"] / never["ns"]
-    print(f"\n  detached against never imported: {ratio:.3f} times the time")
+    lookups, ratio = detached()
+    show("lookup with no handler attached", lookups)
+    print(f"\n  with the check against without: {ratio:.3f} times the time")
     rows = attached()
     show("calls with a handler of everything, microseconds", rows)
     results: Row = {"detached": lookups, "ratio": ratio, "rows": rows}

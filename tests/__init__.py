@@ -1,0 +1,1 @@
+"""The tests of adsum. README.md says which folder a test belongs to."""

@@ -1,7 +1,26 @@
-"""adsum: a registry of living processes for Python multi-agent systems.
+"""adsum: a registry of the living processes on one machine.
 
-Names are imported when they are first used: the registrar needs a few of the modules and starts in a few hundredths of
-a second because it loads no others.
+A process registers under a name and says what it can do. Every other process finds it, until it dies.
+
+    >>> import adsum
+    >>> registry = adsum.open()
+    >>> registration = registry.register("planner-1", capabilities={"planning"}, endpoint="http://127.0.0.1:9001")
+    >>> for entry in registry.find(capability="planning", health_status="healthy"):
+    ...     print(entry.process_id.local_id, entry.metadata.endpoint)
+    planner-1 http://127.0.0.1:9001
+
+Three ideas:
+
+- **An entry belongs to a process, not to an object.** It ends when the process dies, which the kernel reports; no
+  lookup ever gives a dead process.
+- **Reads are local.** `lookup`, `find` and `count` go to shared memory and involve no other process. Writes go to one
+  small process, the registrar, which starts when it is needed; there is no server to run.
+- **An id has one holder.** Of many processes that register the same id one succeeds; the others get
+  `AlreadyRegistered`, or stand by for it.
+
+Where to read on: ``help(adsum.Registry)`` for the calls; ``help(adsum.AsyncRegistry)`` for asyncio;
+``help(adsum.Metadata)`` for what a process can say about itself; `adsum.errors`; `adsum.telemetry`; and the command
+``adsum --help``.
 """
 
 from __future__ import annotations
@@ -51,8 +70,9 @@ if TYPE_CHECKING:
         Revision,
         Stats,
     )
+    from .opening import open
     from .registration import Registration
-    from .registry import Registry, open
+    from .registry import Registry
 
 __version__ = "0.1.0"
 
@@ -102,13 +122,14 @@ __all__ = [
 ]
 
 
-# The modules that define these names, from the cheapest to import to the dearest.
-_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "aio")
+# The modules that define these names, from the cheapest to import to the dearest. A name is imported when it is first
+# used, because a registrar needs few of the modules and has to start quickly.
+_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "opening", "aio")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "telemetry":
-        return importlib.import_module(".telemetry", __name__)
+    if name in ("admin", "telemetry"):
+        return importlib.import_module(f".{name}", __name__)
     if name in __all__:
         for home in _HOMES:
             module = importlib.import_module(f".{home}", __name__)

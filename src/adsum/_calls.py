@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from . import _instrument
 from . import _wire as wire
 from ._client.client import Client
 from ._client.connection_pool import seconds
@@ -27,6 +26,7 @@ from ._client.member_lifetimes import Member
 from ._client.pending_call import PendingCall
 from ._client.stand_by_call import StandByCall
 from ._client.target import resolve
+from ._instrument import Begin, Observation, instrument
 from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
 from .errors import AdsumError
@@ -37,26 +37,13 @@ Q = TypeVar("Q", bound=wire.AnyRequest)
 Items: TypeAlias = "Sequence[tuple[AnyId, dict[str, Any]]]"
 
 
-class Write(Generic[Q]):
-    """A write: its `request`, the thread or task that a registration is for, and its observer while a handler listens.
+class Write(Observation, Generic[Q]):
+    """A write: its `request`, which is made inside ``with write:``, and the thread or task that it registers."""
 
-    Its request is made inside ``with write:``, which reports an error in the arguments to the observer.
-    """
-
-    __slots__ = ("member", "observer", "request")
+    __slots__ = ("member", "request")
 
     request: Q
-
-    def __init__(self, observer: _instrument.Observer | None) -> None:
-        self.observer = observer
-        self.member: Member = None
-
-    def __enter__(self) -> Write[Q]:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if self.observer is not None and isinstance(error, AdsumError):
-            self.observer.failed(error)
+    member: Member
 
 
 class Calls:
@@ -84,7 +71,7 @@ class Calls:
     def register(self, items: Items, process: Any, *, or_get: bool = False) -> Write[wire.Register]:
         """Register all `items`, or none, for `process`; with `or_get`, get the holder where the only one is held."""
         call = "get_or_register" if or_get else "register"
-        write: Write[wire.Register] = self._write(_instrument.register, call, items[0][0])
+        write: Write[wire.Register] = self._write(instrument.register, call, items[0][0])
         with write:
             target = resolve(process)
             checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
@@ -99,7 +86,7 @@ class Calls:
         self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, *, checked: bool = False
     ) -> Write[wire.Update]:
         """Replace the given fields; `checked`: and make `last_health_check` the time of the change."""
-        write: Write[wire.Update] = self._write(_instrument.update, "update_health" if checked else "update", id)
+        write: Write[wire.Update] = self._write(instrument.update, "update_health" if checked else "update", id)
         with write:
             process_id, fields = self._id(id), parse_metadata(metadata)
             _check_incarnation(if_incarnation)
@@ -109,14 +96,14 @@ class Calls:
         return write
 
     def unregister(self, id: AnyId, if_incarnation: int | None) -> Write[wire.Unregister]:
-        write: Write[wire.Unregister] = self._write(_instrument.unregister, "unregister", id)
+        write: Write[wire.Unregister] = self._write(instrument.unregister, "unregister", id)
         with write:
             _check_incarnation(if_incarnation)
             write.request = wire.Unregister(process_id=self._id(id), if_incarnation=if_incarnation)
         return write
 
     def heartbeat(self, id: AnyId, if_incarnation: int | None) -> Write[wire.Heartbeat]:
-        write: Write[wire.Heartbeat] = self._write(_instrument.heartbeat, "heartbeat", id)
+        write: Write[wire.Heartbeat] = self._write(instrument.heartbeat, "heartbeat", id)
         with write:
             process_id, owner = self._id(id), resolve(None).owner
             write.request = wire.Heartbeat(process_id=process_id, owner=owner, if_incarnation=if_incarnation)
@@ -124,7 +111,7 @@ class Calls:
 
     def hand_over(self, entry: Entry, process: Any) -> Write[wire.HandOver]:
         """Give the id of `entry` to another process. Errors: `TypeError` where that is none, or a thread or task."""
-        write: Write[wire.HandOver] = self._write(_instrument.update, "hand_over", entry.process_id)
+        write: Write[wire.HandOver] = self._write(instrument.update, "hand_over", entry.process_id)
         with write:
             target = resolve(process)
             if process is None:
@@ -187,7 +174,7 @@ class Calls:
     ) -> StandByCall[T]:
         """Stand by for an id. Sends the request; `convert` makes the result of the grant."""
         client = self._client
-        with self._write(_instrument.register, "stand_by", id) as write:
+        with self._write(instrument.register, "stand_by", id) as write:
             process_id, fields, owner = self._id(id), parse_metadata(metadata), resolve(None).owner
             request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
             # The standby is bound to the session.
@@ -211,8 +198,10 @@ class Calls:
         """Unregister an entry that no caller holds. Waits for nothing."""
         MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
 
-    def _write(self, begin: _instrument.Begin | None, call: str, id: object) -> Write[Any]:
-        return Write(None if begin is None else begin(call, self._client.folder, id, self._namespace))
+    def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
+        write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)
+        write.member = None
+        return write
 
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self._namespace, self._node)

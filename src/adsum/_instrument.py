@@ -1,12 +1,12 @@
 """Instrument points: where this process reports what its registries do. The idea is trio's `Instrument`.
 
-A point is a variable of this module: None while no handler listens, else a function. The code in the path checks it in
-the open:
+A point is an attribute of `instrument`: None while no handler listens, else a function. The code in the path checks it
+in the open:
 
-    if (begin := _instrument.lookup) is not None:
-        return self._observed_lookup(id, begin)
+    if instrument.lookup is not None:
+        return self._observed_lookup(id)
 
-So a point without a listener costs one load and one comparison; `benchmarks/telemetry.py` measures what that is of a
+So a point without a listener costs two loads and a comparison; `benchmarks/telemetry.py` measures what that is of a
 lookup. A listener assigns its function to a point, and None to end; `adsum.telemetry` is the only one.
 
 ==================  ================================================  ==============================================
@@ -30,7 +30,7 @@ its registry. What it raises goes to the caller, so it raises nothing but interr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from .errors import AdsumError
 
@@ -56,6 +56,30 @@ class Begin(Protocol):
     def __call__(self, call: str, folder: Path, id: object, namespace: str) -> Observer: ...
 
 
+class Observation:
+    """A context manager around a call, or around the part of it that runs in its caller's thread.
+
+    It reports an error of adsum's to `observer`, which is None where no handler listens.
+    """
+
+    __slots__ = ("observer",)
+
+    def __init__(self, begin: Begin | None, call: str, folder: Path, id: object, namespace: str) -> None:
+        self.observer = None if begin is None else begin(call, folder, id, namespace)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if self.observer is not None and isinstance(error, AdsumError):
+            self.observer.failed(error)
+
+    def succeeded(self, entries: int) -> None:
+        """A read gives so many entries."""
+        if self.observer is not None:
+            self.observer.succeeded(entries)
+
+
 class WaitTimedOut(Protocol):
     """`wait_for` raises `error` after `seconds`."""
 
@@ -74,12 +98,31 @@ class RegistrarStarted(Protocol):
     def __call__(self, folder: Path, seconds: float) -> None: ...
 
 
-lookup: Begin | None = None
-find: Begin | None = None
-register: Begin | None = None
-update: Begin | None = None
-unregister: Begin | None = None
-heartbeat: Begin | None = None
-wait_timed_out: WaitTimedOut | None = None
-client_opened: ClientOpened | None = None
-registrar_started: RegistrarStarted | None = None
+class Instrument:
+    """The points. Slots, because those are the quickest attributes to load."""
+
+    __slots__ = (
+        "client_opened",
+        "find",
+        "heartbeat",
+        "lookup",
+        "register",
+        "registrar_started",
+        "unregister",
+        "update",
+        "wait_timed_out",
+    )
+
+    def __init__(self) -> None:
+        self.lookup: Begin | None = None
+        self.find: Begin | None = None
+        self.register: Begin | None = None
+        self.update: Begin | None = None
+        self.unregister: Begin | None = None
+        self.heartbeat: Begin | None = None
+        self.wait_timed_out: WaitTimedOut | None = None
+        self.client_opened: ClientOpened | None = None
+        self.registrar_started: RegistrarStarted | None = None
+
+
+instrument = Instrument()

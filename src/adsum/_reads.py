@@ -1,39 +1,37 @@
-"""The reads of a registry, for `Registry` and `AsyncRegistry` alike: they involve no other process."""
+"""The reads of a registry, for `Registry` and `AsyncRegistry` alike.
+
+They involve no other process: an answer comes from shared memory, and the kernel confirms that its owner lives.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
-import random
 import socket
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
-from . import _instrument
+from ._choosing import Choice, Chooser, check_choice
 from ._client.client import Client
+from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
 from ._store.feed import Base, Position, TableFeed
+from ._store.layout import MAX_DEPARTURES
 from ._store.query import Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
-from .errors import AdsumError, InvalidProcessId, NotRegistered, RegistryClosed
+from .errors import InvalidProcessId, NotRegistered, RegistryClosed
 from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, ProcessId, Stats
 
 T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
 Where: TypeAlias = Callable[[Entry], object]
-Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry | None]"
-
-# A registry remembers the turns of so many different `choose(by="round_robin", ...)`.
-MAX_TURNS = 1024
 
 
 class RegistryReads(Mapping[ProcessId, Entry]):
-    """A registry that can be read: a mapping of the ids of one namespace to the entries of living members.
+    """The readable part of a registry: a mapping of the ids of one namespace to the entries of living members.
 
     Unlike other mappings a registry is equal only to itself, and can be hashed: its content changes all the time.
     """
@@ -59,7 +57,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
                 raise InvalidProcessId(f"{word}={part!r}: give a non-empty string")
         parse_id("any", namespace, self.node)
         folders.check(self.folder)
-        self._turns = lru_cache(MAX_TURNS)(_first_turn)
+        self._chooser = Chooser()
         with descriptors_needed():
             self._client = Client(self.folder, self.limits)
         self._reader: Reader = self._client.reader
@@ -78,12 +76,21 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     # One entry
 
     def lookup(self, id: AnyId) -> Entry | None:
-        """The entry of a living process, or None where there is none or it is dead.
+        """Look up the entry of one member: of the living holder of `id`, or None where no living process holds it.
 
-        Shared memory only: about a microsecond, whatever the size of the registry (L2, P1). Errors: `InvalidProcessId`.
+        It costs about a microsecond, whatever the size of the registry (L2, P1). ``registry[id]`` raises
+        `NotRegistered` instead of giving None.
+
+        Errors: `InvalidProcessId`; `RegistryClosed`.
+
+        >>> registration = registry.register("planner-1", endpoint="http://127.0.0.1:9001")
+        >>> registry.lookup("planner-1").metadata.endpoint
+        'http://127.0.0.1:9001'
+        >>> registry.lookup("planner-2") is None
+        True
         """
-        if (begin := _instrument.lookup) is not None:
-            return self._observed_lookup(id, begin)
+        if instrument.lookup is not None:
+            return self._observed_lookup(id)
         try:
             if isinstance(id, str):
                 return self._reader.lookup((self.namespace, self.node, id))
@@ -94,14 +101,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             pass
         return self._reader.lookup(self._id(id))
 
-    def _observed_lookup(self, id: AnyId, begin: _instrument.Begin) -> Entry | None:
-        observer = begin("lookup", self.folder, id, self.namespace)
-        try:
+    def _observed_lookup(self, id: AnyId) -> Entry | None:
+        with Observation(instrument.lookup, "lookup", self.folder, id, self.namespace) as observation:
             entry = self._reader.lookup(self._id(id))
-        except AdsumError as error:
-            observer.failed(error)
-            raise
-        observer.succeeded(0 if entry is None else 1)
+            observation.succeeded(0 if entry is None else 1)
         return entry
 
     def __getitem__(self, id: AnyId) -> Entry:
@@ -115,6 +118,11 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     @overload
     def get(self, id: AnyId, default: T) -> Entry | T: ...
     def get(self, id: AnyId, default: T | None = None) -> Entry | T | None:
+        """`lookup`, with `default` instead of None. Errors: as `lookup`.
+
+        >>> registry.get("planner-1", "nobody")
+        'nobody'
+        """
         entry = self.lookup(id)
         return default if entry is None else entry
 
@@ -131,9 +139,21 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return self.count()
 
     def values(self) -> ValuesView[Entry]:
+        """The living entries of the registry's namespace, sorted by id: one snapshot.
+
+        >>> both = registry.register_many([("a", {}), ("b", {})])
+        >>> [entry.process_id.local_id for entry in registry.values()]
+        ['a', 'b']
+        """
         return self._snapshot().values()
 
     def items(self) -> ItemsView[ProcessId, Entry]:
+        """The ids and entries of the registry's namespace, sorted by id: one snapshot.
+
+        >>> registration = registry.register("planner-1")
+        >>> [(id.local_id, entry.metadata.type.value) for id, entry in registry.items()]
+        [('planner-1', 'agent')]
+        """
         return self._snapshot().items()
 
     def _snapshot(self) -> dict[ProcessId, Entry]:
@@ -144,18 +164,30 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def find(
         self, *, where: Where | None = None, limit: int | None = None, **conditions: Unpack[Conditions]
     ) -> list[Entry]:
-        """The living entries for which every condition holds, sorted by id: one snapshot, never a dead process.
+        """Find the living entries for which all conditions hold, sorted by id. They are of one snapshot (S3).
 
-        - `capability`: one, or several that an entry must all have.
-        - `type`, `health_status`, `node`: that value.
-        - `namespace`: the registry's own unless given.
-        - `where`: called with each entry that is left; keeps those for which it answers true.
-        - `limit`: at most so many.
+        - `capability`: one name, or several that an entry must all have.
+        - `type`, `health_status`, `node`: the value that an entry must have.
+        - `namespace`: the registry's own by default.
+        - `where`: a function of an entry; only entries for which it gives a true value are kept.
+        - `limit`: at most so many entries; None for all.
 
-        Costs as much as there are matches of the rarest condition (P3). Errors: `ValueError` for impossible conditions.
+        The cost grows with the number of matches of the rarest condition (P3).
+
+        Errors: `InvalidQuery`, a `ValueError`, for a condition that no entry could meet; `RegistryClosed`.
+
+        >>> team = registry.register_many([
+        ...     ("planner-1", {"capabilities": {"planning"}, "resources": {"slots": 4}}),
+        ...     ("planner-2", {"capabilities": {"planning"}, "health_status": "degraded"}),
+        ...     ("coder-1", {"capabilities": {"coding"}}),
+        ... ])
+        >>> [entry.process_id.local_id for entry in registry.find(capability="planning", health_status="healthy")]
+        ['planner-1']
+        >>> registry.find(where=lambda entry: entry.metadata.resources.get("slots", 0) > 4)
+        []
         """
-        if (begin := _instrument.find) is not None:
-            return self._observed_find(where, limit, conditions, begin)
+        if instrument.find is not None:
+            return self._observed_find(where, limit, conditions)
         return self._find(where, limit, conditions)
 
     def _find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
@@ -168,51 +200,66 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             found = [entry for entry in found if where(entry)]
         return found if limit is None else found[:limit]
 
-    def _observed_find(
-        self, where: Where | None, limit: int | None, conditions: Conditions, begin: _instrument.Begin
-    ) -> list[Entry]:
-        observer = begin("find", self.folder, None, self._searched(conditions))
-        try:
+    def _observed_find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
+        with Observation(instrument.find, "find", self.folder, None, self._searched(conditions)) as observation:
             found = self._find(where, limit, conditions)
-        except AdsumError as error:
-            observer.failed(error)
-            raise
-        observer.succeeded(len(found))
+            observation.succeeded(len(found))
         return found
 
     def find_by_capability(self, capability: str | Collection[str]) -> list[Entry]:
-        """`find` by what a process can do."""
+        """Find the living entries that have a capability, or all of several. Errors: as `find`.
+
+        >>> registration = registry.register("planner-1", capabilities={"planning", "review"})
+        >>> len(registry.find_by_capability({"planning", "review"}))
+        1
+        """
         return self.find(capability=capability)
 
     def find_by_type(self, type: str) -> list[Entry]:
-        """`find` by `ProcessType`."""
+        """Find the living entries of one `ProcessType`. Errors: as `find`.
+
+        >>> registration = registry.register("storage", type="service")
+        >>> [entry.process_id.local_id for entry in registry.find_by_type("service")]
+        ['storage']
+        """
         return self.find(type=type)
 
     def find_by_health(self, health_status: str) -> list[Entry]:
-        """`find` by `HealthStatus`."""
+        """Find the living entries with one `HealthStatus`. Errors: as `find`.
+
+        >>> registration = registry.register("planner-1", health_status="degraded")
+        >>> [entry.process_id.local_id for entry in registry.find_by_health("degraded")]
+        ['planner-1']
+        """
         return self.find(health_status=health_status)
 
     def list_all(self, namespace: str | None = None) -> list[Entry]:
-        """Every living entry of a namespace, the registry's own unless given."""
+        """Find all living entries of a namespace, the registry's own by default. Errors: as `find`.
+
+        >>> both = registry.register_many([("a", {}), (("other", "node", "b"), {})])
+        >>> [str(entry.process_id) for entry in registry.list_all("other")]
+        ['other/node/b']
+        """
         return self.find(namespace=namespace)
 
     def count(self, *, where: Where | None = None, **conditions: Unpack[Conditions]) -> int:
-        """How many entries `find` would give."""
+        """Count the entries that `find` would give. Without `where` no entry is decoded. Errors: as `find`.
+
+        >>> both = registry.register_many([("a", {"capabilities": {"planning"}}), ("b", {})])
+        >>> registry.count(capability="planning"), len(registry)
+        (1, 2)
+        """
         if where is not None:
             parse_query(self.namespace, conditions)
             return len(self.find(where=where, **conditions))
-        if (begin := _instrument.find) is not None:
-            return self._observed_count(conditions, begin)
+        if instrument.find is not None:
+            return self._observed_count(conditions)
         return self._reader.count(parse_query(self.namespace, conditions))
 
-    def _observed_count(self, conditions: Conditions, begin: _instrument.Begin) -> int:
-        observer = begin("count", self.folder, None, self._searched(conditions))
-        try:
+    def _observed_count(self, conditions: Conditions) -> int:
+        with Observation(instrument.find, "count", self.folder, None, self._searched(conditions)) as observation:
             number = self._reader.count(parse_query(self.namespace, conditions))
-        except AdsumError as error:
-            observer.failed(error)
-            raise
-        observer.succeeded(number)
+            observation.succeeded(number)
         return number
 
     def _searched(self, conditions: Conditions) -> str:
@@ -223,44 +270,65 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def choose(
         self, *, by: Choice = "random", where: Where | None = None, **conditions: Unpack[Conditions]
     ) -> Entry | None:
-        """One member for which every condition holds, healthy unless another status is asked for; None without one.
+        """Choose one living member for which all conditions hold, None where there is none.
 
-        `by` is ``random``; ``round_robin``, where each `Registry` takes the members in turn, beginning at a random one,
-        so that many callers spread evenly; or a callable given the members, sorted by id, that returns one of them or
-        None. Errors: `ValueError` where it returns anything else.
+        The conditions are those of `find`; `health_status` is ``healthy`` by default.
+
+        - `by`: ``random``, the default; ``round_robin``, where this registry object takes the members in turn and
+          begins at a random one, so that many callers spread evenly; or a function of the members, sorted by id, that
+          returns one of them or None.
+
+        Errors: as `find`; `ValueError` where `by` is none of these, or returns anything else.
+
+        >>> team = registry.register_many([(f"coder-{n}", {"capabilities": {"coding"}}) for n in range(3)])
+        >>> chosen = [registry.choose(by="round_robin", capability="coding") for _ in range(3)]
+        >>> sorted(entry.process_id.local_id for entry in chosen)
+        ['coder-0', 'coder-1', 'coder-2']
         """
         conditions.setdefault("health_status", HealthStatus.healthy)
         query = parse_query(self.namespace, conditions)
-        if not callable(by) and by not in ("random", "round_robin"):
-            raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
-        members = self.find(where=where, **conditions)
-        if not members:
-            return None
-        if callable(by):
-            chosen = by(members)
-            if chosen is not None and chosen not in members:
-                raise ValueError(f"by={by!r} returned {chosen!r}: return one of the entries it is given, or None")
-            return chosen
-        if by == "random":
-            return random.choice(members)
-        return members[next(self._turns(query)) % len(members)]
+        check_choice(by)
+        return self._chooser.choose(self.find(where=where, **conditions), by, query)
 
     # The registry itself
 
     def stats(self) -> Stats:
-        """The registry in numbers, at most a second old; all zero where nobody has registered anything yet."""
+        """Read the registry in numbers, at most a second old. All are zero before the first registration.
+
+        Errors: `RegistryClosed`.
+
+        >>> registration = registry.register("planner-1")
+        >>> numbers = registry.stats()
+        >>> numbers.entries, numbers.owners, numbers.registrar_pid is not None
+        (1, 1, True)
+        """
         nothing = Stats(0, 0, 0, 0, self.limits.max_memory_bytes, None, 0.0, 0, 0, CleanupLatency(), {})
         return self._reader.stats() or nothing
 
     def audit(self) -> list[str]:
-        """Every violation of the invariants I1 to I5 in one snapshot of the tables; empty when all is sound."""
+        """List every violation of the invariants I1 to I5 in one snapshot of the tables; empty when there is none.
+
+        It reads all tables. Errors: `RegistryClosed`.
+
+        >>> registration = registry.register("planner-1")
+        >>> registry.audit()
+        []
+        """
         return self._reader.audit()
 
     def departures(self, limit: int | None = None) -> list[Departure]:
-        """How the entries that ended last ended, newest first, at most 1,000."""
+        """List how the newest `limit` of the ended entries ended, newest first. The registry keeps the last 1,000.
+
+        Errors: `ValueError` for an impossible limit; `RegistryClosed`.
+
+        >>> registry.register("planner-1").unregister()
+        True
+        >>> [(departure.entry.process_id.local_id, departure.how) for departure in registry.departures(1)]
+        [('planner-1', 'unregistered')]
+        """
         if limit is not None:
             _check_limit(limit)
-        return self._reader.departures(1000 if limit is None else limit)
+        return self._reader.departures(MAX_DEPARTURES if limit is None else limit)
 
     def _change_feed(self) -> TableFeed[list[Entry]]:
         """Every change of the registry, in all namespaces, from the present on. The base is every stored entry, also of
@@ -287,10 +355,6 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def _close_reads(self) -> None:
         self._reader = _CLOSED
-
-
-def _first_turn(_: Query) -> itertools.count[int]:
-    return itertools.count(random.randrange(1 << 30))
 
 
 def check_where(where: object) -> None:

@@ -1,8 +1,8 @@
-"""What an id and a metadata record must satisfy before anything is stored.
+"""The rules that ids and metadata must satisfy before they are stored.
 
-The shape (field names, types) is checked by msgspec when a call's keywords become `MetadataFields`; the rules that a
-type cannot say are here. Both ends run them: the caller's process, so that a mistake is reported without a round trip,
-and the registrar, which trusts nobody.
+msgspec checks the shape (field names, types) when the keywords of a call become `MetadataFields`. The rules that a type
+cannot express are here. Both ends apply them: the caller's process, so that a mistake is reported without a round trip,
+and the registrar, which trusts no client.
 """
 
 from __future__ import annotations

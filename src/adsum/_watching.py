@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from ._client.bell import Waiter
 from ._client.client import Client
 from ._client.follower import Follower
-from ._os.forking import watch_forks
+from ._os.forking import add_fork_aware
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query, parse_query
 from .errors import RegistryClosed, Timeout
@@ -47,7 +47,7 @@ class WatchBase:
         self._reset_after_fork()
         self._closed = False
         client.watches.add(self)
-        watch_forks(self)
+        add_fork_aware(self)
 
     def _reset_after_fork(self) -> None:
         self._turn = self._new_lock()

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
 
@@ -250,8 +250,24 @@ def frame(message: object) -> bytes:
     return _length.pack(len(body)) + body
 
 
-class Frames:
-    """Bytes in, whole frames out."""
+class Frames(Protocol):
+    """The port: bytes in, whole frames out. `tests/conformance/test_frames.py` is its suite."""
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes of the stream."""
+        ...
+
+    def __len__(self) -> int:
+        """How many bytes are in it that belong to no complete frame yet."""
+        ...
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The frames that are complete, each once. Raises `FrameTooLarge` before it keeps bytes for a frame that is."""
+        ...
+
+
+class FrameBuffer:
+    """Frames from one buffer."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -263,7 +279,6 @@ class Frames:
         self._buffer += data
 
     def __iter__(self) -> Iterator[bytes]:
-        """The frames that are complete. Raises `FrameTooLarge` before anything is kept for one that is."""
         start, size = 0, len(self._buffer)
         try:
             while size - start >= 4:

@@ -1,4 +1,4 @@
-"""What an operator's tool needs beyond the calls of a `Registry`: folders, the page, and the registrar itself.
+"""For tools of operators: the folders of registries, the header of a registry's page, and its registrar.
 
     import adsum.admin
 
@@ -6,8 +6,8 @@
     print(adsum.admin.ping(folder))  # seconds until the registrar answered
     adsum.admin.stop_registrar(folder)  # the tables keep everything; the next write starts another
 
-The command `adsum` uses only this module and the public names of `adsum`. Everything here is thin over the internal
-modules; nothing here writes a table.
+The command `adsum` uses only this module, `adsum.views` and the public names of `adsum`. These functions delegate to
+the internal modules. None of them writes a table.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import contextlib
 import os
 import socket
 import time
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,17 +37,23 @@ LOG_NAME = "registrar.log"
 
 
 class PageHeader(NamedTuple):
-    """What the page of a registry says about its registrar.
+    """The part of a registry's page that describes the registrar and its kernel.
 
     - `registrar`: pid, start time and pidfd inode of the newest registrar, which may have exited since; pid 0 before
       the first one.
     - `started_ns`: when it began to serve, in nanoseconds on the monotonic clock.
     - `restarts`: how many registrars took over from an earlier one.
+    - `format`: the version of the table format.
+    - `boot_id`: the boot of the machine in which the registry was created (random(4)); a registry ends with it.
+    - `pid_namespace`: the inode of the PID namespace to which its pids belong (pid_namespaces(7)).
     """
 
     registrar: Owner
     started_ns: int
     restarts: int
+    format: int
+    boot_id: str
+    pid_namespace: int
 
 
 def base_folder() -> Path:
@@ -98,15 +105,20 @@ def short_path(folder: Path) -> contextlib.AbstractContextManager[str]:
 
 
 def page_header(folder: Path) -> PageHeader | None:
-    """What the registry's page, of whatever format, says about its registrar; None where there is no registry of this
-    boot. Errors: `WrongNamespace`, `CorruptRegistry`.
+    """The header of the registry's page, of any format; None where there is no registry of this boot.
+
+    Errors: `WrongNamespace` for a registry of another PID namespace; `CorruptRegistry`.
 
     >>> registration = adsum.open().register("worker-1")
     >>> adsum.admin.page_header(adsum.open().folder).registrar.pid == adsum.open().stats().registrar_pid
     True
     """
     page = pages.peek(folder)
-    return None if page is None else PageHeader(page.registrar, page.started_ns, page.restarts)
+    if page is None:
+        return None
+    # `peek` has compared boot and PID namespace with those of this process.
+    boot_id = str(uuid.UUID(bytes=identity.boot_id()))
+    return PageHeader(page.registrar, page.started_ns, page.restarts, page.format, boot_id, identity.pid_namespace())
 
 
 def remedy_for_damage(folder: Path) -> str:
@@ -172,7 +184,7 @@ def ping(folder: Path, timeout: float = PING_SECONDS) -> float:
         sock.settimeout(timeout)
         sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
         sock.sendall(wire.frame(wire.Hello(wire.VERSION, pid_namespace(), os.urandom(16), identity.current())))
-        frames = wire.Frames()
+        frames = wire.FrameBuffer()
         while not (received := list(frames)):
             if not (data := sock.recv(4096)):
                 raise ConnectionResetError("the registrar closed the connection")

@@ -91,7 +91,7 @@ class Timeout(AdsumError, TimeoutError):
 
 
 class NotRegistered(AdsumError, KeyError):
-    """Nothing living stands under the id."""
+    """No living process is registered under the id."""
 
     reason = "not_registered"
 
@@ -109,7 +109,7 @@ class RegistrarUnavailable(AdsumError):
 
 
 class PermissionDenied(AdsumError, PermissionError):
-    """The registry's folder belongs to somebody else, or is open to others."""
+    """The registry's folder belongs to another user, or gives other users access."""
 
     reason = "permission_denied"
 
@@ -133,7 +133,7 @@ class VersionMismatch(AdsumError):
 
 
 class UnsupportedPlatform(AdsumError, NotImplementedError):
-    """adsum needs Linux 5.3 or newer: the kernel here cannot tell of a process's death."""
+    """adsum needs Linux 5.3 or newer: this kernel cannot report the death of a process."""
 
     reason = "unsupported_platform"
 

@@ -1,12 +1,12 @@
-"""The records of the registry: who is registered, what is known of them, and what changed.
+"""The records of the registry: ids, entries, and their changes.
 
-A **process** is whatever is registered: an operating-system process, or a thread or asyncio task inside one. Its
-**entry** maps a `ProcessId` to the process that owns it and to `Metadata`. An entry never changes in place: a change
-makes a new entry with a higher **revision**, the number of the change in the registry's history. The revision at which
-an id was registered is its **incarnation**; whoever registers the same name later has a larger one.
+A **member** is the thing registered: an operating-system process, or a thread or asyncio task inside one. Its **entry**
+maps a `ProcessId` to the process that owns it and to `Metadata`. An entry never changes in place: a change makes a new
+entry with a higher **revision**, the number of the change in the registry's history. The revision at which an id was
+registered is its **incarnation**; a later registration of the same id has a larger one.
 
-All records are frozen, inside too: one decoded entry is shared by every caller that looks it up. They hold plain data
-only, so they can be in no cycle, and the garbage collector is spared them (``gc=False``): a process may keep many.
+All records are frozen, inside too, because one decoded entry is shared by all callers that look it up. They hold plain
+data only, so they are in no cycle and the garbage collector skips them (``gc=False``): a process may keep many.
 """
 
 from __future__ import annotations
@@ -18,13 +18,24 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from ._frozen import EMPTY_DICT, EMPTY_LIST, FrozenDict, FrozenList, freeze
+from .limits import Limits as Limits
+from .stats import CleanupLatency as CleanupLatency
+from .stats import RegistrarStats as RegistrarStats
+from .stats import Stats as Stats
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 _set = msgspec.structs.force_setattr
 
 
 class ProcessId(NamedTuple):
-    """The unique name of an entry; `str()` of it is ``namespace/node/local_id``."""
+    """The unique name of an entry: a namespace, a node, and a local id, each a non-empty string.
+
+    Wherever a call takes an id, a plain string is completed with the namespace and the node of the registry.
+
+    >>> id = adsum.ProcessId("default", "host-1", "planner-1")
+    >>> str(id), id.local_id
+    ('default/host-1/planner-1', 'planner-1')
+    """
 
     namespace: str
     node: str
@@ -46,7 +57,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Owner(NamedTuple):
-    """What tells an operating-system process from every other one since boot.
+    """The identity of an operating-system process, different from that of every other one since boot.
 
     `start_time` is field 22 of ``/proc/PID/stat``: clock ticks between boot and the start of the process (proc(5));
     0 when it could not be read. `pidfd_inode` is the inode of the process's pidfd, unique since boot on Linux 6.9 and
@@ -59,7 +70,12 @@ class Owner(NamedTuple):
 
 
 class ProcessType(StrEnum):
-    """What part a process plays."""
+    """The role of a member. Members of this class compare equal to their strings.
+
+    >>> registration = registry.register("storage", type="service")
+    >>> registration.entry.metadata.type == "service", adsum.ProcessType.service.value
+    (True, 'service')
+    """
 
     agent = "agent"
     service = "service"
@@ -68,7 +84,11 @@ class ProcessType(StrEnum):
 
 
 class HealthStatus(StrEnum):
-    """How well a process says it is. It is never a statement about being alive: that is the kernel's."""
+    """How well a member is, in its own words. It is no statement about being alive, which only the kernel makes.
+
+    >>> [status.value for status in adsum.HealthStatus]
+    ['healthy', 'degraded', 'unhealthy']
+    """
 
     healthy = "healthy"
     degraded = "degraded"
@@ -76,7 +96,12 @@ class HealthStatus(StrEnum):
 
 
 class HealthSource(StrEnum):
-    """Who set a health status: the process itself, another one, or the registrar, because a sign of life is late."""
+    """Which process set a health status: the member's own, another one, or the registrar because a heartbeat is late.
+
+    >>> registration = registry.register("planner-1")
+    >>> registration.update_health("degraded").health_source.value
+    'process'
+    """
 
     process = "process"
     other = "other"
@@ -84,18 +109,29 @@ class HealthSource(StrEnum):
 
 
 class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """What is known of a process beyond its name. Fields are only ever appended: stored rows are arrays.
+    """What a member states about itself: the keywords of `register` and `update`.
 
-    - `type`: the part it plays, `ProcessType`; agent by default.
-    - `capabilities`: what it can do; members are found by them. At most `Limits.max_capabilities`.
-    - `resources`: what it has, a map of name to number or string.
+    - `type`: its role, a `ProcessType`; agent by default.
+    - `capabilities`: words for what it can do; members are found by them. At most `Limits.max_capabilities`.
+    - `resources`: what it has: names with numbers or strings.
     - `coordination_variables`: names of the shared variables it takes part in.
-    - `health_status`: `HealthStatus`, healthy by default.
-    - `node_affinity`: node names it would rather run near.
-    - `created_at`, `last_health_check`: UTC times, ``created_at <= last_health_check <= now``.
-    - `endpoint`: URL or address at which it is reached, or None.
-    - `custom`: free plain data: None, bool, int, float, str, bytes, and lists and string-keyed maps of them.
-    - `heartbeat`: seconds within which the process promises a sign of life, or None; `last_health_check` is the last.
+    - `health_status`: a `HealthStatus`; healthy by default.
+    - `node_affinity`: names of the nodes it prefers to be near.
+    - `created_at`, `last_health_check`: UTC times, ``created_at <= last_health_check <= now``; by default the time of
+      the registration.
+    - `endpoint`: the URL or address at which it is reached; None by default.
+    - `custom`: any plain data: None, bool, int, float, str, bytes, and lists and string-keyed maps of them.
+    - `heartbeat`: the seconds within which it promises a heartbeat, None for no promise; `last_health_check` is the
+      time of the last one.
+
+    Fields are only ever appended: stored rows are arrays.
+
+    >>> registration = registry.register(
+    ...     "planner-1", capabilities={"planning"}, resources={"slots": 4}, custom={"model": "small"}
+    ... )
+    >>> metadata = registry["planner-1"].metadata
+    >>> metadata.resources["slots"], metadata.custom, metadata.health_status.value
+    (4, {'model': 'small'}, 'healthy')
     """
 
     type: ProcessType = ProcessType.agent
@@ -111,8 +147,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     heartbeat: float | None = None
 
     def __post_init__(self) -> None:
-        # Runs at every decoding, where it is a third of the time: so it is written out, leaves alone what is frozen and
-        # gives all empty ones the same.
+        # It runs at every decoding and is a third of its time. So it is written out, skips frozen values, and gives all
+        # empty ones the same object.
         if type(resources := self.resources) is not FrozenDict:
             _set(self, "resources", freeze(resources) if resources else EMPTY_DICT)
         if type(affinity := self.node_affinity) is not FrozenList:
@@ -122,15 +158,23 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One registered process, as it stood at `revision`. Fields are only ever appended: stored rows are arrays.
+    """One registered member, as of `revision`.
 
     - `process_id`: its unique name.
-    - `pid`, `start_time`, `pidfd_inode`: the owning OS process; see `Owner`.
-    - `incarnation`: the revision at which it was registered, larger than every earlier one in this registry.
+    - `pid`, `start_time`, `pidfd_inode`: the process that owns the entry; see `owner`.
+    - `incarnation`: the revision at which the id was registered, larger than every earlier one in this registry.
     - `registered_at`, `last_updated`: UTC times, ``registered_at <= last_updated``.
-    - `revision`: the registry's revision at which it was last written.
-    - `metadata`: see `Metadata`.
-    - `health_source`: who set `metadata.health_status`; it was set, or confirmed, at `metadata.last_health_check`.
+    - `revision`: the registry's revision at which the entry was last written.
+    - `metadata`: a `Metadata`.
+    - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
+      `metadata.last_health_check`.
+
+    Fields are only ever appended: stored rows are arrays.
+
+    >>> registration = registry.register("planner-1")
+    >>> entry = registration.update(endpoint="http://127.0.0.1:9001")
+    >>> entry.pid == os.getpid(), entry.incarnation, entry.revision
+    (True, 1, 2)
     """
 
     process_id: ProcessId
@@ -149,12 +193,20 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def owner(self) -> Owner:
-        """The OS process whose life the entry shares."""
+        """The identity of the process whose death ends the entry.
+
+        >>> registry.register("planner-1").entry.owner.pid == os.getpid()
+        True
+        """
         return Owner(self.pid, self.start_time, self.pidfd_inode)
 
 
 class Kind(StrEnum):
-    """What happened to an entry. `lagged` happens to a watch instead: it missed changes and must read again."""
+    """What an event reports. `lagged` is about the watch itself: it missed changes, and goes on with a new snapshot.
+
+    >>> [kind.value for kind in adsum.Kind]
+    ['registered', 'updated', 'unregistered', 'died', 'lagged']
+    """
 
     registered = "registered"
     updated = "updated"
@@ -164,7 +216,16 @@ class Kind(StrEnum):
 
 
 class Revision(int):
-    """A revision, and which registry it is of: one that was removed and made again counts from the beginning."""
+    """A revision, an int, with the `epoch` of its registry: a registry that is made anew counts from the beginning.
+
+    Watches and events have it; give it as `since` to go on from there.
+
+    >>> with registry.watch() as watch:
+    ...     registration = registry.register("planner-1")
+    ...     revision = watch.next(timeout=10).revision
+    >>> revision, revision.epoch != 0
+    (1, True)
+    """
 
     def __new__(cls, number: int, epoch: int = 0) -> Revision:
         revision = super().__new__(cls, number)
@@ -175,7 +236,11 @@ class Revision(int):
 
     @property
     def life(self) -> int:
-        """The former name of `epoch`."""
+        """The former name of `epoch`.
+
+        >>> adsum.Revision(1, epoch=7).life
+        7
+        """
         return self.epoch
 
     def __reduce__(self) -> tuple[type[Revision], tuple[int, int]]:
@@ -183,12 +248,20 @@ class Revision(int):
 
 
 class Event(NamedTuple):
-    """One change, as a watch sees it.
+    """One change, as a watch reports it.
 
-    - `kind`: what happened, `Kind`. A hand-over is ``updated``: the id was never free.
-    - `entry`: the entry after the change, or as it last was where it ended; None for ``lagged``.
-    - `revision`: the change's own, an int, one more than that of the change before; for ``lagged`` the new snapshot's.
+    - `kind`: a `Kind`. A hand-over is ``updated``: the id was never free.
+    - `entry`: the entry after the change, the last one where it ended; None for ``lagged``.
+    - `revision`: the change's own `Revision`, one more than that of the change before; for ``lagged`` that of the new
+      snapshot.
     - `previous`: the entry before the change, where there was one and it goes on; None otherwise.
+
+    >>> registration = registry.register("planner-1")
+    >>> with registry.watch("planner-1") as watch:
+    ...     entry = registration.update(custom={"task": 7})
+    ...     event = watch.next(timeout=10)
+    >>> event.kind.value, event.previous.metadata.custom, event.entry.metadata.custom
+    ('updated', {}, {'task': 7})
     """
 
     kind: Kind
@@ -200,109 +273,19 @@ class Event(NamedTuple):
 class Departure(msgspec.Struct, frozen=True, array_like=True):
     """How an entry ended.
 
-    `how` is ``died`` (the kernel gave word), ``unregistered`` (it was asked to go), ``replaced`` (it was found dead by
-    whoever took its id) or ``handed_over``. `at` is the UTC time of removal; `detection` the seconds from the kernel's
-    word to the removal, 0 where no death was involved.
+    - `entry`: the entry as it last was.
+    - `how`: ``died`` (the kernel reported the death), ``unregistered``, ``replaced`` (its process was found dead when
+      another one took the id) or ``handed_over``.
+    - `at`: the UTC time of the removal.
+    - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved.
+
+    >>> registry.register("planner-1").unregister()
+    True
+    >>> registry.departures(limit=1)[0].how
+    'unregistered'
     """
 
     entry: Entry
     how: str
     at: datetime
     detection: float
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """The bounds of a registry. They count only for whoever creates it; later openers find them set.
-
-    - `max_memory_bytes`: table pages in use; beyond it new registrations are refused with `RegistryFull`.
-    - `registration_timeout`: seconds a write may take when the call names no timeout of its own.
-    - `cleanup_window`: seconds from a death to the removal of its entries.
-    - `max_entries`: number of entries, None for no bound but memory.
-    - `max_metadata_bytes`: size of one entry's metadata, encoded.
-    - `max_capabilities`: capabilities of one entry.
-    - `max_readers`: threads and processes that may read at the same instant.
-    - `max_pending`: requests waiting in the registrar before it answers `SystemBusy`.
-    - `linger`: seconds a registrar stays with no client and no entry.
-    - `degraded_after`, `unhealthy_after`: how late a promised sign of life may be, in multiples of its `heartbeat`.
-    """
-
-    max_memory_bytes: int = 100 * 1024 * 1024
-    registration_timeout: float = 0.05
-    cleanup_window: float = 0.1
-    max_entries: int | None = None
-    max_metadata_bytes: int = 64 * 1024
-    max_capabilities: int = 256
-    max_readers: int = 4096
-    max_pending: int = 8192
-    linger: float = 30.0
-    degraded_after: float = 1.5
-    unhealthy_after: float = 3.0
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is None and name == "max_entries":
-                continue
-            counted = name.startswith("max_")
-            if isinstance(value, bool) or not isinstance(value, int if counted else (int, float)):
-                raise TypeError(f"Limits.{name} must be a {'whole ' if counted else ''}number, not {value!r}")
-            least, most = _BOUNDS.get(name, (1, 2**31) if counted else (0.001, 1e6))
-            if not least <= value <= most:
-                raise ValueError(f"Limits.{name} must be from {least:,} to {most:,}, not {value!r}")
-        if self.degraded_after > self.unhealthy_after:
-            raise ValueError(
-                f"Limits.degraded_after must be at most Limits.unhealthy_after, {self.unhealthy_after!r}, not "
-                f"{self.degraded_after!r}"
-            )
-
-
-# Where they are not those of any count or of any time: what an address space, a reader table, an entry can be.
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "max_memory_bytes": (1024 * 1024, 2**42),
-    "max_metadata_bytes": (128, 4 * 1024 * 1024),
-    "max_readers": (1, 2**20),
-    "linger": (0, 1e6),
-    "degraded_after": (1, 1e6),
-    "unhealthy_after": (1, 1e6),
-}
-
-
-class CleanupLatency(msgspec.Struct, frozen=True):
-    """Seconds from the kernel's word of a death to the removal of its entries, over the last 1,000 deaths."""
-
-    p50: float = 0.0
-    p99: float = 0.0
-    max: float = 0.0
-
-
-class RegistrarStats(msgspec.Struct, frozen=True):
-    """What the registrar counts about itself and leaves in the tables, at most once a second."""
-
-    pending: int = 0
-    unwatched_by_kernel: int = 0
-    cleanup_latency: CleanupLatency = CleanupLatency()
-    outcomes: dict[str, int] = {}
-
-
-class Stats(msgspec.Struct, frozen=True):
-    """The registry in numbers, at most a second old.
-
-    `entries` and `owners` count what the tables hold; `revision` is the newest change; `bytes_used` the table pages in
-    use and `bytes_limit` their bound; `registrar_pid` is None when none runs; `uptime` its age in seconds; `restarts`
-    how often one had to be started after the first; `pending` the requests that waited when last looked; `outcomes`
-    counts requests by result: ``ok`` or the reason of the error. `unwatched_by_kernel` counts owners found by scanning
-    because the registrar ran out of descriptors.
-    """
-
-    entries: int
-    owners: int
-    revision: int
-    bytes_used: int
-    bytes_limit: int
-    registrar_pid: int | None
-    uptime: float
-    restarts: int
-    pending: int
-    cleanup_latency: CleanupLatency
-    outcomes: dict[str, int]
-    unwatched_by_kernel: int = 0

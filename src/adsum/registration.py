@@ -12,10 +12,19 @@ from .model import Entry, ProcessId
 
 
 class Registration:
-    """An entry that this caller registered, by its incarnation: it never touches a later holder of the same id.
+    """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
+    same id. Made by `Registry.register` and its relatives.
 
-    As a context manager it unregisters at the end of the block, in the process that made it: a forked child that leaves
-    the block ends nothing of its parent's.
+    - `entry`: the entry as this object last saw it.
+
+    As a context manager it unregisters at the end of the block, but only in the process that made it: a forked child
+    that leaves the block ends nothing. Dropping the object ends nothing either; the entry lives as long as its member.
+
+    >>> with registry.register("planner-1") as registration:
+    ...     print(registration.process_id.local_id, "planner-1" in registry)
+    planner-1 True
+    >>> "planner-1" in registry
+    False
     """
 
     def __init__(self, calls: Calls, entry: Entry) -> None:
@@ -28,36 +37,81 @@ class Registration:
 
     @property
     def process_id(self) -> ProcessId:
-        """The id that is registered."""
+        """The registered id.
+
+        >>> registry.register("planner-1").process_id.local_id
+        'planner-1'
+        """
         return self.entry.process_id
 
     def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:
-        """`Registry.update` of this entry. Errors: also `Stale` where somebody else holds the id by now."""
+        """Replace the given metadata fields of this entry, each as a whole. Returns the new entry.
+
+        `timeout` is in seconds, as in `Registry.register`. Errors: those of `Registry.update`; `Stale` where another
+        incarnation holds the id; `NotRegistered` where none does.
+
+        >>> registration = registry.register("planner-1")
+        >>> registration.update(custom={"task": 7}).metadata.custom
+        {'task': 7}
+        """
         write = self._calls.update(self.process_id, metadata, self.entry.incarnation)
         self.entry = self._calls.wait(write, timeout).entries[0]
         return self.entry
 
     def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
-        """`Registry.update_health` of this entry."""
+        """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
+
+        `status` is a `HealthStatus`. Errors: as `update`.
+
+        >>> registration = registry.register("planner-1")
+        >>> registration.update_health("degraded").metadata.health_status.value
+        'degraded'
+        """
         write = self._calls.update(self.process_id, {"health_status": status}, self.entry.incarnation, checked=True)
         self.entry = self._calls.wait(write, timeout).entries[0]
         return self.entry
 
     def unregister(self, *, timeout: float | None = None) -> bool:
-        """`Registry.unregister` of this entry."""
+        """Remove this entry. Returns whether it was there; it is not where its process has died, for one.
+
+        `timeout` is in seconds, as in `Registry.register`. Errors: `Stale` where another incarnation holds the id;
+        `SystemBusy`; `Timeout`.
+
+        >>> registration = registry.register("planner-1")
+        >>> registration.unregister(), registration.unregister()
+        (True, False)
+        """
         write = self._calls.unregister(self.process_id, self.entry.incarnation)
         return self._calls.wait(write, timeout).changed
 
     def heartbeat(self, *, timeout: float | None = None) -> Entry:
-        """`Registry.heartbeat` of this entry. Errors: also `Stale`."""
+        """Send a heartbeat for this entry, which promises them. Returns the entry; see `Registry.heartbeat`.
+
+        Errors: those of `Registry.heartbeat`; `Stale` where another incarnation holds the id.
+
+        >>> registration = registry.register("planner-1", heartbeat=5.0)
+        >>> registration.heartbeat().metadata.health_status.value
+        'healthy'
+        """
         write = self._calls.heartbeat(self.process_id, self.entry.incarnation)
         self.entry = self._calls.wait(write, timeout).entries[0]
         return self.entry
 
     def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
-        """Give the id to another living process, in one step: nobody ever finds it free, and it has a new incarnation.
+        """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
+        which has the same metadata and a new incarnation. This registration is stale from then on.
 
-        This registration is stale from then on. Errors: `DeadProcess`, `Stale`, `NotRegistered`.
+        - `process`: as in `Registry.register`, but neither a thread nor a task.
+        - `timeout`: seconds, as in `Registry.register`.
+
+        Errors: `DeadProcess`; `Stale` where another incarnation holds the id; `NotRegistered`; `TypeError` for a thread
+        or task; `SystemBusy`; `Timeout`.
+
+        >>> registration = registry.register("leader")
+        >>> with subprocess.Popen(["sleep", "60"]) as successor:
+        ...     print(registration.hand_over(successor).pid == successor.pid)
+        ...     successor.kill()
+        True
         """
         write = self._calls.hand_over(self.entry, process)
         return self._calls.wait(write, timeout).entries[0]

@@ -1,4 +1,4 @@
-"""`Registry`: the public face of a registry, and `open`.
+"""`Registry`: the public face of a registry.
 
     import adsum
 
@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack, overload
 
-from . import _instrument
 from . import _wire as wire
 from ._calls import Calls, pairs
 from ._client.connection_pool import seconds
+from ._instrument import instrument
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._watching import Wanted, Watch, until_when
@@ -33,11 +33,22 @@ R = TypeVar("R", bound="Registry")
 
 
 class Registry(RegistryReads):
-    """A registry of living processes. Made by `adsum.open`.
+    """A registry of living processes, as this process sees it. Made by `adsum.open`.
 
-    It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Safe for threads. After a
-    `fork` the child may go on using it; it opens what it needs again and owns nothing of the parent's. Pickled, it
-    opens the same folder wherever it arrives.
+    It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
+    a plain string means ``ProcessId(registry.namespace, registry.node, string)``.
+
+    - `folder`, `namespace`, `node`, `timeout`, `limits`: what it was opened with.
+    - It is safe for threads.
+    - It survives `fork`: the child opens what it needs again, and owns no entry of the parent's.
+    - It can be pickled: the copy opens the same folder.
+
+    The examples below begin with ``registry = adsum.open()``, and with an empty registry.
+
+    >>> with adsum.open(namespace="robots") as robots:
+    ...     entry, created = robots.get_or_register("arm", resources={"joints": 6})
+    ...     print(entry.process_id.namespace, created, len(robots))
+    robots True 1
     """
 
     def __init__(
@@ -56,7 +67,11 @@ class Registry(RegistryReads):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for every write that names none; None for the registry's own bound."""
+        """Seconds for each write that names no timeout; None for the registry's own `Limits.registration_timeout`.
+
+        >>> adsum.open(timeout=2).timeout
+        2.0
+        """
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -69,25 +84,41 @@ class Registry(RegistryReads):
         self.close()
 
     def close(self) -> None:
-        """Let go of the registry. Entries of processes stay, for they belong to processes; entries of this process's
-        threads and tasks that were made through this object end. Closing twice is fine."""
+        """Close this object, its watches, and its connections. Closing twice is fine.
+
+        Entries of processes stay, because they belong to the processes. Entries of threads and tasks that were
+        registered through this object end, and so do its standbys. Every later call raises `RegistryClosed`.
+
+        >>> registry.close()
+        >>> registry.lookup("planner-1")
+        Traceback (most recent call last):
+        adsum.errors.RegistryClosed: this registry was closed; open another
+        """
         self._close_reads()
         self._calls.close()
 
     def register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> Registration:
-        """Register this process, or `process`, under `id`, for as long as it lives.
+        """Register this process, or `process`, under `id`, for as long as it lives. When the call returns, every
+        process finds the entry (L5).
 
-        - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or
-          anything with a ``.pid``. An entry for a thread or task ends when that ends: at once for who reads in this
-          process, for others as soon as this process has told the registrar.
-        - `timeout`: seconds; the registry's ``registration_timeout`` (50 ms) by default, counted from when a registrar
-          serves. Past it the request is not applied.
+        - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or any
+          object with a ``.pid``; this process by default. An entry of a thread or task ends with it: immediately for
+          readers in this process; for others once the registrar has been notified.
+        - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
+          registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`.
 
-        Errors: `AlreadyRegistered` (its ``entry`` is the holder's), `InvalidProcessId`, `InvalidMetadata`,
-        `DeadProcess`, `RegistryFull`, `SystemBusy`, `Timeout`.
+        Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
+        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`.
+
+        >>> registration = registry.register("planner-1", capabilities={"planning"})
+        >>> registry["planner-1"].pid == os.getpid()
+        True
+        >>> registry.register("planner-1")
+        Traceback (most recent call last):
+        adsum.errors.AlreadyRegistered: ...
         """
         write = self._calls.register([(id, metadata)], process)
         return self._calls.register_and_wait(write, timeout, self._registration)
@@ -95,9 +126,15 @@ class Registry(RegistryReads):
     def register_many(
         self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
     ) -> list[Registration]:
-        """Register several ids, each with its metadata, for one process: all of them, seen at once, or none.
+        """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
 
-        Errors: as `register`.
+        `process` and `timeout` are those of `register`. Returns the registrations in the order of `items`.
+
+        Errors: as `register`; `TypeError` where an item is no pair.
+
+        >>> arms = registry.register_many([("arm-left", {"type": "service"}), ("arm-right", {"type": "service"})])
+        >>> [arm.entry.incarnation for arm in arms]
+        [1, 2]
         """
         items = pairs(items)
         if not items:
@@ -108,25 +145,48 @@ class Registry(RegistryReads):
     def register_nowait(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> Future[Registration]:
-        """`register` without waiting. Mistakes in the arguments are raised at once, all else comes with the future."""
+        """Register without waiting. Returns a future of the registration, which can be cancelled until it is sent.
+
+        Errors in the arguments are raised immediately; all other errors of `register` are the future's.
+
+        >>> future = registry.register_nowait("planner-1")
+        >>> future.result(timeout=10).process_id.local_id
+        'planner-1'
+        """
         write = self._calls.register([(id, metadata)], process)
         return self._calls.submit(write, timeout, self._registration)
 
     def get_or_register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> tuple[Entry, bool]:
-        """The living holder of `id` and False, or this registration and True: decided in one step, so of many
-        callers exactly one gets True. Errors: as `register`, without `AlreadyRegistered`."""
+        """Get the entry of the living holder and False, or register and get the new entry and True.
+
+        The registrar decides this in one step, so of many callers exactly one gets True. The arguments are those of
+        `register`. Errors: as `register`, without `AlreadyRegistered`.
+
+        >>> registry.get_or_register("leader")[1], registry.get_or_register("leader")[1]
+        (True, False)
+        """
         write = self._calls.register([(id, metadata)], process, or_get=True)
         return self._calls.register_and_wait(write, timeout, _holder)
 
     def update(
         self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None, **metadata: Any
     ) -> Entry:
-        """Replace the given metadata fields, each as a whole; indexes follow. Returns the new entry.
+        """Replace the given metadata fields of an entry, each as a whole. Returns the new entry.
 
-        Errors: `NotRegistered`; `Stale` where `if_incarnation` is not the holder's; `InvalidMetadata`; `RegistryFull`
-        where the entry grows and there is no room.
+        Any process that may open the registry may update any entry.
+
+        - `if_incarnation`: update only this incarnation; None for any holder.
+        - `timeout`: seconds, as in `register`.
+
+        Errors: `NotRegistered`; `Stale` where another incarnation holds the id; `InvalidMetadata`; `RegistryFull` where
+        the entry grows and there is no room; `SystemBusy`; `Timeout`.
+
+        >>> registration = registry.register("planner-1", capabilities={"planning"}, endpoint="tcp://10.0.0.5:9001")
+        >>> entry = registry.update("planner-1", capabilities={"review"})
+        >>> sorted(entry.metadata.capabilities), entry.metadata.endpoint
+        (['review'], 'tcp://10.0.0.5:9001')
         """
         write = self._calls.update(id, metadata, if_incarnation)
         return self._calls.wait(write, timeout).entries[0]
@@ -134,21 +194,45 @@ class Registry(RegistryReads):
     def update_health(
         self, id: AnyId, status: str, *, if_incarnation: int | None = None, timeout: float | None = None
     ) -> Entry:
-        """Set the health status and, with it, `last_health_check` to now. Errors: as `update`."""
+        """Set the health status of an entry, and its `last_health_check` to now. Returns the new entry.
+
+        `status` is a `HealthStatus`: ``healthy``, ``degraded`` or ``unhealthy``. The other arguments and the errors are
+        those of `update`.
+
+        >>> registration = registry.register("planner-1")
+        >>> registry.update_health("planner-1", "degraded").metadata.health_status.value
+        'degraded'
+        """
         write = self._calls.update(id, {"health_status": status}, if_incarnation, checked=True)
         return self._calls.wait(write, timeout).entries[0]
 
     def unregister(self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None) -> bool:
-        """Remove the entry: True if one stood there, False if not. Errors: `Stale`."""
+        """Remove an entry. Returns whether there was one. The process may register again, as a new incarnation.
+
+        - `if_incarnation`: remove only this incarnation; None for any holder.
+        - `timeout`: seconds, as in `register`.
+
+        Errors: `Stale` where another incarnation holds the id; `InvalidProcessId`; `SystemBusy`; `Timeout`.
+
+        >>> registration = registry.register("planner-1")
+        >>> registry.unregister("planner-1"), registry.unregister("planner-1")
+        (True, False)
+        """
         write = self._calls.unregister(id, if_incarnation)
         return self._calls.wait(write, timeout).changed
 
     def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
-        """Give this process's own sign of life for an entry that promises one (``register(..., heartbeat=5.0)``).
+        """Send a heartbeat for an entry of this process that promises them (``register(..., heartbeat=5.0)``).
 
-        A status that the registrar set because the sign was late goes back to what was said before. Only
-        `last_health_check` changes otherwise, which is no change of the registry: it has no revision and no event.
-        Errors: `NotRegistered`; `PermissionDenied` where the entry belongs to another process.
+        Returns the entry. Its `last_health_check` is now; this alone is no change of the registry, and has no revision
+        and no event. If the registrar had set a status because a heartbeat was late, the entry has its former status
+        again; that is a change.
+
+        Errors: `NotRegistered`; `PermissionDenied` where another process owns the entry; `SystemBusy`; `Timeout`.
+
+        >>> registration = registry.register("planner-1", heartbeat=5.0)
+        >>> registry.heartbeat("planner-1").metadata.health_status.value
+        'healthy'
         """
         write = self._calls.heartbeat(id, None)
         return self._calls.wait(write, timeout).entries[0]
@@ -163,15 +247,23 @@ class Registry(RegistryReads):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> Watch:
-        """Follow an id, or what matches the conditions of `find`: one `Event` for each change, in order, none lost.
+        """Watch one id, or all entries that match the conditions of `find`: one `Event` for each change, in order, none
+        lost. Returns a `Watch`, to be used in a ``with`` block or closed. It survives the registrar.
 
-        - `since`: a revision that a watch or an event told: the events after it; None for those from now on. Where the
-          history (the last 8,192 changes, or 8 MiB of them) does not reach back so far, there is one ``lagged`` event.
-        - An entry that starts to match through an update is ``registered`` to this watch, one that stops is
-          ``unregistered``; either has `previous`.
+        - `since`: begin after this revision, which a watch or an event had; None to begin now. Where the history (the
+          last 8,192 changes, or 8 MiB of them) does not reach back so far, the first event is ``lagged``.
+        - `where`: a function of an entry, as in `find`.
 
-        Use it in a ``with`` block, or close it. It survives the registrar. Errors: `ValueError` for impossible
-        conditions.
+        An entry that starts to match because of an update is ``registered`` to this watch, and one that stops to match
+        is ``unregistered``; such an event has `previous`.
+
+        Errors: `InvalidQuery`, a `ValueError`, for a condition that no entry could meet; `InvalidProcessId`.
+
+        >>> with registry.watch(capability="planning") as watch:
+        ...     registration = registry.register("planner-1", capabilities={"planning"})
+        ...     event = watch.next(timeout=10)
+        >>> event.kind.value, event.entry.process_id.local_id, event.revision
+        ('registered', 'planner-1', 1)
         """
         return Watch(self, self._client, self._query(id, conditions), where, since)
 
@@ -195,9 +287,16 @@ class Registry(RegistryReads):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> Entry | list[Entry]:
-        """Wait until `id` is registered and return its entry; or until `count` living members match, and return all.
+        """Wait until `id` is registered, and return its entry; or until at least `count` living members match the
+        conditions of `find`, and return them all, sorted by id.
 
-        `timeout` is in seconds, None for as long as it takes. Errors: `Timeout`.
+        `timeout` is in seconds; None waits without bound. Errors: `Timeout`; those of `find`.
+
+        >>> future = registry.register_nowait("planner-1", capabilities={"planning"})
+        >>> registry.wait_for("planner-1", timeout=10).pid == os.getpid()
+        True
+        >>> len(registry.wait_for(capability="planning", count=1, timeout=10))
+        1
         """
         wanted = Wanted(self, id, count, where, conditions)
         until = until_when(timeout)
@@ -212,15 +311,25 @@ class Registry(RegistryReads):
         return found
 
     def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> Future[Registration]:
-        """Register this process under `id` as soon as it is free: at once if it is, else when its holder is gone.
+        """Stand by for an id: register this process under it as soon as it is free, immediately if it is.
 
-        Who stands by first gets it first, in the very commit that frees it; who has died by then is skipped. Returns a
-        future of the `Registration`; cancelling it gives up the place, and only that: a future that nobody looks at
-        still gets the id. Standing by twice takes two places. `timeout` bounds the time until the place is taken, not
-        the waiting. The place ends with this process, and when the registry is closed.
+        The registrar grants the id to the standby that came first, in the commit that frees it; a standby that has
+        died is skipped. Returns a future of the `Registration`. Cancelling it removes the standby; dropping it does
+        not. A process that stands by twice has two standbys. A standby ends with its process, and when the registry is
+        closed.
 
-        Errors, at once: `AlreadyRegistered` where this very process holds the id, `InvalidProcessId`,
-        `InvalidMetadata`, `SystemBusy`, `Timeout`; of the future: `RegistryFull`, `RegistryClosed`.
+        - `timeout`: seconds until the registrar has answered; the time until the grant has no bound.
+        - `metadata`: the fields of `Metadata`.
+
+        Errors, raised immediately: `AlreadyRegistered` where this process itself holds the id; `InvalidProcessId`;
+        `InvalidMetadata`; `SystemBusy`; `Timeout`. Errors of the future: `RegistryFull`; `RegistryClosed`.
+
+        >>> with subprocess.Popen(["sleep", "60"]) as leader:
+        ...     registration = registry.register("leader", leader)
+        ...     future = registry.stand_by("leader")
+        ...     leader.kill()
+        >>> future.result(timeout=10).entry.pid == os.getpid()
+        True
         """
         call = self._calls.stand_by(id, metadata, timeout, self._registration)
         try:
@@ -241,34 +350,9 @@ class Registry(RegistryReads):
 
     def _too_late(self, wanted: Wanted, timeout: float | None) -> Timeout:
         error = wanted.too_late(timeout)
-        if (report := _instrument.wait_timed_out) is not None:
+        if (report := instrument.wait_timed_out) is not None:
             report(self.folder, wanted.namespace, timeout or 0.0, error)
         return error
-
-
-def open(
-    name: str = "default",
-    *,
-    path: str | os.PathLike[str] | None = None,
-    namespace: str = "default",
-    node: str | None = None,
-    timeout: float | None = None,
-    limits: Limits | None = None,
-) -> Registry:
-    """Open a registry. There is nothing to start: reading an absent one finds nothing, the first write makes it.
-
-    - `name`: one of this user's registries on this machine: the folder ``<base>/<name>``, where the base is
-      ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
-    - `path`: the registry's folder, instead of a name.
-    - `namespace`, `node`: what completes a plain string to a `ProcessId`; the node is ``$ADSUM_NODE`` or the host name.
-    - `timeout`: seconds for every write that names none; None for the registry's own ``registration_timeout``.
-    - `limits`: `Limits` of the registry, if this is who makes it.
-
-    Errors: `PermissionDenied` for a folder that is not yours alone; `UnsupportedPlatform`; `InvalidProcessId` for an
-    impossible namespace or node; `CorruptRegistry`, `WrongNamespace`, `VersionMismatch` for a folder that this process
-    cannot use.
-    """
-    return Registry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
 
 
 def _holder(done: wire.Done) -> tuple[Entry, bool]:

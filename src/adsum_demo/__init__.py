@@ -1,20 +1,20 @@
-"""`adsum demo`: a small system of agents that finds its members through the registry, loses some, and finishes its job.
+"""`adsum demo`: agents that find each other through a registry, some of them killed, finish a job together.
 
 The job is real: every class, function, import and line of a folder of Python source (see `job`). Each agent is a
-process of its own with one of five abilities; a coordinator finds agents by what they can do and hands them work; a
-third party, `chaos`, keeps killing agents with SIGKILL and starting them again, and once kills the coordinator. Nobody
-tells the coordinator of a death: it watches the registry. Its stand-by waits in the registry for its id, and goes on
-from the journal. One agent lives in an event loop, blocks it once, and is given nothing for as long as it is stuck.
+process with one of five capabilities. A coordinator finds agents by capability and gives them work. A third party,
+`chaos`, kills agents with SIGKILL and starts them again, and kills the coordinator once. The coordinator learns of
+deaths only from its watch on the registry. A second coordinator stands by for its id, and continues from the journal.
+One agent runs an event loop and blocks it once; while it is stuck, the registrar marks it degraded and it gets no work.
 
-    command's process      run          puts everything in place, and takes it away again whatever happens
-                           audience     hears what the coordinators tell, and shows it
-    two processes          leader       stands by for the coordinator's id; who has it leads
-                           coordinator  finds agents, gives them work, watches who dies, gives lost work again
-                           journal      what it must not lose when it is killed
-                           witness      counts what the registry answers, and checks it against the kernel
-    a process              chaos        starts the agents, kills them, measures how fast they are gone
-    eight processes        worker       an agent: registers, does work, says how it is
-    a process              adder        an agent in an event loop, which gives its signs of life
+    the command            run           prepares the workspace, runs the job, cleans up in every case
+                           coordinators  starts both coordinators and merges their status updates into one view
+    two processes          leader        stands by for the coordinator's id, and coordinates once it holds the id
+                           coordinator   finds agents, assigns work, watches for deaths, reassigns lost work
+                           journal       the facts that must survive the death of a coordinator
+                           witness       counts the registry's answers and checks them against the kernel
+    one process            chaos         starts the agents, kills them, measures how soon lookups miss them
+    eight processes        worker        an agent: registers, works, reports its health
+    one process            adder         an agent in an event loop, which sends its heartbeats
 
-Read `worker` first; it is what a program of your own would look like.
+Read `worker` first: a program of your own would look like it.
 """

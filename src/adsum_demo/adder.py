@@ -1,11 +1,10 @@
-"""The agent that sums up packages: a program with an event loop, whose signs of life the loop gives.
+"""The agent that sums up packages: a program with an event loop, which sends its heartbeats.
 
     python -m adsum_demo.adder '{"name": "adder-1", ...}' '{"registry": "/dev/shm/...", ...}'
 
-``heartbeat="loop"`` is all that it does for that. In the middle of its first piece of work it makes the mistake that
-event loops are prone to and calls what blocks. For as long as that lasts the process is alive, so it stays registered,
-but its signs of life do not come, so the registrar calls it degraded, and nobody who looks for a healthy member finds
-it. Nothing of that is its own doing.
+``heartbeat="loop"`` is all that it does for that. In the middle of its first piece of work it makes a common mistake: a
+blocking call in the event loop. The process is alive, so it stays registered; its heartbeats stop, so the
+registrar marks it degraded, and a search for healthy members does not find it. The agent does nothing of that itself.
 """
 
 from __future__ import annotations
@@ -18,47 +17,48 @@ from pathlib import Path
 
 import msgspec
 
-from .messages import Assignment, Done, Frames, Message, conversation, framed, listen
-from .team import Agent, Team, call_this_process, leave_when_deserted
+from .messages import READ_BYTES, Assignment, Done, Frames, Message, frame, listen, message_frames
+from .team import Agent, Team, exit_at_end_of, name_process
 from .worker import carry_out
 
 
 class Adder:
-    """Serves whoever calls, one piece after the other."""
+    """Answers every connected caller, one piece of work at a time."""
 
     def __init__(self, agent: Agent) -> None:
-        self._blocks = agent.blocks
+        self._block_seconds = agent.block_seconds
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one caller until it hangs up."""
-        frames: Frames[Message] = conversation()
+        """Answer one caller until it closes the connection."""
+        frames: Frames[Message] = message_frames()
         try:
-            while part := await reader.read(1 << 20):
+            while part := await reader.read(READ_BYTES):
                 for message in frames.feed(part):
                     if isinstance(message, Assignment):
-                        writer.write(framed(self._answer(message)))
+                        writer.write(frame(self._answer(message)))
                         await writer.drain()
         except ConnectionError:
-            # The caller was killed. The next one may call.
+            # The caller was killed. Its successor connects again.
             pass
         finally:
             writer.close()
 
     def _answer(self, assignment: Assignment) -> Done:
-        if self._blocks:
-            blocked, self._blocks = self._blocks, 0.0
-            # The mistake: what the loop calls must not wait.
-            time.sleep(blocked)
+        if self._block_seconds:
+            seconds, self._block_seconds = self._block_seconds, 0.0
+            # The mistake: a blocking call in a coroutine's thread.
+            time.sleep(seconds)
         return Done(assignment.number, carry_out(assignment.work))
 
 
 async def run(agent: Agent, team: Team) -> None:
-    place = Path(team.sockets, agent.name)
-    with listen(place) as listener:
+    """Serve, and register once callers can connect, until the process is killed."""
+    path = Path(team.sockets, agent.name)
+    with listen(path) as listener:
         server = await asyncio.start_unix_server(Adder(agent).serve, sock=listener)
         async with team.open_async() as registry:
             await registry.register(
-                agent.name, capabilities=set(agent.abilities), endpoint=f"unix:{place}", heartbeat="loop"
+                agent.name, capabilities=set(agent.capabilities), endpoint=f"unix:{path}", heartbeat="loop"
             )
             await server.serve_forever()
 
@@ -66,8 +66,8 @@ async def run(agent: Agent, team: Team) -> None:
 def main() -> None:
     agent = msgspec.json.decode(sys.argv[1], type=Agent)
     team = msgspec.json.decode(sys.argv[2], type=Team)
-    threading.Thread(target=leave_when_deserted, args=(sys.stdin.fileno(),), daemon=True).start()
-    call_this_process(agent.name)
+    threading.Thread(target=exit_at_end_of, args=(sys.stdin.fileno(),), daemon=True).start()
+    name_process(agent.name)
     asyncio.run(run(agent, team))
 
 

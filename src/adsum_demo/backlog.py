@@ -1,7 +1,7 @@
-"""What is still to be done: which stage of which file comes next. Knows no agents.
+"""The backlog: which stage of which file comes next. It knows no agents.
 
 A file is read; then it is parsed and counted, in either order; then it is checked. When all files of a package are
-done, the package is summed up. A piece of work that was given to somebody who died is given back, and comes first.
+done, the package is summed up. A piece of work that was lost with its agent is given back, and comes first.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Piece(NamedTuple):
     name: str
 
 
-class _Found:
-    """What is known of a file so far."""
+class _Findings:
+    """What the finished stages found about one file."""
 
     source: Text | None = None
     symbols: Symbols | None = None
@@ -44,20 +44,21 @@ class _Found:
 
 
 class Backlog:
-    """The pieces that wait, and what the finished ones found. At most `ahead` files are begun and not yet done, so
-    that memory does not grow with the folder. What an earlier coordinator finished, `reports` and `sums`, stands."""
+    """The waiting pieces, and the findings of the finished ones. At most `max_open_files` files are open, that is begun
+    and not done, so that memory does not grow with the folder. `reports` and `sums` are the results of an earlier
+    coordinator."""
 
     def __init__(
         self,
         root: Path,
         names: list[str],
-        ahead: int,
+        max_open_files: int,
         reports: Iterable[FileReport] = (),
         sums: Mapping[str, PackageTotals] | None = None,
     ) -> None:
         self._root = root
-        self._ahead = ahead
-        self._begun: dict[str, _Found] = {}
+        self._max_open_files = max_open_files
+        self._open: dict[str, _Findings] = {}
         self.files = len(names)
         self.reports: dict[str, FileReport] = {report.name: report for report in reports}
         self.sums: dict[str, PackageTotals] = dict(sums or {})
@@ -80,51 +81,54 @@ class Backlog:
         return len(self.sums) == len(self._packages) and self.done == self.files
 
     def stages(self) -> list[str]:
-        """The stages that have work waiting, the last one first: what is begun should get done."""
+        """The stages that have work waiting, the last stage first: open files come before new ones."""
         ready = [stage for stage in (SUMMING, *reversed(STAGES)) if self._waiting[stage]]
-        if len(self._begun) >= self._ahead and READING in ready and self._waiting[READING][0] not in self._begun:
+        is_full = len(self._open) >= self._max_open_files
+        if is_full and READING in ready and self._waiting[READING][0] not in self._open:
             ready.remove(READING)
         return ready
 
     def take(self, stage: str) -> tuple[Piece, Work]:
-        """The next piece of a stage that has one waiting, and what to send to an agent."""
+        """The next piece of a stage that has work waiting, and the work to send to an agent."""
         name = self._waiting[stage].popleft()
         if stage == SUMMING:
             return Piece(stage, name), Sum(name, [self.reports[file] for file in self._packages[name]])
-        found = self._begun.setdefault(name, _Found())
+        found = self._open.setdefault(name, _Findings())
         return Piece(stage, name), self._work(stage, name, found)
 
     def give_back(self, piece: Piece) -> None:
+        """Put a piece that was not finished in front of its stage's queue."""
         self._waiting[piece.stage].appendleft(piece.name)
 
     def finish(self, piece: Piece, product: Product) -> None:
-        """Take the product of a piece, and let what depends on it wait. Errors: `ValueError` for a wrong product."""
+        """Take the product of a piece, and queue the pieces that depend on it. Errors: `ValueError` for a wrong
+        product."""
         match piece.stage, product:
             case "reading", Text():
-                self._begun[piece.name].source = product
+                self._open[piece.name].source = product
                 self._waiting[PARSING].append(piece.name)
                 self._waiting[COUNTING].append(piece.name)
             case "parsing", Symbols():
-                self._begun[piece.name].symbols = product
+                self._open[piece.name].symbols = product
                 self._check_next(piece.name)
             case "counting", Lines():
-                self._begun[piece.name].lines = product
+                self._open[piece.name].lines = product
                 self._check_next(piece.name)
             case "checking", FileReport():
                 self._finish_file(piece.name, product)
             case "summing", Totals():
                 self.sums[piece.name] = product.totals
             case _:
-                raise ValueError(f"{type(product).__name__} is no product of {piece.stage}")
+                raise ValueError(f"{type(product).__name__} is not a product of {piece.stage}")
 
     def _check_next(self, name: str) -> None:
-        found = self._begun[name]
+        found = self._open[name]
         if found.symbols and found.lines:
             self._waiting[CHECKING].append(name)
 
     def _finish_file(self, name: str, report: FileReport) -> None:
         self.reports[name] = report
-        del self._begun[name]
+        del self._open[name]
         package = package_of(name)
         if self._is_done(package):
             self._waiting[SUMMING].append(package)
@@ -132,7 +136,7 @@ class Backlog:
     def _is_done(self, package: str) -> bool:
         return all(name in self.reports for name in self._packages[package])
 
-    def _work(self, stage: str, name: str, found: _Found) -> Work:
+    def _work(self, stage: str, name: str, found: _Findings) -> Work:
         if stage == READING or found.source is None:
             return Read(str(self._root / name))
         if stage == PARSING:

@@ -1,14 +1,15 @@
-"""Chaos: starts the agents, and keeps killing them for as long as there is work.
+"""Chaos: starts the agents, and kills one after another for as long as there is work.
 
-    python -m adsum_demo.chaos ORDERS < lifeline > havoc
+    python -m adsum_demo.chaos ORDERS < lifeline > report
 
-The times of its kills come from the job's progress, which it reads in the coordinator's entry; the victims from a
-seeded generator. A killed agent is left a zombie until the registry says that it is gone, so it shows what the registry
-makes of zombies; then it is started again under the same id. Once, in the middle of the job, it kills the coordinator,
-and looks until its stand-by holds the id.
+When it kills depends on the progress of the job, which it reads in the coordinator's entry; which agent it kills comes
+from a seeded generator. A killed agent is left a zombie until a lookup misses it, so every kill shows that the registry
+does not count zombies as alive; then the agent is started again under the same id. Once, in the middle of the job, it
+kills the coordinator and looks its id up until the stand-by holds it.
 
-It is a process of its own so that the coordinator, who must learn of deaths from the registry, is nobody's parent; and
-because agents must die with the command. All of them share its lifeline, a pipe that the command holds open.
+Chaos is a process of its own for two reasons: the coordinator, which must learn of deaths from the registry, is then
+not the agents' parent; and the agents must end with the command. They inherit its lifeline, a pipe that the command
+holds.
 """
 
 from __future__ import annotations
@@ -25,17 +26,19 @@ import msgspec
 
 import adsum
 
-from .team import COORDINATOR, TIMEOUT, Agent, Team, call_this_process
+from .team import COORDINATOR, TIMEOUT, Agent, Team, name_process
 from .witness import Witness, start_time
 
 PAUSE_MS = 10
-# At most so long from one look to the next; the kernel's word ends the pause at once.
-LOOK_MS = 1
-# Of the job, that the coordinator lives to see done.
-COORDINATOR_LIVES = (0.3, 0.6)
+# At most this long between two lookups of a killed agent. The pidfd ends the pause at once.
+LOOKUP_PAUSE_MS = 1
+# The part of the job after which the coordinator is killed lies between these two.
+COORDINATOR_KILL_RANGE = (0.3, 0.6)
 
 
 class Orders(msgspec.Struct, frozen=True):
+    """How many agents to kill, and the seed that chooses them and the moments."""
+
     team: Team
     agents: list[Agent]
     kills: int
@@ -43,7 +46,7 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """Seconds from a SIGKILL: until the kernel said that the process had ended, and until a lookup found nothing."""
+    """Seconds from a SIGKILL until the kernel reported the death, and until a lookup missed the agent."""
 
     ended: float
     gone: float
@@ -57,8 +60,8 @@ class Takeover(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class Havoc(msgspec.Struct, frozen=True):
-    """What chaos did, told when it ends."""
+class ChaosReport(msgspec.Struct, frozen=True):
+    """The kills, and the answers of the registry, counted. Written when chaos ends."""
 
     kills: list[Kill] = []
     takeover: Takeover | None = None
@@ -66,25 +69,24 @@ class Havoc(msgspec.Struct, frozen=True):
     dead_handed_out: int = 0
 
 
-class NotGone(Exception):
-    """A killed agent is still in the registry: the promise that the demo is about is broken."""
+class StillRegistered(Exception):
+    """A lookup still finds a process long after its death: the registry breaks the promise that the demo shows."""
 
 
-class _Life:
-    """An agent's process, from start to end."""
+class _AgentProcess:
+    """The process of an agent, from start to end."""
 
     def __init__(self, agent: Agent, team: Team) -> None:
-        command = [sys.executable, "-P", "-m", agent.program]
-        told = [msgspec.json.encode(struct).decode() for struct in (agent, team)]
+        arguments = [msgspec.json.encode(struct).decode() for struct in (agent, team)]
         self.agent = agent
-        # Until it is registered.
+        # 0 until it is registered.
         self.incarnation = 0
-        # The lifeline is this process's own input, and becomes the agent's.
-        self.process = subprocess.Popen([*command, *told], stdout=sys.stderr)
+        # It inherits standard input, which is the lifeline.
+        self.process = subprocess.Popen([sys.executable, "-P", "-m", agent.program, *arguments], stdout=sys.stderr)
         self.pidfd = os.pidfd_open(self.process.pid)
 
     def has_ended(self, within_ms: int) -> bool:
-        """The kernel's word, as soon as it gives it; a zombie has ended."""
+        """Whether the process ends within so many milliseconds, or has ended; a zombie has."""
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(within_ms))
@@ -92,87 +94,89 @@ class _Life:
     def kill(self) -> None:
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def bury(self) -> None:
+    def reap(self) -> None:
         self.process.wait()
         os.close(self.pidfd)
 
 
 class Chaos:
-    """The agents' lives, and their ends."""
+    """Starts, kills and restarts the agents."""
 
     def __init__(self, orders: Orders, witness: Witness) -> None:
         self._team = orders.team
         self._witness = witness
         self._random = random.Random(orders.seed)
-        # Parts of the job that must be done. None is close to the end, so that there is still work to be lost.
+        # The part of the job that is done at each kill. None is close to the end, so that a kill can lose work.
         moments = [0.9 * (kill + self._random.random()) / orders.kills for kill in range(orders.kills)]
         self._moments = sorted(moments, reverse=True)
         self._kills: list[Kill] = []
         self._takeover: Takeover | None = None
-        # The part of the job after which the coordinator is killed. Where nobody is killed, it is not either.
-        self._end_of_reign = self._random.uniform(*COORDINATOR_LIVES) if orders.kills else None
-        self._lives = [_Life(agent, orders.team) for agent in orders.agents]
+        # The part of the job that is done when the coordinator is killed. Without kills it is spared, too.
+        self._coordinator_moment = self._random.uniform(*COORDINATOR_KILL_RANGE) if orders.kills else None
+        self._agents = [_AgentProcess(agent, orders.team) for agent in orders.agents]
 
-    def rage(self, lifeline: int) -> None:
-        """Until the command's end of the lifeline closes. Errors: `NotGone`."""
-        while not self._ended(lifeline):
-            for life in self._lives:
-                if not life.incarnation:
-                    entry = self._witness.lookup(life.agent.name)
-                    if entry is not None and entry.pid == life.process.pid:
-                        life.incarnation = entry.incarnation
+    def run(self, lifeline: int) -> None:
+        """Kill until the command closes its end of the lifeline. Errors: `StillRegistered`."""
+        while not self._is_over(lifeline):
+            for agent in self._agents:
+                if not agent.incarnation:
+                    entry = self._witness.lookup(agent.agent.name)
+                    if entry is not None and entry.pid == agent.process.pid:
+                        agent.incarnation = entry.incarnation
             coordinator = self._witness.lookup(COORDINATOR)
-            # One that has only just got the id has told nothing yet.
+            # A coordinator that has just got the id has not published its progress yet.
             if coordinator is None or not coordinator.metadata.custom:
                 continue
-            if self._is_regicide_due(coordinator):
-                self._depose(coordinator)
+            if self._is_coordinator_due(coordinator):
+                self._kill_coordinator(coordinator)
             elif victims := self._victims(coordinator):
                 self._moments.pop()
-                self._strike(self._random.choice(victims))
+                self._kill_agent(self._random.choice(victims))
 
-    def havoc(self) -> Havoc:
-        return Havoc(self._kills, self._takeover, self._witness.lookups, self._witness.dead_handed_out)
+    def report(self) -> ChaosReport:
+        return ChaosReport(self._kills, self._takeover, self._witness.lookups, self._witness.dead_handed_out)
 
     def end(self) -> None:
-        for life in self._lives:
-            life.kill()
-        for life in self._lives:
-            life.bury()
+        """Kill all agents."""
+        for agent in self._agents:
+            agent.kill()
+        for agent in self._agents:
+            agent.reap()
 
-    def _ended(self, lifeline: int) -> bool:
-        """Wait a moment, and start again who ended by himself. Somebody at another terminal may be killing, too."""
+    def _is_over(self, lifeline: int) -> bool:
+        """Wait a moment, and restart agents that died meanwhile: a user at another terminal may kill some, too. Whether
+        the lifeline was closed."""
         poll = select.poll()
         poll.register(lifeline, select.POLLIN)
-        for life in self._lives:
-            poll.register(life.pidfd, select.POLLIN)
-        ready = {fd for fd, _ in poll.poll(PAUSE_MS)}
+        for agent in self._agents:
+            poll.register(agent.pidfd, select.POLLIN)
+        ready = {descriptor for descriptor, _ in poll.poll(PAUSE_MS)}
         if lifeline in ready:
             return True
-        for life in [life for life in self._lives if life.pidfd in ready]:
-            if not life.incarnation:
-                sys.exit(f"{life.agent.name} ended before it was registered")
-            self._replace(life)
+        for agent in [agent for agent in self._agents if agent.pidfd in ready]:
+            if not agent.incarnation:
+                sys.exit(f"{agent.agent.name} ended before it was registered")
+            self._restart(agent)
         return False
 
-    def _victims(self, coordinator: adsum.Entry) -> list[_Life]:
-        """Whom to kill now, if it is time: those whom the coordinator knows, and will miss, and who are well. One that
-        blocks its loop shows something else."""
-        progress, met = coordinator.metadata.resources, coordinator.metadata.custom["met"]
+    def _victims(self, coordinator: adsum.Entry) -> list[_AgentProcess]:
+        """The agents that may be killed now, none where it is not time: those that the coordinator knows and so will
+        miss, except the one that blocks its loop."""
+        progress, known = coordinator.metadata.resources, coordinator.metadata.custom["known"]
         done, files = int(progress["files_done"]), int(progress["files"])
         if not self._moments or done >= files or done < self._moments[-1] * files:
             return []
-        return [life for life in self._lives if life.incarnation in met and not life.agent.blocks]
+        return [agent for agent in self._agents if agent.incarnation in known and not agent.agent.block_seconds]
 
-    def _is_regicide_due(self, coordinator: adsum.Entry) -> bool:
-        known, progress = coordinator.metadata.custom, coordinator.metadata.resources
-        if self._end_of_reign is None or known["took_over"] or known["finished"]:
+    def _is_coordinator_due(self, coordinator: adsum.Entry) -> bool:
+        custom, progress = coordinator.metadata.custom, coordinator.metadata.resources
+        if self._coordinator_moment is None or custom["took_over"] or custom["finished"]:
             return False
-        return int(progress["files_done"]) >= self._end_of_reign * int(progress["files"])
+        return int(progress["files_done"]) >= self._coordinator_moment * int(progress["files"])
 
-    def _depose(self, coordinator: adsum.Entry) -> None:
-        """Kill the coordinator, and look until its stand-by has its id."""
-        self._end_of_reign = None
+    def _kill_coordinator(self, coordinator: adsum.Entry) -> None:
+        """Kill the coordinator, and look its id up until the stand-by holds it."""
+        self._coordinator_moment = None
         pidfd = os.pidfd_open(coordinator.pid)
         try:
             if start_time(coordinator.pid) != coordinator.start_time:
@@ -183,47 +187,47 @@ class Chaos:
             os.close(pidfd)
         while True:
             found = self._witness.lookup(COORDINATOR)
-            took = time.monotonic() - sent
+            seconds = time.monotonic() - sent
             if found is not None and found.incarnation != coordinator.incarnation:
-                self._takeover = Takeover(coordinator.pid, found.pid, took)
+                self._takeover = Takeover(coordinator.pid, found.pid, seconds)
                 return
-            if took > TIMEOUT:
-                raise NotGone(f"nobody took over from the coordinator within {TIMEOUT:g} s of its SIGKILL")
+            if seconds > TIMEOUT:
+                raise StillRegistered(f"the stand-by did not take over within {TIMEOUT:g} s of the coordinator's death")
             time.sleep(0.0001)
 
-    def _strike(self, life: _Life) -> None:
-        """Kill, and look until the registry says so: the first time after the kernel's word before anybody can have
-        cleaned up. The dead one is left a zombie until then."""
+    def _kill_agent(self, agent: _AgentProcess) -> None:
+        """Kill an agent, and look it up until the lookup misses it. It stays a zombie for as long."""
         sent = time.monotonic()
         ended = None
-        life.kill()
+        agent.kill()
         while True:
-            if ended is None and life.has_ended(LOOK_MS):
+            # The first lookup after the kernel's report comes before the registrar can have cleaned up.
+            if ended is None and agent.has_ended(LOOKUP_PAUSE_MS):
                 ended = time.monotonic() - sent
-            found = self._witness.lookup(life.agent.name)
+            found = self._witness.lookup(agent.agent.name)
             gone = time.monotonic() - sent
             if found is None:
                 break
             if gone > TIMEOUT:
-                raise NotGone(f"{life.agent.name} is still found {TIMEOUT:g} s after SIGKILL")
+                raise StillRegistered(f"a lookup still finds {agent.agent.name} {TIMEOUT:g} s after SIGKILL")
         self._kills.append(Kill(gone if ended is None else ended, gone))
-        self._replace(life)
+        self._restart(agent)
 
-    def _replace(self, life: _Life) -> None:
-        life.bury()
-        self._lives[self._lives.index(life)] = _Life(life.agent, self._team)
+    def _restart(self, agent: _AgentProcess) -> None:
+        agent.reap()
+        self._agents[self._agents.index(agent)] = _AgentProcess(agent.agent, self._team)
 
 
 def main() -> None:
     orders = msgspec.json.decode(sys.argv[1], type=Orders)
-    call_this_process("chaos")
+    name_process("chaos")
     with orders.team.open() as registry:
         chaos = Chaos(orders, Witness(registry))
         try:
-            chaos.rage(sys.stdin.fileno())
+            chaos.run(sys.stdin.fileno())
         finally:
             chaos.end()
-        sys.stdout.buffer.write(msgspec.json.encode(chaos.havoc()))
+        sys.stdout.buffer.write(msgspec.json.encode(chaos.report()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether the agents found what one process finds alone, and where they did not."""
+"""Compares the agents' result with that of one process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .job import FileReport, PackageTotals
 
 
 def differences(found: Iterable[FileReport], expected: Iterable[FileReport]) -> list[str]:
-    """How two sets of reports differ, a line for each file that is not the same in both."""
+    """How two sets of reports differ: lines for each file that is not the same in both."""
     ours, theirs = ({report.name: report for report in reports} for reports in (found, expected))
     lines = [f"{name}: only the agents report it" for name in sorted(ours.keys() - theirs.keys())]
     lines += [f"{name}: the agents do not report it" for name in sorted(theirs.keys() - ours.keys())]
@@ -20,7 +20,7 @@ def differences(found: Iterable[FileReport], expected: Iterable[FileReport]) -> 
 
 
 def differences_in_totals(found: Mapping[str, PackageTotals], expected: Mapping[str, PackageTotals]) -> list[str]:
-    """How two sets of sums differ, a line for each package that is not the same in both."""
+    """How two sets of totals differ: a line for each package that is not the same in both."""
     return [
         f"package {package}: {found.get(package)!r}, should be {expected.get(package)!r}"
         for package in sorted({*found, *expected})

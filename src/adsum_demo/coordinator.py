@@ -1,8 +1,8 @@
-"""The coordinator: finds agents by what they can do, gives them work, and has lost work done again.
+"""The coordinator: finds agents by capability, assigns work, and reassigns what is lost with an agent.
 
-It knows of an agent only what the registry says. A watch tells it who came, who died and who is stuck; before it gives
-work to somebody it looks that one up. A connection that breaks means nothing: the watch will say whether its other end
-is dead. What it learns and what is finished goes into the journal, so that its successor can go on (see `leader`).
+It knows of an agent only what the registry says. A watch reports which agents came, died or got stuck, and it looks an
+agent up again before it sends work. A broken connection proves nothing: the watch will say whether the other end is
+dead. Results and deaths go into the journal, so that a successor can continue (see `leader`).
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from collections.abc import Callable
 
 import adsum
 
-from . import journal
 from .backlog import Backlog
+from .event_queue import EventQueue
 from .job import SUMMING, FileReport
-from .journal import Died, Finished, Given, Journal, Stuck, Summed, Well
+from .journal import AgentDeath, FileResult, Journal, PackageResult, StuckEnd, StuckStart, SumAssignment, TermStart
 from .members import Member
 from .messages import Assignment, Done, Failed, Message, Totals, connect
-from .news import News
 from .status import StatusUpdate
 from .team import address
 from .view import Row
 from .witness import Witness
 
-LOOK_SECONDS = 0.05
+STATUS_SECONDS = 0.05
 STALL_SECONDS = 60.0
 SETTLE_SECONDS = 0.5
 SEND_SECONDS = 5.0
-# How long the watch may take to tell of the death of somebody whose connection broke.
-CUT_SECONDS = 2.0
+# How long the watch may take to report the death of an agent whose connection broke.
+DISCONNECTED_SECONDS = 2.0
 
 
 class DemoFailed(Exception):
@@ -47,84 +46,85 @@ class Coordinator:
         witness: Witness,
         registration: adsum.Registration,
         backlog: Backlog,
-        journal_: Journal,
+        journal: Journal,
         watch: adsum.Watch,
-        send_update: Callable[[StatusUpdate], None],
+        send_status: Callable[[StatusUpdate], None],
     ) -> None:
         self._witness = witness
         self._registration = registration
         self._backlog = backlog
-        self._journal = journal_
+        self._journal = journal
         self._watch = watch
-        self._tell = send_update
+        self._send_status = send_status
         self._members: dict[adsum.ProcessId, Member] = {}
-        self._left: dict[str, Row] = {}
+        self._rows_of_dead: dict[str, Row] = {}
         self._pieces: Counter[str] = Counter()
         self._numbers = itertools.count(1)
-        self._deaths = sum(isinstance(record, Died) for record in journal_.records)
-        self._moved = time.monotonic()
-        self._looked = 0.0
+        self._deaths = sum(isinstance(record, AgentDeath) for record in journal.records)
+        self._progress_at = time.monotonic()
+        self._status_at = 0.0
         self._events: list[str] = []
         for entry in watch.snapshot:
-            self._meet(entry)
-        self._news = News(watch)
+            self._add(entry)
+        self._queue = EventQueue(watch)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._news, selectors.EVENT_READ)
+        self._selector.register(self._queue, selectors.EVENT_READ)
 
     def run(self) -> None:
-        """Until every file is done and every package summed up. Errors: `DemoFailed`, and the registry's."""
+        """Work until every file is done and every package summed up. Errors: `DemoFailed`, and the registry's."""
         while not self._backlog.finished:
             self._assign()
-            self._turn()
-        self._look()
-        # Chaos sees in the coordinator's entry that the work is done; who died at the last moment is yet to be missed.
+            self._step()
+        self._report_status()
+        # Chaos reads in the coordinator's entry that the work is done. Deaths of the last moment are still to come.
         until = time.monotonic() + SETTLE_SECONDS
         while time.monotonic() < until:
-            self._turn()
-        self._look()
+            self._step()
+        self._report_status()
 
     def close(self) -> None:
+        """Close every connection, and the watch."""
         for member in self._members.values():
-            self._hang_up(member)
+            self._disconnect(member)
         self._selector.close()
-        self._news.close()
+        self._queue.close()
 
     def note(self, event: str) -> None:
-        """Something that whoever looks on should know."""
+        """Add a line to the events of the next status update."""
         self._events.append(event)
 
-    def _turn(self) -> None:
-        for key, _ in self._selector.select(LOOK_SECONDS):
+    def _step(self) -> None:
+        for key, _ in self._selector.select(STATUS_SECONDS):
             if key.data is not None:
                 self._receive(key.data)
-        for event in self._news.take():
-            self._learn(event)
-        if time.monotonic() >= self._looked + LOOK_SECONDS:
-            self._look()
+        for event in self._queue.take():
+            self._apply(event)
+        if time.monotonic() >= self._status_at + STATUS_SECONDS:
+            self._report_status()
 
-    # Giving work
+    # Assignments
 
     def _assign(self) -> None:
         for stage in self._backlog.stages():
             while stage in self._backlog.stages():
                 entry = self._witness.choose(capability=stage, where=self._is_free)
-                if entry is None or not self._reach(entry):
+                if entry is None or not self._is_reachable(entry):
                     break
                 self._give(self._members[entry.process_id], entry, stage)
 
     def _is_free(self, entry: adsum.Entry) -> bool:
-        """Whether somebody has nothing in hand. Of who has just come the watch will tell in a moment."""
+        """Whether an agent has no piece in hand. One that has just registered is not known before its event comes."""
         member = self._members.get(entry.process_id)
         return member is not None and member.piece is None and member.is_incarnation_of(entry)
 
-    def _reach(self, entry: adsum.Entry) -> bool:
-        """Whether a member can be called, and is still there to be."""
+    def _is_reachable(self, entry: adsum.Entry) -> bool:
+        """Connect to an agent where there is no connection yet. Whether that worked, and it is still registered."""
         member = self._members[entry.process_id]
         if member.connection is None:
             try:
                 member.connection = connect(address(entry.metadata.endpoint), SEND_SECONDS)
             except OSError:
-                # Perhaps it died since. If not, it will be found again.
+                # It may have died since. If it is alive, the next search finds it again.
                 return False
             self._selector.register(member.connection, selectors.EVENT_READ, member)
         return member.is_incarnation_of(self._witness.lookup(entry.process_id))
@@ -136,11 +136,11 @@ class Coordinator:
         member.piece, work = self._backlog.take(stage)
         member.number = next(self._numbers)
         if stage == SUMMING:
-            self._journal.write(Given(member.piece.name, member.name, chosen.revision))
+            self._journal.write(SumAssignment(member.piece.name, member.name, chosen.revision))
         try:
             connection.send(Assignment(member.number, work))
         except OSError:
-            self._hang_up(member)
+            self._disconnect(member)
 
     def _receive(self, member: Member) -> None:
         if member.connection is None:
@@ -148,8 +148,8 @@ class Coordinator:
         try:
             messages = member.connection.receive()
         except OSError:
-            # What it has in hand waits until the watch says that it is dead.
-            self._hang_up(member)
+            # Its piece stays with it until the watch reports its death.
+            self._disconnect(member)
             return
         for message in messages:
             self._take(member, message)
@@ -161,17 +161,18 @@ class Coordinator:
             member.taken_back.discard(message.number)
             return
         if not isinstance(message, Done) or member.piece is None or message.number != member.number:
-            raise DemoFailed(f"{member.name} answered what it was not asked")
+            raise DemoFailed(f"{member.name} answered an assignment that it was not given")
         piece, member.piece = member.piece, None
         if isinstance(message.product, FileReport):
-            self._journal.write(Finished(message.product))
+            self._journal.write(FileResult(message.product))
         elif isinstance(message.product, Totals):
-            self._journal.write(Summed(piece.name, message.product.totals))
+            self._journal.write(PackageResult(piece.name, message.product.totals))
         self._backlog.finish(piece, message.product)
         self._pieces[member.name] += 1
-        self._moved = time.monotonic()
+        self._progress_at = time.monotonic()
 
     def _take_back(self, member: Member) -> str:
+        """Put the member's piece back into the backlog, and return its name; empty where it had none."""
         piece, member.piece = member.piece, None
         if piece is None:
             return ""
@@ -179,86 +180,87 @@ class Coordinator:
         member.taken_back.add(member.number)
         return f"{piece.stage} {piece.name}"
 
-    def _hang_up(self, member: Member) -> None:
+    def _disconnect(self, member: Member) -> None:
         if member.connection is not None:
             self._selector.unregister(member.connection)
             member.connection.close()
-            member.connection, member.cut = None, time.monotonic()
+            member.connection, member.disconnected_at = None, time.monotonic()
             member.taken_back.clear()
 
-    # What the watch tells
+    # Events of the watch
 
-    def _learn(self, event: adsum.Event) -> None:
+    def _apply(self, event: adsum.Event) -> None:
         entry = event.entry
         if entry is None:
-            self._begin_anew()
+            self._resynchronize()
             return
         known = self._members.get(entry.process_id)
         match event.kind:
             case adsum.Kind.registered:
-                self._meet(entry)
+                self._add(entry)
             case adsum.Kind.updated if known is not None:
                 was_stuck, known.entry = known.is_stuck, entry
                 self._note_health(known, was_stuck)
             case adsum.Kind.died | adsum.Kind.unregistered if known is not None:
-                self._bury(known, int(event.revision))
+                self._remove(known, int(event.revision))
 
-    def _begin_anew(self) -> None:
-        """Changes were missed: who is not in the new snapshot is gone."""
-        stands = {entry.process_id: entry for entry in self._watch.snapshot}
+    def _resynchronize(self) -> None:
+        """The watch lagged: events are missing. Compare the members with its new snapshot."""
+        entries = {entry.process_id: entry for entry in self._watch.snapshot}
         for process_id, member in list(self._members.items()):
-            if not member.is_incarnation_of(stands.get(process_id)):
-                self._bury(member, int(self._watch.revision))
-        for entry in stands.values():
+            if not member.is_incarnation_of(entries.get(process_id)):
+                self._remove(member, int(self._watch.revision))
+        for entry in entries.values():
             if entry.process_id not in self._members:
-                self._meet(entry)
+                self._add(entry)
 
-    def _meet(self, entry: adsum.Entry) -> None:
+    def _add(self, entry: adsum.Entry) -> None:
         member = self._members[entry.process_id] = Member(entry)
-        if self._left.pop(member.name, None):
+        if self._rows_of_dead.pop(member.name, None):
             self.note(f"{member.name} is back: pid {entry.pid}, incarnation {entry.incarnation}")
 
     def _note_health(self, member: Member, was_stuck: bool) -> None:
         entry = member.entry
         if member.is_stuck and not was_stuck:
             piece = self._take_back(member)
-            self._journal.write(Stuck(member.name, entry.revision, entry.last_updated, piece))
-            waits = f"; {piece} waits for one who is well" if piece else ""
-            self.note(f"{member.name} is stuck, says the registrar{waits}")
+            self._journal.write(StuckStart(member.name, entry.revision, entry.last_updated, piece))
+            reassigned = f"; {piece} waits for a healthy agent" if piece else ""
+            self.note(f"{member.name} is stuck, its heartbeat is late{reassigned}")
         elif was_stuck and not member.is_stuck:
-            self._journal.write(Well(member.name, entry.revision, entry.last_updated))
-            self.note(f"{member.name} is well again")
+            self._journal.write(StuckEnd(member.name, entry.revision, entry.last_updated))
+            self.note(f"{member.name} is healthy again")
 
-    def _bury(self, member: Member, revision: int) -> None:
+    def _remove(self, member: Member, revision: int) -> None:
         del self._members[member.entry.process_id]
-        self._hang_up(member)
-        self._left[member.name] = self._row(member)._replace(pid=None, incarnation=None, health=None, at="gone")
+        self._disconnect(member)
+        self._rows_of_dead[member.name] = self._row(member)._replace(pid=None, incarnation=None, health=None, at="dead")
         lost = self._take_back(member)
-        self._journal.write(Died(member.name, revision, lost))
+        self._journal.write(AgentDeath(member.name, revision, lost))
         self._deaths += 1
-        goes = f"; {lost} goes to another" if lost else ""
-        self.note(f"{member.name} (pid {member.entry.pid}) is gone{goes}")
+        reassigned = f"; {lost} goes to another agent" if lost else ""
+        self.note(f"{member.name} (pid {member.entry.pid}) died{reassigned}")
 
-    # Telling
+    # Status
 
-    def _look(self) -> None:
-        """Tell everybody how far the work is."""
-        self._looked = now = time.monotonic()
-        if now > self._moved + STALL_SECONDS:
-            raise DemoFailed(f"nobody finished anything for {STALL_SECONDS:g} s")
+    def _report_status(self) -> None:
+        """Report to the command, and in the coordinator's own entry. Errors: `DemoFailed` where the job stalls."""
+        self._status_at = now = time.monotonic()
+        if now > self._progress_at + STALL_SECONDS:
+            raise DemoFailed(f"no agent finished anything for {STALL_SECONDS:g} s")
         for member in self._members.values():
-            if member.piece is not None and member.connection is None and now > member.cut + CUT_SECONDS:
-                # It lives, and has lost its caller.
+            is_disconnected = member.piece is not None and member.connection is None
+            if is_disconnected and now > member.disconnected_at + DISCONNECTED_SECONDS:
+                # The agent is alive, and lost its connection with the piece in hand.
                 self._take_back(member)
         self._publish()
-        news, self._events = self._events, []
+        events, self._events = self._events, []
         witness = self._witness
-        self._tell(
+        self._send_status(
             StatusUpdate(
-                rows=sorted([*map(self._row, self._members.values()), *self._left.values()]),
+                rows=sorted([*map(self._row, self._members.values()), *self._rows_of_dead.values()]),
                 done=self._backlog.done,
                 deaths=self._deaths,
-                news=news,
+                events=events,
                 lookups=witness.lookups,
                 finds=witness.finds,
                 dead_handed_out=witness.dead_handed_out,
@@ -266,13 +268,13 @@ class Coordinator:
         )
 
     def _publish(self) -> None:
-        """Progress and acquaintances, in the coordinator's own entry, for whoever wants to know."""
+        """Update the coordinator's entry: its progress, and the incarnations that it knows. Chaos reads both."""
         progress = {"files_done": self._backlog.done, "files": self._backlog.files}
-        met = sorted(member.entry.incarnation for member in self._members.values())
-        took_over = any(isinstance(record, journal.Began) for record in self._journal.records)
-        custom = {"met": met, "finished": self._backlog.finished, "took_over": took_over}
-        known = self._registration.entry.metadata
-        if known.resources != progress or known.custom != custom:
+        known = sorted(member.entry.incarnation for member in self._members.values())
+        took_over = any(isinstance(record, TermStart) for record in self._journal.records)
+        custom = {"known": known, "finished": self._backlog.finished, "took_over": took_over}
+        published = self._registration.entry.metadata
+        if published.resources != progress or published.custom != custom:
             self._registration.update(resources=progress, custom=custom)
 
     def _row(self, member: Member) -> Row:

@@ -1,12 +1,12 @@
 """The job: what the agents of the demo do with a file of Python source, as pure functions.
 
-A file passes four stages. `read` decodes its bytes as Python would, `parse` finds what it defines and imports, `count`
-sorts its lines, and `check` compares what the two found and reports it. `analyse` is all four in a row. When all files
-of a package are done, `sum_up` adds them up. `analyse` and `total` are the sequential run that the agents' result must
-equal.
+A file passes four stages. `read` decodes its bytes as Python does, `parse` finds its definitions and imports, `count`
+classifies its lines, and `check` compares the findings of the two and makes the report. `analyse` is all four in a row.
+When all files of a package are done, `sum_up` adds them up. `analyse` and `total` are the sequential run that the
+agents' result must equal.
 
-`parse` looks at the syntax tree and `count` at the tokens, so neither knows what the other found; that gives `check`
-something to check.
+`parse` uses the syntax tree and `count` the tokens. Each works without the other's findings, so that `check` has two
+independent results to compare.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from pathlib import Path
 import msgspec
 
 READING, PARSING, COUNTING, CHECKING = STAGES = ("reading", "parsing", "counting", "checking")
-# What is done to a package, once all its files are done.
+# The stage of a whole package, once all its files are done.
 SUMMING = "summing"
 
 CODE, COMMENT, BLANK, DOCSTRING = "=", "#", " ", '"'
 LINE_NAMES = {CODE: "code", COMMENT: "comment", BLANK: "blank", DOCSTRING: "docstring"}
 
-# A file that Python cannot compile is a finding, not a failure of whoever looked at it.
+# A file that Python cannot compile is a finding. It does not fail the job.
 _NO_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 class Inconsistent(Exception):
-    """Two stages say different things of one file: one of them is wrong."""
+    """Two stages disagree about one file, so one of them is wrong."""
 
 
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """What the reader makes of a file. `problem` says why there is no text, where there is none."""
+    """The text of a file, as the reader decodes it. `problem` says why there is none."""
 
     text: str
     digest: str
@@ -54,7 +54,8 @@ class Definition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Symbols(msgspec.Struct, frozen=True, array_like=True, tag="symbols"):
-    """What the parser finds. `docstrings` are the first and last lines of those that share no line with anything."""
+    """The findings of the parser. `docstrings` holds first and last line of each docstring that shares no line with
+    code."""
 
     defined: list[Definition] = []
     imported: list[str] = []
@@ -63,14 +64,15 @@ class Symbols(msgspec.Struct, frozen=True, array_like=True, tag="symbols"):
 
 
 class Lines(msgspec.Struct, frozen=True, array_like=True, tag="lines"):
-    """What the counter finds: one character for each line, see `LINE_NAMES`."""
+    """The findings of the counter: one character for each line, see `LINE_NAMES`."""
 
     kinds: str
     problem: str = ""
 
 
 class FileReport(msgspec.Struct, frozen=True, array_like=True, tag="file"):
-    """One file, done. `fingerprint` covers every symbol and every line, so that equal reports are equal findings."""
+    """The result for one file. `fingerprint` covers every symbol and line, so that equal reports mean equal
+    findings."""
 
     name: str
     package: str
@@ -82,7 +84,7 @@ class FileReport(msgspec.Struct, frozen=True, array_like=True, tag="file"):
 
 
 class PackageTotals(msgspec.Struct, frozen=True):
-    """The files of one package together; `imported` counts different names."""
+    """The files of one package together; `imported` counts distinct names."""
 
     files: int
     defined: dict[str, int]
@@ -92,7 +94,7 @@ class PackageTotals(msgspec.Struct, frozen=True):
 
 
 def read(path: Path) -> Text:
-    """The text of a source file, in the encoding that it declares, and a digest of that text."""
+    """The text of a source file, decoded as the file declares, and a digest of that text."""
     try:
         with tokenize.open(path) as file:
             text = file.read()
@@ -106,10 +108,10 @@ def digest_of(text: str) -> str:
 
 
 def parse(text: str) -> Symbols:
-    """What the syntax tree defines and imports."""
+    """The definitions, imports and docstrings in the syntax tree."""
     try:
         with warnings.catch_warnings():
-            # Odd escapes in somebody's strings are not our business.
+            # Invalid escapes in the analysed source are not errors of the demo.
             warnings.simplefilter("ignore")
             tree = ast.parse(text)
     except _NO_PYTHON as error:
@@ -132,12 +134,12 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Owner = tuple[bool, str]
 
 
-# Where a statement holds further statements; definitions and imports stand nowhere else.
+# The fields in which a statement holds further statements. Definitions and imports occur nowhere else.
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 def _walk(tree: ast.Module) -> Iterator[tuple[ast.AST, _Owner]]:
-    """Every statement, and what it stands in: whether that is a class, and the prefix of its qualified name."""
+    """Every statement with its owner: whether that is a class, and the prefix of its qualified names."""
     waiting: list[tuple[ast.AST, _Owner]] = [(tree, (False, ""))]
     while waiting:
         node, owner = waiting.pop()
@@ -182,7 +184,7 @@ def _docstring_span(
 
 
 def count(text: str) -> Lines:
-    """The kind of every line, from its tokens. A docstring is any statement that is nothing but a string."""
+    """The kind of every line, from the tokens. Every statement that is only a string counts as a docstring."""
     lines = text.split("\n")
     if not lines[-1]:
         lines.pop()
@@ -208,7 +210,7 @@ _LAYOUT = (tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
 
 def _mark_strings(statement: list[tokenize.TokenInfo], kinds: list[str]) -> None:
-    """Lines within a string are code, even empty ones, unless the string is all there is."""
+    """Mark the lines of multi-line strings: as docstring where the statement is only strings, as code elsewhere."""
     if statement and all(token.type == tokenize.STRING for token in statement):
         first, last = statement[0].start[0], statement[-1].end[0]
         kinds[first - 1 : last] = DOCSTRING * (last - first + 1)
@@ -220,7 +222,7 @@ def _mark_strings(statement: list[tokenize.TokenInfo], kinds: list[str]) -> None
 
 
 def check(name: str, source: Text, symbols: Symbols, lines: Lines) -> FileReport:
-    """The report on a file, if what the stages say of it fits together. Errors: `Inconsistent`."""
+    """The report on a file, where the findings of the stages agree. Errors: `Inconsistent`."""
     if digest_of(source.text) != source.digest:
         raise Inconsistent(f"{name}: the text is not the one that was read")
     written = source.text.split("\n")
@@ -246,13 +248,13 @@ def check(name: str, source: Text, symbols: Symbols, lines: Lines) -> FileReport
 
 
 def _compare(name: str, symbols: Symbols, kinds: str) -> None:
-    """Each definition must stand on a line of code, each docstring on docstring lines and nothing else."""
+    """Each definition must be on a line of code, each docstring on docstring lines only. Errors: `Inconsistent`."""
     for definition in symbols.defined:
         if kinds[definition.line - 1] != CODE:
             raise Inconsistent(f"{name}, line {definition.line}: {definition.name} is not on a line of code")
     for first, last in symbols.docstrings:
         if kinds[first - 1 : last] != DOCSTRING * (last - first + 1):
-            raise Inconsistent(f"{name}, lines {first} to {last}: a docstring for the parser, not for the counter")
+            raise Inconsistent(f"{name}, lines {first} to {last}: a docstring to the parser, but not to the counter")
 
 
 def _counted(words: Iterable[str]) -> dict[str, int]:

@@ -1,10 +1,12 @@
-"""The journal: what the coordinator knows and its successor must not lose.
+"""The journal: the facts that a coordinator's successor must not lose.
 
-A line for each thing, in the order in which it came to pass, written before anybody acts on it. A coordinator that is
-killed leaves it as it is; whoever takes over reads it and goes on. What was begun and is not in it is begun again.
+One line for each fact, in order, written before the coordinator acts on it: a write-ahead log. A coordinator that is
+killed leaves the journal as it is; its successor reads it and continues. Work that was begun and is not in the journal
+is begun again.
 
-Only who holds the coordinator's id writes, and nobody holds it before the kernel has said that the last one is dead,
-so there is one writer at a time. A killed writer may leave half a line, which says nothing and is cut off.
+Only the holder of the coordinator's id writes. The registry grants the id to a successor only after the kernel has
+reported the death of the holder, so there is one writer at a time. A killed writer may leave an incomplete last line,
+which the successor cuts off.
 """
 
 from __future__ import annotations
@@ -19,31 +21,35 @@ import msgspec
 from .job import FileReport, PackageTotals
 
 
-class Began(msgspec.Struct, frozen=True, tag="began"):
-    """A coordinator leads from here on, and follows the registry from `revision`."""
+class TermStart(msgspec.Struct, frozen=True, tag="term start"):
+    """From here on the coordinator `pid` leads. It follows the registry from `revision`."""
 
     pid: int
     revision: int
 
 
-class Finished(msgspec.Struct, frozen=True, tag="finished"):
+class FileResult(msgspec.Struct, frozen=True, tag="file"):
+    """A file is done."""
+
     report: FileReport
 
 
-class Summed(msgspec.Struct, frozen=True, tag="summed"):
+class PackageResult(msgspec.Struct, frozen=True, tag="package"):
+    """A package is summed up."""
+
     package: str
     totals: PackageTotals
 
 
-class Given(msgspec.Struct, frozen=True, tag="given"):
-    """A package was given to be summed up; `revision` is that of the entry by which the agent was chosen."""
+class SumAssignment(msgspec.Struct, frozen=True, tag="sum assignment"):
+    """The agent `to` was given a package to sum up; `revision` is that of the entry by which it was chosen."""
 
     package: str
     to: str
     revision: int
 
 
-class Died(msgspec.Struct, frozen=True, tag="died"):
+class AgentDeath(msgspec.Struct, frozen=True, tag="death"):
     """An agent died; `lost` is the piece that it had in hand."""
 
     name: str
@@ -51,8 +57,8 @@ class Died(msgspec.Struct, frozen=True, tag="died"):
     lost: str
 
 
-class Stuck(msgspec.Struct, frozen=True, tag="stuck"):
-    """The registrar found an agent's signs of life late; `taken_back` is the piece that it had in hand."""
+class StuckStart(msgspec.Struct, frozen=True, tag="stuck"):
+    """The registrar marked an agent late; `taken_back` is the piece that it had in hand."""
 
     name: str
     revision: int
@@ -60,22 +66,24 @@ class Stuck(msgspec.Struct, frozen=True, tag="stuck"):
     taken_back: str
 
 
-class Well(msgspec.Struct, frozen=True, tag="well"):
-    """An agent that was stuck gives signs of life again."""
+class StuckEnd(msgspec.Struct, frozen=True, tag="recovered"):
+    """An agent that was stuck sends heartbeats again."""
 
     name: str
     revision: int
     at: datetime
 
 
-Record: TypeAlias = "Began | Finished | Summed | Given | Died | Stuck | Well"
+Record: TypeAlias = "TermStart | FileResult | PackageResult | SumAssignment | AgentDeath | StuckStart | StuckEnd"
 
-_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Began | Finished | Summed | Given | Died | Stuck | Well)
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(
+    TermStart | FileResult | PackageResult | SumAssignment | AgentDeath | StuckStart | StuckEnd
+)
 _encode = msgspec.json.Encoder().encode
 
 
 def read(path: Path) -> list[Record]:
-    """Every whole line."""
+    """The records of every complete line."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -84,7 +92,7 @@ def read(path: Path) -> list[Record]:
 
 
 class Journal:
-    """The journal, opened to be continued. `records` holds what stood in it already."""
+    """The journal, opened to be continued. `records` holds what earlier coordinators wrote."""
 
     def __init__(self, path: Path) -> None:
         self.records = read(path)
@@ -93,15 +101,16 @@ class Journal:
             os.truncate(path, file.read().rfind(b"\n") + 1)
 
     def write(self, record: Record) -> None:
+        """Append a record. It is in the kernel when this returns, so it survives the process."""
         line = memoryview(_encode(record) + b"\n")
         while line:
-            # What the kernel has got outlives the process.
             line = line[self._file.write(line) :]
 
     def close(self) -> None:
         self._file.close()
 
 
-def revision(records: list[Record]) -> int | None:
-    """Up to here the registry's changes are in the journal; None where it is empty."""
-    return max((record.revision for record in records if isinstance(record, (Began, Died, Stuck, Well))), default=None)
+def last_revision(records: list[Record]) -> int | None:
+    """The revision up to which the registry's changes are in the journal; None where it is empty."""
+    followed = (TermStart, AgentDeath, StuckStart, StuckEnd)
+    return max((record.revision for record in records if isinstance(record, followed)), default=None)

@@ -10,16 +10,16 @@ from .view import Row
 
 
 class Member:
-    """An incarnation of an agent, as the watch last told of it, and what it has in hand."""
+    """One incarnation of an agent: its entry as of the last event, and the piece of work in hand."""
 
     def __init__(self, entry: adsum.Entry) -> None:
         self.entry = entry
         self.connection: Connection | None = None
-        # When the connection broke (monotonic); a dead one is taken out soon after.
-        self.cut = 0.0
+        # When the connection broke (monotonic). A dead agent is removed soon after.
+        self.disconnected_at = 0.0
         self.number = 0
         self.piece: Piece | None = None
-        # Numbers of pieces that were taken back; the answers may still come.
+        # The numbers of assignments that were taken back; their answers may still come.
         self.taken_back: set[int] = set()
 
     @property
@@ -28,7 +28,7 @@ class Member:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the registrar says so: a sign of life is late. What an agent says of itself is another matter."""
+        """Whether the registrar has set the health, because a heartbeat is late. An agent sets its own health, too."""
         return self.entry.health_source is adsum.HealthSource.registrar
 
     def is_incarnation_of(self, entry: adsum.Entry | None) -> bool:
@@ -37,7 +37,7 @@ class Member:
     def row(self, pieces: int) -> Row:
         return Row(
             name=self.name,
-            abilities=", ".join(sorted(self.entry.metadata.capabilities)),
+            capabilities=", ".join(sorted(self.entry.metadata.capabilities)),
             pid=self.entry.pid,
             incarnation=self.entry.incarnation,
             health=self.entry.metadata.health_status,

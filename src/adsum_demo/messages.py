@@ -1,6 +1,7 @@
-"""What coordinator and agents say to each other: length-prefixed msgpack on a Unix stream socket.
+"""The protocol between coordinator and agents: length-prefixed msgpack on a Unix stream socket.
 
-One assignment at a time goes to an agent, and one answer to it comes back under the same number.
+A coordinator sends an agent one assignment at a time; the agent answers it under the same number. This protocol is the
+demo's own: the registry only says at which address an agent listens.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from adsum.admin import short_path
 from .job import FileReport, Lines, PackageTotals, Symbols, Text
 
 T = TypeVar("T")
+READ_BYTES = 1 << 20
 _length = struct.Struct("<I")
 
 
@@ -63,7 +65,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
-    """The agent lives, the work is impossible: no other agent would do better."""
+    """The work is impossible for any agent; the agent itself is well."""
 
     number: int
     why: str
@@ -74,21 +76,21 @@ Message: TypeAlias = "Assignment | Done | Failed"
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def framed(message: msgspec.Struct) -> bytes:
-    """A message as it is sent: its length first."""
+def frame(message: msgspec.Struct) -> bytes:
+    """A message with its length in front, as it is sent."""
     data = _encode(message)
     return _length.pack(len(data)) + data
 
 
 class Frames(Generic[T]):
-    """Messages of one type, put together again from whatever parts they come in."""
+    """Decodes messages of one type from the bytes of a stream."""
 
     def __init__(self, kind: Any) -> None:
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(kind)
         self._received = bytearray()
 
     def feed(self, part: bytes) -> list[T]:
-        """What these bytes complete, perhaps nothing."""
+        """The messages that these bytes complete, perhaps none."""
         self._received += part
         messages: list[T] = []
         while len(self._received) >= _length.size:
@@ -101,27 +103,29 @@ class Frames(Generic[T]):
         return messages
 
 
-def conversation() -> Frames[Message]:
+def message_frames() -> Frames[Message]:
+    """A decoder for one side of a connection."""
     return Frames(Assignment | Done | Failed)
 
 
 class Connection:
-    """One side of a conversation."""
+    """One side of a connection."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._frames = conversation()
+        self._frames = message_frames()
 
     def fileno(self) -> int:
         return self.socket.fileno()
 
     def send(self, message: Message) -> None:
-        """Errors: `OSError`, when the other side is gone or takes nothing."""
-        self.socket.sendall(framed(message))
+        """Errors: `OSError` where the other side is gone, or does not read."""
+        self.socket.sendall(frame(message))
 
     def receive(self) -> list[Message]:
-        """What the next bytes complete, perhaps nothing. Errors: `ConnectionError`, when no more will come."""
-        part = self.socket.recv(1 << 20)
+        """The messages that the next bytes complete, perhaps none. Errors: `ConnectionError` at the end of the
+        stream."""
+        part = self.socket.recv(READ_BYTES)
         if not part:
             raise ConnectionResetError("the other side has closed the connection")
         return self._frames.feed(part)
@@ -131,7 +135,7 @@ class Connection:
 
 
 def listen(path: Path) -> socket.socket:
-    """A socket to be called at; what an earlier process left in its place is removed."""
+    """A listening socket. A file that an earlier process left at this path is removed."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short_path(path.parent) as folder:
@@ -141,7 +145,7 @@ def listen(path: Path) -> socket.socket:
 
 
 def connect(path: Path, timeout: float) -> Connection:
-    """Call who listens there. `timeout` is for this and for everything later. Errors: `OSError`."""
+    """Connect to the agent that listens there. `timeout` bounds this and every later call. Errors: `OSError`."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(timeout)
     try:

@@ -1,4 +1,4 @@
-"""The demo from beginning to end: everything is put in place, watched, taken away again, and compared."""
+"""The demo from beginning to end: the workspace, the agents' run, the sequential run, and the report."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import IO
 
 import msgspec
 
-from . import job, journal, leader, sources, team, workspace
-from .audience import Audience
-from .chaos import Havoc, Orders
+from . import chaos, job, journal, leader, sources, team
 from .coordinator import DemoFailed
-from .report import Lived, Report, compose
+from .coordinators import Coordinators
+from .report import AgentRun, Report, make_report
 from .view import Observer, View
+from .workspace import Workspace, clean_up, open_workspace
 
-_PATIENCE_SECONDS = 10.0
-_LISTEN_SECONDS = 0.05
+_END_SECONDS = 10.0
+_RECEIVE_SECONDS = 0.05
 _LOG_TAIL = 2000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What the command was told. Without `name` or `path` the registry is the demo's own."""
+    """The arguments of the command. Without `name` or `path` the registry is the demo's own."""
 
     folder: Path | None
     workers: int
@@ -39,119 +39,121 @@ class Options(msgspec.Struct, frozen=True):
 
 
 class Interrupted(Exception):
-    """A signal asked the demo to end: `number`."""
+    """The signal `number` asked the demo to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
         self.number = number
 
 
-class _Chaos:
-    """The process that starts and kills the agents, from its start to its end. With it all agents end."""
+class _ChaosProcess:
+    """The process that starts and kills the agents. As a context manager it ends it, and with it all agents."""
 
-    def __init__(self, orders: Orders, log: Path) -> None:
+    def __init__(self, orders: chaos.Orders, log: Path) -> None:
         command = [sys.executable, "-P", "-m", "adsum_demo.chaos", msgspec.json.encode(orders).decode()]
         with log.open("ab") as errors:
-            # In a session of its own Ctrl-C at the terminal does not reach it, so it ends when the command says so.
+            # A session of its own, so that Ctrl-C at the terminal does not reach it: the command decides when it ends.
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
             )
-        self.havoc: Havoc | None = None
+        self.report: chaos.ChaosReport | None = None
 
     @property
     def pipe(self) -> IO[bytes]:
-        """Ends when chaos does."""
+        """Its standard output, which ends when it does."""
         if self._process.stdout is None:
             raise DemoFailed("chaos has no output")
         return self._process.stdout
 
-    def __enter__(self) -> _Chaos:
+    def __enter__(self) -> _ChaosProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            # Closes the lifeline, and with it the life of every agent.
-            told, _errors = self._process.communicate(timeout=_PATIENCE_SECONDS)
+            # Closes the lifeline, the standard input that every agent has inherited.
+            output, _errors = self._process.communicate(timeout=_END_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            told, _errors = self._process.communicate()
+            output, _errors = self._process.communicate()
         if self._process.returncode == 0:
-            self.havoc = msgspec.json.decode(told, type=Havoc)
+            self.report = msgspec.json.decode(output, type=chaos.ChaosReport)
 
 
 def run(options: Options, observe: Observer) -> Report:
-    """Run the demo; `observe` is shown every moment of it. Whatever ends it, no process and no folder stays.
+    """Run the demo; `observe` is called with every moment of it. However it ends, no process and no folder remains.
 
     Errors: `NoSources`, `DemoFailed`, `Interrupted`, and the registry's.
     """
-    with _signals_ask_to_end() as end_if_asked:
+    with _deferred_signals() as raise_if_interrupted:
 
-        def observe_or_end(view: View) -> None:
-            end_if_asked()
+        def observe_unless_interrupted(view: View) -> None:
+            raise_if_interrupted()
             observe(view)
 
-        chosen = sources.select(options.folder)
-        with workspace.furnished(options.name, options.path) as where:
+        files = sources.select(options.folder)
+        with open_workspace(options.name, options.path) as workspace:
             try:
-                lived = _live(options, chosen, where, observe_or_end)
+                agent_run = _run_agents(options, files, workspace, observe_unless_interrupted)
             except DemoFailed as error:
-                raise DemoFailed(f"{error}\n{_tail(where.log)}".strip()) from error
-        begun = time.monotonic()
-        expected = list(_alone(chosen, observe_or_end))
-        return compose(chosen, options.workers, options.seed, lived, expected, time.monotonic() - begun)
+                raise DemoFailed(f"{error}\n{_tail(workspace.log)}".strip()) from error
+        began = time.monotonic()
+        expected = list(_run_sequentially(files, observe_unless_interrupted))
+        return make_report(files, options.workers, options.seed, agent_run, expected, time.monotonic() - began)
 
 
-def _live(options: Options, chosen: sources.Sources, where: workspace.Workspace, observe: Observer) -> Lived:
-    """The job, done by agents. Afterwards none of them is left, nor the registrar of a private registry."""
-    job_orders = leader.Orders(where.team, chosen.root, chosen.names, 2 * options.workers, str(where.journal))
-    where.orders.write_bytes(msgspec.json.encode(job_orders))
-    orders = Orders(where.team, [*team.agents(options.workers), team.adder()], options.kills, options.seed)
+def _run_agents(options: Options, files: sources.Sources, workspace: Workspace, observe: Observer) -> AgentRun:
+    """Let the agents do the job. Afterwards none of them remains, nor the registrar of a private registry."""
+    job_orders = leader.Orders(workspace.team, files.root, files.names, 2 * options.workers, str(workspace.journal))
+    workspace.orders.write_bytes(msgspec.json.encode(job_orders))
+    agents = [*team.agents(options.workers), team.adder()]
+    chaos_orders = chaos.Orders(workspace.team, agents, options.kills, options.seed)
     began = time.monotonic()
-    with where.team.open() as registry:
+    with workspace.team.open() as registry:
         try:
-            # A write, so that a registrar serves before anybody else is there to start one: this process has to end it.
+            # A write, so that this process starts the registrar before any of the agents does: it has to end it.
             registry.unregister(team.COORDINATOR)
-            # Chaos ends first, so that nobody is missed any more when the coordinators end.
-            with Audience(where, len(chosen.names)) as audience, _Chaos(orders, where.log) as chaos:
-                audience.attend(chaos.pipe)
-                while not audience.over:
-                    audience.listen(_LISTEN_SECONDS)
-                    observe(audience.view())
+            # They end in reverse order: chaos and the agents first, while a coordinator still leads.
+            with (
+                Coordinators(workspace, len(files.names)) as coordinators,
+                _ChaosProcess(chaos_orders, workspace.log) as chaos_process,
+            ):
+                coordinators.watch_chaos(chaos_process.pipe)
+                while not coordinators.is_over:
+                    coordinators.receive(_RECEIVE_SECONDS)
+                    observe(coordinators.view())
                 seconds = time.monotonic() - began
         finally:
-            workspace.wait_until_empty(registry)
-            if where.private:
-                workspace.end_registrar(registry)
-        if chaos.havoc is None:
-            raise DemoFailed("the process that starts and kills the agents has failed")
-        heard = [speaker.update for speaker in audience.speakers if speaker.update is not None]
-        return Lived(journal.read(where.journal), heard, chaos.havoc, seconds)
+            clean_up(workspace, registry)
+        if chaos_process.report is None:
+            raise DemoFailed("chaos, which starts and kills the agents, has failed")
+        updates = [process.update for process in coordinators.processes if process.update is not None]
+        return AgentRun(journal.read(workspace.journal), updates, chaos_process.report, seconds)
 
 
-def _alone(chosen: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:
-    """The same job, done in this process, one file after the other."""
-    begun = time.monotonic()
-    for done, name in enumerate(chosen.names, 1):
-        yield job.analyse(Path(chosen.root), name)
-        observe(View("", "", [], done, len(chosen.names), time.monotonic() - begun, 0, [], alone=True))
+def _run_sequentially(files: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:
+    """The same job in this process, one file after the other."""
+    began = time.monotonic()
+    for done, name in enumerate(files.names, 1):
+        yield job.analyse(Path(files.root), name)
+        observe(View(len(files.names), time.monotonic() - began, done=done, sequential=True))
 
 
 @contextlib.contextmanager
-def _signals_ask_to_end() -> Iterator[Callable[[], None]]:
-    """While this lasts a signal interrupts nothing, it is noted: ending is safe only where the demo asks for it, by
-    the callable that this gives. It raises `Interrupted`."""
-    noted: list[int] = []
+def _deferred_signals() -> Iterator[Callable[[], None]]:
+    """Only note the signals that ask to end. The demo calls the function that this returns where it is safe to end; the
+    function raises `Interrupted` if a signal came."""
+    received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        noted.append(number)
+        received.append(number)
 
-    def end_if_asked() -> None:
-        if noted:
-            raise Interrupted(noted[0])
+    def raise_if_interrupted() -> None:
+        if received:
+            raise Interrupted(received[0])
 
     before = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
-        yield end_if_asked
+        yield raise_if_interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The files to work on: a folder's Python source, or as much of the standard library's as is pleasant to watch."""
+"""The files to work on: the Python source of a folder, or as much of the standard library as suits a demo."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path
 
 import msgspec
 
-# A single process takes some 3 seconds for so much, on a busy machine 10.
+# One process takes about 3 seconds for this many, on a busy machine 10.
 BUDGET_BYTES = 6_000_000
-# Tests of Python itself hold files that are no Python on purpose; the others are no part of the library.
+# The tests of Python itself hold files that are invalid on purpose; the other folders are not part of the library.
 _LEFT_OUT = {"test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "pydoc_data", "turtledemo"}
 _MODULES = ""
 
 
 class NoSources(Exception):
-    """There is no Python source in the folder."""
+    """The folder has no Python source."""
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """File names below `root`, sorted. `what` says in words what they are and what was left out."""
+    """File names below `root`, sorted. `description` says which files these are, and which were left out."""
 
     root: str
     names: list[str]
     size: int
-    what: str
+    description: str
 
 
 def select(folder: Path | None) -> Sources:
@@ -34,17 +34,17 @@ def select(folder: Path | None) -> Sources:
     root = (folder or Path(sysconfig.get_path("stdlib"))).resolve()
     files = {str(path.relative_to(root)): path.stat().st_size for path in _files(root) if path.is_file()}
     if not files:
-        raise NoSources(f"there is no Python source in {root}; give another folder")
+        raise NoSources(f"{root} has no Python source; give another folder")
     if folder is not None:
         return Sources(str(root), sorted(files), sum(files.values()), str(root))
     chosen = _within(files, BUDGET_BYTES)
     names = sorted(name for name in files if _package(name) in chosen)
     size = sum(files[name] for name in names)
-    what = (
+    description = (
         f"{len(chosen - {_MODULES})} packages and the single modules of Python {sysconfig.get_python_version()}'s "
         f"standard library, {size / 1e6:.1f} of its {sum(files.values()) / 1e6:.1f} MB"
     )
-    return Sources(str(root), names, size, what)
+    return Sources(str(root), names, size, description)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -54,13 +54,13 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _package(name: str) -> str:
-    """The package at the top that a file belongs to; modules that belong to none are taken together."""
+    """The top-level package that a file belongs to. Modules without a package count as one package."""
     parts = Path(name).parts
     return parts[0] if len(parts) > 1 else _MODULES
 
 
 def _within(files: dict[str, int], budget: int) -> set[str]:
-    """Whole packages, in order of name, each if it still fits."""
+    """Whole packages in order of name, each where it still fits."""
     sizes: dict[str, int] = {}
     for name, size in files.items():
         package = _package(name)

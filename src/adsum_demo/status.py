@@ -1,4 +1,4 @@
-"""What a coordinator tells the command, so that there is something to see: frames on its standard output."""
+"""What a coordinator reports to the command: frames on its standard output."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ import os
 
 import msgspec
 
-from .messages import framed
+from .messages import frame
 from .view import Row
 
 
-class StatusUpdate(msgspec.Struct, frozen=True, array_like=True, tag="told"):
-    """How things stand. `news` are the events since the last time; counts are this coordinator's own since its start,
-    `deaths` are those in the journal."""
+class StatusUpdate(msgspec.Struct, frozen=True, array_like=True, tag="status"):
+    """The state of the job. `events` are those since the last update. Counts are this coordinator's own since it
+    started, except `deaths`, which counts those in the journal."""
 
     rows: list[Row]
     done: int
     deaths: int
-    news: list[str]
+    events: list[str]
     lookups: int
     finds: int
     dead_handed_out: int
 
 
-class Over(msgspec.Struct, frozen=True, array_like=True, tag="over"):
-    """This coordinator is done, or says why it cannot go on."""
+class JobEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+    """The job is done, or `error` says why it cannot be finished."""
 
     error: str
 
 
-def send_update(update: StatusUpdate | Over, to: int) -> None:
-    data = memoryview(framed(update))
+def send_status(status: StatusUpdate | JobEnd, descriptor: int) -> None:
+    """Write one frame to a pipe."""
+    data = memoryview(frame(status))
     while data:
-        data = data[os.write(to, data) :]
+        data = data[os.write(descriptor, data) :]

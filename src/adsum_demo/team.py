@@ -1,4 +1,4 @@
-"""Who is in the team, and what an agent must be told to take part."""
+"""The members of the team, and the parameters that an agent needs to take part."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NAMES = {"reading": "reader", "parsing": "parser", "counting": "counter", "chec
 
 
 class Team(msgspec.Struct, frozen=True):
-    """Where the team meets: the registry's folder and namespace, and a folder for the agents' sockets. `limits` are
-    those of a registry that the team makes itself."""
+    """The registry and namespace of the team, and a folder for the agents' sockets. `limits` count where the team
+    creates the registry."""
 
     registry: str
     namespace: str
@@ -27,7 +27,7 @@ class Team(msgspec.Struct, frozen=True):
     limits: adsum.Limits | None = None
 
     def open(self) -> adsum.Registry:
-        # Far longer than a write ever takes: this machine may be busy with anything, and a late agent is a good agent.
+        # Far longer than a write takes: the machine may be busy, and an agent that registers late is still useful.
         return adsum.open(
             path=self.registry, namespace=self.namespace, node=self.node, timeout=TIMEOUT, limits=self.limits
         )
@@ -39,48 +39,48 @@ class Team(msgspec.Struct, frozen=True):
 
 
 class Agent(msgspec.Struct, frozen=True):
-    """An agent to be: its name, what it can do, and the module that it runs. One that `blocks` does so for so many
-    seconds, once, in the middle of its first piece of work."""
+    """The description of an agent: its name, its capabilities, and the module that it runs. It blocks its event loop
+    for `block_seconds`, once, in the middle of its first piece of work."""
 
     name: str
-    abilities: list[str]
+    capabilities: list[str]
     program: str = "adsum_demo.worker"
-    blocks: float = 0.0
+    block_seconds: float = 0.0
 
 
-# Long enough to be found late, and not so long that it counts as unhealthy: a blocked event loop is degraded after 1.5
-# seconds, unhealthy after 3.
+# A blocked event loop is degraded after 1.5 seconds and unhealthy after 3. This is between the two.
 BLOCKED_SECONDS = 2.5
 
 
 def agents(number: int) -> list[Agent]:
-    """So many agents, who together have every ability: with four or more of them each has one."""
-    abilities = [
+    """So many agents, which together have every capability of a stage: with four or more of them, each has one."""
+    capabilities = [
         [STAGES[stage % len(STAGES)] for stage in range(max(number, len(STAGES))) if stage % number == index]
         for index in range(number)
     ]
-    return [Agent(f"{_NAMES[able[0]]}-{index // len(STAGES) + 1}", able) for index, able in enumerate(abilities)]
+    return [Agent(f"{_NAMES[able[0]]}-{index // len(STAGES) + 1}", able) for index, able in enumerate(capabilities)]
 
 
 def adder() -> Agent:
-    """The one who sums up packages, in an event loop that it blocks once."""
+    """The agent that sums up packages, in an event loop that it blocks once."""
     return Agent("adder-1", [SUMMING], "adsum_demo.adder", BLOCKED_SECONDS)
 
 
 def address(endpoint: str | None) -> Path:
-    """The socket's path in an agent's endpoint, ``unix:PATH``."""
+    """The path in an agent's endpoint, ``unix:PATH``. Errors: `ValueError`."""
     scheme, _, path = (endpoint or "").partition(":")
     if scheme != "unix":
-        raise ValueError(f"endpoint {endpoint!r} is no unix: address")
+        raise ValueError(f"endpoint {endpoint!r} is not a unix: address")
     return Path(path)
 
 
-def call_this_process(name: str) -> None:
-    """The name that ps and top show; the kernel keeps 15 characters (proc(5))."""
+def name_process(name: str) -> None:
+    """Set the name that ps and top show; the kernel keeps 15 characters (proc(5))."""
     Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
 
 
-def leave_when_deserted(lifeline: int) -> None:
-    """Block until the command's end of the pipe closes, however it ended, then leave this process at once."""
+def exit_at_end_of(lifeline: int) -> None:
+    """Wait until the command's end of the lifeline, a pipe, is closed, and exit at once. The kernel closes it in every
+    case, also when the command is killed."""
     os.read(lifeline, 1)
     os._exit(0)

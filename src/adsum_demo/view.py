@@ -1,16 +1,17 @@
-"""What there is to see while the demo runs. How it is shown is for the command to decide."""
+"""What there is to see while the demo runs. The command decides how to show it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 
 class Row(NamedTuple):
-    """An agent. `pid`, `incarnation` and `health` are what the registry says; None while it is not there."""
+    """An agent. `pid`, `incarnation` and `health` come from the registry, and are None while it is not registered.
+    `pieces` counts the finished pieces of work; `at` is the piece in hand."""
 
     name: str
-    abilities: str
+    capabilities: str
     pid: int | None
     incarnation: int | None
     health: str | None
@@ -19,18 +20,19 @@ class Row(NamedTuple):
 
 
 class View(NamedTuple):
-    """One moment; an observer may raise something to make it the last. `news` holds every event so far, oldest first;
-    `alone` is True in the sequential run."""
+    """One moment of the demo. `events` holds every event so far, oldest first; `sequential` is True in the run of one
+    process that the agents are compared with."""
 
-    registry: str
-    namespace: str
-    rows: list[Row]
-    done: int
     files: int
     seconds: float
-    deaths: int
-    news: list[str]
-    alone: bool = False
+    registry: str = ""
+    namespace: str = ""
+    rows: Sequence[Row] = ()
+    done: int = 0
+    deaths: int = 0
+    events: Sequence[str] = ()
+    sequential: bool = False
 
 
+# Called with every moment; it ends the demo by raising an exception.
 Observer: TypeAlias = Callable[[View], None]

@@ -1,9 +1,9 @@
-"""A witness: every answer of the registry, counted and checked against the kernel.
+"""A witness: counts every answer of the registry, and checks it against the kernel.
 
-The promise is that a read never hands out a process that was dead when the read began. So the witness keeps a pidfd of
-its own for every process that it was ever given, asks the kernel which of them are dead *before* a read, and after it
-looks for those in the answer. It uses none of adsum's own checks. (A process that dies during a read may be in the
-answer: it lived when it was looked at.)
+The promise is that a read never returns a process that was dead when the read began. The witness keeps a pidfd of its
+own for every process that a read returned. *Before* a read it asks the kernel which of them are dead; after the read it
+looks for those in the answer. It uses none of adsum's own liveness checks. (A process that dies during a read may be in
+the answer: it was alive when the registry checked it.)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import adsum
 
 
 class Witness:
-    """Reads of one registry. `dead_handed_out` must stay 0."""
+    """Reads of one registry, each checked. `dead_handed_out` counts violations of the promise and must stay 0."""
 
     def __init__(self, registry: adsum.Registry) -> None:
         self.registry = registry
         self.lookups = 0
         self.finds = 0
         self.dead_handed_out = 0
-        # An incarnation is never used again, so it names one process for good.
+        # An incarnation is never used twice, so it identifies one process.
         self._pidfds: dict[int, int] = {}
         self._alive = select.poll()
         self._incarnations: dict[int, int] = {}
@@ -35,21 +35,21 @@ class Witness:
         self.lookups += 1
         self._ask_kernel()
         entry = self.registry.lookup(id)
-        self._judge([] if entry is None else [entry])
+        self._check([] if entry is None else [entry])
         return entry
 
     def find(self, **conditions: Any) -> list[adsum.Entry]:
         self.finds += 1
         self._ask_kernel()
         entries = self.registry.find(**conditions)
-        self._judge(entries)
+        self._check(entries)
         return entries
 
     def choose(self, **conditions: Any) -> adsum.Entry | None:
         self.finds += 1
         self._ask_kernel()
         entry = self.registry.choose(**conditions)
-        self._judge([] if entry is None else [entry])
+        self._check([] if entry is None else [entry])
         return entry
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Witness:
             del self._pidfds[incarnation]
             self._dead.add(incarnation)
 
-    def _judge(self, entries: Iterable[adsum.Entry]) -> None:
+    def _check(self, entries: Iterable[adsum.Entry]) -> None:
         for entry in entries:
             if entry.incarnation in self._dead:
                 self.dead_handed_out += 1
@@ -78,7 +78,7 @@ class Witness:
         except ProcessLookupError:
             self._dead.add(entry.incarnation)
             return
-        # The number may have gone to another process between the read and the opening.
+        # The pid may have been reused between the read and pidfd_open.
         if start_time(entry.pid) != entry.start_time:
             os.close(pidfd)
             self._dead.add(entry.incarnation)
@@ -89,7 +89,7 @@ class Witness:
 
 
 def start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process: field 22 of its ``stat`` (proc(5)); None when it is gone."""
+    """Clock ticks from boot to the start of a process: field 22 of its ``stat`` (proc(5)); None where it has gone."""
     try:
         # The command, field 2, may hold spaces and parentheses.
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])

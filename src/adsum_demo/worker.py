@@ -1,8 +1,8 @@
-"""An agent: a process that registers what it can do, works for whoever calls, and says how it is.
+"""An agent: a process that registers its capabilities, answers its callers, and reports its health.
 
     python -m adsum_demo.worker '{"name": "parser-1", ...}' '{"registry": "/dev/shm/...", ...}'
 
-Nothing here prepares for being killed. Its entry is the kernel's business: it ends when the process does.
+Nothing here prepares for SIGKILL. The registry learns of the death from the kernel, and removes the entry.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from .messages import (
     Work,
     listen,
 )
-from .team import Agent, Team, call_this_process, leave_when_deserted
+from .team import Agent, Team, exit_at_end_of, name_process
 
 REPORT_SECONDS = 0.2
-# A file of this size keeps an agent busy for a tenth of a second or so, and whoever looks for one should know.
+# A file of this size keeps an agent busy for about a tenth of a second. Meanwhile a search should prefer another agent.
 LARGE = 64 * 1024
 
 
 def main() -> None:
     agent = msgspec.json.decode(sys.argv[1], type=Agent)
     team = msgspec.json.decode(sys.argv[2], type=Team)
-    threading.Thread(target=leave_when_deserted, args=(sys.stdin.fileno(),), daemon=True).start()
-    call_this_process(agent.name)
-    place = Path(team.sockets, agent.name)
-    # Only who can be called is registered: from then on somebody may.
-    with listen(place) as listener, team.open() as registry:
+    threading.Thread(target=exit_at_end_of, args=(sys.stdin.fileno(),), daemon=True).start()
+    name_process(agent.name)
+    path = Path(team.sockets, agent.name)
+    # Listen first, then register: a caller may connect as soon as the entry is visible.
+    with listen(path) as listener, team.open() as registry:
         registration = registry.register(
-            agent.name, capabilities=set(agent.abilities), endpoint=f"unix:{place}", resources=_resources(0)
+            agent.name, capabilities=set(agent.capabilities), endpoint=f"unix:{path}", resources=_resources(0)
         )
         worker = Worker(registration)
         while True:
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 class Worker:
-    """Does what it is asked, one thing at a time, and keeps its entry up to date."""
+    """Works on one assignment at a time, and keeps its entry up to date."""
 
     def __init__(self, registration: adsum.Registration) -> None:
         self._registration = registration
@@ -66,7 +66,7 @@ class Worker:
         self._reported = time.monotonic()
 
     def serve(self, caller: Connection) -> None:
-        """Answer one caller until it hangs up."""
+        """Answer one caller until it closes the connection."""
         with caller.socket:
             while True:
                 try:
@@ -74,14 +74,14 @@ class Worker:
                         if isinstance(message, Assignment):
                             caller.send(self._answer(message))
                 except ConnectionError:
-                    # The next one may call.
+                    # The caller was killed. Its successor connects again.
                     return
                 self._report()
 
     def _answer(self, assignment: Assignment) -> Done | Failed:
         large = _size(assignment.work) > LARGE
         if large:
-            # `choose` gives healthy members unless it is asked for others.
+            # `choose` returns healthy members unless it is asked for others.
             self._registration.update_health("degraded")
         try:
             product = carry_out(assignment.work)
@@ -101,6 +101,7 @@ class Worker:
 
 
 def carry_out(work: Work) -> Product:
+    """The product of a piece of work. Errors: `job.Inconsistent`."""
     match work:
         case Read(path):
             return job.read(Path(path))

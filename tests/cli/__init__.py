@@ -1,0 +1,1 @@
+"""The command `adsum`, run as a person or a script runs it."""

@@ -1,4 +1,4 @@
-"""The real `adsum` command, run as a person or a script would, against a registry of the test's own."""
+"""The real `adsum` command, run as a user or a script runs it, on a registry of the test's own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support import Child
 ADSUM = (sys.executable, "-m", "adsum.cli")
 NODE = "here"
 
-# Says which signals it gets, and ends when its input does; so it ends with the test, whoever was killed. It says so
-# outside of the handlers: one that runs between two lines of Python would not be noticed by a read that begins then.
+# Prints the signals that it receives, and ends at the end of its input, so that it ends with the test in every case. It
+# prints them outside of the handlers: a handler that runs just before a blocking read begins would not interrupt it.
 LISTENER = """
 import os, select, signal, sys
 heard, wakes = os.pipe()
@@ -45,7 +45,7 @@ class Command:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # How large a terminal is, the terminal says.
+        # Without these two, the size comes from the terminal.
         inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.environment = {**inherited, "ADSUM_DIR": str(folder.parent), "ADSUM_NODE": NODE, "NO_COLOR": "1"}
 
@@ -58,22 +58,22 @@ class Command:
         return Answer(done.returncode, done.stdout, done.stderr)
 
     def document(self, *arguments: str) -> Any:
-        """What it answers with --json, whatever its exit code."""
+        """The JSON document that it prints with --json, whatever its exit code."""
         return json.loads(self(*arguments, "--json").out)
 
     def start(self, *arguments: str, **popen: Any) -> Child:
-        """Run it in the background."""
+        """Start it in the background."""
         code = "import runpy, sys; sys.argv[0] = 'adsum'; runpy.run_module('adsum.cli', run_name='__main__')"
         return Child(code, *arguments, env=self.environment, **popen)
 
     def start_listener(self, local_id: str, *signals: str, options: tuple[str, ...] = (), **popen: Any) -> Child:
-        """``adsum run`` of a program that prints ``ready PID``, then the signals it gets."""
+        """Start ``adsum run`` of a program that prints ``ready PID``, and then the signals that it receives."""
         program = (sys.executable, "-c", LISTENER, *signals)
         return self.start("run", local_id, *options, "--", *program, **popen)
 
 
 def pid_of(ready: str) -> int:
-    """The pid in what a listener says first."""
+    """The pid in the first line of a listener."""
     word, pid = ready.split()
     assert word == "ready"
     return int(pid)

@@ -21,6 +21,6 @@ def command(registry_folder: Path) -> Command:
 
 @pytest.fixture
 def members(command: Command) -> Iterator[Registry]:
-    """The same registry, opened here."""
+    """The same registry, opened in this process."""
     with adsum.open(path=command.folder, node=NODE, timeout=10) as registry:
         yield registry

@@ -1,4 +1,4 @@
-"""A terminal with nobody in front of it: what a program shows there, and keys that are typed into it."""
+"""A pseudo-terminal without a user: the test reads what a program shows there, and types keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import WITHIN
 
 
 class Terminal:
-    """Runs a program as the leader of a session of its own, with this terminal as its controlling one."""
+    """Runs a program as the leader of a session, with this terminal as its controlling terminal."""
 
     def __init__(
         self, program: Sequence[str], environment: Mapping[str, str], columns: int = 80, lines: int = 40
@@ -32,11 +32,11 @@ class Terminal:
         self.shown = ""
 
     def resize(self, columns: int, lines: int) -> None:
-        """As when its window is dragged; the programs in it are told (SIGWINCH)."""
+        """Change the size, as when the user drags the window; the kernel notifies the programs (SIGWINCH)."""
         fcntl.ioctl(self._keys, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def modes(self) -> list[object]:
-        """How it treats what is typed: echo, whole lines, and so on."""
+        """The terminal's modes: echo, line mode and so on."""
         return termios.tcgetattr(self._keys)
 
     def type(self, keys: str) -> None:
@@ -56,12 +56,12 @@ class Terminal:
                 raise AssertionError(f"{text!r} was not shown {times} times in {self.shown!r}")
 
     def skip(self, text: str) -> None:
-        """Wait until `text` has been shown, and expect from now on only what comes after it."""
+        """Wait until `text` has been shown, and forget everything up to it."""
         self.expect(text)
         self.shown = self.shown.partition(text)[2]
 
     def hang_up(self) -> None:
-        """The terminal goes away, as when its window is closed."""
+        """Close the terminal, as when the user closes its window."""
         os.close(self._keys)
         self._keys = -1
 
@@ -83,7 +83,7 @@ class Terminal:
         try:
             part = os.read(self._keys, 65536)
         except OSError:
-            # Nobody has the other end open any more: EIO (pty(7)).
+            # EIO: the other end is closed (pty(7)).
             return False
         self.shown += part.decode(errors="replace")
         return bool(part)

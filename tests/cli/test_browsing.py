@@ -1,4 +1,4 @@
-"""What lies behind `adsum top`: keys, the order of members, and the roll of a whole registry."""
+"""The parts of `adsum top`: keys, the order of members, and the mirror of a registry."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from tests.support import end_registrar, eventually
         ("\x1b[1;5C\x00x", ["x"]),
     ],
 )
-def test_a_key_is_known_by_what_a_terminal_sends(sent: str, keys: list[str]) -> None:
-    """Characters and keys with a name are told apart; what is neither is left out."""
+def test_keys_are_decoded_from_the_terminals_bytes(sent: str, keys: list[str]) -> None:
+    """Characters and named keys are decoded; unknown sequences are left out."""
     assert keys_in(sent) == keys
 
 
 @pytest.mark.parametrize("sent", ["\x1b[A", "ü", "\x1b[5~"])
 def test_a_key_that_comes_in_pieces_is_one_key(sent: str) -> None:
-    """Over a slow line a key's bytes may come one by one."""
+    """On a slow line the bytes of a key may come one by one, and still make one key."""
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0) as line:
         keyboard = Keyboard(reader)
         keys: list[str] = []
         first, *rest = sent.encode()
         line.write(bytes([first]))
-        # The rest is there before anybody looks for it.
+        # All bytes are in the terminal before the first read.
         if first == 0x1B:
             line.write(bytes(rest))
             keys += keyboard.read()
@@ -65,8 +65,8 @@ _NAMES = ["up", "down", "page up", "page down", "home", "end", "enter", "escape"
 
 
 @given(st.lists(st.sampled_from(_NAMES), max_size=40), st.integers(0, 50), st.integers(1, 20))
-def test_whatever_is_typed_the_window_is_inside_the_list(keys: list[str], total: int, rows: int) -> None:
-    """After any keys the members that are shown are as many as fit, and stand next to each other in the list."""
+def test_the_window_stays_inside_the_list(keys: list[str], total: int, rows: int) -> None:
+    """After any keys, the window shows as many consecutive members as fit."""
     browsing = Browsing()
     for key in keys:
         assert browsing.press(key, rows)
@@ -79,8 +79,8 @@ def _entry(local_id: str, number: int, **metadata: object) -> Entry:
     return Entry(process_id, 100 - number, 2, 3, number, EPOCH, EPOCH, number, Metadata(**metadata))  # type: ignore[arg-type]
 
 
-def test_each_order_begins_with_who_is_looked_for() -> None:
-    """By health the unwell come first, by heartbeat the latest, by age the newest."""
+def test_each_order_begins_with_the_members_that_need_attention() -> None:
+    """By health the unhealthy members come first, by heartbeat the latest ones, by age the newest."""
     entries = [
         _entry("a", 1),
         _entry("b", 2, health_status="degraded", type="service"),
@@ -95,8 +95,8 @@ def test_each_order_begins_with_who_is_looked_for() -> None:
     assert found == {"id": "abcd", "health": "dbac", "heartbeat": "cdab", "age": "dcba", "type": "acdb", "pid": "dcba"}
 
 
-def test_every_word_of_a_filter_must_hold() -> None:
-    """A filter looks at id, pid, type, health and capabilities, whatever the case."""
+def test_every_word_of_a_filter_must_match() -> None:
+    """A filter matches id, pid, type, health and capabilities, regardless of case."""
     entries = [_entry("Alpha", 1, capabilities=frozenset({"planning"})), _entry("beta", 2, type="service")]
     browsing = Browsing()
     found = {}
@@ -110,13 +110,14 @@ def test_every_word_of_a_filter_must_hold() -> None:
 
 @pytest.mark.parametrize("history_rows", [4, 8192])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_roll_is_what_stands(
+def test_the_mirror_equals_the_registry(
     registry: Registry, seed: int, history_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After any changes in any namespaces, whether it followed each or missed some, the roll holds what stands."""
+    """After any changes in any namespaces, whether the mirror followed each or missed some, it holds the registry's
+    entries."""
     print(f"seed {seed}")
     chance = random.Random(seed)
-    roll = Mirror(registry, Scope())
+    mirror = Mirror(registry, Scope())
     if history_rows < 8192:
         _forget_history_after(monkeypatch, history_rows)
     with adsum.open(path=registry.folder, namespace="other", node=registry.node, timeout=10) as other:
@@ -129,56 +130,56 @@ def test_the_roll_is_what_stands(
             else:
                 where.unregister(local_id)
             if chance.random() < 0.3:
-                roll.follow()
-        roll.follow()
-        stands = registry.find() + other.find()
-    assert roll.entries == {entry.process_id: entry for entry in stands}
-    assert roll.counts().namespaces == {
+                mirror.follow()
+        mirror.follow()
+        present = registry.find() + other.find()
+    assert mirror.entries == {entry.process_id: entry for entry in present}
+    assert mirror.counts().namespaces == {
         name: count
         for name in ("default", "other")
-        if (count := sum(entry.process_id.namespace == name for entry in stands))
+        if (count := sum(entry.process_id.namespace == name for entry in present))
     }
 
 
 def _forget_history_after(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    """As if the history held only so many changes."""
-    honest = history.steps_since
+    """Make the history hold only so many changes."""
+    original = history.steps_since
 
     def short(*args: object) -> object:
-        steps = honest(*args)  # type: ignore[arg-type]
+        steps = original(*args)  # type: ignore[arg-type]
         return None if steps is not None and len(steps) > rows else steps
 
     monkeypatch.setattr(history, "steps_since", short)
 
 
 def test_rates_are_by_kind(registry: Registry) -> None:
-    """Changes in a second are told apart by what they were."""
-    roll = Mirror(registry, Scope())
+    """The changes per second are counted by kind."""
+    mirror = Mirror(registry, Scope())
     registry.register("a")
     registry.update("a", custom={"n": 1})
     registry.update("a", custom={"n": 2})
     registry.unregister("a")
-    assert roll.follow()
-    rates = roll.rates()
+    assert mirror.follow()
+    rates = mirror.rates()
     assert rates["updated"] == 2 * rates["registered"] == 2 * rates["unregistered"] > 0
     assert rates["died"] == rates[MISSED] == 0
-    assert not roll.follow()
+    assert not mirror.follow()
 
 
 def test_a_registry_that_was_removed_is_empty(registry: Registry) -> None:
-    """When the folder was removed, nobody is on the roll any more."""
+    """After the folder was removed, the mirror is empty."""
     registry.register("old")
-    roll = Mirror(registry, Scope())
+    mirror = Mirror(registry, Scope())
     end_registrar(registry.folder)
     shutil.rmtree(registry.folder)
-    eventually(lambda: roll.follow() and not roll.entries)
+    eventually(lambda: mirror.follow() and not mirror.entries)
 
 
-def test_a_registry_that_was_made_anew_is_read_anew(registry: Registry) -> None:
-    """When the folder was removed and made again, the roll is that of the new registry."""
+def test_a_recreated_registry_is_read_again(registry: Registry) -> None:
+    """After the folder was removed and created again, the mirror holds the new registry."""
     registry.register("old")
-    roll = Mirror(registry, Scope())
+    mirror = Mirror(registry, Scope())
     shutil.rmtree(registry.folder)
     with adsum.open(path=registry.folder, timeout=10) as again:
         again.register("new")
-        eventually(lambda: roll.follow() and [id.local_id for id in roll.entries] == ["new"])
+        eventually(lambda: mirror.follow() and [id.local_id for id in mirror.entries] == ["new"])

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from adsum import Registry
-from adsum.cli.doctor import machine_checks
+from adsum.cli.doctor import machine
 from tests.support import Child, eventually, kill_registrar, registrar_pid, stopped
 
 from .command import ADSUM, Command
 
-# Takes away one row of an index. In a process of its own: a registry's tables are opened once in a process.
+# Deletes one row of an index. In a process of its own, because a process opens the tables of a registry only once.
 _BREAK_AN_INDEX = """
 import sys
 from pathlib import Path
@@ -42,7 +42,7 @@ def _found(document: Any, check: str) -> Any:
 
 
 def test_stats_of_a_registry(command: Command, members: Registry) -> None:
-    """`stats --json` has the numbers of `Registry.stats`."""
+    """`stats --json` has the figures of `Registry.stats`."""
     members.register("planner")
     found = command.document("stats")
     assert found["entries"] == found["owners"] == found["revision"] == 1
@@ -51,7 +51,7 @@ def test_stats_of_a_registry(command: Command, members: Registry) -> None:
 
 
 def test_stats_for_people(command: Command, members: Registry) -> None:
-    """`stats` names the folder, what is used of which limit, and the registrar."""
+    """`stats` prints the folder, the use of the limit, and the registrar."""
     members.register("planner")
     shown = dict(line.split(maxsplit=1) for line in command("stats").out.splitlines())
     assert shown["folder"] == str(command.folder)
@@ -60,21 +60,21 @@ def test_stats_for_people(command: Command, members: Registry) -> None:
     assert shown["registrar"].startswith(f"pid {registrar_pid(command.folder)}, up ")
 
 
-def test_stats_where_nobody_registered_anything(command: Command) -> None:
-    """`stats` of an absent registry is all zero, and makes none."""
+def test_stats_of_an_absent_registry(command: Command) -> None:
+    """`stats` of an absent registry is all zero, and creates none."""
     assert command.document("stats")["entries"] == 0
     assert not command.folder.exists()
 
 
 def test_audit_of_a_sound_registry(command: Command, members: Registry) -> None:
-    """`audit` of sound tables has exit code 0 and no violations."""
+    """`audit` of consistent tables has exit code 0 and no violations."""
     members.register("planner", capabilities={"planning"})
     assert command("audit").out == f"sound: {command.folder}\n"
     assert command.document("audit") == {"folder": str(command.folder), "violations": []}
 
 
 def test_audit_names_what_is_violated(command: Command, members: Registry) -> None:
-    """Where an index lacks a row `audit` has exit code 1 and names invariant, table and entry."""
+    """Where an index lacks a row, `audit` has exit code 1 and names the invariant, the table and the entry."""
     members.register("planner", capabilities={"planning"})
     _damage(command.folder)
     code, out, _ = command("audit")
@@ -85,7 +85,7 @@ def test_audit_names_what_is_violated(command: Command, members: Registry) -> No
 
 
 def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None:
-    """Where all is well `doctor` has exit code 0, and every check says what it looked at."""
+    """On a healthy registry `doctor` has exit code 0, and every check reports its result."""
     members.register("planner")
     document = command.document("doctor")
     assert document["healthy"]
@@ -98,13 +98,13 @@ def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None
 
 
 def test_doctor_changes_nothing(command: Command) -> None:
-    """`doctor` makes no registry and starts no registrar."""
+    """`doctor` creates no registry and starts no registrar."""
     assert command("doctor").code == 0
     assert not command.folder.exists()
 
 
 def test_doctor_of_a_stopped_registrar(command: Command, members: Registry) -> None:
-    """A registrar that does not answer because it was stopped is a problem; the remedy continues it."""
+    """A registrar that is stopped by a signal is a problem, and the remedy continues it."""
     members.register("planner")
     with stopped(command.folder) as pid:
         document = command.document("doctor")
@@ -116,7 +116,7 @@ def test_doctor_of_a_stopped_registrar(command: Command, members: Registry) -> N
 
 
 def test_doctor_of_a_killed_registrar(command: Command, members: Registry) -> None:
-    """Entries that no registrar watches are a warning, with exit code 0; doctor does not start one."""
+    """Entries without a registrar are a warning, with exit code 0; doctor starts none."""
     members.register("planner")
     kill_registrar(command.folder)
     answer = command("doctor")
@@ -126,7 +126,7 @@ def test_doctor_of_a_killed_registrar(command: Command, members: Registry) -> No
 
 
 def test_doctor_of_a_folder_that_is_open_to_others(command: Command, tmp_path: Path) -> None:
-    """A folder that others may enter is a problem, told once, with the command that mends it."""
+    """A folder that other users may enter is one problem, with the command that corrects it."""
     tmp_path.chmod(0o755)
     code, out, err = command("doctor", "--path", tmp_path)
     assert (code, err) == (1, "")
@@ -135,7 +135,8 @@ def test_doctor_of_a_folder_that_is_open_to_others(command: Command, tmp_path: P
 
 @pytest.mark.parametrize("name", ["starting", "lock", "socket", "socket.new", "page.new"])
 def test_doctor_of_a_file_in_the_way(command: Command, name: str) -> None:
-    """What keeps a registrar from starting is a problem that names the file; once that is removed writes succeed."""
+    """A file that keeps a registrar from starting is a problem that names the file; once it is removed, writes
+    succeed."""
     (command.folder / name).mkdir(parents=True)
     command.folder.chmod(0o700)
     assert command("run", "planner", "--", "true").code == 3
@@ -159,7 +160,7 @@ def _make_link_to_nowhere(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [_make_folder, _make_link_to_nowhere])
 def test_doctor_of_a_log_that_cannot_be_written(command: Command, make: Callable[[Path], None]) -> None:
-    """A registrar whose log cannot be opened serves without one, and doctor has a warning that names the file."""
+    """A registrar serves without a log if it cannot open one, and doctor warns with the name of the file."""
     command.folder.mkdir(mode=0o700)
     make(command.folder / "registrar.log")
     assert command("run", "planner", "--", "true").code == 0
@@ -180,7 +181,7 @@ def test_doctor_of_damaged_tables(command: Command, members: Registry) -> None:
 
 
 def test_doctor_of_a_damaged_page(command: Command, members: Registry) -> None:
-    """A file that is no registry's is a problem that names the file; the machine is checked all the same."""
+    """A page that is damaged is a problem that names the file; the machine is checked in spite of it."""
     members.register("planner")
     os.truncate(command.folder / "page", 7)
     document = command.document("doctor")
@@ -190,7 +191,7 @@ def test_doctor_of_a_damaged_page(command: Command, members: Registry) -> None:
 
 
 def test_doctor_of_few_descriptors(command: Command) -> None:
-    """A low hard limit of open files is a warning that names the remedy."""
+    """A low hard limit of open files is a warning with a remedy."""
     program = "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); import sys; "
     program += 'sys.argv[0] = "adsum"; runpy.run_module("adsum.cli", run_name="__main__")'
     with Child(program, "doctor", "--json", env=command.environment) as child:
@@ -200,7 +201,7 @@ def test_doctor_of_few_descriptors(command: Command) -> None:
 
 
 def test_doctor_of_another_time_namespace(command: Command, members: Registry) -> None:
-    """Where the monotonic clock is not the registrar's, which deadlines depend on, it is a problem."""
+    """A monotonic clock that differs from the registrar's is a problem, because deadlines depend on it."""
     members.register("planner")
     if not _may_unshare("--time", "--monotonic", "1000"):
         pytest.skip("a time namespace takes root, and a kernel that has them")
@@ -220,7 +221,7 @@ def _unshared(command: Command, *options: str) -> tuple[int, str, str]:
 
 
 def test_doctor_of_another_pid_namespace(command: Command, members: Registry) -> None:
-    """In a PID namespace that is not the registry's, doctor says which check failed and what to share."""
+    """In another PID namespace than the registry's, doctor reports the failed check and which namespace to share."""
     members.register("planner")
     if not _may_unshare("--pid", "--fork", "--mount-proc"):
         pytest.skip("a PID namespace takes root")
@@ -233,12 +234,12 @@ def test_doctor_of_another_pid_namespace(command: Command, members: Registry) ->
 
 @pytest.mark.parametrize(("place", "kind"), [("/proc/self", "proc"), ("/dev/shm", "tmpfs"), ("/sys/kernel", "sysfs")])
 def test_the_file_system_of_a_folder(place: str, kind: str) -> None:
-    """A folder's file system is that of the innermost mount it lies in."""
-    assert machine_checks._file_system(Path(place)) == kind
+    """The file system of a folder is that of the innermost mount that contains it."""
+    assert machine._file_system(Path(place)) == kind
 
 
-def test_a_dead_member_is_gone_from_all_answers(command: Command) -> None:
-    """S2: who was killed is in no answer of any command."""
+def test_no_command_shows_a_dead_member(command: Command) -> None:
+    """S2: no command's answer has a member that was killed."""
     with command.start_listener("me") as run:
         pid = int(run.line().split()[1])
         os.kill(pid, 9)

@@ -1,4 +1,4 @@
-"""Shell completion: scripts for three shells, and what they offer."""
+"""Shell completion: the scripts for three shells, and what they offer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _script(command: Command, shell: str, folder: Path) -> Path:
 
 
 def _environment(command: Command, folder: Path) -> dict[str, str]:
-    """With `adsum` on the path, as the script calls it."""
+    """The environment in which the script finds `adsum` on the path."""
     called = folder / "adsum"
     called.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m adsum.cli "$@"\n')
     called.chmod(0o755)
@@ -41,7 +41,7 @@ def _environment(command: Command, folder: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_accepts_its_script(command: Command, tmp_path: Path, shell: str) -> None:
-    """The completion script names every command, and its shell can read it."""
+    """The completion script names every command, and its shell can parse it."""
     script = _script(command, shell, tmp_path)
     text = script.read_text()
     assert [name for name in ("ls", "run", "doctor", "registrar", "demo") if name not in text] == []
@@ -63,10 +63,10 @@ def test_a_shell_accepts_its_script(command: Command, tmp_path: Path, shell: str
         (("adsum", "wait", "--capability", "pl"), {"planning"}),
     ],
 )
-def test_bash_offers_what_there_is(
+def test_bash_offers_commands_and_members(
     command: Command, members: Registry, tmp_path: Path, typed: tuple[str, ...], offered: set[str]
 ) -> None:
-    """At Tab the shell offers commands, words, and the ids and capabilities of those who live."""
+    """At Tab the shell offers commands, words, and the ids and capabilities of living members."""
     members.register("planner", capabilities={"planning"})
     members.register("worker-1", capabilities={"thinking"})
     script = _script(command, "bash", tmp_path)

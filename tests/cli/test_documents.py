@@ -1,4 +1,4 @@
-"""Documents: one schema, published, and what the command line prints keeps to it."""
+"""The documents of `adsum.views`: one published schema, which the command line's answers follow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_published_schema_is_current() -> None:
 
 
 def test_an_event_document_has_every_kind() -> None:
-    """A kind of event that is added is added to the documents."""
+    """The documents have every kind of event."""
     assert {*documents.EventKind} == {*Kind, "snapshot"}
 
 
@@ -36,12 +36,12 @@ def test_an_event_document_has_every_kind() -> None:
     ],
 )
 def test_a_document_has_every_field_of_its_record(record: type[Any], document: type[Any], own: set[str]) -> None:
-    """A field that is appended to a record is appended to its document."""
+    """A document has every field of its record."""
     assert set(document.__struct_fields__) == {*record.__struct_fields__, *own}
 
 
-def test_what_the_command_line_prints_keeps_to_the_schema(members: Registry, command: Command) -> None:
-    """The answers of show, ls, stats, watch and top decode as the documents that the schema describes, strictly."""
+def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, command: Command) -> None:
+    """The answers of show, ls, stats, watch and top decode strictly as the documents of the schema."""
     registration = members.register("worker", capabilities={"b", "a"}, custom={"bytes": b"x", "n": [1, None]})
     members.register("other")
     registration.unregister()

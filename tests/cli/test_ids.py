@@ -1,4 +1,4 @@
-"""How an id is typed and shown."""
+"""How ids are typed and shown."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _LOCAL = st.text(st.sampled_from("ab/"), min_size=1, max_size=8)
 def test_an_id_can_be_typed_as_it_is_shown(
     node: str | None, namespace: str | None, elsewhere: bool, local_id: str, other: tuple[str, str]
 ) -> None:
-    """What a command shows for an id of its own registry is read back as that id, with the same options; the id of
-    another namespace or node is read back without options."""
+    """An id that a command shows is parsed as the same id with the same options; an id of another namespace or node
+    without options."""
     folder = Path(tempfile.gettempdir()) / "adsum-never-made"
     place = RegistryOptions(path=folder, namespace=namespace, node=node)
     with place.open() as registry:

@@ -1,4 +1,5 @@
-"""`adsum run` as the job of a shell: what stops its program stops it, and the terminal always belongs to somebody."""
+"""`adsum run` as a job of a shell: it stops when its program stops, and the terminal always has a foreground
+process."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from .terminal import Terminal
 RUN = f"{' '.join(ADSUM)} run me --"
 INNER = f"{RUN} env PS1='inner> ' bash --norc --noediting -i"
 
-# A program with a process group and the terminal of its own, as an interactive shell has them, that stops itself and
-# then reads a line.
+# Like an interactive shell, this program has a process group of its own and takes the terminal. It stops itself, and
+# reads a line afterwards.
 JOB = """
 import os, signal
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
@@ -40,13 +41,13 @@ def shell(command: Command) -> Iterator[Terminal]:
 
 
 def _enter(shell: Terminal, line: str) -> None:
-    """Type a line; what is expected after this is the answer to it, not the line itself as the terminal shows it."""
+    """Type a line, and forget its echo, so that the test expects only the answer."""
     shell.type(f"{line}\n")
     shell.skip(line)
 
 
 def test_a_shell_can_be_suspended_in_run(shell: Terminal) -> None:
-    """`suspend` in a shell that `run` runs gives the terminal back to the outer one; `fg` goes on in the inner one."""
+    """`suspend` in a shell under `run` gives the terminal back to the outer shell; `fg` continues the inner one."""
     _enter(shell, INNER)
     shell.expect("inner> ")
     for _ in range(2):
@@ -64,7 +65,8 @@ def test_a_shell_can_be_suspended_in_run(shell: Terminal) -> None:
 
 
 def test_a_job_in_the_background_waits_for_the_terminal(shell: Terminal, tmp_path: Path) -> None:
-    """After `bg` the terminal stays with the shell, and the program stops again when it reads; `fg` hands it over."""
+    """After `bg` the terminal stays with the shell, and the program stops again when it reads; `fg` gives it the
+    terminal."""
     script = tmp_path / "job.py"
     script.write_text(JOB)
     _enter(shell, f"set -b; {RUN} {sys.executable} {script}")
@@ -82,7 +84,8 @@ def test_a_job_in_the_background_waits_for_the_terminal(shell: Terminal, tmp_pat
 
 @pytest.mark.parametrize("where", ["", " &"])
 def test_a_program_that_stops_itself_stops_run(shell: Terminal, where: str) -> None:
-    """A program that stops only itself is a stopped job of the shell, in front or behind; `fg` lets it go on."""
+    """A program that stops only itself is a stopped job of the shell, in foreground and background; `fg` continues
+    it."""
     _enter(shell, f"set -b; {RUN} sh -c 'kill -STOP $$; echo goes $((6 * 7))'{where}")
     shell.skip("Stopped")
     _enter(shell, "fg; echo code $?")
@@ -91,7 +94,7 @@ def test_a_program_that_stops_itself_stops_run(shell: Terminal, where: str) -> N
 
 
 def test_a_shell_started_in_the_background_gets_the_terminal_later(shell: Terminal) -> None:
-    """A shell that `run` runs in the background stops because it wants the terminal, and has it after `fg`."""
+    """A shell that `run` starts in the background stops when it needs the terminal, and gets it after `fg`."""
     _enter(shell, f"set -b; {INNER} &")
     shell.skip("Stopped")
     _enter(shell, "fg")
@@ -100,8 +103,8 @@ def test_a_shell_started_in_the_background_gets_the_terminal_later(shell: Termin
     shell.expect("outer> ")
 
 
-def test_where_no_shell_could_continue_it_a_program_goes_on(command: Command) -> None:
-    """Where `run` cannot be stopped, because no shell is there to continue it, the program gets the terminal back."""
+def test_without_a_shell_a_stopped_program_is_continued(command: Command) -> None:
+    """Where `run` cannot stop, because no shell could continue it, the program gets the terminal back and continues."""
     with Terminal([*ADSUM, "run", "me", "--", sys.executable, "-c", JOB], command.environment) as terminal:
         terminal.expect("stops")
         terminal.expect("in front")

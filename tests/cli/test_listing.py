@@ -1,4 +1,4 @@
-"""`adsum ls` and `adsum show`: what people see, and what programs get."""
+"""`adsum ls` and `adsum show`: tables for people, and documents for programs."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _ids(command: Command, *options: str) -> list[str]:
         (("--capability", "nothing"), []),
     ],
 )
-def test_ls_lists_those_for_whom_every_condition_holds(
+def test_ls_lists_the_members_that_match_every_condition(
     command: Command, options: tuple[str, ...], expected: list[str]
 ) -> None:
-    """`ls` lists the members of one namespace for which every condition holds, by id."""
+    """`ls` lists the members of one namespace that match every condition, in order of id."""
     assert _ids(command, *options) == expected
 
 
@@ -62,8 +62,8 @@ def test_columns_are_aligned_and_complete_in_a_pipe(command: Command) -> None:
     assert "\x1b" not in answer.out
 
 
-def test_ls_of_nobody_is_done_and_says_nothing(command: Command) -> None:
-    """An empty list is an answer, not a failure."""
+def test_an_empty_list_prints_nothing(command: Command) -> None:
+    """An empty list has exit code 0 and no output."""
     assert command("ls", "--namespace", "empty") == (0, "", "")
 
 
@@ -81,7 +81,7 @@ def test_json_has_every_field(command: Command) -> None:
 
 
 def test_json_sorts_sets_and_writes_bytes_as_base64(command: Command, members: Registry) -> None:
-    """In JSON a set is a sorted list, bytes are base64, and text is UTF-8 whatever the locale."""
+    """In JSON a set is a sorted list, bytes are base64, and text is UTF-8 in every locale."""
     members.register("rich", capabilities={"c", "a", "ü"}, custom={"raw": b"\xff\x00", "list": [1, None, "é"]})
     command.environment["PYTHONIOENCODING"] = "ascii"
     metadata = command.document("show", "rich")["metadata"]
@@ -90,12 +90,12 @@ def test_json_sorts_sets_and_writes_bytes_as_base64(command: Command, members: R
 
 
 def test_an_empty_list_is_json_too(command: Command) -> None:
-    """`ls --json` of nobody is an empty list."""
+    """`ls --json` without members is an empty list."""
     assert command.document("ls", "--namespace", "empty") == []
 
 
-def test_show_tells_everything_about_one(command: Command) -> None:
-    """`show` names every field of an entry."""
+def test_show_prints_every_field(command: Command) -> None:
+    """`show` prints every field of an entry."""
     answer = command("show", "planner")
     shown = dict(line.split(maxsplit=1) for line in answer.out.splitlines())
     assert answer.code == 0
@@ -106,12 +106,12 @@ def test_show_tells_everything_about_one(command: Command) -> None:
     assert shown["process"].startswith(f"{os.getpid()}, ")
 
 
-def test_show_of_an_absent_id_is_no(command: Command) -> None:
-    """`show` of an id that nobody holds has exit code 1, says so on standard error, and prints no document."""
+def test_show_of_an_absent_id_fails(command: Command) -> None:
+    """`show` of an id that is not registered has exit code 1, a message on standard error, and no document."""
     for options in ((), ("--json",)):
-        code, out, err = command("show", "nobody", *options)
+        code, out, err = command("show", "absent", *options)
         assert (code, out) == (1, "")
-        assert err.startswith("adsum: default/here/nobody is not registered")
+        assert err.startswith("adsum: default/here/absent is not registered")
 
 
 @pytest.mark.parametrize(
@@ -121,19 +121,19 @@ def test_show_of_an_absent_id_is_no(command: Command) -> None:
         ("guest", "--namespace", "other", "--node", "there"),
     ],
 )
-def test_an_id_of_elsewhere_is_written_whole_or_completed(command: Command, typed: tuple[str, ...]) -> None:
-    """An id in another namespace or on another node is typed whole, or completed by options."""
+def test_an_id_of_another_namespace_or_node(command: Command, typed: tuple[str, ...]) -> None:
+    """An id of another namespace or node is typed whole, or completed by options."""
     assert command.document("show", *typed)["id"] == "other/there/guest"
 
 
 def _late(members: Registry, local_id: str) -> None:
-    """Registers one whose signs of life do not come, and waits until the registrar has said so."""
+    """Register a member that sends no heartbeats, and wait until the registrar has marked it late."""
     members.register(local_id, heartbeat=0.1)
     eventually(lambda: members[local_id].metadata.health_status == "unhealthy")
 
 
 def test_health_has_an_age_and_a_source(command: Command, members: Registry) -> None:
-    """`ls` tells how long ago health was said or confirmed, and by whom."""
+    """`ls` shows how long ago the health was set or confirmed, and its source."""
     _late(members, "silent")
     members.register("nurse")
     with Child("input()") as child:
@@ -147,27 +147,27 @@ def test_health_has_an_age_and_a_source(command: Command, members: Registry) -> 
     assert all(rows[name][1].endswith("s") for name in ("silent", "patient", "nurse"))
 
 
-def test_show_tells_of_the_heartbeat(command: Command, members: Registry) -> None:
-    """`show` says what sign of life is promised, when the last one came, and who found it late."""
+def test_show_prints_the_heartbeat(command: Command, members: Registry) -> None:
+    """`show` prints the promised heartbeat, the age of the last one, and that the registrar found it late."""
     _late(members, "silent")
     shown = dict(line.split(maxsplit=1) for line in command("show", "silent").out.splitlines())
     assert shown["health"].startswith("unhealthy ")
-    assert shown["health"].endswith("(registrar: sign of life late)")
+    assert shown["health"].endswith("(registrar: heartbeat late)")
     assert shown["heartbeat"].startswith("every 0.1 s, the last ")
     assert shown["heartbeat"].endswith(" s late")
 
 
-def test_a_terminal_gets_health_in_one_piece(command: Command, members: Registry) -> None:
-    """On a terminal status, age and source of health stand together."""
+def test_a_terminal_shows_health_in_one_column(command: Command, members: Registry) -> None:
+    """On a terminal one column has status, age and source of the health."""
     _late(members, "silent")
     environment = {**command.environment, "TERM": "xterm"}
     with Terminal([*ADSUM, "ls", "--health", "unhealthy"], environment, columns=150) as terminal:
         shown = terminal.read()
-    assert re.search(r"unhealthy \d+s \(registrar: sign of life late\)", shown)
+    assert re.search(r"unhealthy \d+s \(registrar: heartbeat late\)", shown)
 
 
 def test_slashes_in_a_local_id(command: Command, members: Registry) -> None:
-    """One slash belongs to a local id; one with two is typed whole, or as it is with --node or --namespace."""
+    """A local id may have one slash; one with two is typed in full, or with --node or --namespace."""
     members.register("jobs/1", custom={"which": 1})
     members.register("jobs/1/a", custom={"which": 2})
     assert command.document("show", "jobs/1")["metadata"]["custom"] == {"which": 1}
@@ -177,8 +177,8 @@ def test_slashes_in_a_local_id(command: Command, members: Registry) -> None:
     assert {"jobs/1", "default/here/jobs/1/a"} <= set(_ids(command))
 
 
-def test_what_was_registered_cannot_steer_a_terminal(command: Command, members: Registry) -> None:
-    """Control characters in an entry are shown escaped, and [markup] as it is."""
+def test_an_entry_cannot_control_the_terminal(command: Command, members: Registry) -> None:
+    """Control characters in an entry are escaped, and [markup] is printed as it is."""
     members.register("evil\x1b[2J", capabilities={"a\nb", "[red]x[/red]"})
     out = command("ls", "-c", "a\nb").out
     assert "evil\\x1b[2J" in out
@@ -187,7 +187,7 @@ def test_what_was_registered_cannot_steer_a_terminal(command: Command, members: 
 
 
 def test_no_two_ids_look_the_same(command: Command, members: Registry) -> None:
-    """A control character is shown escaped and a backslash doubled, so that text is never taken for an escape."""
+    """Control characters are escaped and backslashes doubled, so that no two ids look the same."""
     members.register("a\x1b")
     members.register("a\\x1b")
     assert _ids(command)[:2] == ["a\\x1b", "a\\\\x1b"]
@@ -207,7 +207,7 @@ def test_no_two_ids_look_the_same(command: Command, members: Registry) -> None:
 def test_a_narrow_terminal_gets_fewer_columns(
     command: Command, members: Registry, columns: int, headings: list[str]
 ) -> None:
-    """Where the terminal is too narrow for all columns some are left out, and no word is broken in two."""
+    """A terminal that is too narrow for all columns shows fewer, and breaks no word."""
     members.register("a-rather-long-name", capabilities={"rather-long"}, endpoint="http://127.0.0.1:9001")
     with Terminal([*ADSUM, "ls"], {**command.environment, "TERM": "xterm"}, columns=columns) as terminal:
         heading, *rows = re.sub(r"\x1b\[\d+m", "", terminal.read()).splitlines()
@@ -215,8 +215,8 @@ def test_a_narrow_terminal_gets_fewer_columns(
     assert {"planner", "worker-1", "healthy", "degraded"} <= {word for row in rows for word in row.split()}
 
 
-def test_a_terminal_gets_a_table_with_nothing_cut(command: Command, members: Registry) -> None:
-    """On a terminal what is too long for its column is folded, so that it can be copied whole."""
+def test_a_terminal_table_is_folded_and_not_cut(command: Command, members: Registry) -> None:
+    """On a terminal, text that is too long for its column is folded, so that it can be copied whole."""
     long = "w" * 60
     members.register(long, capabilities={"long"})
     environment = {**command.environment, "TERM": "xterm"}

@@ -1,4 +1,4 @@
-"""`adsum registrar`: a registrar started by hand, in the background or for a service manager."""
+"""`adsum registrar`: a registrar started by hand or by a service manager."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .command import Command
 
 
 def _serving(command: Command, *options: str) -> Child:
-    """A registrar in the foreground that clients can connect to."""
+    """A registrar in the foreground, once it serves."""
     run = command.start("registrar", "--foreground", *options)
     eventually(lambda: registrar_pid(command.folder) == run.pid and (command.folder / "socket").exists())
     return run
 
 
 def test_in_the_background(command: Command) -> None:
-    """`registrar` starts one and says its pid; where one runs it says that one's."""
+    """`registrar` starts one and prints its pid; if one runs already, it prints that pid."""
     first = command.document("registrar")
     assert first == {"folder": str(command.folder), "pid": registrar_pid(command.folder), "started": True}
     assert command.document("registrar") == {**first, "started": False}
-    assert command("registrar").out == f"registrar runs already: pid {first['pid']}, {command.folder}\n"
+    assert command("registrar").out == f"registrar already running: pid {first['pid']}, {command.folder}\n"
 
 
-def test_one_that_is_stopped_does_not_run(command: Command, members: Registry) -> None:
-    """Of a registrar that was stopped `registrar` says how to continue it, with exit code 1."""
+def test_a_stopped_registrar_is_reported(command: Command, members: Registry) -> None:
+    """Where the registrar is stopped by a signal, `registrar` has exit code 1 and advises how to continue it."""
     members.register("planner")
     with stopped(command.folder) as pid:
         code, out, err = command("registrar")
@@ -42,7 +42,7 @@ def test_one_that_is_stopped_does_not_run(command: Command, members: Registry) -
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_in_the_foreground(command: Command, members: Registry, number: signal.Signals) -> None:
-    """With --foreground `registrar` itself serves, logs to standard error, and ends with 0 when it is told to."""
+    """With --foreground the command serves, logs to standard error, and exits with 0 at SIGTERM and SIGINT."""
     with _serving(command) as serving:
         members.register("planner")
         assert members.stats().registrar_pid == serving.pid
@@ -54,8 +54,8 @@ def test_in_the_foreground(command: Command, members: Registry, number: signal.S
     assert b"INFO left: stopped" in err
 
 
-def test_a_second_one_in_the_foreground_is_told_no(command: Command) -> None:
-    """Where another serves --foreground has exit code 1 and names it; the other serves on."""
+def test_a_second_one_in_the_foreground_is_refused(command: Command) -> None:
+    """Where another registrar serves, --foreground has exit code 1 and names it; the other goes on serving."""
     with _serving(command) as serving:
         code, _, err = command("registrar", "--foreground")
         assert code == 1
@@ -63,8 +63,8 @@ def test_a_second_one_in_the_foreground_is_told_no(command: Command) -> None:
         assert registrar_pid(command.folder) == serving.pid
 
 
-def test_replace_takes_the_place_of_another(command: Command, members: Registry) -> None:
-    """With --replace the registrar that serves leaves in good order and the new one has every entry."""
+def test_replace_stops_the_other_registrar(command: Command, members: Registry) -> None:
+    """With --replace the registrar that serves exits in order, and the new one has every entry."""
     with _serving(command) as first:
         members.register("planner")
         with _serving(command, "--replace") as second:
@@ -74,8 +74,8 @@ def test_replace_takes_the_place_of_another(command: Command, members: Registry)
             assert members.stats().registrar_pid == second.pid
 
 
-def test_limits_count_when_the_registry_is_made(command: Command) -> None:
-    """The options are the new registry's limits; a later registrar says that they are settled."""
+def test_limits_count_when_the_registry_is_created(command: Command) -> None:
+    """The options are the limits of a new registry; for an existing one the command notes that they have no effect."""
     command("registrar", "--max-entries", "1", "--max-memory-mib", "8")
     assert command.document("stats")["bytes_limit"] == 8 * 1024**2
     with command.start_listener("first") as run:
@@ -83,19 +83,17 @@ def test_limits_count_when_the_registry_is_made(command: Command) -> None:
         code, _, err = command("run", "second", "--", "true")
         assert code == 3
         assert "max_entries is 1" in err
-    assert "keeps the limits it was made with" in command("registrar", "--max-entries", "2").err
+    assert "keeps the limits that it was created with" in command("registrar", "--max-entries", "2").err
 
 
 def test_linger_is_how_long_it_stays_idle(command: Command) -> None:
-    """A registrar with nothing to do leaves after --linger, with exit code 0."""
+    """A registrar without clients and entries exits after --linger, with exit code 0."""
     with _serving(command, "--linger", "0.2") as serving:
         assert serving.wait() == 0
 
 
-@pytest.mark.parametrize(
-    "options", [("--max-entries", "0"), ("--linger", "nan"), ("--max-memory-mib", "0"), ("--replace",)]
-)
+@pytest.mark.parametrize("options", [("--max-entries", "0"), ("--linger", "nan"), ("--max-memory-mib", "0")])
 def test_impossible_limits_are_a_usage_error(command: Command, options: tuple[str, ...]) -> None:
-    """A limit that cannot be has exit code 2, and no registry is made."""
+    """An impossible limit has exit code 2, and no registry is created."""
     assert command("registrar", *options).code == 2
     assert not command.folder.exists()

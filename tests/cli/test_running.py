@@ -1,4 +1,4 @@
-"""`adsum run`: a program is a member exactly as long as it runs, and runs as if it had been started directly."""
+"""`adsum run`: a program is registered exactly as long as it runs, and runs as if it was started directly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import eventually, stopped
 
 from .command import ADSUM, Command, pid_of
 
-_LOOK_AT_YOURSELF = """
+_LOOK_UP_OWN_ENTRY = """
 import adsum, os
 entry = adsum.open().lookup("me")
 print(entry.pid == os.getpid(), sorted(entry.metadata.capabilities), entry.metadata.type,
@@ -25,10 +25,10 @@ print(entry.pid == os.getpid(), sorted(entry.metadata.capabilities), entry.metad
 
 
 def test_a_program_is_registered_before_its_first_instruction(command: Command) -> None:
-    """The program finds itself registered, with its own pid and what the options say of it."""
+    """The program finds itself registered, with its own pid and the metadata of the options."""
     options = ["-c", "planning", "--capability", "thinking", "--type", "service", "--health", "degraded"]
     options += ["--endpoint", "http://x", "--resource", "gpu=2", "--resource", "mem=1.5", "--resource", "os=linux"]
-    answer = command("run", "me", *options, "--", sys.executable, "-c", _LOOK_AT_YOURSELF)
+    answer = command("run", "me", *options, "--", sys.executable, "-c", _LOOK_UP_OWN_ENTRY)
     resources = {"gpu": 2, "mem": 1.5, "os": "linux"}
     assert answer.out == f"True ['planning', 'thinking'] service degraded http://x {resources}\n"
     assert answer.code == 0
@@ -47,14 +47,14 @@ def test_a_program_is_registered_before_its_first_instruction(command: Command) 
     ],
 )
 def test_a_number_that_cannot_be_stored_is_text(command: Command, typed: str, stored: int | str) -> None:
-    """A resource that reads as a number and does not fit 64 bits is stored as it was written."""
+    """A resource that reads as a number but does not fit 64 bits is stored as text."""
     show = (*ADSUM, "show", "me", "--json")
     answer = command("run", "me", "--resource", f"size={typed}", "--", *show)
     assert json.loads(answer.out)["metadata"]["resources"] == {"size": stored}
 
 
-def test_an_entry_goes_with_its_program(command: Command, members: Registry) -> None:
-    """The entry stands while the program runs, and is gone when it has ended."""
+def test_an_entry_ends_with_its_program(command: Command, members: Registry) -> None:
+    """The entry exists while the program runs, and is gone when it has ended."""
     with command.start_listener("me") as run:
         pid = pid_of(run.line())
         assert members["me"].pid == pid
@@ -64,12 +64,12 @@ def test_an_entry_goes_with_its_program(command: Command, members: Registry) -> 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137)])
 def test_the_exit_code_is_the_programs(command: Command, script: str, code: int) -> None:
-    """`run` ends with the program's exit code, 128 + n where signal n ended it."""
+    """`run` ends with the exit code of the program, 128 + n where signal n ended it."""
     assert command("run", "me", "--", "sh", "-c", script).code == code
 
 
 def test_arguments_reach_the_program_untouched(command: Command) -> None:
-    """Whatever stands after the first -- is the program's: options, empty words, another --."""
+    """Everything after the first -- reaches the program: options, empty words, another --."""
     words = ["--help", "-c", "", "--", '["a"]', "-5", "@x", "*"]
     script = "import sys; print(sys.argv[1:])"
     assert command("run", "me", "--", sys.executable, "-c", script, *words).out == f"{words}\n"
@@ -81,19 +81,19 @@ def test_input_and_output_are_the_programs(command: Command) -> None:
 
 
 def _signal_sets(status: str) -> dict[str, int]:
-    """Which of the 31 standard signals are blocked, ignored and caught. glibc uses the two above for itself."""
+    """Which of the 31 standard signals are blocked, ignored and caught. glibc uses the two above them itself."""
     return {line.split()[0]: int(line.split()[1], 16) & 0x7FFF_FFFF for line in status.splitlines()}
 
 
 def test_a_program_inherits_the_signals_it_would_have_directly(command: Command) -> None:
-    """Blocked and ignored signals are those of a program started directly."""
+    """The program has the same blocked and ignored signals as one that was started directly."""
     program = ("grep", "^Sig[BIC]", "/proc/self/status")
     directly = subprocess.run(program, input="", capture_output=True, text=True, check=True)
     assert _signal_sets(command("run", "me", "--", *program).out) == _signal_sets(directly.stdout)
 
 
 def test_a_program_inherits_the_descriptors_it_would_have_directly(command: Command) -> None:
-    """Nothing of adsum is open in the program."""
+    """The program inherits no descriptor of adsum."""
     program = ("ls", "/proc/self/fd")
     directly = subprocess.run(program, input="", capture_output=True, text=True, check=True)
     assert command("run", "me", "--", *program).out == directly.stdout
@@ -104,7 +104,7 @@ def test_a_program_inherits_the_descriptors_it_would_have_directly(command: Comm
     [("no-such-program", 127, "command not found"), ("/dev/null", 126, "Permission denied")],
 )
 def test_a_program_that_cannot_be_started(command: Command, program: str, code: int, says: str) -> None:
-    """Where there is no such program the exit code is 127, where it cannot be executed 126, as in a shell."""
+    """A missing program has exit code 127 and one that cannot be executed 126, as in a shell."""
     answer = command("run", "me", "--", program)
     assert answer.code == code
     assert answer.err.startswith("adsum: ")
@@ -116,11 +116,11 @@ def test_a_program_that_cannot_be_started(command: Command, program: str, code: 
     [
         ("#!/no/such/shell -e\n", "its interpreter '/no/such/shell' is missing"),
         ("#! /bin/sh\r\n", r"its interpreter '/bin/sh\r' is missing"),
-        ("#!{folder}/interpreter\n", "it exists, but what it needs to start does not"),
+        ("#!{folder}/interpreter\n", "it exists, but its loader or interpreter does not"),
     ],
 )
 def test_a_script_without_its_interpreter(command: Command, tmp_path: Path, beginning: str, says: str) -> None:
-    """Where a script is there and its interpreter is not, that is what `run` says, with the exit code 127."""
+    """A script whose interpreter is missing has exit code 127 and a message about the interpreter."""
     for name, text in (("no-interpreter", beginning.format(folder=tmp_path)), ("interpreter", "#!/no/such/shell\n")):
         (tmp_path / name).write_text(text, newline="")
         (tmp_path / name).chmod(0o755)
@@ -132,7 +132,7 @@ def test_a_script_without_its_interpreter(command: Command, tmp_path: Path, begi
 
 
 def test_a_failed_registration_never_runs_the_program(command: Command, members: Registry, tmp_path: Path) -> None:
-    """Where the id is taken the program is not run, and the message names the holder and what to type; exit code 3."""
+    """Where the id is held the program does not run; the message names the holder and advises commands; exit code 3."""
     members.register("me")
     code, _, err = command("run", "me", "--", "touch", str(tmp_path / "ran"))
     assert code == 3
@@ -153,15 +153,15 @@ def test_a_failed_registration_never_runs_the_program(command: Command, members:
         ("me", "--timeout", "0"),
     ],
 )
-def test_what_cannot_be_registered_is_a_usage_error(command: Command, options: tuple[str, ...], tmp_path: Path) -> None:
-    """An impossible id or option is refused with exit code 2, and the program is not run."""
+def test_impossible_metadata_is_a_usage_error(command: Command, options: tuple[str, ...], tmp_path: Path) -> None:
+    """An impossible id or option is refused with exit code 2, and the program does not run."""
     assert command("run", *options, "--", "touch", str(tmp_path / "ran")).code == 2
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("typed", [("me", "ls", "-c", "x"), ("me", "--"), ("me", "--", ""), ("me",), ("--", "ls")])
-def test_a_program_stands_after_two_dashes(command: Command, typed: tuple[str, ...]) -> None:
-    """Without -- the program's options could be taken for adsum's, so it is asked for; exit code 2."""
+def test_the_two_dashes_are_required(command: Command, typed: tuple[str, ...]) -> None:
+    """Without -- an option of the program could be parsed as one of adsum, so the command asks for it; exit code 2."""
     code, out, err = command("run", *typed)
     assert (code, out) == (2, "")
     assert err.startswith("adsum: ")
@@ -176,7 +176,7 @@ def _gated_child(run: int) -> int:
 def test_run_killed_before_registration_leaves_nothing(
     command: Command, members: Registry, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Where `run` ends while it still registers, however, the program never runs and no process stays."""
+    """Where `run` ends during the registration, in whatever way, the program never runs and no process remains."""
     members.register("first")
     with stopped(command.folder), command.start("run", "me", "--", "touch", str(tmp_path / "ran")) as run:
         child = _gated_child(run.pid)
@@ -188,10 +188,10 @@ def test_run_killed_before_registration_leaves_nothing(
 
 
 def test_a_program_outlives_a_killed_run(command: Command, members: Registry) -> None:
-    """The entry belongs to the program: where `adsum run` is killed both live on, and end together."""
+    """The entry belongs to the program: after `adsum run` is killed both remain, and they end together."""
     with command.start_listener("me") as run:
         pid = pid_of(run.line())
         run.kill()
         assert members["me"].pid == pid
-    # Its input ended with the block, and so does it.
+    # The program ends at the end of its input, which the block has closed.
     eventually(lambda: members.lookup("me") is None)

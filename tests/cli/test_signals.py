@@ -1,4 +1,4 @@
-"""`adsum run` stands between a program and its signals without being noticed."""
+"""`adsum run` passes signals on, so that a program behaves as if it was started directly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import eventually
 from .command import ADSUM, LISTENER, Command, pid_of
 from .terminal import Terminal
 
-# All that have a name, but for the two that nobody can catch and those that stop, whose effect is told further down.
+# All signals with a name, except the two that no process can catch, and those that stop, which have tests of their own.
 PASSED_ON = sorted(
     number.name
     for number in set(signal.Signals)
@@ -29,7 +29,7 @@ def _state(pid: int) -> str:
 
 
 def test_signals_are_passed_on(command: Command) -> None:
-    """Each signal that is sent to `run` reaches the program, once."""
+    """Each signal that is sent to `run` reaches the program once."""
     with command.start_listener("me", *PASSED_ON) as run:
         pid_of(run.line())
         for name in PASSED_ON:
@@ -39,7 +39,7 @@ def test_signals_are_passed_on(command: Command) -> None:
 
 
 def test_a_signal_that_ends_the_program_ends_run(command: Command) -> None:
-    """SIGTERM to `run` ends a program that does not handle it, and the exit code says so."""
+    """SIGTERM to `run` ends a program that does not handle it, and the exit code shows the signal."""
     with command.start_listener("me") as run:
         pid_of(run.line())
         run.signal(signal.SIGTERM)
@@ -50,7 +50,7 @@ def test_a_signal_that_ends_the_program_ends_run(command: Command) -> None:
 def test_a_signal_of_a_fault_that_was_sent_ends_the_program(
     command: Command, members: Registry, number: signal.Signals
 ) -> None:
-    """A watchdog's SIGABRT, say, ends the program, and `run` with it; no entry is left behind."""
+    """A signal such as SIGABRT from a watchdog ends the program and `run`, and the entry is removed."""
     with command.start_listener("me") as run:
         pid_of(run.line())
         run.signal(number)
@@ -58,15 +58,16 @@ def test_a_signal_of_a_fault_that_was_sent_ends_the_program(
         assert members.lookup("me") is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run a program as another user")
 def test_a_program_of_another_user_is_waited_for(command: Command) -> None:
-    """Where `run` may not send signals to its program, as with sudo, it says so and goes on until the program ends."""
+    """Where `run` may not send signals to its program, as with sudo, it reports that and waits for the program's
+    end."""
     program = [sys.executable, "-c", "import os; os.setuid(65534); print('ready'); input(); print('ends')"]
     without_kill = ["setpriv", "--bounding-set", "-kill", "--inh-caps", "-kill"]
     with Terminal([*without_kill, *ADSUM, "run", "me", "--", *program], command.environment) as terminal:
         terminal.expect("ready")
         terminal.process.terminate()
-        terminal.expect("cannot be sent: Terminated")
+        terminal.expect("cannot send it: Terminated")
         terminal.type("\n")
         terminal.expect("ends")
         assert terminal.process.wait(10) == 0
@@ -74,7 +75,7 @@ def test_a_program_of_another_user_is_waited_for(command: Command) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU])
 def test_stopping_run_stops_the_program(command: Command, number: signal.Signals) -> None:
-    """SIGTSTP to `run`, or one of its like, stops the program and then `run`; SIGCONT lets both go on."""
+    """SIGTSTP to `run`, or a similar signal, stops the program and then `run`; SIGCONT continues both."""
     with command.start_listener("me", "SIGUSR1", process_group=0) as run:
         pid = pid_of(run.line())
         run.signal(number)
@@ -86,7 +87,8 @@ def test_stopping_run_stops_the_program(command: Command, number: signal.Signals
 
 
 def test_a_stopped_program_does_not_stop_run_outside_of_a_terminal(command: Command) -> None:
-    """Who stops the program itself with SIGSTOP continues it alone: `run` goes on waiting."""
+    """Without a terminal, `run` does not stop with its program: the sender of SIGSTOP has to continue only the
+    program."""
     with command.start_listener("me", "SIGUSR1", start_new_session=True) as run:
         pid = pid_of(run.line())
         os.kill(pid, signal.SIGSTOP)
@@ -105,7 +107,7 @@ def test_a_key_is_one_signal(command: Command, key: str, name: str) -> None:
         terminal.expect("ready")
         terminal.type(key)
         terminal.expect(name)
-        # Passed on in order: what came twice would be shown before this.
+        # Signals are passed on in order, so a second copy would come before this one.
         terminal.process.send_signal(signal.SIGUSR1)
         terminal.expect("SIGUSR1")
         assert terminal.shown.count(name) == 1
@@ -114,20 +116,20 @@ def test_a_key_is_one_signal(command: Command, key: str, name: str) -> None:
 
 
 def test_a_closed_terminal_hangs_up_the_program(command: Command, tmp_path: Path) -> None:
-    """Where `run` leads its session it alone is told that the terminal is gone, and passes it on."""
-    told = tmp_path / "told"
+    """Where `run` leads its session, only it gets SIGHUP at the end of the terminal, and passes it on."""
+    noted = tmp_path / "noted"
     script = (
-        f"trap 'echo hup > {told}; exit 0' HUP; echo ready; while :; do sleep 0.05 </dev/null >/dev/null 2>&1; done"
+        f"trap 'echo hup > {noted}; exit 0' HUP; echo ready; while :; do sleep 0.05 </dev/null >/dev/null 2>&1; done"
     )
     with Terminal([*ADSUM, "run", "me", "--", "sh", "-c", script], command.environment) as terminal:
         terminal.expect("ready")
         terminal.hang_up()
-        eventually(lambda: told.exists() and told.read_text() == "hup\n")
+        eventually(lambda: noted.exists() and noted.read_text() == "hup\n")
         assert terminal.process.wait(10) == 0
 
 
 def test_a_shell_can_stop_and_continue_it(command: Command, tmp_path: Path) -> None:
-    """Ctrl-Z gives the terminal back to the shell; `fg` lets the program go on."""
+    """Ctrl-Z gives the terminal back to the shell; `fg` continues the program."""
     script = tmp_path / "listener.py"
     script.write_text(LISTENER)
     environment = {**command.environment, "PS1": "$ ", "HISTFILE": "/dev/null", "TERM": "dumb"}
@@ -137,7 +139,7 @@ def test_a_shell_can_stop_and_continue_it(command: Command, tmp_path: Path) -> N
         terminal.type("\x1a")
         terminal.expect("Stopped")
         terminal.type("fg; echo code $?\n")
-        # Shown once as it is typed, and once by fg.
+        # Once as the echo of the typed line, and once from fg.
         terminal.expect("run me", times=3)
         terminal.type("\n\x04")
         terminal.expect("code 0")

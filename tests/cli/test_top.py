@@ -23,7 +23,7 @@ ESCAPE = "\x1b"
 
 
 class Top:
-    """`adsum top` at a terminal: what its last whole frame shows, and keys typed into it."""
+    """`adsum top` at a terminal: the last complete frame, and keys typed into it."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
@@ -35,7 +35,7 @@ class Top:
 
         def shows() -> bool:
             nonlocal frames
-            # The one before the first is a part of an earlier frame, and the last may be only half there.
+            # The first part belongs to an earlier frame, and the last frame may be incomplete.
             self.terminal.expect(FRAME, times=max(2, self.terminal.shown.count(FRAME) + 1))
             frames = self.terminal.shown.rsplit(FRAME, 2)[-2]
             return all(text in frames for text in texts) and not (without and without in frames)
@@ -67,8 +67,8 @@ def top(command: Command, members: Registry) -> Iterator[Top]:
         yield Top(terminal)
 
 
-def test_it_shows_members_and_numbers(top: Top, command: Command) -> None:
-    """The screen has the registry, its registrar, the members of every namespace, and how many of each sort."""
+def test_it_shows_members_and_figures(top: Top, command: Command) -> None:
+    """The screen has the registry, its registrar, the members of every namespace, and their counts."""
     frame = top.until("guest")
     assert str(command.folder) in frame
     assert re.search(r"registrar +pid \d+ +up", frame)
@@ -79,8 +79,9 @@ def test_it_shows_members_and_numbers(top: Top, command: Command) -> None:
     assert f"other/{NODE}/guest" in frame
 
 
-def test_what_changes_is_shown(top: Top, members: Registry) -> None:
-    """Who comes is shown, who goes is not, and a departure says how; so are the changes in a second."""
+def test_changes_are_shown(top: Top, members: Registry) -> None:
+    """New members appear and ended ones vanish, departures are listed with their cause, and changes are counted per
+    second."""
     with Child("input()") as child:
         members.register("newcomer", child.process)
         top.until("newcomer")
@@ -91,15 +92,15 @@ def test_what_changes_is_shown(top: Top, members: Registry) -> None:
     assert not re.search(r"^newcomer ", frame, re.MULTILINE)
 
 
-def test_a_late_sign_of_life_is_shown(top: Top, members: Registry) -> None:
-    """A member whose sign of life is late is shown as such, and by how much."""
+def test_a_late_heartbeat_is_shown(top: Top, members: Registry) -> None:
+    """A member with a late heartbeat is marked, with the seconds that it is late."""
     members.register("silent", heartbeat=0.1)
     frame = top.until("silent", "unhealthy 1")
     assert re.search(r"silent +\d+ +agent +unhealthy \d+s late +\d+\.\ds late", frame)
 
 
 def test_q_ends_it(top: Top) -> None:
-    """q ends it with 0, and the terminal is as it was before."""
+    """q ends it with 0, and the terminal is restored."""
     top.type("q")
     top.terminal.read()
     assert top.terminal.process.wait(WITHIN) == 0
@@ -108,7 +109,7 @@ def test_q_ends_it(top: Top) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it(top: Top, number: signal.Signals) -> None:
-    """A signal that asks to end ends it with 128 + n, says nothing, and the terminal is as it was before."""
+    """A signal that asks to end ends it with 128 + n and no message, and the terminal is restored."""
     top.terminal.process.send_signal(number)
     top.terminal.read()
     assert top.terminal.process.wait(WITHIN) == 128 + number
@@ -117,15 +118,15 @@ def test_a_signal_ends_it(top: Top, number: signal.Signals) -> None:
 
 
 def test_ctrl_c_ends_it(top: Top) -> None:
-    """Ctrl-C ends it with 130, and the terminal is as it was before."""
+    """Ctrl-C ends it with 130, and the terminal is restored."""
     top.type("\x03")
     top.terminal.read()
     assert top.terminal.process.wait(WITHIN) == 130
     assert top.is_restored()
 
 
-def test_a_failure_gives_the_terminal_back(command: Command, members: Registry) -> None:
-    """When it fails, what went wrong is said on a terminal that is as it was before."""
+def test_a_failure_restores_the_terminal(command: Command, members: Registry) -> None:
+    """When it fails, the terminal is restored before the error is printed."""
     members.register("planner")
     code = """
 import sys
@@ -144,7 +145,7 @@ sys.exit(main(["top"]))
 
 
 def test_a_filter_is_typed(top: Top) -> None:
-    """/ and words leave those of whom they hold; Enter keeps them, Esc shows everybody again."""
+    """/ and words show only the members that match; Enter keeps the filter, Esc clears it."""
     top.type("/think")
     assert "worker" in top.until("/think_", without="planner")
     top.type("\r")
@@ -154,7 +155,7 @@ def test_a_filter_is_typed(top: Top) -> None:
 
 
 def test_keys_of_a_filter_are_no_commands(top: Top) -> None:
-    """While a filter is typed q and s are letters, and Backspace takes the last one back."""
+    """While a filter is typed, q and s are letters, and Backspace deletes the last one."""
     top.type("/sqx\x7f")
     top.until("/sq_", without="planner")
     top.type(ESCAPE)
@@ -162,7 +163,7 @@ def test_keys_of_a_filter_are_no_commands(top: Top) -> None:
 
 
 def test_s_sorts_by_another_column(top: Top) -> None:
-    """s takes the next column to sort by, r the other direction."""
+    """s sorts by the next column, r reverses the order."""
     top.type("s")
     frame = top.until("by health")
     assert frame.index("worker") < frame.index("planner")
@@ -172,7 +173,7 @@ def test_s_sorts_by_another_column(top: Top) -> None:
 
 
 def test_a_long_list_scrolls(top: Top, members: Registry) -> None:
-    """What does not fit is reached by arrows, pages and the ends."""
+    """Arrows, page keys, Home and End scroll a list that does not fit."""
     members.register_many([(f"member-{number:03}", {}) for number in range(100)])
     first = top.until("of 103", "member-000", without="member-099")
     rows = int(re.findall(r"1-(\d+) of 103", first)[0])
@@ -187,7 +188,7 @@ def test_a_long_list_scrolls(top: Top, members: Registry) -> None:
 
 
 def test_it_fits_another_size(top: Top) -> None:
-    """When the window is made smaller or larger the screen fits at once; in a small one the members come first."""
+    """After a change of the window's size the screen fits at once; in a small window the members come first."""
     top.terminal.resize(60, 8)
     frame = top.until("1-3 of 3", without="registrar")
     assert max(len(line) for line in frame.splitlines()) <= 60
@@ -198,15 +199,15 @@ def test_it_fits_another_size(top: Top) -> None:
 
 @pytest.mark.parametrize(("columns", "lines"), [(1, 1), (5, 3), (20, 2), (300, 4)])
 def test_no_size_is_too_small(top: Top, columns: int, lines: int) -> None:
-    """However small the terminal is, it goes on, and shows everything again when there is room."""
+    """It works on a terminal of any size, and shows everything again when there is room."""
     top.terminal.resize(columns, lines)
     top.until()
     top.terminal.resize(120, 35)
     top.until("planner", "registrar")
 
 
-def test_ctrl_z_gives_the_terminal_back(command: Command, members: Registry) -> None:
-    """Ctrl-Z stops it, with the terminal as it was before; `fg` shows the screen again."""
+def test_ctrl_z_restores_the_terminal(command: Command, members: Registry) -> None:
+    """Ctrl-Z stops it and restores the terminal; `fg` shows the screen again."""
     members.register("planner")
     environment = {**command.environment, "PS1": "$ ", "HISTFILE": "/dev/null", "TERM": "xterm"}
     with Terminal(["bash", "--norc", "--noediting", "-i"], environment, columns=120) as terminal:
@@ -226,28 +227,28 @@ def test_ctrl_z_gives_the_terminal_back(command: Command, members: Registry) -> 
 
 
 def test_a_closed_terminal_ends_it(top: Top) -> None:
-    """When the terminal goes away it ends, and does not spin."""
+    """When the terminal is closed it ends, and does not spin."""
     top.terminal.hang_up()
     assert top.terminal.process.wait(WITHIN) == 128 + signal.SIGHUP
 
 
-def test_a_stuck_registrar_keeps_nobody_from_looking(command: Command, members: Registry) -> None:
-    """While the registrar is stopped everything is shown all the same: looking asks nobody."""
+def test_it_works_while_the_registrar_is_stopped(command: Command, members: Registry) -> None:
+    """It shows everything while the registrar is stopped, because it sends no request."""
     members.register("planner")
     with stopped(command.folder):
         assert "planner" in command("top").out
 
 
-def test_looking_starts_nothing(command: Command) -> None:
-    """Where there is no registry, one look finds nothing and makes none."""
+def test_it_creates_no_registry(command: Command) -> None:
+    """Without a registry it shows an empty one, and creates none."""
     answer = command("top")
     assert answer.code == 0
-    assert "none runs" in answer.out
+    assert "not running" in answer.out
     assert not command.folder.exists()
 
 
-def test_a_pipe_gets_one_look_in_lines(command: Command, members: Registry) -> None:
-    """In a pipe it says once what is, without an escape sequence, and ends."""
+def test_a_pipe_gets_the_present_state_in_lines(command: Command, members: Registry) -> None:
+    """In a pipe it prints the present state once, without escape sequences, and ends."""
     members.register("planner", heartbeat=100.0)
     members.unregister(members.register("gone").process_id)
     code, out, err = command("top")
@@ -258,7 +259,7 @@ def test_a_pipe_gets_one_look_in_lines(command: Command, members: Registry) -> N
 
 
 def test_json_is_one_document(command: Command, members: Registry) -> None:
-    """With --json it is one document: numbers, members and departures."""
+    """With --json it prints one document: figures, members and departures."""
     members.register("planner", type="coordinator")
     members.unregister(members.register("gone").process_id)
     found = command.document("top")
@@ -268,8 +269,8 @@ def test_json_is_one_document(command: Command, members: Registry) -> None:
     assert [(one["id"], one["how"]) for one in found["departures"]] == [("default/here/gone", "unregistered")]
 
 
-def test_a_namespace_is_looked_at_alone(command: Command, members: Registry) -> None:
-    """With --namespace there is nothing of any other."""
+def test_a_namespace_excludes_the_others(command: Command, members: Registry) -> None:
+    """With --namespace it shows nothing of other namespaces."""
     members.register("planner")
     with adsum.open(path=command.folder, namespace="other", node=NODE, timeout=10) as others:
         others.register("guest")
@@ -280,8 +281,8 @@ def test_a_namespace_is_looked_at_alone(command: Command, members: Registry) -> 
         assert command.document("top", "--namespace", "default")["departures"] == []
 
 
-def test_what_was_registered_cannot_steer_it(top: Top, members: Registry) -> None:
-    """Control characters in an entry are shown escaped."""
+def test_an_entry_cannot_control_the_terminal(top: Top, members: Registry) -> None:
+    """Control characters in an entry are escaped."""
     members.register("evil\x1b[2J", capabilities={"[red]x[/red]"})
     frame = top.until("evil\\x1b[2J")
     assert "[red]x[/red]" in frame

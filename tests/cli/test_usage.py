@@ -1,4 +1,4 @@
-"""What holds for every command: help, mistakes, what is imported, and how it ends when nobody listens."""
+"""What all commands have in common: help, usage errors, imports, and the end without a reader."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_teaches_by_a_sentence_and_an_example(name: str) -> None:
-    """The help of a command begins with one sentence, and further down shows the command as it is typed."""
+def test_help_has_a_sentence_and_an_example(name: str) -> None:
+    """The help of a command begins with one sentence, and shows an example."""
     function = build([name])[name].default_command
     assert function is not None
     sentence, _, more = (inspect.getdoc(function) or "").partition("\n\n")
@@ -50,7 +50,7 @@ def test_help_teaches_by_a_sentence_and_an_example(name: str) -> None:
 
 
 def test_help_and_version(command: Command) -> None:
-    """--help lists every command, -h of a command its options; --version is the version of the package."""
+    """--help lists every command, -h of a command its options; --version prints the version of the package."""
     answer = command("--help")
     assert answer.code == 0
     assert [name for name in COMMANDS if f"│ {name} " not in answer.out] == []
@@ -59,8 +59,8 @@ def test_help_and_version(command: Command) -> None:
     assert command("--version").out == f"adsum {adsum.__version__}\n"
 
 
-def test_words_on_the_command_line_are_the_models() -> None:
-    """The types and health statuses that can be typed are all there are."""
+def test_choices_are_those_of_the_model() -> None:
+    """The types and health statuses of the options are all that the model has."""
     assert set(typing.get_args(TypeWord)) == set(ProcessType)
     assert set(typing.get_args(HealthWord)) == set(HealthStatus)
 
@@ -72,7 +72,7 @@ def test_words_on_the_command_line_are_the_models() -> None:
         (("ls", "--frob"), "--frob"),
         (("ls", "extra"), "extra"),
         (("ls", "--type", "wizard"), '"coordinator"'),
-        (("ls", "--limit", "-1"), "from 0 up"),
+        (("ls", "--limit", "-1"), "0 or more"),
         (("ls", "--limit", "many"), "--limit"),
         (("ls", "--name", "a", "--path", "/b"), "not both"),
         (("ls", "--name", "../b"), "cannot name a registry"),
@@ -83,12 +83,12 @@ def test_words_on_the_command_line_are_the_models() -> None:
         (("health", "me"), "STATUS"),
         (("unregister", "me", "--timeout", "-1"), "above 0"),
         (("watch", "me", "--type", "agent"), "not both"),
-        (("watch", "--since", "-1"), "from 0 up"),
+        (("watch", "--since", "-1"), "0 or more"),
         (("ls", "--capability", ""), "non-empty"),
     ],
 )
-def test_a_mistake_is_told_in_words(command: Command, typed: tuple[str, ...], says: str) -> None:
-    """What cannot be meant has exit code 2 and a message on standard error, and makes no registry."""
+def test_a_usage_error_has_a_message(command: Command, typed: tuple[str, ...], says: str) -> None:
+    """A usage error has exit code 2 and a message on standard error, and creates no registry."""
     code, out, err = command(*typed)
     assert (code, out) == (2, "")
     assert err.startswith("adsum: ")
@@ -96,16 +96,16 @@ def test_a_mistake_is_told_in_words(command: Command, typed: tuple[str, ...], sa
     assert not command.folder.exists()
 
 
-def test_options_say_which_registry(command: Command, members: Registry) -> None:
-    """--name and --path say which registry is meant; without them it is the default one."""
+def test_options_choose_the_registry(command: Command, members: Registry) -> None:
+    """--name and --path choose the registry; without them it is the default one."""
     members.register("planner")
     assert command("show", "planner", "-r", "default").code == 0
     assert command("show", "planner", "--path", command.folder).code == 0
     assert command("show", "planner", "--name", "other").code == 1
 
 
-def test_a_reader_who_leaves_is_no_error(command: Command, members: Registry) -> None:
-    """`adsum ls | head -1` ends silently, as one that SIGPIPE ended."""
+def test_a_closed_pipe_is_no_error(command: Command, members: Registry) -> None:
+    """`adsum ls | head -1` ends without a message, and with the exit code of SIGPIPE."""
     members.register_many([(f"member-{number}", {"custom": {"text": "x" * 1000}}) for number in range(200)])
     reader, writer = os.pipe()
     os.close(reader)
@@ -117,8 +117,8 @@ def test_a_reader_who_leaves_is_no_error(command: Command, members: Registry) ->
 
 
 @pytest.mark.parametrize("typed", ["--help", "ls --help", "--version"])
-def test_a_reader_who_leaves_before_the_help_is_no_error(command: Command, typed: str) -> None:
-    """`adsum --help | true` ends silently, as one that SIGPIPE ended."""
+def test_a_pipe_closed_before_the_help_is_no_error(command: Command, typed: str) -> None:
+    """`adsum --help | true` ends without a message, and with the exit code of SIGPIPE."""
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as gone:
@@ -127,8 +127,8 @@ def test_a_reader_who_leaves_before_the_help_is_no_error(command: Command, typed
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-def test_a_full_disk_is_told(command: Command, members: Registry) -> None:
-    """Output that cannot be written is an error, never half an answer with exit code 0."""
+def test_a_full_disk_is_an_error(command: Command, members: Registry) -> None:
+    """Output that cannot be written is an error: no incomplete answer has exit code 0."""
     members.register("planner")
     with open("/dev/full", "wb") as full:
         done = subprocess.run([*ADSUM, "ls"], stdout=full, stderr=subprocess.PIPE, env=command.environment, timeout=60)
@@ -136,7 +136,7 @@ def test_a_full_disk_is_told(command: Command, members: Registry) -> None:
 
 
 def test_without_standard_output(command: Command, members: Registry) -> None:
-    """A command whose standard output is closed does its work all the same."""
+    """A command works with its standard output closed."""
     members.register("planner")
     shell = f"{' '.join(ADSUM)} health planner degraded >&-"
     done = subprocess.run(["sh", "-c", shell], stderr=subprocess.PIPE, env=command.environment, timeout=60)
@@ -145,10 +145,10 @@ def test_without_standard_output(command: Command, members: Registry) -> None:
 
 
 def test_ctrl_c_is_silent(command: Command, members: Registry) -> None:
-    """A command that is interrupted while it waits ends with 130 and says nothing."""
+    """A command that is interrupted while it waits ends with 130 and no message."""
     members.register("planner")
     with stopped(command.folder), command.start("health", "planner", "degraded") as waiting:
-        # It waits for the registrar once it has connected.
+        # Once it is connected, it waits for the registrar.
         _until_connected(waiting)
         waiting.signal(signal.SIGINT)
         out, err = waiting.process.communicate(timeout=10)
@@ -160,14 +160,14 @@ def _until_connected(child: Child) -> None:
         try:
             return any(os.readlink(fd).startswith("socket:") for fd in Path(f"/proc/{child.pid}/fd").iterdir())
         except FileNotFoundError:
-            # One that was closed while the list was read.
+            # This descriptor was closed while the list was read.
             return False
 
     eventually(connected)
 
 
 def test_without_the_extra(command: Command) -> None:
-    """Where cyclopts is not installed the command says what to install, with exit code 3."""
+    """Where cyclopts is not installed, the command names the package to install, with exit code 3."""
     code = "import sys; sys.modules['cyclopts'] = None; from adsum.cli import main; sys.exit(main(['ls']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
@@ -175,14 +175,14 @@ def test_without_the_extra(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["ls", "stats", "audit", "ls --json", "show nobody", "top", "wait nobody --timeout 0.1", "ls --frob"]
+    "typed", ["ls", "stats", "audit", "ls --json", "show absent", "top", "wait absent --timeout 0.1", "ls --frob"]
 )
-def test_what_is_not_needed_is_not_imported(command: Command, typed: str) -> None:
-    """What is slow to import (rich, asyncio, the registrar, the demo) waits until it is needed."""
+def test_slow_modules_are_imported_when_needed(command: Command, typed: str) -> None:
+    """rich, asyncio, the registrar and the demo are imported only by the commands that need them."""
     code = "import sys; from adsum.cli import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
     run = [sys.executable, "-c", code, *typed.split()]
     done = subprocess.run(run, env=command.environment, capture_output=True, text=True, timeout=60)
     slow = {"asyncio", "adsum.aio", "adsum._registrar.start", "adsum_demo", "adsum.cli.demo"}
     assert not slow & set(done.stderr.split())
-    # The parser words its own complaints with it.
+    # cyclopts uses rich for its own messages.
     assert "rich" not in done.stderr.split() or "--frob" in typed

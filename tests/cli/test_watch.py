@@ -1,4 +1,4 @@
-"""`adsum watch`: a line for each change, as it happens."""
+"""`adsum watch`: one line for each change, as it happens."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def _documents(watching: Child, number: int) -> list[Any]:
 
 
 def _following(command: Command, *options: str) -> Child:
-    """`adsum watch`, once it has shown the snapshot of a member that stands: what comes now is told."""
+    """`adsum watch`, once it has printed the snapshot: later changes are events."""
     watching = command.start("watch", "--snapshot", *options)
     assert "snapshot" in watching.line()
     return watching
 
 
 def test_every_change_is_a_line(command: Command, members: Registry, child: Child) -> None:
-    """Each change is a line of its own: when, what, who, and what is different."""
+    """Each change is a line of its own: time, kind, id, and what changed."""
     members.register("planner")
     with _following(command) as watching:
         members.register("worker", child.process, capabilities={"thinking"})
@@ -52,11 +52,11 @@ def test_every_change_is_a_line(command: Command, members: Registry, child: Chil
     assert updated[3].startswith("capabilities +planning; resources.gpu 2")
     assert unregistered[1:3] == ["unregistered", "planner"]
     assert died[1:3] == ["died", "worker"]
-    assert "after the kernel's notice" in died[3]
+    assert "after the kernel reported the death" in died[3]
 
 
-def test_json_is_a_document_a_line(command: Command, members: Registry) -> None:
-    """With --json each line is one document, with the entry, and the one before it where it goes on."""
+def test_json_is_a_document_per_line(command: Command, members: Registry) -> None:
+    """With --json each line is one document with the entry, and the previous entry where there is one."""
     members.register("planner")
     with _following(command, "--json") as watching:
         members.update("planner", custom={"n": 1})
@@ -68,19 +68,20 @@ def test_json_is_a_document_a_line(command: Command, members: Registry) -> None:
     assert (unregistered["kind"], unregistered["previous"]) == ("unregistered", None)
 
 
-def test_conditions_hold_for_what_is_told(command: Command, members: Registry) -> None:
-    """Only of those is told for whom every condition holds; who begins or ceases to match comes or goes."""
+def test_conditions_select_the_events(command: Command, members: Registry) -> None:
+    """Only changes of matching entries are printed; an entry that starts or stops to match is registered or
+    unregistered."""
     members.register("planner", capabilities={"planning"})
     with _following(command, "--capability", "planning", "--health", "healthy", "--json") as watching:
         members.register("other")
         members.update("other", capabilities={"planning"})
         members.update_health("planner", "degraded")
-        told = [(event["kind"], event["id"].rpartition("/")[2]) for event in _documents(watching, 2)]
-    assert told == [("registered", "other"), ("unregistered", "planner")]
+        printed = [(event["kind"], event["id"].rpartition("/")[2]) for event in _documents(watching, 2)]
+    assert printed == [("registered", "other"), ("unregistered", "planner")]
 
 
 def test_one_id_can_be_followed(command: Command, members: Registry) -> None:
-    """With an id only what happens to that is told."""
+    """With an id, only changes of that id are printed."""
     members.register("planner")
     with _following(command, "planner") as watching:
         members.register("other")
@@ -88,16 +89,16 @@ def test_one_id_can_be_followed(command: Command, members: Registry) -> None:
         assert "endpoint none -> http://x:1" in watching.line()
 
 
-def test_since_takes_up_where_it_was(command: Command, members: Registry) -> None:
-    """--since begins after a revision that was told before."""
+def test_since_continues_after_a_revision(command: Command, members: Registry) -> None:
+    """--since starts after a revision that an earlier event had."""
     for local_id in ("a", "b", "c"):
         members.register(local_id)
     with command.start("watch", "--since", "1", "--json") as watching:
         assert [event["id"].rpartition("/")[2] for event in _documents(watching, 2)] == ["b", "c"]
 
 
-def test_lagged_says_what_to_do(command: Command, members: Registry) -> None:
-    """Where changes were missed one line says so, and what to do; with --snapshot those who stand follow."""
+def test_lagged_advises_to_read_again(command: Command, members: Registry) -> None:
+    """Where changes were missed, one line says so and what to do; with --snapshot the present entries follow."""
     members.register("planner")
     with command.start("watch", "--since", "1000", "--snapshot") as watching:
         assert "planner" in watching.line()
@@ -108,7 +109,7 @@ def test_lagged_says_what_to_do(command: Command, members: Registry) -> None:
 
 
 def test_it_survives_the_registrar(command: Command, members: Registry) -> None:
-    """When the registrar is killed the watch goes on with the next one, and nothing is missed."""
+    """When the registrar is killed, the watch continues with the next one and misses nothing."""
     members.register("planner")
     with _following(command, "--json") as watching:
         end_registrar(command.folder, signal.SIGKILL)
@@ -117,26 +118,26 @@ def test_it_survives_the_registrar(command: Command, members: Registry) -> None:
     assert (event["kind"], event["id"]) == ("registered", "default/here/other")
 
 
-def test_an_end_is_never_that_of_an_entry_of_a_former_registry(command: Command) -> None:
-    """When the folder is removed and the registry made anew, an entry that died there has its own time of death, though
-    another had the same incarnation before."""
+def test_an_end_is_never_that_of_an_earlier_registry(command: Command) -> None:
+    """After the registry was removed and created again, an entry that dies has its own time of death, even if an
+    earlier entry had the same incarnation."""
     with command.start_listener("first") as first, command.start("watch", "--snapshot", "--json") as watching:
         first.line()
-        _told(watching, "first")
+        _next_document(watching, "first")
         assert command("run", "old", "--", "true").code == 0
-        old = _told(watching, "old", kind="died")
+        old = _next_document(watching, "old", kind="died")
         shutil.rmtree(command.folder)
         with command.start_listener("first") as second:
             second.line()
-            _told(watching, "first")
+            _next_document(watching, "first")
             assert command("run", "new", "--", "true").code == 0
-            new = _told(watching, "new", kind="died")
+            new = _next_document(watching, "new", kind="died")
     assert old["entry"]["incarnation"] == new["entry"]["incarnation"]
     assert datetime.fromisoformat(new["at"]) >= datetime.fromisoformat(new["entry"]["registered_at"])
 
 
-def _told(watching: Child, local_id: str, kind: str | None = None) -> Any:
-    """The next document about that id, and of that kind where one is given."""
+def _next_document(watching: Child, local_id: str, kind: str | None = None) -> Any:
+    """The next document about this id, and of this kind where one is given."""
     while True:
         (document,) = _documents(watching, 1)
         if document["entry"] and document["id"].endswith(f"/{local_id}") and kind in (None, document["kind"]):
@@ -144,7 +145,7 @@ def _told(watching: Child, local_id: str, kind: str | None = None) -> Any:
 
 
 def test_ctrl_c_ends_it_quietly(command: Command, members: Registry) -> None:
-    """Ctrl-C ends it with 130 and nothing is said."""
+    """Ctrl-C ends it with 130 and no message."""
     members.register("planner")
     with _following(command) as watching:
         watching.signal(signal.SIGINT)
@@ -152,8 +153,8 @@ def test_ctrl_c_ends_it_quietly(command: Command, members: Registry) -> None:
         assert watching.process.returncode == 130
 
 
-def test_a_reader_who_leaves_ends_it(command: Command, members: Registry) -> None:
-    """`adsum watch | head -1` ends when head does, though nothing more happens, as one that SIGPIPE ended."""
+def test_a_closed_pipe_ends_it(command: Command, members: Registry) -> None:
+    """`adsum watch | head -1` ends when head does, without another change, and with the exit code of SIGPIPE."""
     members.register("planner")
     reader, writer = os.pipe()
     watching = subprocess.Popen(
@@ -167,8 +168,8 @@ def test_a_reader_who_leaves_ends_it(command: Command, members: Registry) -> Non
     assert watching.returncode == 128 + signal.SIGPIPE
 
 
-def test_what_was_registered_cannot_steer_it(command: Command, members: Registry) -> None:
-    """Control characters in an entry are shown escaped, on one line."""
+def test_an_entry_cannot_control_the_terminal(command: Command, members: Registry) -> None:
+    """Control characters in an entry are escaped, on one line."""
     members.register("planner")
     with _following(command) as watching:
         members.register("evil\x1b[2J", capabilities={"a\nb"})
@@ -195,12 +196,12 @@ def _entry(**metadata: Any) -> Entry:
         ({}, {"node_affinity": ["n"]}, 'node_affinity [] -> ["n"]'),
         ({}, {"coordination_variables": frozenset("v")}, "coordination +v"),
         ({}, {"type": "service"}, "type agent -> service"),
-        ({}, {"health_status": "degraded"}, "health healthy -> degraded (says so itself)"),
+        ({}, {"health_status": "degraded"}, "health healthy -> degraded (set by itself)"),
         ({}, {}, "written again, the same"),
     ],
 )
-def test_what_is_different_is_told(before: dict[str, Any], after: dict[str, Any], says: str) -> None:
-    """Between an entry and the one before it, each field that differs is told, and no other."""
+def test_the_differences_are_printed(before: dict[str, Any], after: dict[str, Any], says: str) -> None:
+    """Each field that differs from the previous entry is printed, and no other."""
     from adsum.views.description import EventReport
 
     event = Event(Kind.updated, _entry(**after), Revision(5), _entry(**before))

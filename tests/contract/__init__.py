@@ -1,0 +1,1 @@
+"""Statements about the public interface, for `Registry` and `AsyncRegistry` alike."""

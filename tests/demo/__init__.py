@@ -1,0 +1,1 @@
+"""The demo: its job, its processes, and what it leaves behind."""

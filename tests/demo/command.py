@@ -1,4 +1,4 @@
-"""`adsum demo` as a person would run it, in a base folder of the test's own, and what is left of it there."""
+"""`adsum demo` as a user runs it, in a base folder of the test's own, and what remains there afterwards."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ DEMO = (sys.executable, "-m", "adsum.cli", "demo")
 
 
 class Demo:
-    """The command; `base` is where it may make its folder."""
+    """The command. It creates its folder in `base`."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
         self.environment = {**os.environ, "ADSUM_DIR": str(base), "NO_COLOR": "1"}
 
     def report(self, *arguments: str | Path, code: int = 0) -> Any:
-        """What it reports as JSON, once it has ended with `code`."""
+        """Its JSON report, once it has ended with `code`."""
         done = self.run(*arguments, "--json")
         assert done.returncode == code, done.stderr
         return json.loads(done.stdout)
@@ -39,7 +39,7 @@ class Demo:
         )
 
     def start(self, *arguments: str) -> Child:
-        """In the background, as the leader of a process group."""
+        """Start it in the background, as the leader of a process group."""
         code = "import runpy, sys; sys.argv[0] = 'adsum'; runpy.run_module('adsum.cli', run_name='__main__')"
         return Child(code, "demo", *arguments, env=self.environment, start_new_session=True)
 
@@ -47,13 +47,13 @@ class Demo:
         return list(self.base.glob("demo-*"))
 
     def processes(self, name: str | None = None) -> list[int]:
-        """Every living process that was started with this base folder in its environment: all of the demo's, or those
-        that are called so."""
+        """The pids of the living processes that have this base folder in their environment: all processes of the demo,
+        or those of that name."""
         pids = [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and self._is_ours(pid)]
         return [pid for pid in pids if name in (None, _name_of(pid))]
 
     def registry(self) -> adsum.Registry:
-        """That of the demo that runs."""
+        """The registry of the running demo."""
         (folder,) = self.folders()
         return adsum.open(path=folder / "registry", timeout=10)
 
@@ -61,7 +61,7 @@ class Demo:
         try:
             return f"ADSUM_DIR={self.base}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except OSError:
-            # It has just ended.
+            # The process has ended meanwhile.
             return False
 
     def end(self) -> None:
@@ -81,13 +81,13 @@ def _name_of(pid: int) -> str | None:
 
 
 def copy_of_adsum(folder: Path) -> Path:
-    """A folder of some eighty files that nobody changes meanwhile."""
+    """A folder of some eighty files that does not change during the tests."""
     ignored = shutil.ignore_patterns("__pycache__")
     return Path(shutil.copytree(Path(adsum.__file__).parent, folder / "source", ignore=ignored))
 
 
 def until_line(child: Child, words: str) -> Iterator[str]:
-    """The lines that it prints, up to the first with `words` in it."""
+    """The lines that it prints, up to the first that contains `words`."""
     while True:
         line = child.line(within=60)
         yield line

@@ -1,4 +1,4 @@
-"""The command under test, and one run of it that several tests look at."""
+"""The command under test, and the report of one run for several tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .command import Demo, copy_of_adsum
 
 @pytest.fixture
 def demo() -> Iterator[Demo]:
-    """`adsum demo`; whatever a test leaves of it is ended."""
+    """`adsum demo`. Processes that a test leaves are killed."""
     made = Demo(Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm")))
     yield made
     made.end()

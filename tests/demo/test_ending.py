@@ -1,4 +1,4 @@
-"""However the demo ends, it leaves nothing."""
+"""However the demo ends, it leaves no process and no folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_signal_leaves_nothing(demo: Demo, words: str, number: signal.Signals)
 
 
 def test_ctrl_c_at_a_terminal_leaves_nothing(demo: Demo) -> None:
-    """Ctrl-C typed under the live table leaves no process and no folder, and says so."""
+    """After Ctrl-C under the live table no process and no folder remains, and the command says so."""
     with Terminal([*DEMO, "--kills", "3"], demo.environment, columns=100) as terminal:
         wait_for(terminal, "checker-2")
         terminal.type("\x03")
@@ -40,15 +40,15 @@ def test_ctrl_c_at_a_terminal_leaves_nothing(demo: Demo) -> None:
 
 
 def test_no_process_outlives_a_killed_command(demo: Demo) -> None:
-    """When the command itself is killed, all agents die with it, and the registrar leaves by itself."""
+    """When the command itself is killed, all agents die with it, and the registrar exits by itself."""
     with demo.start("--kills", "0") as child:
         list(until_line(child, "9 agents"))
         child.kill()
     eventually(lambda: demo.processes() == [], within=30)
 
 
-def test_the_end_of_chaos_is_the_end(demo: Demo) -> None:
-    """When chaos is killed, its agents end too; the command says that the job failed, and leaves nothing."""
+def test_the_death_of_chaos_ends_the_demo(demo: Demo) -> None:
+    """When chaos is killed, its agents end too; the command reports that the job failed, and nothing remains."""
     with demo.start("--kills", "0") as child:
         list(until_line(child, "9 agents"))
         (chaos,) = demo.processes("chaos")
@@ -58,8 +58,8 @@ def test_the_end_of_chaos_is_the_end(demo: Demo) -> None:
         assert demo.folders() == []
 
 
-def test_the_end_of_both_coordinators_is_the_end(demo: Demo) -> None:
-    """When nobody is left to lead, the command says that the job failed, and leaves nothing."""
+def test_the_death_of_both_coordinators_ends_the_demo(demo: Demo) -> None:
+    """When both coordinators are killed, the command reports that the job failed, and nothing remains."""
     with demo.start("--kills", "0") as child:
         list(until_line(child, "9 agents"))
         for pid in demo.processes("coordinator"):
@@ -70,35 +70,35 @@ def test_the_end_of_both_coordinators_is_the_end(demo: Demo) -> None:
 
 
 def test_an_abandoned_folder_is_removed(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder of a demo that was killed with SIGKILL is removed by the next one."""
+    """A new demo removes the folder of one that was killed with SIGKILL."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))
     with demo.start("--kills", "0") as child:
         list(until_line(child, "9 agents"))
         child.kill()
     (abandoned,) = demo.folders()
     eventually(lambda: demo.processes() == [], within=30)
-    with workspace.furnished(None, None) as mine:
+    with workspace.open_workspace(None, None) as mine:
         assert not abandoned.exists()
         assert demo.folders() == [mine.folder]
 
 
-def test_an_empty_folder_may_just_have_been_made(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder of a demo that has not yet locked it is kept; one that is old and still empty is removed."""
+def test_a_new_empty_folder_is_kept(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new folder that is not locked yet is kept; one that is old and still empty is removed."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))
     (made := demo.base / "demo-made").mkdir()
-    with workspace.furnished(None, None):
+    with workspace.open_workspace(None, None):
         assert made.exists()
     _make_old(made)
-    with workspace.furnished(None, None):
+    with workspace.open_workspace(None, None):
         assert not made.exists()
 
 
 def test_a_folder_in_use_is_kept(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a demo runs, another does not take its folder away."""
+    """A demo does not remove the folder of another that still runs, however old it is."""
     monkeypatch.setenv("ADSUM_DIR", str(demo.base))
-    with workspace.furnished(None, None) as first:
+    with workspace.open_workspace(None, None) as first:
         _make_old(first.folder)
-        with workspace.furnished(None, None):
+        with workspace.open_workspace(None, None):
             assert first.folder.exists()
 
 

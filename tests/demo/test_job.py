@@ -1,4 +1,4 @@
-"""What the agents do with a file."""
+"""The stages that a file passes, and the comparison of results."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_definitions_have_kinds_and_qualified_names() -> None:
     ]
 
 
-def test_imports_are_found_wherever_they_stand() -> None:
-    """Imported names are found with their origin, relative ones too, at the top and inside."""
+def test_imports_are_found_at_every_level() -> None:
+    """Imported names are found with their origin, also relative ones, at module level and inside functions."""
     assert job.parse(SOURCE).imported == [".far.away.one", ".far.away.two", ".near", "hidden", "os.path"]
 
 
@@ -77,20 +77,20 @@ def test_every_line_has_one_kind() -> None:
     ],
 )
 def test_parser_and_counter_agree(text: str) -> None:
-    """On odd but valid source the tree and the tokens say the same."""
+    """On unusual but valid source the syntax tree and the tokens agree."""
     found = job.check("odd.py", job.Text(text, job.digest_of(text)), job.parse(text), job.count(text))
     assert not found.problem
     assert sum(found.lines.values()) == len(text.removesuffix("\n").split("\n")) - (not text)
 
 
-def test_they_agree_on_real_source() -> None:
-    """On every file of adsum itself the check finds nothing wrong."""
+def test_parser_and_counter_agree_on_real_source() -> None:
+    """On every file of adsum itself, parser and counter agree."""
     root = Path(adsum.__file__).parent
     assert all(not job.analyse(root, str(path.relative_to(root))).problem for path in root.rglob("*.py"))
 
 
 def test_the_declared_encoding_counts(tmp_path: Path) -> None:
-    """A file is decoded as it says itself."""
+    """A file is decoded with the encoding that it declares."""
     (tmp_path / "latin.py").write_bytes("# coding: latin-1\nname = 'é'\n".encode("latin-1"))
     assert "é" in job.read(tmp_path / "latin.py").text
 
@@ -106,40 +106,40 @@ def test_the_declared_encoding_counts(tmp_path: Path) -> None:
         (b"if 1:\n  x\n y\n", "cannot be parsed"),
     ],
 )
-def test_what_is_no_python_is_a_finding(tmp_path: Path, content: bytes, problem: str) -> None:
-    """A file that Python cannot read or compile is reported as such; it stops nobody."""
+def test_invalid_source_is_a_finding(tmp_path: Path, content: bytes, problem: str) -> None:
+    """A file that Python cannot read or compile is reported with its problem, and the job goes on."""
     (tmp_path / "odd.py").write_bytes(content)
     assert job.analyse(tmp_path, "odd.py").problem.startswith(problem)
 
 
 def test_the_check_finds_a_wrong_count() -> None:
-    """A line that is counted as something else than it is does not pass."""
+    """The check refuses a line that is counted as the wrong kind."""
     wrong = job.Lines(kinds(SOURCE).replace("#", " "))
     with pytest.raises(job.Inconsistent, match="line 8: counted as blank"):
         job.check("a.py", job.Text(SOURCE, job.digest_of(SOURCE)), job.parse(SOURCE), wrong)
 
 
 def test_the_check_finds_a_missing_line() -> None:
-    """A count of fewer lines than there are does not pass."""
+    """The check refuses a count with a line missing."""
     with pytest.raises(job.Inconsistent, match="were counted"):
         job.check("a.py", job.Text(SOURCE, job.digest_of(SOURCE)), job.parse(SOURCE), job.Lines(kinds(SOURCE)[1:]))
 
 
-def test_the_check_finds_a_definition_that_is_no_code() -> None:
-    """A definition on a line that was counted as a docstring does not pass."""
+def test_the_check_finds_a_definition_outside_code() -> None:
+    """The check refuses a definition on a line that was counted as a docstring."""
     wrong = job.Lines(kinds(SOURCE)[:8] + '"' + kinds(SOURCE)[9:])
     with pytest.raises(job.Inconsistent, match="Outer is not on a line of code"):
         job.check("a.py", job.Text(SOURCE, job.digest_of(SOURCE)), job.parse(SOURCE), wrong)
 
 
 def test_the_check_finds_another_text() -> None:
-    """Text that is not what was read does not pass."""
+    """The check refuses a text that is not the one that was read."""
     with pytest.raises(job.Inconsistent, match="not the one that was read"):
         job.check("a.py", job.Text(SOURCE, job.digest_of("")), job.parse(SOURCE), job.count(SOURCE))
 
 
 def test_differences_name_file_and_field(tmp_path: Path) -> None:
-    """Two results that differ are told apart by file, field and both values."""
+    """A difference between two results is reported with file, field and both values."""
     (tmp_path / "a.py").write_text("x = 1\n")
     (tmp_path / "b.py").write_text("import x\n")
     a, b = job.analyse(tmp_path, "a.py"), job.analyse(tmp_path, "b.py")

@@ -20,18 +20,18 @@ SOON = 60.0
 
 
 def test_agents_find_what_one_process_finds(report: Any) -> None:
-    """Agents that are killed while they work reach the result of one process that works alone."""
+    """Agents that are killed while they work reach the result of the sequential run."""
     assert report["equal_to_sequential"]
     assert report["differences"] == []
 
 
 def test_a_good_run_ends_with_success(report: Any) -> None:
-    """An equal result and no dead process handed out are exit code 0."""
+    """The exit code is 0 where the result is equal and no read returned a dead process."""
     assert report["code"] == 0
 
 
 def test_every_file_is_in_the_report(report: Any, source: Path) -> None:
-    """Every Python file of the folder is counted once, in its package."""
+    """The report counts every Python file of the folder once, in its package."""
     files = [path.relative_to(source) for path in source.rglob("*.py")]
     expected = {".".join(path.parent.parts) or "(top)" for path in files}
     assert report["packages"].keys() == expected
@@ -39,33 +39,33 @@ def test_every_file_is_in_the_report(report: Any, source: Path) -> None:
 
 
 def test_every_line_is_in_the_report(report: Any, source: Path) -> None:
-    """The lines of all kinds together are all lines of the files."""
+    """The report's lines of all kinds add up to the lines of the files."""
     lines = sum(len(path.read_text().splitlines()) for path in source.rglob("*.py"))
     assert sum(sum(package["lines"].values()) for package in report["packages"].values()) == lines
 
 
 def test_agents_are_killed_while_they_work(report: Any) -> None:
-    """Chaos kills agents during the job, and each time measures how long they are still found."""
+    """Chaos kills agents during the job, and measures for each how long lookups still find it."""
     assert 0 < report["kills"] <= 4
     assert 0 < report["kill_to_gone"]["p50_ms"] <= report["kill_to_gone"]["max_ms"]
 
 
-def test_deaths_are_learnt_from_the_registry(report: Any) -> None:
-    """The coordinator learns of every kill, by lookups alone."""
+def test_the_coordinator_sees_every_death(report: Any) -> None:
+    """The coordinator sees every death in the registry."""
     assert report["deaths"] == report["kills"]
 
 
-def test_the_coordinator_is_succeeded(report: Any) -> None:
-    """The coordinator is killed once, and the process that stood by for its id has it, and finishes the job."""
+def test_the_stand_by_takes_over(report: Any) -> None:
+    """The coordinator is killed once; its stand-by gets the id and finishes the job."""
     takeover = report["takeover"]
     assert takeover["killed_pid"] != takeover["successor_pid"]
     assert takeover["kill_to_registered_ms"] > 0
     assert 0 < takeover["files_kept"] < report["files"]
 
 
-def test_who_is_stuck_gets_no_work(report: Any) -> None:
-    """The agent that blocks its event loop shows degraded, what it had in hand is taken back, it is given nothing as
-    long as it is stuck, and something again when it is well."""
+def test_a_stuck_agent_gets_no_work(report: Any) -> None:
+    """The agent that blocks its event loop is marked degraded and loses the piece in hand. It gets no work while it is
+    stuck, and work again once it is healthy."""
     blocked = report["blocked"]
     assert blocked["taken_back"] > 0
     assert 0 < blocked["degraded_seconds"] < 60
@@ -74,18 +74,18 @@ def test_who_is_stuck_gets_no_work(report: Any) -> None:
 
 
 def test_no_dead_process_is_handed_out(report: Any) -> None:
-    """S2: no lookup and no find gives a process that the kernel had declared dead before it began."""
+    """S2: no lookup and no find returns a process whose death the kernel had reported before the read began."""
     assert report["dead_handed_out"] == 0
 
 
 def test_each_piece_of_work_begins_with_a_find_and_a_lookup(report: Any) -> None:
-    """Four pieces for each file, and for each piece a find by ability and a lookup of who was chosen."""
+    """Each file has four pieces, and each piece needs a find by capability and a lookup of the chosen agent."""
     assert report["finds"] >= 4 * report["files"]
     assert report["lookups"] >= 4 * report["files"]
 
 
 def test_kills_do_not_change_the_result(demo: Demo, source: Path, report: Any) -> None:
-    """Without kills, and with other agents, the totals are the same."""
+    """Without kills, and with fewer agents, the totals are the same."""
     calm = demo.report(source, "--kills", "0", "--workers", "2")
     assert calm["deaths"] == 0
     assert calm["takeover"] is None
@@ -93,8 +93,8 @@ def test_kills_do_not_change_the_result(demo: Demo, source: Path, report: Any) -
     assert calm["packages"] == report["packages"]
 
 
-def test_whoever_kills_the_coordinator(demo: Demo, source: Path, report: Any) -> None:
-    """Killed from outside at some moment of the job, the coordinator is succeeded, and the result is the same."""
+def test_a_coordinator_killed_from_outside_is_replaced(demo: Demo, source: Path, report: Any) -> None:
+    """When another process kills the coordinator during the job, the stand-by takes over and the result is the same."""
     with demo.start(str(source), "--kills", "0", "--json") as child:
         eventually(lambda: demo.folders() and _leader(demo), SOON)
         os.kill(_leader(demo), signal.SIGKILL)
@@ -105,15 +105,15 @@ def test_whoever_kills_the_coordinator(demo: Demo, source: Path, report: Any) ->
 
 
 def _leader(demo: Demo) -> int:
-    """The coordinator's pid, once it has begun to finish files."""
+    """The coordinator's pid once it has finished a file, 0 before."""
     with demo.registry() as registry:
         entry = registry.lookup("coordinator")
         return entry.pid if entry is not None and entry.metadata.resources.get("files_done") else 0
 
 
-def test_a_stuck_agent_is_seen_by_everybody(demo: Demo, source: Path) -> None:
-    """While the loop is blocked any process finds its agent registered and degraded, by the registrar's word, and
-    nobody who looks for a healthy one finds it; afterwards it is healthy again by itself."""
+def test_any_process_sees_a_stuck_agent(demo: Demo, source: Path) -> None:
+    """While its loop is blocked, the agent is registered and marked degraded by the registrar, and a search for healthy
+    members does not find it; afterwards it is healthy again by itself."""
     with demo.start(str(source), "--kills", "0", "--json") as child:
         eventually(lambda: demo.folders() and (demo.folders()[0] / "registry").exists(), SOON)
         with demo.registry() as registry:
@@ -127,37 +127,37 @@ def test_a_stuck_agent_is_seen_by_everybody(demo: Demo, source: Path) -> None:
 
 
 def test_a_normal_end_leaves_nothing(demo: Demo, source: Path) -> None:
-    """When the command has ended there is no process and no folder of it."""
+    """After the command has ended, none of its processes and folders remains."""
     demo.run(source, "--kills", "1")
     assert demo.processes() == []
     assert demo.folders() == []
 
 
 def test_a_given_registry_is_used_and_kept(demo: Demo, source: Path) -> None:
-    """In a registry that is given by name the demo keeps to a namespace of its own and leaves no entry in it."""
+    """In a registry given by name, the demo uses a namespace of its own and leaves no entry there."""
     with adsum.open(path=demo.base / "mine", timeout=10) as registry:
-        registry.register("somebody")
+        registry.register("other")
         demo.report(source, "--name", "mine", "--kills", "1")
         assert registry.stats().revision > 8
         assert registry.stats().entries == 1
-        assert registry.lookup("somebody") is not None
-        registry.unregister("somebody")
+        assert registry.lookup("other") is not None
+        registry.unregister("other")
     end_registrar(demo.base / "mine")
 
 
 def test_a_folder_without_source_is_a_mistake(demo: Demo, tmp_path: Path) -> None:
-    """A folder without Python source is answered with exit code 2 and a word about it."""
+    """A folder without Python source is refused with exit code 2 and a message."""
     done = demo.run(tmp_path)
     assert done.returncode == 2
     assert "no Python source" in done.stderr
 
 
 def test_a_difference_is_loud(demo: Demo, source: Path) -> None:
-    """When the agents' result is not that of the sequential run, the exit code is 1 and every difference is named."""
+    """Where the agents' result differs from the sequential run, the exit code is 1 and every difference is printed."""
     code = """
 from adsum_demo import job
-honest = job.count
-job.count = lambda text: job.Lines(honest(text).kinds.replace(job.COMMENT, job.CODE))
+original = job.count
+job.count = lambda text: job.Lines(original(text).kinds.replace(job.COMMENT, job.CODE))
 import sys
 from adsum.cli import main
 sys.exit(main(["demo", *sys.argv[1:]]))
@@ -168,11 +168,11 @@ sys.exit(main(["demo", *sys.argv[1:]]))
     assert "should be" in done.stderr
 
 
-def test_people_see_a_table(demo: Demo, source: Path) -> None:
-    """On a terminal there is a live table of the agents, a bar for the job, and at the end a short report."""
+def test_a_terminal_shows_a_table(demo: Demo, source: Path) -> None:
+    """On a terminal the demo shows a live table of the agents, a progress bar, and a short report at the end."""
     with Terminal([*DEMO, str(source), "--kills", "1"], demo.environment, columns=100) as terminal:
         wait_for(terminal, "reader-1")
         wait_for(terminal, "checker-2")
-        wait_for(terminal, "0 dead processes handed out")
+        wait_for(terminal, "0 dead processes returned")
         assert "adsum ls" in terminal.read()
         assert terminal.process.wait(10) == 0

@@ -1,4 +1,4 @@
-"""Who is in the team."""
+"""The members of the team."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from adsum_demo.team import agents
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 8, 13])
-def test_a_team_of_any_size_can_do_everything(number: int) -> None:
+def test_a_team_of_any_size_has_every_capability(number: int) -> None:
     """So many agents with different names have every ability among them."""
     team = agents(number)
     assert len({agent.name for agent in team}) == number
-    assert {ability for agent in team for ability in agent.abilities} == set(STAGES)
+    assert {capability for agent in team for capability in agent.capabilities} == set(STAGES)
 
 
 def test_eight_agents_are_two_of_each() -> None:
     """In the usual team every ability is there twice, so the death of one agent stops no stage."""
-    assert sorted(ability for agent in agents(8) for ability in agent.abilities) == sorted(STAGES * 2)
+    assert sorted(capability for agent in agents(8) for capability in agent.capabilities) == sorted(STAGES * 2)

@@ -1,4 +1,4 @@
-"""The witness that judges the registry's answers."""
+"""The witness that checks the registry's answers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def child() -> Iterator[Child]:
         yield started
 
 
-class Liar(Registry):
-    """A registry that has stopped looking."""
+class UncheckedRegistry(Registry):
+    """A registry whose lookup does not check whether the process is alive."""
 
     known: Entry
 
@@ -27,7 +27,7 @@ class Liar(Registry):
 
 
 def test_a_living_process_is_no_violation(registry: Registry, child: Child) -> None:
-    """Who is alive may be handed out any number of times."""
+    """A living process may be returned any number of times."""
     registry.register("a", child.process)
     witness = Witness(registry)
     assert witness.lookup("a") == witness.choose() == witness.find()[0]
@@ -35,8 +35,8 @@ def test_a_living_process_is_no_violation(registry: Registry, child: Child) -> N
     witness.close()
 
 
-def test_a_zombie_is_not_handed_out(registry: Registry, child: Child) -> None:
-    """S2: after its death a process is not found, and the witness has nothing to say."""
+def test_a_zombie_is_not_returned(registry: Registry, child: Child) -> None:
+    """S2: a process is not found after its death, and the witness counts no violation."""
     registry.register("a", child.process)
     witness = Witness(registry)
     witness.lookup("a")
@@ -48,11 +48,11 @@ def test_a_zombie_is_not_handed_out(registry: Registry, child: Child) -> None:
 
 
 @pytest.mark.parametrize("reaped", [False, True])
-def test_a_dead_process_handed_out_is_noticed(registry: Registry, child: Child, reaped: bool) -> None:
-    """A registry that hands out a process after its death is found out every time it does."""
-    with Liar(path=registry.folder) as liar:
-        liar.known = registry.register("a", child.process).entry
-        witness = Witness(liar)
+def test_a_dead_process_returned_is_counted(registry: Registry, child: Child, reaped: bool) -> None:
+    """The witness counts every read that returns a process after its death."""
+    with UncheckedRegistry(path=registry.folder) as unchecked:
+        unchecked.known = registry.register("a", child.process).entry
+        witness = Witness(unchecked)
         witness.lookup("a")
         child.kill() if reaped else child.kill_unreaped()
         witness.lookup("a")
@@ -61,12 +61,12 @@ def test_a_dead_process_handed_out_is_noticed(registry: Registry, child: Child, 
         witness.close()
 
 
-def test_who_was_dead_at_first_sight_is_noticed_at_second(registry: Registry, child: Child) -> None:
-    """A process that may have died during the first read is a violation from the second on."""
-    with Liar(path=registry.folder) as liar:
-        liar.known = registry.register("a", child.process).entry
+def test_a_process_dead_at_first_sight_counts_from_the_second_read(registry: Registry, child: Child) -> None:
+    """A process that may have died during the first read is a violation from the second read on."""
+    with UncheckedRegistry(path=registry.folder) as unchecked:
+        unchecked.known = registry.register("a", child.process).entry
         child.kill()
-        witness = Witness(liar)
+        witness = Witness(unchecked)
         witness.lookup("a")
         assert witness.dead_handed_out == 0
         witness.lookup("a")

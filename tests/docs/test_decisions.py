@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def test_a_record_is_complete(record: Path) -> None:
     assert head, "begins with a title and a line of date and status"
     number, day, status = head.groups()
     assert int(number) == int(record.name[:4])
-    assert date.fromisoformat(day)
+    assert date.fromisoformat(day) <= datetime.now(UTC).date()
     assert re.match(r"accepted|amended: \S|superseded by \[|withdrawn", status), status
     assert all((FOLDER / link).is_file() for link in re.findall(r"\]\(([^)]+)\)", status))
     alternatives = re.search(r"^## Alternatives\n\n(.+?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)

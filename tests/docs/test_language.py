@@ -30,6 +30,12 @@ AREAS = [
     "src/adsum/_wire.py",
     "src/adsum/admin.py",
     "src/adsum/aio",
+    "src/adsum/cli",
+    "src/adsum/views",
+    "src/adsum_demo",
+    "docs/command-line.md",
+    "tests/cli",
+    "tests/demo",
 ]
 
 

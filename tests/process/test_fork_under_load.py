@@ -15,7 +15,7 @@ import pytest
 import adsum
 from adsum import Registry
 
-from ..support import Child
+from ..support import Child, liveness_of
 from .people import in_fork, sleepers
 
 FORKS = 40
@@ -28,7 +28,7 @@ def _forks_under_load(folder: str, capacity: str) -> None:
     """Prints a line for each fork: what happened in the child, and how long the fork itself took."""
     registry = adsum.open(path=folder, timeout=10)
     # Fewer than there are owners: every read then opens and closes descriptors as well.
-    registry._reader._liveness.capacity = int(capacity)
+    liveness_of(registry).capacity = int(capacity)
     over = threading.Event()
     failed: list[str] = []
     with sleepers(MEMBERS) as processes:

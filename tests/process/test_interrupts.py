@@ -18,7 +18,7 @@ import adsum
 from adsum import Registry, Timeout
 from adsum._client.dial import START_SECONDS
 
-from ..support import Child, stopped
+from ..support import Child, liveness_of, stopped
 from .moments import Moment
 from .people import gone_from_tables, open_descriptors, sleepers
 
@@ -102,7 +102,7 @@ class Hung(Exception):
 def _interrupt_everywhere(folder: str, what: str) -> None:
     """Interrupts a call at its first moment, its second, and so on to its last. Prints how many there were."""
     registry = adsum.open(path=folder, timeout=5)
-    registry._reader._liveness.capacity = 3
+    liveness_of(registry).capacity = 3
     registry.register("mine")
     registry.register_nowait("warm").result()
     moments = 0
@@ -116,7 +116,7 @@ def _sweep(registry: Registry, what: str) -> int:
     number = 0
     while True:
         registry._reader._tables.cache.young.clear()
-        registry._reader._tables.cache.old.clear()
+        registry._reader._tables.cache._old.clear()
         moment = Moment(number, _interrupt)
         _alarm_after(moment)
         try:
@@ -164,7 +164,7 @@ def _read_inside(folder: str, what: str) -> None:
     """Reads, in the way of a signal handler, at the first moment of another read, its second, and so on to its last.
     Prints how many there were."""
     registry = adsum.open(path=folder, timeout=5)
-    registry._reader._liveness.capacity = 3
+    liveness_of(registry).capacity = 3
     answers = []
 
     def handler() -> None:
@@ -174,7 +174,7 @@ def _read_inside(folder: str, what: str) -> None:
     number = 0
     while True:
         registry._reader._tables.cache.young.clear()
-        registry._reader._tables.cache.old.clear()
+        registry._reader._tables.cache._old.clear()
         moment = Moment(number, handler)
         _alarm_after(moment)
         with moment:
@@ -183,7 +183,7 @@ def _read_inside(folder: str, what: str) -> None:
             break
         assert answers[-1] == ((6, 6), registry["s0"], None), moment.place
         # Who is taken for watched is watched: else a later death would not be noticed.
-        liveness = registry._reader._liveness
+        liveness = liveness_of(registry)
         for owner, pidfd in liveness._pidfds.items():
             assert liveness._owners[pidfd] == owner, moment.place
             liveness._epoll.modify(pidfd, select.EPOLLIN)

@@ -15,7 +15,7 @@ import pytest
 import adsum
 from adsum import AlreadyRegistered, AsyncRegistry, Registry
 
-from ..support import Agent
+from ..support import Agent, liveness_of
 from .people import gone_from_tables, kill_unreaped, sleepers
 
 THREADS = 12
@@ -157,7 +157,7 @@ threads = [threading.Thread(target=race) for _ in range(4)]
 def test_threads_that_read_never_miss_the_living_nor_meet_the_dead(registry: Registry) -> None:
     """With more owners than kept descriptors and many threads that read, the living are always found, and whoever was
     dead before a read began is not in it."""
-    registry._reader._liveness.capacity = 8
+    liveness_of(registry).capacity = 8
     with sleepers(40) as processes:
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})

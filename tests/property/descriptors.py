@@ -14,7 +14,7 @@ class FewDescriptors:
     def __init__(self) -> None:
         self.allowed = 10**6
         self.living: set[Owner] = set()
-        self._tables: dict[int, Owner] = {}
+        self._pidfds: dict[int, Owner] = {}
         self._inodes: dict[int, int] = {}
 
     def start(self, owner: Owner) -> None:
@@ -31,16 +31,16 @@ class FewDescriptors:
         if owner not in self.living:
             return None
         descriptor = os.eventfd(0, os.EFD_CLOEXEC)
-        self._tables[descriptor] = owner
+        self._pidfds[descriptor] = owner
         return descriptor
 
     def closed(self, descriptor: int) -> None:
-        self._tables.pop(descriptor, None)
+        self._pidfds.pop(descriptor, None)
 
     @property
     def open(self) -> dict[int, Owner]:
         """The pidfds that were handed out and are still open, with whom they stand for."""
-        return self._tables
+        return self._pidfds
 
     def open_for(self, owner: Owner) -> list[int]:
-        return [descriptor for descriptor, whose in self._tables.items() if whose == owner]
+        return [descriptor for descriptor, whose in self._pidfds.items() if whose == owner]

@@ -124,7 +124,7 @@ def test_requests_arrive_whole_and_in_order_however_the_stream_is_cut(
     """A stream cut into pieces at any bytes gives the requests that were sent, each once, and keeps nothing back."""
     stream = b"".join(map(wire.frame, requests))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    frames, arrived = wire.Frames(), []
+    frames, arrived = wire.FrameBuffer(), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         frames.feed(stream[start:end])
         arrived += [wire.decode_envelope(body) for body in frames]
@@ -135,7 +135,7 @@ def test_requests_arrive_whole_and_in_order_however_the_stream_is_cut(
 @given(st.integers(wire.MAX_FRAME + 1, 2**32 - 1), st.binary(max_size=8))
 def test_a_frame_that_is_too_large_is_refused_by_its_announcement(size: int, beginning: bytes) -> None:
     """Nothing of an oversized frame is awaited: its length alone is an error."""
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     frames.feed(size.to_bytes(4, "little") + beginning)
     with pytest.raises(wire.FrameTooLarge):
         list(frames)

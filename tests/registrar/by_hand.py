@@ -1,4 +1,4 @@
-"""The protocol spoken by hand, by a caller that need not keep to it."""
+"""A client made by hand, which need not keep to the protocol."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Caller:
     def __init__(self, folder: Path) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(WITHIN)
-        self._frames = wire.Frames()
+        self._frames = wire.FrameBuffer()
         with folders.short_path(folder) as reachable:
             eventually(lambda: self._connected(f"{reachable}/{wire.SOCKET_NAME}"))
 
@@ -85,7 +85,7 @@ class Caller:
         self.sock.sendall(b"".join(map(wire.frame, messages)))
 
     def push(self, data: bytes) -> None:
-        """Send bytes to whoever may have hung up already."""
+        """Send bytes to a registrar that may have hung up already."""
         with contextlib.suppress(ConnectionError):
             self.sock.sendall(data)
 

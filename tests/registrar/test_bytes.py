@@ -1,4 +1,4 @@
-"""Bytes that are no messages, and messages that mean harm, cost only whoever sends them."""
+"""Bytes that are no messages, and messages that mean harm, cost only their sender."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_poisonous_message(poison: str, registry: Registry, registry_folder: P
     "owner", [Owner(-1, -1, -1), Owner(2**63, 0, 0), Owner(0, 0, 0)], ids=["negative", "huge", "zero"]
 )
 def test_a_poisonous_introduction(owner: Owner, registry: Registry, registry_folder: Path) -> None:
-    """Whoever claims to be an impossible process, and binds entries to its session, ends only itself."""
+    """A client that claims to be an impossible process, and binds entries to its session, ends only itself."""
     registry.register("first")
     pid = registrar_pid(registry_folder)
     with Caller(registry_folder) as caller:
@@ -249,12 +249,12 @@ def test_a_fuzzer_on_the_socket_for_a_minute(registry_folder: Path) -> None:
 
 
 def test_the_log_of_an_attack_is_bounded_and_private(registry: Registry, registry_folder: Path) -> None:
-    """However many clients have to be hung up on, the log keeps to its bound, and nobody else may read it."""
+    """However many clients are dropped, the log keeps to its bound, and only its owner may read it."""
     registry.register("first")
     for _ in range(8000):
         with Caller(registry_folder) as caller:
             caller.push(b"\xff" * 8)
-            # Who hangs up first is not worth a word.
+            # A client that hangs up first is not logged.
             with pytest.raises(ConnectionResetError):
                 caller.frame()
     eventually(lambda: len(sorted(registry_folder.glob("registrar.log*"))) == 2)

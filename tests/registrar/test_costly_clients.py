@@ -36,7 +36,7 @@ def callers() -> Iterator[contextlib.ExitStack]:
 
 
 def test_clients_that_never_say_hello(registry_folder: Path, callers: contextlib.ExitStack) -> None:
-    """Whoever connects and says nothing, or half a hello, is hung up on after a few seconds."""
+    """A client that sends nothing, or half a hello, is dropped after a few seconds."""
     with Watched(registry_folder) as watched:
         before = open_descriptors(watched.pid)
         silent = [callers.enter_context(Caller(registry_folder)) for _ in range(50)]
@@ -49,7 +49,7 @@ def test_clients_that_never_say_hello(registry_folder: Path, callers: contextlib
 
 @pytest.mark.parametrize("how", [socket.SHUT_WR, socket.SHUT_RDWR])
 def test_clients_that_are_half_open(how: int, registry_folder: Path, callers: contextlib.ExitStack) -> None:
-    """Whoever closes its side of a connection is done with, whatever it left under way."""
+    """A client that closes its side of a connection is dropped, with all that it has in flight."""
     with Watched(registry_folder) as watched:
         before = open_descriptors(watched.pid)
         for number in range(50):
@@ -82,7 +82,7 @@ def test_half_frames_of_many_clients(registry_folder: Path, callers: contextlib.
 
 
 def test_a_client_that_never_reads(registry_folder: Path, callers: contextlib.ExitStack) -> None:
-    """Whoever asks and does not read the answers is heard no more until it does, and after a while is hung up on."""
+    """A client that does not read its replies is paused until it does, and after a while is dropped."""
     large = MetadataFields(custom={"x": "y" * 60_000})
     with Watched(registry_folder, allowance=MAX_UNSENT_BYTES) as watched:
         caller = callers.enter_context(Caller(registry_folder)).introduce()
@@ -109,7 +109,7 @@ def test_a_client_that_never_reads(registry_folder: Path, callers: contextlib.Ex
 
 
 def test_a_client_that_floods(registry_folder: Path, callers: contextlib.ExitStack) -> None:
-    """Whoever asks without end is told `system_busy`; all its requests are answered, and nobody else notices."""
+    """A client that floods gets `system_busy`; all its requests are answered, and no other client notices."""
     requests, kinds = 60_000, []
     with Watched(registry_folder, allowance=64 * MEGABYTE, patience=10):
         caller = callers.enter_context(Caller(registry_folder)).introduce()
@@ -131,7 +131,7 @@ def test_a_client_that_floods(registry_folder: Path, callers: contextlib.ExitSta
 
 
 def test_many_that_flood(registry_folder: Path, callers: contextlib.ExitStack) -> None:
-    """Several clients that pour out requests and never read are ended one by one; nobody else notices."""
+    """Several clients that flood and never read are dropped one by one; no other client notices."""
     flood = b"".join(wire.frame(unregister(number, f"{number}")) for number in range(1, 3001))
     with Watched(registry_folder, allowance=64 * MEGABYTE, patience=10):
         flooding = [callers.enter_context(Caller(registry_folder)).introduce() for _ in range(8)]

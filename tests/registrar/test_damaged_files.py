@@ -139,7 +139,7 @@ def check(told: Account, folder: Path) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_found_by_a_reader(damage: str, folder: Path, witness: Witness) -> None:
-    """A process that only reads is told of the damage, or reads what is right."""
+    """A process that only reads gets an error that names the damage, or reads the right entries."""
     inflict(folder, damage)
     check(witness.visit(folder, writes=False), folder)
     assert registrar_pid(folder) is None
@@ -154,7 +154,7 @@ def test_damage_found_by_a_registrar(damage: str, folder: Path, witness: Witness
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_under_a_running_registrar(damage: str, folder: Path, witness: Witness) -> None:
-    """Files damaged while the registrar runs: whoever comes is told, or is served; what was acknowledged is seen."""
+    """Files damaged while the registrar runs: a client gets an error or is served; acknowledged changes are seen."""
     start_registrar(folder, adsum.Limits(), time.monotonic() + 10)
     exchange(folder, register(1, "busy"), unregister(2, "busy"))
     inflict(folder, damage)

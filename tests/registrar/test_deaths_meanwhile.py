@@ -1,4 +1,4 @@
-"""Whoever dies while no registrar lives, or while one dies over it, is cleaned up once by the next."""
+"""An owner that dies while no registrar runs, or while one dies over it, is removed once by the next."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ended(process: subprocess.Popen[bytes]) -> None:
 
 
 def stored(registry: Registry) -> int:
-    """How many rows stand in the tables, the living asked or not."""
+    """The number of rows in the tables, of live and of dead owners."""
     return registry.stats().entries
 
 
@@ -110,7 +110,7 @@ def test_a_thread_keeps_its_entry_over_a_new_registrar(registry: Registry, regis
 def test_a_thread_that_ends_meanwhile_is_gone_with_the_next_registrar(
     registry: Registry, registry_folder: Path
 ) -> None:
-    """A thread that ends while no registrar lives is unregistered without anybody asking."""
+    """A thread that ends while no registrar runs is unregistered without a call."""
     may_end = threading.Event()
     thread = threading.Thread(target=may_end.wait)
     thread.start()

@@ -1,4 +1,4 @@
-"""A folder that cannot be trusted or written is refused with its own error, whoever asks."""
+"""A folder that cannot be trusted or written is refused with its own error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_page(folder: Path, word: int, value: bytes) -> None:
 
 @as_root
 def test_a_folder_of_another_user(registry_folder: Path) -> None:
-    """A folder that belongs to somebody else is refused, even to root."""
+    """A folder that belongs to another user is refused, even to root."""
     registry_folder.mkdir(mode=0o700)
     os.chown(registry_folder, 65534, 65534)
     with pytest.raises(PermissionDenied, match="belongs to user 65534"):
@@ -45,7 +45,7 @@ def test_a_folder_of_another_user(registry_folder: Path) -> None:
 
 @as_root
 def test_a_folder_given_away_later(registry: Registry, registry_folder: Path) -> None:
-    """A folder that changes hands is refused to whoever opens it from then on."""
+    """A folder that changes its owner is refused from then on."""
     registry.register("known")
     os.chown(registry_folder, 65534, 65534)
     with pytest.raises(PermissionDenied, match="belongs to user 65534"):
@@ -151,7 +151,7 @@ def test_a_registry_of_another_boot(registry: Registry, registry_folder: Path) -
 def test_a_page_of_another_kind(
     word: int, value: int, error: type[adsum.AdsumError], dead: bool, registry: Registry, registry_folder: Path
 ) -> None:
-    """A registry of another format, or of another PID namespace, is refused to whoever opens it."""
+    """A registry of another format, or of another PID namespace, cannot be opened."""
     registry.register("known")
     registry.close()
     if dead:
@@ -169,7 +169,7 @@ def test_a_page_of_another_kind(
 def test_no_registrar_serves_a_page_of_another_kind(
     word: int, value: int, error: type[adsum.AdsumError], registry: Registry, registry_folder: Path
 ) -> None:
-    """A registrar leaves tables alone that are not of its kind, and says so to whoever started it."""
+    """A registrar leaves tables of another kind alone, and reports so to the process that started it."""
     registry.register("known")
     registry.close()
     kill_registrar(registry_folder)
@@ -182,7 +182,7 @@ def test_no_registrar_serves_a_page_of_another_kind(
 
 
 def test_a_caller_of_another_protocol(registry: Registry, registry_folder: Path) -> None:
-    """A caller that speaks another version of the protocol is told so, and hung up on."""
+    """A client that speaks another version of the protocol gets an error that says so, and is dropped."""
     registry.register("known")
     with Caller(registry_folder) as caller:
         caller.send(hello(version=wire.OLDEST - 1))
@@ -193,7 +193,7 @@ def test_a_caller_of_another_protocol(registry: Registry, registry_folder: Path)
 
 
 def test_a_caller_of_another_pid_namespace(registry: Registry, registry_folder: Path) -> None:
-    """A caller whose numbers name other processes is told so, and hung up on."""
+    """A client in another PID namespace gets an error that says so, and is dropped."""
     registry.register("known")
     with Caller(registry_folder) as caller:
         caller.send(hello(pid_namespace=1))

@@ -117,7 +117,7 @@ def test_filled_by_the_registry_itself(crowded: Registry, small: Path) -> None:
 
 
 def test_a_death_while_full(crowded: Registry, small: Path) -> None:
-    """Who dies while nothing can be written is not handed out, and is cleaned up as soon as there is room."""
+    """An owner that dies while nothing can be written is not handed out, and is removed as soon as there is room."""
     with subprocess.Popen(["sleep", "1000"]) as process:
         crowded.register_many([(f"doomed-{number}", {}) for number in range(50)], process)
         filler = fill(small)

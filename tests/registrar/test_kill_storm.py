@@ -25,7 +25,7 @@ def under_way(registry: adsum.Registry, until: float) -> None:
 
 
 def storm(folder: Path, seconds: float) -> None:
-    """Kill registrars at random moments under writers; then compare what was acknowledged with what stands."""
+    """Kill registrars at random moments under writers; then compare the acknowledged writes with the tables."""
     seed = os.environ.get("ADSUM_SEED") or str(random.SystemRandom().randrange(10**6))
     print(f"ADSUM_SEED={seed}")
     chance = random.Random(seed)
@@ -61,7 +61,7 @@ def storm(folder: Path, seconds: float) -> None:
 
 
 def test_nothing_acknowledged_is_lost_or_doubled(registry_folder: Path) -> None:
-    """However often the registrar is killed, every write that was acknowledged stands, and counts once."""
+    """However often the registrar is killed, every acknowledged write is in the tables, once."""
     storm(registry_folder, 6.0)
 
 

@@ -1,4 +1,4 @@
-"""There is one registrar, whoever starts it at the same moment and whatever lies in its place."""
+"""There is one registrar, however many start at the same moment and whatever files are in its place."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_lock_file_and_socket_removed_under_their_registrar(registry: Registry
 
 
 def test_a_folder_removed_under_its_registrar(registry: Registry, registry_folder: Path) -> None:
-    """When the folder is removed its registrar leaves, and whoever had it open finds the new registry in its place."""
+    """When the folder is removed its registrar leaves, and clients that had it open find the new registry."""
     registry.register("first")
     pid = registry.stats().registrar_pid
     registry_folder.rename(registry_folder.with_name("removed"))
@@ -159,7 +159,7 @@ def test_a_folder_removed_under_its_registrar(registry: Registry, registry_folde
 
 
 def test_a_folder_removed_while_its_registrar_starts(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing brings it back behind whoever removed it; the next who needs a registrar makes a folder again."""
+    """A removed folder is not made again in the background; the next client that needs a registrar makes it."""
     needed = spawn._package_folders
 
     def removed_meanwhile() -> list[str]:
@@ -176,7 +176,7 @@ def test_a_folder_removed_while_its_registrar_starts(registry_folder: Path, monk
 
 
 def test_who_stood_by_brings_no_removed_folder_back(registry: Registry, registry_folder: Path) -> None:
-    """What lived in a session went with the folder; only who asks for something makes it anew, and then all works."""
+    """Bound entries went with the folder; only a request makes it anew, and then all works."""
     assert registry.stand_by("a").result(10).entry.revision == 1
     shutil.rmtree(registry_folder)
     pipeline = registry._client.pipeline
@@ -186,7 +186,7 @@ def test_who_stood_by_brings_no_removed_folder_back(registry: Registry, registry
 
 
 def test_a_page_removed_under_its_registrar(registry: Registry, registry_folder: Path) -> None:
-    """What is acknowledged can be seen by whoever opens the folder afterwards, also when its page was removed."""
+    """An acknowledged change is seen by every client that opens the folder afterwards, also if its page was removed."""
     registry.register("first")
     (registry_folder / "page").unlink()
     with adsum.open(path=registry_folder, timeout=10) as other:
@@ -206,7 +206,7 @@ def test_the_last_to_leave(registry_folder: Path) -> None:
 
 
 def test_a_registrar_that_does_not_linger(registry_folder: Path) -> None:
-    """A registrar that does not linger at all serves whoever started it, and leaves when that has left."""
+    """A registrar that does not linger at all serves the client that started it, and leaves after it."""
     for _ in range(3):
         with adsum.open(path=registry_folder, timeout=10, limits=adsum.Limits(linger=0)) as registry:
             assert registry.register("gone").unregister()
@@ -233,7 +233,7 @@ def test_a_request_at_the_moment_of_leaving(registry_folder: Path) -> None:
     for number in range(3):
         with adsum.open(path=registry_folder, timeout=10, limits=limits) as registry:
             registry.register("gone").unregister()
-        # The socket goes first: from here to the release of the lock nobody serves and nobody else may.
+        # The socket goes first: from here to the release of the lock no registrar serves, and no other can start.
         eventually(lambda: not (registry_folder / "socket").exists(), every=0)
         with adsum.open(path=registry_folder, timeout=10, limits=limits) as registry:
             made = registry.register("here").entry

@@ -1,4 +1,4 @@
-"""A stopped registrar makes callers wait no longer than they said; a stopped client or reader hurts nobody."""
+"""A stopped registrar delays no call beyond its timeout; a stopped client or reader delays no other process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_stopped_registrar_is_a_timeout(registry: Registry, registry_folder: P
 
 
 def test_a_stopped_registrar_and_the_default_timeout(registry_folder: Path) -> None:
-    """A call with no timeout of its own ends too, by the registry's bound, on a connection that stands."""
+    """A call without a timeout ends too, by the registry's bound, on an open connection."""
     with adsum.open(path=registry_folder, limits=Limits(registration_timeout=5)) as registry:
         registry.register("first")
     with adsum.open(path=registry_folder) as registry:
@@ -44,7 +44,7 @@ def test_a_stopped_registrar_and_the_default_timeout(registry_folder: Path) -> N
 
 
 def test_a_stopped_registrar_and_a_new_caller(registry: Registry, registry_folder: Path) -> None:
-    """Whoever has no connection yet gets a timeout as well."""
+    """A client without a connection gets a timeout as well."""
     registry.register("held")
     with stopped(registry_folder), Agent(registry_folder, timeout=0.3) as agent:
         assert agent.value("registry['held'].pid") == os.getpid()
@@ -55,7 +55,7 @@ def test_a_stopped_registrar_and_a_new_caller(registry: Registry, registry_folde
 
 
 def test_a_stopped_registrar_and_the_default_timeout_of_a_new_caller(registry: Registry, registry_folder: Path) -> None:
-    """Whoever has no connection and names no timeout does not wait as long as for a registrar that has to start."""
+    """A client without a connection or a timeout does not wait as long as for a registrar that has to start."""
     registry.register("held")
     begun = time.monotonic()
     with stopped(registry_folder), adsum.open(path=registry_folder) as other:
@@ -110,7 +110,7 @@ def test_a_registrar_killed_while_it_is_stopped(registry: Registry, registry_fol
 
 
 def test_nobody_is_late_because_the_registrar_was_stopped(registry: Registry, registry_folder: Path) -> None:
-    """Signs of life that came while it was stopped are read before anybody is said to be late, every time."""
+    """Heartbeats that came while it was stopped are read before lateness is noted, every time."""
     registration = registry.register("a", heartbeat=0.3)
     with ThreadPoolExecutor(1) as pool:
         for _ in range(6):
@@ -148,7 +148,7 @@ def read_for_ever(folder: str) -> None:
 
 
 def test_a_stopped_reader_hurts_nobody(registry_folder: Path) -> None:
-    """A reader that is stopped in the middle of a read keeps nobody from writing, and reads on when it is let go."""
+    """A reader that is stopped inside a read blocks no writer, and finishes its read when it goes on."""
     limits = Limits(max_memory_bytes=4 * 1024 * 1024)
     with adsum.open(path=registry_folder, timeout=10, limits=limits) as registry:
         registry.register_many([(f"{number}", {"custom": {"x": "y" * 200}}) for number in range(1000)])
@@ -192,7 +192,7 @@ def test_a_process_that_only_reads_starts_nothing(registry_folder: Path) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_a_caller_of_another_user(registry: Registry, registry_folder: Path) -> None:
-    """A process of another user that reaches the socket is refused, by the kernel's word on who it is."""
+    """A process of another user that reaches the socket is refused, by the kernel's credentials."""
     registry.register("known")
     try:
         for place in (registry_folder.parent, registry_folder):
@@ -207,7 +207,7 @@ def test_a_caller_of_another_user(registry: Registry, registry_folder: Path) -> 
 
 
 def call_as_somebody_else(folder: str) -> None:
-    """In a child: become nobody, say hello, and tell what comes back."""
+    """In a child: become the user nobody, send a hello, and return the answer."""
     os.setgid(65534)
     os.setuid(65534)
     with Caller(Path(folder)) as caller:

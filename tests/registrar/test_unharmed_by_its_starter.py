@@ -1,4 +1,4 @@
-"""The registrar is started by whoever happens to need it first, and must not be hurt by what that one is or does."""
+"""The registrar is started by the first process that needs it, which must not be able to hurt it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_what_a_bad_starter_leaves_to_it(registry_folder: Path) -> None:
 
 
 def test_everything_it_makes_is_private(registry_folder: Path) -> None:
-    """Whatever the umask of whoever starts it, nobody else may read or write anything in the folder."""
+    """Whatever umask it is started with, no other user may read or write anything in the folder."""
     with Child(start_badly, registry_folder) as child:
         child.expect("started")
         found = {path.relative_to(registry_folder): path.lstat().st_mode for path in registry_folder.rglob("*")}
@@ -81,7 +81,7 @@ def test_everything_it_makes_is_private(registry_folder: Path) -> None:
 
 
 def test_no_zombie_is_left_with_the_starter(registry: Registry, registry_folder: Path) -> None:
-    """Whoever starts a registrar has no child of it, living or dead."""
+    """A registrar is no child of the process that starts it, and leaves it no zombie."""
     registry.register("first")
     children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     assert not [pid for pid in children if "adsum" in status(int(pid))["Name"] or status(int(pid))["State"][0] == "Z"]

@@ -1,4 +1,4 @@
-"""A registrar under observation while it is ill-treated: it must live, stay small, and serve those who behave."""
+"""A registrar under attack and observation: it must live, stay small, and serve well-behaved clients."""
 
 from __future__ import annotations
 

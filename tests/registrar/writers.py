@@ -15,7 +15,7 @@ BURST = 100
 
 
 class Tally(NamedTuple):
-    """What one writer knows in the end: revisions it caused, what stands of its own, answers that cannot be right."""
+    """The tally of one writer: revisions it caused, its own entries, answers that cannot be right."""
 
     revisions: int
     standing: dict[str, int]
@@ -23,7 +23,7 @@ class Tally(NamedTuple):
 
 
 def write(folder: str, name: str, seed: str, seconds: str) -> None:
-    """Write under ids of its own until the time is over; print the tally, and stay until told to leave."""
+    """Write under ids of its own until the time is over; print the tally, and stay until it is asked to leave."""
     with adsum.open(path=folder, timeout=30) as registry:
         writer = _Writer(registry, name, random.Random(f"{seed}-{name}"))
         until = time.monotonic() + float(seconds)
@@ -41,7 +41,7 @@ def tally(line: str) -> Tally:
 
 
 class _Writer:
-    """Nobody else touches its ids, so it knows what every answer must be."""
+    """No other process touches its ids, so it knows what every answer must be."""
 
     def __init__(self, registry: Registry, name: str, chance: random.Random) -> None:
         self.registry = registry

@@ -2,6 +2,7 @@
 
 from .children import Agent, Child, ChildFailed
 from .either import Awaited, Opener
+from .internals import liveness_of
 from .registrars import end_registrar, kill_registrar, registrar_pid, stopped
 from .waiting import WITHIN, eventually, eventually_awaited
 
@@ -16,6 +17,7 @@ __all__ = [
     "eventually",
     "eventually_awaited",
     "kill_registrar",
+    "liveness_of",
     "registrar_pid",
     "stopped",
 ]

@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 
 import adsum
-from adsum import AsyncRegistry, Registry, _instrument, telemetry
+from adsum import AsyncRegistry, Registry, telemetry
+from adsum._instrument import instrument
 from adsum.telemetry import EVENTS, Attributes, Measurements
 from tests.support import Child, eventually
 
@@ -103,13 +104,13 @@ POINTS = {
 
 def _listening() -> set[str]:
     """The instrument points that have a function."""
-    return {point for point in POINTS if getattr(_instrument, point) is not None}
+    return {point for point in POINTS if getattr(instrument, point) is not None}
 
 
 def test_the_instrument_points_are_these() -> None:
-    """Each point is a variable of `_instrument` that is None until a handler needs it."""
-    public = {name for name, value in vars(_instrument).items() if value is None and not name.startswith("__")}
-    assert public == POINTS
+    """A point is None until a handler needs it."""
+    assert set(instrument.__slots__) == POINTS
+    assert _listening() == set()
 
 
 def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registry) -> None:

@@ -33,7 +33,7 @@ def decoded(frames: wire.Frames) -> list[wire.Envelope]:
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message.request).__name__)
 def test_requests_come_out_as_they_went_in(message: object) -> None:
     """Every request is equal after the wire; a field that was not given stays apart from one that was given None."""
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     frames.feed(wire.frame(message))
     assert decoded(frames) == [message]
 
@@ -41,7 +41,7 @@ def test_requests_come_out_as_they_went_in(message: object) -> None:
 @pytest.mark.parametrize("split", range(len(STREAM) + 1))
 def test_a_stream_may_be_cut_anywhere(split: int) -> None:
     """Two pieces, cut at any byte, give the same messages as the whole."""
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     frames.feed(STREAM[:split])
     first = decoded(frames)
     frames.feed(STREAM[split:])
@@ -51,7 +51,7 @@ def test_a_stream_may_be_cut_anywhere(split: int) -> None:
 
 def test_a_stream_may_come_byte_by_byte() -> None:
     """Single bytes give the same messages, each as soon as its last byte is there."""
-    frames, found = wire.Frames(), []
+    frames, found = wire.FrameBuffer(), []
     for position in range(len(STREAM)):
         frames.feed(STREAM[position : position + 1])
         found += decoded(frames)
@@ -62,7 +62,7 @@ def test_a_stream_may_come_byte_by_byte() -> None:
 def test_any_bodies_in_any_pieces(bodies: list[bytes], cuts: list[int]) -> None:
     """Whatever the bodies, empty ones included, and wherever the stream is cut, they come out whole and in order."""
     stream = b"".join(struct.pack("<I", len(body)) + body for body in bodies)
-    frames, found, last = wire.Frames(), [], 0
+    frames, found, last = wire.FrameBuffer(), [], 0
     for cut in [*sorted(min(cut, len(stream)) for cut in cuts), len(stream)]:
         frames.feed(stream[last:cut])
         found += list(frames)
@@ -72,7 +72,7 @@ def test_any_bodies_in_any_pieces(bodies: list[bytes], cuts: list[int]) -> None:
 
 def test_a_reader_may_stop_in_between() -> None:
     """Frames that were not taken yet come with the next look."""
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     frames.feed(STREAM)
     for taken in frames:
         assert wire.decode_envelope(taken) == MESSAGES[0]
@@ -83,7 +83,7 @@ def test_a_reader_may_stop_in_between() -> None:
 @pytest.mark.parametrize("length", [wire.MAX_FRAME + 1, 2**32 - 1])
 def test_an_oversized_frame_is_refused_when_it_is_announced(length: int) -> None:
     """Four bytes are enough to know; whole frames before it are still given."""
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     frames.feed(wire.frame(MESSAGES[0]) + struct.pack("<I", length))
     looking = iter(frames)
     assert wire.decode_envelope(next(looking)) == MESSAGES[0]
@@ -93,7 +93,7 @@ def test_an_oversized_frame_is_refused_when_it_is_announced(length: int) -> None
 
 def test_a_frame_may_be_as_large_as_the_bound() -> None:
     """Exactly `MAX_FRAME` bytes are a frame."""
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     frames.feed(struct.pack("<I", wire.MAX_FRAME))
     assert list(frames) == []
     frames.feed(bytes(wire.MAX_FRAME))

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import msgspec
 
 from .. import _wire as wire
-from .._os.forking import watch_forks
+from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
 from ..model import Limits
@@ -57,7 +57,7 @@ class Bell:
         self._closed = False
         self.number = 0
         self._reset()
-        watch_forks(self)
+        add_fork_aware(self)
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
@@ -223,7 +223,7 @@ def _ask_for_it(connection: Connection, until: float) -> int:
     deadline = int(until * 1e9)
     connection.send(wire.frame(wire.Envelope(1, deadline, wire.Listen())), until)
     descriptors = array.array("i")
-    frames = wire.Frames()
+    frames = wire.FrameBuffer()
     while True:
         with descriptors_needed():
             connection.sock.settimeout(max(0.001, until - time.monotonic()))

@@ -9,7 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from .. import _instrument
+from .._instrument import instrument
+from .._os.forking import call_around_fork
 from .._store.reader import Reader
 from ..model import Limits
 from .bell import Bell
@@ -19,7 +20,7 @@ from .pipeline import Pipeline
 _readers: dict[str, tuple[Reader, int]] = {}
 _released: deque[str] = deque()
 _readers_lock = threading.Lock()
-os.register_at_fork(
+call_around_fork(
     before=_readers_lock.acquire, after_in_parent=_readers_lock.release, after_in_child=_readers_lock.release
 )
 
@@ -49,7 +50,7 @@ class Client:
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
-        if (report := _instrument.client_opened) is not None:
+        if (report := instrument.client_opened) is not None:
             report()
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """A connection to the registrar after its handshake: requests out, replies in.
 
-The caller that sends a request usually waits for its reply itself, so no other thread has to wake it. It polls a moment
-before it sleeps: the reply comes sooner than a sleeping processor wakes.
+The caller that sends a request usually waits for its reply itself, so no other thread has to wake it. It polls for a
+moment before it sleeps (two-phase waiting: spin, then block), because the reply comes sooner than a sleeping processor
+wakes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A thread takes a free channel, sends its request, and waits for the reply itself, so no thread has to wake another. When
 the registrar dies in between, the channel sends the same request to the next one under the same number. A change that
-was committed was committed together with its reply (see the registrar's `receipts`), so it is applied exactly once.
+was committed was committed together with its reply (see the registrar's `receipts`), so it is applied exactly once
+(RIFL: Lee et al., "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from .. import _wire as wire
-from .._os.forking import watch_forks
+from .._os.forking import add_fork_aware
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
 from ..model import Limits
 from .connection import GRACE_SECONDS, Connection, expired, framed
@@ -102,7 +103,7 @@ class ConnectionPool:
         self._dialled = dialled
         self._closed = False
         self._reset()
-        watch_forks(self)
+        add_fork_aware(self)
 
     def _reset(self) -> None:
         self._free: list[Channel] = []

@@ -118,7 +118,7 @@ def _connect(folder: Path, until: float) -> socket.socket | None:
 
 
 def _shake_hands(sock: socket.socket, session: bytes, until: float) -> Connection:
-    connection = Connection(sock, 0.0, wire.Frames())
+    connection = Connection(sock, 0.0, wire.FrameBuffer())
     hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
     connection.send(wire.frame(hello), until)
     try:

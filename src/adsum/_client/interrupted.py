@@ -11,8 +11,8 @@ from .pipeline import Pipeline
 class InterruptedRegistration:
     """Unregisters what a request has registered after revision `since`, if anything. Waits for nothing.
 
-    Nobody knows whether the registrar has the request, had it, or will never get it. So it sends another request, whose
-    answer says that the first one is decided, and reads the tables then.
+    The registrar may have decided the request, may be about to, or may never get it. So this sends another request; its
+    answer means that the first one is decided. Then it reads the tables.
     """
 
     def __init__(self, request: wire.Register, since: int, pipeline: Pipeline, reader: Reader) -> None:

@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from .._os.forking import call_around_fork
+
 # pidfd_open(2): the pidfd refers to the thread, not to its process. The value is that of O_EXCL.
 PIDFD_THREAD = os.O_EXCL
 CHECK_SECONDS = 0.02
@@ -140,7 +142,7 @@ class _ThreadWatch:
 
     def __init__(self) -> None:
         self._reset()
-        os.register_at_fork(after_in_child=self._forget)
+        call_around_fork(after_in_child=self._forget)
 
     def _reset(self) -> None:
         self._lock = threading.Lock()

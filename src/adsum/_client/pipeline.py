@@ -22,7 +22,7 @@ import msgspec
 from .. import _wire as wire
 from .._os import folder as folders
 from .._os import session
-from .._os.forking import watch_forks
+from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
 from ..model import Limits
@@ -46,7 +46,7 @@ class Pipeline:
         self._dialled = dialled
         self._closed = False
         self._reset()
-        watch_forks(self)
+        add_fork_aware(self)
 
     def _reset(self) -> None:
         # Re-entrant: the token of a collected task may submit a call inside another call of the same thread.

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from .. import _instrument
+from .._instrument import instrument
 from .._os import folder as folders
 from ..errors import BY_REASON, RegistrarUnavailable
 from ..model import Limits
@@ -47,7 +47,7 @@ def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callab
         # Another process holds the lock: a registrar about to serve, or about to leave. The caller dials again.
         time.sleep(max(0.0, min(_LOCKED_PAUSE, until - time.monotonic())))
     elif word == "ready":
-        if (report := _instrument.registrar_started) is not None:
+        if (report := instrument.registrar_started) is not None:
             report(folder, time.monotonic() - began)
     elif word:
         reason, _, message = word.partition("\n")

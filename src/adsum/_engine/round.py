@@ -33,7 +33,7 @@ class Round:
         self.now = now
         self.draft = Draft(view, now.utc)
         self.admission = Admission(limits, self.draft, now)
-        # Most rounds know of no owner that the kernel would call alive and is not: then there is no call in between.
+        # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
         self.heartbeats: list[int] = []
@@ -41,16 +41,17 @@ class Round:
     def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
         """The result of the round."""
         draft = self.draft
-        released = draft.emptied_owners()
+        watched = draft.gaining_owners() if draft.changes else []
+        released = draft.emptied_owners() if draft.changes else []
         if deaths:
             # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
-            released += [death.owner for death in deaths if death.owner not in released]
+            released = list(dict.fromkeys([*released, *(death.owner for death in deaths)]))
         return Decision(
             draft.changes,
             draft.departures,
             replies,
             self.succession.grants,
-            draft.gaining_owners(),
+            watched,
             released,
             self.heartbeats,
             list(draft.refreshed.values()),

@@ -1,7 +1,7 @@
-"""Where a registry lives, and whether its folder can be trusted.
+"""The folder of a registry, and whether it can be trusted.
 
-Whoever can write a registry's folder can make it lie, so before use the folder must belong to this user and
-be closed to everybody else. That holds for root as well: a registrar started by root in a user's folder would leave
+A user who can write a registry's folder can forge its entries. So before use the folder must belong to this user and
+give other users no access. This holds for root as well: a registrar that root started in a user's folder would leave
 files there that the user cannot open.
 """
 
@@ -24,12 +24,12 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
     if path is not None:
         return Path(os.path.abspath(_plain(path)))
     if not _can_name_a_folder(name):
-        raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a place of its own")
+        raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a folder of its own")
     return base() / name
 
 
 def _plain(path: object) -> str:
-    """A path as text, or `InvalidName`: an empty one would be whatever folder the process happens to be in."""
+    """A path as text. Errors: `InvalidName`, also for an empty path, which would be the current folder."""
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else b""
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidName(f"path={path!r}: give the path of a folder of its own for the registry")
@@ -55,7 +55,7 @@ def base() -> Path:
 
 
 def check(folder: Path) -> bool:
-    """Whether the folder is there; `PermissionDenied` unless it is ours alone."""
+    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone."""
     try:
         found = os.lstat(folder)
     except FileNotFoundError:
@@ -74,7 +74,7 @@ def check(folder: Path) -> bool:
             f"{folder} belongs to user {found.st_uid}, you are {os.geteuid()}; use a registry of your own "
             "(set ADSUM_DIR, or give path=), or run as that user"
         )
-    if found.st_mode & 0o077 and _is_somebody_elses(folder):
+    if found.st_mode & 0o077 and _holds_other_files(folder):
         raise PermissionDenied(
             f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o}) and holds no registry; give the path "
             "of a folder that is yours alone, or of one that is not there yet"
@@ -87,7 +87,7 @@ def check(folder: Path) -> bool:
 
 
 def create(folder: Path) -> None:
-    """Make the folder, private to this user, with the base folder above it. Another may be making it too."""
+    """Make the folder, private to this user, with the base folder above it. Two processes may do so at once."""
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -96,8 +96,8 @@ def create(folder: Path) -> None:
     check(folder)
 
 
-def _is_somebody_elses(folder: Path) -> bool:
-    """Whether there are files and no registry's among them; then closing it to others would be bad advice."""
+def _holds_other_files(folder: Path) -> bool:
+    """Whether the folder has files, but none of a registry. Then chmod would be bad advice."""
     with contextlib.suppress(OSError):
         return any(folder.iterdir()) and not any((folder / name).is_file() for name in ("starting", "lock"))
     return False

@@ -1,8 +1,8 @@
-"""Who a process is, beyond its number.
+"""The identity of a process beyond its pid.
 
-A pid is recycled; what a later process cannot have is the inode of the earlier one's pidfd (Linux 6.9 and newer: every
-process has an inode of its own in pidfs, 64 bits wide and never reused before the next boot) or, on older kernels, its
-start time in clock ticks. Identity is *same*, *different* or *unknown*, and unknown never means dead.
+The kernel reuses pids. A later process cannot have the inode of the earlier one's pidfd (Linux 6.9 and newer: each
+process has its own inode in pidfs, 64 bits wide and never reused before the next boot) or, on older kernels, its start
+time in clock ticks. Two identities are *the same*, *different* or *unknown*, and unknown never means dead.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _has_pidfd() -> bool:
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError) as error:
-        # Out of descriptors says nothing about the kernel.
+        # EMFILE and ENFILE say nothing about the kernel.
         return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return True
 
@@ -71,8 +71,8 @@ def has_exited(pidfd: int) -> bool:
 def identify(pid: int) -> Owner | None:
     """The identity of the living process `pid`, or None when there is none (or only a zombie).
 
-    The pidfd is opened first and polled last: if it has not exited by then, everything read in between was read of the
-    process that the pidfd names.
+    The pidfd is opened first and polled last. If the process has not exited by then, everything read in between belongs
+    to the process that the pidfd refers to.
     """
     pidfd = _open_pidfd(pid)
     if pidfd is None:
@@ -85,16 +85,16 @@ def identify(pid: int) -> Owner | None:
 
 
 def open_verified(owner: Owner) -> int | None:
-    """A pidfd of exactly this process while it lives, or None when it is proven dead. The caller closes it.
+    """A pidfd of exactly this process while it is alive, or None when it is proven dead. The caller closes it.
 
-    Raises `OSError` when no descriptor can be had: that proves nothing.
+    Raises `OSError` when the process has no descriptor left, which proves nothing about `owner`.
     """
     pidfd = _open_pidfd(owner.pid)
     if pidfd is None:
         return None
     keep = False
     try:
-        keep = not _is_somebody_else(owner, pidfd) and not has_exited(pidfd)
+        keep = not _is_another_process(owner, pidfd) and not has_exited(pidfd)
     finally:
         if not keep:
             os.close(pidfd)
@@ -113,7 +113,7 @@ def _open_pidfd(pid: int) -> int | None:
         return None
 
 
-def _is_somebody_else(owner: Owner, pidfd: int) -> bool:
+def _is_another_process(owner: Owner, pidfd: int) -> bool:
     if owner.pidfd_inode:
         return os.fstat(pidfd).st_ino != owner.pidfd_inode
     now = start_time(owner.pid)
@@ -129,7 +129,9 @@ def current() -> Owner:
 def _identity_of_self(pid: int) -> Owner:
     owner = identify(pid)
     if owner is None:
-        raise UnsupportedPlatform(f"the kernel gives no identity for this process ({pid}); is /proc mounted?")
+        raise UnsupportedPlatform(
+            f"cannot read the identity of this process ({pid}) from the kernel; is /proc mounted?"
+        )
     return owner
 
 

@@ -1,7 +1,7 @@
-"""Who lives, asked in two ways: a reader asks at the moment it reads, a registrar is told when somebody dies.
+"""Liveness of processes: a reader asks at the moment of a read, a registrar waits for deaths.
 
-Both hold pidfds in an epoll of their own, where one system call answers for every process at once: a pidfd becomes
-readable when its process exits, a zombie included, and stays so.
+Both keep pidfds in an epoll of their own, so one system call answers for all processes at once. A pidfd becomes
+readable when its process exits, also while that is a zombie, and stays readable (pidfd_open(2), epoll(7)).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 @contextlib.contextmanager
 def descriptors_needed() -> Iterator[None]:
-    """Say in our words that there is no file descriptor left."""
+    """Translate an error about a missing file descriptor into `SystemBusy`."""
     try:
         yield
     except OSError as error:
@@ -34,8 +34,8 @@ def descriptors_needed() -> Iterator[None]:
         ) from error
 
 
-def lives(owner: Owner) -> bool:
-    """The kernel's word on `owner` now. Raises `OSError` when no descriptor can be had."""
+def is_running(owner: Owner) -> bool:
+    """Whether `owner` is alive now, according to the kernel. Raises `OSError` when no descriptor is left."""
     pidfd = open_verified(owner)
     if pidfd is None:
         return False
@@ -48,27 +48,27 @@ _MOST_EVENTS = 64
 
 
 class LivenessCheck:
-    """A reader's view: `is_alive(owner)` at this very moment, with at most `capacity` descriptors kept open.
+    """The reader's implementation of `ReaderLiveness`, with at most `capacity` pidfds kept open.
 
-    The owners last opened are kept; for one of them the answer costs one `epoll_wait`, for another the opening of a
-    pidfd and the check that it is the same process.
+    For an owner whose pidfd is open an answer costs one `epoll_wait`; for another it costs opening a pidfd and checking
+    the identity. When the capacity is reached, the pidfd that was opened first is closed.
     """
 
     def __init__(self, capacity: int | None = None) -> None:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.capacity = capacity or max(8, min(1024, soft // 4))
         self._lock = threading.RLock()
-        # The thread that is in the middle of a change, 0 for none.
+        # The thread that is changing the maps, 0 for none.
         self._changing = 0
         self._epoll = select.epoll()
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
 
     def is_alive(self, owner: Owner) -> bool:
-        """Whether `owner` lives now; a zombie does not, a stopped process does."""
+        """Whether `owner` is alive now. A zombie is not; a stopped process is."""
         if owner in self._pidfds:
             all_known = not self._epoll.poll(0, _MOST_EVENTS) or self.collect()
-            # Another thread may have been told of this death first, or have let go of a living owner to make room.
+            # Another thread may have collected this death, or closed the pidfd of a living owner to make room.
             if all_known and owner in self._pidfds:
                 return True
         if self._interrupted():
@@ -77,7 +77,7 @@ class LivenessCheck:
             return owner in self._pidfds or self._track(owner)
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
-        """Those of `owners` that live now, asked as one question where they fit the capacity."""
+        """Those of `owners` that are alive now; one system call asks for all of them where they fit the capacity."""
         wanted = set(owners)
         if len(wanted) <= self.capacity and not self._interrupted():
             with self._change():
@@ -86,11 +86,11 @@ class LivenessCheck:
                         self._track(owner)
         if not self.collect():
             return {owner for owner in wanted if self._ask(owner)}
-        # What is not tracked now died, or had to make room for another: ask again, one by one.
+        # An owner without a pidfd now has died, or had to make room: ask for it alone.
         return {owner for owner in wanted if owner in self._pidfds or self.is_alive(owner)}
 
     def collect(self) -> bool:
-        """Forget the owners that died since the last look; False where that cannot be done now."""
+        """Close the pidfds of owners that have died. False where that is not possible now."""
         while died := self._epoll.poll(0, _MOST_EVENTS):
             if self._interrupted():
                 return False
@@ -100,15 +100,15 @@ class LivenessCheck:
         return True
 
     def _interrupted(self) -> bool:
-        """Whether this is a signal handler, or a finalizer, that came in the middle of a change by its own thread.
+        """Whether a signal handler or a finalizer interrupted a change by its own thread.
 
-        It cannot wait for the change to end, nor make another inside it. So it asks the kernel and keeps nothing.
+        It can neither wait for the change to end nor begin another one, so it asks the kernel and keeps nothing.
         """
         return self._changing == threading.get_ident()
 
     def _ask(self, owner: Owner) -> bool:
         with descriptors_needed():
-            return lives(owner)
+            return is_running(owner)
 
     @contextlib.contextmanager
     def _change(self) -> Iterator[None]:
@@ -128,8 +128,8 @@ class LivenessCheck:
             self._epoll.close()
 
     def abandon(self) -> None:
-        """In a child: close the copies of the parent's descriptors. Another thread may have held the lock at the fork,
-        and unregistering would change the epoll that the parent still uses."""
+        """In a forked child: close the copies of the parent's descriptors. Another thread may have held the lock at the
+        fork, and unregistering a pidfd would change the epoll that the parent still uses."""
         for pidfd in self._owners:
             os.close(pidfd)
         self._epoll.close()
@@ -158,7 +158,7 @@ class LivenessCheck:
                     raise
                 if not self._owners:
                     raise SystemBusy(
-                        "this process has no file descriptor left to check who lives; close some or raise RLIMIT_NOFILE"
+                        "this process has no file descriptor left to check liveness; close some or raise RLIMIT_NOFILE"
                     ) from error
                 self._drop_oldest()
 
@@ -166,17 +166,17 @@ class LivenessCheck:
         self._drop(next(iter(self._owners)))
 
     def _drop(self, pidfd: int) -> None:
-        # Forgotten last: what an interrupt leaves half dropped is dropped again when there is need of room.
+        # Removed last: a pidfd that an interrupt leaves half dropped is dropped again when room is needed.
         owner = self._owners.get(pidfd)
         if owner is None:
-            # Two threads were told of the same death.
+            # Two threads collected the same death.
             return
         self._pidfds.pop(owner, None)
         try:
-            # Closing alone does not do it while a child that has not come to our handlers yet holds a copy.
+            # Closing is not enough while a forked child that has not run our hooks yet holds a copy.
             self._epoll.unregister(pidfd)
         except FileNotFoundError:
-            # An interrupt came before it was registered, or after this.
+            # An interrupt came before it was registered, or after it was unregistered.
             pass
         finally:
             del self._owners[pidfd]
@@ -184,10 +184,11 @@ class LivenessCheck:
 
 
 class DeathWatch:
-    """A registrar's view: one pidfd for each owner, and the list of those that died.
+    """The registrar's implementation of `OwnerWatch`: one pidfd for each owner.
 
-    Half of all descriptors are for sockets. When the other half runs out, further owners are scanned: opened, checked
-    and closed one by one. Two descriptors are held back, so that a scan can always open a pidfd and a file in /proc.
+    Half of all descriptors are for sockets. When the other half is used up, the registrar scans further owners: it
+    opens, checks and closes them one by one. Two descriptors are held back, so that a scan can always open a pidfd and
+    a file in /proc.
     """
 
     def __init__(self) -> None:
@@ -217,7 +218,7 @@ class DeathWatch:
         yield from self.scanned
 
     def watch(self, owner: Owner) -> bool:
-        """Watch `owner` from now on; False when it is dead already. The pidfd is open before identity is checked."""
+        """Watch `owner` from now on; False when it is dead. The pidfd is open before the identity is checked."""
         if owner in self:
             return self.is_alive(owner)
         if len(self._pidfds) < self.capacity:
@@ -233,16 +234,16 @@ class DeathWatch:
                 self._pidfds[owner] = pidfd
                 self._owners[pidfd] = owner
                 return True
-        if not self._lives(owner):
+        if not self._check(owner):
             return False
         self.scanned.add(owner)
         return True
 
     def is_alive(self, owner: Owner) -> bool:
-        """The kernel's word on `owner` now, watched or not."""
+        """Whether `owner` is alive now, watched or not."""
         pidfd = self._pidfds.get(owner)
         if pidfd is None:
-            return self._lives(owner)
+            return self._check(owner)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         return not poll.poll(0)
@@ -261,14 +262,29 @@ class DeathWatch:
         return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, 1024)]
 
     def scan(self) -> list[Owner]:
-        """The dead among the owners that no descriptor watches."""
-        return [owner for owner in self.scanned if not self._lives(owner)]
+        """The dead among the owners that have no pidfd here."""
+        return [owner for owner in self.scanned if not self._check(owner)]
 
-    def _lives(self, owner: Owner) -> bool:
+    def close(self) -> None:
+        for descriptor in [*self._owners, *self._spare]:
+            os.close(descriptor)
+        self._pidfds.clear()
+        self._owners.clear()
+        self._spare.clear()
+        self.scanned.clear()
+        self._epoll.close()
+
+    def _check(self, owner: Owner) -> bool:
+        try:
+            return is_running(owner)
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS:
+                raise
+        # With the descriptors that are held back the kernel can always be asked.
         while self._spare:
             os.close(self._spare.pop())
         try:
-            return lives(owner)
+            return is_running(owner)
         finally:
             self._hold_back()
 

@@ -1,9 +1,9 @@
-"""Whether a client's session lives on, by the kernel's word.
+"""Whether a client's session continues, according to the kernel.
 
-Entries of threads and tasks end with the session that made them: when its registry is closed, and when its process
-calls `exec`. A registrar that serves sees the connection close. One that was not there at that moment asks the kernel:
-for as long as the session lives it holds a lock on a file of its own, which the kernel releases when the descriptor
-closes, for whatever reason (flock(2)).
+Entries of threads and tasks end with the session that made them: when the client closes its registry, and when its
+process calls `exec`. A registrar that serves sees the connection close. A registrar that starts later asks the kernel:
+as long as a session continues, its process holds a lock on a file of the session, and the kernel releases that lock
+when the descriptor closes, for whatever reason (flock(2)).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def _file_of(folder: Path, session: bytes) -> Path:
 
 
 def hold(folder: Path, session: bytes) -> int:
-    """Begin a session: the descriptor that stands for its life. A child of `fork` must close its copy."""
+    """Begin a session. Returns the descriptor whose lock shows that it continues; a forked child closes its copy."""
     file = _file_of(folder, session)
     file.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -27,7 +27,7 @@ def hold(folder: Path, session: bytes) -> int:
 
 
 def is_over(folder: Path, session: bytes) -> bool:
-    """Whether nobody holds the session any more. Its file goes then."""
+    """Whether no process holds the session any more. If so, its file is removed."""
     try:
         descriptor = os.open(_file_of(folder, session), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

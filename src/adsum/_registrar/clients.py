@@ -27,7 +27,7 @@ from .._engine.receipts import Receipts
 from ..errors import AdsumError, SystemBusy
 from .answers import Answer
 from .bell import Bell
-from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, READ_BYTES, Connection
+from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Connection
 from .handshake import refusal
 from .ports import Ports
 from .requests import Requests
@@ -181,7 +181,7 @@ class Clients:
             if connection.waiting >= MAX_WAITING:
                 self._pause(connection)
                 break
-        if len(connection.frames) > READ_BYTES and self._buffered() > MAX_BUFFERED_BYTES:
+        if len(connection.frames) > wire.READ_BYTES and self._buffered() > MAX_BUFFERED_BYTES:
             raise ConnectionAbortedError("the half-sent frames of all clients together are too large")
 
     def _buffered(self) -> int:

@@ -166,7 +166,8 @@ class Committer:
         An owner that dies between the two counts as dead in the next attempt; so no attempt meets the same death again,
         and there are no more of them than owners.
         """
-        kernel, dead = self._kernel, set[Owner]()
+        kernel = self._kernel
+        dead: set[Owner] = set()
         while True:
             decision = self._engine.decide(view, batch, now, dead)
             died = False

@@ -8,7 +8,6 @@ import struct
 from .. import _wire as wire
 from ..model import Owner
 
-READ_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
 # Of all clients together: half-sent frames, and again requests in the backlog.
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
@@ -34,7 +33,7 @@ class Connection:
         self.listens = False
         self.waiting = 0
         self.clogged_since = 0
-        self.frames = wire.Frames()
+        self.frames: wire.Frames = wire.FrameBuffer()
         self._unsent = bytearray()
 
     @property
@@ -51,7 +50,7 @@ class Connection:
     def read(self) -> None:
         """Receive the bytes that have come. Raises `ConnectionError` at the end of the stream."""
         try:
-            data = self.sock.recv(READ_BYTES)
+            data = self.sock.recv(wire.READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         if not data:
@@ -97,5 +96,5 @@ class Connection:
         """Close the socket and free the buffers: the object may be kept for a while, in a traceback for example."""
         self.closed = True
         self.sock.close()
-        self.frames = wire.Frames()
+        self.frames = wire.FrameBuffer()
         self._unsent = bytearray()

@@ -22,7 +22,7 @@ class Clock(Protocol):
 
 
 class OwnerWatch(Protocol):
-    """The watched owners: their deaths will be reported. No descriptor watches the `scanned` ones among them."""
+    """The committer's part of `_os.ports.DeathReports`: which owners are watched."""
 
     @property
     def scanned(self) -> Collection[Owner]: ...

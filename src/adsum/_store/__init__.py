@@ -1,6 +1,8 @@
-"""The tables in shared memory: `tables` is the only code that writes them, `snapshot` and `audit` the only that read.
+"""The tables in shared memory. No other package knows that LMDB is underneath.
 
-`reader` answers from what is `cached`, and else from a snapshot of those that are `current_tables`.
-
-Nothing outside this package knows that LMDB is underneath.
+- `layout` says how records become rows; `page` holds what readers check before they trust a cache; `environment` opens
+  the files, and copies rows to a new generation.
+- `tables` is the only code that changes rows of the current tables. `migration` converts tables of an older format.
+- `reader` answers reads: from the `entry_cache`, else from one `snapshot` of the `current_tables`. `history`, `feed`,
+  `census` and `audit` read such a snapshot for their own purposes.
 """

@@ -1,7 +1,7 @@
-"""Counting entries by what they are, in every namespace, without looking at each of them.
+"""Counting entries by namespace, type and health status, without reading each entry.
 
-The indexes know how many entries of a namespace have a type, and how many have a health status. How many have both is
-found by looking up those of the rarer statuses, one index row each; most members of most registries are well.
+The indexes give the number of entries with a type, and the number with a health status. For the number with both, the
+entries of the rarer statuses are looked up, one index row each; most members of most registries are healthy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .snapshot import Txn
 
 
 class Group(NamedTuple):
-    """What is counted together."""
+    """The group key of `census`: namespace, type and health status."""
 
     namespace: str
     type: ProcessType
@@ -26,7 +26,7 @@ class Group(NamedTuple):
 
 
 def living(txn: Txn, environment: Environment, alive: Callable[[Iterable[Owner]], set[Owner]]) -> Counter[Group]:
-    """How many entries of the living there are of each kind; `alive` says who of some owners lives."""
+    """The number of living entries in each group. `alive` returns those of some owners that are alive."""
     found: Counter[Group] = Counter()
     for namespace in _namespaces(txn, environment):
         found += _stored_in(txn, environment, namespace)

@@ -1,15 +1,15 @@
-"""The tables that are current, open in this process: opened when a read needs them, closed when they must come to rest.
+"""The current tables, open in this process: opened when a read needs them, closed when the process quiesces.
 
-Which tables are current is written on the page, and changes: the registrar moves on to another generation, or the
-folder is removed and made again. So every read of them asks first, which costs a comparison, and opens anew if it must.
+The page says which tables are current. That changes when the registrar moves to another generation, or when the folder
+is removed and made again. So every read compares first, and opens the tables again if it must.
 
-LMDB adds two rules. An environment may be open once in a process, so one lock decides which thread opens. And it may be
-closed only while no thread reads in it, so each read is counted while it runs: `quiesce` lets no new read begin, waits
-until the last one has ended, and closes. A fork needs that, for LMDB's reader slot belongs to a pid, and a child that
-closed its copy would free the parent's.
+LMDB adds two rules. A process may open an environment only once, so one lock decides which thread opens. And it may
+close the environment only while no thread reads in it, so each read is counted while it runs: `quiesce` lets no new
+read begin, waits until the last one has ended, and closes. A fork needs that, because LMDB's reader slot belongs to a
+pid, and a child that closed its copy would free the parent's slot.
 
-An interrupt (a signal handler that raises) may end a read at any moment, between any two steps. What it leaves behind
-must never hold up others: whoever waits for a read's end looks from time to time whether there still is one.
+An interrupt (a signal handler that raises) may end a read between any two steps. A read that ended so must never block
+others, so a thread that waits for the end of a read checks from time to time whether the read is still running.
 """
 
 from __future__ import annotations
@@ -28,29 +28,32 @@ from .._os import folder as folders
 from ..errors import AdsumError, CorruptRegistry
 from ..model import Limits
 from . import migration, page
-from .entry_cache import NO_CACHE, EntryCache
+from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating
 from .snapshot import Txn
 from .tables import check_identity
 
 T = TypeVar("T")
 
-# How long it is taken for granted that the folder is still the one that was opened.
+# How long the folder is assumed to be the one that was opened.
 RECHECK_SECONDS = 1.0
 
-# How long a read may take before whoever waits for its end looks whether there is one.
+# How long `quiesce` waits for a read before it checks whether that read is still running.
 LOST_SECONDS = 0.1
 
 
 class CurrentTables:
-    """The tables of one folder, with the page that vouches for what is `.cache` of them. Safe for threads."""
+    """The tables of one folder, with their page and the cache of their entries. Safe for threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, make_cache: Callable[[page.Page], TwoGenerationCache] = TwoGenerationCache
+    ) -> None:
         self.folder = folder
+        self._make_cache = make_cache
         self.reset()
 
     def reset(self) -> None:
-        """As if nothing had ever been opened; for a child of `fork`, whose locks and threads are its parent's."""
+        """Forget everything that was opened: for a forked child, whose locks and threads are its parent's."""
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._active: set[int] = set()
@@ -67,7 +70,7 @@ class CurrentTables:
             try:
                 return self._read_once(look, otherwise)
             except lmdb.BadRslotError as error:
-                # A read that was interrupted in a wrong moment left LMDB's reader slot in a state: open again.
+                # A read that was interrupted at a bad moment left LMDB's reader slot in use: open again.
                 if last_try:
                     raise translate(error, self.folder) from error
                 self.quiesce()
@@ -77,9 +80,9 @@ class CurrentTables:
         raise AssertionError("the last try returns or raises")
 
     def _read_once(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
-        # By thread, not by number: an interrupt at any moment leaves nothing that this thread does not put right.
+        # A set of threads, not a number: whatever an interrupt leaves in it, the next read of this thread corrects.
         me = threading.get_ident()
-        # A signal handler may read in the middle of a read of the same thread; the outer one goes on after it.
+        # A signal handler may read during a read of the same thread; the outer read goes on after it.
         inner = me in self._active
         try:
             with self._lock:
@@ -98,7 +101,7 @@ class CurrentTables:
                     if not self._active:
                         self._idle.notify_all()
 
-    # Which tables
+    # The choice of tables
 
     def current(self) -> Environment | None:
         """The tables that are current, opened if need be; None where there is no registry."""
@@ -107,7 +110,7 @@ class CurrentTables:
             return self._attach()
         if time.monotonic() < self._recheck_at:
             return environment
-        # A folder that was removed and made again has another page, and nobody may be left to retire this one.
+        # A folder that was removed and made again has another page, and perhaps no registrar retired this one.
         if not mapped.is_in(self.folder):
             return self._attach()
         self._recheck_at = time.monotonic() + RECHECK_SECONDS
@@ -119,7 +122,7 @@ class CurrentTables:
         return self.page.epoch if self.page is not None else 0
 
     def recheck_folder(self) -> None:
-        """Take it for granted no longer that the folder is still the one that was opened."""
+        """Check at the next read whether the folder is still the one that was opened."""
         self._recheck_at = 0.0
 
     def _attach(self) -> Environment | None:
@@ -129,7 +132,7 @@ class CurrentTables:
     def _attach_once(self) -> Environment | None:
         seen = self._environment
         with self._lock:
-            # Another thread may have opened them while this one waited; LMDB must not be opened twice.
+            # Another thread may have opened them while this one waited. LMDB must not be opened twice.
             current, mapped = self._environment, self.page
             if current is not seen and current and mapped and mapped.generation == current.generation:
                 return current
@@ -144,12 +147,12 @@ class CurrentTables:
                 try:
                     environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
                 except AdsumError:
-                    # The registrar may have moved on to other tables while these were being opened.
+                    # The registrar may have switched to other tables while these were being opened.
                     if mapped.generation == generation:
                         raise
                     continue
                 self.limits = check_identity(environment)
-                self.page, self._environment, self.cache = mapped, environment, EntryCache(mapped)
+                self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
                 self._recheck_at = time.monotonic() + RECHECK_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
@@ -163,17 +166,17 @@ class CurrentTables:
             return None
 
     def _detach(self) -> None:
-        """Let go of the tables. They close when the last read that is still inside them ends."""
+        """Drop the tables. They close when the last read in them has ended."""
         self.page = self._environment = None
         self.cache = NO_CACHE
 
-    # Coming to rest
+    # Quiescing
 
     def quiesce(self) -> None:
-        """Wait for the reads that are inside the tables and close them; no other begins until `resume`."""
+        """Wait for the running reads to end, and close the tables; no read begins until `resume`."""
         self._lock.acquire()
         self._active.discard(threading.get_ident())
-        # New reads wait meanwhile, or a few busy threads would keep this one waiting for ever.
+        # New reads wait meanwhile; otherwise a few busy threads could keep this one waiting without end.
         self._quiescing = True
         while self._active:
             if not self._idle.wait(LOST_SECONDS):
@@ -192,7 +195,7 @@ class CurrentTables:
 
 
 def _threads_in(function: Callable[..., object]) -> set[int]:
-    """The threads that are in the middle of a call. An interrupt in its last steps leaves one unaccounted for."""
+    """The threads that are running `function` now, except one whose call an interrupt ended in its last steps."""
     active = set()
     for thread, frame in sys._current_frames().items():
         caller: FrameType | None = frame

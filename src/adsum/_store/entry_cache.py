@@ -1,38 +1,39 @@
-"""What a process keeps of what it decoded, and what makes it trustworthy.
+"""The entries that a process keeps decoded, and the proof that each of them is current.
 
-Decoding and checking a row costs more than finding it, so an entry that was read is kept, with its id's counter on the
-page and where that stood before the read. For as long as the counter stands there nobody has committed anything about
-that id (see `page`), and what was kept is still the truth; to know it costs one comparison.
+Decoding a row costs more than finding it. So a reader keeps a decoded entry together with a *version*: the value that
+the change counter of its id had before the snapshot in which the reader decoded it. As long as the counter has that
+value no commit has touched the id, and the entry is current. The counter is a seqlock (see `page`); the check is one
+comparison.
 
-It is kept in two halves. When the young half is full it becomes the old one, and what is used again comes back: least
-recently used, near enough, at the price of a dict. How much a half takes goes by how many entries there are, for what
-was kept of those that are gone is of no use to anybody.
+The cache has two generations. When the young one is full it becomes the old one, and an entry that is used again
+returns to the young one: about least recently used, at the cost of a dictionary. The size of a generation follows the
+number of entries in the registry, because a cached entry that was removed is of no use.
 
-Kept entries are worth as much as the counters that vouch for them. So each `EntryCache` belongs to one mapped page, and
-when other tables become current it is left behind whole: a read that was under way meanwhile may still put into it what
-it found, and nobody will see that.
+A cache belongs to one mapped page. When other tables become current, the reader drops the cache as a whole: a read that
+was running at that moment may still put an entry into it, and no later read sees that entry.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ..model import Entry, Owner
 from .page import BUCKETS
 
-# An id, for lookups, or an incarnation, for queries.
+# An id, for lookups, or the row key of an incarnation, for queries.
 CacheKey: TypeAlias = "tuple[str, str, str] | bytes"
 
-# Each half takes so many entries (about 1 KB each) or so many bytes of rows, whichever is less. An entry may be in it
-# twice, under its id and under its incarnation; a small registry is worth no effort.
-HALF_ENTRIES = 65_536
+# A generation holds so many entries (about 1 KB each) or so many bytes of rows, whichever is less. An entry may be in
+# it twice, under its id and under its incarnation. A small registry is not worth the effort of evicting.
+GENERATION_ENTRIES = 65_536
 LEAST_ENTRIES = 1024
-HALF_BYTES = 16 * 1024 * 1024
+GENERATION_BYTES = 16 * 1024 * 1024
 
 
 class CachedEntry(NamedTuple):
-    """A decoded entry and what makes it trustworthy: its id's counter on the page, and where that stood."""
+    """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes."""
 
     entry: Entry
     owner: Owner
@@ -43,7 +44,7 @@ class CachedEntry(NamedTuple):
 
 
 class VersionSource(Protocol):
-    """What vouches for what is kept, and how many entries there are. A `Page` is one."""
+    """The counters that validate cached entries, and the number of entries in the registry. A `Page` is one."""
 
     @property
     def counters(self) -> memoryview: ...
@@ -51,48 +52,89 @@ class VersionSource(Protocol):
     def entries(self) -> int: ...
 
 
-class EntryCache:
-    """What was decoded under one page.
+class EntryCache(Protocol):
+    """The port: `tests/conformance/test_entry_cache.py` is its suite."""
 
-    Reads that must be quick look into `young`, `old` and `counters` themselves.
-    """
+    def get(self, key: CacheKey) -> CachedEntry | None:
+        """The entry under a key, if it is current."""
+        ...
+
+    def current_among(self, rows: Iterable[bytes], newest: int) -> tuple[list[CachedEntry], list[bytes]]:
+        """Of many incarnations: the entries that are current and no newer than revision `newest`, and the row keys of
+        the others. Another thread may have cached an entry from a later snapshot than the caller's."""
+        ...
+
+    def keep(self, key: CacheKey, cached: CachedEntry) -> None:
+        """Cache an entry, unless its version is odd: then it was read during a commit, and cannot be validated."""
+        ...
+
+    def forget(self, key: CacheKey) -> None:
+        """Drop the entry under a key: the id is not registered any more."""
+        ...
+
+    def version_of(self, bucket: int) -> int:
+        """The present value of a counter. To be read before the snapshot is opened."""
+        ...
+
+    def versions(self) -> memoryview:
+        """A copy of all counters. To be made before the snapshot is opened."""
+        ...
+
+
+class TwoGenerationCache:
+    """The entry cache of one page. `Reader.lookup` reads `young` and `counters` itself: a call would cost it 5 %."""
 
     def __init__(self, page: VersionSource) -> None:
         self.counters = page.counters
         self.young: dict[CacheKey, CachedEntry] = {}
-        self.old: dict[CacheKey, CachedEntry] = {}
+        self._old: dict[CacheKey, CachedEntry] = {}
         self._page = page
         self._young_bytes = 0
 
     def get(self, key: CacheKey) -> CachedEntry | None:
-        """What is kept in a place, as long as its counter stands where it stood."""
         cached = self.young.get(key)
         if cached is None:
-            cached = self.old.pop(key, None)
+            cached = self._old.pop(key, None)
             if cached is None:
                 return None
             self.keep(key, cached)
         return cached if self.counters[cached.bucket] == cached.version else None
 
+    def current_among(self, rows: Iterable[bytes], newest: int) -> tuple[list[CachedEntry], list[bytes]]:
+        young, old, counters = self.young, self._old, self.counters
+        found: list[CachedEntry] = []
+        others: list[bytes] = []
+        for row in rows:
+            cached = young.get(row) or old.get(row)
+            if cached is None or counters[cached.bucket] != cached.version or cached.entry.revision > newest:
+                others.append(row)
+            else:
+                found.append(cached)
+        return found, others
+
     def keep(self, key: CacheKey, cached: CachedEntry) -> None:
-        # Read in the middle of a commit: nothing would tell when it is not true any more.
         if cached.version & 1:
             return
         self._make_room(cached.size)
         self.young[key] = cached
 
     def forget(self, key: CacheKey) -> None:
-        """Nothing stands there any more."""
         self.young.pop(key, None)
-        self.old.pop(key, None)
+        self._old.pop(key, None)
         self._make_room(0)
+
+    def version_of(self, bucket: int) -> int:
+        return self.counters[bucket]
+
+    def versions(self) -> memoryview:
+        return memoryview(self.counters.tobytes()).cast("Q")
 
     def _make_room(self, size: int) -> None:
         self._young_bytes += size
-        most = max(LEAST_ENTRIES, min(HALF_ENTRIES, 2 * self._page.entries))
-        if len(self.young) >= most or self._young_bytes > HALF_BYTES:
-            # Far more than there are: most of them are gone.
-            self.old = self.young if len(self.young) <= 2 * most else {}
+        most = max(LEAST_ENTRIES, min(GENERATION_ENTRIES, 2 * self._page.entries))
+        if len(self.young) >= most or self._young_bytes > GENERATION_BYTES:
+            # Far more cached entries than the registry has: most of them were removed, so none is carried over.
+            self._old = self.young if len(self.young) <= 2 * most else {}
             self.young, self._young_bytes = {}, size
 
 
@@ -101,5 +143,5 @@ class _NoPage(NamedTuple):
     entries: int = 0
 
 
-# Where there are no tables nothing is kept: its counters are odd, as in a commit that never ends.
-NO_CACHE = EntryCache(_NoPage(memoryview(array("Q", [1]) * BUCKETS)))
+# The cache where there are no tables keeps nothing: its counters are odd, as in a commit that never ends.
+NO_CACHE = TwoGenerationCache(_NoPage(memoryview(array("Q", [1]) * BUCKETS)))

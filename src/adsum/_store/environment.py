@@ -1,4 +1,4 @@
-"""Opening LMDB, the settings that are right for a folder in memory, and its errors in our words.
+"""Opening LMDB with the settings for a folder in memory, and the translation of its errors.
 
 `lib_version=0` pins the 0.9 engine, the only format this project reads. No `writemap`: with it a full tmpfs is a
 SIGBUS, without it an error. No `sync`: the folder does not outlive the boot anyway.
@@ -71,11 +71,11 @@ class Environment:
         self.meta = self.tables["meta"]
 
     def is_in_place(self) -> bool:
-        """Whether the files that whoever opens the tables now will find are those that are open here."""
+        """Whether a process that opens the tables now finds the files that are open here."""
         return self._files == _files_of(tables_in(self.folder, self.generation))
 
     def file_bytes(self) -> int:
-        """The bytes of every page that the tables have ever used, free ones included; had without counting."""
+        """The bytes of every page that the tables have ever used, free ones included; known without counting."""
         return int(self.lmdb.info()["last_pgno"]) * self._page_bytes
 
     def free_dead_readers(self) -> None:
@@ -106,8 +106,8 @@ def create_environment(folder: Path, generation: int, map_size: int, max_readers
         path.mkdir(mode=0o700)
         reserve_lock_file(path, max_readers)
         environment = _open(folder, generation, map_size, max_readers, writable=True, create=True)
-        # As long as it can ever get, all of it a hole: so a file that is shorter was damaged. LMDB alone leaves the
-        # length to chance. By path, for a descriptor must not be closed here.
+        # As long as it may ever become, all of it a hole, so a shorter file is a damaged one. LMDB alone leaves the
+        # length to chance. By path, because a descriptor of this file must not be closed here.
         os.truncate(environment.data_file, map_size)
         return environment
 
@@ -201,7 +201,7 @@ def _open(
 
 @contextlib.contextmanager
 def translating(folder: Path) -> Iterator[None]:
-    """LMDB's and the file system's errors in ours, with the file and the remedy, and their cause kept."""
+    """Translate errors of LMDB and the file system into `AdsumError`s that name file and remedy; keep the cause."""
     try:
         yield
     except (lmdb.Error, OSError) as error:
@@ -219,7 +219,7 @@ def translate(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
             f"every reader slot of {folder} is taken (Limits.max_readers, set when the registry was made); "
             "try again, or make the registry with a larger limit"
         )
-    # EIO: LMDB wrote less than it asked for, which in memory means that there was no more.
+    # EIO: LMDB wrote less than it asked for, which in shared memory means that no memory was left.
     if isinstance(error, lmdb.MapFullError) or code in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO):
         return RegistryFull(f"no memory left for the tables in {folder} ({error}); unregister or free space in tmpfs")
     if code in (errno.EMFILE, errno.ENFILE):

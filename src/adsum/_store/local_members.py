@@ -1,7 +1,7 @@
-"""What lives inside this process: threads and tasks, of whose ends it knows before the tables do.
+"""The local members: registered threads and tasks of this process, whose ends it knows before the tables do.
 
-Between the end of a thread and the removal of its entry lies a request to the registrar. Whoever waited for the thread
-and then reads in the same process shall not find it, so a read asks here last.
+Between the end of a thread and the removal of its entry lies a request to the registrar. A caller that has joined the
+thread and then reads in the same process must not find its entry, so every read asks here last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class LocalMembers:
-    """The entries of this process's own threads and tasks, by incarnation, and what tells whether those are over."""
+    """The entries of this process's threads and tasks, by incarnation, and for each a function: has it ended?"""
 
     def __init__(self) -> None:
         self._over: dict[int, Callable[[], bool]] = {}
@@ -25,7 +25,7 @@ class LocalMembers:
         self._over[incarnation] = is_over
 
     def discard(self, incarnation: int) -> None:
-        """The tables know that it is over."""
+        """Its entry was removed from the tables."""
         self._over.pop(incarnation, None)
 
     def is_over(self, incarnation: int) -> bool:
@@ -33,5 +33,5 @@ class LocalMembers:
         return is_over is not None and is_over()
 
     def over(self) -> list[int]:
-        """The incarnations that are over and may still stand in the tables."""
+        """The incarnations of ended members that may still be in the tables."""
         return [incarnation for incarnation in list(self._over) if self.is_over(incarnation)]

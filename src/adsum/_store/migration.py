@@ -18,7 +18,7 @@ import lmdb
 import msgspec
 
 from .._os import identity
-from .._os.liveness import lives
+from .._os.liveness import is_running
 from ..errors import CorruptRegistry, VersionMismatch
 from ..model import Limits, Owner
 from . import format_1, page
@@ -60,7 +60,7 @@ def living_members(folder: Path, older: page.Page) -> list[LivingMember]:
         with translating(folder), environment.lmdb.begin() as txn:
             _limits(txn, environment, older.format)
             known = [*_holders(txn, environment), *_standbys(txn, environment)]
-        alive = {owner for owner in {member.owner for member in known} if lives(owner)}
+        alive = {owner for owner in {member.owner for member in known} if is_running(owner)}
         return [member for member in known if member.owner in alive]
     finally:
         environment.close()

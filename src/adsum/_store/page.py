@@ -1,14 +1,15 @@
-"""The page: one mapped file that says which tables are current, and lets readers keep what they decoded.
+"""The page: one mapped file with the number of the current tables, and the counters that validate cached entries.
 
-It holds a header and a table of change counters. An id belongs to the counter at ``crc32(key) % BUCKETS``. The
-registrar makes the counters of a batch odd *before* it commits and even, one higher, *after*; so a decoded entry is
-still the truth when its counter is even and what it was when the entry was read, and checking that costs two memory
-reads instead of a search. Marking before the commit makes it sound: from the moment the new state can be seen by
-anybody, nobody trusts the old one. If the registrar dies in between the counters stay odd, which only means that
-readers go to the tables, until the next registrar makes them even.
+The counters are seqlocks (Linux: Documentation/locking/seqlock.rst) whose write section is a commit. An id belongs to
+the counter at ``crc32(key) % BUCKETS``. The registrar makes the counters of a batch odd *before* the commit, and even,
+one higher, *after* it. A cached entry is current if its counter has the even value that it had before the entry was
+read; this costs two memory reads instead of a search. Marking before the commit is what makes it correct: as soon as a
+reader can see the new state, no reader trusts the old one. If the registrar dies in between, the counters stay odd, and
+readers go to the tables until the next registrar makes them even. The proof is in docs/internals.md.
 
-The numbers are aligned 8-byte words, which x86-64 and arm64 read and write whole; between the marks and the commit
-stand system calls and mutexes, which order them for other processors.
+The header's words keep their places in every format: an adsum of another version reads format, boot, PID namespace,
+generation and registrar. All words are aligned and 8 bytes long, so x86-64 and arm64 read and write them whole. System
+calls and mutexes between mark and commit order the writes for other processors.
 """
 
 from __future__ import annotations
@@ -36,18 +37,20 @@ _REVISION, _ENTRIES = 13, 14
 
 
 def bucket_of(key: bytes) -> int:
-    """The counter that stands for the id stored under `key`."""
+    """The number of the counter of the id stored under `key`."""
     return crc32(key) % BUCKETS
 
 
-class OlderFormat(VersionMismatch):
-    """The page is of an older format, `page`; see `migration` for what becomes of its registry."""
+class OlderFormat(Exception):
+    """The page is of an older format. Its callers decide by the registry's living members; see `migration`."""
 
-    page: Page
+    def __init__(self, page: Page) -> None:
+        super().__init__(f"table format {page.format}, older than {FORMAT}")
+        self.page = page
 
 
 class Page:
-    """The mapped page of one registry. `counters` is read in the hot path; everything else is named."""
+    """The mapped page of one registry. `counters` is read in the hot path; every other word has a property."""
 
     def __init__(self, mapping: mmap.mmap, file: os.stat_result) -> None:
         self._mapping = mapping
@@ -63,7 +66,7 @@ class Page:
 
     @property
     def generation(self) -> int:
-        """Which tables are current, 1 and up; 0 when this registry is no more and must be opened anew."""
+        """The number of the current tables, from 1; 0 when the page is retired and the folder must be opened again."""
         return self._header[_GENERATION]
 
     @property
@@ -83,12 +86,12 @@ class Page:
 
     @property
     def epoch(self) -> int:
-        """A number that no other registry has, one that stood in this folder before included."""
+        """A random number that no other registry has, an earlier one in the same folder included."""
         return self._header[_EPOCH]
 
     @property
     def revision(self) -> int:
-        """That of the last change whose caller may have been told of it, or of a later one."""
+        """The revision of the last acknowledged change, or a later one."""
         return self._header[_REVISION]
 
     @revision.setter
@@ -97,7 +100,7 @@ class Page:
 
     @property
     def entries(self) -> int:
-        """How many entries there are, about: it is written after the commit."""
+        """The number of entries, as of the last commit or the one before it."""
         return self._header[_ENTRIES]
 
     @entries.setter
@@ -109,14 +112,14 @@ class Page:
         return self._header[_RESTARTS]
 
     def is_in(self, folder: Path) -> bool:
-        """Whether this is the page that whoever opens the folder now will find."""
+        """Whether a process that opens the folder now finds this page."""
         try:
             return os.path.samestat(self._file, os.stat(path_in(folder)))
         except OSError:
             return False
 
     def announce(self, registrar: Owner, started_ns: int) -> None:
-        """A registrar serves from now on. Counters that a killed one left odd become even, and so differ from all."""
+        """A registrar serves from now on. Counters that a killed registrar left odd become even, one higher."""
         for offset, word in enumerate(registrar):
             self._header[_REGISTRAR + offset] = word
         if self._header[_STARTED]:
@@ -131,18 +134,18 @@ class Page:
         self._header[_GENERATION] = generation
 
     def retire(self) -> None:
-        """This registry is no more: nobody may trust what was decoded, and everybody opens the folder anew."""
+        """Invalidate everything: no reader trusts a cached entry any more, and every reader opens the folder again."""
         self._header[_GENERATION] = 0
         self.mark(range(BUCKETS))
 
     def mark(self, buckets: Iterable[int]) -> None:
-        """Before a commit: what is known of these ids is in doubt."""
+        """Begin the write section of these counters: before the commit."""
         for bucket in buckets:
             if not self.counters[bucket] & 1:
                 self.counters[bucket] += 1
 
     def settle(self, buckets: Iterable[int]) -> None:
-        """After the commit: the tables hold the truth about these ids."""
+        """End the write section of these counters: after the commit."""
         for bucket in buckets:
             self.counters[bucket] += 1
 
@@ -177,18 +180,14 @@ def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, 
 def attach(folder: Path, *, writable: bool = False) -> Page | None:
     """The registry's page, or None where there is no registry of this boot.
 
-    Errors: `VersionMismatch` (`OlderFormat` with the page where its format is older), `WrongNamespace`,
+    Errors: `VersionMismatch` where its format is newer, `OlderFormat` where it is older, `WrongNamespace`,
     `CorruptRegistry`.
     """
     page = peek(folder, writable=writable)
     if page is None or page.format == FORMAT:
         return page
     if page.format < FORMAT:
-        raise OlderFormat(
-            f"the registry in {folder} has table format {page.format}, this adsum has {FORMAT}; run adsum registrar "
-            "--replace",
-            page=page,
-        )
+        raise OlderFormat(page)
     raise VersionMismatch(
         f"the registry in {folder} has table format {page.format}, of a newer adsum than this one, which has {FORMAT}; "
         "upgrade adsum in this environment, or open a registry of your own (another name, path= or ADSUM_DIR)"
@@ -232,5 +231,5 @@ def _usable(page: Page, path: Path) -> bool:
 
 
 def remedy(folder: Path) -> str:
-    """What to do about damage, said the same way everywhere."""
+    """The advice about damage, the same in every message."""
     return f"end the processes that use this registry and remove the folder {folder}; registrations are made anew"

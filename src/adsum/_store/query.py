@@ -1,4 +1,4 @@
-"""What `find` was asked for, and whether an entry answers to it."""
+"""The conditions of `find`, and whether an entry matches them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ V = TypeVar("V", ProcessType, HealthStatus)
 
 
 class Conditions(TypedDict, total=False):
-    """The keywords by which entries are searched; those that are given must all hold."""
+    """The keywords by which entries are searched. All that are given must hold."""
 
     capability: str | Collection[str] | None
     type: str | None

@@ -16,15 +16,16 @@ from pathlib import Path
 
 import msgspec
 
-from .._os.forking import watch_forks
+from .._os.forking import add_fork_aware
 from .._os.liveness import LivenessCheck
+from .._os.ports import ReaderLiveness
 from .._validation import id_key
 from ..errors import CorruptRegistry
 from ..model import Departure, Entry, ProcessId, Stats
 from . import audit, history, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
-from .entry_cache import CachedEntry
+from .entry_cache import CachedEntry, TwoGenerationCache
 from .environment import Environment
 from .history import Step
 from .layout import decode_public, key_of
@@ -37,12 +38,18 @@ class Reader:
     """Reads one registry's folder. Safe for threads; opens by itself, again after `fork`, again when the registry is
     made anew. Where there is no registry it answers as an empty one does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        make_liveness: Callable[[], ReaderLiveness] = LivenessCheck,
+        make_cache: Callable[[page.Page], TwoGenerationCache] = TwoGenerationCache,
+    ) -> None:
         self.folder = folder
-        self._tables = CurrentTables(folder)
-        self._liveness = LivenessCheck()
+        self._tables = CurrentTables(folder, make_cache)
+        self._make_liveness = make_liveness
+        self._liveness = make_liveness()
         self.local_members = LocalMembers()
-        watch_forks(self)
+        add_fork_aware(self)
 
     def attach(self) -> None:
         """Open the tables, if there are any, so that what is wrong with them is said now."""
@@ -80,7 +87,7 @@ class Reader:
         if self._tables.current() is None:
             return []
         cache = self._tables.cache
-        before = memoryview(cache.counters.tobytes()).cast("Q")
+        before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
         nobody: list[CachedEntry] = []
         found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nobody)
@@ -213,7 +220,7 @@ class Reader:
         if child:
             self._liveness.abandon()
             self._tables.reset()
-            self._liveness = LivenessCheck()
+            self._liveness = self._make_liveness()
             # The threads and tasks are the parent's, and live on there.
             self.local_members = LocalMembers()
         else:
@@ -232,13 +239,13 @@ class Reader:
             return None
         bucket, cache = page.bucket_of(key), self._tables.cache
         # Read before the snapshot is taken: if the counter still stands here later, nothing was committed since.
-        count = cache.counters[bucket]
+        version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
             cache.forget(process_id)
             return None
         entry = self._decode(row)
-        cached = CachedEntry(entry, entry.owner, key, bucket, count, len(row))
+        cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row))
         if entry.incarnation in self.local_members:
             # Not kept, for what is kept is only asked of the kernel.
             return None if self.local_members.is_over(entry.incarnation) else cached
@@ -260,25 +267,20 @@ class Reader:
         before: memoryview,
         fresh: dict[bytes, CachedEntry],
     ) -> list[CachedEntry]:
-        """What matches. What had to be decoded for it goes into `fresh`, with the counters as they stood `before`."""
-        decided = len(query.index_keys()) < 2
+        """The cached entries that match. Those that had to be decoded also go into `fresh`, with their versions of
+        `before`."""
         newest = snapshot.revision(txn, environment)
-        # Not those that `before` was taken of: meanwhile a read may have opened other tables.
-        cache = self._tables.cache
-        counters = cache.counters
-        found = []
-        for row in snapshot.candidates(txn, environment, query):
-            cached = cache.young.get(row) or cache.old.get(row)
-            # Another thread may have kept it from a later snapshot than this one.
-            if cached is None or counters[cached.bucket] != cached.version or cached.entry.revision > newest:
-                stored = snapshot.row_of(txn, environment, row)
-                entry = self._decode(stored)
-                key = key_of(entry.process_id)
-                bucket = page.bucket_of(key)
-                cached = fresh[row] = CachedEntry(entry, entry.owner, key, bucket, before[bucket], len(stored))
-            if decided or query.matches(cached.entry):
-                found.append(cached)
-        return found
+        # Of the tables that are read here: since `before` was read, another read may have opened other tables.
+        found, others = self._tables.cache.current_among(snapshot.candidates(txn, environment, query), newest)
+        for row in others:
+            stored = snapshot.row_of(txn, environment, row)
+            entry = self._decode(stored)
+            key = key_of(entry.process_id)
+            bucket = page.bucket_of(key)
+            cached = fresh[row] = CachedEntry(entry, entry.owner, key, bucket, before[bucket], len(stored))
+            found.append(cached)
+        one_index_decides = len(query.index_keys()) < 2
+        return found if one_index_decides else [cached for cached in found if query.matches(cached.entry)]
 
 
 _by_key = operator.attrgetter("key")

@@ -4,13 +4,14 @@
         await registry.register("planner-1", capabilities={"planning"})
         team = registry.find(capability="planning")
 
-`registry` and `registration` are the twins of the modules of those names one level up.
+`opening`, `registry` and `registration` are the twins of the modules of those names one level up.
 """
 
 from __future__ import annotations
 
+from .opening import open_async
 from .registration import AsyncRegistration
-from .registry import AsyncRegistry, open_async
+from .registry import AsyncRegistry
 from .watch import AsyncWatch
 
 __all__ = ["AsyncRegistration", "AsyncRegistry", "AsyncWatch", "open_async"]

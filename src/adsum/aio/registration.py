@@ -13,7 +13,21 @@ from .answer import answered
 
 
 class AsyncRegistration:
-    """`Registration` with awaited calls, and an asynchronous context manager."""
+    """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
+    same id. Made by `AsyncRegistry.register` and its relatives.
+
+    - `entry`: the entry as this object last saw it.
+
+    As an asynchronous context manager it unregisters at the end of the block, but only in the process that made it: a
+    forked child that leaves the block ends nothing. Dropping the object ends nothing either; the entry lives as long as
+    its member.
+
+    >>> async with await registry.register("planner-1") as registration:
+    ...     print(registration.process_id.local_id, "planner-1" in registry)
+    planner-1 True
+    >>> "planner-1" in registry
+    False
+    """
 
     def __init__(self, calls: Calls, entry: Entry) -> None:
         self._pid = os.getpid()
@@ -25,34 +39,82 @@ class AsyncRegistration:
 
     @property
     def process_id(self) -> ProcessId:
-        """The id that is registered."""
+        """The registered id.
+
+        >>> (await registry.register("planner-1")).process_id.local_id
+        'planner-1'
+        """
         return self.entry.process_id
 
     async def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:
-        """`Registration.update`."""
+        """Replace the given metadata fields of this entry, each as a whole. Returns the new entry.
+
+        `timeout` is in seconds, as in `AsyncRegistry.register`. Errors: those of `AsyncRegistry.update`; `Stale` where
+        another incarnation holds the id; `NotRegistered` where none does.
+
+        >>> registration = await registry.register("planner-1")
+        >>> (await registration.update(custom={"task": 7})).metadata.custom
+        {'task': 7}
+        """
         write = self._calls.update(self.process_id, metadata, self.entry.incarnation)
         self.entry = (await answered(self._calls, write, timeout)).entries[0]
         return self.entry
 
     async def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
-        """`Registration.update_health`."""
+        """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
+
+        `status` is a `HealthStatus`. Errors: as `update`.
+
+        >>> registration = await registry.register("planner-1")
+        >>> (await registration.update_health("degraded")).metadata.health_status.value
+        'degraded'
+        """
         write = self._calls.update(self.process_id, {"health_status": status}, self.entry.incarnation, checked=True)
         self.entry = (await answered(self._calls, write, timeout)).entries[0]
         return self.entry
 
     async def unregister(self, *, timeout: float | None = None) -> bool:
-        """`Registration.unregister`."""
+        """Remove this entry. Returns whether it was there; it is not where its process has died, for one.
+
+        `timeout` is in seconds, as in `AsyncRegistry.register`. Errors: `Stale` where another incarnation holds the id;
+        `SystemBusy`; `Timeout`.
+
+        >>> registration = await registry.register("planner-1")
+        >>> await registration.unregister(), await registration.unregister()
+        (True, False)
+        """
         write = self._calls.unregister(self.process_id, self.entry.incarnation)
         return (await answered(self._calls, write, timeout)).changed
 
     async def heartbeat(self, *, timeout: float | None = None) -> Entry:
-        """`Registration.heartbeat`."""
+        """Send a heartbeat for this entry, which promises them. Returns the entry; see `AsyncRegistry.heartbeat`.
+
+        Errors: those of `AsyncRegistry.heartbeat`; `Stale` where another incarnation holds the id.
+
+        >>> registration = await registry.register("planner-1", heartbeat=5.0)
+        >>> (await registration.heartbeat()).metadata.health_status.value
+        'healthy'
+        """
         write = self._calls.heartbeat(self.process_id, self.entry.incarnation)
         self.entry = (await answered(self._calls, write, timeout)).entries[0]
         return self.entry
 
     async def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
-        """`Registration.hand_over`."""
+        """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
+        which has the same metadata and a new incarnation. This registration is stale from then on.
+
+        - `process`: as in `AsyncRegistry.register`, but neither a thread nor a task.
+        - `timeout`: seconds, as in `AsyncRegistry.register`.
+
+        Errors: `DeadProcess`; `Stale` where another incarnation holds the id; `NotRegistered`; `TypeError` for a thread
+        or task; `SystemBusy`; `Timeout`.
+
+        >>> registration = await registry.register("leader")
+        >>> with subprocess.Popen(["sleep", "60"]) as successor:
+        ...     print((await registration.hand_over(successor)).pid == successor.pid)
+        ...     successor.kill()
+        True
+        """
         write = self._calls.hand_over(self.entry, process)
         return (await answered(self._calls, write, timeout)).entries[0]
 

@@ -1,4 +1,4 @@
-"""`AsyncRegistry`: the twin of `adsum.registry.Registry`, and `open_async`."""
+"""`AsyncRegistry`: the twin of `adsum.registry.Registry`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack, overload
 
-from .. import _instrument
-from .. import _wire as wire
-from .._calls import Calls, Write, pairs, whole
+from .._calls import Calls, pairs, whole
 from .._client.connection_pool import seconds
+from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._watching import Wanted, until_when
 from ..errors import AdsumError, Timeout
 from ..model import Entry, Limits
-from .answer import answered
+from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
 from .registration import AsyncRegistration
 from .watch import AsyncWatch
@@ -28,10 +26,22 @@ A = TypeVar("A", bound="AsyncRegistry")
 
 
 class AsyncRegistry(RegistryReads):
-    """A registry of living processes for asyncio. Made by `adsum.open_async`.
+    """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
-    The calls, their meanings and their errors are those of `Registry`; those that write are awaited. A registration
-    whose awaiting is cancelled is undone, if it was too late to stop it.
+    It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
+    calls, because they never wait. It belongs to no event loop: await it in whichever loop runs, in any thread.
+
+    - `folder`, `namespace`, `node`, `timeout`, `limits`: what it was opened with.
+    - A write whose await is cancelled may have been applied, or not. A registration is undone then.
+    - It survives `fork`, and can be pickled, like a `Registry`.
+
+    The examples below are typed at ``python -m asyncio``. They begin with ``registry = adsum.open_async()``, and with
+    an empty registry.
+
+    >>> async with adsum.open_async(namespace="robots") as robots:
+    ...     registration = await robots.register("arm", resources={"joints": 6})
+    ...     print(robots["arm"].metadata.resources)
+    {'joints': 6}
     """
 
     def __init__(
@@ -50,7 +60,11 @@ class AsyncRegistry(RegistryReads):
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for every write that names none; None for the registry's own bound."""
+        """Seconds for each write that names no timeout; None for the registry's own `Limits.registration_timeout`.
+
+        >>> adsum.open_async(timeout=2).timeout
+        2.0
+        """
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,7 +77,16 @@ class AsyncRegistry(RegistryReads):
         await self.close()
 
     async def close(self) -> None:
-        """`Registry.close`."""
+        """Close this object, its watches, and its connections. Closing twice is fine.
+
+        Entries of processes stay, because they belong to the processes. Entries of threads and tasks that were
+        registered through this object end, and so do its standbys. Every later call raises `RegistryClosed`.
+
+        >>> await registry.close()
+        >>> registry.lookup("planner-1")
+        Traceback (most recent call last):
+        adsum.errors.RegistryClosed: this registry was closed; open another
+        """
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -73,14 +96,30 @@ class AsyncRegistry(RegistryReads):
     async def register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> AsyncRegistration:
-        """`Registry.register`. To register the running task, give ``process=asyncio.current_task()``.
+        """Register this process, or `process`, under `id`, for as long as it lives. When the await returns, every
+        process finds the entry (L5). If it is cancelled, the registration is undone.
 
-        ``heartbeat="loop"`` lets the event loop itself give the signs of life, three in each second: a loop that is
-        blocked for 1.5 s shows as degraded, to every other process.
+        - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or any
+          object with a ``.pid``; this process by default. For the running task give ``asyncio.current_task()``. An
+          entry of a thread or task ends with it: immediately for readers in this process; for others once the
+          registrar has been notified.
+        - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
+          registrar serves. The request is not applied after it (L1).
+        - `metadata`: the fields of `Metadata`. ``heartbeat="loop"`` promises a heartbeat each second and lets the event
+          loop send three in that time, so a loop that is blocked for 1.5 s shows as degraded to every process.
+
+        Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
+        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`.
+
+        >>> async def work():
+        ...     registration = await registry.register("worker-1", asyncio.current_task())
+        ...     return "worker-1" in registry
+        >>> await asyncio.create_task(work()), "worker-1" in registry
+        (True, False)
         """
         from_loop = is_from_loop(metadata, process)
         write = self._calls.register([(id, metadata)], process)
-        done = await self._registered(write, timeout)
+        done = await registered(self._calls, write, timeout)
         if from_loop:
             self._beat(done.entries[0])
         return AsyncRegistration(self._calls, done.entries[0])
@@ -88,27 +127,50 @@ class AsyncRegistry(RegistryReads):
     async def register_many(
         self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
     ) -> list[AsyncRegistration]:
-        """`Registry.register_many`."""
+        """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
+
+        `process` and `timeout` are those of `register`. Returns the registrations in the order of `items`. If the await
+        is cancelled, all are undone.
+
+        Errors: as `register`; `TypeError` where an item is no pair.
+
+        >>> arms = await registry.register_many([("arm-left", {"type": "service"}), ("arm-right", {})])
+        >>> [arm.entry.incarnation for arm in arms]
+        [1, 2]
+        """
         items = pairs(items)
         if not items:
             return []
         write = self._calls.register(items, process)
-        done = await self._registered(write, timeout)
+        done = await registered(self._calls, write, timeout)
         return [AsyncRegistration(self._calls, entry) for entry in done.entries]
 
     def register_nowait(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> asyncio.Future[AsyncRegistration]:
-        """`Registry.register_nowait`; the future is the running loop's."""
+        """Begin to register, in the running event loop. Returns a future of the registration; cancelling it undoes the
+        registration. The arguments and the errors, which are all the future's, are those of `register`.
+
+        >>> future = registry.register_nowait("planner-1")
+        >>> (await future).process_id.local_id
+        'planner-1'
+        """
         return asyncio.ensure_future(self.register(id, process, timeout=timeout, **metadata))
 
     async def get_or_register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
     ) -> tuple[Entry, bool]:
-        """`Registry.get_or_register`; ``heartbeat="loop"`` as for `register`."""
+        """Get the entry of the living holder and False, or register and get the new entry and True.
+
+        The registrar decides this in one step, so of many callers exactly one gets True. The arguments are those of
+        `register`, ``heartbeat="loop"`` included. Errors: as `register`, without `AlreadyRegistered`.
+
+        >>> (await registry.get_or_register("leader"))[1], (await registry.get_or_register("leader"))[1]
+        (True, False)
+        """
         from_loop = is_from_loop(metadata, process)
         write = self._calls.register([(id, metadata)], process, or_get=True)
-        done = await self._registered(write, timeout)
+        done = await registered(self._calls, write, timeout)
         if from_loop and done.changed:
             self._beat(done.entries[0])
         return done.entries[0], done.changed
@@ -116,24 +178,66 @@ class AsyncRegistry(RegistryReads):
     async def update(
         self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None, **metadata: Any
     ) -> Entry:
-        """`Registry.update`."""
+        """Replace the given metadata fields of an entry, each as a whole. Returns the new entry.
+
+        Any process that may open the registry may update any entry.
+
+        - `if_incarnation`: update only this incarnation; None for any holder.
+        - `timeout`: seconds, as in `register`.
+
+        Errors: `NotRegistered`; `Stale` where another incarnation holds the id; `InvalidMetadata`; `RegistryFull` where
+        the entry grows and there is no room; `SystemBusy`; `Timeout`.
+
+        >>> registration = await registry.register("planner-1", endpoint="tcp://10.0.0.5:9001")
+        >>> (await registry.update("planner-1", capabilities={"review"})).metadata.endpoint
+        'tcp://10.0.0.5:9001'
+        """
         write = self._calls.update(id, metadata, if_incarnation)
         return (await answered(self._calls, write, timeout)).entries[0]
 
     async def update_health(
         self, id: AnyId, status: str, *, if_incarnation: int | None = None, timeout: float | None = None
     ) -> Entry:
-        """`Registry.update_health`."""
+        """Set the health status of an entry, and its `last_health_check` to now. Returns the new entry.
+
+        `status` is a `HealthStatus`: ``healthy``, ``degraded`` or ``unhealthy``. The other arguments and the errors are
+        those of `update`.
+
+        >>> registration = await registry.register("planner-1")
+        >>> (await registry.update_health("planner-1", "degraded")).metadata.health_status.value
+        'degraded'
+        """
         write = self._calls.update(id, {"health_status": status}, if_incarnation, checked=True)
         return (await answered(self._calls, write, timeout)).entries[0]
 
     async def unregister(self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None) -> bool:
-        """`Registry.unregister`."""
+        """Remove an entry. Returns whether there was one. The process may register again, as a new incarnation.
+
+        - `if_incarnation`: remove only this incarnation; None for any holder.
+        - `timeout`: seconds, as in `register`.
+
+        Errors: `Stale` where another incarnation holds the id; `InvalidProcessId`; `SystemBusy`; `Timeout`.
+
+        >>> registration = await registry.register("planner-1")
+        >>> await registry.unregister("planner-1"), await registry.unregister("planner-1")
+        (True, False)
+        """
         write = self._calls.unregister(id, if_incarnation)
         return (await answered(self._calls, write, timeout)).changed
 
     async def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
-        """`Registry.heartbeat`."""
+        """Send a heartbeat for an entry of this process that promises them (``register(..., heartbeat=5.0)``).
+
+        Returns the entry. Its `last_health_check` is now; this alone is no change of the registry, and has no revision
+        and no event. If the registrar had set a status because a heartbeat was late, the entry has its former status
+        again; that is a change. With ``heartbeat="loop"`` there is no need for this call.
+
+        Errors: `NotRegistered`; `PermissionDenied` where another process owns the entry; `SystemBusy`; `Timeout`.
+
+        >>> registration = await registry.register("planner-1", heartbeat=5.0)
+        >>> (await registry.heartbeat("planner-1")).metadata.health_status.value
+        'healthy'
+        """
         write = self._calls.heartbeat(id, None)
         return (await answered(self._calls, write, timeout)).entries[0]
 
@@ -147,7 +251,25 @@ class AsyncRegistry(RegistryReads):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> AsyncWatch:
-        """`Registry.watch`: ``async with registry.watch(...) as watch: async for event in watch: ...``."""
+        """Watch one id, or all entries that match the conditions of `find`: one `Event` for each change, in order, none
+        lost. Returns an `AsyncWatch`, to be used in an ``async with`` block or closed. It survives the registrar.
+
+        - `since`: begin after this revision, which a watch or an event had; None to begin now. Where the history (the
+          last 8,192 changes, or 8 MiB of them) does not reach back so far, the first event is ``lagged``.
+        - `where`: a function of an entry, as in `find`.
+
+        An entry that starts to match because of an update is ``registered`` to this watch, and one that stops to match
+        is ``unregistered``; such an event has `previous`.
+
+        Errors: `InvalidQuery`, a `ValueError`, for a condition that no entry could meet; `InvalidProcessId`.
+
+        >>> async with registry.watch(capability="planning") as watch:
+        ...     registration = await registry.register("planner-1", capabilities={"planning"})
+        ...     async for event in watch:
+        ...         print(event.kind.value, event.entry.process_id.local_id, event.revision)
+        ...         break
+        registered planner-1 1
+        """
         return AsyncWatch(self, self._client, self._query(id, conditions), where, since)
 
     @overload
@@ -170,7 +292,17 @@ class AsyncRegistry(RegistryReads):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> Entry | list[Entry]:
-        """`Registry.wait_for`."""
+        """Wait until `id` is registered, and return its entry; or until at least `count` living members match the
+        conditions of `find`, and return them all, sorted by id.
+
+        `timeout` is in seconds; None waits without bound. Errors: `Timeout`; those of `find`.
+
+        >>> future = registry.register_nowait("planner-1", capabilities={"planning"})
+        >>> (await registry.wait_for("planner-1", timeout=10)).pid == os.getpid()
+        True
+        >>> len(await registry.wait_for(capability="planning", count=1, timeout=10))
+        1
+        """
         wanted = Wanted(self, id, count, where, conditions)
         until = until_when(timeout)
         if (found := wanted.found()) is not None:
@@ -189,63 +321,41 @@ class AsyncRegistry(RegistryReads):
         return found
 
     async def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> AsyncRegistration:
-        """`Registry.stand_by`, awaited until the id is held; cancelling it gives up the place. ``heartbeat="loop"`` as
-        for `register`, from then on."""
+        """Stand by for an id: register this process under it as soon as it is free, immediately if it is. Returns when
+        this process holds the id; cancelling the await removes the standby.
+
+        The registrar grants the id to the standby that came first, in the commit that frees it; a standby that has
+        died is skipped. A process that stands by twice has two standbys. A standby ends with its process, and when the
+        registry is closed.
+
+        - `timeout`: seconds until the registrar has answered; the time until the grant has no bound.
+        - `metadata`: the fields of `Metadata`; ``heartbeat="loop"`` begins with the grant.
+
+        Errors: `AlreadyRegistered` where this process itself holds the id; `InvalidProcessId`; `InvalidMetadata`;
+        `SystemBusy`; `Timeout`; `RegistryFull`; `RegistryClosed`.
+
+        >>> with subprocess.Popen(["sleep", "60"]) as leader:
+        ...     registration = await registry.register("leader", leader)
+        ...     standby = asyncio.create_task(registry.stand_by("leader"))
+        ...     leader.kill()
+        >>> (await standby).entry.pid == os.getpid()
+        True
+        """
         from_loop = is_from_loop(metadata)
-        granted = self._calls.stand_by(id, metadata, timeout, self._registration).future
-        try:
-            registration = await asyncio.wrap_future(granted)
-        except asyncio.CancelledError:
-            # The grant may have come at this moment, and no caller will hold it.
-            granted.add_done_callback(self._give_up)
-            raise
+        call = self._calls.stand_by(id, metadata, timeout, whole)
+        done = await granted(self._calls, call.future)
         if from_loop:
-            self._beat(registration.entry)
-        return registration
-
-    def _registration(self, done: wire.Done) -> AsyncRegistration:
+            self._beat(done.entries[0])
         return AsyncRegistration(self._calls, done.entries[0])
-
-    def _give_up(self, granted: Future[AsyncRegistration]) -> None:
-        if not granted.cancelled() and granted.exception() is None:
-            self._calls.give_back(granted.result().entry)
 
     def _beat(self, entry: Entry) -> None:
         LoopHeartbeat(asyncio.get_running_loop(), self._calls, entry).start()
 
-    async def _registered(self, write: Write[wire.Register], timeout: float | None) -> wire.Done:
-        pending = self._calls.submit(write, timeout, whole)
-        try:
-            # Shielded: a registration in flight cannot be cancelled, only undone.
-            return await asyncio.shield(asyncio.wrap_future(pending))
-        except asyncio.CancelledError:
-            pending.add_done_callback(self._undo)
-            raise
-
-    def _undo(self, pending: Future[wire.Done]) -> None:
-        if pending.cancelled() or pending.exception() is not None or not pending.result().changed:
-            return
-        for entry in pending.result().entries:
-            self._calls.give_back(entry)
-
     def _too_late(self, wanted: Wanted, timeout: float | None) -> Timeout:
         error = wanted.too_late(timeout)
-        if (report := _instrument.wait_timed_out) is not None:
+        if (report := instrument.wait_timed_out) is not None:
             report(self.folder, wanted.namespace, timeout or 0.0, error)
         return error
-
-
-def open_async(
-    name: str = "default",
-    *,
-    path: str | os.PathLike[str] | None = None,
-    namespace: str = "default",
-    node: str | None = None,
-    timeout: float | None = None,
-    limits: Limits | None = None,
-) -> AsyncRegistry:
-    """`adsum.open` for asyncio, with the same arguments: ``async with adsum.open_async() as registry:``."""
-    return AsyncRegistry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
 
 
 def _reopen(

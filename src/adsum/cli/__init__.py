@@ -7,17 +7,15 @@ from collections.abc import Sequence
 
 REGISTRY_ERROR = 3
 INTERRUPTED = 130
-# What a shell reports of a program that SIGPIPE ended.
+# The exit code that a shell reports for a program that SIGPIPE ended: 128 + 13.
 BROKEN_PIPE = 141
 
 _EXTRA = ("cyclopts", "rich", "attrs", "docstring_parser")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, `sys.argv` unless given, and return its exit code.
-
-    0 done, 1 no or not found, 2 usage, 3 registry error.
-    """
+    """Run one command line, `sys.argv` by default, and return its exit code: 0 done, 1 no or not found, 2 usage,
+    3 registry error."""
     try:
         from .app import dispatch
 
@@ -28,4 +26,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"adsum: the command line needs {error.name}; run: pip install 'adsum[cli]'", file=sys.stderr)
         return REGISTRY_ERROR
     except KeyboardInterrupt:
+        # Ctrl-C while the imports still ran.
         return INTERRUPTED

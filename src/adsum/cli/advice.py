@@ -1,4 +1,4 @@
-"""What to do next, in a shell: the library advises calls, and whoever stands at a prompt types commands."""
+"""Advice in errors, as shell commands: the library's own messages advise Python calls."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+from .. import Registry
 from ..errors import AlreadyRegistered, NotRegistered
 from ..model import ProcessId
-from ..registry import Registry
 from .options import RegistryOptions
 from .output import render
 
 
 @contextmanager
-def in_shell_words(process_id: ProcessId, options: RegistryOptions, registry: Registry) -> Iterator[None]:
-    """What the registry refuses for `process_id` in here is refused with advice for a shell."""
-    # As it has to be typed for the same registry once more.
+def shell_advice(process_id: ProcessId, options: RegistryOptions, registry: Registry) -> Iterator[None]:
+    """Inside this context, errors about `process_id` advise shell commands."""
+    # The options that name the same registry in the advised command.
     typed_options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in asdict(options).items() if value)
     typed = shlex.quote(render.printable(options.show_id(process_id, registry))) + typed_options
     try:
@@ -25,11 +25,11 @@ def in_shell_words(process_id: ProcessId, options: RegistryOptions, registry: Re
     except AlreadyRegistered as error:
         raise AlreadyRegistered(
             f"{process_id} is held by process {error.entry.pid}; use another id, or wait until that process ends: "
-            f"adsum show {typed} tells what it is, adsum watch {typed} when it ends",
+            f"adsum show {typed} shows its entry, adsum watch {typed} reports its end",
             entry=error.entry,
         ) from error
     except NotRegistered as error:
         raise NotRegistered(
-            f"{process_id} is not registered (or its process has died); adsum ls{typed_options} lists who is, "
+            f"{process_id} is not registered (or its process has died); adsum ls{typed_options} lists the members, "
             f"adsum run {typed} -- COMMAND registers a program"
         ) from error

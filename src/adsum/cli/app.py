@@ -1,4 +1,4 @@
-"""The commands together, and how each of them ends: output, messages and exit codes."""
+"""All commands, and what they have in common at their end: flushed output, error messages, exit codes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from .top.command import top
 NOT_FOUND = 1
 USAGE = 2
 
-_DEMO_SUMMARY = "Watch a living multi-agent system on this machine, with kills."
+_DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its processes."
 
-_HELP = """Who is alive on this machine, and what they can do.
+_HELP = """A registry of the living processes on this machine, and of their capabilities.
 
 ```console
 $ adsum run planner --capability planning -- node agent.js
@@ -40,24 +40,24 @@ $ adsum ls --capability planning
 $ adsum show planner
 ```
 
-An entry lives as long as its process: nothing has to be started before, and nothing is left to clean up. Exit codes: 0
-done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C, 141 nobody reads the output.
+A process is registered for as long as it lives. There is no server to start, and nothing to clean up. Exit codes: 0
+done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C, 141 output closed by its reader.
 """
 
 
 def build(tokens: list[str]) -> App:
-    """The command line. What is slow to import waits until its command is asked for."""
+    """The command line. Modules that are slow to import are imported by the command that needs them."""
     app = App(name="adsum", version=f"adsum {__version__}", help=_HELP, help_format="markdown")
     for command in (ls, show, watch, wait, top, health, unregister, stats, audit, doctor, registrar, metrics):
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:
-        from .demo import demo
+        from .demo.command import demo
 
         app.command(demo)
     else:
-        app.command("adsum.cli.demo:demo", name="demo", help=_DEMO_SUMMARY)
-    app.register_install_completion_command(help="Make the shell complete commands, options and ids.")
+        app.command("adsum.cli.demo.command:demo", name="demo", help=_DEMO_SUMMARY)
+    app.register_install_completion_command(help="Install shell completion of commands, options and ids.")
     return app
 
 
@@ -72,7 +72,7 @@ def dispatch(tokens: list[str]) -> int:
         _discard_output()
         return BROKEN_PIPE
     except SystemExit as left:
-        # Help is printed by rich, which ends the program with 1 when nobody reads it (`Console.on_broken_pipe`).
+        # rich prints the help, and exits with 1 where the pipe is broken (`Console.on_broken_pipe`).
         if isinstance(left.__context__, BrokenPipeError):
             return BROKEN_PIPE
         raise
@@ -104,11 +104,11 @@ def _run(tokens: list[str]) -> int:
 
 
 def _prepare_output() -> None:
-    # Python has None for a stream that was closed before it started (`adsum ls >&-`).
+    # A stream that was closed before Python started is None (`adsum ls >&-`).
     nowhere = Path(os.devnull)
     sys.stdout = sys.stdout or nowhere.open("w", encoding="utf-8")
     sys.stderr = sys.stderr or nowhere.open("w", encoding="utf-8")
-    # A name that the terminal cannot write is shown escaped, rather than ending the command.
+    # Characters that the encoding of the terminal lacks are escaped. They do not end the command with an error.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -120,11 +120,11 @@ def _fail(message: str, code: int) -> int:
 
 
 def _discard_output() -> None:
-    """What is still buffered has nobody to read it, and must not raise once more when the interpreter ends."""
+    """Redirect standard output to nowhere. Otherwise the interpreter would fail again when it flushes at exit."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
     except (OSError, ValueError, AttributeError):
-        # There is no standard output at all, so nothing is buffered for it.
+        # Standard output has no descriptor, so nothing is buffered for one.
         return

@@ -1,4 +1,4 @@
-"""The conditions that several commands take: of whom they speak."""
+"""The options that select members, for several commands."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .options import HealthWord, RegistryOptions, TypeWord, complete_capability
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Filter:
-    """What must hold of a member, all of it together."""
+    """Conditions on members. All of them must hold."""
 
     capability: Annotated[
         tuple[str, ...],
         Parameter(
             name=("--capability", "-c"),
             negative=(),
-            help="Only who can do this; given again, who can do all of them.",
+            help="Only members with this capability. Repeat the option to require several.",
             show_default=False,
             completer=complete_capability,
         ),
     ] = ()
-    type: Annotated[TypeWord | None, Parameter(help="Only who plays this part.")] = None
-    health: Annotated[HealthWord | None, Parameter(help="Only whose health is this.")] = None
+    type: Annotated[TypeWord | None, Parameter(help="Only members of this type.")] = None
+    health: Annotated[HealthWord | None, Parameter(help="Only members with this health status.")] = None
 
     def conditions(self, options: RegistryOptions) -> Conditions:
-        """As the registry takes them. With --node, only members on that node count."""
+        """The keywords for `Registry.find`. With --node, only members on that node match."""
         return {
             "capability": set(self.capability) or None,
             "type": self.type,

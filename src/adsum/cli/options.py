@@ -1,4 +1,4 @@
-"""What several commands take: which registry, which id, how long to wait, how to answer."""
+"""The arguments and options that several commands have: the registry, an id, a timeout, the form of the answer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
-from .. import admin
+from .. import Registry, admin
+from .. import open as open_registry
 from ..model import Limits, ProcessId
-from ..registry import Registry
-from ..registry import open as open_registry
 
 if TYPE_CHECKING:
     from cyclopts import Token
@@ -20,32 +19,30 @@ if TYPE_CHECKING:
 
 
 class UsageError(Exception):
-    """The command line asks for what cannot be; the message says what to type instead."""
+    """The command line is wrong; the message says what to type instead."""
 
 
-# A person or a script would rather wait for a busy machine than type the command again.
+# Far above `Limits.registration_timeout`: on a busy machine, waiting is better for a user than typing again.
 PATIENCE_SECONDS = 10.0
 
-_REGISTRY = Group(
-    "Which registry", help="The default registry of this user, unless something else is said.", sort_key=10
-)
+_REGISTRY = Group("Which registry", help="By default the registry 'default' of this user.", sort_key=10)
 
 
 @Parameter(name="*", group=_REGISTRY)
 @dataclass(frozen=True)
 class RegistryOptions:
-    """The registry that a command is about, and what completes a local id to a whole one."""
+    """The registry that a command uses, and the namespace and node that complete a local id."""
 
     name: Annotated[
         str | None,
-        Parameter(name=("--name", "-r"), metavar="NAME", help="The registry of that name; 'default' unless given."),
+        Parameter(name=("--name", "-r"), metavar="NAME", help="Name of the registry. Default: 'default'."),
     ] = None
-    path: Annotated[Path | None, Parameter(help="The registry in that folder, instead of a name.")] = None
-    namespace: Annotated[str | None, Parameter(help="The namespace; 'default' unless given.")] = None
-    node: Annotated[str | None, Parameter(help="The node; $ADSUM_NODE or the host name unless given.")] = None
+    path: Annotated[Path | None, Parameter(help="Folder of the registry, instead of a name.")] = None
+    namespace: Annotated[str | None, Parameter(help="Namespace. Default: 'default'.")] = None
+    node: Annotated[str | None, Parameter(help="Node. Default: $ADSUM_NODE, or the host name.")] = None
 
     def open(self, limits: Limits | None = None) -> Registry:
-        """The registry, with the patience of a command."""
+        """Open the registry, with the timeout of a command. Errors: `UsageError`, and those of `adsum.open`."""
         self._check()
         return open_registry(
             "default" if self.name is None else self.name,
@@ -70,10 +67,10 @@ class RegistryOptions:
             raise UsageError("--path: give the path of a folder of its own, not '' or '.'")
 
     def parse_id(self, text: str, registry: Registry) -> ProcessId:
-        """An id as typed: ``local``, or ``namespace/node/local`` as `str(ProcessId)` writes it.
+        """The id that a user typed: ``local``, or ``namespace/node/local`` as `str(ProcessId)` writes it.
 
-        With fewer than two slashes it is a local id; so it is, whatever its slashes, where --namespace or --node is
-        given. Otherwise it is cut at its first two.
+        Text with fewer than two slashes is a local id, and so is every text where --namespace or --node is given.
+        Other text is split at its first two slashes.
         """
         if self._completes or text.count("/") < 2:
             return admin.complete_id(text, registry.namespace, registry.node)
@@ -81,10 +78,10 @@ class RegistryOptions:
         return admin.complete_id(ProcessId(namespace, node, local_id), namespace, node)
 
     def show_id(self, process_id: ProcessId, registry: Registry) -> str:
-        """An id in the shortest form that `parse_id` takes back."""
+        """An id in the shortest form from which `parse_id` makes the same id."""
         namespace, node, local_id = process_id
-        is_here = (namespace, node) == (registry.namespace, registry.node)
-        return local_id if is_here and (self._completes or local_id.count("/") < 2) else str(process_id)
+        is_local = (namespace, node) == (registry.namespace, registry.node)
+        return local_id if is_local and (self._completes or local_id.count("/") < 2) else str(process_id)
 
     @property
     def _completes(self) -> bool:
@@ -99,10 +96,12 @@ def _whole_number(_: object, tokens: Sequence[Token]) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no whole number") from None
+        raise ValueError(f"{text!r} is not a whole number") from None
 
 
-# Cyclopts itself rounds fractions.
+# An option without a value, and without a negative form.
+FLAG = Parameter(negative=(), show_default=False)
+# Cyclopts itself would round a fraction.
 WHOLE = Parameter(converter=_whole_number)
 
 
@@ -116,16 +115,16 @@ def _registry_options(context: CompletionContext) -> RegistryOptions:
 
 
 def complete_id(context: CompletionContext) -> Iterable[tuple[str, str]]:
-    """The living ids, for the shell."""
+    """The ids of living members, for completion in the shell."""
     options = _registry_options(context)
     with options.open() as registry:
         for entry in registry.find(node=options.node):
-            what = ", ".join(sorted(entry.metadata.capabilities)) or entry.metadata.type
-            yield options.show_id(entry.process_id, registry), what
+            description = ", ".join(sorted(entry.metadata.capabilities)) or entry.metadata.type
+            yield options.show_id(entry.process_id, registry), description
 
 
 def complete_capability(context: CompletionContext) -> Iterable[str]:
-    """The capabilities that somebody living has, for the shell."""
+    """The capabilities of living members, for completion in the shell."""
     with _registry_options(context).open() as registry:
         return sorted({capability for entry in registry.find() for capability in entry.metadata.capabilities})
 
@@ -136,7 +135,7 @@ HealthWord: TypeAlias = Literal["healthy", "degraded", "unhealthy"]
 Id: TypeAlias = Annotated[
     str,
     Parameter(
-        help="A local id, or namespace/node/local_id. What has two slashes or more is read as the latter, unless "
+        help="A local id, or namespace/node/local_id. An ID with two slashes or more is read as the latter, unless "
         "--namespace or --node is given.",
         completer=complete_id,
     ),
@@ -144,18 +143,15 @@ Id: TypeAlias = Annotated[
 OptionalId: TypeAlias = Annotated[
     str | None, Parameter(help="A local id, or namespace/node/local_id.", completer=complete_id)
 ]
-Json: TypeAlias = Annotated[
-    bool, Parameter(negative=(), show_default=False, help="Answer with one JSON document, for programs.")
-]
-JsonLines: TypeAlias = Annotated[
-    bool, Parameter(negative=(), show_default=False, help="Print one JSON document a line, for programs.")
-]
+Json: TypeAlias = Annotated[bool, FLAG, Parameter(help="Print one JSON document.")]
+JsonLines: TypeAlias = Annotated[bool, FLAG, Parameter(help="Print one JSON document per line.")]
 Timeout: TypeAlias = Annotated[
-    float, Parameter(help="Seconds to wait for the registrar, its start included.", metavar="SECONDS")
+    float, Parameter(help="How long to wait for the registrar, including its start.", metavar="SECONDS")
 ]
 
 
 def check_timeout(seconds: float) -> float:
+    """The timeout, if it is a possible one. Errors: `UsageError`."""
     if not 0 < seconds < 1e6:
         raise UsageError(f"--timeout {seconds:g}: give a number of seconds above 0")
     return seconds

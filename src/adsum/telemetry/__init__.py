@@ -1,4 +1,4 @@
-"""What happens in a registry, told to whoever attaches: plain callables that get an event's name, numbers and words.
+"""Telemetry events: a handler is called with the name, the numbers and the words of each event it is attached to.
 
     def handler(event, measurements, attributes):
         print(event, measurements, attributes)
@@ -6,7 +6,7 @@
     adsum.telemetry.attach(handler, events=["adsum.register", "adsum.died"])
 
 An **event** is one of `EVENTS`. Its **measurements** are numbers: `count`, and `duration` and `detection` in seconds.
-Its **attributes** are words of which there are few (`registry`, the folder; `call`; `reason`; `result`; `type`;
+Its **attributes** are words of small sets (`registry`, the folder; `call`; `reason`; `result`; `type`;
 `health_status`), and the `namespace`, of which there are as many as the programs use.
 
 =====================  ============================  ============================================================
@@ -26,20 +26,21 @@ adsum.registrar.       count: 1                      registry
 stopped
 =====================  ============================  ============================================================
 
-All but the last three are of this process's own calls: `call` is ``register``, ``get_or_register``, ``stand_by`` (which
-has no duration, for that is another's life), ``lookup``, ``find``, ``count``, ``update``, ``update_health``,
-``hand_over``, ``unregister``, ``heartbeat`` (only where it fails) or ``wait_for`` (likewise). `died` is of every entry
-of every registry that this process has open, whoever's it was.
+The last three concern every registry that this process has open: `died` is emitted for every entry whose owner died,
+whichever process that was. All others concern this process's own calls: `call` is ``register``, ``get_or_register``,
+``stand_by`` (without a duration, which would be how long another member lives), ``lookup``, ``find``, ``count``,
+``update``, ``update_health``, ``hand_over``, ``unregister``, ``heartbeat`` (only where it fails) or ``wait_for``
+(likewise).
 
-A handler is called once the call is over, in the thread that finds it over: the caller's own for a `Registry`, one of
-adsum's for what was awaited or sent without waiting, and for the last three. So it must be quick, and must not wait for
-a registry. What a handler itself does with a registry is not told. A handler that raises an `Exception` is detached,
-and logged as an error of the logger ``adsum.telemetry``; the call that it was told of is not affected. Ctrl-C and
-`SystemExit` in a handler go on to the caller, like anywhere else.
+A handler is called once the call is over: in the caller's thread for a `Registry`; in a thread of adsum's for an
+awaited call, for `register_nowait` and `stand_by`, and for the last three events. So it must be quick, and must not
+wait for a registry. Calls that a handler itself makes emit no events.
 
-With nobody attached the calls are the same functions as if this module had never been imported: attaching puts others
-in their place, and detaching puts them back. A method that was taken from a registry before, as in
-``look = registry.lookup``, stays what it was.
+A handler that raises an `Exception` is detached, and the logger ``adsum.telemetry`` logs the error; the call is not
+affected. Ctrl-C and `SystemExit` in a handler go on to the caller, as anywhere else.
+
+Without a handler each call only checks that there is none (`adsum._instrument`). Attaching and detaching change no
+class and no method.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from ._logs import log
 
 __all__ = ["EVENTS", "Attributes", "Handler", "Measurements", "attach", "detach", "log"]
 
-# Quiet unless somebody sets up logging; without this, Python prints what is a warning or worse.
+# Quiet unless the program sets up logging; without this, Python prints warnings and errors.
 logging.getLogger("adsum").addHandler(logging.NullHandler())
 
 
@@ -63,10 +64,16 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> None:
     """Call ``handler(event, measurements, attributes)`` for each of `events` from now on; None for all `EVENTS`.
 
     Attaching a handler again changes its events. For ``adsum.died`` and ``adsum.registrar.*`` a thread follows each
-    registry that is open, as a watch does, and like a watch it keeps a registrar running. After a `fork` the child's
-    handlers are told of its own calls; to follow registries the child has to attach, or to open one, itself.
+    open registry, as a watch does, and like a watch it keeps a registrar running. After a `fork` the handlers of the
+    child get the events of its own calls; to follow registries, the child has to attach a handler or open a registry.
 
-    Errors: `ValueError` for an event that there is not; `TypeError` for what cannot be called.
+    Errors: `ValueError` for an unknown event; `TypeError` where the handler cannot be called.
+
+    >>> def handler(event, measurements, attributes):
+    ...     print(event, attributes["call"], attributes["result"])
+    >>> adsum.telemetry.attach(handler, ["adsum.register", "adsum.lookup"])
+    >>> entry = registry.lookup("planner-1")
+    adsum.lookup lookup absent
     """
     if not callable(handler):
         raise TypeError(f"cannot attach {handler!r}: give a callable that takes (event, measurements, attributes)")
@@ -77,7 +84,12 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> None:
 
 
 def detach(handler: Handler) -> None:
-    """Stop calling `handler`; nothing happens if it is not attached. Another thread may just be calling it."""
+    """Stop calling `handler`. Nothing happens if it is not attached. Another thread may still be inside it.
+
+    >>> adsum.telemetry.attach(print, "adsum.lookup")
+    >>> adsum.telemetry.detach(print)
+    >>> registry.lookup("planner-1")
+    """
     remove(handler)
 
 

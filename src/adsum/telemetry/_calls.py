@@ -1,6 +1,6 @@
-"""Events of calls: what handlers are told when a call of this process ends.
+"""Events of calls: each is emitted when a call of this process ends.
 
-`_adjust` assigns `_begin` to those points of `_instrument` that a handler needs, and None to the others.
+`_adjust` assigns `_CallObserver` to those points of `instrument` that a handler needs, and None to the others.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from .. import _instrument
+from .._instrument import Begin, instrument
 from ..errors import AdsumError, Timeout
 from ._dispatch import (
     FIND,
@@ -26,7 +26,7 @@ from ._dispatch import (
 
 _clock = time.perf_counter
 
-# The event of a call that succeeds; a heartbeat has none. `stand_by` has no duration, for that is another's life.
+# The event of a call that succeeds; a heartbeat has none.
 _EVENTS: dict[str, str] = {
     "lookup": LOOKUP,
     "find": FIND,
@@ -39,11 +39,12 @@ _EVENTS: dict[str, str] = {
     "hand_over": UPDATE,
     "unregister": UNREGISTER,
 }
+# It has no duration, because that depends on how long another member lives.
 _UNTIMED = "stand_by"
 
 
 class _CallObserver:
-    """An `_instrument.Observer` that emits the event of a call."""
+    """An `Observer` that emits the event of a call."""
 
     __slots__ = ("_attributes", "_began", "_event")
 
@@ -99,16 +100,16 @@ def _wait_timed_out(folder: Path, namespace: str, seconds: float, error: AdsumEr
 
 
 def _adjust(wanted: frozenset[str]) -> None:
-    _instrument.lookup = _begin_for(wanted, LOOKUP)
-    _instrument.find = _begin_for(wanted, FIND)
-    _instrument.register = _begin_for(wanted, REGISTER)
-    _instrument.update = _begin_for(wanted, UPDATE)
-    _instrument.unregister = _begin_for(wanted, UNREGISTER)
-    _instrument.heartbeat = _begin_for(wanted)
-    _instrument.wait_timed_out = _wait_timed_out if TIMEOUT in wanted else None
+    instrument.lookup = _begin_for(wanted, LOOKUP)
+    instrument.find = _begin_for(wanted, FIND)
+    instrument.register = _begin_for(wanted, REGISTER)
+    instrument.update = _begin_for(wanted, UPDATE)
+    instrument.unregister = _begin_for(wanted, UNREGISTER)
+    instrument.heartbeat = _begin_for(wanted)
+    instrument.wait_timed_out = _wait_timed_out if TIMEOUT in wanted else None
 
 
-def _begin_for(wanted: frozenset[str], *events: str) -> _instrument.Begin | None:
+def _begin_for(wanted: frozenset[str], *events: str) -> Begin | None:
     """An observer for each call that may end in one of these events, or fail; None where no handler wants those."""
     return _CallObserver if wanted & {REJECTED, TIMEOUT, *events} else None
 

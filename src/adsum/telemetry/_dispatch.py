@@ -1,12 +1,13 @@
-"""Who is attached to what, and telling them."""
+"""The attached handlers, and how an event reaches them."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
+
+from .._os.forking import call_around_fork
 
 Measurements: TypeAlias = dict[str, float]
 Attributes: TypeAlias = dict[str, str]
@@ -33,24 +34,24 @@ class _Attached(NamedTuple):
     events: frozenset[str]
 
 
-# Whoever tells reads only `_routes`, which is replaced whole; the lock is for those who change it.
+# `emit` reads only `_routes`, which is replaced whole, and takes no lock; the lock is for `add` and `remove`.
 _attached: list[_Attached] = []
 _routes: dict[str, tuple[Handler, ...]] = {}
 _lock = threading.RLock()
 _adjust: list[Callable[[frozenset[str]], None]] = []
 
 
-class _Telling(threading.local):
+class _InHandler(threading.local):
     """Whether this thread is inside a handler."""
 
     now = False
 
 
-_telling = _Telling()
+_in_handler = _InHandler()
 
 
 def when_changed(adjust: Callable[[frozenset[str]], None]) -> None:
-    """Call `adjust` with the events that anybody wants, whenever that may have changed; never twice at a time."""
+    """Call `adjust` with the events that have a handler, whenever they may have changed; never twice at a time."""
     _adjust.append(adjust)
 
 
@@ -60,24 +61,25 @@ def add(handler: Handler, events: frozenset[str]) -> None:
 
 
 def remove(handler: Handler) -> bool:
-    """Whether it was attached."""
+    """Detach a handler. Returns whether it was attached."""
     with _lock:
         return _replace(handler, [])
 
 
 def wanted() -> frozenset[str]:
-    """The events that anybody wants."""
+    """The events that have a handler."""
     return frozenset(_routes)
 
 
 def emit(
     event: str, measurements: Measurements, attributes: Attributes, catch: type[BaseException] = Exception
 ) -> None:
-    """Tell all who want it. What a handler raises ends with it, if it is a `catch`; an interrupt passes through."""
+    """Call the handlers of an event. A handler that raises a `catch` is detached; other exceptions go to the caller.
+    Events that a handler causes are not emitted."""
     handlers = _routes.get(event)
-    if handlers is None or _telling.now:
+    if handlers is None or _in_handler.now:
         return
-    _telling.now = True
+    _in_handler.now = True
     try:
         for handler in handlers:
             try:
@@ -85,11 +87,11 @@ def emit(
             except catch as error:
                 _give_up(handler, event, error)
     finally:
-        _telling.now = False
+        _in_handler.now = False
 
 
 def _give_up(handler: Handler, event: str, error: BaseException) -> None:
-    # Several threads may find out; one of them says so.
+    # Several threads may be inside the handler; one of them detaches it and logs that.
     if remove(handler):
         logger.error(
             "a handler raised and was detached: %r at %s",
@@ -113,10 +115,10 @@ def _replace(handler: Handler, by: list[_Attached]) -> bool:
 
 
 def _reset_after_fork() -> None:
-    # In a child of `fork`: another thread of the parent may have held it.
+    # In a forked child: a thread of the parent may have held the lock.
     global _lock
     _lock = threading.RLock()
-    _telling.now = False
+    _in_handler.now = False
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+call_around_fork(after_in_child=_reset_after_fork)

@@ -6,16 +6,16 @@ watch does, and reads the steps of the history itself: it needs them of every na
 
 from __future__ import annotations
 
-import atexit
 import os
 import threading
 from collections import deque
 from pathlib import Path
 
-from .. import _instrument
 from .._client import client as clients
 from .._client.bell import Waiter
 from .._client.client import Client
+from .._instrument import instrument
+from .._os.forking import call_around_fork, call_at_exit
 from .._store.feed import Base, Position, TableFeed
 from .._store.history import Step
 from .._store.reader import Reader
@@ -205,8 +205,8 @@ def _open_clients() -> list[Client]:
 
 
 def _adjust(wanted: frozenset[str]) -> None:
-    _instrument.registrar_started = _note_start if STARTED in wanted else None
-    _instrument.client_opened = _follow_open_ones if wanted & FOLLOWED else None
+    instrument.registrar_started = _note_start if STARTED in wanted else None
+    instrument.client_opened = _follow_open_ones if wanted & FOLLOWED else None
     with _lock:
         for following in list(_following.values()):
             following.stop()
@@ -241,13 +241,13 @@ def _reset_after_fork() -> None:
     _following.clear()
 
 
-@atexit.register
 def _end() -> None:
     # Before whatever it listens to comes to rest for good, which would look like a registrar's end.
     _over.set()
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+call_at_exit(_end)
+call_around_fork(after_in_child=_reset_after_fork)
 
 
 def be_ready() -> None:

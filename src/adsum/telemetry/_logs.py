@@ -1,4 +1,4 @@
-"""Events as records of `logging`."""
+"""Events as log records."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ _LEVELS = {LOOKUP: logging.DEBUG, FIND: logging.DEBUG, REJECTED: logging.WARNING
 
 
 def log(event: str, measurements: Measurements, attributes: Attributes) -> None:
-    """A handler that makes each event a record of the logger ``adsum.telemetry``: ``attach(adsum.telemetry.log)``.
+    """A handler that makes each event a record of the logger ``adsum.telemetry``.
 
-    Reads are DEBUG, what failed is WARNING, all else INFO. The measurements and attributes are fields of the record, as
-    with ``extra=``, and so is `event`; a formatter that writes JSON finds them there.
+    Reads have the level DEBUG, failed calls WARNING, all other events INFO. The event, the measurements and the
+    attributes are fields of the record, as with ``extra=``, where a formatter that writes JSON finds them.
+
+    >>> adsum.telemetry.attach(adsum.telemetry.log, ["adsum.register", "adsum.rejected"])
+    >>> adsum.telemetry.detach(adsum.telemetry.log)
     """
     level = _LEVELS.get(event, logging.INFO)
     if logger.isEnabledFor(level):

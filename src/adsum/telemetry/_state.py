@@ -1,4 +1,4 @@
-"""What both OpenTelemetry and Prometheus are shown of a registry, and how many names they are shown at most."""
+"""What OpenTelemetry and Prometheus have in common: the state of a registry, the bound on names, histogram edges."""
 
 from __future__ import annotations
 
@@ -9,6 +9,32 @@ from typing import NamedTuple
 from .._reads import RegistryReads
 from .._store.census import Group
 from ..model import Stats
+
+# The edges of histograms, in seconds: a lookup takes a microsecond, a registration a millisecond, the start of a
+# registrar a tenth of a second.
+EDGES = (
+    1e-6,
+    2.5e-6,
+    5e-6,
+    1e-5,
+    2.5e-5,
+    5e-5,
+    1e-4,
+    2.5e-4,
+    5e-4,
+    1e-3,
+    2.5e-3,
+    5e-3,
+    0.01,
+    0.05,
+    0.1,
+    0.5,
+    1,
+    5,
+    10,
+)
+# In Prometheus each edge is a time series of its own, for each registry, call and outcome. So there are fewer.
+PROMETHEUS_EDGES = tuple(edge for edge in EDGES if edge not in (2.5e-5, 2.5e-4, 2.5e-3))
 
 OTHER = "other"
 MAX_NAMESPACES = 50
@@ -22,7 +48,7 @@ class State(NamedTuple):
 
 
 class Namespaces:
-    """The first `most` namespaces by their own names, all others as ``other``: what once had its name keeps it."""
+    """The names of namespaces in metrics: the first `most` keep their own, all others are ``other``."""
 
     def __init__(self, most: int = MAX_NAMESPACES) -> None:
         if most < 0:
@@ -42,15 +68,15 @@ class Namespaces:
 
 
 def state_of(registry: RegistryReads, namespaces: Namespaces) -> State:
-    """Errors: those of reading, `RegistryClosed` included."""
+    """Read the state of a registry now. Errors: those of a read, `RegistryClosed` included."""
     counted: Counter[Group] = Counter()
-    # The largest first: when there are too many at once, those are the ones to have names.
+    # The largest first, so that they have names when there are too many.
     census = registry._reader.census()
     sizes: Counter[str] = Counter()
-    for kin, number in census.items():
-        sizes[kin.namespace] += number
+    for group, number in census.items():
+        sizes[group.namespace] += number
     for namespace, _ in sizes.most_common():
         namespaces.name(namespace)
-    for kin, number in census.items():
-        counted[kin._replace(namespace=namespaces.name(kin.namespace))] += number
+    for group, number in census.items():
+        counted[group._replace(namespace=namespaces.name(group.namespace))] += number
     return State(registry.stats(), counted)

@@ -27,9 +27,9 @@ adsum.request.pending      gauge       {request}
 adsum.registrar.uptime     gauge       s
 =========================  ==========  =========  ==================================================
 
-The gauges are of the whole registry and are read when they are collected; deaths and registrars are what this process
-sees; all else is of the calls that this process makes. So collect gauges and deaths in one process of a machine, or
-expect them from several.
+The gauges concern the whole registry and are read when they are collected. Deaths and registrars are those that this
+process sees. All other metrics concern the calls that this process makes. So collect gauges and deaths in one process
+of a machine, or expect them from several.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from ._dispatch import (
     Attributes,
     Measurements,
 )
-from ._state import MAX_NAMESPACES, Namespaces, State, state_of
+from ._state import EDGES, MAX_NAMESPACES, Namespaces, State, state_of
 
 try:
     from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
@@ -62,29 +62,6 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         f"OpenTelemetry is not installed ({missing}); run: pip install 'adsum[otel]'", name=missing.name
     ) from missing
-
-# A lookup takes a microsecond, a registration a millisecond, starting a registrar a tenth of a second.
-SECONDS = (
-    1e-6,
-    2.5e-6,
-    5e-6,
-    1e-5,
-    2.5e-5,
-    5e-5,
-    1e-4,
-    2.5e-4,
-    5e-4,
-    1e-3,
-    2.5e-3,
-    5e-3,
-    0.01,
-    0.05,
-    0.1,
-    0.5,
-    1,
-    5,
-    10,
-)
 
 _NAMES = {
     "registry": "adsum.registry",
@@ -99,15 +76,18 @@ _NAMES = {
 def instrument(
     registry: RegistryReads, meter_provider: MeterProvider | None = None, *, max_namespaces: int = MAX_NAMESPACES
 ) -> Instrumentation:
-    """Measure a registry until `Instrumentation.uninstrument`.
+    """Export the metrics of a registry until `Instrumentation.uninstrument`.
 
-    - `registry`: a `Registry` or `AsyncRegistry`. Calls count whichever object of this process on the same folder they
-      are made through, so instrument each folder once.
-    - `meter_provider`: the global one unless given.
-    - `max_namespaces`: the first so many have their own names as `adsum.namespace`; all others are ``other``.
+    - `registry`: a `Registry` or `AsyncRegistry`. Calls through any object of this process on the same folder count, so
+      instrument each folder once.
+    - `meter_provider`: the global one by default.
+    - `max_namespaces`: the first so many namespaces keep their names as `adsum.namespace`; all others are ``other``.
 
-    Errors: `ValueError` where that folder is instrumented for that provider already; `TypeError` for what is no
-    registry.
+    Errors: `ValueError` where the folder is instrumented for that provider already; `TypeError` where `registry` is
+    none.
+
+    >>> instrumentation = adsum.telemetry.otel.instrument(registry)
+    >>> instrumentation.uninstrument()
     """
     if not isinstance(registry, RegistryReads):
         raise TypeError(f"cannot instrument {registry!r}: give a Registry or an AsyncRegistry")
@@ -127,7 +107,7 @@ def instrument(
 
 
 class Instrumentation:
-    """The measuring of one registry. Made by `instrument`. It does not keep the registry open."""
+    """The exported metrics of one registry. Made by `instrument`. It does not keep the registry open."""
 
     def __init__(self, registry: RegistryReads, instruments: _Instruments, namespaces: Namespaces) -> None:
         self.registry = str(registry.folder)
@@ -136,18 +116,18 @@ class Instrumentation:
         self._namespaces = namespaces
 
     def uninstrument(self) -> None:
-        """Stop measuring. Once more is fine."""
+        """Stop exporting. Calling it twice is fine."""
         detach(self.record)
         with _lock:
             self._instruments.active = tuple(one for one in self._instruments.active if one is not self)
 
     def state(self) -> State | None:
-        """The registry now; None where it is closed or cannot be read."""
+        """The state of the registry now; None where it is closed or cannot be read."""
         registry = self._read()
         try:
             return None if registry is None else state_of(registry, self._namespaces)
         except AdsumError:
-            # Whoever uses the registry is told; a collection has nobody to tell.
+            # A program that uses the registry gets this error there; a collection has no caller to raise it to.
             return None
 
     def record(self, event: str, measurements: Measurements, attributes: Attributes) -> None:
@@ -167,18 +147,18 @@ class Instrumentation:
 
 
 class _Instruments:
-    """The instruments of one meter provider, for all registries that are measured with it: a meter makes each once."""
+    """The instruments of one meter provider, shared by its registries: a meter makes each instrument once."""
 
     def __init__(self, meter: Meter) -> None:
         self.active: tuple[Instrumentation, ...] = ()
         self.duration = meter.create_histogram(
-            "adsum.call.duration", "s", "Duration of calls.", explicit_bucket_boundaries_advisory=SECONDS
+            "adsum.call.duration", "s", "Duration of calls.", explicit_bucket_boundaries_advisory=EDGES
         )
         self.detection = meter.create_histogram(
             "adsum.death.detection",
             "s",
             "From the kernel's word of a death to the end of its entries.",
-            explicit_bucket_boundaries_advisory=SECONDS,
+            explicit_bucket_boundaries_advisory=EDGES,
         )
         self.counters = {
             event: (meter.create_counter(name, unit, description), names)
@@ -199,8 +179,8 @@ class _Instruments:
     def _entries(self, _: CallbackOptions) -> Iterable[Observation]:
         for one in self.active:
             if (state := one.state()) is not None:
-                for kin, number in state.entries.items():
-                    kind = {name: str(value) for name, value in kin._asdict().items()}
+                for group, number in state.entries.items():
+                    kind = {name: str(value) for name, value in group._asdict().items()}
                     yield Observation(number, _only({"registry": one.registry, **kind}, *kind))
 
 

@@ -21,9 +21,9 @@ adsum_registrar_restarts_total            counter
 adsum_call_duration_seconds               histogram  call, outcome: ok, or the reason of the error
 ========================================  =========  =================================================
 
-All but the last are of the whole registry, whichever process shows them, and are read when they are asked for; so one
-process of a machine is enough, such as ``adsum metrics``. The last is of this process's own calls, and only with
-``calls=True``.
+All but the last concern the whole registry, whichever process exports them, and are read when they are collected. So
+one process of a machine is enough, such as ``adsum metrics``. The last concerns this process's own calls, and is
+exported only with ``calls=True``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from ._dispatch import (
     Measurements,
     logger,
 )
-from ._state import MAX_NAMESPACES, Namespaces, State, state_of
+from ._state import MAX_NAMESPACES, PROMETHEUS_EDGES, Namespaces, State, state_of
 
 try:
     from prometheus_client.core import (
@@ -64,18 +64,21 @@ except ModuleNotFoundError as missing:
         f"prometheus_client is not installed ({missing}); run: pip install 'adsum[prometheus]'", name=missing.name
     ) from missing
 
-# A lookup takes a microsecond, a registration a millisecond, starting a registrar a tenth of a second.
-SECONDS = (1e-6, 2.5e-6, 5e-6, 1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
-
 
 class Collector(_Collector):
-    """What `prometheus_client` collects of one or more registries; give it to a `CollectorRegistry`.
+    """A collector of `prometheus_client` for one or more registries; register it with a `CollectorRegistry`.
 
-    - `registries`: each a `Registry` or `AsyncRegistry`, which must stay open; `registry` is the label with its folder.
-      Where one cannot be read there is ``adsum_up`` 0, and nothing else of it.
-    - `calls`: with ``adsum_call_duration_seconds``, of the calls that this process makes on these folders; for as long
-      as that is, they are measured, which costs a few microseconds each. `close` ends it.
-    - `max_namespaces`: the first so many have their own names as the label `namespace`; all others are ``other``.
+    - `registries`: each a `Registry` or `AsyncRegistry`, which must stay open; the label `registry` has its folder. A
+      registry that cannot be read has ``adsum_up`` 0 and no other metric.
+    - `calls`: whether to export ``adsum_call_duration_seconds``, of the calls that this process makes on these folders.
+      They are measured until `close`, which costs a few microseconds each.
+    - `max_namespaces`: the first so many namespaces keep their names as label `namespace`; all others are ``other``.
+
+    Errors: `TypeError` without a registry; `ValueError` for an impossible `max_namespaces`.
+
+    >>> collector = adsum.telemetry.prometheus.Collector(registry)
+    >>> [metric.name for metric in collector.collect()][:2]
+    ['adsum_up', 'adsum_entries']
     """
 
     def __init__(self, *registries: RegistryReads, calls: bool = False, max_namespaces: int = MAX_NAMESPACES) -> None:
@@ -89,12 +92,12 @@ class Collector(_Collector):
             attach(self._durations.record, _Durations.EVENTS)
 
     def close(self) -> None:
-        """Stop measuring calls. Once more is fine."""
+        """Stop measuring calls. Calling it twice is fine."""
         if self._durations is not None:
             detach(self._durations.record)
 
     def describe(self) -> Iterator[Metric]:
-        """The metrics without values, so that registering this reads nothing."""
+        """The metrics without values, so that registering the collector reads no tables."""
         yield from _Families().all(calls=self._durations is not None)
 
     def collect(self) -> Iterator[Metric]:
@@ -161,8 +164,8 @@ class _Families:
         }
         for name, value in plain.items():
             self._plain[name].add_metric([folder], value)
-        for kin, number in sorted(state.entries.items()):
-            self._entries.add_metric([folder, *kin], number)
+        for group, number in sorted(state.entries.items()):
+            self._entries.add_metric([folder, *group], number)
         for outcome, number in sorted(stats.outcomes.items()):
             self._outcomes.add_metric([folder, outcome], number)
         latency = stats.cleanup_latency
@@ -202,13 +205,13 @@ class _Durations:
         seconds = measurements["duration"]
         key = attributes["registry"], attributes["call"], attributes.get("reason", "ok")
         with self._lock:
-            counts = self._counts.setdefault(key, [0] * (len(SECONDS) + 1))
-            counts[bisect.bisect_left(SECONDS, seconds)] += 1
+            counts = self._counts.setdefault(key, [0] * (len(PROMETHEUS_EDGES) + 1))
+            counts[bisect.bisect_left(PROMETHEUS_EDGES, seconds)] += 1
             self._sums[key] = self._sums.get(key, 0.0) + seconds
 
     def add_to(self, family: HistogramMetricFamily) -> None:
         with self._lock:
             taken = [(key, list(counts), self._sums[key]) for key, counts in sorted(self._counts.items())]
         for key, counts, total in taken:
-            buckets = zip([*map(str, SECONDS), "+Inf"], itertools.accumulate(counts), strict=True)
+            buckets = zip([*map(str, PROMETHEUS_EDGES), "+Inf"], itertools.accumulate(counts), strict=True)
             family.add_metric(list(key), [(bound, float(number)) for bound, number in buckets], total)

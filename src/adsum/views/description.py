@@ -72,7 +72,7 @@ class EventReport:
             return prefix + ("; ".join(differences(previous, entry)) or "written again, the same")
         if kind is Kind.died and self.departure is not None:
             milliseconds = self.departure.detection * 1000
-            return f"{self._lifetime(entry)}, removed {milliseconds:.2f} ms after the kernel's notice"
+            return f"{self._lifetime(entry)}, removed {milliseconds:.2f} ms after the kernel reported the death"
         return summary(entry) if kind is Kind.registered else self._lifetime(entry)
 
     def _lifetime(self, entry: Entry) -> str:

@@ -7,33 +7,33 @@ from datetime import UTC, datetime
 from ..model import Entry, HealthSource
 
 _SOURCES = {
-    HealthSource.process: "says so itself",
-    HealthSource.other: "another process says so",
-    HealthSource.registrar: "registrar: sign of life late",
+    HealthSource.process: "set by itself",
+    HealthSource.other: "set by another process",
+    HealthSource.registrar: "registrar: heartbeat late",
 }
 
 
 def health(entry: Entry, *, always_by: bool = False) -> str:
-    """The health status, how long ago it was said or confirmed, and by whom, unless that is the process itself:
-    ``degraded 3s (registrar: sign of life late)``."""
-    says = f"{entry.metadata.health_status} {ago(entry.metadata.last_health_check)}"
+    """The health status, the time since it was set or confirmed, and its source unless that is the process itself:
+    ``degraded 3s (registrar: heartbeat late)``. With `always_by` the source is always there."""
+    state = f"{entry.metadata.health_status} {ago(entry.metadata.last_health_check)}"
     by_itself = entry.health_source is HealthSource.process
-    return says if by_itself and not always_by else f"{says} ({source(entry)})"
+    return state if by_itself and not always_by else f"{state} ({source(entry)})"
 
 
 def source(entry: Entry) -> str:
-    """Who says so of its health."""
+    """The source of its health status."""
     return _SOURCES[entry.health_source]
 
 
 def heartbeat(entry: Entry) -> str:
-    """What sign of life is promised and when the last one came; nothing where none is."""
-    every = entry.metadata.heartbeat
-    if every is None:
+    """The promised heartbeat, the age of the last one, and how late it is; empty without a promise."""
+    interval = entry.metadata.heartbeat
+    if interval is None:
         return ""
     last = seconds_since(entry.metadata.last_health_check)
-    late = f", {last - every:.1f} s late" if last > every else ""
-    return f"every {every:g} s, the last {last:.1f} s ago{late}"
+    late = f", {last - interval:.1f} s late" if last > interval else ""
+    return f"every {interval:g} s, the last {last:.1f} s ago{late}"
 
 
 def seconds_since(moment: datetime) -> float:

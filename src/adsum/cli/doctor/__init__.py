@@ -1,1 +1,1 @@
-"""``adsum doctor``: one module for each kind of check."""
+"""``adsum doctor``: checks of the machine, the registry's folder, its files and the registry, one module for each."""

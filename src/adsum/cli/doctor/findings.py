@@ -1,4 +1,4 @@
-"""What a check of `adsum doctor` finds."""
+"""The result of one check of `adsum doctor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing looked at. `remedy` says what to do where it is not well."""
+    """The result of one check: what it found, and the `remedy` unless all is well. The fields are those of --json."""
 
     check: str
     level: Literal["ok", "warning", "problem"]

@@ -1,1 +1,1 @@
-"""Commands about members: list, show, wait, watch, change, remove."""
+"""The commands about members: list, show, wait for, follow, change and remove entries."""

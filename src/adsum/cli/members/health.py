@@ -1,4 +1,4 @@
-"""``adsum health``: say how a member is."""
+"""``adsum health``: sets the health status of a member."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ...views.documents import entry_document
-from ..advice import in_shell_words
+from ..advice import shell_advice
 from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, HealthWord, Id, Json, RegistryOptions, Timeout, check_timeout
 from ..output import render
 
 
 def health(
     id: Id,
-    status: Annotated[HealthWord, Parameter(help="What it is from now on.")],
+    status: Annotated[HealthWord, Parameter(help="The new health status.")],
     /,
     *,
     timeout: Timeout = PATIENCE_SECONDS,
@@ -27,12 +27,12 @@ def health(
     $ adsum health planner degraded
     ```
 
-    The time of its last health check becomes now. Health is what is said of a member; whether it is alive only the
-    kernel decides.
+    The time of its last health check becomes now. The health status is a statement about a member; whether the process
+    is alive, adsum asks the kernel.
     """
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
-        with in_shell_words(process_id, options, registry):
+        with shell_advice(process_id, options, registry):
             entry = registry.update_health(process_id, status, timeout=check_timeout(timeout))
         if json:
             render.print_json(entry_document(entry))

@@ -1,4 +1,4 @@
-"""``adsum ls``: who is alive."""
+"""``adsum ls``: lists the living members."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ... import Registry
 from ...model import Entry
-from ...registry import Registry
 from ...views import words
 from ...views.documents import entry_document
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
 from ..output import render
 
-# Where a terminal is narrow. `adsum top` gives up the same ones; the id and health are the last that stay.
-_GIVEN_UP = ("type", "endpoint", "capabilities", "up", "pid")
+# Left out on a narrow terminal, the first one first. The id and the health stay. `adsum top` does the same.
+_OPTIONAL_COLUMNS = ("type", "endpoint", "capabilities", "up", "pid")
 
 
 def ls(
     *,
-    wanted: Filter = NO_FILTER,
-    limit: Annotated[int | None, WHOLE, Parameter(help="At most so many, the first by id.")] = None,
+    filter: Filter = NO_FILTER,
+    limit: Annotated[int | None, WHOLE, Parameter(help="List at most this many, in order of id.")] = None,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -32,28 +32,28 @@ def ls(
     $ adsum ls --capability planning --health healthy
     ```
 
-    All conditions hold together, and no dead process is ever listed. With --node, only members on that node are. IDs
-    are shown as the other commands take them, except that control characters are escaped and backslashes doubled;
-    --json has the ids themselves. Health comes with the time since it was said, or confirmed by a sign of life, and
-    with who said so, unless it was the member itself: another process, or the registrar, because a sign of life is
+    A member is listed if all conditions hold; a dead process is never listed. With --node, only members on that node
+    are listed. IDs have the form that the other commands take, with control characters escaped and backslashes doubled;
+    --json prints the ids unchanged. The health column shows the status, the time since it was set or confirmed by a
+    heartbeat, and its source unless that is the member itself: another process, or the registrar because a heartbeat is
     late. A narrow terminal gets fewer columns.
     """
     if limit is not None and limit < 0:
-        raise UsageError(f"--limit {limit}: give a number from 0 up")
+        raise UsageError(f"--limit {limit}: give a number, 0 or more")
     with options.open() as registry:
-        print_entries(registry.find(limit=limit, **wanted.conditions(options)), options, registry, json=json)
+        print_entries(registry.find(limit=limit, **filter.conditions(options)), options, registry, json=json)
     return 0
 
 
 def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: Registry, *, json: bool) -> None:
-    """Several entries, a line for each; for nobody there is nothing to print."""
+    """Print one line for each entry; nothing where there is none."""
     if json:
         render.print_json([entry_document(entry) for entry in entries])
     elif entries:
-        # In a pipe each column holds one word, for awk(1) and its like.
+        # In a pipe every column holds one word, so that awk(1) and similar tools can split the line.
         health = ("health",) if render.is_terminal() else ("health", "checked", "source")
         columns = ("id", "type", *health, "pid", "up", "capabilities", "endpoint")
-        render.print_table(columns, [_row(entry, options, registry) for entry in entries], given_up=_GIVEN_UP)
+        render.print_table(columns, [_row(entry, options, registry) for entry in entries], optional=_OPTIONAL_COLUMNS)
 
 
 def _row(entry: Entry, options: RegistryOptions, registry: Registry) -> list[str]:
@@ -66,7 +66,7 @@ def _row(entry: Entry, options: RegistryOptions, registry: Registry) -> list[str
         *([words.health(entry)] if render.is_terminal() else spread),
         str(entry.pid),
         words.ago(entry.registered_at),
-        # Between words a terminal can fold it.
+        # On a terminal the cell can be folded between words.
         (", " if render.is_terminal() else ",").join(sorted(metadata.capabilities)),
         metadata.endpoint or "",
     ]

@@ -1,4 +1,4 @@
-"""``adsum show``: one entry, whole."""
+"""``adsum show``: shows one entry with all its fields."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from ..output import render
 
 
 def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
-    """Show everything that is known of one living member.
+    """Show all fields of one living member's entry.
 
     ```console
     $ adsum show planner --json
     ```
 
-    Exit code 1 where there is none.
+    Exit code 1 where no living member is registered under ID.
     """
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
         entry = registry.lookup(process_id)
         if entry is None:
-            raise NotRegistered(f"{process_id} is not registered (or its process has died); adsum ls lists who is")
+            raise NotRegistered(f"{process_id} is not registered (or its process has died); adsum ls lists the members")
         print_entry(entry, json=json)
     return 0
 
 
 def print_entry(entry: Entry, *, json: bool) -> None:
-    """One entry with all its fields."""
+    """Print one entry with all its fields."""
     if json:
         render.print_json(entry_document(entry))
     else:

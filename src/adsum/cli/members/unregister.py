@@ -1,4 +1,4 @@
-"""``adsum unregister``: take an entry out."""
+"""``adsum unregister``: removes an entry."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from ..output import render
 def unregister(
     id: Id, /, *, timeout: Timeout = PATIENCE_SECONDS, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY
 ) -> int:
-    """Remove an entry, whoever owns it.
+    """Remove an entry, no matter which process owns it.
 
     ```console
     $ adsum unregister planner
     ```
 
-    Exit code 1 where nothing stood. The process itself is left alone. Entries of dead processes go by themselves.
+    Exit code 1 where nothing is registered under ID. The process itself is not affected. Entries of dead processes need
+    no command: the registrar removes them.
     """
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
@@ -25,6 +26,6 @@ def unregister(
             render.print_json({"id": str(process_id), "unregistered": removed})
             return 0 if removed else 1
         if not removed:
-            raise NotRegistered(f"nothing stands under {process_id}")
+            raise NotRegistered(f"nothing is registered under {process_id}; adsum ls lists the members")
         print(f"{render.printable_id(str(process_id))} is unregistered")
     return 0

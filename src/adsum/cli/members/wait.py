@@ -1,4 +1,4 @@
-"""``adsum wait``: until somebody is there."""
+"""``adsum wait``: waits until members are registered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ... import Registry
 from ...errors import Timeout
-from ...registry import Registry
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, OptionalId, RegistryOptions, UsageError, check_timeout
 from .ls import print_entries
@@ -22,30 +22,30 @@ def wait(
     id: OptionalId = None,
     /,
     *,
-    wanted: Filter = NO_FILTER,
+    filter: Filter = NO_FILTER,
     count: Annotated[
-        int | None, WHOLE, Parameter(help="Until so many are there for whom the conditions hold; 1 unless given.")
+        int | None, WHOLE, Parameter(help="Wait for this many members that match the conditions. Default: 1.")
     ] = None,
     timeout: Annotated[
-        float | None, Parameter(metavar="SECONDS", help="Wait no longer; without it, as long as it takes.")
+        float | None, Parameter(metavar="SECONDS", help="Wait at most this long. Default: no limit.")
     ] = None,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
-    """Wait until a member is there, or a team is complete.
+    """Wait until a member is registered, or a team is complete.
 
     ```console
     $ adsum wait planner --timeout 10
     $ adsum wait --capability thinking --count 3
     ```
 
-    Prints an ID's entry as show does, a team's as ls does. Exit code 1 where --timeout passed first.
+    Prints the entry of an ID as show does, and those of a team as ls does. Exit code 1 where --timeout passes first.
     """
-    _check(id, wanted, count, options)
+    _check(id, filter, count, options)
     patience = None if timeout is None or math.isinf(timeout) else check_timeout(timeout)
     with options.open() as registry:
         try:
-            _wait(registry, options, id, wanted, 1 if count is None else count, patience, json=json)
+            _wait(registry, options, id, filter, 1 if count is None else count, patience, json=json)
         except Timeout as error:
             if patience is None:
                 raise
@@ -54,20 +54,20 @@ def wait(
     return 0
 
 
-def _check(id: str | None, wanted: Filter, count: int | None, options: RegistryOptions) -> None:
-    if id is None and count is None and not wanted and options.node is None:
-        raise UsageError("give an ID, conditions or --count; adsum wait --count 1 waits for anybody")
-    if id is not None and (wanted or count is not None):
+def _check(id: str | None, filter: Filter, count: int | None, options: RegistryOptions) -> None:
+    if id is None and count is None and not filter and options.node is None:
+        raise UsageError("give an ID, conditions or --count; adsum wait --count 1 waits for any member")
+    if id is not None and (filter or count is not None):
         raise UsageError("give an ID or conditions, not both")
     if count is not None and count < 0:
-        raise UsageError(f"--count {count}: give a number from 0 up")
+        raise UsageError(f"--count {count}: give a number, 0 or more")
 
 
 def _wait(
     registry: Registry,
     options: RegistryOptions,
     id: str | None,
-    wanted: Filter,
+    filter: Filter,
     count: int,
     timeout: float | None,
     *,
@@ -76,5 +76,5 @@ def _wait(
     if id is not None:
         print_entry(registry.wait_for(options.parse_id(id, registry), timeout), json=json)
     else:
-        found = registry.wait_for(count=count, timeout=timeout, **wanted.conditions(options))
+        found = registry.wait_for(count=count, timeout=timeout, **filter.conditions(options))
         print_entries(found, options, registry, json=json)

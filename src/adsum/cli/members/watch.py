@@ -1,4 +1,4 @@
-"""``adsum watch``: what changes, as it happens."""
+"""``adsum watch``: prints the changes of a registry as they happen."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from ... import Registry
 from ...errors import Timeout
 from ...model import Entry, Event, Kind
-from ...registry import Registry
 from ...views import words
 from ...views.description import Departures, EventReport, summary
 from ...views.documents import EventKind, snapshot_document
 from .. import BROKEN_PIPE
 from ..filters import NO_FILTER, Filter
-from ..options import DEFAULT_REGISTRY, WHOLE, JsonLines, OptionalId, RegistryOptions, UsageError
+from ..options import DEFAULT_REGISTRY, FLAG, WHOLE, JsonLines, OptionalId, RegistryOptions, UsageError
 from ..output import render
+from ..output.styles import EVENT_STYLES
 
 if TYPE_CHECKING:
     from ... import Watch
 
-# Between events it is looked so often whether anybody still reads.
-LOOK_SECONDS = 1.0
+# How often it checks, between events, whether the reader of a pipe still exists.
+PIPE_CHECK_SECONDS = 1.0
 
-_KIND_STYLES = {"registered": "green", "died": "bold red", "unregistered": "red", "lagged": "bold yellow"}
 _ID_WIDTH = 24
 
 
@@ -34,32 +34,33 @@ def watch(
     id: OptionalId = None,
     /,
     *,
-    wanted: Filter = NO_FILTER,
+    filter: Filter = NO_FILTER,
     since: Annotated[
-        int | None, WHOLE, Parameter(metavar="REVISION", help="Begin after this revision, not now: events tell theirs.")
+        int | None,
+        WHOLE,
+        Parameter(metavar="REVISION", help="Start after this revision instead of now; each line ends with its own."),
     ] = None,
-    snapshot: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Begin with those who are there, and after lagged again.")
-    ] = False,
+    snapshot: Annotated[bool, FLAG, Parameter(help="First print the present entries; again after lagged.")] = False,
     json: JsonLines = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
-    """Follow what changes, a line for each event, until Ctrl-C.
+    """Print every change as it happens, one line for each, until Ctrl-C.
 
     ```console
     $ adsum watch --capability planning
     ```
 
-    Of one ID, or of all in a namespace for whom the conditions hold: registered, updated, unregistered, died, in the
-    order in which it happened, none lost and none twice. Who begins to match through an update is registered, who
-    stops is unregistered. Where changes were missed all the same, because the history does not reach back to them,
-    one line says lagged: read again who is there. A line ends with the event's revision, which --since takes up again.
+    Follows one ID, or all members of a namespace that match the conditions. The events are registered, updated,
+    unregistered and died, in the order of the changes, none lost and none twice. An entry that starts to match through
+    an update is registered, one that stops to match is unregistered. Where the history does not reach back to all
+    changes, one line says lagged: read the entries again. A line ends with the revision of the change; give it to
+    --since to continue there.
     """
-    if id is not None and wanted:
+    if id is not None and filter:
         raise UsageError("give an ID or conditions, not both")
     if since is not None and since < 0:
-        raise UsageError(f"--since {since}: give a revision, from 0 up")
-    with options.open() as registry, _open(registry, id, wanted, since, options) as watching:
+        raise UsageError(f"--since {since}: give a revision, 0 or more")
+    with options.open() as registry, _open(registry, id, filter, since, options) as watching:
         printer = _Printer(registry, options, json=json)
         if snapshot:
             printer.print_snapshot(watching)
@@ -70,30 +71,30 @@ def watch(
     return BROKEN_PIPE
 
 
-def _open(registry: Registry, id: str | None, wanted: Filter, since: int | None, options: RegistryOptions) -> Watch:
+def _open(registry: Registry, id: str | None, filter: Filter, since: int | None, options: RegistryOptions) -> Watch:
     if id is not None:
         return registry.watch(options.parse_id(id, registry), since=since)
-    return registry.watch(since=since, **wanted.conditions(options))
+    return registry.watch(since=since, **filter.conditions(options))
 
 
 def _events(watching: Watch) -> Iterator[Event]:
-    """Every event, for as long as somebody reads."""
+    """Every event, until the reader of standard output closes it."""
     reader = select.poll()
     reader.register(sys.stdout, 0)
     while not reader.poll(0):
         try:
-            yield watching.next(LOOK_SECONDS)
+            yield watching.next(PIPE_CHECK_SECONDS)
         except Timeout:
-            # Nothing happened.
+            # No event came. Check the reader again.
             continue
 
 
 class _Printer:
-    """Prints a line for each event, and hands it on at once."""
+    """Prints a line for each event, and flushes it."""
 
     def __init__(self, registry: Registry, options: RegistryOptions, *, json: bool) -> None:
         self._registry = registry
-        self._place = options
+        self._options = options
         self._json = json
         self._departures = Departures(registry)
 
@@ -114,7 +115,7 @@ class _Printer:
                 self._print(words.clock(entry.last_updated), EventKind.snapshot, entry, text)
 
     def _print(self, at: str, kind: str, entry: Entry | None, text: str) -> None:
-        name = "-" if entry is None else self._place.show_id(entry.process_id, self._registry)
+        name = "-" if entry is None else self._options.show_id(entry.process_id, self._registry)
         shown = f"{render.printable_id(name):<{_ID_WIDTH}}"
         line = f"  {shown}  {render.printable(text)}"
         if render.is_terminal():
@@ -127,5 +128,5 @@ def _print_coloured(at: str, kind: str, line: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    text = Text.assemble((f"{at}  ", "dim"), (f"{kind:<12}", _KIND_STYLES.get(kind, "")), line)
+    text = Text.assemble((f"{at}  ", "dim"), (f"{kind:<12}", EVENT_STYLES.get(kind, "")), line)
     Console(highlight=False, soft_wrap=True).print(text)

@@ -1,1 +1,1 @@
-"""How answers look: tables, pairs and JSON."""
+"""How answers look: tables, name-value pairs and JSON."""

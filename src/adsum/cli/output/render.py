@@ -1,6 +1,6 @@
-"""How answers look: tables on a terminal, aligned columns in a pipe, JSON for programs.
+"""Writes answers to standard output: tables on a terminal, aligned columns in a pipe, JSON for programs.
 
-What other processes registered is data, never instructions to a terminal: whatever cannot be printed is shown escaped.
+Text that other processes registered must not control the terminal, so characters that are not printable are escaped.
 """
 
 from __future__ import annotations
@@ -12,55 +12,56 @@ import msgspec
 
 
 def is_terminal() -> bool:
-    """Whether a person looks."""
+    """Whether standard output is a terminal."""
     return sys.stdout.isatty()
 
 
 def print_json(value: object) -> None:
-    """One document: times as ISO 8601, bytes as base64, always UTF-8."""
+    """Print one indented document: times as ISO 8601, bytes as base64, always UTF-8."""
     document = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     sys.stdout.flush()
     sys.stdout.buffer.write(document)
 
 
 def printable(text: str) -> str:
-    """The text on one line, its control characters escaped."""
+    """The text on one line, with control characters escaped."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def printable_id(text: str) -> str:
-    """An id on one line. No other id looks the same, because a backslash is shown as two."""
+    """An id on one line. Backslashes are doubled, so that no two ids look the same."""
     return printable(text.replace("\\", "\\\\"))
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "-", given_up: Sequence[str] = ()
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "-", optional: Sequence[str] = ()
 ) -> None:
-    """Rows under a heading. An empty cell is shown as `empty`, so that every row has as many words as columns. On a
-    terminal that is too narrow for whole words the columns in `given_up` are left out, the first of them first."""
+    """Print rows under a heading. An empty cell is printed as `empty`, so that every row has as many words as columns.
+    On a terminal that is too narrow for whole words, the columns in `optional` are left out, the first of them
+    first."""
     shown = [[column.upper() for column in columns], *([printable(cell) or empty for cell in row] for row in rows)]
     if is_terminal():
-        from . import on_terminal
+        from . import terminal
 
-        on_terminal.print_table(shown, [column.upper() for column in given_up])
+        terminal.print_table(shown, [column.upper() for column in optional])
     else:
         _print_aligned(shown)
 
 
 def print_pairs(pairs: Mapping[str, str]) -> None:
-    """Names and values, one a line."""
+    """Print names and values, one pair on a line."""
     width = max(map(len, pairs), default=0)
     if is_terminal():
-        from . import on_terminal
+        from . import terminal
 
-        on_terminal.print_pairs([[name, printable(value) or "-"] for name, value in pairs.items()])
+        terminal.print_pairs([[name, printable(value) or "-"] for name, value in pairs.items()])
         return
     for name, value in pairs.items():
         print(f"{name:<{width}}  {printable(value) or '-'}")
 
 
 def print_line_json(value: object) -> None:
-    """One document on a line of its own, handed on at once."""
+    """Print one document on a line of its own, and flush it."""
     sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
     sys.stdout.buffer.flush()

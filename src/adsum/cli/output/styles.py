@@ -1,4 +1,4 @@
-"""The colours of words that have a meaning of their own."""
+"""The colours of words with a meaning: health statuses, findings of `adsum doctor`, kinds of event."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ _STYLES = {
     "warning": "yellow",
     "problem": "bold red",
 }
+EVENT_STYLES = {"registered": "green", "died": "bold red", "unregistered": "red", "lagged": "bold yellow"}
 
 
 def style_of(cell: str) -> str:
-    """The colour of a word that stands alone, or of a health status and its age."""
+    """The style of a cell that is one of these words, or a health status followed by its age."""
     word, _, more = cell.partition(" ")
     return _STYLES.get(word, "") if not more or more[0].isdigit() else ""

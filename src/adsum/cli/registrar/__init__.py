@@ -1,1 +1,1 @@
-"""Commands about the registry as a whole and its registrar."""
+"""The commands about a registry as a whole: its registrar, its figures, and the audit of its tables."""

@@ -1,4 +1,4 @@
-"""``adsum audit``: are the tables sound?"""
+"""``adsum audit``: checks the tables against the invariants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def audit(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
     $ adsum audit
     ```
 
-    Exit code 1 where one is violated. The invariants, I1 to I5, stand in the guarantees of the documentation.
+    Exit code 1 where one is violated. The documentation lists the invariants, I1 to I5, under guarantees.
     """
     with options.open() as registry:
         violations = registry.audit()

@@ -1,4 +1,4 @@
-"""``adsum registrar``: the one process that writes, started by hand or by a service manager."""
+"""``adsum registrar``: starts the one process of a registry that writes, or serves as that process."""
 
 from __future__ import annotations
 
@@ -6,59 +6,30 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from ... import admin
 from ...errors import RegistrarUnavailable
 from ...model import Limits
-from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, WHOLE, Json, RegistryOptions, UsageError
+from ..options import DEFAULT_REGISTRY, FLAG, PATIENCE_SECONDS, Json, RegistryOptions
 from ..output import render
+from .limits import DEFAULT_LIMITS, LimitOptions
 from .ping import explain_silence
 
-_LIMITS = Group(
-    "Limits of a new registry",
-    help="They count only when the registry is made; later its limits stand. The defaults are those of adsum.Limits.",
-    sort_key=5,
-)
 _POLL_SECONDS = 0.02
 
 
 def registrar(
     *,
     foreground: Annotated[
-        bool,
-        Parameter(
-            negative=(), show_default=False, help="Serve in this process, log to standard error, end with 0 at SIGTERM."
-        ),
+        bool, FLAG, Parameter(help="Serve in this process; log to standard error; exit with 0 at SIGTERM.")
     ] = False,
     replace: Annotated[
-        bool,
-        Parameter(
-            negative=(),
-            show_default=False,
-            help="Take the place of the registrar that serves now, of whatever version; every entry stays.",
-        ),
+        bool, FLAG, Parameter(help="First stop the registrar that serves now, of whatever version. Every entry stays.")
     ] = False,
-    max_memory_mib: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Table pages in use, in MiB.")] = None,
-    max_entries: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Number of entries.")] = None,
-    max_metadata_bytes: Annotated[
-        int | None, WHOLE, Parameter(group=_LIMITS, help="Metadata of one entry, encoded.")
-    ] = None,
-    max_capabilities: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Capabilities of one entry.")] = None,
-    max_readers: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Readers at the same instant.")] = None,
-    max_pending: Annotated[int | None, WHOLE, Parameter(group=_LIMITS, help="Requests that wait.")] = None,
-    registration_timeout: Annotated[
-        float | None, Parameter(group=_LIMITS, metavar="SECONDS", help="For writes that name no timeout.")
-    ] = None,
-    cleanup_window: Annotated[
-        float | None, Parameter(group=_LIMITS, metavar="SECONDS", help="From a death to the end of its entries.")
-    ] = None,
-    linger: Annotated[
-        float | None,
-        Parameter(group=_LIMITS, metavar="SECONDS", help="How long a registrar stays with nothing to do."),
-    ] = None,
+    given_limits: LimitOptions = DEFAULT_LIMITS,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -68,38 +39,22 @@ def registrar(
     $ adsum registrar --foreground --max-memory-mib 512
     ```
 
-    Nobody has to: the first write starts one. Do it to choose the limits of a new registry, or to have a service
-    manager keep it. Without --foreground it runs in the background and its pid is printed; where one runs already, that
-    one's; where that is stopped or stuck, exit code 1. With --foreground, where another serves already, exit code 1.
-    With --replace the registrar that serves exits first; use it after an upgrade of adsum.
+    This is rarely needed: the first write starts a registrar. Use the command to choose the limits of a new registry,
+    to let a service manager run the registrar, or, with --replace, after an upgrade of adsum.
+
+    Without --foreground the registrar runs in the background, and the command prints its pid. If one runs already, the
+    command prints the pid of that one; exit code 1 where it is stopped or stuck. With --foreground, exit code 1 where
+    another registrar serves.
     """
-    given = {
-        "max_memory_bytes": None if max_memory_mib is None else max_memory_mib * 1024**2,
-        "max_entries": max_entries,
-        "max_metadata_bytes": max_metadata_bytes,
-        "max_capabilities": max_capabilities,
-        "max_readers": max_readers,
-        "max_pending": max_pending,
-        "registration_timeout": registration_timeout,
-        "cleanup_window": cleanup_window,
-        "linger": linger,
-    }
-    limits = _limits({name: value for name, value in given.items() if value is not None})
+    limits = given_limits.limits()
     folder = options.folder()
     if limits != Limits() and admin.page_header(folder) is not None:
-        _note(f"the registry in {folder} exists, and keeps the limits it was made with")
+        _note(f"the registry in {folder} exists, and keeps the limits that it was created with")
     if foreground:
         return _serve(folder, limits, replace)
     if replace:
         admin.replace_registrar(folder, limits, PATIENCE_SECONDS)
     return _start(options, limits, json, started=replace)
-
-
-def _limits(given: dict[str, Any]) -> Limits:
-    try:
-        return Limits(**given)
-    except ValueError as error:
-        raise UsageError(str(error).replace("Limits.", "")) from error
 
 
 def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: bool = False) -> int:
@@ -108,7 +63,7 @@ def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: boo
         while (pid := registry.stats().registrar_pid) is None:
             if time.monotonic() >= until:
                 raise RegistrarUnavailable(
-                    f"no registrar came up within {PATIENCE_SECONDS:g} s; see {registry.folder / admin.LOG_NAME}, or "
+                    f"no registrar started within {PATIENCE_SECONDS:g} s; see {registry.folder / admin.LOG_NAME}, or "
                     "run: adsum registrar --foreground"
                 )
             admin.start_registrar(registry.folder, limits, until - time.monotonic())
@@ -118,7 +73,7 @@ def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: boo
         if json:
             render.print_json({"folder": str(registry.folder), "pid": pid, "started": started})
         else:
-            print(f"registrar {'started' if started else 'runs already'}: pid {pid}, {registry.folder}")
+            print(f"registrar {'started' if started else 'already running'}: pid {pid}, {registry.folder}")
     return 0
 
 
@@ -131,7 +86,7 @@ def _is_silent(folder: Path, pid: int) -> bool:
         _note(f"the registrar of {folder}, {why}; {remedy}")
         return True
     except OSError:
-        # It is only just starting, or leaving.
+        # It is just starting or exiting.
         return False
     return False
 
@@ -143,12 +98,12 @@ def _serve(folder: Path, limits: Limits, replace: bool) -> int:
         if not replace:
             other = _serving(folder)
             which = f"pid {other}" if other else "just starting"
-            _note(f"another registrar ({which}) serves {folder}; end it, or take its place with --replace")
+            _note(f"another registrar ({which}) serves {folder}; stop it, or replace it with --replace")
             return 1
         if time.monotonic() >= until:
-            raise RegistrarUnavailable(f"the registrar of {folder} does not leave; end it and try again")
+            raise RegistrarUnavailable(f"the registrar of {folder} does not exit; kill it and try again")
         if not admin.stop_registrar(folder, until - time.monotonic()):
-            # It has the lock and is about to announce itself, or about to leave.
+            # It holds the lock, and has not announced itself yet or is about to exit.
             time.sleep(_POLL_SECONDS)
     return 0
 

@@ -1,4 +1,4 @@
-"""``adsum metrics``: a page for Prometheus."""
+"""``adsum metrics``: serves the registry's metrics to Prometheus."""
 
 from __future__ import annotations
 
@@ -11,36 +11,34 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from .. import REGISTRY_ERROR
-from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError
+from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 _EXTRA = "prometheus_client"
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Brackets are what tells the colons of an IPv6 address from that of the port (RFC 3986, 3.2.2).
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Brackets separate the colons of an IPv6 address from that of the port (RFC 3986, 3.2.2).
 _ADDRESS = re.compile(r"(?:\[(?P<numbers>[^][]+)\]|(?P<host>[^][:]+)):(?P<port>[0-9]{1,5})")
 
 
 def metrics(
     *,
-    listen: Annotated[str, Parameter(metavar="HOST:PORT", help="Where to serve the page; port 0 for a free one.")] = (
-        "127.0.0.1:9464"
-    ),
-    once: Annotated[
-        bool, Parameter(negative=(), show_default=False, help="Print the page and end, instead of serving it.")
-    ] = False,
+    listen: Annotated[
+        str, Parameter(metavar="HOST:PORT", help="The address to listen on; port 0 takes a free one.")
+    ] = ("127.0.0.1:9464"),
+    once: Annotated[bool, FLAG, Parameter(help="Print the metrics once instead of serving them.")] = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
-    """Serve the registry's metrics over HTTP, as Prometheus reads them.
+    """Serve the registry's metrics over HTTP, in the format of Prometheus.
 
     ```console
     $ adsum metrics --listen 127.0.0.1:9464
     ```
 
-    The page is of the whole registry, all namespaces. Reading it neither starts a registrar nor changes anything. It
-    ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Whoever can reach the port can read it. Needs: pip install
-    'adsum[prometheus]'
+    The metrics cover all namespaces of the registry. Reading them neither starts a registrar nor changes anything. The
+    command ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Every process that can reach the port can read the metrics. Needs:
+    pip install 'adsum[prometheus]'
     """
     address = _parse(listen)
     try:
@@ -64,9 +62,9 @@ def _serve(page: CollectorRegistry, address: _Address, folder: Path) -> int:
     """Serve the page until a signal asks to end."""
     from prometheus_client import start_http_server
 
-    # What was ignored from the start, as SIGHUP under nohup(1), stays so: it would be taken once it is blocked.
-    ends = [number for number in _ENDS if signal.getsignal(number) is not signal.SIG_IGN]
-    # Blocked before there are threads, so that no thread takes what is waited for here.
+    # A signal that was ignored from the start, such as SIGHUP under nohup(1), stays ignored: sigwait would return it.
+    ends = [number for number in _END_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    # Blocked before the server starts threads, so that no thread receives the signals that sigwait waits for.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
         server, thread = start_http_server(address.port, address.host, page)

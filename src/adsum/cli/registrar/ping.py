@@ -1,4 +1,4 @@
-"""What it means that a registrar does not answer, and what to do."""
+"""Explains why a registrar does not answer, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``adsum stats``: the registry in numbers."""
+"""``adsum stats``: prints the figures of a registry."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ..output import render
 
 
 def stats(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
-    """Show the registry in numbers.
+    """Show the figures of a registry.
 
     ```console
     $ adsum stats --json
     ```
 
-    Entries, memory, registrar, and how long it took to clean up after the last 1,000 deaths; at most a second old.
+    Entries, memory, registrar, and the time from a death to the removal of its entries, over the last 1,000 deaths. The
+    figures are at most a second old.
     """
     with options.open() as registry:
         found = registry.stats()
@@ -30,7 +31,7 @@ def stats(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
 
 def _pairs(found: Stats) -> dict[str, str]:
     latency = found.cleanup_latency
-    registrar = "none runs; the next write starts one"
+    registrar = "not running; the next write starts one"
     if found.registrar_pid is not None:
         registrar = f"pid {found.registrar_pid}, up {words.duration(found.uptime)}"
     return {

@@ -1,10 +1,11 @@
-"""Stopping with a command, and going on with it, so that the shell takes the terminal back and says so.
+"""Job control: `adsum run` stops when its command stops, and continues with it.
 
-A shell learns of its job only from its own child, which is `adsum run`; so that has to stop when the command does. Most
-commands stay in the process group of `adsum run` and share the terminal with it. One that makes jobs of its own, such
-as an interactive shell, moves to a group of its own and takes the terminal with it; stopped, it would leave the
-terminal to nobody. There `adsum run` does what sudo(8) does: it takes the terminal back, stops, and when it goes on in
-the foreground it hands the terminal over again and continues the command.
+A shell observes only its own child, which is `adsum run`. So `adsum run` has to stop when the command does; then the
+shell takes the terminal back and reports the stopped job. Most commands stay in the process group of `adsum run` and
+share the terminal with it. A command with job control of its own, such as an interactive shell, moves to a group of its
+own and makes that the foreground group of the terminal. If only the command stopped, no process could use the terminal.
+In that case `adsum run` does the same as sudo(8): it takes the terminal back and stops; when it is continued in the
+foreground, it gives the terminal to the command again and continues it.
 """
 
 from __future__ import annotations
@@ -19,36 +20,36 @@ _FROM_TERMINAL = (signal.SIGTSTP, *_WANTS_TERMINAL)
 
 
 def stop_with(child: int, number: int) -> None:
-    """`child` was stopped by signal `number`: stop as well, and once continued, continue it.
+    """`child` was stopped by signal `number`: stop this process as well, and continue `child` when this one is
+    continued.
 
-    All signals are blocked; with SIGTTOU blocked, a process in the background may say who has the terminal
-    (tcsetpgrp(3)).
+    All signals are blocked. With SIGTTOU blocked, a background process may set the foreground group (tcsetpgrp(3)).
     """
     ours, its = os.getpgrp(), os.getpgid(child)
     with _terminal() as terminal:
         if terminal is None and number not in _FROM_TERMINAL:
-            # Between its sender and the command: no shell is there, and whoever sent it would not know that this
-            # process must be continued too.
+            # A process sent SIGSTOP to the command, and there is no shell. If this process stopped too, the sender
+            # would not know that it has to continue both.
             return
         if number in _WANTS_TERMINAL and its != ours and _foreground(terminal) == ours:
-            _hand(terminal, its)
+            _give(terminal, its)
             _continue(child)
             return
         had_terminal = its != ours and _foreground(terminal) == its
         if had_terminal:
-            _hand(terminal, ours)
+            _give(terminal, ours)
         continued = _stop(number)
-        # Only from the foreground, where `fg` puts this process before it continues it. After `bg` the terminal is the
-        # shell's.
+        # `fg` makes this process group the foreground group before it continues it. After `bg` the terminal belongs to
+        # the shell.
         if had_terminal and _foreground(terminal) == ours:
-            _hand(terminal, its)
-    # Even where this process could not stop: the terminal is not left to somebody whom nobody can continue.
+            _give(terminal, its)
+    # Also where this process could not stop: no process could continue a stopped command that has the terminal.
     if continued or had_terminal:
         _continue(child)
 
 
 def _continue(child: int) -> None:
-    """Continue the command: all of its group where that is its own, as a shell does with a job."""
+    """Continue the command: its whole group where it has one of its own, as a shell continues a job."""
     group = os.getpgid(child)
     if group == os.getpgrp():
         os.kill(child, signal.SIGCONT)
@@ -57,18 +58,18 @@ def _continue(child: int) -> None:
 
 
 def _stop(number: int) -> bool:
-    """Stop until SIGCONT comes. False where it did not, because this process cannot be stopped so.
+    """Stop until SIGCONT comes. Returns False where this process did not stop.
 
-    That is the first process of a container (kill(2)), or for signals of a terminal one in an orphaned group, which no
-    shell is there to continue (setpgid(2)).
+    The kernel does not stop the first process of a container (kill(2)). It ignores the stop signals of a terminal in an
+    orphaned process group, because no shell could continue it (setpgid(2)).
     """
     if _take_continue():
-        # Sent since the command stopped, it meant both; to stop now would discard it (signal(7)).
+        # It came after the command stopped, and was meant for both. A stop now would discard it (signal(7)).
         return True
     if number in _FROM_TERMINAL:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        # Here it stands.
+        # This process stops when the signal is unblocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     else:
@@ -82,7 +83,7 @@ def _take_continue() -> bool:
 
 @contextmanager
 def _terminal() -> Iterator[int | None]:
-    """The controlling terminal of this process, None where it has none."""
+    """The controlling terminal of this process; None where it has none."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
@@ -95,19 +96,19 @@ def _terminal() -> Iterator[int | None]:
 
 
 def _foreground(terminal: int | None) -> int | None:
-    """The process group that has the terminal."""
+    """The foreground process group of the terminal."""
     try:
         return None if terminal is None else os.tcgetpgrp(terminal)
     except OSError:
-        # It was hung up.
+        # The terminal was hung up.
         return None
 
 
-def _hand(terminal: int | None, group: int) -> None:
-    """Give the terminal to a process group."""
+def _give(terminal: int | None, group: int) -> None:
+    """Make a process group the foreground group of the terminal."""
     try:
         if terminal is not None:
             os.tcsetpgrp(terminal, group)
     except OSError:
-        # It was hung up, or the group is gone: nobody is left there who could want it.
+        # The terminal was hung up, or the group has ended, so it needs no terminal.
         return

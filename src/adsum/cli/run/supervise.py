@@ -1,9 +1,9 @@
-"""Standing between a command and whoever started it, as if the command had been started by them.
+"""Supervises a command so that its parent shell sees no difference to a command that it started itself.
 
-The command stays in the process group of `adsum run`, like one started by env(1) or nice(1): what a terminal sends
-(Ctrl-C, Ctrl-Z, a new window size) reaches it directly. So only a signal that somebody sent to `adsum run` itself is
-passed on, and nothing a key sends arrives twice; the kernel tells the two apart (`si_code`, sigaction(2)). What was
-sent to the whole group with kill(2) cannot be told from what was sent to one process, and does.
+The command stays in the process group of `adsum run`, as with env(1) or nice(1), so signals of a terminal (Ctrl-C,
+Ctrl-Z, a new window size) reach it directly. `adsum run` passes on only the signals that a process sent to it; the
+kernel marks the difference (`si_code`, sigaction(2)). So a signal from a key arrives once. A signal that kill(2) sent
+to the whole group looks like one sent to a single process, and arrives twice.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 
 from .job_control import stop_with
 
-# All but the two that cannot be caught. Of those that say of a process that its own code failed (SIGSEGV, SIGABRT) only
-# the sent ones wait here: a fault ends even a process that blocks it (signal(7)), and abort(3) unblocks its signal.
+# All but the two that cannot be caught. SIGSEGV, SIGABRT and the like wait here only if they were sent: a fault ends
+# even a process that blocks its signal (signal(7)), and abort(3) unblocks SIGABRT.
 WATCHED = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 def block() -> None:
-    """From now on signals wait for `attend`. A blocked signal is kept, whatever is set for it (signal(7))."""
-    # Ignored, as it may have been inherited, it would let children vanish without a status (wait(2)).
+    """Keep all signals pending for `attend`. A blocked signal stays pending, whatever its disposition (signal(7))."""
+    # If this process inherited it ignored, the kernel would discard the status of children (wait(2)).
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
@@ -29,12 +29,12 @@ def block() -> None:
 def attend(child: int) -> int:
     """Pass signals on to `child`, stop when it stops, and return its exit code: 128 + n where signal n ended it.
 
-    `block` has been called before the child could end.
+    Call `block` before the child can end.
     """
     while True:
         received = signal.sigwaitinfo(WATCHED)
         if received.si_signo == signal.SIGCHLD:
-            # Whoever sent it: it may stand for one of the kernel that came while it waited.
+            # In every case, also if a process sent it: pending signals merge, so one of the kernel's may be lost in it.
             code = _collect(child)
             if code is not None:
                 return code
@@ -44,26 +44,26 @@ def attend(child: int) -> int:
 
 def _is_for_command(received: signal.struct_siginfo, child: int) -> bool:
     if received.si_code <= 0:
-        # Sent by a process: to this one alone, as far as can be known. What the command sends to its own group, itself
-        # included, it has got.
+        # A process sent it, to this process alone as far as si_code shows. If the command sent it to its own group, it
+        # has received it already.
         return received.si_pid != child
-    # From the kernel it comes to the whole group, but for the end of a terminal, which the session's leader is told
-    # first (setsid(2), termios(3)).
+    # The kernel sends its signals to the whole group, except SIGHUP at the end of a terminal: that one goes to the
+    # leader of the session first (setsid(2), termios(3)).
     return received.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
 
 
 def _pass_on(number: int, child: int) -> None:
     try:
-        # The child was not waited for, so its pid cannot be anybody else's.
+        # The child is not reaped, so its pid cannot have been reused.
         os.kill(child, number)
     except PermissionError:
-        # It has become another user, as sudo(8) does. It is still to be waited for.
+        # The command runs as another user, as sudo(8) does. Continue to wait for its end.
         name = signal.strsignal(number) or f"signal {number}"
-        print(f"adsum: the program runs as another user and cannot be sent: {name}", file=sys.stderr)
+        print(f"adsum: the program runs as another user, so adsum cannot send it: {name}", file=sys.stderr)
 
 
 def _collect(child: int) -> int | None:
-    """What became of the child, and of orphans where this is the first process of a container."""
+    """The exit code of the child, None while it runs. Reaps orphans where this is the first process of a container."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
         if pid == 0:

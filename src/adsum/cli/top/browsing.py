@@ -1,4 +1,4 @@
-"""What the person in front of `adsum top` wants to see: in which order, of whom, and which part of it."""
+"""The choices of the user of `adsum top`: the order, the filter, and the position in the list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import keyboard
 
 _SEVERITY = ("unhealthy", "degraded", "healthy")
 
-# In each order the first are those that one looks for: the unwell, the late, the newest.
+# Each order puts those first that an operator looks for: unhealthy ones, late ones, new ones.
 ORDERS: dict[str, Callable[[Entry], Any]] = {
     "id": lambda entry: entry.process_id,
     "health": lambda entry: (_SEVERITY.index(entry.metadata.health_status), entry.process_id),
@@ -23,14 +23,14 @@ ORDERS: dict[str, Callable[[Entry], Any]] = {
 
 
 def lateness(entry: Entry) -> float:
-    """Seconds by which a promised sign of life is late, below 0 where it is not due yet; least of all where none is
-    promised."""
-    every = entry.metadata.heartbeat
-    return float("-inf") if every is None else words.seconds_since(entry.metadata.last_health_check) - every
+    """Seconds by which the promised heartbeat is late: negative where it is not due yet, minus infinity without a
+    promise."""
+    interval = entry.metadata.heartbeat
+    return float("-inf") if interval is None else words.seconds_since(entry.metadata.last_health_check) - interval
 
 
 class Browsing:
-    """Order, filter and place in the list, as the keys left them."""
+    """Order, filter and position in the list, changed by keys."""
 
     def __init__(self) -> None:
         self.order = "id"
@@ -40,8 +40,8 @@ class Browsing:
         self.offset = 0
 
     def press(self, key: str, page: int) -> bool:
-        """Take a key; a `page` is so many rows. Returns False where it asks to end."""
-        if key == keyboard.GONE:
+        """Take a key; `page` is the number of rows of a page. Returns False for a key that ends the program."""
+        if key == keyboard.END_OF_INPUT:
             return False
         if self.typing:
             self._type(key)
@@ -63,13 +63,13 @@ class Browsing:
         return True
 
     def select(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Those for whom every word of the filter holds, in order."""
+        """The entries that match every word of the filter, in order."""
         words = self.filter.lower().split()
-        found = entries if not words else [entry for entry in entries if _says(entry, words)]
+        found = entries if not words else [entry for entry in entries if _matches(entry, words)]
         return sorted(found, key=ORDERS[self.order], reverse=self.reverse)
 
     def window(self, total: int, rows: int) -> slice:
-        """The part of `total` that is to be seen in so many rows."""
+        """The part of `total` entries that is visible in so many rows."""
         self.offset = max(0, min(self.offset, total - rows))
         return slice(self.offset, self.offset + rows)
 
@@ -98,15 +98,15 @@ class Browsing:
         if key in (keyboard.HOME, "g"):
             self.offset = 0
         elif key in (keyboard.END, "G"):
-            # Put right by `window`, which knows where the end is.
+            # `window` reduces it to the last page.
             self.offset = 1 << 31
         else:
             self.offset = max(0, self.offset + steps.get(key, 0))
 
 
-def _says(entry: Entry, words: list[str]) -> bool:
+def _matches(entry: Entry, words: list[str]) -> bool:
     metadata = entry.metadata
-    said = " ".join(
+    text = " ".join(
         [str(entry.process_id), str(entry.pid), metadata.type, metadata.health_status, *sorted(metadata.capabilities)]
     ).lower()
-    return all(word in said for word in words)
+    return all(word in text for word in words)

@@ -1,4 +1,4 @@
-"""``adsum top``: the whole registry on one screen, live."""
+"""``adsum top``: shows the whole registry on one screen, live."""
 
 from __future__ import annotations
 
@@ -9,59 +9,60 @@ from ...views.mirror import Mirror, Scope
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 from .browsing import Browsing
-from .view import View, document, print_plain
+from .summary import document, print_once
+from .view import View
 
-# Between two frames of changes at least so long, and while nothing changes at most: ages grow. A slow line or a large
-# registry gets fewer, so that drawing takes at most a quarter of the time.
+# The least time between two frames while changes come, and the most while none come, because ages grow. On a slow line,
+# or with a large registry, the pause is longer, so that drawing takes at most a quarter of the time.
 FRAME_SECONDS = 0.25
-STILL_SECONDS = 1.0
-# A key is answered sooner.
+IDLE_SECONDS = 1.0
+# The least time between two frames after a key.
 KEY_SECONDS = 0.04
 SIGNALLED = 128
 
 
 def top(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
-    """Watch the whole registry on one screen, live.
+    """Show the whole registry on one screen, live.
 
     ```console
     $ adsum top
     ```
 
-    Numbers of the registry and its registrar, changes in a second, members by namespace, type and health, the latest
-    departures; of every namespace, unless --namespace names one. Keys: q quit, s sort by another column, r reverse,
-    / filter (type, Enter; Esc clears), arrows or j and k scroll.
+    Shows the figures of the registry and its registrar, the changes per second, the members by namespace, type and
+    health, and the latest departures; those of all namespaces, or of the one that --namespace names. Keys: q quit,
+    s sort by the next column, r reverse the order, / filter (type, then Enter; Esc clears), arrows or j and k scroll.
 
-    It asks nobody, so it starts no registrar and shows what stands when one is stuck. In a pipe, or with --json, it
-    says once what is, and ends.
+    It reads shared memory and sends no request. So it starts no registrar, and works while one is stopped or stuck. In
+    a pipe, or with --json, it prints the present state once and ends.
     """
     with options.open() as registry:
-        roll = Mirror(registry, Scope(options.namespace, options.node))
+        mirror = Mirror(registry, Scope(options.namespace, options.node))
         if json:
-            render.print_json(document(roll))
+            render.print_json(document(mirror))
         elif render.is_terminal() and os.environ.get("TERM") != "dumb":
-            return _live(roll, options)
+            return _live(mirror, options)
         else:
-            print_plain(roll, options)
+            print_once(mirror, options)
     return 0
 
 
-def _live(roll: Mirror, options: RegistryOptions) -> int:
+def _live(mirror: Mirror, options: RegistryOptions) -> int:
     from .screen import Screen
 
     browsing = Browsing()
-    view = View(roll, browsing, options)
+    view = View(mirror, browsing, options)
     with Screen() as screen:
-        size, drawn, look_at, frame_at, pause = (0, 0), 0.0, 0.0, 0.0, FRAME_SECONDS
+        size, drawn, follow_at, frame_at, pause = (0, 0), 0.0, 0.0, 0.0, FRAME_SECONDS
         while True:
-            keys = screen.wait(min(look_at, frame_at) - time.monotonic())
+            keys = screen.wait(min(follow_at, frame_at) - time.monotonic())
             if (number := screen.ended_by()) is not None:
                 return SIGNALLED + number
             if not all(browsing.press(key, view.page) for key in keys):
                 return 0
             now = time.monotonic()
-            if now >= look_at:
-                frame_at = now if roll.follow() else frame_at
-                look_at = now + pause
+            if now >= follow_at:
+                frame_at = now if mirror.follow() else frame_at
+                follow_at = now + pause
             if keys or screen.size != size:
                 frame_at = min(frame_at, drawn + KEY_SECONDS)
             if now >= frame_at:
@@ -69,4 +70,4 @@ def _live(roll: Mirror, options: RegistryOptions) -> int:
                 screen.draw(view.frame(*size))
                 drawn = time.monotonic()
                 pause = max(FRAME_SECONDS, 4 * (drawn - now))
-                frame_at = drawn + max(STILL_SECONDS, pause)
+                frame_at = drawn + max(IDLE_SECONDS, pause)

@@ -1,4 +1,4 @@
-"""Keys as they are typed, one by one, without waiting for Enter."""
+"""Reads single keys from a terminal, without waiting for Enter."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import termios
 from types import TracebackType
 from typing import Any
 
-# How long the rest of a key's sequence may take to come, over a slow line, before Escape was Escape.
+# How long to wait for the rest of an escape sequence, over a slow line, before ESC counts as the Escape key.
 SEQUENCE_SECONDS = 0.05
 
 UP, DOWN, PAGE_UP, PAGE_DOWN, HOME, END = "up", "down", "page up", "page down", "home", "end"
 ENTER, ESCAPE, BACKSPACE = "enter", "escape", "backspace"
-# Nobody types any more: the terminal is gone.
-GONE = "gone"
+# The terminal was closed.
+END_OF_INPUT = "end of input"
 
 _SEQUENCES = {
     "A": UP,
@@ -36,8 +36,8 @@ _LFLAG, _CC = 3, 6
 
 
 class Keyboard:
-    """The keys of a terminal. While it is entered the terminal neither echoes nor waits for whole lines; Ctrl-C and
-    Ctrl-Z are signals as ever."""
+    """The keys of a terminal. Inside the ``with`` block the terminal does not echo, and passes on each key at once;
+    Ctrl-C and Ctrl-Z still send signals."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -56,33 +56,34 @@ class Keyboard:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         if self._before is not None:
-            # A terminal that is gone has nothing to be restored.
+            # A closed terminal has no mode to restore.
             with contextlib.suppress(termios.error):
                 _set(self.descriptor, termios.TCSADRAIN, self._before)
             self._before = None
 
     def read(self) -> list[str]:
-        """The keys that were typed, once the descriptor is readable: a character, or the name of a key."""
-        text = self._more()
+        """The keys that were typed, each a character or the name of a key. Call it once the descriptor is readable."""
+        text = self._read_text()
         if not text:
-            return [GONE]
-        while _is_begun(text) and self._comes():
-            more = self._more()
+            return [END_OF_INPUT]
+        while _is_incomplete(text) and self._has_more():
+            more = self._read_text()
             if not more:
                 break
             text += more
         return keys_in(text)
 
-    def _more(self) -> str:
+    def _read_text(self) -> str:
         try:
             data = os.read(self.descriptor, 4096)
         except OSError:
-            # EIO: the other side of the terminal was closed (tty_ioctl(4)).
+            # EIO: the other side of the terminal was closed.
             return ""
-        # Half a character is no text yet; the rest of it comes.
+        # An incomplete character decodes to nothing yet. NUL, which is not a key, shows that the terminal is still
+        # open.
         return self._decoder.decode(data) or ("\0" if data else "")
 
-    def _comes(self) -> bool:
+    def _has_more(self) -> bool:
         poll = select.poll()
         poll.register(self.descriptor, select.POLLIN)
         return bool(poll.poll(SEQUENCE_SECONDS * 1000))
@@ -94,27 +95,28 @@ def _set(descriptor: int, when: int, mode: list[Any]) -> None:
             termios.tcsetattr(descriptor, when, mode)
             return
         except termios.error as error:
-            # A signal came in between, or it was stopped for doing this in the background, and continued.
+            # A signal interrupted the call, or SIGTTOU stopped this process in the background until it was continued.
             if error.args[0] != errno.EINTR:
                 raise
 
 
-def _is_begun(text: str) -> bool:
-    """Whether it ends inside a key's sequence: ESC, [ or O, parameters, and a last character (ECMA-48)."""
+def _is_incomplete(text: str) -> bool:
+    """Whether the text ends inside an escape sequence: ESC, then [ or O, parameters, and a final character
+    (ECMA-48)."""
     last = text.rpartition("\x1b")
     return bool(last[1]) and (last[2] in ("", "[", "O") or (last[2][0] == "[" and _final(last[2][1:]) == 0))
 
 
 def _final(parameters: str) -> int:
-    """Where a sequence ends: the place after its last character; 0 where that is not there yet."""
-    for options, char in enumerate(parameters, 1):
+    """The length of a sequence up to and with its final character; 0 where that is missing."""
+    for length, char in enumerate(parameters, 1):
         if "@" <= char <= "~":
-            return options
+            return length
     return 0
 
 
 def keys_in(text: str) -> list[str]:
-    """The keys behind what a terminal sent. What is no key that anybody knows here is left out."""
+    """The keys in the text from a terminal. Unknown sequences are left out."""
     keys: list[str] = []
     while text:
         if text[:2] in ("\x1b[", "\x1bO") and (end := _final(text[2:])):

@@ -1,7 +1,7 @@
-"""A full screen, given back as it was found, however the program that has it ends.
+"""A full-screen program's terminal, restored however the program ends.
 
-Signals interrupt nothing here. They are noted, and wake whoever waits for keys; what is to be done about them is done
-between two frames, when the terminal can be put right.
+Signal handlers only note the signal and wake the loop that waits for keys. The loop acts on it between two frames, when
+the terminal can be restored.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_NOTED = (*ENDING, signal.SIGTSTP, signal.SIGWINCH)
+END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HANDLED = (*END_SIGNALS, signal.SIGTSTP, signal.SIGWINCH)
 
 
 class Screen:
-    """The terminal of standard output, and the keys of standard input where that is one too."""
+    """The terminal of standard output, and the keys of standard input where that is a terminal, too."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -33,12 +33,12 @@ class Screen:
         self._console = Console(highlight=False)
         self._live: Live | None = None
         self._keyboard = Keyboard(sys.stdin.fileno()) if sys.stdin is not None and sys.stdin.isatty() else None
-        self._noted: list[int] = []
+        self._received: list[int] = []
         self._stack = contextlib.ExitStack()
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, as they are now, whatever the environment said when this program began."""
+        """The present number of columns and lines; the environment has only those of the start."""
         from rich.console import ConsoleDimensions
 
         columns, lines = os.get_terminal_size(sys.stdout.fileno())
@@ -49,9 +49,9 @@ class Screen:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stack.callback(os.close, self._wake)
         try:
-            for number in _NOTED:
+            for number in _HANDLED:
                 self._stack.callback(signal.signal, number, signal.signal(number, self._note))
-            self._take()
+            self._acquire()
         except BaseException:
             self.__exit__()
             raise
@@ -59,14 +59,14 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         with self._stack:
-            self._give_back()
+            self._restore()
 
     def draw(self, frame: RenderableType) -> None:
         if self._live is not None:
             self._live.update(frame, refresh=True)
 
     def wait(self, seconds: float) -> list[str]:
-        """The keys that come within so many seconds; fewer seconds where a signal comes."""
+        """The keys that come within so many seconds. Returns early where a signal comes."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         if self._keyboard is not None:
@@ -79,21 +79,21 @@ class Screen:
         return []
 
     def ended_by(self) -> int | None:
-        """The signal that asks to end, if one came. Others are attended to here: Ctrl-Z stops the program, with the
-        terminal as it was before, until it is continued."""
-        noted, self._noted = self._noted, []
-        for number in noted:
-            if number in ENDING:
+        """The signal that asks to end, if one came. Also acts on the others: Ctrl-Z restores the terminal and stops the
+        program until it is continued."""
+        received, self._received = self._received, []
+        for number in received:
+            if number in END_SIGNALS:
                 return number
-        if signal.SIGTSTP in noted:
+        if signal.SIGTSTP in received:
             self._stop()
         return None
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._noted.append(number)
+        self._received.append(number)
         os.eventfd_write(self._wake, 1)
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         from rich.live import Live
 
         if self._keyboard is not None:
@@ -103,22 +103,22 @@ class Screen:
         )
         self._live.start()
 
-    def _give_back(self) -> None:
+    def _restore(self) -> None:
         live, self._live = self._live, None
         try:
             if live is not None:
                 live.stop()
         except OSError:
-            # The terminal is gone; there is nothing to give back.
+            # The terminal was closed, so there is nothing to restore.
             pass
         finally:
             if self._keyboard is not None:
                 self._keyboard.__exit__(None, None, None)
 
     def _stop(self) -> None:
-        self._give_back()
-        # With the default action: stop, unless no shell is there that could continue (setpgid(2), orphaned group).
-        noting = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        self._restore()
+        # The default action stops the process, except in an orphaned group, which no shell could continue (setpgid(2)).
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, noting)
-        self._take()
+        signal.signal(signal.SIGTSTP, handler)
+        self._acquire()

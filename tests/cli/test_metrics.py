@@ -1,4 +1,4 @@
-"""`adsum metrics`, as a process of its own that is scraped."""
+"""`adsum metrics`, as a process that Prometheus scrapes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,17 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="the extra prometheus is not installed")
 
-import adsum
 from adsum import Registry
-from tests.cli.command import NODE, Command
 from tests.support import Child, registrar_pid
+
+from .command import Command
 
 SERVING = re.compile(r"serving (http://\S+/metrics) of (\S+)")
 
 
 @pytest.fixture
-def command(registry_folder: Path) -> Command:
-    """`adsum`, with a default registry of this test's own."""
-    return Command(registry_folder.with_name("default"))
-
-
-@pytest.fixture
-def members(command: Command) -> Iterator[Registry]:
-    """The same registry, opened here."""
-    with adsum.open(path=command.folder, node=NODE, timeout=10) as registry:
-        yield registry
-
-
-@pytest.fixture
 def serving(command: Command) -> Iterator[tuple[Child, str]]:
-    """`adsum metrics` at a free port, and the address that it says."""
+    """`adsum metrics` on a free port, and its address."""
     with command.start("metrics", "--listen", "127.0.0.1:0") as child:
         said = SERVING.fullmatch(child.line())
         assert said is not None
@@ -52,8 +39,8 @@ def _read(address: str) -> str:
         return str(answer.read().decode())
 
 
-def test_the_page_is_what_stands_now(members: Registry, serving: tuple[Child, str]) -> None:
-    """Each reading shows the registry as it is at that moment."""
+def test_every_scrape_shows_the_present_state(members: Registry, serving: tuple[Child, str]) -> None:
+    """Each scrape shows the registry as it is at that moment."""
     _, address = serving
     assert "adsum_owners{" in _read(address)
     assert "adsum_entries{" not in _read(address)
@@ -64,7 +51,7 @@ def test_the_page_is_what_stands_now(members: Registry, serving: tuple[Child, st
 
 
 def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str]) -> None:
-    """Looking at a registry that nobody uses leaves it so."""
+    """A scrape of a registry without a registrar starts none."""
     _read(serving[1])
     assert registrar_pid(command.folder) is None
     assert not command.folder.exists()
@@ -72,7 +59,7 @@ def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> None:
-    """Ctrl-C, SIGTERM and SIGHUP end it with 0, without a traceback; the port is free then."""
+    """Ctrl-C, SIGTERM and SIGHUP end it with 0 and no traceback, and free the port."""
     child, address = serving
     _read(address)
     child.signal(number)
@@ -82,8 +69,8 @@ def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> Non
         pass
 
 
-def test_ends_while_somebody_holds_a_connection(serving: tuple[Child, str]) -> None:
-    """A client that connects and says nothing does not keep it from ending."""
+def test_ends_while_a_client_is_connected(serving: tuple[Child, str]) -> None:
+    """A client that connects and sends nothing does not keep it from ending."""
     child, address = serving
     port = int(address.rpartition(":")[2].partition("/")[0])
     with socket.create_connection(("127.0.0.1", port)):
@@ -92,7 +79,7 @@ def test_ends_while_somebody_holds_a_connection(serving: tuple[Child, str]) -> N
 
 
 def test_a_port_in_use(command: Command) -> None:
-    """Where the port is taken it says so, names it, and ends with 3."""
+    """Where the port is in use it ends with 3, and a message with the address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         code, out, err = command("metrics", "--listen", listen)
@@ -101,12 +88,12 @@ def test_a_port_in_use(command: Command) -> None:
 
 
 def test_nohup(command: Command) -> None:
-    """Where SIGHUP was ignored from the start, as nohup(1) does, it goes on when that comes."""
+    """Where SIGHUP was ignored from the start, as by nohup(1), it does not end at SIGHUP."""
     ignoring = "import runpy, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); sys.argv[0] = 'adsum'; "
     ignoring += "runpy.run_module('adsum.cli', run_name='__main__')"
     with Child(ignoring, "metrics", "--listen", "127.0.0.1:0", env=command.environment) as child:
         assert SERVING.fullmatch(child.line())
-        # What a stopped process ignores is not even pending.
+        # A signal that a stopped process ignores does not even become pending.
         child.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, child.pid, os.WSTOPPED)
         child.signal(signal.SIGHUP)
@@ -133,15 +120,15 @@ def test_nohup(command: Command) -> None:
         "[]:9464",
     ],
 )
-def test_what_cannot_be_listened_on(command: Command, listen: str) -> None:
-    """What is no HOST:PORT has exit code 2 and an example."""
+def test_an_impossible_address(command: Command, listen: str) -> None:
+    """An address that is not HOST:PORT has exit code 2 and a message with an example."""
     code, _, err = command("metrics", "--listen", listen)
     assert code == 2
     assert "such as 127.0.0.1:9464" in err
 
 
 def test_once(command: Command, members: Registry) -> None:
-    """With --once the page is printed, and nothing is served."""
+    """With --once the metrics are printed, and nothing is served."""
     members.register("planner")
     code, out, err = command("metrics", "--once")
     assert (code, err) == (0, "")
@@ -150,7 +137,7 @@ def test_once(command: Command, members: Registry) -> None:
 
 
 def test_without_the_extra(command: Command, tmp_path: Path) -> None:
-    """Where prometheus_client is missing it says what to install, and ends with 3."""
+    """Where prometheus_client is missing, it names the package to install and ends with 3."""
     (tmp_path / "prometheus_client").mkdir()
     (tmp_path / "prometheus_client" / "__init__.py").write_text(
         "raise ModuleNotFoundError('No module named prometheus_client', name='prometheus_client')\n"

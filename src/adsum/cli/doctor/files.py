@@ -1,4 +1,4 @@
-"""What `adsum doctor` asks of the files in a registry's folder: whether a registrar can start with them."""
+"""Checks of the files in a registry's folder: whether a registrar can start with them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .findings import Finding, ok, problem, warning
 
 
 def check_files(folder: Path) -> Iterator[Finding]:
-    """Nothing where the folder cannot be used at all, which the check of the folder has said."""
+    """One finding, or one for each fault; none where the folder cannot be used, which its own check reports."""
     try:
         if not admin.check_folder(folder):
             return
     except PermissionDenied:
         return
     faults = list(_faults(folder))
-    yield from faults or [ok("files", "nothing is in the way of a registrar")]
+    yield from faults or [ok("files", "no file prevents a registrar from starting")]
 
 
 def _faults(folder: Path) -> Iterator[Finding]:
@@ -36,17 +36,17 @@ def _faults(folder: Path) -> Iterator[Finding]:
             yield problem("files", f"{path} is a folder; no registrar can start", _remedy(path))
     for path in folder.glob("tables.*"):
         if not path.is_dir():
-            yield problem("files", f"{path} is no folder; no registrar can start", _remedy(path))
+            yield problem("files", f"{path} is not a folder; no registrar can start", _remedy(path))
 
 
 def _why_not_writable(path: Path) -> str | None:
     try:
-        # Without O_NONBLOCK a named pipe would be waited for (fifo(7)).
+        # Without O_NONBLOCK, opening a named pipe would block until it has a reader (fifo(7)).
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except FileNotFoundError:
         if path.is_symlink() and not Path(os.path.realpath(path)).parent.is_dir():
-            return f"it is a link to {path.readlink()}, which cannot be made"
-        # Whoever needs it makes it.
+            return f"it is a link to {path.readlink()}, which cannot be created"
+        # The registrar creates it.
         return None
     except OSError as error:
         return error.strerror or str(error)
@@ -54,4 +54,4 @@ def _why_not_writable(path: Path) -> str | None:
 
 
 def _remedy(path: Path) -> str:
-    return f"remove it (rm -r '{path}'), or move it out of the folder; the next write makes what is missing"
+    return f"remove it (rm -r '{path}'), or move it out of the folder; the next write creates what is missing"

@@ -1,7 +1,7 @@
-"""Tables on a terminal, as wide as it is.
+"""Tables on a terminal, fitted to its width.
 
-What is copied from a screen has to be whole, so nothing is cut: long cells are folded, between words as long as there
-is room for whole words. Where there is not, columns can be left out.
+A user may copy any cell from the screen, so no cell is cut. Long cells are folded, between words as long as there is
+room for whole words. Where there is not, optional columns are left out.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from rich.text import Text
 from .styles import style_of
 
 _GAP = 2
-# A longer word may be folded: the longest of those that adsum itself says is resource_manager.
-_WORD = 16
+# Longer words may be folded. The longest word of adsum itself is resource_manager.
+_MAX_WORD = 16
 
 
-def print_table(rows: Sequence[Sequence[str]], given_up: Sequence[str]) -> None:
-    """Rows, the first of which is the heading; without the columns in `given_up`, in that order, that have no room."""
+def print_table(rows: Sequence[Sequence[str]], optional: Sequence[str]) -> None:
+    """Print rows, the first of which is the heading. The columns in `optional` are left out in that order, as far as
+    the width requires it."""
     console = Console(highlight=False)
     columns = list(zip(*rows, strict=True))
-    for heading in given_up:
+    for heading in optional:
         if _least_width(columns) <= console.width:
             break
         columns = [column for column in columns if column[0] != heading]
@@ -36,7 +37,7 @@ def print_table(rows: Sequence[Sequence[str]], given_up: Sequence[str]) -> None:
 
 
 def print_pairs(rows: Sequence[Sequence[str]]) -> None:
-    """Names and values."""
+    """Print rows of a name and a value."""
     console = Console(highlight=False)
     table = _empty_table(show_header=False)
     for width, style in zip(_widths(list(zip(*rows, strict=True)), console.width), ("dim", ""), strict=True):
@@ -55,23 +56,23 @@ def _fill(table: Table, rows: Sequence[Sequence[str]]) -> None:
 
 
 def _least_width(columns: Sequence[Sequence[str]]) -> int:
-    """Of a table in which no word is folded that is not very long."""
+    """The least width of a table in which only very long words are folded."""
     return sum(_least(column) for column in columns) + _GAP * (len(columns) - 1)
 
 
 def _least(column: Sequence[str]) -> int:
-    return min(_WORD, max(cell_len(word) for cell in column for word in cell.split()))
+    return min(_MAX_WORD, max(cell_len(word) for cell in column for word in cell.split()))
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
-    """As wide as the cells are; where that is too wide, the widest columns give way, down to their words."""
+    """The widths of the columns. Where the table is too wide, the widest columns shrink first, down to their words."""
     widths = [min(room, max(map(cell_len, column))) for column in columns]
     least = [_least(column) for column in columns]
     too_much = sum(widths) + _GAP * (len(columns) - 1) - room
     for _ in range(too_much):
         spare = [width if width > enough else 0 for width, enough in zip(widths, least, strict=True)]
         if not any(spare):
-            # Not even the words fit. The terminal wraps the lines, and still nothing is lost.
+            # Not even the words fit. The terminal wraps the lines, so nothing is lost.
             break
         widths[spare.index(max(spare))] -= 1
     return widths

@@ -1,0 +1,1 @@
+"""``adsum demo``: runs the package `adsum_demo` and shows it."""

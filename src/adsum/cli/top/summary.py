@@ -1,0 +1,149 @@
+"""The contents of `adsum top` as text and as a document: figures, the cells of a member, the latest departures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from ...model import Departure, Entry, Stats
+from ...views import words
+from ...views.documents import departure_document, entry_document
+from ...views.mirror import Mirror
+from ...views.rates import KINDS, MISSED
+from ..options import RegistryOptions
+from ..output import render
+from .browsing import Browsing, lateness
+
+MAX_DEPARTURES = 5
+# In JSON: all that the registry keeps.
+ALL_DEPARTURES = 1000
+_MAX_NAMES = 6
+
+COLUMNS = ("ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "AGE")
+
+
+def print_once(mirror: Mirror, options: RegistryOptions) -> None:
+    """Print the present state in lines."""
+    render.print_pairs({"registry": source(mirror), **figures(mirror, rates=False)})
+    if entries := _sorted_entries(mirror):
+        print()
+        rows = [list(cells(entry, mirror, options).values()) for entry in entries]
+        render.print_table([name.lower() for name in COLUMNS], rows)
+    if departures := latest_departures(mirror, MAX_DEPARTURES):
+        print("\nlatest departures")
+        for departure in departures:
+            print(render.printable(departure_line(departure)))
+
+
+def document(mirror: Mirror) -> dict[str, Any]:
+    """The present state for JSON."""
+    counts = mirror.counts()
+    return {
+        "at": datetime.now(UTC),
+        "folder": str(mirror.registry.folder),
+        "stats": msgspec.to_builtins(mirror.stats),
+        "namespaces": counts.namespaces,
+        "types": counts.types,
+        "health": counts.health,
+        "entries": [entry_document(entry) for entry in _sorted_entries(mirror)],
+        "departures": [departure_document(one) for one in latest_departures(mirror, ALL_DEPARTURES)],
+    }
+
+
+def _sorted_entries(mirror: Mirror) -> list[Entry]:
+    return Browsing().select(mirror.fresh(mirror.entries.values()))
+
+
+def source(mirror: Mirror) -> str:
+    """The registry's folder, and the namespace and node that the mirror is limited to."""
+    namespace, node = mirror.scope
+    limits = [f"namespace {namespace}"] if namespace is not None else []
+    limits += [f"node {node}"] if node is not None else []
+    return ", ".join([str(mirror.registry.folder), *limits])
+
+
+def figures(mirror: Mirror, *, rates: bool = True) -> dict[str, str]:
+    """The figures of the registry, a line each; without rates where there was no time to measure them."""
+    stats, counts = mirror.stats, mirror.counts()
+    part = stats.bytes_used / stats.bytes_limit
+    latency = stats.cleanup_latency
+    lines = {
+        "registrar": f"{_registrar(stats)}  restarts {stats.restarts}  pending {stats.pending}",
+        "entries": f"{sum(counts.namespaces.values())}  owners {stats.owners}  revision {stats.revision}",
+        "memory": f"{words.size(stats.bytes_used)} of {words.size(stats.bytes_limit)}, {part:.1%}",
+        "cleanup": "  ".join(
+            f"{name} {seconds * 1000:.2f} ms"
+            for name, seconds in (("p50", latency.p50), ("p99", latency.p99), ("max", latency.max))
+        ),
+        "changes/s": "  ".join(
+            f"{kind} {rate:.1f}" for kind, rate in mirror.rates().items() if kind in KINDS or (kind == MISSED and rate)
+        ),
+        "namespaces": _counts(counts.namespaces),
+        "types": _counts(counts.types),
+        "health": "  ".join(f"{status} {counts.health[status]}" for status in ("healthy", "degraded", "unhealthy")),
+    }
+    if not rates:
+        del lines["changes/s"]
+    return lines
+
+
+def _registrar(stats: Stats) -> str:
+    if stats.registrar_pid is None:
+        return "not running; the next write starts one"
+    return f"pid {stats.registrar_pid}  up {words.duration(stats.uptime)}"
+
+
+def _counts(counts: Counter[str]) -> str:
+    """The most frequent names with their counts, and the number of other names."""
+    shown = [f"{render.printable(name)} {count}" for name, count in counts.most_common(_MAX_NAMES)]
+    others = len(counts) - len(shown)
+    return "  ".join([*shown, *([f"and {others} more"] if others else [])])
+
+
+def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, str]:
+    """The row of a member, by column."""
+    metadata = entry.metadata
+    late = " late" if entry.health_source == "registrar" else ""
+    return {
+        "ID": render.printable_id(options.show_id(entry.process_id, mirror.registry)),
+        "PID": str(entry.pid),
+        "TYPE": metadata.type,
+        "HEALTH": f"{metadata.health_status} {words.ago(metadata.last_health_check)}{late}",
+        "CAPABILITIES": render.printable(",".join(sorted(metadata.capabilities))),
+        "HEARTBEAT": heartbeat(entry),
+        "AGE": words.ago(entry.registered_at),
+    }
+
+
+def heartbeat(entry: Entry) -> str:
+    """The age of the last heartbeat and the interval, or how late the next one is; empty without a promise."""
+    interval = entry.metadata.heartbeat
+    if interval is None:
+        return ""
+    late = lateness(entry)
+    return f"{late:.1f}s late" if late > 0 else f"{interval + late:.1f}s of {interval:g}s"
+
+
+def latest_departures(mirror: Mirror, limit: int) -> list[Departure]:
+    """The departures in the mirror's scope, newest first."""
+    # The registry keeps the departures of all namespaces in one list, so a scope needs all of them.
+    is_unlimited = mirror.scope == (None, None)
+    found = mirror.registry.departures(limit if is_unlimited else None)
+    return [one for one in found if mirror.scope.covers(one.entry.process_id)][:limit]
+
+
+def departure_line(departure: Departure) -> str:
+    """A departure on one line."""
+    entry = departure.entry
+    lifetime = words.duration((departure.at - entry.registered_at).total_seconds())
+    removed = ""
+    if departure.how == "died":
+        removed = f", removed {departure.detection * 1000:.2f} ms after the kernel reported the death"
+    name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
+    return (
+        f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lifetime}, "
+        f"{entry.metadata.health_status}{removed}"
+    )

@@ -1,0 +1,39 @@
+"""`open`: from a name or path to a `Registry`."""
+
+from __future__ import annotations
+
+import os
+
+from .model import Limits
+from .registry import Registry
+
+
+def open(
+    name: str = "default",
+    *,
+    path: str | os.PathLike[str] | None = None,
+    namespace: str = "default",
+    node: str | None = None,
+    timeout: float | None = None,
+    limits: Limits | None = None,
+) -> Registry:
+    """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
+
+    - `name`: one of this user's registries on this machine, in the folder ``<base>/<name>``. The base is
+      ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
+    - `path`: the registry's folder, instead of a name.
+    - `namespace`, `node`: they complete a plain string to a `ProcessId`. The node is ``$ADSUM_NODE`` by default, else
+      the host name.
+    - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
+    - `limits`: the `Limits` of the registry; they count only if this process makes it.
+
+    Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`;
+    `InvalidProcessId` for an impossible namespace or node; `CorruptRegistry`, `WrongNamespace` or `VersionMismatch` for
+    a folder that this process cannot use.
+
+    >>> registry = adsum.open(namespace="robots", timeout=2)
+    >>> registry.namespace, len(registry)
+    ('robots', 0)
+    >>> registry.close()
+    """
+    return Registry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)

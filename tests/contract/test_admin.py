@@ -1,0 +1,93 @@
+"""`adsum.admin`: what a tool for operators can do with a registry."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adsum
+from adsum import Registry, admin
+from tests.support import registrar_pid
+
+FUNCTIONS = {
+    name: value
+    for name, value in inspect.getmembers(admin, inspect.isfunction)
+    if value.__module__ == admin.__name__ and not name.startswith("_")
+}
+# It serves until a signal ends its process, so its example is a command for a shell.
+NOT_RUN = {"serve"}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_has_an_example(name: str) -> None:
+    """Each public function shows how to call it, except the one that occupies its process."""
+    assert (">>> " in str(inspect.getdoc(FUNCTIONS[name]))) is (name not in NOT_RUN)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - NOT_RUN))
+def test_the_examples_are_right(name: str, registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in each docstring prints what it shows."""
+    monkeypatch.setenv("ADSUM_DIR", str(registry_folder.parent))
+    # The registries that an example opens are closed after it.
+    opened: list[Registry] = []
+    open_registry: Callable[..., Registry] = adsum.open
+
+    def open_with_patience(*arguments: Any, **keywords: Any) -> Registry:
+        opened.append(open_registry(*arguments, **{"timeout": 10, **keywords}))
+        return opened[-1]
+
+    monkeypatch.setattr(adsum, "open", open_with_patience)
+    (example,) = doctest.DocTestFinder(recurse=False).find(FUNCTIONS[name], name, globs={"adsum": adsum})
+    failures: list[str] = []
+    result = doctest.DocTestRunner().run(example, out=failures.append)
+    for registry in opened:
+        registry.close()
+    assert (result.failed, failures) == (0, [])
+    assert result.attempted > 0
+
+
+def test_there_is_no_header_before_the_registry(registry_folder: Path) -> None:
+    """Without a registry there is no page header, no registrar to stop, and none that answers a ping."""
+    assert admin.page_header(registry_folder) is None
+    assert not admin.stop_registrar(registry_folder)
+    with pytest.raises(FileNotFoundError):
+        admin.ping(registry_folder)
+
+
+def test_the_header_describes_the_registrar(registry: Registry) -> None:
+    """The page header names the process that serves, and the kernel that it runs on."""
+    registry.register("a")
+    header = admin.page_header(registry.folder)
+    assert header is not None
+    assert header.registrar.pid == registrar_pid(registry.folder)
+    assert header.format > 0
+    assert header.restarts == 0
+    assert header.pid_namespace == admin.pid_namespace()
+    assert header.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_a_stopped_registrar_does_not_answer(registry: Registry) -> None:
+    """A ping of a registrar that is stopped by a signal times out."""
+    registry.register("a")
+    pid = registry.stats().registrar_pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(TimeoutError):
+            admin.ping(registry.folder, 0.1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_the_module_is_an_attribute_of_the_package() -> None:
+    """`adsum.admin` needs no import of its own."""
+    subprocess.run([sys.executable, "-c", "import adsum; adsum.admin.registry_folder()"], check=True)

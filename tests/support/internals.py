@@ -1,0 +1,13 @@
+"""The internals that a few tests look into, found in one place."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from adsum import Registry
+from adsum._os.liveness import LivenessCheck
+
+
+def liveness_of(registry: Registry) -> LivenessCheck:
+    """The liveness check of a registry's reader."""
+    return cast(LivenessCheck, registry._reader._liveness)
