@@ -34,7 +34,7 @@ autodoc_typehints = "signature"
 
 
 class CommandHelp(SphinxDirective):
-    """What a command says of itself: ``{command-help} ls`` is the output of ``adsum ls --help``."""
+    """The help of a command: ``{command-help} ls`` is the output of ``adsum ls --help``."""
 
     optional_arguments = 1
 
@@ -51,7 +51,7 @@ class CommandHelp(SphinxDirective):
 
 
 def _without_bases(_app: object, _name: str, _obj: object, _options: object, bases: list[Any]) -> None:
-    """What a class is made of inside is nobody's business."""
+    """The documentation shows no private base of a class."""
     public = [base for base in bases if not getattr(base, "__module__", "").startswith("adsum._")]
     bases[:] = public or [object]
 
