@@ -1,4 +1,5 @@
-"""How long from SIGKILL until nobody is handed the dead, until its entry is gone, and until a new registrar serves?
+"""How long from SIGKILL until no lookup finds the dead process, until its entry is gone, and until a new registrar
+serves?
 
 The victim, the registrar and this process, which kills and then reads without pause, are three processes on two cores.
 """
@@ -21,7 +22,7 @@ def kill_to_gone(registry: adsum.Registry) -> list[Row]:
     cleaned: list[int] = []
     registry.register("bystander")
     for number in range(ROUNDS):
-        # Nobody waits for the victim until the round is over, so what is measured is a zombie, as it mostly is in life.
+        # The victim is reaped only after the round, so the benchmark measures a zombie, as is usual.
         with subprocess.Popen(["sleep", "60"]) as victim:
             name = f"victim-{number}"
             registry.register(name, victim, capabilities={"victim"})

@@ -1,7 +1,7 @@
 """The figures in the documentation: ``table.py [--write]`` prints the tables made of ``results/*.json``, or writes them
 into the pages, between the lines ``<!-- figures:begin -->`` and ``<!-- figures:end -->``.
 
-A figure stands in a page only if a benchmark measured it; what was not measured says so.
+A page shows a figure only if a benchmark measured it; a missing one says so.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MISSING = "not measured"
 
 
 class Figure(NamedTuple):
-    """One line of a table: where its figure stands in the results, and how it is said.
+    """One line of a table: where its figure is in the results, and its wording.
 
     `where` must hold of the row; a text holds of every text that begins with it. `field` is the beginning of a
-    column's name, or empty for the percentiles of a duration. `short` figures stand in the README too.
+    column's name, or empty for the percentiles of a duration. `short` figures are in the README too.
     """
 
     promise: str

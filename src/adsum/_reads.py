@@ -120,8 +120,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def get(self, id: AnyId, default: T | None = None) -> Entry | T | None:
         """`lookup`, with `default` instead of None. Errors: as `lookup`.
 
-        >>> registry.get("planner-1", "nobody")
-        'nobody'
+        >>> registry.get("planner-1", "unknown")
+        'unknown'
         """
         entry = self.lookup(id)
         return default if entry is None else entry

@@ -23,19 +23,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Files, folders, or patterns of files. The bounds hold for each area by itself.
 AREAS = [
-    "src/adsum/_calls.py",
-    "src/adsum/_engine",
-    "src/adsum/_instrument.py",
-    "src/adsum/_registrar",
-    "src/adsum/_wire.py",
-    "src/adsum/admin.py",
-    "src/adsum/aio",
-    "src/adsum/cli",
-    "src/adsum/views",
+    *(f"src/adsum/{part}" for part in ("_client", "_engine", "_os", "_registrar", "_store")),
+    *(f"src/adsum/{part}" for part in ("aio", "cli", "telemetry", "views")),
+    "src/adsum/*.py",
     "src/adsum_demo",
-    "docs/command-line.md",
+    "benchmarks",
+    "docs",
+    "README.md",
+    "CHANGELOG.md",
     "tests/cli",
+    "tests/conformance",
     "tests/demo",
+    "tests/simulation",
+    "tests/upgrade",
 ]
 
 

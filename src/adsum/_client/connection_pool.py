@@ -176,7 +176,7 @@ class ConnectionPool:
 
 
 def seconds(timeout: object) -> float | None:
-    """A checked timeout in seconds; None stands for the registry's own bound."""
+    """A checked timeout in seconds; None means the registry's own bound."""
     if timeout is None:
         return None
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e9:

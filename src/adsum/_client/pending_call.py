@@ -44,7 +44,7 @@ class PendingCall(Generic[T]):
         observer: Observer | None = None,
     ) -> None:
         """`convert` makes the result of the reply, before the future is done. `seconds` is the call's own timeout;
-        None stands for the registry's bound, counted from when a registrar serves."""
+        None means the registry's bound, counted from when a registrar serves."""
         now = time.monotonic()
         self.request = request
         self.number = 0
