@@ -52,7 +52,7 @@ for number in range(count):
     signal.signal(signal.SIGTERM, lambda *_: (report(f"{place}/{number}", seen), os._exit(0)))
     registry = adsum.open(path=folder, timeout=60)
     watch = registry.watch(capability="watched")
-    watch._ear.listen()
+    watch._waiter.listen()
     open(f"{place}/{number}.ready", "w").close()
     for event in watch:
         seen.append((event, time.monotonic_ns()))

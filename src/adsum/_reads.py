@@ -17,7 +17,7 @@ from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
-from ._store.feed import Base, Position, TableFeed
+from ._store.feed import TableFeed, position_of
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import Conditions, Query, parse_query
 from ._store.reader import Reader
@@ -330,16 +330,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             _check_limit(limit)
         return self._reader.departures(MAX_DEPARTURES if limit is None else limit)
 
-    def _change_feed(self) -> TableFeed[list[Entry]]:
-        """Every change of the registry, in all namespaces, from the present on. The base is every stored entry, also of
-        processes that have died since. For `adsum.views`."""
-        reader = self._reader
-
-        def read_all() -> Base[list[Entry]]:
-            epoch, revision, entries = reader.all_entries()
-            return Base(Position(epoch, revision), entries)
-
-        return TableFeed(reader, read_all)
+    def _change_feed(self, since: int | None = None) -> TableFeed[list[Entry]]:
+        """Every change of the registry, in all namespaces, after the revision `since` or from the present on. The base
+        is every stored entry, also of processes that have died since. For `adsum.views`."""
+        return TableFeed(
+            lambda: self._reader, lambda since: self._reader.state_at(None, since), since=position_of(since)
+        )
 
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)

@@ -1,6 +1,7 @@
-"""Watches: a place in the history, and an ear that says when to look.
+"""Watches: the events of a `Follower`, and a `Waiter` that wakes the consumer when there may be another.
 
-`Watch` waits by blocking; `adsum.aio` has the one that is awaited.
+`Watch` blocks its thread while it waits; `adsum.aio.watch` has the one that is awaited. This module also has what
+`wait_for` waits for.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ class WatchBase:
     """The part of a watch that does not depend on how its consumer waits.
 
     - `snapshot`: the entries that matched at the revision at which the events start; after a ``lagged`` event, those at
-      the revision at which they start again. It is the tables' state, exact at that revision: an entry in it may belong
-      to a process that has died since, and whose ``died`` event follows. Ask `lookup` before trusting one.
-    - `revision`: everything up to here was given out; give it as `since` to a later watch to go on from here.
+      the revision at which they start again. It is the state of the tables, exact at that revision: the owner of an
+      entry in it may have died since, and then a ``died`` event follows. Ask `lookup` before you rely on one.
+    - `revision`: the consumer has every event up to here; give it as `since` to a later watch to resume.
     """
 
     def __init__(
         self, reads: RegistryReads, client: Client, query: Query, where: Where | None, since: int | None
     ) -> None:
         if since is not None and not _is_count(since):
-            raise ValueError(f"since={since!r}: give a revision that a watch or an event told, or None for from now on")
+            raise ValueError(f"since={since!r}: give the revision of a watch or an event, or None to begin now")
         check_where(where)
-        # A registry that nobody else keeps is closed, and a watch ends with it.
+        # Keeps the registry open: one that no reference keeps is closed, and its watches with it.
         self._registry = reads
         self._client = client
         self._query = query
@@ -50,9 +51,10 @@ class WatchBase:
         add_fork_aware(self)
 
     def _reset_after_fork(self) -> None:
-        self._turn = self._new_lock()
-        # The thread that has the turn, for as long as it needs the ear.
-        self._waiting = 0
+        # Held by the thread or task that takes the next event.
+        self._consumer_lock = self._new_lock()
+        # The thread that holds the lock and uses the waiter; 0 for none.
+        self._waiting_thread = 0
 
     def _new_lock(self) -> Lock:
         raise NotImplementedError
@@ -76,32 +78,33 @@ class WatchBase:
         return self._follower.take()
 
     def stop(self) -> None:
-        """Close without waiting for whoever waits, which then stops at once; safe in any thread and signal handler."""
+        """Close, and wake a consumer that waits. Does not wait for it, so it is safe in any thread and signal
+        handler."""
         self._closed = True
         self._waiter.wake()
-        self._shut()
+        self._close_waiter()
 
     # fork
 
     def quiesce(self) -> None:
-        """Nothing to wait for: who waits in the parent goes on waiting."""
+        """Hold nothing: a consumer that waits in the parent goes on waiting."""
 
     at_exit = quiesce
 
     def after_fork(self, *, child: bool) -> None:
         if child and self._waiter.is_open:
-            # The locks may be held by threads that are not here, and the epoll is the parent's.
+            # A thread of the parent may hold the locks, and the parent uses the epoll.
             self._reset_after_fork()
             self._follower.after_fork()
             self._waiter.reset()
 
-    def _shut(self) -> None:
-        # Who waits has the lock, and comes here when it stops.
-        if self._closed and not self._waiting and self._turn.acquire(blocking=False):
+    def _close_waiter(self) -> None:
+        """Close the waiter of a closed watch, unless a consumer uses it. That consumer calls this when it returns."""
+        if self._closed and not self._waiting_thread and self._consumer_lock.acquire(blocking=False):
             try:
                 self._waiter.close()
             finally:
-                self._turn.release()
+                self._consumer_lock.release()
 
 
 class Watch(WatchBase):
@@ -117,7 +120,7 @@ class Watch(WatchBase):
         self.close()
 
     def close(self) -> None:
-        """Stop following; whoever waits in it stops at once. Closing twice is fine."""
+        """End the watch, and wake a thread that waits in it. Closing twice does nothing."""
         self.stop()
 
     def __iter__(self: W) -> W:
@@ -132,43 +135,44 @@ class Watch(WatchBase):
     def next(self, timeout: float | None = None) -> Event:
         """The next event, waiting for it at most `timeout` seconds, None for as long as it takes.
 
-        Errors: `Timeout`, `RegistryClosed` where the watch is closed, and whatever keeps a registrar from being there.
+        Errors: `Timeout`; `RegistryClosed` where the watch or its registry is closed; those of starting a registrar.
         """
-        until = until_when(timeout)
+        until = instant_after(timeout)
         try:
-            # In here, for what a signal handler raises may come in the moment in which the lock is taken.
-            if not self._turn.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):
-                raise too_late("nothing happened", timeout)
-            self._waiting = threading.get_ident()
+            # Inside the `try`, because a signal handler may raise just after the lock is acquired.
+            if not self._consumer_lock.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):
+                raise timed_out("no event came", timeout)
+            self._waiting_thread = threading.get_ident()
+            # After `listen` it takes again, for a commit before `listen` did not ring here; a later one rings.
             while (event := self._take()) is None:
                 left = until - time.monotonic()
                 if left <= 0:
-                    raise too_late("nothing happened", timeout)
-                if self._waiter.hears:
+                    raise timed_out("no event came", timeout)
+                if self._waiter.is_connected:
                     self._waiter.wait(left)
                 else:
                     self._waiter.listen(left)
             return event
         finally:
-            self._leave()
+            self._end_wait()
 
     def _new_lock(self) -> Lock:
-        # One that knows whose it is.
+        # It has an owner, so that `_end_wait` in a thread that did not acquire it fails.
         return threading.RLock()
 
-    def _leave(self) -> None:
-        if self._waiting == threading.get_ident():
-            self._waiting = 0
+    def _end_wait(self) -> None:
+        if self._waiting_thread == threading.get_ident():
+            self._waiting_thread = 0
         try:
-            self._turn.release()
+            self._consumer_lock.release()
         except RuntimeError:
-            # Its turn never came.
+            # This thread did not acquire the lock in time.
             return
-        self._shut()
+        self._close_waiter()
 
 
-def until_when(timeout: object) -> float:
-    """The moment on the monotonic clock at which a wait of `timeout` seconds ends; infinity for None."""
+def instant_after(timeout: object) -> float:
+    """The instant on the monotonic clock at which a wait of `timeout` seconds ends; infinity for None."""
     if timeout is None:
         return math.inf
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or math.isnan(timeout):
@@ -176,12 +180,13 @@ def until_when(timeout: object) -> float:
     return time.monotonic() + timeout
 
 
-def too_late(what: str, seconds: float | None) -> Timeout:
-    return Timeout(f"{what} within {seconds:g} s; wait longer with timeout=, or see adsum ls for who is there")
+def timed_out(what: str, seconds: float | None) -> Timeout:
+    """The error of a wait of so many seconds."""
+    return Timeout(f"{what} within {seconds:g} s; wait longer with timeout=, or list the members with adsum ls")
 
 
-class Wanted:
-    """What `wait_for` waits for, and whether it is there."""
+class WaitCondition:
+    """The members that a call of `wait_for` waits for: the one under an id, or so many that match conditions."""
 
     def __init__(
         self,
@@ -196,7 +201,7 @@ class Wanted:
         if not _is_count(count):
             raise ValueError(f"count={count!r}: give a number from 0 up")
         check_where(where)
-        # Whether there is enough already or not, a mistake is told now.
+        # Raises here for a mistake in the conditions, whether there are enough members already or not.
         parse_query(reads.namespace, conditions)
         self.reads = reads
         self._id = None if id is None else reads._id(id)
@@ -206,6 +211,7 @@ class Wanted:
 
     @property
     def namespace(self) -> str:
+        """The namespace of the members."""
         if self._id is not None:
             return self._id.namespace
         return self._conditions.get("namespace") or self.reads.namespace
@@ -217,12 +223,12 @@ class Wanted:
         number = "1 member" if self._count == 1 else f"{self._count} members"
         return f"{number}{' with ' if conditions else ''}{conditions} {'was' if self._count == 1 else 'were'}"
 
-    def too_late(self, seconds: float | None) -> Timeout:
-        """The error of whoever has waited for it long enough."""
-        return too_late(f"{self} not registered", seconds)
+    def timed_out(self, seconds: float | None) -> Timeout:
+        """The error of a call that waited so many seconds."""
+        return timed_out(f"{self} not registered", seconds)
 
     def found(self) -> Entry | list[Entry] | None:
-        """What stands now, if it is enough."""
+        """The entry under the id, or all matching entries where there are enough; else None."""
         if self._id is not None:
             return self.reads.lookup(self._id)
         found = self.reads.find(where=self._where, **self._conditions)

@@ -24,7 +24,7 @@ from ._client.connection_pool import seconds
 from ._instrument import instrument
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
-from ._watching import Wanted, Watch, until_when
+from ._watching import WaitCondition, Watch, instant_after
 from .errors import Timeout
 from .model import Entry, Limits
 from .registration import Registration
@@ -298,16 +298,16 @@ class Registry(RegistryReads):
         >>> len(registry.wait_for(capability="planning", count=1, timeout=10))
         1
         """
-        wanted = Wanted(self, id, count, where, conditions)
-        until = until_when(timeout)
-        if (found := wanted.found()) is not None:
+        condition = WaitCondition(self, id, count, where, conditions)
+        until = instant_after(timeout)
+        if (found := condition.found()) is not None:
             return found
         with Watch(self, self._client, self._query(id, conditions), where, None) as watch:
-            while (found := wanted.found()) is None:
+            while (found := condition.found()) is None:
                 try:
                     watch.next(max(0.0, until - time.monotonic()))
                 except Timeout:
-                    raise self._too_late(wanted, timeout) from None
+                    raise self._timed_out(condition, timeout) from None
         return found
 
     def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> Future[Registration]:
@@ -348,10 +348,10 @@ class Registry(RegistryReads):
     def _registrations(self, done: wire.Done) -> list[Registration]:
         return [Registration(self._calls, entry) for entry in done.entries]
 
-    def _too_late(self, wanted: Wanted, timeout: float | None) -> Timeout:
-        error = wanted.too_late(timeout)
+    def _timed_out(self, condition: WaitCondition, timeout: float | None) -> Timeout:
+        error = condition.timed_out(timeout)
         if (report := instrument.wait_timed_out) is not None:
-            report(self.folder, wanted.namespace, timeout or 0.0, error)
+            report(self.folder, condition.namespace, timeout or 0.0, error)
         return error
 
 

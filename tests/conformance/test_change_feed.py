@@ -5,34 +5,41 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from typing import TypeAlias
 
 import pytest
 
 import adsum
-from adsum import Entry, ProcessId, Registry
+from adsum import Entry, ProcessId, Registry, Revision
+from adsum._client.follower import Follower
 from adsum._store import history
-from adsum._store.feed import ChangeFeed, TableFeed
+from adsum._store.feed import ChangeFeed
+from adsum._store.query import Query
 from tests.support import end_registrar
 
-Make = Callable[[Registry], ChangeFeed[list[Entry]]]
+# Makes a feed that starts after a revision, or now.
+Make: TypeAlias = "Callable[[Registry, int | None], ChangeFeed[list[Entry]]]"
 
 
-def table_feed(registry: Registry) -> ChangeFeed[list[Entry]]:
-    feed: TableFeed[list[Entry]] = registry._change_feed()
-    return feed
+def of_registry(registry: Registry, since: int | None) -> ChangeFeed[list[Entry]]:
+    return registry._change_feed(since)
 
 
-IMPLEMENTATIONS: list[Make] = [table_feed]
+def of_query(registry: Registry, since: int | None) -> ChangeFeed[list[Entry]]:
+    """The feed of a watch. Its base is what matches; its changes are those of the whole registry."""
+    return Follower(registry._reader, Query(registry.namespace), None, since)._feed
 
 
-@pytest.fixture(params=IMPLEMENTATIONS, ids=["tables"])
+IMPLEMENTATIONS: dict[str, Make] = {"registry": of_registry, "query": of_query}
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
 def make(request: pytest.FixtureRequest) -> Make:
-    """Each implementation of `ChangeFeed`, over a whole registry."""
-    implementation: Make = request.param
-    return implementation
+    """Each implementation of `ChangeFeed`, over a registry with one namespace."""
+    return IMPLEMENTATIONS[request.param]
 
 
-class Follower:
+class Copy:
     """A copy of the registry, kept as every consumer of a feed keeps it."""
 
     def __init__(self, feed: ChangeFeed[list[Entry]]) -> None:
@@ -82,7 +89,7 @@ def test_base_and_changes_lead_to_the_present(make: Make, registry: Registry, se
     print(f"seed {seed}")
     chance = random.Random(seed)
     registry.register("before")
-    copy = Follower(make(registry))
+    copy = Copy(make(registry, None))
     for _ in range(60):
         change(registry, chance)
         if chance.random() < 0.3:
@@ -97,7 +104,7 @@ def test_after_a_lag_the_base_is_new(make: Make, registry: Registry, seed: int, 
     """A feed that missed changes says so, and is right again from its new base on."""
     print(f"seed {seed}")
     chance = random.Random(seed)
-    copy = Follower(make(registry))
+    copy = Copy(make(registry, None))
     for _ in range(60):
         change(registry, chance)
         if chance.random() < 0.15:
@@ -109,7 +116,7 @@ def test_after_a_lag_the_base_is_new(make: Make, registry: Registry, seed: int, 
 def test_the_position_counts_what_was_taken(make: Make, registry: Registry) -> None:
     """The position moves with each change that is taken, and not with those that are only read."""
     registry.register("a")
-    feed = make(registry)
+    feed = make(registry, None)
     start = feed.position
     registry.update("a", endpoint="x")
     registry.update("a", endpoint="y")
@@ -127,7 +134,7 @@ def test_the_position_counts_what_was_taken(make: Make, registry: Registry) -> N
 
 def test_pending_changes_are_not_read_again(make: Make, registry: Registry) -> None:
     """Advancing while changes are pending adds nothing: they are taken first."""
-    feed = make(registry)
+    feed = make(registry, None)
     registry.register("a")
     assert feed.advance()
     registry.register("b")
@@ -141,7 +148,7 @@ def test_pending_changes_are_not_read_again(make: Make, registry: Registry) -> N
 def test_a_registry_that_is_made_anew_is_a_lag(make: Make, registry: Registry) -> None:
     """The epoch differs, so the changes of the new registry are not mistaken for those of the old one."""
     registry.register("old")
-    copy = Follower(make(registry))
+    copy = Copy(make(registry, None))
     end_registrar(registry.folder)
     shutil.rmtree(registry.folder)
     with adsum.open(path=registry.folder, timeout=10) as again:
@@ -151,9 +158,57 @@ def test_a_registry_that_is_made_anew_is_a_lag(make: Make, registry: Registry) -
         assert [id.local_id for id in copy.entries] == ["new"]
 
 
+@pytest.mark.parametrize("keep", [int, lambda revision: revision], ids=["number", "revision"])
+def test_a_feed_resumes_from_a_revision(make: Make, registry: Registry, keep: Callable[[Revision], int]) -> None:
+    """The base is the state at that revision, and the changes after it lead to the present: no lag."""
+    registry.register("a")
+    registry.register("b")
+    with registry.watch() as watch:
+        kept = keep(watch.revision)
+        expected = dict(registry)
+    registry.update("a", custom={"n": 1})
+    registry.unregister("b")
+    feed = make(registry, kept)
+    copy = Copy(feed)
+    assert (copy.entries, feed.position.revision) == (expected, 2)
+    copy.follow()
+    assert (copy.entries, copy.lags, feed.position.revision) == (dict(registry), 0, 4)
+
+
+@pytest.mark.parametrize("since", [0, 99, Revision(6, epoch=1)], ids=["too old", "never reached", "other epoch"])
+def test_a_revision_that_is_not_in_the_history_is_a_lag(
+    make: Make, registry: Registry, since: int, short_history: None
+) -> None:
+    """A feed that cannot resume says so once, and starts from the present."""
+    for number in range(6):
+        registry.register(f"a{number}")
+    copy = Copy(make(registry, since))
+    assert copy.entries == dict(registry)
+    registry.register("b")
+    copy.follow()
+    copy.follow()
+    assert (copy.entries, copy.lags) == (dict(registry), 1)
+
+
+def test_a_registry_that_is_removed_is_gone(make: Make, registry: Registry) -> None:
+    """No change reports the removal; the feed answers that its registry is gone, and can start again without one."""
+    registry.register("a")
+    copy = Copy(feed := make(registry, None))
+    assert not feed.is_gone()
+    end_registrar(registry.folder)
+    shutil.rmtree(registry.folder)
+    registry._reader.recheck_folder()
+    assert feed.is_gone()
+    copy.follow()
+    assert ([id.local_id for id in copy.entries], copy.lags) == (["a"], 0)
+    feed.restart()
+    assert feed.base == []
+    assert not feed.is_gone()
+
+
 def test_before_the_registry_is_made_the_base_is_empty(make: Make, registry: Registry) -> None:
     """All changes of a registry that does not exist yet come to a feed that waits for it."""
-    copy = Follower(make(registry))
+    copy = Copy(make(registry, None))
     assert copy.entries == {}
     registry.register("first")
     copy.follow()

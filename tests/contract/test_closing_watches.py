@@ -25,11 +25,11 @@ def descriptors() -> int:
 
 def waits(watch: Watch | AsyncWatch) -> bool:
     """Whether somebody waits in it, and would be woken by a change."""
-    return _has_turn(watch) and watch._waiter.hears
+    return _is_consumed(watch) and watch._waiter.is_connected
 
 
-def _has_turn(watch: Watch | AsyncWatch) -> bool:
-    return watch._waiting != 0 if isinstance(watch, Watch) else watch._turn.locked()  # type: ignore[union-attr]
+def _is_consumed(watch: Watch | AsyncWatch) -> bool:
+    return watch._waiting_thread != 0 if isinstance(watch, Watch) else watch._consumer_lock.locked()  # type: ignore[union-attr]
 
 
 @contextmanager

@@ -212,7 +212,7 @@ async def test_a_wait_can_be_cancelled(registry_folder: Path) -> None:
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         await registry.register("a")
         task = asyncio.create_task(registry.wait_for("nobody"))
-        await eventually_awaited(lambda: any(watch._waiter.hears for watch in registry._client.watches))  # type: ignore[attr-defined]
+        await eventually_awaited(lambda: any(watch._waiter.is_connected for watch in registry._client.watches))  # type: ignore[attr-defined]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

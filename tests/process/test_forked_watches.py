@@ -54,7 +54,7 @@ def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) ->
     registry.register("a")
     with registry.watch() as watch, ThreadPoolExecutor() as threads:
         waiting = threads.submit(watch.next, WITHIN)
-        eventually(lambda: watch._waiting and watch._waiter.hears)
+        eventually(lambda: watch._waiting_thread and watch._waiter.is_connected)
 
         def child() -> list[int]:
             registry.register("b")
@@ -72,7 +72,7 @@ def test_a_closed_copy_closes_nothing_of_the_parents(registry: Registry) -> None
     registry.register("a")
     with registry.watch() as watch, ThreadPoolExecutor() as threads:
         waiting = threads.submit(watch.next, WITHIN)
-        eventually(lambda: watch._waiting and watch._waiter.hears)
+        eventually(lambda: watch._waiting_thread and watch._waiter.is_connected)
         in_fork(watch.close)
         in_fork(lambda: None)
         registry.register("b")

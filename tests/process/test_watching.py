@@ -222,7 +222,7 @@ def test_many_threads_outlive_a_registrar(registry: Registry) -> None:
         done = [threads.submit(collect, *pair) for pair in zip(watches, got, strict=True)]
         for number in range(10):
             registry.register(f"a{number}")
-            eventually(lambda: all(watch._waiter.hears for watch in watches) or any(one.done() for one in done))
+            eventually(lambda: all(watch._waiter.is_connected for watch in watches) or any(one.done() for one in done))
             kill_registrar(registry.folder)
         eventually(lambda: all(len(seen) == 10 for seen in got))
         for watch in watches:

@@ -52,7 +52,7 @@ def wrong_steps(environment: Environment, changes: Sequence[Change], kept: int) 
             wanted = [one._replace(before=_blurred(one.before), after=_blurred(one.after)) for one in due]
             if shown != wanted:
                 wrong.append(f"the steps since {since} are {shown}, should be {wanted}")
-            earlier = history.undone(present, steps)
+            earlier = history.undo(present, steps)
             then = {tuple(id): _outline(entry) for id, entry in earlier.items() if entry is not present.get(id)}
             gone = {tuple(id) for id in present.keys() - earlier.keys()}
             stood = _state_before(due)

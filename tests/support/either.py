@@ -134,7 +134,7 @@ class AwaitedWatch:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
-                raise Timeout("nothing happened")
+                raise Timeout("no event came")
             return task.result()
 
         return self.runner.run(one())

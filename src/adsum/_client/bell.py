@@ -1,12 +1,13 @@
-"""The bell: how a process is woken after a change.
+"""The client's side of the bell: how a process learns that there is a change to read.
 
-The registrar has one eventfd, which it writes after it has committed a change and hands to whoever says `Listen`.
-Each watch looks at it through an epoll of its own, edge-triggered, so nobody ever has to read it: one system call of
-the registrar's wakes everybody, it keeps nothing about who they are, and a watch that is slow or stopped costs nobody
-anything. What has changed is in the tables; the bell only says that it is worth looking.
+The technique is a broadcast doorbell. The registrar has one eventfd(2) and writes it after each commit; a client that
+sends `Listen` gets a copy of the descriptor over its socket (SCM_RIGHTS, unix(7)). Each watch adds it, edge-triggered
+(EPOLLET, epoll(7)), to an epoll of its own. Every write is a new edge in every one of these epolls, also where no
+process reads the eventfd. So one system call wakes all watches, the registrar keeps no state about them, and a watch
+that is slow or stopped costs only itself. The bell carries no data: the change is in the tables.
 
-The connection on which it came stands for the registrar: when that dies, the connection ends, every watch is woken by
-it, and one of them dials the next registrar.
+The connection that brought the bell ends when its registrar ends, and is in the same epolls. That wakes every watch of
+the process, and one of them connects to the next registrar for all.
 """
 
 from __future__ import annotations
@@ -34,28 +35,33 @@ from ..model import Limits
 from .connection import LONG_SECONDS, Connection
 from .dial import START_SECONDS, dial
 
-# When a registrar dies all who listen dial the next; they need not do so in the same instant.
+# When a registrar dies, every listening process connects to the next one. Each waits a random time up to this first, so
+# that they do not all connect at the same instant.
 SPREAD_SECONDS = 0.02
 
 
 class BellHandle(NamedTuple):
-    """What there is to listen to: the bell's descriptor and that of the connection, which ends with the registrar.
-    `number` tells one connection from the next."""
+    """The descriptors that a waiter listens to: the bell, and the connection that brought it and that ends with the
+    registrar. `number` identifies the connection in this process."""
 
     number: int
     bell: int
     connection: int
 
 
-class Bell:
-    """A process's hold on the bell of one registry. Safe for threads."""
+class BellConnection:
+    """This process's connection to the registrar of one folder for the sake of its bell. Safe for threads.
+
+    `number` is that of the present connection, or of the next one while there is none.
+    """
 
     def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
         self._folder = folder
         self._limits = limits
         self._dialled = dialled
         self._closed = False
-        self.number = 0
+        # From 1 on: a waiter that had no connection yet has lost none.
+        self.number = 1
         self._reset()
         add_fork_aware(self)
 
@@ -66,19 +72,19 @@ class Bell:
         self._waiters: weakref.WeakSet[Waiter] = weakref.WeakSet()
 
     def listen(self, waiter: Waiter, lost: int, until: float) -> BellHandle:
-        """The handle for `waiter`, after the connection with the number `lost`. Starts a registrar if none serves.
+        """The handle for `waiter`; `lost` is the number of the connection that it had before, 0 for none. Connects if
+        there is no connection, and starts a registrar if none serves.
 
-        Errors: as `dial`; `Timeout` at `until`.
+        Errors: as `dial`; `Timeout` at `until`; `RegistryClosed`.
         """
         try:
-            # In here, for what a signal handler raises may come in the moment in which the lock is taken.
+            # Inside the `try`, because a signal handler may raise just after the lock is acquired.
             if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
                 raise Timeout(f"the registrar of {self._folder} is being dialled and does not answer yet; try again")
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             self._waiters.add(waiter)
             if self._connection is None:
-                # Not in the same instant as all others whose registrar died.
                 time.sleep(random.uniform(0, SPREAD_SECONDS) if lost else 0)
                 self._connect(until)
             connection = self._connection
@@ -86,24 +92,25 @@ class Bell:
                 raise RegistrarUnavailable(f"the connection to the registrar of {self._folder} was lost; try again")
             return BellHandle(self.number, self._bell, connection.sock.fileno())
         finally:
-            # It is not this thread's if the time was up.
+            # This thread does not hold the lock if the time was up.
             with contextlib.suppress(RuntimeError):
                 self._lock.release()
 
-    def is_over(self, number: int) -> None:
-        """The connection with this number has ended, and its registrar with it."""
+    def lost(self, number: int) -> None:
+        """The connection with this number has ended, and so has its registrar."""
         with self._lock:
+            # Another waiter may have reported it first.
             if number == self.number:
-                self._hang_up()
+                self._disconnect()
 
     def _connect(self, until: float) -> None:
         while self._bell < 0:
             connection = dial(self._folder, self._limits, os.urandom(16), until)
             try:
-                self._bell = _ask_for_it(connection, until)
+                self._bell = _request_bell(connection, until)
                 self._connection = connection
             except ConnectionError:
-                # It died in between: the next one is as good.
+                # The registrar died in between. Dial the next one.
                 connection.close()
             except TimeoutError as error:
                 connection.close()
@@ -113,9 +120,9 @@ class Bell:
                 raise
         self._dialled()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self.number += 1
-        # Closing takes the descriptors out of their epolls, and with them what would have woken them.
+        # Before the descriptors are closed: closing removes them from the epolls, and then they wake no waiter.
         for waiter in list(self._waiters):
             waiter.wake()
         bell, connection, self._bell, self._connection = self._bell, self._connection, -1, None
@@ -125,29 +132,33 @@ class Bell:
             os.close(bell)
 
     def close(self) -> None:
+        """Disconnect for good, and wake every waiter."""
         with self._lock:
             self._closed = True
-            self._hang_up()
+            self._disconnect()
 
     def quiesce(self) -> None:
-        """Nothing to wait for: dialling can take seconds, and a child begins anew in any case."""
+        """Hold nothing: a thread that dials may have the lock for seconds, and a child makes a new one."""
 
     def at_exit(self) -> None:
-        # Whoever still waits is woken, and waits for this lock from then on.
+        # Held until the process is gone: a daemon thread that wakes up waits for the lock.
         self._lock.acquire()
-        self._hang_up()
+        self._disconnect()
 
     def after_fork(self, *, child: bool) -> None:
         if child:
-            # Copies of the parent's; whoever listens here must do so anew.
-            self._hang_up()
+            # The descriptors are copies of the parent's. A waiter of the child listens again.
+            self._disconnect()
             self._reset()
 
 
 class Waiter:
-    """What one watch waits with: an epoll that is readable when it should look."""
+    """What one watch waits with: an epoll that becomes readable when there may be a change to read.
 
-    def __init__(self, bell: Bell) -> None:
+    The order that misses no change: `listen`, then read the tables, then `wait`. A commit after the read rings.
+    """
+
+    def __init__(self, bell: BellConnection) -> None:
         self._bell = bell
         self._open()
 
@@ -157,69 +168,76 @@ class Waiter:
         with descriptors_needed():
             self._epoll = select.epoll()
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._let_go = weakref.finalize(self, os.close, self._wake)
-        self._let_go.atexit = False
+        self._close_wake = weakref.finalize(self, os.close, self._wake)
+        self._close_wake.atexit = False
         self._epoll.register(self._wake, select.EPOLLIN)
 
     def fileno(self) -> int:
+        """The epoll, for an event loop."""
         return self._epoll.fileno()
 
     @property
     def is_open(self) -> bool:
-        return self._let_go.alive
+        """Whether `close` was not called yet."""
+        return self._close_wake.alive
 
     @property
-    def hears(self) -> bool:
-        """Whether the bell of a living registrar would be heard, as far as is known."""
+    def is_connected(self) -> bool:
+        """Whether the bell reaches this waiter, as far as this process knows; if not, `listen`."""
         return self._handle is not None and self._handle.number == self._bell.number
 
     def listen(self, timeout: float | None = None) -> None:
-        """Hear the bell, of the next registrar if this one is gone. May start one, and so take a while; afterwards
-        it is worth looking, for what happened before was not heard. Errors: as `Bell.listen`."""
-        patience = START_SECONDS if timeout is None else min(timeout, START_SECONDS)
+        """Connect to the bell, that of the next registrar if this one has ended. May start one, which takes a moment.
+
+        Read the tables after this and before `wait`: the bell did not ring here for changes before. Errors: as
+        `BellConnection.listen`.
+        """
+        seconds = START_SECONDS if timeout is None else min(timeout, START_SECONDS)
         lost = self._handle.number if self._handle is not None else 0
-        handle = self._bell.listen(self, lost, time.monotonic() + patience)
+        handle = self._bell.listen(self, lost, time.monotonic() + seconds)
         with self._lock:
-            if self._let_go.alive:
-                self._hear(handle.bell, select.EPOLLIN | select.EPOLLET)
-                self._hear(handle.connection, select.EPOLLIN | select.EPOLLRDHUP)
+            if self._close_wake.alive:
+                self._add(handle.bell, select.EPOLLIN | select.EPOLLET)
+                self._add(handle.connection, select.EPOLLIN | select.EPOLLRDHUP)
                 self._handle = handle
 
-    def _hear(self, descriptor: int, events: int) -> None:
+    def _add(self, descriptor: int, events: int) -> None:
         try:
             self._epoll.register(descriptor, events)
         except FileExistsError:
-            # Somebody whose waiting was given up has come so far.
+            # An earlier `listen` was interrupted between the two.
             self._epoll.modify(descriptor, events)
 
     def wait(self, timeout: float | None) -> None:
-        """Until it is worth looking or listening anew, or at most `timeout` seconds."""
+        """Wait until there may be a change to read, or `listen` is due; at most `timeout` seconds."""
         for descriptor, _ in self._epoll.poll(LONG_SECONDS if timeout is None else min(timeout, LONG_SECONDS)):
             if descriptor == self._wake:
                 os.eventfd_read(self._wake)
             elif self._handle is not None and descriptor == self._handle.connection:
-                self._bell.is_over(self._handle.number)
+                self._bell.lost(self._handle.number)
 
     def wake(self) -> None:
-        """End a wait, from any thread."""
+        """End a `wait`, from any thread."""
         with self._lock:
-            if self._let_go.alive:
+            if self._close_wake.alive:
                 os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
-        """Give the descriptors back. Nobody may be waiting."""
+        """Close the descriptors. No thread may be in `wait`."""
         with self._lock:
             self._epoll.close()
-            self._let_go()
+            self._close_wake()
 
     def reset(self) -> None:
-        """In a child: the epoll is the parent's, and the lock may be held by a thread that is not here."""
+        """In a child of `fork`: replace the epoll, which the parent uses too, and the lock, which a thread of the
+        parent may hold."""
         self._lock = threading.RLock()
         self.close()
         self._open()
 
 
-def _ask_for_it(connection: Connection, until: float) -> int:
+def _request_bell(connection: Connection, until: float) -> int:
+    """Send `Listen`, and receive the bell's descriptor with the reply."""
     deadline = int(until * 1e9)
     connection.send(wire.frame(wire.Envelope(1, deadline, wire.Listen())), until)
     descriptors = array.array("i")
@@ -237,18 +255,18 @@ def _ask_for_it(connection: Connection, until: float) -> int:
             raise ConnectionResetError("the registrar closed the connection")
         frames.feed(data)
         for frame in frames:
-            return _bell_in(frame, descriptors)
+            return _bell_of(frame, descriptors)
 
 
-def _bell_in(frame: bytes, descriptors: array.array[int]) -> int:
+def _bell_of(frame: bytes, descriptors: array.array[int]) -> int:
     try:
         reply = wire.decode_reply(frame)
     except msgspec.MsgspecError as error:
-        raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
+        raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
     if isinstance(reply, wire.Failed):
         raise wire.error_from(reply)
     if not descriptors:
         raise RegistrarUnavailable(
-            "the registrar did not hand over its bell: is there a descriptor left? See ulimit -n"
+            "the registrar's bell did not arrive; this process or the registrar has no descriptor left: see ulimit -n"
         )
     return descriptors[0]

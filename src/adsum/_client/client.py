@@ -13,7 +13,7 @@ from .._instrument import instrument
 from .._os.forking import call_around_fork
 from .._store.reader import Reader
 from ..model import Limits
-from .bell import Bell
+from .bell import BellConnection
 from .connection_pool import ConnectionPool
 from .pipeline import Pipeline
 
@@ -46,7 +46,7 @@ class Client:
         self.reader = _acquire_reader(self.real_path, folder)
         self.pool = ConnectionPool(folder, limits, self.reader.recheck_folder)
         self.pipeline = Pipeline(folder, limits, self.reader.recheck_folder)
-        self.bell = Bell(folder, limits, self.reader.recheck_folder)
+        self.bell = BellConnection(folder, limits, self.reader.recheck_folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self

@@ -66,7 +66,7 @@ class Channel:
             raise expired(connection.registration_timeout if timeout is None else timeout) from error
         except (msgspec.MsgspecError, ValueError) as error:
             self.close()
-            raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
+            raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
         if isinstance(reply, wire.Failed):
             raise wire.error_from(reply)
         return reply

@@ -124,7 +124,7 @@ def _shake_hands(sock: socket.socket, session: bytes, until: float) -> Connectio
     try:
         answer = wire.decode_welcome(connection.receive_first(until))
     except (msgspec.MsgspecError, ValueError) as error:
-        raise CorruptRegistry(f"what answers at the registrar's socket is no registrar: {error}") from error
+        raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
     if isinstance(answer, wire.Failed):
         raise wire.error_from(answer)
     if answer.version < wire.OLDEST:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from .._store.feed import Base, Position, TableFeed
+from .._store.feed import Base, Position, TableFeed, position_of
 from .._store.history import Step
 from .._store.query import Query
 from .._store.reader import Reader
@@ -18,14 +18,17 @@ class Follower:
     def __init__(
         self, reader: Reader, query: Query, where: Callable[[Entry], object] | None, since: int | None
     ) -> None:
-        self._reader = reader
         self._query = query
         self._where = where
         self._lock = threading.Lock()
-        epoch = getattr(since, "epoch", 0)
-        self._feed = TableFeed(reader, self._present, self._base_after(since, epoch))
-        # A revision that a watch gave out carries its epoch; a plain number has none and is taken as it is.
-        self._lagged = since is not None and (self.revision != since or epoch not in (0, self.revision.epoch))
+
+        def read_base(since: Position | None) -> Base[list[Entry]]:
+            base = reader.state_at(query, since)
+            return base if where is None else base._replace(state=[entry for entry in base.state if where(entry)])
+
+        # No function that the feed holds refers to the follower: a watch that is forgotten is freed without the garbage
+        # collector.
+        self._feed = TableFeed(lambda: reader, read_base, position_of(since))
 
     @property
     def snapshot(self) -> list[Entry]:
@@ -35,10 +38,7 @@ class Follower:
     def take(self) -> Event | None:
         """The next event, if there is one. An error that `where` raises is raised here; the same change comes again."""
         with self._lock:
-            if not self._lagged:
-                self._lagged = not self._feed.advance()
-            if self._lagged:
-                self._lagged = False
+            if not self._feed.advance():
                 return Event(Kind.lagged, None, self.revision)
             while (step := self._feed.peek()) is not None:
                 event = self._event_of(step)
@@ -56,16 +56,6 @@ class Follower:
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
-
-    def _present(self) -> Base[list[Entry]]:
-        return self._base_after(None, 0)
-
-    def _base_after(self, since: int | None, epoch: int) -> Base[list[Entry]]:
-        """The matching entries at revision `since` and the changes after it; the present where the history does not
-        reach back so far."""
-        epoch, revision, entries, steps = self._reader.state_at(self._query, since, epoch)
-        matching = [entry for entry in entries if self._where is None or self._where(entry)]
-        return Base(Position(epoch, revision), matching, tuple(steps))
 
     def _event_of(self, step: Step) -> Event | None:
         """A change as this watch sees it: an entry that starts to match is registered, one that stops unregistered."""

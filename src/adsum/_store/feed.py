@@ -1,17 +1,18 @@
 """The change feed: a base state, then every change after it, then "lagged" when changes were missed.
 
-A feed is a position in the history of a registry, and a copy of the state that its consumer keeps. It is the shape of
-etcd's mirror syncer (client/v3/mirror): list at a revision, then follow from that revision. All consumers of changes
-use it: watches (`adsum._watching`), telemetry, and the mirror behind `adsum top`.
+The technique is that of etcd's mirror syncer (go.etcd.io/etcd/client/v3/mirror, syncer.go): list the state at a
+revision, then follow the changes from that revision. A feed holds its position in the history of a registry. Every
+consumer of changes reads one: a watch through `adsum._client.follower`, telemetry, and the mirror behind `adsum top`.
 
 A feed reads the tables itself, all new changes in one snapshot, and keeps at most as many changes as the history holds.
-A slow consumer therefore costs only itself. It never waits: what to wait with is the business of `_client.bell`.
+The registrar does not know the feeds, so a slow consumer costs only itself. A feed never waits; `_client.bell` holds
+what its consumer waits with.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .history import Step
@@ -28,21 +29,34 @@ class Position(NamedTuple):
     revision: int
 
 
-class ChangeSource(Protocol):
-    """What a feed reads from. `adsum._store.reader.Reader` is one."""
+# The position of a reader where there is no registry.
+NOWHERE = Position(0, 0)
 
-    def position(self) -> tuple[int, int]:
+
+def position_of(revision: int | None) -> Position | None:
+    """The position at a revision that a program kept. A `Revision` carries its epoch; a plain number has none."""
+    return None if revision is None else Position(getattr(revision, "epoch", 0), int(revision))
+
+
+class ChangeSource(Protocol):
+    """What a feed reads changes from. `adsum._store.reader.Reader` is one."""
+
+    def position(self) -> Position:
         """The present position, as cheap as memory; never behind an acknowledged change."""
         ...
 
-    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
+    def steps_since(self, position: Position) -> tuple[Position, list[Step] | None]:
         """The present position and the changes up to it, oldest first; None for the changes where the history does not
-        reach back to `revision`, or where the registry has another epoch (epoch 0 is any)."""
+        reach back to `position`, or where the registry has another epoch (epoch 0 is any)."""
         ...
 
 
 class ChangeFeed(Protocol[B_co]):
-    """The port: base state, then changes, then "lagged". `tests/conformance/test_change_feed.py` is its suite."""
+    """The port: base state, then changes, then "lagged". `tests/conformance/test_change_feed.py` is its suite.
+
+    No method waits, so a feed serves a thread and an event loop alike: the consumer waits for the bell, and then calls
+    `advance`. A feed is not safe for threads; a consumer that several threads use holds a lock around each call.
+    """
 
     @property
     def base(self) -> B_co:
@@ -51,85 +65,113 @@ class ChangeFeed(Protocol[B_co]):
 
     @property
     def position(self) -> Position:
-        """Everything up to here has been taken."""
+        """Everything up to here has been taken. A new feed can resume from it."""
         ...
 
     def advance(self) -> bool:
-        """Read the changes since the last call, if none is pending. False where changes were missed: the base is new,
-        and the changes start again from it."""
-        ...
-
-    def take(self) -> Step | None:
-        """The oldest pending change, which is pending no longer; None where none is."""
+        """Read the changes since the last call, if none is pending. False where changes were missed, here or before the
+        base that the feed was made with: the base is new, and the changes start again from it."""
         ...
 
     def peek(self) -> Step | None:
-        """The oldest pending change, which stays pending."""
+        """The oldest pending change, which stays pending; None where none is pending."""
+        ...
+
+    def take(self) -> Step | None:
+        """The oldest pending change, which is pending no longer; None where none is pending."""
+        ...
+
+    def is_gone(self) -> bool:
+        """Whether the registry that the feed follows was removed, and no other has taken its place. No change reports
+        that, and `advance` returns True: a consumer that shows the present calls `restart`, others wait."""
+        ...
+
+    def restart(self) -> None:
+        """Read the base state again, and start from it."""
         ...
 
 
 class Base(NamedTuple, Generic[B]):
-    """A state, the position of the last change that `pending` leads to, and the changes from the state to it."""
+    """Where a feed starts: a state, the changes after it that are already known, and the position they lead to."""
 
-    position: Position
+    newest: Position
     state: B
-    pending: tuple[Step, ...] = ()
+    pending: Sequence[Step] = ()
 
 
-class _At(NamedTuple):
-    # Replaced as a whole, so a fork in the middle of a read finds both or neither.
-    position: Position
+class _Progress(NamedTuple, Generic[B]):
+    """What a feed has read. `newest` is the position that the pending changes lead to; `lagged` says that the consumer
+    has yet to learn that changes were missed before `base`."""
+
+    base: B
+    newest: Position
     pending: deque[Step]
+    lagged: bool
 
 
 class TableFeed(Generic[B]):
-    """The change feed of the tables. Not safe for threads: a consumer that several threads use holds a lock.
+    """The change feed of the tables, a `ChangeFeed`.
 
-    `read_base` reads the present base state; `start` is where to begin instead of there.
+    - `source`: returns what to read from; called at every read, because a feed may outlive one client of its registry.
+    - `read_base`: reads the state at a position and the changes after it; the present state where the position is None,
+      or where the history does not reach back to it.
+    - `since`: the position to resume from, with epoch 0 where it is not known; None for the present. Where the history
+      does not reach back to it, the first `advance` returns False.
     """
 
-    def __init__(self, source: ChangeSource, read_base: Callable[[], Base[B]], start: Base[B] | None = None) -> None:
+    def __init__(
+        self,
+        source: Callable[[], ChangeSource],
+        read_base: Callable[[Position | None], Base[B]],
+        since: Position | None = None,
+    ) -> None:
         self._source = source
         self._read_base = read_base
-        self._base, self._at = self._begin(read_base() if start is None else start)
+        # Replaced as a whole: a thread may fork while another is in the middle of a call, and the child goes on with
+        # the progress before that call or after it.
+        self._progress = self._start(since)
 
     @property
     def base(self) -> B:
-        return self._base
+        return self._progress.base
 
     @property
     def position(self) -> Position:
-        (epoch, revision), pending = self._at
+        _, (epoch, revision), pending, _ = self._progress
         return Position(epoch, revision - len(pending))
 
     def advance(self) -> bool:
-        at, pending = self._at
-        # The registrar brings the page up to date before it rings the bell.
-        if pending or self._source.position() == at:
+        base, newest, pending, lagged = self._progress
+        if lagged:
+            self._progress = _Progress(base, newest, pending, lagged=False)
+            return False
+        # The registrar writes the new revision on the page before it rings the bell, so an equal position means that
+        # there is no change to read.
+        if pending or self._source().position() == newest:
             return True
-        epoch, revision, steps = self._source.steps_since(at.epoch, at.revision)
+        present, steps = self._source().steps_since(newest)
         if steps is None:
             self.restart()
             return False
-        self._at = _At(Position(epoch, revision), deque(steps))
+        self._progress = _Progress(base, present, deque(steps), lagged=False)
         return True
 
-    def take(self) -> Step | None:
-        pending = self._at.pending
-        return pending.popleft() if pending else None
-
     def peek(self) -> Step | None:
-        pending = self._at.pending
+        pending = self._progress.pending
         return pending[0] if pending else None
 
+    def take(self) -> Step | None:
+        pending = self._progress.pending
+        return pending.popleft() if pending else None
+
     def is_gone(self) -> bool:
-        """Whether the registry that the feed follows was removed, and none has taken its place."""
-        return self._at.position.epoch != 0 and self._source.position()[0] == 0
+        return self._progress.newest.epoch != 0 and self._source().position().epoch == 0
 
     def restart(self) -> None:
-        """Read the base state again, and start from it."""
-        self._base, self._at = self._begin(self._read_base())
+        self._progress = self._start(None)
 
-    @staticmethod
-    def _begin(start: Base[B]) -> tuple[B, _At]:
-        return start.state, _At(start.position, deque(start.pending))
+    def _start(self, since: Position | None) -> _Progress[B]:
+        newest, state, pending = self._read_base(since)
+        start = Position(newest.epoch, newest.revision - len(pending))
+        lagged = since is not None and (since.revision != start.revision or since.epoch not in (0, start.epoch))
+        return _Progress(state, newest, deque(pending), lagged)

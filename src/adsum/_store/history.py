@@ -1,12 +1,13 @@
-"""The history: the last changes, one row each, so that whoever watches can follow them.
+"""The history: an undo log of the last changes, from which the change feed reads.
 
-A row says what a change *replaced*, not what it made. What it made stands among the entries, or was itself replaced by
-a later change, whose row then holds it; so every state that was ever between two rows can be had, a registration (by
-far the most frequent change) costs 17 bytes, and going backwards from the present is as easy as going forward. The
-history is written in the transaction of its changes: a registrar that is killed loses none of it.
+A row holds the before-image of a change: the entry that it *replaced*, not the one that it made (undo logging: Gray and
+Reuter, Transaction Processing, 1993, chapter 10). The entry that a change made is among the entries still, or a later
+change replaced it, whose row then holds it. So any state between two kept revisions can be rebuilt, forward from an
+older state and backward from the present. A registration, the most frequent change, replaces nothing and costs 17
+bytes. The registrar writes the rows in the transaction of their changes: when it is killed, it loses neither or both.
 
-Each change has a revision of its own, one more than the last, so the rows have no gaps: if the row after a revision is
-there, so are all later ones.
+Each change has a revision of its own, one more than the last. So the rows have no gaps: if the row after a revision
+exists, all later rows exist too.
 """
 
 from __future__ import annotations
@@ -21,18 +22,20 @@ from .environment import Environment
 from .layout import Change, decode_entry, decode_public, encode, pack_number, unpack_number
 from .page import remedy
 
-# What is kept: so many changes, or so many bytes of table pages, whichever is less.
+# The history holds so many changes, or so many bytes of table pages, whichever is less.
 MAX_HISTORY = 8192
 MAX_HISTORY_BYTES = 8 * 1024 * 1024
 MAX_REVISION = 2**64 - 1
 
 _KINDS = tuple(Kind)
-# Kind, incarnation of the entry as the change left it (or of the one that it ended), revision of what was replaced.
+# The kind; the incarnation of the entry that the change made, or of the one that it ended; the revision of the entry
+# that it replaced, 0 for none. The replaced entry follows.
 _head = struct.Struct(">BQQ")
 
 
 class Step(NamedTuple):
-    """One change as readers see it: the entry before it and the entry after it, either of them None."""
+    """One change: the entry before it and the entry after it. `before` is None for a registration, `after` for the end
+    of an entry."""
 
     revision: int
     kind: Kind
@@ -41,6 +44,7 @@ class Step(NamedTuple):
 
 
 def row_of(change: Change) -> bytes:
+    """The row of a change."""
     kind = _KINDS.index(change.kind)
     newest = change.after or change.before
     incarnation = newest.entry.incarnation if newest else 0
@@ -51,7 +55,7 @@ def row_of(change: Change) -> bytes:
 
 
 def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list[Step] | None:
-    """Every change after revision `since`, oldest first; None where the history does not reach back so far."""
+    """Every change after revision `since`, oldest first; None where the history does not reach back to it."""
     if since >= MAX_REVISION:
         return None
     with txn.cursor(environment.tables["history"]) as cursor:
@@ -71,14 +75,14 @@ def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list
                 after = decode_public(stored).entry
             else:
                 raise CorruptRegistry(
-                    f"{environment.data_file} lacks what revision {revision} wrote; {remedy(environment.folder)}"
+                    f"{environment.data_file} lacks the entry of revision {revision}; {remedy(environment.folder)}"
                 )
         steps.append(Step(revision, kind, decode_entry(before) if before else None, after))
     return steps
 
 
-def undone(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:
-    """The entries, by id, as they stood before `steps`."""
+def undo(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:
+    """The entries as they were before `steps`, by id; `entries` are those after them."""
     earlier = dict(entries)
     for step in reversed(steps):
         if step.after is not None:

@@ -1,9 +1,11 @@
-"""Reads: shared memory and the kernel, nobody else.
+"""The reads of a process: from shared memory and the kernel, without a request to any process.
 
-A `Reader` serves every `Registry` that a process has open on one folder. It answers with what was decoded before, where
-that may still be trusted (`entry_cache`), and else from one snapshot of the current tables
-(`current_tables`, `snapshot`).
-Every answer is checked against the kernel last, so no process that is dead at the moment of reading is handed out (S2).
+One `Reader` serves every `Registry` that a process has open on one folder. It answers from the entry cache where the
+change counters show that a cached entry is current (`entry_cache`), and else from one snapshot of the current tables
+(`current_tables`, `snapshot`). The liveness check comes last, so a read returns no entry whose owner is dead at that
+moment (S2).
+
+The reads for the change feed (`position`, `steps_since`, `state_at`) check no owner: a death is a change there.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from .census import Group, living
 from .current_tables import CurrentTables
 from .entry_cache import CachedEntry, TwoGenerationCache
 from .environment import Environment
+from .feed import NOWHERE, Base, Position
 from .history import Step
 from .layout import decode_public, key_of
 from .local_members import LocalMembers
@@ -35,8 +38,8 @@ from .tables import bytes_used
 
 
 class Reader:
-    """Reads one registry's folder. Safe for threads; opens by itself, again after `fork`, again when the registry is
-    made anew. Where there is no registry it answers as an empty one does."""
+    """Reads the registry in one folder. Safe for threads. It opens the tables on demand, again after `fork`, and
+    again when the registry was recreated. Where there is no registry it answers as an empty one does."""
 
     def __init__(
         self,
@@ -52,18 +55,19 @@ class Reader:
         add_fork_aware(self)
 
     def attach(self) -> None:
-        """Open the tables, if there are any, so that what is wrong with them is said now."""
+        """Open the tables if there are any, so that an error in them is raised now."""
         self._tables.current()
 
-    def position(self) -> tuple[int, int]:
-        """The registry's life and its revision, by the page: as cheap as memory, and never behind what anybody was
-        told. Zeros where there is no registry."""
+    def position(self) -> Position:
+        """The present position, as the page has it: as cheap as memory, and never behind an acknowledged change. Zeros
+        where there is no registry."""
         self._tables.current()
         mapped = self._tables.page
-        return (0, 0) if mapped is None else (mapped.epoch, mapped.revision)
+        return NOWHERE if mapped is None else Position(mapped.epoch, mapped.revision)
 
     def recheck_folder(self) -> None:
-        """The registrar was dialled anew: make sure that this is still its folder."""
+        """The client has connected to a registrar: check before the next read that the open tables are still those in
+        the folder."""
         self._tables.recheck_folder()
 
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
@@ -77,9 +81,9 @@ class Reader:
         return cached.entry if self._liveness.is_alive(cached.owner) else None
 
     def add_local_member(self, entry: Entry, is_over: Callable[[], bool]) -> None:
-        """From now on this entry is only found until `is_over`: it is that of a thread or task of this process."""
+        """The entry is that of a thread or task of this process: from now on, reads return it only until `is_over`."""
         self.local_members.add(entry.incarnation, is_over)
-        # Somebody may have read it already.
+        # Another thread may have read and cached it already.
         self._tables.cache.forget(entry.process_id)
 
     def find(self, query: Query) -> list[Entry]:
@@ -89,8 +93,8 @@ class Reader:
         cache = self._tables.cache
         before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
-        nobody: list[CachedEntry] = []
-        found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nobody)
+        nothing: list[CachedEntry] = []
+        found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
         for row, cached in fresh.items():
             cache.keep(row, cached)
         alive = self._liveness.alive_among({cached.owner for cached in found})
@@ -118,53 +122,41 @@ class Reader:
         known = self._tables.read(counted, None) if self._tables.current() else 0
         return len(self.find(query)) if known is None else known
 
-    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
-        """What happened after a revision, in the registry with this life (0 for any): the registry's life, its revision
-        by now, and the steps in between; None in their place where they are not known any more."""
+    def steps_since(self, position: Position) -> tuple[Position, list[Step] | None]:
+        """The present position and the changes that lead to it from `position`, oldest first. None in their place where
+        the history does not reach back so far, or where the registry has another epoch (epoch 0 is any)."""
 
-        nothing: tuple[int, int, list[Step] | None] = (epoch, revision, [])
+        def read(txn: snapshot.Txn, environment: Environment) -> tuple[Position, list[Step] | None]:
+            epoch = self._tables.epoch
+            steps = history.steps_since(txn, environment, position.revision) if position.epoch in (0, epoch) else None
+            if steps is None:
+                return Position(epoch, snapshot.revision(txn, environment)), None
+            # Every change has a revision of its own.
+            return Position(epoch, position.revision + len(steps)), steps
 
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Step] | None]:
-            now = self._tables.epoch
-            steps = history.steps_since(txn, environment, revision) if epoch in (0, now) else None
-            # Each step is a revision of its own.
-            newest = snapshot.revision(txn, environment) if steps is None else revision + len(steps)
-            return now, newest, steps
-
+        nothing: tuple[Position, list[Step] | None] = (position, [])
         return self._tables.read(read, nothing)
 
-    def state_at(self, query: Query, since: int | None, epoch: int = 0) -> tuple[int, int, list[Entry], list[Step]]:
-        """The entries that matched at revision `since`, sorted by id, and the steps from there to the present; where
-        those are not known any more, or `since` is None, the present and no steps. Before both: the registry's life and
-        its revision by now. The tables' state, whoever of them lives."""
+    def state_at(self, query: Query | None, since: Position | None) -> Base[list[Entry]]:
+        """The entries that matched at `since`, sorted by id, and the changes from there to the present; the present
+        entries and no changes where `since` is None, or where the history does not reach back to it.
 
-        nothing: tuple[int, int, list[Entry], list[Step]] = (0, 0, [], [])
+        A `query` of None matches every entry of every namespace. The entries are those of the tables: an owner may have
+        died since.
+        """
 
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry], list[Step]]:
-            now = self._tables.epoch
+        def read(txn: snapshot.Txn, environment: Environment) -> Base[list[Entry]]:
+            epoch = self._tables.epoch
             steps = None
-            if since is not None and epoch in (0, now):
-                steps = history.steps_since(txn, environment, since)
-            found = [self._decode(snapshot.row_of(txn, environment, row)) for row in candidates(txn, environment)]
-            entries = {entry.process_id: entry for entry in found}
-            entries = {id: entry for id, entry in history.undone(entries, steps or []).items() if query.matches(entry)}
-            return now, snapshot.revision(txn, environment), [entries[id] for id in sorted(entries)], steps or []
+            if since is not None and since.epoch in (0, epoch):
+                steps = history.steps_since(txn, environment, since.revision)
+            stored = {entry.process_id: entry for entry in self._candidates(txn, environment, query)}
+            entries = history.undo(stored, steps or []).values()
+            matching = [entry for entry in entries if query is None or query.matches(entry)]
+            matching.sort(key=_by_id)
+            return Base(Position(epoch, snapshot.revision(txn, environment)), matching, steps or [])
 
-        def candidates(txn: snapshot.Txn, environment: Environment) -> list[bytes]:
-            return snapshot.candidates(txn, environment, query)
-
-        return self._tables.read(read, nothing)
-
-    def all_entries(self) -> tuple[int, int, list[Entry]]:
-        """The registry's life, its revision, and the entries of all its namespaces; whoever of them lives."""
-
-        nothing: tuple[int, int, list[Entry]] = (0, 0, [])
-
-        def read(txn: snapshot.Txn, environment: Environment) -> tuple[int, int, list[Entry]]:
-            owners = snapshot.owners(txn, environment)
-            found = [entry for owner in owners for entry in snapshot.entries_of(txn, environment, owner)]
-            return self._tables.epoch, snapshot.revision(txn, environment), found
-
+        nothing: Base[list[Entry]] = Base(NOWHERE, [])
         return self._tables.read(read, nothing)
 
     def census(self) -> Counter[Group]:
@@ -172,6 +164,7 @@ class Reader:
         return self._tables.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())
 
     def departures(self, limit: int) -> list[Departure]:
+        """At most `limit` departures, the newest first."""
         return self._tables.read(lambda txn, env: snapshot.departures(txn, env, limit), [])
 
     def audit(self) -> list[str]:
@@ -179,7 +172,7 @@ class Reader:
         return self._tables.read(audit.violations, [])
 
     def stats(self) -> Stats | None:
-        """The registry in numbers, or None where there is none."""
+        """The figures of the registry; None where there is none."""
 
         def read(txn: snapshot.Txn, environment: Environment) -> Stats:
             mapped, limits = self._tables.page, self._tables.limits
@@ -206,6 +199,7 @@ class Reader:
         return self._tables.read(read, None)
 
     def close(self) -> None:
+        """Close the tables and the pidfds. A later read would open them again."""
         self._tables.quiesce()
         self._liveness.close()
         self._tables.resume()
@@ -221,7 +215,7 @@ class Reader:
             self._liveness.abandon()
             self._tables.reset()
             self._liveness = self._make_liveness()
-            # The threads and tasks are the parent's, and live on there.
+            # The threads and tasks are members of the parent.
             self.local_members = LocalMembers()
         else:
             self._tables.resume()
@@ -238,7 +232,7 @@ class Reader:
         if self._tables.current() is None:
             return None
         bucket, cache = page.bucket_of(key), self._tables.cache
-        # Read before the snapshot is taken: if the counter still stands here later, nothing was committed since.
+        # Read before the snapshot is opened: if the counter has this value later, no commit has touched the id since.
         version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
@@ -247,7 +241,7 @@ class Reader:
         entry = self._decode(row)
         cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row))
         if entry.incarnation in self.local_members:
-            # Not kept, for what is kept is only asked of the kernel.
+            # Not cached: for a cached entry, a lookup asks the kernel only.
             return None if self.local_members.is_over(entry.incarnation) else cached
         cache.keep(entry.process_id, cached)
         return cached
@@ -258,6 +252,13 @@ class Reader:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             damaged = f"a row of the tables in {self.folder} cannot be read ({error}); {page.remedy(self.folder)}"
             raise CorruptRegistry(damaged) from error
+
+    def _candidates(self, txn: snapshot.Txn, environment: Environment, query: Query | None) -> list[Entry]:
+        """Stored entries that include every match."""
+        if query is None:
+            return snapshot.all_entries(txn, environment)
+        rows = snapshot.candidates(txn, environment, query)
+        return [self._decode(snapshot.row_of(txn, environment, row)) for row in rows]
 
     def _matches(
         self,
@@ -284,3 +285,4 @@ class Reader:
 
 
 _by_key = operator.attrgetter("key")
+_by_id = operator.attrgetter("process_id")

@@ -1,7 +1,7 @@
-"""Reading the tables in one snapshot.
+"""Reads of the tables in one snapshot.
 
-Each function takes an open read transaction: index and rows are seen at the same revision, whatever is written
-meanwhile (S3). None of them knows who lives; that is the reader's last step.
+Each function takes an open read transaction, so it sees indexes and rows at the same revision, whatever the registrar
+commits meanwhile (S3). None of them checks whether an owner is alive; that is the last step of the reader.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ Txn: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 def row_under(txn: Txn, environment: Environment, key: bytes) -> bytes | None:
-    """The row of the entry stored under an id's key."""
+    """The row of the entry that is registered under an id's key; None where there is none."""
     incarnation = txn.get(key, db=environment.ids)
     return None if incarnation is None else row_of(txn, environment, incarnation)
 
 
 def row_of(txn: Txn, environment: Environment, incarnation: bytes) -> bytes:
+    """The row of an incarnation, which an index or another table names."""
     row = txn.get(incarnation, db=environment.entries)
     if row is None:
         raise CorruptRegistry(
@@ -49,12 +50,14 @@ def row_of(txn: Txn, environment: Environment, incarnation: bytes) -> bytes:
 
 
 def revision(txn: Txn, environment: Environment) -> int:
+    """The revision of the newest change in the snapshot."""
     stored = txn.get(META_REVISION, db=environment.meta)
     return unpack_number(stored) if stored else 0
 
 
 def candidates(txn: Txn, environment: Environment, query: Query) -> list[bytes]:
-    """Incarnations among which every match is: the rows of the rarest condition, or all ids of the namespace."""
+    """Row keys of entries that include every match: those of the condition with the fewest index rows, or all of the
+    namespace."""
     if query.process_id is not None:
         row = txn.get(key_of(query.process_id), db=environment.ids)
         return [] if row is None else [row]
@@ -71,13 +74,13 @@ def candidates(txn: Txn, environment: Environment, query: Query) -> list[bytes]:
 
 
 def rows_under(txn: Txn, environment: Environment, table: str, key: bytes) -> int:
-    """How many index rows stand under a key."""
+    """How many index rows a key has."""
     with txn.cursor(environment.tables[table]) as cursor:
         return cursor.count() if cursor.set_key(key) else 0
 
 
 def count_stored(txn: Txn, environment: Environment, query: Query) -> int | None:
-    """How many stored entries match, where the indexes know without looking at any; None where they do not."""
+    """How many stored entries match, where one index says so; None where entries would have to be read."""
     keys = query.index_keys() or [("by_type", index_key(query.namespace, kind)) for kind in ProcessType]
     if query.index_keys() and len(keys) > 1:
         return None
@@ -85,27 +88,32 @@ def count_stored(txn: Txn, environment: Environment, query: Query) -> int | None
 
 
 def owners(txn: Txn, environment: Environment) -> list[Owner]:
-    """Everybody who owns an entry."""
+    """Every owner of an entry."""
     with txn.cursor(environment.tables["owners"]) as cursor:
         return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
 
 
 def entries_of(txn: Txn, environment: Environment, owner: Owner) -> list[Entry]:
-    """Everything `owner` owns."""
+    """The entries of an owner."""
     with txn.cursor(environment.tables["owners"]) as cursor:
         found = cursor.set_key(owner_key(owner))
         rows = list(cursor.iternext_dup()) if found else []
     return [decode_public(row_of(txn, environment, row)).entry for row in rows]
 
 
+def all_entries(txn: Txn, environment: Environment) -> list[Entry]:
+    """Every stored entry of every namespace."""
+    return [entry for owner in owners(txn, environment) for entry in entries_of(txn, environment, owner)]
+
+
 def entries_at(txn: Txn, environment: Environment, incarnations: Iterable[int]) -> list[Entry]:
-    """Those of these incarnations that stand."""
+    """The entries of these incarnations, those that are still registered."""
     rows = [txn.get(pack_number(incarnation), db=environment.entries) for incarnation in incarnations]
     return [decode_public(row).entry for row in rows if row is not None]
 
 
 def departures(txn: Txn, environment: Environment, limit: int) -> list[Departure]:
-    """The newest departures first."""
+    """At most `limit` departures, the newest first."""
     found: list[Departure] = []
     with txn.cursor(environment.tables["departures"]) as cursor:
         for row in cursor.iterprev(keys=False, values=True):
@@ -116,6 +124,7 @@ def departures(txn: Txn, environment: Environment, limit: int) -> list[Departure
 
 
 def registrar_stats(txn: Txn, environment: Environment) -> RegistrarStats:
+    """The figures that the registrar stored last."""
     stored = txn.get(META_STATS, db=environment.meta)
     return decode_stats(stored) if stored else RegistrarStats()
 

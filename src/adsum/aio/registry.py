@@ -14,7 +14,7 @@ from .._client.connection_pool import seconds
 from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
-from .._watching import Wanted, until_when
+from .._watching import WaitCondition, instant_after
 from ..errors import AdsumError, Timeout
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
@@ -303,21 +303,21 @@ class AsyncRegistry(RegistryReads):
         >>> len(await registry.wait_for(capability="planning", count=1, timeout=10))
         1
         """
-        wanted = Wanted(self, id, count, where, conditions)
-        until = until_when(timeout)
-        if (found := wanted.found()) is not None:
+        condition = WaitCondition(self, id, count, where, conditions)
+        until = instant_after(timeout)
+        if (found := condition.found()) is not None:
             return found
         try:
             async with (
                 asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic())),
                 AsyncWatch(self, self._client, self._query(id, conditions), where, None) as watch,
             ):
-                while (found := wanted.found()) is None:
+                while (found := condition.found()) is None:
                     await watch.next()
         except TimeoutError as error:
             if isinstance(error, AdsumError):
                 raise
-            raise self._too_late(wanted, timeout) from None
+            raise self._timed_out(condition, timeout) from None
         return found
 
     async def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> AsyncRegistration:
@@ -351,10 +351,10 @@ class AsyncRegistry(RegistryReads):
     def _beat(self, entry: Entry) -> None:
         LoopHeartbeat(asyncio.get_running_loop(), self._calls, entry).start()
 
-    def _too_late(self, wanted: Wanted, timeout: float | None) -> Timeout:
-        error = wanted.too_late(timeout)
+    def _timed_out(self, condition: WaitCondition, timeout: float | None) -> Timeout:
+        error = condition.timed_out(timeout)
         if (report := instrument.wait_timed_out) is not None:
-            report(self.folder, wanted.namespace, timeout or 0.0, error)
+            report(self.folder, condition.namespace, timeout or 0.0, error)
         return error
 
 

@@ -1,4 +1,4 @@
-"""`AsyncWatch`: a watch that is awaited. Its epoll is waited for by the event loop like any descriptor."""
+"""`AsyncWatch`: a watch that is awaited. The event loop waits for its epoll as for any other descriptor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class AsyncWatch(WatchBase):
         self.close()
 
     def close(self) -> None:
-        """Stop following; a task that waits in it stops at once. Closing twice is fine."""
+        """End the watch, and wake a task that waits in it. Closing twice does nothing."""
         self.stop()
 
     def __aiter__(self: W) -> W:
@@ -36,26 +36,30 @@ class AsyncWatch(WatchBase):
             raise StopAsyncIteration from None
 
     async def next(self) -> Event:
-        """The next event. Errors: `RegistryClosed` where the watch is closed, and whatever keeps a registrar from
-        being there; `RuntimeError` where another task waits in it."""
-        if not self._turn.acquire(blocking=False):
+        """The next event, once it has happened. Cancelling the call loses no event.
+
+        Errors: `RegistryClosed` where the watch or its registry is closed; `RuntimeError` where another task waits in
+        it; those of starting a registrar.
+        """
+        if not self._consumer_lock.acquire(blocking=False):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:
             while (event := self._take()) is None:
-                if self._waiter.hears:
-                    await self._heard()
+                if self._waiter.is_connected:
+                    await self._woken()
                 else:
-                    # Dialling may have to start a registrar.
+                    # In a thread, because it may have to start a registrar.
                     await asyncio.to_thread(self._waiter.listen)
             return event
         finally:
-            self._turn.release()
-            self._shut()
+            self._consumer_lock.release()
+            self._close_waiter()
 
     def _new_lock(self) -> Lock:
         return threading.Lock()
 
-    async def _heard(self) -> None:
+    async def _woken(self) -> None:
+        """Wait until the epoll is readable, then consume what made it so."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         loop.add_reader(self._waiter.fileno(), readable.set)

@@ -1,7 +1,8 @@
-"""Following registries: deaths, from their history, and registrars, by the connection to them and by who starts one.
+"""The telemetry events that no call of this process causes: deaths, and the start and end of registrars.
 
-One thread for each registry that is open, while somebody wants what it tells. It waits with an ear to the bell, as a
-watch does, and reads the steps of the history itself: it needs them of every namespace, and no snapshot.
+While a handler wants one of these events, a thread follows each registry that this process has open. It waits for the
+bell as a watch does, and reads deaths from a change feed over all namespaces. The end of a registrar is the end of the
+connection that brought its bell; its start is reported by the code of this process that started it.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from .._client.bell import Waiter
 from .._client.client import Client
 from .._instrument import instrument
 from .._os.forking import call_around_fork, call_at_exit
-from .._store.feed import Base, Position, TableFeed
+from .._store.feed import Base, TableFeed
 from .._store.history import Step
+from .._store.layout import MAX_DEPARTURES
 from .._store.reader import Reader
 from ..errors import AdsumError
 from ..model import Entry, Kind
@@ -25,70 +27,61 @@ from ._dispatch import DIED, STARTED, STOPPED, emit, logger, wanted, when_change
 
 FOLLOWED = frozenset({DIED, STARTED, STOPPED})
 
-# How often to look whether a registry that was never made has been, and to try again what could not be done.
-LOOK_SECONDS = 0.5
-AGAIN_SECONDS = 1.0
-# How long deaths may wait so that many changes are looked at together.
-REST_SECONDS = 0.02
-# Departures that may come between reading the history and reading how long they took to detect.
-SLACK = 16
+# How often it checks whether a registry that does not exist yet has been created.
+CREATION_CHECK_SECONDS = 0.5
+# How long it waits after an error before it tries again.
+RETRY_SECONDS = 1.0
+# How long a death may wait, so that one read covers many changes.
+BATCH_SECONDS = 0.02
+# Departures that may be added between the read of the changes and the read of the departures.
+EXTRA_DEPARTURES = 16
 
-_following: dict[str, _Following] = {}
+# By the real path of the folder.
+_followers: dict[str, _RegistryFollower] = {}
 _lock = threading.RLock()
-_over = threading.Event()
+_interpreter_ends = threading.Event()
 
 
-class _Source:
-    """Reads through the reader of a client that is open now: a feed outlives the clients of its registry."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-
-    def position(self) -> tuple[int, int]:
-        return self.reader.position()
-
-    def steps_since(self, epoch: int, revision: int) -> tuple[int, int, list[Step] | None]:
-        return self.reader.steps_since(epoch, revision)
-
-
-class _Following:
-    """One registry's follower: a thread, and what others may do to it."""
+class _RegistryFollower:
+    """Follows one registry in a thread of its own."""
 
     def __init__(self, client: Client) -> None:
-        self._place = client.real_path
+        self._real_path = client.real_path
         self._registry = str(client.folder)
+        # Durations of registrar starts that no event has reported yet.
         self._starts: deque[float] = deque()
-        self._changed = threading.Event()
-        # Whoever wakes it may be the garbage collector, in the middle of this.
+        self._woken = threading.Event()
+        # Reentrant, because a finalizer may call `wake` in a thread that holds it.
         self._waiter_lock = threading.RLock()
         self._waiter: Waiter | None = None
-        self._complained = False
-        self._source = _Source(client.reader)
+        self._error_logged = False
+        self._reader = client.reader
         self._feed: TableFeed[None] | None = None
         try:
-            # What happens from now on, even if the thread takes a while to begin.
+            # The feed starts here, not when the thread runs: a death in between is reported.
             self._read(client.reader)
         except AdsumError:
-            # The thread comes upon the same, and says so.
+            # The thread meets the same error, and logs it.
             pass
         self._thread = threading.Thread(target=self._run, name="adsum-telemetry", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Look whether there is still something to do; safe at any moment."""
-        self._changed.set()
+    def wake(self) -> None:
+        """Have the thread check whether a handler and a client still need it. Safe at any moment."""
+        self._woken.set()
         with self._waiter_lock:
             if self._waiter is not None:
                 self._waiter.wake()
 
     def note_start(self, seconds: float) -> None:
+        """This process started a registrar, in so many seconds."""
         self._starts.append(seconds)
-        self.stop()
+        self.wake()
 
     def abandon(self) -> None:
-        """In a child of `fork`, which has a copy of what the thread held."""
+        """In a child of `fork`: close the copies of the descriptors that the thread uses in the parent."""
         if self._waiter is not None:
             self._waiter.reset()
             self._waiter.close()
@@ -96,68 +89,70 @@ class _Following:
     # The thread
 
     def _run(self) -> None:
-        while (client := self._claim()) is not None:
+        while (client := self._open_client()) is not None:
             try:
                 self._follow(client)
-                self._complained = False
+                self._error_logged = False
             except (AdsumError, OSError) as error:
                 if not client.closed:
-                    self._complain(error)
-                    self._changed.wait(AGAIN_SECONDS)
+                    self._log_once(error)
+                    self._woken.wait(RETRY_SECONDS)
 
-    def _claim(self) -> Client | None:
-        """A client of the registry, if one is open and somebody still listens. Else this is over, and whoever comes
-        later starts another."""
+    def _open_client(self) -> Client | None:
+        """An open client of the registry, if a handler still wants its events. Else None, and this follower is removed:
+        a client that opens later gets another."""
+        # One lock for the check and the removal, or a client that opens in between would get no follower.
         with _lock:
-            self._changed.clear()
-            open_ones = [client for client in _open_clients() if client.real_path == self._place]
-            if open_ones and _is_wanted():
-                return open_ones[0]
-            if _following.get(self._place) is self:
-                del _following[self._place]
-        self._tell_starts()
+            self._woken.clear()
+            found = [client for client in _open_clients() if client.real_path == self._real_path]
+            if found and _is_wanted():
+                return found[0]
+            if _followers.get(self._real_path) is self:
+                del _followers[self._real_path]
+        self._report_starts()
         return None
 
     def _follow(self, client: Client) -> None:
         waiter = Waiter(client.bell)
         self._waiter = waiter
-        listened = False
+        connected = False
         try:
             while not client.closed and _is_wanted():
-                if listened and not waiter.hears:
-                    listened = False
+                if connected and not waiter.is_connected:
+                    connected = False
                     emit(STOPPED, {"count": 1}, {"registry": self._registry}, BaseException)
-                self._tell_starts()
+                self._report_starts()
                 self._read(client.reader)
-                if listened:
-                    self._rest()
+                if connected:
+                    self._pause()
                     waiter.wait(None)
                 elif self._feed is not None and self._feed.position.epoch:
                     waiter.listen()
-                    listened = True
+                    connected = True
                 else:
-                    # Listening would make the registry.
-                    waiter.wait(LOOK_SECONDS)
+                    # To listen would create the registry.
+                    waiter.wait(CREATION_CHECK_SECONDS)
         finally:
             with self._waiter_lock:
                 self._waiter = None
             waiter.close()
 
-    def _rest(self) -> None:
-        # Every commit rings the bell. Looking each time would take the interpreter from those who commit.
-        if self._changed.wait(REST_SECONDS):
-            self._changed.clear()
+    def _pause(self) -> None:
+        # Every commit rings the bell. A read after each would take the interpreter from the threads that commit.
+        if self._woken.wait(BATCH_SECONDS):
+            self._woken.clear()
 
-    def _tell_starts(self) -> None:
+    def _report_starts(self) -> None:
         while self._starts:
             emit(STARTED, {"duration": self._starts.popleft()}, {"registry": self._registry}, BaseException)
 
     def _read(self, reader: Reader) -> None:
         """Read the changes up to the present, and emit an event for each death among them."""
-        self._source.reader = reader
+        # The feed outlives this client: another one of the same registry may be open when it closes.
+        self._reader = reader
         if self._feed is None:
             # From the present on. Where there is no registry yet, every change of it is still to come.
-            self._feed = TableFeed(self._source, lambda: Base(Position(*self._source.position()), None))
+            self._feed = TableFeed(lambda: self._reader, lambda _: Base(self._reader.position(), None))
             return
         before = self._feed.position
         if not self._feed.advance():
@@ -171,10 +166,10 @@ class _Following:
         while (step := self._feed.take()) is not None:
             steps.append(step)
         if died := [step.before for step in steps if step.kind is Kind.died and step.before is not None]:
-            self._tell_died(died, reader, steps)
+            self._report_deaths(died, reader, steps)
 
-    def _tell_died(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
-        departures = reader.departures(min(1000, len(steps) + SLACK))
+    def _report_deaths(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
+        departures = reader.departures(min(MAX_DEPARTURES, len(steps) + EXTRA_DEPARTURES))
         detection = {departure.entry.incarnation: departure.detection for departure in departures}
         for entry in died:
             measurements: dict[str, float] = {"count": 1}
@@ -188,15 +183,18 @@ class _Following:
             }
             emit(DIED, measurements, about, BaseException)
 
-    def _complain(self, error: Exception) -> None:
-        # Once, until it goes well again.
-        if not self._complained:
-            self._complained = True
-            logger.warning("cannot follow %s, trying on: %s", self._registry, error, extra={"registry": self._registry})
+    def _log_once(self, error: Exception) -> None:
+        """Log an error, unless the attempt before this one failed too."""
+        if not self._error_logged:
+            self._error_logged = True
+            logger.warning(
+                "cannot follow %s, will try again: %s", self._registry, error, extra={"registry": self._registry}
+            )
 
 
 def _is_wanted() -> bool:
-    return bool(wanted() & FOLLOWED) and not _over.is_set()
+    """Whether a handler wants an event of a follower."""
+    return bool(wanted() & FOLLOWED) and not _interpreter_ends.is_set()
 
 
 def _open_clients() -> list[Client]:
@@ -206,49 +204,51 @@ def _open_clients() -> list[Client]:
 
 def _adjust(wanted: frozenset[str]) -> None:
     instrument.registrar_started = _note_start if STARTED in wanted else None
-    instrument.client_opened = _follow_open_ones if wanted & FOLLOWED else None
+    instrument.client_opened = _follow_open_registries if wanted & FOLLOWED else None
     with _lock:
-        for following in list(_following.values()):
-            following.stop()
+        for follower in list(_followers.values()):
+            follower.wake()
     if wanted & FOLLOWED:
-        _follow_open_ones()
+        _follow_open_registries()
 
 
-def _follow_open_ones() -> None:
+def _follow_open_registries() -> None:
+    """Start a follower for each open registry that has none."""
     with _lock:
         for client in _open_clients():
-            if client.real_path not in _following:
-                following = _Following(client)
+            if client.real_path not in _followers:
+                follower = _RegistryFollower(client)
                 try:
-                    following.start()
+                    follower.start()
                 except RuntimeError as error:
                     logger.warning("cannot follow %s: %s", client.folder, error, extra={"registry": str(client.folder)})
                 else:
-                    _following[client.real_path] = following
+                    _followers[client.real_path] = follower
 
 
 def _note_start(folder: Path, seconds: float) -> None:
-    following = _following.get(os.path.realpath(folder))
-    if following is not None:
-        following.note_start(seconds)
+    follower = _followers.get(os.path.realpath(folder))
+    if follower is not None:
+        follower.note_start(seconds)
 
 
 def _reset_after_fork() -> None:
     global _lock
     _lock = threading.RLock()
-    for following in _following.values():
-        following.abandon()
-    _following.clear()
+    for follower in _followers.values():
+        follower.abandon()
+    _followers.clear()
 
 
-def _end() -> None:
-    # Before whatever it listens to comes to rest for good, which would look like a registrar's end.
-    _over.set()
+def _at_exit() -> None:
+    # Before the connection to the bell is closed at exit, which would look like the end of a registrar.
+    _interpreter_ends.set()
 
 
-call_at_exit(_end)
+call_at_exit(_at_exit)
 call_around_fork(after_in_child=_reset_after_fork)
 
 
 def be_ready() -> None:
+    """Start and stop followers as handlers are attached and detached."""
     when_changed(_adjust)
