@@ -64,10 +64,24 @@ class WatchBase:
 
     @property
     def snapshot(self) -> list[Entry]:
+        """The entries that matched at the revision at which the events start, or start again after a lag.
+
+        >>> registration = registry.register("planner-1")
+        >>> [entry.process_id.local_id for entry in registry.watch().snapshot]
+        ['planner-1']
+        """
         return self._follower.snapshot
 
     @property
     def revision(self) -> Revision:
+        """The consumer has every event up to this revision; give it as `since` to resume.
+
+        >>> watch = registry.watch()
+        >>> registration = registry.register("planner-1")
+        >>> later = registry.watch(since=watch.revision)
+        >>> later.next(timeout=5).kind
+        <Kind.registered: 'registered'>
+        """
         return self._follower.revision
 
     def _take(self) -> Event | None:
@@ -78,8 +92,11 @@ class WatchBase:
         return self._follower.take()
 
     def stop(self) -> None:
-        """Close, and wake a consumer that waits. Does not wait for it, so it is safe in any thread and signal
-        handler."""
+        """Close, and wake a consumer that waits. Does not wait for it, so it is safe in any thread and signal handler.
+
+        >>> watch = registry.watch()
+        >>> watch.stop()
+        """
         self._closed = True
         self._waiter.wake()
         self._close_waiter()
@@ -111,6 +128,12 @@ class Watch(WatchBase):
     """The changes of a registry as they happen. Made by `Registry.watch`; an iterator that ends when it is closed.
 
     Safe for threads: each event goes to one of them.
+
+    >>> with registry.watch(capability="planning") as watch:
+    ...     registration = registry.register("planner-1", capabilities={"planning"})
+    ...     event = next(watch)
+    >>> event.kind, event.entry.process_id.local_id
+    (<Kind.registered: 'registered'>, 'planner-1')
     """
 
     def __enter__(self: W) -> W:
@@ -120,7 +143,13 @@ class Watch(WatchBase):
         self.close()
 
     def close(self) -> None:
-        """End the watch, and wake a thread that waits in it. Closing twice does nothing."""
+        """End the watch, and wake a thread that waits in it. Closing twice does nothing.
+
+        >>> watch = registry.watch()
+        >>> watch.close()
+        >>> list(watch)
+        []
+        """
         self.stop()
 
     def __iter__(self: W) -> W:
@@ -136,6 +165,14 @@ class Watch(WatchBase):
         """The next event, waiting for it at most `timeout` seconds, None for as long as it takes.
 
         Errors: `Timeout`; `RegistryClosed` where the watch or its registry is closed; those of starting a registrar.
+
+        >>> watch = registry.watch("planner-1")
+        >>> registration = registry.register("planner-1")
+        >>> watch.next(timeout=5).kind
+        <Kind.registered: 'registered'>
+        >>> watch.next(timeout=0.1)
+        Traceback (most recent call last):
+        adsum.errors.Timeout: ...
         """
         until = instant_after(timeout)
         try:

@@ -30,6 +30,7 @@ AREAS = [
     "benchmarks",
     "docs",
     "README.md",
+    "CONTRIBUTING.md",
     "CHANGELOG.md",
     "tests/cli",
     "tests/conformance",

@@ -14,7 +14,16 @@ W = TypeVar("W", bound="AsyncWatch")
 
 
 class AsyncWatch(WatchBase):
-    """`Watch` for asyncio: ``async for``, and ``async with``. Made by `AsyncRegistry.watch`."""
+    """The changes of a registry as they happen, for asyncio. Made by `AsyncRegistry.watch`; an asynchronous iterator
+    that ends when it is closed. One task at a time takes its events.
+
+    >>> async with registry.watch(capability="planning") as watch:
+    ...     registration = await registry.register("planner-1", capabilities={"planning"})
+    ...     async for event in watch:
+    ...         print(event.kind, event.entry.process_id.local_id)
+    ...         break
+    registered planner-1
+    """
 
     async def __aenter__(self: W) -> W:
         return self
@@ -23,7 +32,11 @@ class AsyncWatch(WatchBase):
         self.close()
 
     def close(self) -> None:
-        """End the watch, and wake a task that waits in it. Closing twice does nothing."""
+        """End the watch, and wake a task that waits in it. Closing twice does nothing.
+
+        >>> watch = registry.watch()
+        >>> watch.close()
+        """
         self.stop()
 
     def __aiter__(self: W) -> W:
@@ -40,6 +53,12 @@ class AsyncWatch(WatchBase):
 
         Errors: `RegistryClosed` where the watch or its registry is closed; `RuntimeError` where another task waits in
         it; those of starting a registrar.
+
+        >>> watch = registry.watch()
+        >>> registration = await registry.register("planner-1")
+        >>> event = await watch.next()
+        >>> event.kind
+        <Kind.registered: 'registered'>
         """
         if not self._consumer_lock.acquire(blocking=False):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
