@@ -26,7 +26,7 @@ _TEMPORARY.mkdir(exist_ok=True)
 (_TEMPORARY / ".gitignore").write_text("*\n")
 os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_TEMPORARY)
 
-# No test depends on a clock, and a busy machine is no finding. What everybody runs tries the same examples each time;
+# No test depends on a clock, and a busy machine is no finding. An ordinary run tries the same examples each time;
 # the soak looks for new ones.
 settings.register_profile("adsum", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("adsum")
@@ -59,7 +59,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment of whoever runs the tests says about registries does not reach them."""
+    """Environment variables that configure adsum, set in the shell that runs the tests, do not reach them."""
     for name in ("ADSUM_DIR", "ADSUM_NODE", "ADSUM_FAILPOINT", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
 

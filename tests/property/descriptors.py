@@ -39,7 +39,7 @@ class FewDescriptors:
 
     @property
     def open(self) -> dict[int, Owner]:
-        """The pidfds that were handed out and are still open, with whom they stand for."""
+        """The open pidfds, each with the owner that it refers to."""
         return self._pidfds
 
     def open_for(self, owner: Owner) -> list[int]:

@@ -1,4 +1,4 @@
-"""Who lives, by descriptors that come and go: always the truth, and never one descriptor too many."""
+"""Liveness while descriptors run out: every answer is right, and the bound on open descriptors holds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _KernelMachine(RuleBasedStateMachine):
 
     @rule(owner=_owners)
     def start_a_process(self, owner: Owner) -> None:
-        # An identity never comes again: who has died stays dead.
+        # An identity is never used again: a dead owner stays dead.
         if owner not in self.ever:
             self.ever.add(owner)
             self.kernel.start(owner)
@@ -85,14 +85,14 @@ class DeathWatchMachine(_KernelMachine):
             os.close(descriptor)
 
     @rule(owner=_owners)
-    def watch_somebody(self, owner: Owner) -> None:
+    def watch_one(self, owner: Owner) -> None:
         lives = owner in self.kernel.living
         if self._can_ask(owner):
             assert self.watch.watch(owner) == lives
             self.watched |= {owner} if lives else set()
 
     @rule(owner=_owners)
-    def ask_for_somebody(self, owner: Owner) -> None:
+    def ask_for_one_owner(self, owner: Owner) -> None:
         if self._can_ask(owner):
             assert self.watch.is_alive(owner) == (owner in self.kernel.living)
 
@@ -115,13 +115,13 @@ class DeathWatchMachine(_KernelMachine):
         return len(self.kernel.open) < self.kernel.allowed or bool(self.kernel.open_for(owner))
 
     @invariant()
-    def the_dead_are_told_of(self) -> None:
+    def deaths_are_reported(self) -> None:
         if hasattr(self, "watch"):
-            told = self.watch.deaths()
-            assert sorted(told) == sorted(self.watched - self.kernel.living - self.watch.scanned)
+            reported = self.watch.deaths()
+            assert sorted(reported) == sorted(self.watched - self.kernel.living - self.watch.scanned)
 
     @invariant()
-    def watched_are_those_it_was_told_to_watch(self) -> None:
+    def the_watched_owners_are_those_of_the_model(self) -> None:
         if hasattr(self, "watch"):
             assert set(self.watch) == self.watched
             assert len(self.watch) == len(self.watched)
@@ -199,26 +199,24 @@ def kernel() -> Iterator[FewDescriptors]:
 
 @pytest.fixture
 def check(kernel: FewDescriptors) -> Iterator[LivenessCheck]:
-    """A reader's view with room for two descriptors."""
+    """A liveness check with room for two descriptors."""
     made = LivenessCheck(capacity=2)
     yield made
     made.close()
 
 
-def test_a_death_that_another_thread_was_told_of_is_no_secret(kernel: FewDescriptors, check: LivenessCheck) -> None:
-    """A thread that asks for a dead process is told so, although another thread heard of the death in the middle of it
-    and closed the descriptor."""
+def test_a_death_that_another_thread_collected_is_seen(kernel: FewDescriptors, check: LivenessCheck) -> None:
+    """A thread that asks for a dead process gets False, although another thread collected the death in between and
+    closed the descriptor."""
     assert check.is_alive(OWNERS[0])
     kernel.kill(OWNERS[0])
     with patch.object(check, "_epoll", _Interrupted(check, before=check.collect)):
         assert not check.is_alive(OWNERS[0])
 
 
-def test_who_had_to_make_room_while_another_died_is_not_taken_for_dead(
-    kernel: FewDescriptors, check: LivenessCheck
-) -> None:
-    """A thread that asks for a living process is told so, although another thread closed its descriptor in the middle
-    of it, to make room."""
+def test_an_owner_whose_descriptor_made_room_is_alive(kernel: FewDescriptors, check: LivenessCheck) -> None:
+    """A thread that asks for a living process gets True, although another thread closed its descriptor in between, to
+    make room."""
     old, dying, *others = OWNERS
     assert check.alive_among([old, dying]) == {old, dying}
     kernel.kill(dying)

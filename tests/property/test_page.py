@@ -1,4 +1,4 @@
-"""The page's protocol, one step at a time: what a reader may still trust is always true."""
+"""The page's protocol, one step at a time: a cached value that the counters validate is always the current one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _buckets = st.sets(st.sampled_from(BUCKETS), min_size=1)
 
 
 class PageMachine(RuleBasedStateMachine):
-    """A registrar that takes one step at a time, and a reader that looks in between.
+    """A registrar that takes one step at a time, and a reader that reads in between.
 
-    A reader reads the counter first and the table after it, with any number of the registrar's steps in between. It
-    keeps what it read, unless the counter was odd, for as long as the counter stands.
+    A reader reads the counter first and the table after it; the registrar may take any number of steps in between. The
+    reader caches the value, unless the counter was odd, and trusts it while the counter has the same value.
     """
 
     @initialize()
@@ -31,7 +31,7 @@ class PageMachine(RuleBasedStateMachine):
         self.page = pages.create(self.folder, 2**20)
         self.counters = self._of_a_reader()
         self.committed = dict.fromkeys(BUCKETS, 0)
-        self.kept: dict[int, tuple[int, int]] = {}
+        self.cached: dict[int, tuple[int, int]] = {}
         self.reading: tuple[int, int] | None = None
         self.work: Iterator[None] | None = None
         self.serving = False
@@ -61,7 +61,7 @@ class PageMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.work is not None)
     @rule()
-    def go_on(self) -> None:
+    def take_a_step(self) -> None:
         if self.work is not None and next(self.work, "done") == "done":
             self.work = None
 
@@ -103,19 +103,19 @@ class PageMachine(RuleBasedStateMachine):
     @rule()
     def read_the_table(self) -> None:
         if self.reading is not None:
-            bucket, stood = self.reading
-            if not stood & 1:
-                self.kept[bucket] = (stood, self.committed[bucket])
+            bucket, version = self.reading
+            if not version & 1:
+                self.cached[bucket] = (version, self.committed[bucket])
             self.reading = None
 
     @invariant()
-    def what_is_trusted_is_true(self) -> None:
+    def a_validated_value_is_current(self) -> None:
         if hasattr(self, "folder"):
-            for bucket, (stood, value) in self.kept.items():
-                assert self.counters[bucket] != stood or value == self.committed[bucket]
+            for bucket, (version, value) in self.cached.items():
+                assert self.counters[bucket] != version or value == self.committed[bucket]
 
     @invariant()
-    def counters_rest_even(self) -> None:
+    def counters_are_even_between_batches(self) -> None:
         if hasattr(self, "folder") and self.serving and self.work is None:
             assert not any(self.counters[bucket] & 1 for bucket in BUCKETS)
 

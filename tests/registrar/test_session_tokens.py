@@ -22,7 +22,7 @@ A = ProcessId("default", "by-hand", "a")
 
 
 def register_thread(number: int, *, or_get: bool = False) -> wire.Envelope:
-    """A request to register what lives inside this process."""
+    """A request to register a thread of this process."""
     items = [(A, MetadataFields())]
     return envelope(number, wire.Register(owner=identity.current(), items=items, bound=True, or_get=or_get))
 

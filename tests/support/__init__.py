@@ -1,4 +1,5 @@
-"""What several tests share: waiting, child processes, registrars, and the two kinds of registry seen as one."""
+"""Code that several folders of tests share: waiting, child processes, registrars, and both kinds of registry behind one
+interface."""
 
 from .children import Agent, Child, ChildFailed
 from .either import Awaited, Opener

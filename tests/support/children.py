@@ -5,7 +5,7 @@ with Child(some_function, folder) as child:      # runs some_function(folder) in
     child.say("go on")                           # its input() returns
     child.kill()                                 # SIGKILL, and reaped
 
-with Agent(folder) as agent:                     # has `registry` open, and runs what it is told
+with Agent(folder) as agent:                     # has `registry` open, and runs what is sent to it
     agent.do("registry.register('a', capabilities={'x'})")
     assert agent.value("registry.count()") == 1  # values and errors come back as they are
     agent.signal(signal.SIGSTOP)
@@ -45,7 +45,7 @@ class Child:
         self, what: Callable[..., object] | str, *args: object, env: Mapping[str, str] | None = None, **popen: Any
     ) -> None:
         code = what if isinstance(what, str) else _call(what)
-        # The tests' own folder comes from here, not from a PYTHONPATH that somebody may have set for another copy.
+        # The tests' own folder comes from here, not from a PYTHONPATH that was set for another copy.
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-c", code, *map(str, args)],
@@ -71,10 +71,10 @@ class Child:
         poll.register(self._output, select.POLLIN)
         while b"\n" not in self._heard:
             if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
-                raise ChildFailed(f"child {self.pid} said nothing for {within:g} s{self._told()}")
+                raise ChildFailed(f"child {self.pid} said nothing for {within:g} s{self._stderr()}")
             part = os.read(self._output.fileno(), 65536)
             if not part:
-                raise ChildFailed(f"child {self.pid} ended with {self.process.wait()}{self._told()}")
+                raise ChildFailed(f"child {self.pid} ended with {self.process.wait()}{self._stderr()}")
             self._heard += part
         line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()
@@ -83,7 +83,7 @@ class Child:
         """The next line is this one."""
         said = self.line(within)
         if said != line:
-            raise ChildFailed(f"child {self.pid} said {said!r} instead of {line!r}{self._told()}")
+            raise ChildFailed(f"child {self.pid} said {said!r} instead of {line!r}{self._stderr()}")
 
     def say(self, line: str = "") -> None:
         """A line for its ``input()``."""
@@ -115,10 +115,10 @@ class Child:
         try:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
-            raise ChildFailed(f"child {self.pid} still runs after {within:g} s{self._told()}") from None
+            raise ChildFailed(f"child {self.pid} still runs after {within:g} s{self._stderr()}") from None
 
     def finish(self, within: float = WITHIN) -> int:
-        """Close its input, which ends whoever waits for a line, and return its exit code."""
+        """Close its input, which ends a child that waits for a line, and return its exit code."""
         self._input.close()
         return self.wait(within)
 
@@ -135,14 +135,15 @@ class Child:
     def __exit__(self, _kind: object, _error: object, _traceback: TracebackType | None) -> None:
         self.close()
 
-    def _told(self) -> str:
+    def _stderr(self) -> str:
         os.set_blocking(self._errors.fileno(), False)
-        told = self._errors.read() or b""
-        return f"; its stderr:\n{told.decode(errors='replace')}" if told else ""
+        text = self._errors.read() or b""
+        return f"; its stderr:\n{text.decode(errors='replace')}" if text else ""
 
 
 class Agent(Child):
-    """A child with a registry open in `folder`, as `registry`, that runs what it is told until its input ends."""
+    """A child with a registry open in `folder`, as `registry`. It runs each statement that is sent, until its input
+    ends."""
 
     def __init__(self, folder: Path | str, *, env: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__(_agent, folder, _packed(options), env=env)
@@ -184,7 +185,7 @@ def _agent(folder: str, options: str) -> None:
     for line in sys.stdin:
         how, _, packed = line.partition(" ")
         try:
-            value = eval(compile(_unpacked(packed), "<told>", how), names)
+            value = eval(compile(_unpacked(packed), "<statement>", how), names)
             print("value", _packed(value))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is for the parent to judge
             print("raised", _packed(error))

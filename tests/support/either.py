@@ -1,4 +1,4 @@
-"""`AsyncRegistry` with its writes awaited on the spot, so that one test speaks of both kinds of registry."""
+"""`AsyncRegistry` with its writes awaited on the spot, so that one test runs on both kinds of registry."""
 
 from __future__ import annotations
 

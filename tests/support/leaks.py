@@ -1,4 +1,4 @@
-"""What a test must not leave behind in its own process: descriptors, adsum's threads, child processes."""
+"""Finds resources that a test left behind in its own process: descriptors, adsum's threads, child processes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def held() -> Held:
 
 
 def check_nothing_leaked(before: Held, within: float = 5.0) -> None:
-    """`AssertionError` that names what was not there `before`, and does not go away by itself."""
+    """Raise an `AssertionError` that names the resources which were not there `before` and are not released by
+    themselves."""
     if _leaked(before):
-        # What nobody refers to any more may still wait in a cycle.
+        # An unreferenced object may still be part of a reference cycle.
         gc.collect()
         try:
             eventually(lambda: not _leaked(before), within)

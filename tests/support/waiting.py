@@ -1,4 +1,4 @@
-"""Waiting for what must come, instead of sleeping in the hope that it has."""
+"""Waiting for a condition with a bound. No test sleeps for luck."""
 
 from __future__ import annotations
 

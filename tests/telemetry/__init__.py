@@ -1,1 +1,1 @@
-"""What is told of a registry to whoever attaches: events, OpenTelemetry, Prometheus, logs."""
+"""Telemetry of a registry: handlers of events, OpenTelemetry, Prometheus, logs."""

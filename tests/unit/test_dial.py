@@ -10,8 +10,7 @@ from adsum._client.dial import _shake_hands
 
 
 def test_what_comes_with_the_welcome_is_kept() -> None:
-    """A registrar may have an answer ready for a session that is back: one who stood by may be granted the id in the
-    moment in which it says hello."""
+    """Replies that arrive with the welcome are kept. A session that reconnects may have a grant waiting for it."""
     here, there = socket.socketpair()
     with here, there:
         granted = wire.frame(wire.Done(7, []))

@@ -87,6 +87,6 @@ def test_the_map_is_larger_than_the_limit() -> None:
 
 
 def test_limits_cannot_be_changed() -> None:
-    """They are set by whoever makes the registry, once."""
+    """`Limits` are immutable: they are chosen once, when the registry is made."""
     with pytest.raises(AttributeError):
         Limits().max_entries = 5  # type: ignore[misc]

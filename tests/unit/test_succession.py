@@ -29,8 +29,8 @@ def session_of(owner: Owner) -> bytes:
     return f"session of {owner.pid}".encode()
 
 
-def waits(owner: Owner, position: int, id: ProcessId = A, fields: MetadataFields = NOTHING) -> Standby:
-    return Standby(id, owner, fields, session_of(owner), 7, position)
+def waits(owner: Owner, position: int, id: ProcessId = A) -> Standby:
+    return Standby(id, owner, NOTHING, session_of(owner), 7, position)
 
 
 def stand_by(owner: Owner, number: int = 7, id: ProcessId = A) -> Call:
@@ -47,10 +47,9 @@ def decide(
     *waiting: Standby,
     dead: set[Owner] | None = None,
     records: tuple[Record, ...] = (held(),),
-    limits: Limits | None = None,
     utc: datetime = NOON,
 ) -> Decision:
-    engine = Engine(limits or Limits(), FakeKernel(dead or set()))
+    engine = Engine(Limits(), FakeKernel(dead or set()))
     return engine.decide(FakeView(records, waiting), batch, Instant(utc, SECOND))
 
 
@@ -64,8 +63,8 @@ def granted(decision: Decision) -> list[tuple[Owner, str]]:
 
 def holders(decision: Decision) -> list[tuple[str, Owner]]:
     """Each change, with the owner of the entry after it, or before it where it ended."""
-    stood = [(change.kind.value, change.after or change.before) for change in decision.changes]
-    return [(kind, record.entry.owner) for kind, record in stood if record]
+    changed = [(change.kind.value, change.after or change.before) for change in decision.changes]
+    return [(kind, record.entry.owner) for kind, record in changed if record]
 
 
 UNREGISTER = ask(wire.Unregister(process_id=A))
@@ -78,10 +77,9 @@ ENDED = Batch(ended=[EndedSession(HOLDER, b"threads")])
     [(UNREGISTER, "unregistered"), (DEATH, "died"), (ENDED, "unregistered")],
     ids=["asked", "death", "end"],
 )
-def test_a_freed_id_goes_to_the_first(batch: Batch, kind: str) -> None:
-    """In the same commit, whatever freed it; the standbys behind keep their positions."""
-    record = held(session=b"threads")
-    decision = decide(batch, waits(ONE, 1), waits(TWO, 2), records=(record,))
+def test_the_change_that_frees_an_id_grants_it(batch: Batch, kind: str) -> None:
+    """The heir's registration is in the same commit, directly after the change that freed the id."""
+    decision = decide(batch, waits(ONE, 1), records=(held(session=b"threads"),))
     assert holders(decision) == [(kind, HOLDER), ("registered", ONE)]
     assert granted(decision) == [(ONE, "held")]
     assert [one.owner for one in decision.dequeued] == [ONE]
@@ -93,13 +91,6 @@ def test_the_dead_are_skipped() -> None:
     assert holders(decision) == [("died", HOLDER), ("registered", THREE)]
     assert granted(decision) == [(THREE, "held")]
     assert (decision.watched, decision.released) == ([THREE], [HOLDER])
-
-
-def test_without_a_live_standby_the_id_is_free() -> None:
-    """When all standbys have died the id is free."""
-    decision = decide(DEATH, waits(ONE, 1), dead={HOLDER, ONE})
-    assert holders(decision) == [("died", HOLDER)]
-    assert granted(decision) == []
 
 
 @pytest.mark.parametrize("or_get", [False, True])
@@ -137,24 +128,12 @@ def test_an_ended_session_is_granted_nothing() -> None:
     assert holders(decision) == [("died", HOLDER), ("registered", TWO)]
 
 
-def test_a_canceled_standby_is_granted_nothing() -> None:
-    """A standby is canceled by its own session, and by no other that names the same number."""
-    cancel = wire.Cancel(stand_by=7)
-    (unregister,) = UNREGISTER.calls
-    for owner, heir, mine in ((ONE, TWO, True), (THREE, ONE, False)):
-        batch = Batch(calls=[Call(session_of(owner), 8, 2 * SECOND, cancel, owner), unregister])
-        decision = decide(batch, waits(ONE, 1), waits(TWO, 2))
-        assert holders(decision)[-1] == ("registered", heir)
-        assert decision.replies[0] == wire.Done(8, [], changed=mine)
-
-
-def test_no_room_for_the_first() -> None:
-    """A standby for which there is no room when its turn comes gets the error; the next one holds the id."""
-    large = MetadataFields(custom={"ballast": "x" * 1000})
-    decision = decide(
-        DEATH, waits(ONE, 1, fields=large), waits(TWO, 2), limits=Limits(max_metadata_bytes=500), dead={HOLDER}
-    )
-    assert granted(decision) == [(ONE, "invalid_metadata"), (TWO, "held")]
+def test_another_session_cannot_cancel_a_standby() -> None:
+    """A cancellation that names the number of another session's standby changes nothing."""
+    cancel = Call(session_of(THREE), 8, 2 * SECOND, wire.Cancel(stand_by=7), THREE)
+    decision = decide(Batch(calls=[cancel, *UNREGISTER.calls]), waits(ONE, 1), waits(TWO, 2))
+    assert decision.replies[0] == wire.Done(8, [], changed=False)
+    assert holders(decision)[-1] == ("registered", ONE)
 
 
 def test_a_repeated_request_keeps_its_position() -> None:
@@ -162,13 +141,6 @@ def test_a_repeated_request_keeps_its_position() -> None:
     decision = decide(Batch(calls=[stand_by(ONE), stand_by(ONE, 8), stand_by(ONE, 8)]), waits(ONE, 1), waits(TWO, 2))
     assert decision.replies == [wire.Queued(7), wire.Queued(8), wire.Queued(8)]
     assert [one.number for one in decision.queued] == [8]
-
-
-def test_to_stand_by_for_oneself() -> None:
-    """A process that holds the id cannot succeed itself; it can succeed a thread inside it."""
-    for session, queued in ((b"", False), (b"threads", True)):
-        (reply,) = decide(Batch(calls=[stand_by(HOLDER)]), records=(held(session=session),)).replies
-        assert isinstance(reply, wire.Queued) == queued
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])

@@ -49,7 +49,7 @@ def test_agent_gives_values_and_raises_errors(registry: Registry) -> None:
 
 
 def test_registrar_is_found_stopped_and_ended(registry: Registry) -> None:
-    """The registrar of a folder is the process that `stats` names, and ends when it is told to."""
+    """The registrar of a folder is the process that `stats` names; `end_registrar` ends it."""
     assert registrar_pid(registry.folder) is None
     registry.register("a")
     pid = registry.stats().registrar_pid

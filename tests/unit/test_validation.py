@@ -130,7 +130,7 @@ def test_a_later_creation_counts_as_checked_now() -> None:
 
 
 def test_a_check_before_creation_is_refused() -> None:
-    """The order holds against what stands, too."""
+    """A health check before the stored creation time is refused."""
     with pytest.raises(InvalidMetadata, match="created_at <= last_health_check must hold"):
         merge(BASE, MetadataFields(last_health_check=NOW - 4 * HOUR), NOW)
 

@@ -106,7 +106,7 @@ def test_a_frame_may_be_as_large_as_the_bound() -> None:
     ids=range(5),
 )
 def test_what_is_no_message_is_a_decode_error(body: bytes) -> None:
-    """Garbage is told from a message without any other kind of error."""
+    """Bytes that are no message raise `DecodeError`, and no other kind of error."""
     for decode in (wire.decode_envelope, wire.decode_reply, wire.decode_hello, wire.decode_welcome):
         with pytest.raises(msgspec.DecodeError):
             decode(body)
@@ -125,7 +125,7 @@ def test_a_damaged_message_is_a_message_or_refused(message: object, place: int, 
 
 
 def test_a_longer_message_of_a_later_version_is_understood() -> None:
-    """Fields are only ever appended, and what is appended is left alone by who does not know it."""
+    """Fields are only appended, and a decoder that does not know the appended ones ignores them."""
     for message in MESSAGES:
         number, deadline, request = msgspec.msgpack.decode(wire.frame(message)[4:])
         longer = [number, deadline, [*request, "a field of the future"], "another one"]
