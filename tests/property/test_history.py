@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The history: from every revision the later events lead to every later state, and there are no other events."""
-=======
 """The history: a watch since any revision gets exactly the changes that lead to every later state."""
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
 
 from __future__ import annotations
 
@@ -77,11 +73,7 @@ class World:
         self.began = self._look()
 
     def _look(self) -> int:
-<<<<<<< HEAD
-        """Read the present state of both namespaces from the entries, not from the history."""
-=======
         """Read the present entries of both namespaces, from the tables and not from the history."""
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
         with self.registry.watch() as default, self.registry.watch(namespace="other") as other:
             snapshots = {"default": default.snapshot, "other": other.snapshot}
             revision = int(default.revision)
@@ -132,13 +124,8 @@ class World:
     def _kill_registrar(self, pids: list[int]) -> None:
         kill_registrar(self.registry.folder)
 
-<<<<<<< HEAD
-    def follow_since(self, since: int, **conditions: Any) -> tuple[State, list[Event]]:
-        """What a watch that goes on from there is given."""
-=======
     def watched(self, since: int, **conditions: Any) -> tuple[State, list[Event]]:
         """Snapshot and events of a watch since a revision."""
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
         with self.registry.watch(since=since, **conditions) as watch:
             events = []
             try:
@@ -226,21 +213,13 @@ def test_every_later_state_can_be_had_from_every_earlier_one(
     newest = max(world.states)
     for since in range(world.began, newest + 1):
         for namespace in ("default", "other"):
-<<<<<<< HEAD
-            snapshot, events = world.follow_since(since, namespace=namespace)
-=======
             snapshot, events = world.watched(since, namespace=namespace)
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
             states = {since: snapshot, **dict(replayed(snapshot, events))}
             for revision, seen in world.states.items():
                 if revision >= since:
                     latest = max(known for known in states if known <= revision)
                     assert outlines(states[latest]) == outlines(seen[namespace]), (since, revision)
-<<<<<<< HEAD
-        everything = [event for one in ("default", "other") for event in world.follow_since(since, namespace=one)[1]]
-=======
         everything = [event for one in ("default", "other") for event in world.watched(since, namespace=one)[1]]
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
         assert sorted(event.revision for event in everything) == list(range(since + 1, newest + 1))
 
 
@@ -255,11 +234,7 @@ def test_every_later_selection_can_be_had_from_every_earlier_one(
     for ask in asks:
         world.ask(ask, pids)
     for since in range(world.began, max(world.states) + 1):
-<<<<<<< HEAD
-        snapshot, events = world.follow_since(since, **conditions)
-=======
         snapshot, events = world.watched(since, **conditions)
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
         states = {since: snapshot, **dict(replayed(snapshot, events))}
         assert [event.revision for event in events] == sorted({event.revision for event in events})
         for revision, seen in world.states.items():
@@ -271,11 +246,7 @@ def test_every_later_selection_can_be_had_from_every_earlier_one(
 @settings(HISTORIES, max_examples=30)
 @given(asks=asks, deaths=st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
 def test_deaths_are_in_the_history(registry: Registry, asks: list[Ask], deaths: list[int]) -> None:
-<<<<<<< HEAD
-    """A process that dies in between is in the history as `died`, all its entries together."""
-=======
     """A death in between is in the history as `died`, for all entries of the process together."""
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
     with sleepers(3) as processes:
         pids = [process.pid for process in processes]
         world = World(registry)
@@ -290,11 +261,7 @@ def test_deaths_are_in_the_history(registry: Registry, asks: list[Ask], deaths: 
                 world._look()
         newest = max(world.states)
         for since in range(world.began, newest + 1):
-<<<<<<< HEAD
-            snapshot, events = world.follow_since(since)
-=======
             snapshot, events = world.watched(since)
->>>>>>> ad57b5941be3ecd1309a0fb9a9910b34b5ae5b22
             states = {since: snapshot, **dict(replayed(snapshot, events))}
             assert outlines(states[max(states)]) == outlines(world.states[newest]["default"])
             died = [event.entry.pid for event in events if event.kind == "died" and event.entry]
