@@ -85,7 +85,7 @@ class HandOver(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="heartbeat"):
-    """A sign of life from `owner`, which must be who owns the entry."""
+    """A heartbeat from `owner`, which must own the entry."""
 
     process_id: ProcessId
     owner: Owner

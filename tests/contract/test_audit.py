@@ -123,7 +123,7 @@ DAMAGE: dict[str, tuple[Callable[[Tables], object], list[str]]] = {
     ),
     "incarnation of another": (
         lambda tables: tables.change(1, incarnation=2),
-        ["I1: default/n/a stands at 1, says incarnation 2"],
+        ["I1: default/n/a is stored at 1, has incarnation 2"],
     ),
     "revision before the incarnation": (lambda tables: tables.change(2, revision=1), ["I1: default/n/b .* revision 1"]),
     "revision of the future": (

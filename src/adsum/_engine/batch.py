@@ -72,7 +72,7 @@ class Decision(NamedTuple):
     - `replies`: one for each call, in order; `grants` are late answers to standbys.
     - `watched`: the owners of new and changed entries, which have to be watched from before the commit on.
     - `released`: the owners that own nothing any more.
-    - `heartbeats`: the incarnations that gave a sign of life; `refreshed`: the records that a heartbeat changed in
+    - `heartbeats`: the incarnations that sent a heartbeat; `refreshed`: the records that a heartbeat changed in
       their last health check, and in nothing else.
     - `queued`, `dequeued`: rows of standbys to add and to remove.
     """

@@ -106,7 +106,7 @@ def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:
     entry = record.entry
     if request.owner != entry.owner:
         raise PermissionDenied(
-            f"{entry.process_id} belongs to process {entry.pid}; only that process can give its sign of life"
+            f"{entry.process_id} belongs to process {entry.pid}; only that process can send its heartbeat"
         )
     round.heartbeats.append(entry.incarnation)
     checked = max(round.now.utc, entry.metadata.last_health_check)

@@ -26,7 +26,7 @@ _SEVERITY = (HealthStatus.healthy, HealthStatus.degraded, HealthStatus.unhealthy
 class Round:
     """The registry as the batch has left it so far, with the questions and steps that handlers share.
 
-    `heartbeats` are the incarnations that gave a sign of life in this batch.
+    `heartbeats` are the incarnations that sent a heartbeat in this batch.
     """
 
     def __init__(self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner]) -> None:

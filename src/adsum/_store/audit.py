@@ -50,7 +50,7 @@ def _names(txn: snapshot.Txn, environment: Environment, entries: dict[int, Entry
             yield f"I1: the entry of {entry.process_id} (incarnation {incarnation}) has no name"
         if not incarnation == entry.incarnation <= entry.revision <= newest:
             yield (
-                f"I1: {entry.process_id} stands at {incarnation}, says incarnation {entry.incarnation} and revision "
+                f"I1: {entry.process_id} is stored at {incarnation}, has incarnation {entry.incarnation} and revision "
                 f"{entry.revision}, and the registry is at {newest}"
             )
         if entry.registered_at > entry.last_updated:
