@@ -25,13 +25,7 @@ Lock: TypeAlias = "threading.Lock | threading.RLock"
 
 
 class WatchBase:
-    """The part of a watch that does not depend on how its consumer waits.
-
-    - `snapshot`: the entries that matched at the revision at which the events start; after a ``lagged`` event, those at
-      the revision at which they start again. It is the state of the tables, exact at that revision: the owner of an
-      entry in it may have died since, and then a ``died`` event follows. Ask `lookup` before you rely on one.
-    - `revision`: the consumer has every event up to here; give it as `since` to a later watch to resume.
-    """
+    """The part of a watch that does not depend on how its consumer waits."""
 
     def __init__(
         self, reads: RegistryReads, client: Client, query: Query, where: Where | None, since: int | None
@@ -64,23 +58,29 @@ class WatchBase:
 
     @property
     def snapshot(self) -> list[Entry]:
-        """The entries that matched at the revision at which the events start, or start again after a lag.
+        """The entries that matched at the revision at which the events start; after a ``lagged`` event, those at the
+        revision at which they start again.
+
+        It is the state of the tables, exact at that revision: the owner of an entry in it may have died since, and then
+        a ``died`` event follows. Ask `lookup` before you rely on one.
 
         >>> registration = registry.register("planner-1")
-        >>> [entry.process_id.local_id for entry in registry.watch().snapshot]
+        >>> with registry.watch() as watch:
+        ...     print([entry.process_id.local_id for entry in watch.snapshot])
         ['planner-1']
         """
         return self._follower.snapshot
 
     @property
     def revision(self) -> Revision:
-        """The consumer has every event up to this revision; give it as `since` to resume.
+        """The consumer has every event up to this revision. Give it as `since` to a later watch to resume.
 
-        >>> watch = registry.watch()
+        >>> with registry.watch() as watch:
+        ...     before = watch.revision
         >>> registration = registry.register("planner-1")
-        >>> later = registry.watch(since=watch.revision)
-        >>> later.next(timeout=5).kind
-        <Kind.registered: 'registered'>
+        >>> with registry.watch(since=before) as watch:
+        ...     print(watch.next(timeout=10).kind.value)
+        registered
         """
         return self._follower.revision
 
@@ -92,10 +92,13 @@ class WatchBase:
         return self._follower.take()
 
     def stop(self) -> None:
-        """Close, and wake a consumer that waits. Does not wait for it, so it is safe in any thread and signal handler.
+        """End the watch, and wake a consumer that waits in it. It does not wait for the consumer, so it is safe in any
+        thread and signal handler.
 
         >>> watch = registry.watch()
         >>> watch.stop()
+        >>> list(watch)
+        []
         """
         self._closed = True
         self._waiter.wake()
@@ -125,15 +128,23 @@ class WatchBase:
 
 
 class Watch(WatchBase):
-    """The changes of a registry as they happen. Made by `Registry.watch`; an iterator that ends when it is closed.
+    """The changes of a registry as they happen: an iterator of `Event` that ends when it is closed. Made by
+    `Registry.watch`.
 
-    Safe for threads: each event goes to one of them.
+    - `snapshot`, `revision`: where it begins, and how far the consumer is.
+    - It is safe for threads: each event goes to one of them.
+    - It survives the registrar, and `fork`: in the child it goes on from the same revision.
+    - It ends with its registry, and keeps that open.
 
     >>> with registry.watch(capability="planning") as watch:
     ...     registration = registry.register("planner-1", capabilities={"planning"})
-    ...     event = next(watch)
-    >>> event.kind, event.entry.process_id.local_id
-    (<Kind.registered: 'registered'>, 'planner-1')
+    ...     removed = registration.unregister()
+    ...     for event in watch:
+    ...         print(event.kind.value, event.revision)
+    ...         if event.kind == "unregistered":
+    ...             break
+    registered 1
+    unregistered 2
     """
 
     def __enter__(self: W) -> W:
@@ -147,8 +158,9 @@ class Watch(WatchBase):
 
         >>> watch = registry.watch()
         >>> watch.close()
-        >>> list(watch)
-        []
+        >>> watch.next()
+        Traceback (most recent call last):
+        adsum.errors.RegistryClosed: this watch was closed; ...
         """
         self.stop()
 
@@ -162,17 +174,20 @@ class Watch(WatchBase):
             raise StopIteration from None
 
     def next(self, timeout: float | None = None) -> Event:
-        """The next event, waiting for it at most `timeout` seconds, None for as long as it takes.
+        """Wait for the next event and return it.
+
+        `timeout` is in seconds; None, the default, waits without bound. With 0 it returns an event that has happened
+        already.
 
         Errors: `Timeout`; `RegistryClosed` where the watch or its registry is closed; those of starting a registrar.
 
         >>> watch = registry.watch("planner-1")
         >>> registration = registry.register("planner-1")
-        >>> watch.next(timeout=5).kind
-        <Kind.registered: 'registered'>
-        >>> watch.next(timeout=0.1)
+        >>> watch.next(timeout=10).kind.value
+        'registered'
+        >>> watch.next(timeout=0)
         Traceback (most recent call last):
-        adsum.errors.Timeout: ...
+        adsum.errors.Timeout: no event came within 0 s; ...
         """
         until = instant_after(timeout)
         try:

@@ -36,7 +36,7 @@ class AsyncRegistry(RegistryReads):
     - It survives `fork`, and can be pickled, like a `Registry`.
 
     The examples below are typed at ``python -m asyncio``. They begin with ``registry = adsum.open_async()``, and with
-    an empty registry.
+    an empty registry; those of the reads, which are the same for both, with a `Registry`.
 
     >>> async with adsum.open_async(namespace="robots") as robots:
     ...     registration = await robots.register("arm", resources={"joints": 6})

@@ -14,15 +14,23 @@ W = TypeVar("W", bound="AsyncWatch")
 
 
 class AsyncWatch(WatchBase):
-    """The changes of a registry as they happen, for asyncio. Made by `AsyncRegistry.watch`; an asynchronous iterator
-    that ends when it is closed. One task at a time takes its events.
+    """The changes of a registry as they happen: an asynchronous iterator of `Event` that ends when it is closed. Made
+    by `AsyncRegistry.watch`.
+
+    - `snapshot`, `revision`: where it begins, and how far the consumer is.
+    - One task at a time waits in it.
+    - It survives the registrar, and `fork`: in the child it goes on from the same revision.
+    - It ends with its registry, and keeps that open.
 
     >>> async with registry.watch(capability="planning") as watch:
     ...     registration = await registry.register("planner-1", capabilities={"planning"})
+    ...     removed = await registration.unregister()
     ...     async for event in watch:
-    ...         print(event.kind, event.entry.process_id.local_id)
-    ...         break
-    registered planner-1
+    ...         print(event.kind.value, event.revision)
+    ...         if event.kind == "unregistered":
+    ...             break
+    registered 1
+    unregistered 2
     """
 
     async def __aenter__(self: W) -> W:
@@ -32,10 +40,12 @@ class AsyncWatch(WatchBase):
         self.close()
 
     def close(self) -> None:
-        """End the watch, and wake a task that waits in it. Closing twice does nothing.
+        """End the watch, and wake a task that waits in it. Closing twice does nothing. This is a plain call.
 
         >>> watch = registry.watch()
         >>> watch.close()
+        >>> [event async for event in watch]
+        []
         """
         self.stop()
 
@@ -49,16 +59,15 @@ class AsyncWatch(WatchBase):
             raise StopAsyncIteration from None
 
     async def next(self) -> Event:
-        """The next event, once it has happened. Cancelling the call loses no event.
+        """Wait for the next event and return it. Cancelling the await loses no event; `asyncio.timeout` sets a bound.
 
         Errors: `RegistryClosed` where the watch or its registry is closed; `RuntimeError` where another task waits in
         it; those of starting a registrar.
 
-        >>> watch = registry.watch()
-        >>> registration = await registry.register("planner-1")
-        >>> event = await watch.next()
-        >>> event.kind
-        <Kind.registered: 'registered'>
+        >>> async with registry.watch("planner-1") as watch:
+        ...     registration = await registry.register("planner-1")
+        ...     print((await watch.next()).kind.value)
+        registered
         """
         if not self._consumer_lock.acquire(blocking=False):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
