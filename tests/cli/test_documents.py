@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from adsum.views import documents
 
 from .command import Command
 
+T = TypeVar("T")
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "schema.json"
 
 
@@ -41,22 +42,46 @@ def test_a_document_has_every_field_of_its_record(record: type[Any], document: t
 
 
 def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, command: Command) -> None:
-    """The answers of show, ls, stats, watch and top decode strictly as the documents of the schema."""
+    """The answers of show, ls, health, stats, top, audit, unregister, registrar and doctor are documents of the
+    schema, with its fields and no others, in its order."""
     registration = members.register("worker", capabilities={"b", "a"}, custom={"bytes": b"x", "n": [1, None]})
     members.register("other")
     registration.unregister()
     members.register("worker", resources={"gpu": 1})
-    shown = _strict(command("show", "worker", "--json").out, documents.EntryDocument)
+    shown = _answer(command, documents.EntryDocument, "show", "worker")
     assert shown == documents.entry_document(members["worker"])
-    assert len(_strict(command("ls", "--json").out, list[documents.EntryDocument])) == 2
-    assert _strict(command("stats", "--json").out, Stats).entries == 2
-    everything = json.loads(command("top", "--json").out)
-    (departure,) = _strict(json.dumps(everything["departures"]), list[documents.DepartureDocument])
-    assert departure.how == "unregistered"
+    assert len(_answer(command, list[documents.EntryDocument], "ls")) == 2
+    degraded = _answer(command, documents.EntryDocument, "health", "worker", "degraded")
+    assert degraded.metadata.health_status == "degraded"
+    assert _answer(command, Stats, "stats").entries == 2
+    everything = _answer(command, documents.RegistryDocument, "top")
+    assert [entry.id for entry in everything.entries] == ["default/here/other", "default/here/worker"]
+    assert [departure.how for departure in everything.departures] == ["unregistered"]
+    assert _answer(command, documents.AuditDocument, "audit").violations == []
+    assert _answer(command, documents.UnregistrationDocument, "unregister", "other").unregistered
+    assert _answer(command, documents.RegistrarDocument, "registrar").pid == members.stats().registrar_pid
+    assert _answer(command, documents.ChecksDocument, "doctor").checks
 
 
-def _strict(text: str, kind: type[Any]) -> Any:
-    """The document, which must have every field and no other."""
+def test_the_lines_of_a_watch_follow_the_schema(members: Registry, command: Command) -> None:
+    """So is each line of watch, whatever the kind of event."""
+    members.register("worker", capabilities={"a"})
+    with command.start("watch", "--since", "1000", "--snapshot", "--json") as watching:
+        lines = [watching.line() for _ in range(3)]
+        members.register("other").update(endpoint="x")
+        members.unregister("other")
+        lines += [watching.line() for _ in range(3)]
+    kinds = [_strict(line, documents.EventDocument).kind for line in lines]
+    assert kinds == ["snapshot", "lagged", "snapshot", "registered", "updated", "unregistered"]
+
+
+def _answer(command: Command, kind: type[T], *typed: str) -> T:
+    return _strict(command(*typed, "--json").out, kind)
+
+
+def _strict(text: str, kind: type[T]) -> T:
+    """The document, which must have every field of its kind and no other, in that order."""
     decoded = msgspec.json.decode(text, type=kind)
-    assert json.loads(msgspec.json.encode(decoded)) == json.loads(text)
+    printed, encoded = (json.loads(one, object_pairs_hook=list) for one in (text, msgspec.json.encode(decoded)))
+    assert printed == encoded
     return decoded

@@ -1,7 +1,7 @@
-"""Entries, events, departures and statistics as documents: plain data for JSON, of one published schema.
+"""Entries, events, departures, figures and results as documents: plain data for JSON, of one published schema.
 
 Each document is a msgspec struct, so encoder and schema come from one definition. The command line prints these
-documents with ``--json``; every other door to a registry uses the same. Fields are only ever appended.
+documents with ``--json``, and every later interface to a registry uses them. Fields are only ever appended.
 
     import msgspec
     import adsum
@@ -15,13 +15,17 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from ..model import Departure, Entry, Event, HealthSource, HealthStatus, Metadata, ProcessType, Stats
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+# The schema says "date-time" for it.
+Time: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class EventKind(StrEnum):
@@ -52,8 +56,8 @@ class MetadataDocument(msgspec.Struct, frozen=True):
     coordination_variables: list[str]
     health_status: HealthStatus
     node_affinity: list[str]
-    created_at: datetime
-    last_health_check: datetime
+    created_at: Time
+    last_health_check: Time
     endpoint: str | None
     custom: dict[str, Any]
     heartbeat: float | None
@@ -68,8 +72,8 @@ class EntryDocument(msgspec.Struct, frozen=True):
     start_time: int
     pidfd_inode: int
     incarnation: int
-    registered_at: datetime
-    last_updated: datetime
+    registered_at: Time
+    last_updated: Time
     revision: int
     metadata: MetadataDocument
     health_source: HealthSource
@@ -84,7 +88,7 @@ class EventDocument(msgspec.Struct, frozen=True):
 
     kind: EventKind
     revision: int
-    at: datetime
+    at: Time
     id: str | None
     entry: EntryDocument | None
     previous: EntryDocument | None
@@ -95,9 +99,75 @@ class DepartureDocument(msgspec.Struct, frozen=True):
 
     id: str
     how: str
-    at: datetime
+    at: Time
     detection: float
     entry: EntryDocument
+
+
+class RegistryDocument(msgspec.Struct, frozen=True):
+    """A whole registry `at` one time: its figures, how many entries there are by namespace, type and health status, the
+    living members, and the latest departures, newest first."""
+
+    at: Time
+    folder: str
+    stats: Stats
+    namespaces: dict[str, int]
+    types: dict[str, int]
+    health: dict[str, int]
+    entries: list[EntryDocument]
+    departures: list[DepartureDocument]
+
+
+class UnregistrationDocument(msgspec.Struct, frozen=True):
+    """The result of unregistering `id`; False where nothing was registered under it."""
+
+    id: str
+    unregistered: bool
+
+
+class AuditDocument(msgspec.Struct, frozen=True):
+    """The violations of the invariants in one snapshot; none where the tables are sound."""
+
+    folder: str
+    violations: list[str]
+
+
+class RegistrarDocument(msgspec.Struct, frozen=True):
+    """The registrar that serves a folder, and whether this call started it."""
+
+    folder: str
+    pid: int | None
+    started: bool
+
+
+class CheckDocument(msgspec.Struct, frozen=True):
+    """The result of one check of the machine, the folder or the registry; `remedy` is empty where all is well."""
+
+    check: str
+    level: Literal["ok", "warning", "problem"]
+    says: str
+    remedy: str
+
+
+class ChecksDocument(msgspec.Struct, frozen=True):
+    """The results of all checks; `healthy` where none found a problem."""
+
+    healthy: bool
+    checks: list[CheckDocument]
+
+
+# The documents that are an answer or a part of one. `Stats` needs no struct of its own.
+DOCUMENTS = (
+    EntryDocument,
+    EventDocument,
+    DepartureDocument,
+    Stats,
+    RegistryDocument,
+    UnregistrationDocument,
+    AuditDocument,
+    RegistrarDocument,
+    ChecksDocument,
+)
 
 
 def entry_document(entry: Entry) -> EntryDocument:
@@ -162,12 +232,9 @@ def departure_document(departure: Departure) -> DepartureDocument:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of all documents, one definition each under ``$defs``; docs/schema.json is this.
-
-    `Stats` is a document as it is.
-    """
-    kinds = (EntryDocument, EventDocument, DepartureDocument, Stats)
-    _, components = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
+    """The JSON schema of all documents, one definition each under ``$defs``. docs/schema.json is this schema; renew it
+    with ``python -m adsum.views.documents > docs/schema.json``."""
+    _, components = msgspec.json.schema_components(DOCUMENTS, ref_template="#/$defs/{name}")
     return {"$schema": SCHEMA_DIALECT, "title": "Documents of adsum", "$defs": components}
 
 

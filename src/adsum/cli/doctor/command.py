@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ... import admin
 from ...errors import AdsumError, WrongNamespace
 from ...model import Limits
+from ...views.documents import CheckDocument, ChecksDocument
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 from .files import check_files
@@ -28,7 +29,7 @@ def doctor(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -
     findings = list(_findings(options))
     problems = [finding for finding in findings if finding.level == "problem"]
     if json:
-        render.print_json({"healthy": not problems, "checks": [finding._asdict() for finding in findings]})
+        render.print_json(ChecksDocument(not problems, [CheckDocument(*finding) for finding in findings]))
     else:
         render.print_table(("check", "state", "found"), _rows(findings), empty="")
     return 1 if problems else 0

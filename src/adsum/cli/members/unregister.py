@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...errors import NotRegistered
+from ...views.documents import UnregistrationDocument
 from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, Id, Json, RegistryOptions, Timeout, check_timeout
 from ..output import render
 
@@ -23,7 +24,7 @@ def unregister(
         process_id = options.parse_id(id, registry)
         removed = registry.unregister(process_id, timeout=check_timeout(timeout))
         if json:
-            render.print_json({"id": str(process_id), "unregistered": removed})
+            render.print_json(UnregistrationDocument(str(process_id), removed))
             return 0 if removed else 1
         if not removed:
             raise NotRegistered(f"nothing is registered under {process_id}; adsum ls lists the members")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...views.documents import AuditDocument
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 
@@ -18,7 +19,7 @@ def audit(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
     with options.open() as registry:
         violations = registry.audit()
         if json:
-            render.print_json({"folder": str(registry.folder), "violations": violations})
+            render.print_json(AuditDocument(str(registry.folder), violations))
         elif violations:
             for violation in violations:
                 print(render.printable(violation))

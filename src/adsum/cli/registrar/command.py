@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from ... import admin
 from ...errors import RegistrarUnavailable
 from ...model import Limits
+from ...views.documents import RegistrarDocument
 from ..options import DEFAULT_REGISTRY, FLAG, PATIENCE_SECONDS, Json, RegistryOptions
 from ..output import render
 from .limits import DEFAULT_LIMITS, LimitOptions
@@ -71,7 +72,7 @@ def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: boo
         if not started and _is_silent(registry.folder, pid):
             return 1
         if json:
-            render.print_json({"folder": str(registry.folder), "pid": pid, "started": started})
+            render.print_json(RegistrarDocument(str(registry.folder), pid, started))
         else:
             print(f"registrar {'started' if started else 'already running'}: pid {pid}, {registry.folder}")
     return 0

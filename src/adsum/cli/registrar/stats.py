@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from ...model import Stats
 from ...views import words
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
@@ -23,7 +21,7 @@ def stats(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
     with options.open() as registry:
         found = registry.stats()
         if json:
-            render.print_json(msgspec.to_builtins(found))
+            render.print_json(found)
         else:
             render.print_pairs({"folder": str(registry.folder), **_pairs(found)})
     return 0

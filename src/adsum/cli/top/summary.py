@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any
-
-import msgspec
 
 from ...model import Departure, Entry, Stats
 from ...views import words
-from ...views.documents import departure_document, entry_document
+from ...views.documents import RegistryDocument, departure_document, entry_document
 from ...views.mirror import Mirror
 from ...views.rates import KINDS, MISSED
 from ..options import RegistryOptions
@@ -38,19 +35,19 @@ def print_once(mirror: Mirror, options: RegistryOptions) -> None:
             print(render.printable(departure_line(departure)))
 
 
-def document(mirror: Mirror) -> dict[str, Any]:
+def document(mirror: Mirror) -> RegistryDocument:
     """The present state for JSON."""
     counts = mirror.counts()
-    return {
-        "at": datetime.now(UTC),
-        "folder": str(mirror.registry.folder),
-        "stats": msgspec.to_builtins(mirror.stats),
-        "namespaces": counts.namespaces,
-        "types": counts.types,
-        "health": counts.health,
-        "entries": [entry_document(entry) for entry in _sorted_entries(mirror)],
-        "departures": [departure_document(one) for one in latest_departures(mirror, ALL_DEPARTURES)],
-    }
+    return RegistryDocument(
+        at=datetime.now(UTC),
+        folder=str(mirror.registry.folder),
+        stats=mirror.stats,
+        namespaces=counts.namespaces,
+        types=counts.types,
+        health=counts.health,
+        entries=[entry_document(entry) for entry in _sorted_entries(mirror)],
+        departures=[departure_document(one) for one in latest_departures(mirror, ALL_DEPARTURES)],
+    )
 
 
 def _sorted_entries(mirror: Mirror) -> list[Entry]:
