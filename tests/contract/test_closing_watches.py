@@ -1,4 +1,4 @@
-"""How a watch ends, and what waits in it meanwhile: threads, tasks, and what they hold."""
+"""The end of a watch: the threads and tasks that wait in it, and the descriptors that it holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def descriptors() -> int:
 
 
 def waits(watch: Watch | AsyncWatch) -> bool:
-    """Whether somebody waits in it, and would be woken by a change."""
+    """Whether a consumer waits in it, and a change would wake it."""
     return _is_consumed(watch) and watch._waiter.is_connected
 
 
@@ -34,13 +34,13 @@ def _is_consumed(watch: Watch | AsyncWatch) -> bool:
 
 @contextmanager
 def waiting(watch: Watch) -> Iterator[list[Event | BaseException]]:
-    """A thread that waits in `watch` for one event; what it got, or raised, is in the list after the block."""
+    """A thread that waits in `watch` for one event; after the block the list has the event, or the error."""
     got: list[Event | BaseException] = []
 
     def wait() -> None:
         try:
             got.append(watch.next())
-        except BaseException as error:  # noqa: BLE001 - it is for the test to judge
+        except BaseException as error:  # noqa: BLE001 - the test decides
             got.append(error)
 
     thread = threading.Thread(target=wait)
@@ -48,11 +48,11 @@ def waiting(watch: Watch) -> Iterator[list[Event | BaseException]]:
     eventually(lambda: waits(watch))
     yield got
     thread.join(WITHIN)
-    assert not thread.is_alive(), "it waits for ever"
+    assert not thread.is_alive(), "the thread waits for ever"
 
 
 def test_a_closed_watch_has_nothing_more(either: Registry) -> None:
-    """After `close`, which may be called twice, `next` raises `RegistryClosed` and an iteration is at its end."""
+    """After `close`, which may be called twice, `next` raises `RegistryClosed` and an iteration ends."""
     with either.watch() as watch:
         either.register("a")
         watch.close()
@@ -64,7 +64,7 @@ def test_a_closed_watch_has_nothing_more(either: Registry) -> None:
 
 
 def test_closing_the_registry_closes_its_watches(opener: Opener) -> None:
-    """A watch ends with the registry object that it was made by, and with no other."""
+    """A watch ends when the registry object that made it is closed, and with no other."""
     closed, other = opener(), opener()
     watch, still_open = closed.watch(), other.watch()
     closed.close()
@@ -90,8 +90,8 @@ def test_a_closed_registry_follows_nothing(opener: Opener) -> None:
         registry.heartbeat("a")
 
 
-def test_patience_may_end_at_any_step(opener: Opener) -> None:
-    """Whenever a wait's time is up, while the registrar is dialled and asked for its bell included, it is a Timeout."""
+def test_a_timeout_may_come_at_any_step(opener: Opener) -> None:
+    """A wait whose time is up raises `Timeout` at any step, also while the client connects and requests the bell."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     at_random = random.Random(seed)
@@ -104,18 +104,18 @@ def test_patience_may_end_at_any_step(opener: Opener) -> None:
 
 
 def test_closing_a_watch_gives_back_what_it_held(either: Registry) -> None:
-    """However many watches were opened, waited in and closed, no descriptor is left of them."""
+    """However many watches were opened, used and closed, they leave no descriptor open."""
     either.register("a")
     before = descriptors()
     for _ in range(50):
         with either.watch() as watch, pytest.raises(Timeout):
             watch.next(0.001)
-    # The tables and the bell are opened once, by the first.
+    # The first watch opens the tables and the bell, once.
     eventually(lambda: descriptors() < before + 20)
 
 
 def test_a_watch_that_is_forgotten_holds_nothing(registry: Registry) -> None:
-    """A watch that nobody refers to any more gives back its descriptors without being closed."""
+    """A watch without references closes its descriptors, without a call of `close`."""
     registry.register("a")
     registry.watch()
     before = descriptors()
@@ -124,8 +124,8 @@ def test_a_watch_that_is_forgotten_holds_nothing(registry: Registry) -> None:
     assert descriptors() == before
 
 
-def test_closing_wakes_whoever_waits(registry: Registry) -> None:
-    """A thread that waits in `next` is told at once that another has closed the watch."""
+def test_closing_wakes_the_waiting_thread(registry: Registry) -> None:
+    """When another thread closes the watch, a thread that waits in `next` gets `RegistryClosed` at once."""
     registry.register("a")
     watch = registry.watch()
     with waiting(watch) as got:
@@ -133,7 +133,7 @@ def test_closing_wakes_whoever_waits(registry: Registry) -> None:
     assert [type(end) for end in got] == [RegistryClosed]
 
 
-def test_closing_the_registry_wakes_whoever_waits(registry: Registry) -> None:
+def test_closing_the_registry_wakes_the_waiting_threads(registry: Registry) -> None:
     """Closing the registry ends the wait of every thread in every watch of it."""
     registry.register("a")
     with waiting(registry.watch()) as one, waiting(registry.watch()) as other:
@@ -142,7 +142,7 @@ def test_closing_the_registry_wakes_whoever_waits(registry: Registry) -> None:
 
 
 def test_closing_the_registry_ends_a_wait_for(registry: Registry) -> None:
-    """Whoever waits for a member of a registry that is closed learns that nobody can come any more."""
+    """When the registry is closed, a thread in `wait_for` gets `RegistryClosed`: no member can come any more."""
     looked = threading.Event()
 
     def where(_entry: object) -> bool:
@@ -172,14 +172,14 @@ def test_threads_share_the_events_of_a_watch(registry: Registry) -> None:
     assert sorted(event.revision for event in got) == list(range(1, 101))
 
 
-def test_every_thread_has_its_own_patience(registry: Registry) -> None:
-    """A thread that waits in a watch for a moment is not held up by one that waits in it for ever."""
+def test_every_thread_has_its_own_timeout(registry: Registry) -> None:
+    """A thread with a short timeout is not held up by another that waits in the same watch for ever."""
     registry.register("a")
     with registry.watch() as watch, waiting(watch), ThreadPoolExecutor() as threads:
-        impatient = threads.submit(watch.next, 0.01)
+        hurried = threads.submit(watch.next, 0.01)
         try:
             with pytest.raises(Timeout):
-                impatient.result(WITHIN / 2)
+                hurried.result(WITHIN / 2)
         finally:
             registry.register_many([("b", {}), ("c", {})])
 
@@ -199,7 +199,7 @@ def test_any_timeout_is_possible(registry: Registry, timeout: float) -> None:
 
 
 def test_a_registrar_that_is_stopped_costs_no_more_than_the_timeout(registry: Registry) -> None:
-    """A wait with a timeout ends in time though the registrar does not answer."""
+    """A wait with a timeout ends in time, although the registrar does not answer."""
     registry.register("a")
     with stopped(registry.folder), ThreadPoolExecutor() as threads, registry.watch() as watch:
         following = threads.submit(watch.next, 0.05)
@@ -216,7 +216,7 @@ async def test_a_cancelled_task_loses_nothing(registry_folder: Path) -> None:
 
     async def follow(watch: AsyncWatch) -> None:
         async for event in watch:
-            seen.append(int(event.revision))  # noqa: PERF401 - what came before it is cancelled counts
+            seen.append(int(event.revision))  # noqa: PERF401 - what came before the cancellation counts
 
     async with adsum.open_async(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
         for number in range(1, 21):
@@ -235,8 +235,8 @@ async def test_a_cancelled_task_loses_nothing(registry_folder: Path) -> None:
     assert seen == list(range(1, 21))
 
 
-async def test_a_wait_given_up_before_it_began_costs_nothing(registry_folder: Path) -> None:
-    """A watch whose first wait is given up while a registrar still starts waits again as if nothing had been."""
+async def test_a_wait_that_is_cancelled_early_costs_nothing(registry_folder: Path) -> None:
+    """A watch whose first wait is cancelled while a registrar still starts can be awaited again."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(watch.next(), 0.001)
@@ -269,7 +269,7 @@ async def test_closing_wakes_a_task(registry_folder: Path) -> None:
 
 
 async def test_one_task_at_a_time(registry_folder: Path) -> None:
-    """A second task that waits in the same watch is told to have one of its own."""
+    """A second task that awaits the same watch gets a `RuntimeError` that advises a watch of its own."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
         task = asyncio.create_task(watch.next())
         await asyncio.sleep(0)
@@ -280,7 +280,7 @@ async def test_one_task_at_a_time(registry_folder: Path) -> None:
 
 
 async def test_the_loop_goes_on_while_a_task_waits(registry_folder: Path) -> None:
-    """A watch that waits blocks nobody: many of them wait in one loop, and each gets what happens."""
+    """A watch that waits does not block the loop: many of them wait in one loop, and each gets the change."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         watches = [registry.watch() for _ in range(20)]
         tasks = [asyncio.create_task(watch.next()) for watch in watches]
@@ -292,7 +292,7 @@ async def test_the_loop_goes_on_while_a_task_waits(registry_folder: Path) -> Non
 
 
 def test_a_watch_keeps_its_registry(registry: Registry) -> None:
-    """A watch whose registry nobody else holds goes on, and lets it go when nobody holds the watch."""
+    """A watch keeps its registry open without another reference, and closes it when the watch itself has none."""
     registry.register("a")
     assert registry.find()
     before = descriptors()
@@ -304,7 +304,7 @@ def test_a_watch_keeps_its_registry(registry: Registry) -> None:
 
 
 def test_an_awaited_watch_keeps_its_registry(registry: Registry) -> None:
-    """The same of a watch in a task."""
+    """So does a watch in a task."""
 
     async def follow() -> Event:
         watch = adsum.open_async(path=registry.folder, timeout=10).watch(since=0)

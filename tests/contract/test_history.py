@@ -1,4 +1,4 @@
-"""Revisions, departures and statistics: what the registry tells of its past and of itself."""
+"""Revisions, departures and statistics: the registry's record of its past and of itself."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_change_has_the_next_revision(either: Registry) -> None:
 
 
 def test_what_changes_nothing_has_no_revision(either: Registry) -> None:
-    """Refusals, absences and `get_or_register` of a holder use up no revision."""
+    """Refused calls, calls about absent ids, and `get_or_register` of a held id take no revision."""
     either.register("a")
     with pytest.raises(AlreadyRegistered):
         either.register("a")
@@ -39,7 +39,7 @@ def test_what_changes_nothing_has_no_revision(either: Registry) -> None:
 
 
 def test_a_death_is_one_change_for_each_entry(either: Registry) -> None:
-    """The entries of a dead process go together, under consecutive revisions."""
+    """The entries of a dead process are removed together, under consecutive revisions."""
     with Agent(either.folder) as agent:
         agent.do("registry.register_many([('a', {}), ('b', {}), ('c', {})])")
         agent.kill()
@@ -55,8 +55,8 @@ def test_revisions_go_on_with_the_next_registrar(either: Registry) -> None:
     assert either["a"] == before
 
 
-def test_departures_are_told_newest_first(either: Registry) -> None:
-    """Unregistered, died and handed over: each departure says how, of whom, when, and how long its detection took."""
+def test_departures_come_newest_first(either: Registry) -> None:
+    """Unregistered, died and handed over: each departure has the entry, how it ended, when, and the detection time."""
     start = datetime.now(UTC)
     first = either.register("first").entry
     either.unregister("first")
@@ -127,8 +127,8 @@ def fresh(registry: Registry, expected: dict[str, int]) -> Stats:
     return stats
 
 
-def test_stats_count_what_stands(either: Registry) -> None:
-    """Entries, owners, revision and memory are those of the tables at this moment."""
+def test_stats_count_the_tables(either: Registry) -> None:
+    """Entries, owners, revision and memory are those of the tables now."""
     either.register_many([("a", {}), ("b", {}), (("other", "n", "c"), {})])
     with Agent(either.folder) as agent:
         agent.do("registry.register('d')")
@@ -138,7 +138,7 @@ def test_stats_count_what_stands(either: Registry) -> None:
 
 
 def test_stats_name_the_registrar(either: Registry) -> None:
-    """The registrar's pid is that of a living process that is not this one, with an age; both are gone when it is."""
+    """The registrar's pid is that of another living process, with its uptime; without a registrar there is neither."""
     either.register("a")
     first = either.stats()
     assert first.registrar_pid not in (None, os.getpid())
@@ -167,8 +167,8 @@ def test_stats_count_outcomes_by_word(either: Registry) -> None:
     assert stats.pending == 0
 
 
-def test_stats_know_how_fast_the_dead_are_removed(either: Registry) -> None:
-    """`cleanup_latency` has p50, p99 and max, in seconds, over the deaths there were."""
+def test_stats_have_the_cleanup_latency(either: Registry) -> None:
+    """`cleanup_latency` has p50, p99 and max, in seconds, over the last deaths."""
     nothing = either.stats().cleanup_latency
     assert (nothing.p50, nothing.p99, nothing.max) == (0, 0, 0)
     for _ in range(3):
@@ -182,7 +182,7 @@ def test_stats_know_how_fast_the_dead_are_removed(either: Registry) -> None:
 
 
 def test_outcomes_survive_the_registrar(opener: Opener) -> None:
-    """What was counted goes on with the next registrar."""
+    """The next registrar continues the counts."""
     registry = opener()
     registry.register("a")
     fresh(registry, {"ok": 1})

@@ -1,4 +1,4 @@
-"""Resuming a watch: `since` goes on where another one was, or says with one `lagged` event that it cannot."""
+"""Resuming a watch: with `since` it continues after a revision, or reports with one `lagged` event that it cannot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from adsum import Event, Kind, Registry, Revision, Timeout
 from tests.support import WITHIN, Agent, Opener, end_registrar, kill_registrar
 
-# What is promised: the last so many changes.
+# The promise: the last so many changes.
 MAX_HISTORY = 8192
 
 
 def rest(watch: Any) -> list[Event]:
-    """Everything that has happened and was not told yet."""
+    """All events that the watch has not given out yet."""
     events = []
     while True:
         try:
@@ -37,7 +37,7 @@ def revisions(events: Iterable[Event]) -> list[int]:
 
 @contextmanager
 def lagged(registry: Registry, since: int) -> Iterator[Any]:
-    """A watch that could not go on from `since`: it says so once, has the present for its snapshot, and goes on."""
+    """A watch that cannot resume from `since`: one `lagged` event, the present as its snapshot, then the changes."""
     with registry.watch(since=since) as watch:
         event = watch.next(WITHIN)
         assert event == Event(Kind.lagged, None, watch.revision)
@@ -50,7 +50,7 @@ def lagged(registry: Registry, since: int) -> Iterator[Any]:
 
 
 def test_every_revision_can_be_resumed_from(either: Registry) -> None:
-    """From any revision on come all later events and no others; the snapshot is what stood at that revision."""
+    """A watch since any revision gets all later events and no others; its snapshot is the state at that revision."""
     with either.watch() as first:
         either.register_many([("a", {}), ("b", {})])
         either.update("a", custom={"n": 1})
@@ -77,8 +77,8 @@ def test_a_snapshot_of_the_past_has_the_entries_of_the_past(either: Registry) ->
         assert [event.kind for event in rest(watch)] == ["registered", "unregistered"]
 
 
-def test_a_watch_tells_where_it_is(either: Registry) -> None:
-    """`revision` counts what was given out, and nothing that waits; a watch since it gives the rest."""
+def test_the_revision_of_a_watch_resumes_it(either: Registry) -> None:
+    """`revision` is that of the last event given out, not of a pending one; a watch since it gives the rest."""
     with either.watch(capability="x") as first:
         for number in range(6):
             either.register(f"a{number}", capabilities={"x"} if number % 2 else set())
@@ -88,8 +88,8 @@ def test_a_watch_tells_where_it_is(either: Registry) -> None:
             assert revisions(rest(second)) == revisions(rest(first)) == [4, 6]
 
 
-def test_an_event_tells_where_to_go_on(either: Registry) -> None:
-    """An event's revision resumes after this event, in another process too."""
+def test_the_revision_of_an_event_resumes_after_it(either: Registry) -> None:
+    """A watch since an event's revision continues after this event, in another process too."""
     with either.watch() as watch:
         for name in "abc":
             either.register(name)
@@ -101,14 +101,14 @@ def test_an_event_tells_where_to_go_on(either: Registry) -> None:
 
 
 def test_a_plain_number_is_a_revision(either: Registry) -> None:
-    """Whoever kept a revision as a plain int can resume from that."""
+    """A program that kept a revision as a plain int can resume from it."""
     either.register_many([("a", {}), ("b", {})])
     with either.watch(since=1) as watch:
         assert revisions(rest(watch)) == [2]
 
 
 def test_since_now_is_from_now_on(either: Registry) -> None:
-    """Since the newest revision there is nothing to tell yet, and no `lagged`."""
+    """Since the newest revision there is no event yet, and no `lagged`."""
     either.register("a")
     with either.watch(since=1) as watch:
         assert rest(watch) == []
@@ -125,7 +125,7 @@ def test_since_the_future_is_lagged(either: Registry, since: int) -> None:
 
 @pytest.mark.parametrize("since", [-1, True, False, 1.0, "1", b"\1"])
 def test_since_what_is_no_revision_is_refused(either: Registry, since: Any) -> None:
-    """Only whole numbers from 0 up are revisions."""
+    """Only whole numbers, 0 or more, are revisions."""
     with pytest.raises(ValueError, match="since="):
         either.watch(since=since)
 
@@ -144,7 +144,7 @@ def test_nothing_is_lost_with_a_registrar(either: Registry, end: Any) -> None:
 
 @pytest.mark.parametrize("registered", [1, 3, 5])
 def test_another_life_of_the_registry_is_lagged(opener: Opener, registered: int) -> None:
-    """A revision of a registry that was removed and made again is of another life, whatever the new one counts to."""
+    """A revision of a registry that was removed and recreated has another epoch, whatever revision the new one has."""
     old = opener()
     old.register_many([(f"old{number}", {}) for number in range(3)])
     with old.watch() as watch:
@@ -157,8 +157,8 @@ def test_another_life_of_the_registry_is_lagged(opener: Opener, registered: int)
         pass
 
 
-def test_a_watch_notices_that_its_registry_was_made_anew(opener: Opener) -> None:
-    """A watch that is open when the folder is removed and made again is told so once, and follows the new one."""
+def test_a_watch_notices_that_its_registry_was_recreated(opener: Opener) -> None:
+    """A watch that is open when the folder is removed and recreated gets one `lagged` event, then new changes."""
     registry = opener()
     registry.register_many([(f"old{number}", {}) for number in range(3)])
     with registry.watch() as watch:
@@ -183,7 +183,7 @@ def overrun(registry: Registry) -> None:
 
 
 def test_more_than_history_holds_is_lagged_once(either: Registry) -> None:
-    """A watch that fell behind the history says so once; then snapshot and events are exact again."""
+    """A watch that fell behind the history gets one `lagged` event; then snapshot and events are exact again."""
     either.register("a")
     with either.watch(where=lambda entry: entry.process_id.local_id < "b") as watch:
         either.update("a", custom={"n": 1})
@@ -196,7 +196,7 @@ def test_more_than_history_holds_is_lagged_once(either: Registry) -> None:
         assert [event.kind for event in rest(watch)] == ["unregistered"]
 
 
-def test_the_history_reaches_back_as_far_as_it_says(either: Registry) -> None:
+def test_the_history_reaches_back_as_far_as_promised(either: Registry) -> None:
     """The last 8,192 changes can be resumed from, and not one more."""
     overrun(either)
     newest = either.stats().revision
@@ -207,7 +207,7 @@ def test_the_history_reaches_back_as_far_as_it_says(either: Registry) -> None:
 
 
 def test_the_history_is_bounded_in_bytes(registry: Registry) -> None:
-    """S4: of changes that replaced large entries it keeps the last 8 MiB; who comes too late is told."""
+    """S4: of changes that replaced large entries it keeps the last 8 MiB; a watch since an earlier one is lagged."""
     ballast = "x" * 60_000
     registry.register("a", custom={"ballast": ballast})
     for number in range(160):

@@ -12,8 +12,8 @@ from adsum import AsyncWatch, Entry, Event, Kind, Registry, Timeout, Watch
 from tests.support import WITHIN, Agent, Child, Opener, eventually
 
 
-def told(watch: Watch, number: int) -> list[Event]:
-    """The next events, and no more than these."""
+def next_events(watch: Watch, number: int) -> list[Event]:
+    """The next events; the watch has no more than these."""
     events = [watch.next(WITHIN) for _ in range(number)]
     with pytest.raises(Timeout):
         watch.next(0)
@@ -25,12 +25,12 @@ def names(entries: Iterable[Entry]) -> list[str]:
 
 
 def outline(events: Iterable[Event]) -> list[tuple[str, str]]:
-    """What happened, to whom."""
+    """Kind and local id of each event."""
     return [(event.kind.value, event.entry.process_id.local_id if event.entry else "") for event in events]
 
 
 def test_each_change_is_one_event(either: Registry) -> None:
-    """Registration, update, health, unregistration and death come as one event each, with the entry as it stood."""
+    """Registration, update, health, unregistration and death come as one event each, with the entry as it was."""
     with either.watch() as watch, Agent(either.folder) as agent:
         a = either.register("a").entry
         agent.do("registry.register('b')")
@@ -40,7 +40,7 @@ def test_each_change_is_one_event(either: Registry) -> None:
         agent.kill()
         eventually(lambda: either.stats().entries == 1)
         either.unregister("a")
-        events = told(watch, 6)
+        events = next_events(watch, 6)
     assert events == [
         Event(Kind.registered, a, events[0].revision),
         Event(Kind.registered, b, events[1].revision),
@@ -52,26 +52,26 @@ def test_each_change_is_one_event(either: Registry) -> None:
     assert [event.revision for event in events] == [1, 2, 3, 4, 5, 6]
 
 
-def test_changes_made_together_are_told_one_by_one(either: Registry) -> None:
+def test_changes_made_together_are_one_event_each(either: Registry) -> None:
     """`register_many` and the death of a process with many entries are as many events, in the order of revisions."""
     with either.watch() as watch:
         with Agent(either.folder) as agent:
             agent.do("registry.register_many([(f'm{n}', {}) for n in range(5)])")
             agent.kill()
-        events = told(watch, 10)
+        events = next_events(watch, 10)
     assert outline(events) == [(kind, f"m{n}") for kind in ("registered", "died") for n in range(5)]
     assert [event.revision for event in events] == list(range(1, 11))
 
 
 def test_what_changes_nothing_is_no_event(either: Registry) -> None:
-    """A call that is refused, or finds what it asks for done, is not told."""
+    """A call that is refused, or that finds nothing to change, makes no event."""
     either.register("a")
     with either.watch() as watch:
         with pytest.raises(ValueError, match="capabilities"):
             either.update("a", capabilities={""})
         either.get_or_register("a")
         either.unregister("nobody")
-        told(watch, 0)
+        next_events(watch, 0)
 
 
 def test_a_hand_over_is_an_update(either: Registry) -> None:
@@ -80,17 +80,17 @@ def test_a_hand_over_is_an_update(either: Registry) -> None:
         registration = either.register("a")
         before = registration.entry
         after = registration.hand_over(child.pid)
-        assert told(watch, 2)[1] == Event(Kind.updated, after, after.revision, before)  # type: ignore[arg-type]
+        assert next_events(watch, 2)[1] == Event(Kind.updated, after, after.revision, before)  # type: ignore[arg-type]
         assert (after.pid, after.incarnation) == (child.pid, after.revision)
 
 
 def test_a_dead_holder_that_is_replaced_has_died(either: Registry) -> None:
-    """Taking the id of one who has died, before or after the registrar knows, is `died` and then `registered`."""
+    """Registering an id whose holder is dead is `died` and then `registered`, whether the registrar knew or not."""
     with Agent(either.folder) as agent, either.watch("a") as watch:
         agent.do("registry.register('a')")
         agent.kill_unreaped()
         either.register("a")
-        assert outline(told(watch, 3)) == [("registered", "a"), ("died", "a"), ("registered", "a")]
+        assert outline(next_events(watch, 3)) == [("registered", "a"), ("died", "a"), ("registered", "a")]
 
 
 def test_starting_and_stopping_to_match(either: Registry) -> None:
@@ -101,7 +101,7 @@ def test_starting_and_stopping_to_match(either: Registry) -> None:
         again = either.update("a", endpoint="e")
         either.update("a", capabilities={"y"})
         either.unregister("a")
-        events = told(watch, 3)
+        events = next_events(watch, 3)
     assert [(event.kind, event.previous) for event in events] == [
         (Kind.registered, without),
         (Kind.updated, with_both),
@@ -131,48 +131,48 @@ def test_starting_and_stopping_to_match(either: Registry) -> None:
 def test_a_watch_takes_the_conditions_of_find(
     either: Registry, conditions: dict[str, Any], expected: list[str]
 ) -> None:
-    """Only what matches is told, and stands in the snapshot of a watch that comes later; one namespace at a time."""
+    """Only matching entries make events, and are in the snapshot of a watch that is opened later; in one namespace."""
     with either.watch(**conditions) as before:
         either.register("a", capabilities={"x"})
         either.register("b", capabilities={"x", "y"}, health_status="degraded")
         either.register("c", type="service")
         either.register((either.namespace, "elsewhere", "d"))
         either.register(("other", "n", "o"))
-        assert outline(told(before, len(expected))) == [("registered", name) for name in expected]
+        assert outline(next_events(before, len(expected))) == [("registered", name) for name in expected]
     with either.watch(**conditions) as after:
         assert sorted(names(after.snapshot)) == expected
-        told(after, 0)
+        next_events(after, 0)
 
 
 def test_the_snapshot_is_the_state_before_the_events(either: Registry) -> None:
-    """`snapshot` is sorted by id and exact at `revision`; what happened before is not told, what comes after is."""
+    """`snapshot` is sorted by id and exact at `revision`; changes after it are events, those before it are not."""
     either.register_many([("b", {}), ("a", {}), ("c", {})])
     either.unregister("c")
     with either.watch() as watch:
         assert watch.snapshot == [either["a"], either["b"]]
         assert watch.revision == 4
         either.register("d")
-        assert outline(told(watch, 1)) == [("registered", "d")]
+        assert outline(next_events(watch, 1)) == [("registered", "d")]
         assert (names(watch.snapshot), watch.revision) == (["a", "b"], 5)
 
 
-def test_the_snapshot_may_hold_one_who_is_just_dying(either: Registry) -> None:
-    """It is the tables' state: whoever stands in it and has died is told as `died`, so that nobody is missed."""
+def test_the_snapshot_may_hold_an_entry_whose_owner_is_dead(either: Registry) -> None:
+    """It is the state of the tables. An entry whose owner has died makes a `died` event, so no death is missed."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         agent.kill_unreaped()
         with either.watch() as watch:
             assert names(watch.snapshot) in ([], ["a"])
-            told(watch, 0 if not watch.snapshot else 1)
+            next_events(watch, 0 if not watch.snapshot else 1)
 
 
-def test_a_registry_that_is_not_there_yet_can_be_watched(opener: Opener) -> None:
-    """A watch on a registry that nobody has made sees the very first registration."""
+def test_a_registry_that_does_not_exist_yet_can_be_watched(opener: Opener) -> None:
+    """A watch of a registry that does not exist yet gets the first registration."""
     registry = opener()
     with registry.watch() as watch:
         assert (watch.snapshot, watch.revision) == ([], 0)
         opener().register("a")
-        assert outline(told(watch, 1)) == [("registered", "a")]
+        assert outline(next_events(watch, 1)) == [("registered", "a")]
 
 
 def test_the_same_condition_twice(either: Registry) -> None:
@@ -181,8 +181,8 @@ def test_the_same_condition_twice(either: Registry) -> None:
         seen = []
         for number in range(5):
             either.register(f"a{number}", capabilities={"x"})
-            seen += told(quick, 1)
-        assert told(slow, 5) == seen
+            seen += next_events(quick, 1)
+        assert next_events(slow, 5) == seen
 
 
 def test_nothing_within_the_time_is_a_timeout(either: Registry) -> None:
@@ -191,7 +191,7 @@ def test_nothing_within_the_time_is_a_timeout(either: Registry) -> None:
         with pytest.raises(Timeout):
             watch.next(0.01)
         either.register("a")
-        assert outline(told(watch, 1)) == [("registered", "a")]
+        assert outline(next_events(watch, 1)) == [("registered", "a")]
 
 
 def test_an_iteration_goes_on_for_ever(either: Registry) -> None:
@@ -223,7 +223,7 @@ def test_a_condition_that_raises_comes_to_the_consumer(either: Registry) -> None
         assert watch.next(WITHIN).revision == 1
         with pytest.raises(LookupError, match="on purpose"):
             watch.next(WITHIN)
-        assert outline(told(watch, 2)) == [("registered", "b"), ("registered", "c")]
+        assert outline(next_events(watch, 2)) == [("registered", "b"), ("registered", "c")]
 
 
 def test_a_consumer_that_raises_ends_only_its_loop(either: Registry) -> None:
@@ -232,10 +232,10 @@ def test_a_consumer_that_raises_ends_only_its_loop(either: Registry) -> None:
         either.register_many([("a", {}), ("b", {}), ("c", {})])
         with pytest.raises(ZeroDivisionError):
             _ = [1 // (event.revision - 2) for event in watch]
-        assert outline(told(watch, 1)) == [("registered", "c")]
+        assert outline(next_events(watch, 1)) == [("registered", "c")]
 
 
-def test_impossible_questions_are_refused(either: Registry) -> None:
+def test_impossible_conditions_are_refused(either: Registry) -> None:
     """An impossible condition is a `ValueError`, as in `find`, and so is an impossible id; an id goes alone."""
     either.register("a")
     mistakes: list[dict[str, Any]] = [{"type": "robot"}, {"health_status": "fine"}, {"capability": ""}, {"id": "a\0b"}]
@@ -249,17 +249,17 @@ def test_impossible_questions_are_refused(either: Registry) -> None:
 
 
 def test_events_are_plain_data(either: Registry) -> None:
-    """An event survives pickling, its revision with the life of the registry that it is of."""
+    """An event survives pickling, and its revision keeps the epoch of its registry."""
     with either.watch() as watch:
         either.register("a")
-        (event,) = told(watch, 1)
+        (event,) = next_events(watch, 1)
     again = pickle.loads(pickle.dumps(event))
     assert again == event
     assert again.revision.epoch == event.revision.epoch != 0
 
 
 def test_a_watch_says_what_it_is(either: Registry) -> None:
-    """Its `repr` tells the kind, the conditions and the place."""
+    """Its `repr` has the kind, the conditions and the revision."""
     with either.watch(capability="x") as watch:
         inner = getattr(watch, "inner", watch)
         assert isinstance(inner, Watch | AsyncWatch)

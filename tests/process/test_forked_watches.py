@@ -13,7 +13,7 @@ from adsum import Registry, Watch
 from ..support import WITHIN, Agent, eventually
 from .people import in_fork
 
-# A pause after each change lets whoever watches fall asleep; after the last there is nothing more to wake anybody.
+# The pause after each change lets the watches wait again. No change comes after the last one to wake them.
 _WRITE = """
 import threading
 for number in range(100):
@@ -22,34 +22,34 @@ for number in range(100):
 """
 
 
-def told(watch: Watch, number: int) -> list[int]:
+def next_revisions(watch: Watch, number: int) -> list[int]:
     """The revisions of the next events."""
     return [int(watch.next(WITHIN).revision) for _ in range(number)]
 
 
-@pytest.mark.parametrize("heard", [False, True])
-def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_watch_goes_on_in_a_fork(registry: Registry, connected: bool) -> None:
     """A child and its parent each get every event after the fork, whether the parent had waited before or not."""
     registry.register("a")
     forked, forking = os.pipe()
 
     def child() -> list[int]:
         os.write(forking, b"!")
-        return told(watch, 100)
+        return next_revisions(watch, 100)
 
     with registry.watch() as watch, Agent(registry.folder) as writer, ThreadPoolExecutor() as threads:
-        if heard:
+        if connected:
             with pytest.raises(adsum.Timeout):
                 watch.next(0.01)
         theirs = threads.submit(in_fork, child)
         assert os.read(forked, 1)
         writer.do(_WRITE)
-        assert told(watch, 100) == theirs.result() == list(range(2, 102))
+        assert next_revisions(watch, 100) == theirs.result() == list(range(2, 102))
     os.close(forked)
     os.close(forking)
 
 
-def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) -> None:
+def test_a_fork_is_not_held_up_by_a_wait_in_the_parent(registry: Registry) -> None:
     """A watch in which a thread of the parent waits can be used by the child at once; the wait goes on."""
     registry.register("a")
     with registry.watch() as watch, ThreadPoolExecutor() as threads:
@@ -58,7 +58,7 @@ def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) ->
 
         def child() -> list[int]:
             registry.register("b")
-            return told(watch, 1)
+            return next_revisions(watch, 1)
 
         try:
             assert in_fork(child, WITHIN) == [2]

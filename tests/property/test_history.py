@@ -1,4 +1,4 @@
-"""The history: from whatever revision one goes on, what is told makes up every later state, and nothing else."""
+"""The history: a watch since any revision gets exactly the changes that lead to every later state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ fields = st.fixed_dictionaries(
     },
 )
 ids = st.tuples(namespaces, names)
-# Whose the entry is: this process's, or that of one of three that can die.
+# The owner of the entry: this process, or one of three that can die.
 owners = st.integers(0, 5)
 asks: st.SearchStrategy[list[Ask]] = st.lists(
     st.one_of(
@@ -62,7 +62,7 @@ conditions: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 
 
 class World:
-    """A registry in which things happen, and its states as they were seen between them."""
+    """A registry that changes, and its states as they were read between the changes."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
@@ -73,7 +73,7 @@ class World:
         self.began = self._look()
 
     def _look(self) -> int:
-        """Read what stands, in both namespaces, from the tables and not from the history."""
+        """Read the present entries of both namespaces, from the tables and not from the history."""
         with self.registry.watch() as default, self.registry.watch(namespace="other") as other:
             snapshots = {"default": default.snapshot, "other": other.snapshot}
             revision = int(default.revision)
@@ -124,8 +124,8 @@ class World:
     def _kill_registrar(self, pids: list[int]) -> None:
         kill_registrar(self.registry.folder)
 
-    def told(self, since: int, **conditions: Any) -> tuple[State, list[Event]]:
-        """What a watch that goes on from there is given."""
+    def watched(self, since: int, **conditions: Any) -> tuple[State, list[Event]]:
+        """Snapshot and events of a watch since a revision."""
         with self.registry.watch(since=since, **conditions) as watch:
             events = []
             try:
@@ -140,7 +140,7 @@ def _pid(owner: int, pids: list[int]) -> int:
 
 
 class Matching(NamedTuple):
-    """Conditions, and the part of a state that they leave."""
+    """Conditions, and the part of a state that matches them."""
 
     conditions: dict[str, Any]
 
@@ -156,7 +156,7 @@ class Matching(NamedTuple):
 
 
 def outlines(state: State) -> dict[ProcessId, Any]:
-    """A state without the times of signs of life, which move and are no changes."""
+    """A state without the times of heartbeats, which are no changes."""
     return {
         id: (entry.revision, entry.incarnation, entry.owner, entry.health_source, _without_check(entry))
         for id, entry in state.items()
@@ -169,7 +169,7 @@ def _without_check(entry: Entry) -> list[object]:
 
 
 def replayed(state: State, events: list[Event]) -> Iterator[tuple[int, State]]:
-    """The states that events make of one, each with its revision; what does not fit raises."""
+    """The states after each event, with its revision; an event that does not fit raises."""
     state = dict(state)
     for event in events:
         entry = event.entry
@@ -213,13 +213,13 @@ def test_every_later_state_can_be_had_from_every_earlier_one(
     newest = max(world.states)
     for since in range(world.began, newest + 1):
         for namespace in ("default", "other"):
-            snapshot, events = world.told(since, namespace=namespace)
+            snapshot, events = world.watched(since, namespace=namespace)
             states = {since: snapshot, **dict(replayed(snapshot, events))}
             for revision, seen in world.states.items():
                 if revision >= since:
                     latest = max(known for known in states if known <= revision)
                     assert outlines(states[latest]) == outlines(seen[namespace]), (since, revision)
-        everything = [event for one in ("default", "other") for event in world.told(since, namespace=one)[1]]
+        everything = [event for one in ("default", "other") for event in world.watched(since, namespace=one)[1]]
         assert sorted(event.revision for event in everything) == list(range(since + 1, newest + 1))
 
 
@@ -228,13 +228,13 @@ def test_every_later_state_can_be_had_from_every_earlier_one(
 def test_every_later_selection_can_be_had_from_every_earlier_one(
     registry: Registry, pids: list[int], asks: list[Ask], conditions: dict[str, Any]
 ) -> None:
-    """So it is under any conditions: what starts to match comes, what stops goes, and what matches all along is
-    updated."""
+    """The same holds under any conditions: an entry that starts to match is registered, one that stops is
+    unregistered, and one that matches before and after is updated."""
     world, matching = World(registry), Matching(conditions)
     for ask in asks:
         world.ask(ask, pids)
     for since in range(world.began, max(world.states) + 1):
-        snapshot, events = world.told(since, **conditions)
+        snapshot, events = world.watched(since, **conditions)
         states = {since: snapshot, **dict(replayed(snapshot, events))}
         assert [event.revision for event in events] == sorted({event.revision for event in events})
         for revision, seen in world.states.items():
@@ -246,7 +246,7 @@ def test_every_later_selection_can_be_had_from_every_earlier_one(
 @settings(HISTORIES, max_examples=30)
 @given(asks=asks, deaths=st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True))
 def test_deaths_are_in_the_history(registry: Registry, asks: list[Ask], deaths: list[int]) -> None:
-    """Whoever dies in between is in the history as `died`, all of it together."""
+    """A death in between is in the history as `died`, for all entries of the process together."""
     with sleepers(3) as processes:
         pids = [process.pid for process in processes]
         world = World(registry)
@@ -261,7 +261,7 @@ def test_deaths_are_in_the_history(registry: Registry, asks: list[Ask], deaths: 
                 world._look()
         newest = max(world.states)
         for since in range(world.began, newest + 1):
-            snapshot, events = world.told(since)
+            snapshot, events = world.watched(since)
             states = {since: snapshot, **dict(replayed(snapshot, events))}
             assert outlines(states[max(states)]) == outlines(world.states[newest]["default"])
             died = [event.entry.pid for event in events if event.kind == "died" and event.entry]
