@@ -1,4 +1,4 @@
-"""A handler that is attached, and handlers that are not left attached."""
+"""Handlers of events, attached for one test."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from adsum import telemetry
 from adsum.telemetry import _dispatch
 
-from .heard import Heard
+from .event_log import EventLog
 
 
 @pytest.fixture(autouse=True)
-def nobody_stays_attached() -> Iterator[None]:
-    """Each test begins and ends with nobody attached."""
+def no_handler_stays_attached() -> Iterator[None]:
+    """Each test begins and ends without an attached handler."""
     assert _dispatch._attached == []
     yield
     for attached in list(_dispatch._attached):
@@ -22,17 +22,17 @@ def nobody_stays_attached() -> Iterator[None]:
 
 
 @pytest.fixture
-def heard(nobody_stays_attached: None) -> Heard:
+def log(no_handler_stays_attached: None) -> EventLog:
     """A handler that is attached to all events."""
-    handler = Heard()
+    handler = EventLog()
     telemetry.attach(handler)
     return handler
 
 
 @pytest.fixture
-def calls(nobody_stays_attached: None) -> Heard:
+def calls(no_handler_stays_attached: None) -> EventLog:
     """A handler that is attached to the events of calls."""
-    handler = Heard()
+    handler = EventLog()
     telemetry.attach(handler, [event for event in telemetry.EVENTS if event not in FOLLOWED])
     return handler
 

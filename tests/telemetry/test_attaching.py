@@ -18,7 +18,7 @@ from adsum._instrument import instrument
 from adsum.telemetry import EVENTS, Attributes, Measurements
 from tests.support import Child, eventually
 
-from .heard import Heard
+from .event_log import EventLog
 
 CLASSES = [*Registry.__mro__, *AsyncRegistry.__mro__]
 
@@ -41,7 +41,7 @@ def test_the_events_are_these() -> None:
 
 def test_only_the_events_that_are_wanted(registry: Registry) -> None:
     """A handler is told of the events that it was attached to, one name or several, and of no others."""
-    several, one = Heard(), Heard()
+    several, one = EventLog(), EventLog()
     telemetry.attach(several, ["adsum.lookup", "adsum.find"])
     telemetry.attach(one, "adsum.find")
     registry.register("a")
@@ -53,37 +53,37 @@ def test_only_the_events_that_are_wanted(registry: Registry) -> None:
 
 def test_attached_twice_is_told_once(registry: Registry) -> None:
     """Attaching a handler again changes what it is told of; it is not told twice."""
-    heard = Heard()
-    telemetry.attach(heard, ["adsum.find"])
-    telemetry.attach(heard, ["adsum.lookup"])
+    log = EventLog()
+    telemetry.attach(log, ["adsum.find"])
+    telemetry.attach(log, ["adsum.lookup"])
     registry.find()
     registry.lookup("a")
-    assert heard.events == ["adsum.lookup"]
+    assert log.events == ["adsum.lookup"]
 
 
 def test_a_bound_method_is_the_same_handler_each_time(registry: Registry) -> None:
     """Methods of one object are detached by naming them again."""
-    heard = Heard()
-    telemetry.attach(heard.__call__)
-    telemetry.attach(heard.__call__)
+    log = EventLog()
+    telemetry.attach(log.__call__)
+    telemetry.attach(log.__call__)
     registry.lookup("a")
-    telemetry.detach(heard.__call__)
+    telemetry.detach(log.__call__)
     registry.lookup("a")
-    assert heard.events == ["adsum.lookup"]
+    assert log.events == ["adsum.lookup"]
 
 
 def test_detaching_who_is_not_attached_is_fine() -> None:
     """There is nothing to do, and nothing happens."""
-    telemetry.detach(Heard())
+    telemetry.detach(EventLog())
 
 
 def test_unknown_events_are_refused() -> None:
     """A wrong name is an error that lists the right ones, and nothing is attached."""
-    heard = Heard()
+    log = EventLog()
     with pytest.raises(
         ValueError, match=r"no such event: adsum\.regster; .*adsum\.register, .*adsum\.registrar\.stopped"
     ):
-        telemetry.attach(heard, ["adsum.find", "adsum.regster"])
+        telemetry.attach(log, ["adsum.find", "adsum.regster"])
     assert _listening() == set()
     with pytest.raises(TypeError, match="callable"):
         telemetry.attach("adsum.find")  # type: ignore[arg-type]
@@ -115,13 +115,13 @@ def test_the_instrument_points_are_these() -> None:
 
 def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registry) -> None:
     """A handler of everything listens at all points; without a handler there is no listener, and no event."""
-    heard = Heard()
-    telemetry.attach(heard)
+    log = EventLog()
+    telemetry.attach(log)
     assert _listening() == POINTS
-    telemetry.detach(heard)
+    telemetry.detach(log)
     assert _listening() == set()
     registry.lookup("a")
-    assert heard.of("adsum.lookup") == []
+    assert log.of("adsum.lookup") == []
 
 
 @pytest.mark.parametrize(
@@ -141,63 +141,63 @@ def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registr
 )
 def test_a_handler_listens_only_where_it_has_to(event: str, points: set[str]) -> None:
     """A handler of registrations costs lookups nothing, and so on."""
-    telemetry.attach(Heard(), event)
+    telemetry.attach(EventLog(), event)
     assert _listening() == points
 
 
 def test_attaching_changes_no_class() -> None:
     """The classes of a registry are the same before, while and after a handler is attached."""
     before = [dict(vars(kind)) for kind in CLASSES]
-    heard = Heard()
-    telemetry.attach(heard)
+    log = EventLog()
+    telemetry.attach(log)
     assert [dict(vars(kind)) for kind in CLASSES] == before
-    telemetry.detach(heard)
+    telemetry.detach(log)
     assert [dict(vars(kind)) for kind in CLASSES] == before
 
 
 def test_a_patch_from_before_attaching_stays(registry: Registry) -> None:
     """A method that a program has replaced, with a mock for one, is its own while a handler comes and goes."""
-    heard = Heard()
+    log = EventLog()
     with mock.patch.object(Registry, "lookup", return_value=None) as patched:
-        telemetry.attach(heard)
+        telemetry.attach(log)
         registry.lookup("a")
-        telemetry.detach(heard)
+        telemetry.detach(log)
         registry.lookup("b")
         assert patched.call_count == 2
     assert registry.lookup("a") is None
-    assert heard.events == []
+    assert log.events == []
 
 
 def test_a_patch_from_between_attaching_and_detaching_stays(registry: Registry) -> None:
     """Detaching takes back nothing that a program replaced meanwhile, and the patch can be undone after it."""
-    heard = Heard()
+    log = EventLog()
     original = Registry.lookup
-    telemetry.attach(heard)
+    telemetry.attach(log)
     with mock.patch.object(Registry, "lookup", autospec=True, side_effect=original) as patched:
         registry.lookup("a")
-        telemetry.detach(heard)
+        telemetry.detach(log)
         registry.lookup("b")
         assert patched.call_count == 2
     assert Registry.lookup is original
-    assert heard.events == ["adsum.lookup"]
+    assert log.events == ["adsum.lookup"]
 
 
 def test_a_method_taken_before_attaching_is_observed(registry: Registry) -> None:
     """It makes no difference when a program took the method that it calls."""
     look = registry.lookup
-    heard = Heard()
-    telemetry.attach(heard)
+    log = EventLog()
+    telemetry.attach(log)
     look("a")
-    telemetry.detach(heard)
+    telemetry.detach(log)
     look("a")
-    assert heard.events == ["adsum.lookup"]
+    assert log.events == ["adsum.lookup"]
 
 
 def test_an_observed_read_raises_what_the_plain_one_raises(registry: Registry) -> None:
     """Bad ids and conditions raise the same error with a handler and without."""
     bad: list[Any] = ["", "a\0b", (1, 2, 3), ("ns", "n"), ([], "n", "a"), 5, None]
     plain = [_error(registry, id) for id in bad]
-    telemetry.attach(Heard(), ["adsum.lookup", "adsum.find"])
+    telemetry.attach(EventLog(), ["adsum.lookup", "adsum.find"])
     assert [_error(registry, id) for id in bad] == plain
 
 
@@ -216,12 +216,12 @@ def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog
 
     told: list[str] = []
     telemetry.attach(broken)
-    heard = Heard()
-    telemetry.attach(heard, ["adsum.register", "adsum.lookup"])
+    log = EventLog()
+    telemetry.attach(log, ["adsum.register", "adsum.lookup"])
     registry.register("a")
     assert registry.lookup("a") is not None
     assert registry.lookup("a") is not None
-    assert set(heard.events) == {"adsum.register", "adsum.lookup"}
+    assert set(log.events) == {"adsum.register", "adsum.lookup"}
     eventually(lambda: len(caplog.records) == 1)
     (record,) = caplog.records
     assert record.name == "adsum.telemetry"
@@ -269,11 +269,11 @@ def test_handlers_have_what_they_are_given_to_themselves(registry: Registry) -> 
         measurements.clear()
         attributes.clear()
 
-    heard = Heard()
+    log = EventLog()
     telemetry.attach(vandal)
-    telemetry.attach(heard, ["adsum.lookup"])
+    telemetry.attach(log, ["adsum.lookup"])
     registry.lookup("a")
-    assert heard.one("adsum.lookup", result="absent").measurements["duration"] > 0
+    assert log.one("adsum.lookup", result="absent").measurements["duration"] > 0
 
 
 def test_what_a_handler_asks_is_not_told(registry: Registry) -> None:
@@ -320,11 +320,9 @@ def test_attaching_while_others_call(registry: Registry) -> None:
     def attach() -> None:
         try:
             for _ in range(200):
-                heard = Heard()
-                telemetry.attach(
-                    heard, [event for event in EVENTS if "registrar" not in event and event != "adsum.died"]
-                )
-                telemetry.detach(heard)
+                log = EventLog()
+                telemetry.attach(log, [event for event in EVENTS if "registrar" not in event and event != "adsum.died"])
+                telemetry.detach(log)
         except BaseException as error:  # noqa: BLE001 - told to the test
             wrong.append(error)
 

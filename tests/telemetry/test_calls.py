@@ -16,17 +16,17 @@ import adsum
 from adsum import Registry
 from tests.support import Opener, eventually_awaited, stopped
 
-from .heard import Heard, Told
+from .event_log import EventLog, LoggedEvent
 
 
-def _numbers(told: Told, *names: str) -> None:
+def _numbers(told: LoggedEvent, *names: str) -> None:
     """It has these measurements, all of them plain numbers, and no more."""
     assert set(told.measurements) == set(names)
     assert all(type(value) in (int, float) for value in told.measurements.values())
     assert told.measurements.get("duration", 0) >= 0
 
 
-def _words(told: Told, registry: Registry, **words: str) -> None:
+def _words(told: LoggedEvent, registry: Registry, **words: str) -> None:
     """It has these attributes, the folder and no more; all of them plain strings."""
     assert told.attributes == {"registry": str(registry.folder), **words}
     assert all(type(value) is str for value in told.attributes.values())
@@ -48,7 +48,7 @@ def _run(either: Any, name: str, *arguments: object, meanwhile: Callable[[], obj
     return either.runner.run(wait())
 
 
-def test_register(either: Registry, calls: Heard) -> None:
+def test_register(either: Registry, calls: EventLog) -> None:
     """A registration is told with its duration and the number of its entries."""
     either.register("a")
     told = calls.one("adsum.register")
@@ -57,20 +57,20 @@ def test_register(either: Registry, calls: Heard) -> None:
     _words(told, either, namespace="default", call="register", result="registered")
 
 
-def test_register_many(either: Registry, calls: Heard) -> None:
+def test_register_many(either: Registry, calls: EventLog) -> None:
     """Several registrations in one are one event that counts them."""
     either.register_many([(("elsewhere", "n", "a"), {}), (("elsewhere", "n", "b"), {})])
     told = calls.one("adsum.register", namespace="elsewhere", call="register")
     assert told.measurements["count"] == 2
 
 
-def test_register_nowait(either: Registry, calls: Heard) -> None:
+def test_register_nowait(either: Registry, calls: EventLog) -> None:
     """A registration that nobody waits for is told as any other."""
     _run(either, "register_nowait", "a")
     assert calls.one("adsum.register", call="register", result="registered").measurements["count"] == 1
 
 
-def test_get_or_register(either: Registry, calls: Heard) -> None:
+def test_get_or_register(either: Registry, calls: EventLog) -> None:
     """Where the id was held nothing was registered: the count is 0, the result says so."""
     either.get_or_register("a")
     either.get_or_register("a")
@@ -79,7 +79,7 @@ def test_get_or_register(either: Registry, calls: Heard) -> None:
     assert (created.measurements["count"], held.measurements["count"]) == (1, 0)
 
 
-def test_registration_inside_the_process(registry: Registry, calls: Heard) -> None:
+def test_registration_inside_the_process(registry: Registry, calls: EventLog) -> None:
     """A thread's registration is told once, and so is a refused one."""
     go_on = threading.Event()
     thread = threading.Thread(target=go_on.wait)
@@ -95,7 +95,7 @@ def test_registration_inside_the_process(registry: Registry, calls: Heard) -> No
     assert calls.one("adsum.rejected").attributes["reason"] == "already_registered"
 
 
-def test_stand_by_has_no_duration(either: Registry, calls: Heard) -> None:
+def test_stand_by_has_no_duration(either: Registry, calls: EventLog) -> None:
     """Standing by is told when the id is held, without a duration, for that was somebody else's life."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as holder:
         either.register("lead", holder)
@@ -105,7 +105,7 @@ def test_stand_by_has_no_duration(either: Registry, calls: Heard) -> None:
     _words(told, either, namespace="default", call="stand_by", result="registered")
 
 
-def test_stand_by_refused(registry: Registry, calls: Heard) -> None:
+def test_stand_by_refused(registry: Registry, calls: EventLog) -> None:
     """Standing by for one's own id is refused, and told so."""
     registry.register("lead")
     with pytest.raises(adsum.AlreadyRegistered):
@@ -113,7 +113,7 @@ def test_stand_by_refused(registry: Registry, calls: Heard) -> None:
     assert calls.one("adsum.rejected", call="stand_by").attributes["reason"] == "already_registered"
 
 
-def test_lookup(either: Registry, calls: Heard) -> None:
+def test_lookup(either: Registry, calls: EventLog) -> None:
     """A lookup is told with whether there was one, by whatever way it was asked."""
     either.register("a")
     either.lookup("a")
@@ -125,13 +125,13 @@ def test_lookup(either: Registry, calls: Heard) -> None:
     _words(told[0], either, namespace="default", call="lookup", result="found")
 
 
-def test_lookup_in_another_namespace(either: Registry, calls: Heard) -> None:
+def test_lookup_in_another_namespace(either: Registry, calls: EventLog) -> None:
     """The namespace is the id's, not the registry's."""
     either.lookup(("elsewhere", "node", "a"))
     assert calls.one("adsum.lookup").attributes["namespace"] == "elsewhere"
 
 
-def test_find(either: Registry, calls: Heard) -> None:
+def test_find(either: Registry, calls: EventLog) -> None:
     """A search is told with the number of its matches and the namespace that was searched."""
     either.register_many([("a", {"capabilities": {"x"}}), ("b", {"capabilities": {"x"}}), ("c", {})])
     either.find(capability="x")
@@ -143,7 +143,7 @@ def test_find(either: Registry, calls: Heard) -> None:
     assert (elsewhere.attributes["namespace"], elsewhere.measurements["count"]) == ("elsewhere", 0)
 
 
-def test_count(either: Registry, calls: Heard) -> None:
+def test_count(either: Registry, calls: EventLog) -> None:
     """Counting is a search, told once, with what was counted."""
     either.register("a")
     assert len(either) == 1
@@ -154,7 +154,7 @@ def test_count(either: Registry, calls: Heard) -> None:
 
 
 @pytest.mark.parametrize("call", ["update", "update_health", "hand_over"])
-def test_update(either: Registry, calls: Heard, call: str) -> None:
+def test_update(either: Registry, calls: EventLog, call: str) -> None:
     """What replaces an entry is an update; the call is told apart."""
     registration = either.register("a")
     if call == "update":
@@ -170,7 +170,7 @@ def test_update(either: Registry, calls: Heard, call: str) -> None:
     _words(told, either, namespace="default", call=call)
 
 
-def test_unregister(either: Registry, calls: Heard) -> None:
+def test_unregister(either: Registry, calls: EventLog) -> None:
     """Unregistering is told with the number of entries that went: 1, or 0 where nothing stood there."""
     either.register("a")
     either.unregister("a")
@@ -196,7 +196,7 @@ def test_unregister(either: Registry, calls: Heard) -> None:
         ("hand_over", "dead_process"),
     ],
 )
-def test_rejected(either: Registry, calls: Heard, call: str, reason: str) -> None:
+def test_rejected(either: Registry, calls: EventLog, call: str, reason: str) -> None:
     """What is refused is told once, with the call and the error's own word, wherever it was decided; the caller gets
     the error all the same."""
     with subprocess.Popen(["true"]) as dead:
@@ -224,7 +224,7 @@ def test_rejected(either: Registry, calls: Heard, call: str, reason: str) -> Non
     assert calls.events == ["adsum.rejected"]
 
 
-def test_timeout(opener: Opener, calls: Heard) -> None:
+def test_timeout(opener: Opener, calls: EventLog) -> None:
     """A request that runs out of time is told as such, and as nothing else."""
     registry = opener(timeout=0.05)
     registry.register("a", timeout=10)
@@ -238,7 +238,7 @@ def test_timeout(opener: Opener, calls: Heard) -> None:
     assert calls.events == ["adsum.timeout"]
 
 
-def test_wait_for_in_vain(either: Registry, calls: Heard) -> None:
+def test_wait_for_in_vain(either: Registry, calls: EventLog) -> None:
     """Waiting in vain is a timeout too, and its call says which kind."""
     with pytest.raises(adsum.Timeout):
         either.wait_for(capability="x", namespace="elsewhere", timeout=0.01)
@@ -247,7 +247,7 @@ def test_wait_for_in_vain(either: Registry, calls: Heard) -> None:
     _words(told, either, namespace="elsewhere", call="wait_for", reason="timeout")
 
 
-def test_closed(opener: Opener, calls: Heard) -> None:
+def test_closed(opener: Opener, calls: EventLog) -> None:
     """What a closed registry refuses is told."""
     registry = opener()
     registry.close()
@@ -261,7 +261,7 @@ def test_closed(opener: Opener, calls: Heard) -> None:
     ]
 
 
-def test_a_cancelled_wait_is_told_of_what_happened(registry_folder: Path, calls: Heard) -> None:
+def test_a_cancelled_wait_is_told_of_what_happened(registry_folder: Path, calls: EventLog) -> None:
     """A registration whose awaiting is cancelled still happened, and is told; its undoing was nobody's call."""
 
     async def cancel() -> None:
@@ -278,14 +278,14 @@ def test_a_cancelled_wait_is_told_of_what_happened(registry_folder: Path, calls:
     assert calls.of("adsum.unregister") == []
 
 
-def test_the_thread_that_waits_is_told(registry: Registry, calls: Heard) -> None:
+def test_the_thread_that_waits_is_told(registry: Registry, calls: EventLog) -> None:
     """A handler runs in the thread of the call that it is told of, where that waits for its answer."""
     registry.register("a")
     registry.lookup("a")
     assert {told.thread for told in calls.all} == {threading.current_thread()}
 
 
-def test_garbage_is_refused_as_without_telemetry(registry: Registry, calls: Heard) -> None:
+def test_garbage_is_refused_as_without_telemetry(registry: Registry, calls: EventLog) -> None:
     """Arguments of the wrong kind raise what they raise with nobody attached."""
     garbage: list[Any] = [5, [5], [()], [(("ns",), {})]]
     for items in garbage:

@@ -225,8 +225,8 @@ class Clients:
     def _hand_over_bell(self, connection: Connection, number: int) -> None:
         reply = wire.frame(wire.Done(number, [], changed=False))
         connection.hand_over(reply, self._bell.descriptor)
-        self._bell.listeners += not connection.listens
-        connection.listens = True
+        self._bell.listeners += not connection.has_bell
+        connection.has_bell = True
 
     # Outgoing
 
@@ -274,7 +274,7 @@ class Clients:
             self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
-        if self._connections.pop(connection.fd, None) is connection and connection.listens:
+        if self._connections.pop(connection.fd, None) is connection and connection.has_bell:
             self._bell.listeners -= 1
         self._paused.discard(connection)
         connection.close()

@@ -20,7 +20,7 @@ _credentials = struct.Struct("3i")
 class Connection:
     """A non-blocking socket, the bytes that came in, and those that could not go out yet.
 
-    `waiting` counts its requests in the backlog; `listens` says that it was given the bell.
+    `waiting` counts its requests in the backlog; `has_bell` says that the client got the bell.
     """
 
     def __init__(self, sock: socket.socket, now: int) -> None:
@@ -30,7 +30,7 @@ class Connection:
         self.session: bytes | None = None
         self.owner: Owner | None = None
         self.closed = False
-        self.listens = False
+        self.has_bell = False
         self.waiting = 0
         self.clogged_since = 0
         self.frames: wire.Frames = wire.FrameBuffer()
