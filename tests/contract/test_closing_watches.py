@@ -1,4 +1,4 @@
-"""How a watch ends, and what waits in it meanwhile: threads, tasks, and what they hold."""
+"""How a watch ends, what that does to the threads and tasks that wait in it, and which resources a watch holds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def descriptors() -> int:
 
 
 def waits(watch: Watch | AsyncWatch) -> bool:
-    """Whether somebody waits in it, and would be woken by a change."""
+    """Whether a thread or task waits in this watch, where a change would wake it."""
     return _has_turn(watch) and watch._waiter.hears
 
 
@@ -34,13 +34,13 @@ def _has_turn(watch: Watch | AsyncWatch) -> bool:
 
 @contextmanager
 def waiting(watch: Watch) -> Iterator[list[Event | BaseException]]:
-    """A thread that waits in `watch` for one event; what it got, or raised, is in the list after the block."""
+    """A thread that waits in `watch` for one event; after the block the list has the event or the error that it got."""
     got: list[Event | BaseException] = []
 
     def wait() -> None:
         try:
             got.append(watch.next())
-        except BaseException as error:  # noqa: BLE001 - it is for the test to judge
+        except BaseException as error:  # noqa: BLE001 - the test checks the error
             got.append(error)
 
     thread = threading.Thread(target=wait)
@@ -52,7 +52,7 @@ def waiting(watch: Watch) -> Iterator[list[Event | BaseException]]:
 
 
 def test_a_closed_watch_has_nothing_more(either: Registry) -> None:
-    """After `close`, which may be called twice, `next` raises `RegistryClosed` and an iteration is at its end."""
+    """After `close`, which may be called twice, `next` raises `RegistryClosed` and iteration ends."""
     with either.watch() as watch:
         either.register("a")
         watch.close()
@@ -64,7 +64,7 @@ def test_a_closed_watch_has_nothing_more(either: Registry) -> None:
 
 
 def test_closing_the_registry_closes_its_watches(opener: Opener) -> None:
-    """A watch ends with the registry object that it was made by, and with no other."""
+    """A watch ends when the registry object that made it is closed, and not when another one is."""
     closed, other = opener(), opener()
     watch, still_open = closed.watch(), other.watch()
     closed.close()
@@ -91,7 +91,7 @@ def test_a_closed_registry_follows_nothing(opener: Opener) -> None:
 
 
 def test_patience_may_end_at_any_step(opener: Opener) -> None:
-    """Whenever a wait's time is up, while the registrar is dialled and asked for its bell included, it is a Timeout."""
+    """A wait raises `Timeout` at whatever step its time ends, connecting and asking for the bell included."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     at_random = random.Random(seed)
@@ -104,18 +104,18 @@ def test_patience_may_end_at_any_step(opener: Opener) -> None:
 
 
 def test_closing_a_watch_gives_back_what_it_held(either: Registry) -> None:
-    """However many watches were opened, waited in and closed, no descriptor is left of them."""
+    """However many watches were opened, waited in and closed, they leave no descriptor open."""
     either.register("a")
     before = descriptors()
     for _ in range(50):
         with either.watch() as watch, pytest.raises(Timeout):
             watch.next(0.001)
-    # The tables and the bell are opened once, by the first.
+    # The first watch opens the tables and the bell for all.
     eventually(lambda: descriptors() < before + 20)
 
 
 def test_a_watch_that_is_forgotten_holds_nothing(registry: Registry) -> None:
-    """A watch that nobody refers to any more gives back its descriptors without being closed."""
+    """A watch that is no longer referenced releases its descriptors without being closed."""
     registry.register("a")
     registry.watch()
     before = descriptors()
@@ -125,7 +125,7 @@ def test_a_watch_that_is_forgotten_holds_nothing(registry: Registry) -> None:
 
 
 def test_closing_wakes_whoever_waits(registry: Registry) -> None:
-    """A thread that waits in `next` is told at once that another has closed the watch."""
+    """When another thread closes the watch, a thread that waits in `next` wakes at once with an error."""
     registry.register("a")
     watch = registry.watch()
     with waiting(watch) as got:
@@ -134,7 +134,7 @@ def test_closing_wakes_whoever_waits(registry: Registry) -> None:
 
 
 def test_closing_the_registry_wakes_whoever_waits(registry: Registry) -> None:
-    """Closing the registry ends the wait of every thread in every watch of it."""
+    """Closing the registry ends the wait of every thread in each of its watches."""
     registry.register("a")
     with waiting(registry.watch()) as one, waiting(registry.watch()) as other:
         registry.close()
@@ -142,7 +142,7 @@ def test_closing_the_registry_wakes_whoever_waits(registry: Registry) -> None:
 
 
 def test_closing_the_registry_ends_a_wait_for(registry: Registry) -> None:
-    """Whoever waits for a member of a registry that is closed learns that nobody can come any more."""
+    """Closing the registry ends a `wait_for` in another thread with `RegistryClosed`."""
     looked = threading.Event()
 
     def where(_entry: object) -> bool:
@@ -159,7 +159,7 @@ def test_closing_the_registry_ends_a_wait_for(registry: Registry) -> None:
 
 
 def test_threads_share_the_events_of_a_watch(registry: Registry) -> None:
-    """Of several threads that iterate one watch each event goes to exactly one."""
+    """When several threads iterate one watch, each event goes to exactly one of them."""
     got: list[Event] = []
     with registry.watch() as watch, ThreadPoolExecutor() as threads:
         done = [threads.submit(got.extend, watch) for _ in range(4)]
@@ -173,7 +173,7 @@ def test_threads_share_the_events_of_a_watch(registry: Registry) -> None:
 
 
 def test_every_thread_has_its_own_patience(registry: Registry) -> None:
-    """A thread that waits in a watch for a moment is not held up by one that waits in it for ever."""
+    """A thread that waits in a watch with a short timeout is not delayed by one that waits without a timeout."""
     registry.register("a")
     with registry.watch() as watch, waiting(watch), ThreadPoolExecutor() as threads:
         impatient = threads.submit(watch.next, 0.01)
@@ -199,7 +199,7 @@ def test_any_timeout_is_possible(registry: Registry, timeout: float) -> None:
 
 
 def test_a_registrar_that_is_stopped_costs_no_more_than_the_timeout(registry: Registry) -> None:
-    """A wait with a timeout ends in time though the registrar does not answer."""
+    """A wait with a timeout ends in time even if the registrar does not answer."""
     registry.register("a")
     with stopped(registry.folder), ThreadPoolExecutor() as threads, registry.watch() as watch:
         following = threads.submit(watch.next, 0.05)
@@ -211,12 +211,12 @@ def test_a_registrar_that_is_stopped_costs_no_more_than_the_timeout(registry: Re
 
 
 async def test_a_cancelled_task_loses_nothing(registry_folder: Path) -> None:
-    """A task that is cancelled in ``async for`` leaves the watch as it was: the next one gets the next event."""
+    """A task that is cancelled in ``async for`` consumes no event: the next task gets the next event."""
     seen: list[int] = []
 
     async def follow(watch: AsyncWatch) -> None:
         async for event in watch:
-            seen.append(int(event.revision))  # noqa: PERF401 - what came before it is cancelled counts
+            seen.append(int(event.revision))  # noqa: PERF401 - events before the cancellation count
 
     async with adsum.open_async(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
         for number in range(1, 21):
@@ -236,7 +236,7 @@ async def test_a_cancelled_task_loses_nothing(registry_folder: Path) -> None:
 
 
 async def test_a_wait_given_up_before_it_began_costs_nothing(registry_folder: Path) -> None:
-    """A watch whose first wait is given up while a registrar still starts waits again as if nothing had been."""
+    """A watch whose first wait is cancelled while a registrar starts can wait again, and gets every event."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(watch.next(), 0.001)
@@ -245,7 +245,7 @@ async def test_a_wait_given_up_before_it_began_costs_nothing(registry_folder: Pa
 
 
 async def test_closing_wakes_a_task(registry_folder: Path) -> None:
-    """``async for`` ends when the watch is closed, by another task, another thread, or with the registry."""
+    """``async for`` ends when another task or thread closes the watch, and when the registry is closed."""
 
     async def follow(watch: AsyncWatch) -> list[Event]:
         return [event async for event in watch]
@@ -269,7 +269,7 @@ async def test_closing_wakes_a_task(registry_folder: Path) -> None:
 
 
 async def test_one_task_at_a_time(registry_folder: Path) -> None:
-    """A second task that waits in the same watch is told to have one of its own."""
+    """A second task that waits in the same watch gets a `RuntimeError` that advises a watch for each task."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
         task = asyncio.create_task(watch.next())
         await asyncio.sleep(0)
@@ -280,7 +280,7 @@ async def test_one_task_at_a_time(registry_folder: Path) -> None:
 
 
 async def test_the_loop_goes_on_while_a_task_waits(registry_folder: Path) -> None:
-    """A watch that waits blocks nobody: many of them wait in one loop, and each gets what happens."""
+    """A waiting watch does not block the event loop: twenty tasks of one loop wait at once, and each gets its event."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         watches = [registry.watch() for _ in range(20)]
         tasks = [asyncio.create_task(watch.next()) for watch in watches]
@@ -292,7 +292,7 @@ async def test_the_loop_goes_on_while_a_task_waits(registry_folder: Path) -> Non
 
 
 def test_a_watch_keeps_its_registry(registry: Registry) -> None:
-    """A watch whose registry nobody else holds goes on, and lets it go when nobody holds the watch."""
+    """A watch keeps its registry open, and releases it when the watch itself is no longer referenced."""
     registry.register("a")
     assert registry.find()
     before = descriptors()
@@ -304,7 +304,7 @@ def test_a_watch_keeps_its_registry(registry: Registry) -> None:
 
 
 def test_an_awaited_watch_keeps_its_registry(registry: Registry) -> None:
-    """The same of a watch in a task."""
+    """An asynchronous watch keeps its registry open, and releases it when the watch is no longer referenced."""
 
     async def follow() -> Event:
         watch = adsum.open_async(path=registry.folder, timeout=10).watch(since=0)

@@ -1,4 +1,4 @@
-"""Revisions, departures and statistics: what the registry tells of its past and of itself."""
+"""Revisions, departures and statistics: what the registry reports about its past and about itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support import Agent, Child, Opener, eventually, kill_registrar
 
 
 def test_every_change_has_the_next_revision(either: Registry) -> None:
-    """Revisions count the changes, one by one from 1; an incarnation is the revision of its registration."""
+    """Revisions number the changes from 1 without gaps; an incarnation is the revision of its registration."""
     assert either.stats().revision == 0
     a = either.register("a").entry
     b, c = (registration.entry for registration in either.register_many([("b", {}), ("c", {})]))
@@ -26,7 +26,7 @@ def test_every_change_has_the_next_revision(either: Registry) -> None:
 
 
 def test_what_changes_nothing_has_no_revision(either: Registry) -> None:
-    """Refusals, absences and `get_or_register` of a holder use up no revision."""
+    """Refusals, absences and `get_or_register` of a held id use no revision."""
     either.register("a")
     with pytest.raises(AlreadyRegistered):
         either.register("a")
@@ -39,7 +39,7 @@ def test_what_changes_nothing_has_no_revision(either: Registry) -> None:
 
 
 def test_a_death_is_one_change_for_each_entry(either: Registry) -> None:
-    """The entries of a dead process go together, under consecutive revisions."""
+    """The entries of a dead process are removed together, under consecutive revisions."""
     with Agent(either.folder) as agent:
         agent.do("registry.register_many([('a', {}), ('b', {}), ('c', {})])")
         agent.kill()
@@ -48,7 +48,7 @@ def test_a_death_is_one_change_for_each_entry(either: Registry) -> None:
 
 
 def test_revisions_go_on_with_the_next_registrar(either: Registry) -> None:
-    """A registrar that takes over from a killed one continues the count."""
+    """A new registrar continues the revisions of a killed one."""
     before = either.register("a").entry
     kill_registrar(either.folder)
     assert either.register("b").entry.incarnation == before.incarnation + 1
@@ -56,7 +56,7 @@ def test_revisions_go_on_with_the_next_registrar(either: Registry) -> None:
 
 
 def test_departures_are_told_newest_first(either: Registry) -> None:
-    """Unregistered, died and handed over: each departure says how, of whom, when, and how long its detection took."""
+    """Departures are listed newest first; each has the cause, the entry, the time and the detection latency."""
     start = datetime.now(UTC)
     first = either.register("first").entry
     either.unregister("first")
@@ -82,7 +82,7 @@ def test_departures_are_told_newest_first(either: Registry) -> None:
 
 
 def test_departures_have_a_limit(either: Registry) -> None:
-    """`limit` gives the newest so many; a negative one is a mistake, as in `find`."""
+    """`limit` selects the newest departures; a negative limit is refused, as in `find`."""
     for number in range(5):
         either.register(f"a{number}")
         either.unregister(f"a{number}")
@@ -94,7 +94,7 @@ def test_departures_have_a_limit(either: Registry) -> None:
 
 
 def test_departures_are_at_most_a_thousand(registry: Registry) -> None:
-    """S4: the newest 1,000 departures are kept, of however many there were."""
+    """S4: at most the newest 1,000 departures are kept."""
     with Agent(registry.folder) as agent:
         agent.do("registry.register_many([(f'a{n:04}', {}) for n in range(700)])")
         agent.kill()
@@ -107,7 +107,7 @@ def test_departures_are_at_most_a_thousand(registry: Registry) -> None:
 
 
 def test_a_large_entry_departs_in_outline(either: Registry) -> None:
-    """S4: of an entry with much metadata a departure keeps the id, the owner, the type and the health."""
+    """S4: the departure of an entry with much metadata keeps the id, the owner, the type and the health."""
     full = either.register("a", type="service", custom={"ballast": "x" * 50_000}).entry
     either.unregister("a")
     (departure,) = either.departures()
@@ -116,7 +116,7 @@ def test_a_large_entry_departs_in_outline(either: Registry) -> None:
 
 
 def fresh(registry: Registry, expected: dict[str, int]) -> Stats:
-    """The statistics, once they count these outcomes; they may be a second old."""
+    """The statistics, as soon as they count these outcomes; they may be up to a second old."""
 
     def look() -> Stats | None:
         stats = registry.stats()
@@ -128,7 +128,7 @@ def fresh(registry: Registry, expected: dict[str, int]) -> Stats:
 
 
 def test_stats_count_what_stands(either: Registry) -> None:
-    """Entries, owners, revision and memory are those of the tables at this moment."""
+    """Entries, owners, revision and memory in the statistics are those of the current tables."""
     either.register_many([("a", {}), ("b", {}), (("other", "n", "c"), {})])
     with Agent(either.folder) as agent:
         agent.do("registry.register('d')")
@@ -138,7 +138,7 @@ def test_stats_count_what_stands(either: Registry) -> None:
 
 
 def test_stats_name_the_registrar(either: Registry) -> None:
-    """The registrar's pid is that of a living process that is not this one, with an age; both are gone when it is."""
+    """The statistics give the pid and the age of the registrar while it lives, and count how often it was restarted."""
     either.register("a")
     first = either.stats()
     assert first.registrar_pid not in (None, os.getpid())
@@ -168,7 +168,7 @@ def test_stats_count_outcomes_by_word(either: Registry) -> None:
 
 
 def test_stats_know_how_fast_the_dead_are_removed(either: Registry) -> None:
-    """`cleanup_latency` has p50, p99 and max, in seconds, over the deaths there were."""
+    """`cleanup_latency` has p50, p99 and max, in seconds, over the recorded deaths."""
     nothing = either.stats().cleanup_latency
     assert (nothing.p50, nothing.p99, nothing.max) == (0, 0, 0)
     for _ in range(3):
@@ -182,7 +182,7 @@ def test_stats_know_how_fast_the_dead_are_removed(either: Registry) -> None:
 
 
 def test_outcomes_survive_the_registrar(opener: Opener) -> None:
-    """What was counted goes on with the next registrar."""
+    """A new registrar continues the counts of outcomes."""
     registry = opener()
     registry.register("a")
     fresh(registry, {"ok": 1})

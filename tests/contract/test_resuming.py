@@ -1,4 +1,4 @@
-"""Resuming a watch: `since` goes on where another one was, or says with one `lagged` event that it cannot."""
+"""Resuming a watch: `since` continues from a revision, or reports with one `lagged` event that it cannot."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 from adsum import Event, Kind, Registry, Revision, Timeout
 from tests.support import WITHIN, Agent, Opener, end_registrar, kill_registrar
 
-# What is promised: the last so many changes.
+# The documented length of the history, in changes.
 MAX_HISTORY = 8192
 
 
 def rest(watch: Any) -> list[Event]:
-    """Everything that has happened and was not told yet."""
+    """All events that are available now."""
     events = []
     while True:
         try:
@@ -37,7 +37,7 @@ def revisions(events: Iterable[Event]) -> list[int]:
 
 @contextmanager
 def lagged(registry: Registry, since: int) -> Iterator[Any]:
-    """A watch that could not go on from `since`: it says so once, has the present for its snapshot, and goes on."""
+    """A watch that cannot resume from `since`: it reports `lagged` once, and continues from the current state."""
     with registry.watch(since=since) as watch:
         event = watch.next(WITHIN)
         assert event == Event(Kind.lagged, None, watch.revision)
@@ -50,7 +50,7 @@ def lagged(registry: Registry, since: int) -> Iterator[Any]:
 
 
 def test_every_revision_can_be_resumed_from(either: Registry) -> None:
-    """From any revision on come all later events and no others; the snapshot is what stood at that revision."""
+    """A watch can resume from any revision: its snapshot is the state at that revision, and all later events follow."""
     with either.watch() as first:
         either.register_many([("a", {}), ("b", {})])
         either.update("a", custom={"n": 1})
@@ -66,7 +66,7 @@ def test_every_revision_can_be_resumed_from(either: Registry) -> None:
 
 
 def test_a_snapshot_of_the_past_has_the_entries_of_the_past(either: Registry) -> None:
-    """Where an entry has changed since, the snapshot shows it as it was."""
+    """If an entry has changed since the revision, the snapshot shows the entry as of that revision."""
     before = either.register("a", custom={"n": 1}).entry
     either.update("a", custom={"n": 2})
     either.unregister("a")
@@ -78,7 +78,7 @@ def test_a_snapshot_of_the_past_has_the_entries_of_the_past(either: Registry) ->
 
 
 def test_a_watch_tells_where_it_is(either: Registry) -> None:
-    """`revision` counts what was given out, and nothing that waits; a watch since it gives the rest."""
+    """`revision` covers the events that `next` has returned; a second watch since it gets the remaining events."""
     with either.watch(capability="x") as first:
         for number in range(6):
             either.register(f"a{number}", capabilities={"x"} if number % 2 else set())
@@ -89,7 +89,7 @@ def test_a_watch_tells_where_it_is(either: Registry) -> None:
 
 
 def test_an_event_tells_where_to_go_on(either: Registry) -> None:
-    """An event's revision resumes after this event, in another process too."""
+    """An event's revision resumes after that event, also in another process."""
     with either.watch() as watch:
         for name in "abc":
             either.register(name)
@@ -101,14 +101,14 @@ def test_an_event_tells_where_to_go_on(either: Registry) -> None:
 
 
 def test_a_plain_number_is_a_revision(either: Registry) -> None:
-    """Whoever kept a revision as a plain int can resume from that."""
+    """A revision that was stored as a plain int can be resumed from."""
     either.register_many([("a", {}), ("b", {})])
     with either.watch(since=1) as watch:
         assert revisions(rest(watch)) == [2]
 
 
 def test_since_now_is_from_now_on(either: Registry) -> None:
-    """Since the newest revision there is nothing to tell yet, and no `lagged`."""
+    """A watch since the newest revision starts with no event and no `lagged`."""
     either.register("a")
     with either.watch(since=1) as watch:
         assert rest(watch) == []
@@ -117,7 +117,7 @@ def test_since_now_is_from_now_on(either: Registry) -> None:
 
 @pytest.mark.parametrize("since", [2, 1000, 2**63, 2**70, Revision(2**64 - 1)])
 def test_since_the_future_is_lagged(either: Registry, since: int) -> None:
-    """A revision that was never reached cannot be resumed from."""
+    """A watch since a revision that was never reached starts with `lagged`."""
     either.register("a")
     with lagged(either, since) as watch:
         assert names(watch) == ["a"]
@@ -132,7 +132,7 @@ def test_since_what_is_no_revision_is_refused(either: Registry, since: Any) -> N
 
 @pytest.mark.parametrize("end", [kill_registrar, end_registrar])
 def test_nothing_is_lost_with_a_registrar(either: Registry, end: Any) -> None:
-    """A revision of an earlier registrar can be resumed from: the history is in the tables."""
+    """A watch can resume from a revision of an earlier registrar: the history is in the tables."""
     either.register("a")
     at = either.register("b").entry.revision
     either.register("c")
@@ -144,7 +144,7 @@ def test_nothing_is_lost_with_a_registrar(either: Registry, end: Any) -> None:
 
 @pytest.mark.parametrize("registered", [1, 3, 5])
 def test_another_life_of_the_registry_is_lagged(opener: Opener, registered: int) -> None:
-    """A revision of a registry that was removed and made again is of another life, whatever the new one counts to."""
+    """A revision of a registry that was removed and made again has another epoch, so the watch reports `lagged`."""
     old = opener()
     old.register_many([(f"old{number}", {}) for number in range(3)])
     with old.watch() as watch:
@@ -158,7 +158,7 @@ def test_another_life_of_the_registry_is_lagged(opener: Opener, registered: int)
 
 
 def test_a_watch_notices_that_its_registry_was_made_anew(opener: Opener) -> None:
-    """A watch that is open when the folder is removed and made again is told so once, and follows the new one."""
+    """An open watch reports `lagged` once when its folder is removed and made again, and follows the new registry."""
     registry = opener()
     registry.register_many([(f"old{number}", {}) for number in range(3)])
     with registry.watch() as watch:
@@ -174,7 +174,7 @@ def test_a_watch_notices_that_its_registry_was_made_anew(opener: Opener) -> None
 
 
 def overrun(registry: Registry) -> None:
-    """More changes than the history holds."""
+    """Make more changes than the history holds."""
     for start in range(0, MAX_HISTORY + 1, 1000):
         many: list[tuple[Any, dict[str, Any]]] = [
             (f"n{number:05}", {}) for number in range(start, min(start + 1000, MAX_HISTORY + 1))
@@ -183,7 +183,7 @@ def overrun(registry: Registry) -> None:
 
 
 def test_more_than_history_holds_is_lagged_once(either: Registry) -> None:
-    """A watch that fell behind the history says so once; then snapshot and events are exact again."""
+    """A watch that fell behind the history reports `lagged` once; then snapshot and events are exact again."""
     either.register("a")
     with either.watch(where=lambda entry: entry.process_id.local_id < "b") as watch:
         either.update("a", custom={"n": 1})
@@ -197,7 +197,7 @@ def test_more_than_history_holds_is_lagged_once(either: Registry) -> None:
 
 
 def test_the_history_reaches_back_as_far_as_it_says(either: Registry) -> None:
-    """The last 8,192 changes can be resumed from, and not one more."""
+    """A watch can resume from exactly the last 8,192 changes."""
     overrun(either)
     newest = either.stats().revision
     with either.watch(since=newest - MAX_HISTORY) as watch:
@@ -207,7 +207,7 @@ def test_the_history_reaches_back_as_far_as_it_says(either: Registry) -> None:
 
 
 def test_the_history_is_bounded_in_bytes(registry: Registry) -> None:
-    """S4: of changes that replaced large entries it keeps the last 8 MiB; who comes too late is told."""
+    """S4: the history keeps the last 8 MiB of replaced entries; a watch since an older revision reports `lagged`."""
     ballast = "x" * 60_000
     registry.register("a", custom={"ballast": ballast})
     for number in range(160):

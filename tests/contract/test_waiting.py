@@ -1,4 +1,4 @@
-"""Waiting for a member, or for a team to be complete."""
+"""`wait_for`: waiting for a member, or for a complete team."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import WITHIN, Agent, Opener, eventually, eventually_awaited,
 
 
 class Looked:
-    """A condition that every entry satisfies, and that tells when it was asked first."""
+    """A condition that every entry meets; it sets an event when it is called first."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -29,7 +29,7 @@ class Looked:
 
 @pytest.fixture
 def meanwhile() -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Starts threads, and waits for them at the end; what they raise fails the test."""
+    """Starts threads, and joins them at the end; an error in one of them fails the test."""
     threads: list[threading.Thread] = []
     errors: list[BaseException] = []
 
@@ -51,7 +51,7 @@ def meanwhile() -> Iterator[Callable[[Callable[[], object]], None]]:
 
 
 def test_whoever_is_there_is_not_waited_for(either: Registry) -> None:
-    """An id that is registered, or a team that is complete, is returned at once, however short the timeout."""
+    """A registered id or a complete team is returned at once, however short the timeout."""
     a, b = (registration.entry for registration in either.register_many([("a", {}), ("b", {"type": "service"})]))
     assert either.wait_for("a", timeout=0) == a
     assert either.wait_for(("default", either.node, "b"), 0) == b
@@ -62,14 +62,14 @@ def test_whoever_is_there_is_not_waited_for(either: Registry) -> None:
 
 
 def test_nobody_is_always_there(either: Registry) -> None:
-    """`count=0` is reached by any number, none included."""
+    """`count=0` is met at once, also by an empty registry."""
     assert either.wait_for(count=0, timeout=0) == []
     a = either.register("a").entry
     assert either.wait_for(count=0, timeout=0) == [a]
 
 
 def test_an_id_is_waited_for(opener: Opener, meanwhile: Any) -> None:
-    """`wait_for(id)` returns the entry when the id is registered; other names do not count."""
+    """`wait_for(id)` returns the entry when the id is registered; other ids do not count."""
     waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
 
     def register() -> None:
@@ -85,7 +85,7 @@ def test_an_id_is_waited_for(opener: Opener, meanwhile: Any) -> None:
 
 
 def test_a_team_is_waited_for_until_it_is_complete(opener: Opener, meanwhile: Any) -> None:
-    """`count` members that match must live at the same time; those that come and go do not add up."""
+    """`count` matching members must live at the same time; members that come and go do not add up."""
     waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
     looked = Looked()
 
@@ -106,7 +106,7 @@ def test_a_team_is_waited_for_until_it_is_complete(opener: Opener, meanwhile: An
 
 
 def test_an_update_can_complete_a_team(opener: Opener, meanwhile: Any) -> None:
-    """Whoever starts to match through an update counts from then on."""
+    """A member that starts to match through an update counts from then on."""
     waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
     with other:
         other.register("a", health_status="unhealthy")
@@ -115,7 +115,7 @@ def test_an_update_can_complete_a_team(opener: Opener, meanwhile: Any) -> None:
 
 
 def test_the_dead_are_not_waited_for_successfully(either: Registry) -> None:
-    """S2: a dead member does not make a team complete, though it stands in the tables yet."""
+    """S2: a dead member does not count, even while its entry is still in the tables."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('dead')")
         alive = either.register("alive").entry
@@ -129,7 +129,7 @@ def test_the_dead_are_not_waited_for_successfully(either: Registry) -> None:
 
 
 def test_nobody_in_time_is_a_timeout(either: Registry) -> None:
-    """`Timeout` says who was waited for and how long; it is a `TimeoutError`."""
+    """`Timeout` names the awaited member and the time waited; it is a `TimeoutError`."""
     either.register("a")
     with pytest.raises(Timeout, match=r"nobody was not registered within 0\.01 s"):
         either.wait_for("nobody", timeout=0.01)
@@ -140,7 +140,7 @@ def test_nobody_in_time_is_a_timeout(either: Registry) -> None:
 
 
 def test_a_registry_that_is_not_there_yet_can_be_waited_for(opener: Opener, meanwhile: Any) -> None:
-    """Whoever waits may come before the first registration, and before the folder."""
+    """`wait_for` may be called before the first registration, and before the folder exists."""
     waiting = opener()
     with adsum.open(path=waiting.folder, timeout=10) as other:
         meanwhile(lambda: other.register("first"))
@@ -148,7 +148,7 @@ def test_a_registry_that_is_not_there_yet_can_be_waited_for(opener: Opener, mean
 
 
 def test_a_wait_outlives_the_registrar(opener: Opener, meanwhile: Any) -> None:
-    """Registrars that are killed while somebody waits are not noticed."""
+    """`wait_for` continues when the registrar is killed."""
     waiting, looked = opener(), Looked()
 
     def trouble() -> None:
@@ -165,14 +165,14 @@ def test_a_wait_outlives_the_registrar(opener: Opener, meanwhile: Any) -> None:
 
 @pytest.mark.parametrize("timeout", [math.nan, True, "1", b"", []])
 def test_an_impossible_timeout_is_refused(either: Registry, timeout: Any) -> None:
-    """A timeout is a number of seconds, or None."""
+    """A timeout must be a number of seconds, or None."""
     either.register("a")
     with pytest.raises(ValueError, match="timeout="):
         either.wait_for("a", timeout=timeout)
 
 
 def test_a_condition_that_cannot_be_called_is_refused(either: Registry) -> None:
-    """`where` is a function; what is none is refused by all that take it, with the argument's name."""
+    """`where` must be callable; every call that takes it refuses anything else with the argument's name."""
     where: Any = 1
     for call in (either.watch, either.wait_for, either.find, either.count, either.choose):
         with pytest.raises(TypeError, match="where=1"):
@@ -181,13 +181,13 @@ def test_a_condition_that_cannot_be_called_is_refused(either: Registry) -> None:
 
 @pytest.mark.parametrize("count", [-1, True, 1.0, "1", None])
 def test_an_impossible_count_is_refused(either: Registry, count: Any) -> None:
-    """`count` is a whole number from 0 up."""
+    """`count` must be a whole number from 0 up."""
     with pytest.raises(ValueError, match="count="):
         either.wait_for(count=count, timeout=0)
 
 
 def test_impossible_questions_are_refused(either: Registry) -> None:
-    """What cannot be an id or a condition is refused at once, whoever is there."""
+    """An invalid id or condition is refused at once, whether or not a member matches."""
     either.register("a")
     with pytest.raises(InvalidProcessId):
         either.wait_for("a\0b", timeout=0)
@@ -201,14 +201,14 @@ def test_impossible_questions_are_refused(either: Registry) -> None:
 
 
 def test_a_condition_that_raises_ends_the_wait(either: Registry) -> None:
-    """What `where` raises comes to the caller, and nothing is left behind."""
+    """An error that `where` raises reaches the caller, and the wait leaves nothing behind."""
     either.register("a")
     with pytest.raises(ZeroDivisionError):
         either.wait_for(where=lambda entry: 1 // 0, timeout=WITHIN)
 
 
 async def test_a_wait_can_be_cancelled(registry_folder: Path) -> None:
-    """A task that is cancelled in `wait_for` leaves nothing; a timeout of the caller's own stays its own."""
+    """A task can be cancelled in `wait_for`; the caller's own timeout raises `TimeoutError`, not `Timeout`."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         await registry.register("a")
         task = asyncio.create_task(registry.wait_for("nobody"))
@@ -223,7 +223,7 @@ async def test_a_wait_can_be_cancelled(registry_folder: Path) -> None:
 
 
 def test_many_wait_at_once(registry: Registry, meanwhile: Any) -> None:
-    """Threads that wait for different members each get theirs."""
+    """Threads that wait for different members each get their own."""
     for number in range(8):
         meanwhile(lambda number=number: registry.wait_for(f"a{number}", timeout=WITHIN))
     eventually(lambda: len(registry._client.watches) > 0)

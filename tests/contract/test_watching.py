@@ -1,4 +1,4 @@
-"""Watching: one event for each change, in order, none lost and none twice."""
+"""Watching: one event for each change, in order, without loss or repetition."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from adsum import AsyncWatch, Entry, Event, Kind, Registry, Timeout, Watch
 from tests.support import WITHIN, Agent, Child, Opener, eventually
 
 
-def told(watch: Watch, number: int) -> list[Event]:
-    """The next events, and no more than these."""
+def next_events(watch: Watch, number: int) -> list[Event]:
+    """The next `number` events; the watch must have no more."""
     events = [watch.next(WITHIN) for _ in range(number)]
     with pytest.raises(Timeout):
         watch.next(0)
@@ -25,12 +25,12 @@ def names(entries: Iterable[Entry]) -> list[str]:
 
 
 def outline(events: Iterable[Event]) -> list[tuple[str, str]]:
-    """What happened, to whom."""
+    """The kind and the local id of each event."""
     return [(event.kind.value, event.entry.process_id.local_id if event.entry else "") for event in events]
 
 
 def test_each_change_is_one_event(either: Registry) -> None:
-    """Registration, update, health, unregistration and death come as one event each, with the entry as it stood."""
+    """Registration, update, health, unregistration and death are one event each, with the entry as of that change."""
     with either.watch() as watch, Agent(either.folder) as agent:
         a = either.register("a").entry
         agent.do("registry.register('b')")
@@ -40,7 +40,7 @@ def test_each_change_is_one_event(either: Registry) -> None:
         agent.kill()
         eventually(lambda: either.stats().entries == 1)
         either.unregister("a")
-        events = told(watch, 6)
+        events = next_events(watch, 6)
     assert events == [
         Event(Kind.registered, a, events[0].revision),
         Event(Kind.registered, b, events[1].revision),
@@ -53,44 +53,44 @@ def test_each_change_is_one_event(either: Registry) -> None:
 
 
 def test_changes_made_together_are_told_one_by_one(either: Registry) -> None:
-    """`register_many` and the death of a process with many entries are as many events, in the order of revisions."""
+    """`register_many` and the death of a process make one event for each entry, in the order of revisions."""
     with either.watch() as watch:
         with Agent(either.folder) as agent:
             agent.do("registry.register_many([(f'm{n}', {}) for n in range(5)])")
             agent.kill()
-        events = told(watch, 10)
+        events = next_events(watch, 10)
     assert outline(events) == [(kind, f"m{n}") for kind in ("registered", "died") for n in range(5)]
     assert [event.revision for event in events] == list(range(1, 11))
 
 
 def test_what_changes_nothing_is_no_event(either: Registry) -> None:
-    """A call that is refused, or finds what it asks for done, is not told."""
+    """A call that is refused, or that changes nothing, makes no event."""
     either.register("a")
     with either.watch() as watch:
         with pytest.raises(ValueError, match="capabilities"):
             either.update("a", capabilities={""})
         either.get_or_register("a")
         either.unregister("nobody")
-        told(watch, 0)
+        next_events(watch, 0)
 
 
 def test_a_hand_over_is_an_update(either: Registry) -> None:
-    """The id was never free: one `updated` event, from the old holder's entry to the new one's."""
+    """A hand-over is one `updated` event, from the old holder's entry to the new one's: the id was never free."""
     with Child("input()") as child, either.watch("a") as watch:
         registration = either.register("a")
         before = registration.entry
         after = registration.hand_over(child.pid)
-        assert told(watch, 2)[1] == Event(Kind.updated, after, after.revision, before)  # type: ignore[arg-type]
+        assert next_events(watch, 2)[1] == Event(Kind.updated, after, after.revision, before)  # type: ignore[arg-type]
         assert (after.pid, after.incarnation) == (child.pid, after.revision)
 
 
 def test_a_dead_holder_that_is_replaced_has_died(either: Registry) -> None:
-    """Taking the id of one who has died, before or after the registrar knows, is `died` and then `registered`."""
+    """Taking the id of a dead holder, detected or not, makes the events `died` and then `registered`."""
     with Agent(either.folder) as agent, either.watch("a") as watch:
         agent.do("registry.register('a')")
         agent.kill_unreaped()
         either.register("a")
-        assert outline(told(watch, 3)) == [("registered", "a"), ("died", "a"), ("registered", "a")]
+        assert outline(next_events(watch, 3)) == [("registered", "a"), ("died", "a"), ("registered", "a")]
 
 
 def test_starting_and_stopping_to_match(either: Registry) -> None:
@@ -101,7 +101,7 @@ def test_starting_and_stopping_to_match(either: Registry) -> None:
         again = either.update("a", endpoint="e")
         either.update("a", capabilities={"y"})
         either.unregister("a")
-        events = told(watch, 3)
+        events = next_events(watch, 3)
     assert [(event.kind, event.previous) for event in events] == [
         (Kind.registered, without),
         (Kind.updated, with_both),
@@ -131,48 +131,48 @@ def test_starting_and_stopping_to_match(either: Registry) -> None:
 def test_a_watch_takes_the_conditions_of_find(
     either: Registry, conditions: dict[str, Any], expected: list[str]
 ) -> None:
-    """Only what matches is told, and stands in the snapshot of a watch that comes later; one namespace at a time."""
+    """A watch reports only matching entries of one namespace, and so does the snapshot of a later watch."""
     with either.watch(**conditions) as before:
         either.register("a", capabilities={"x"})
         either.register("b", capabilities={"x", "y"}, health_status="degraded")
         either.register("c", type="service")
         either.register((either.namespace, "elsewhere", "d"))
         either.register(("other", "n", "o"))
-        assert outline(told(before, len(expected))) == [("registered", name) for name in expected]
+        assert outline(next_events(before, len(expected))) == [("registered", name) for name in expected]
     with either.watch(**conditions) as after:
         assert sorted(names(after.snapshot)) == expected
-        told(after, 0)
+        next_events(after, 0)
 
 
 def test_the_snapshot_is_the_state_before_the_events(either: Registry) -> None:
-    """`snapshot` is sorted by id and exact at `revision`; what happened before is not told, what comes after is."""
+    """`snapshot` is sorted by id and exact at `revision`; only later changes are events."""
     either.register_many([("b", {}), ("a", {}), ("c", {})])
     either.unregister("c")
     with either.watch() as watch:
         assert watch.snapshot == [either["a"], either["b"]]
         assert watch.revision == 4
         either.register("d")
-        assert outline(told(watch, 1)) == [("registered", "d")]
+        assert outline(next_events(watch, 1)) == [("registered", "d")]
         assert (names(watch.snapshot), watch.revision) == (["a", "b"], 5)
 
 
 def test_the_snapshot_may_hold_one_who_is_just_dying(either: Registry) -> None:
-    """It is the tables' state: whoever stands in it and has died is told as `died`, so that nobody is missed."""
+    """The snapshot is the state of the tables: a dead member that it still contains ends with a `died` event."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         agent.kill_unreaped()
         with either.watch() as watch:
             assert names(watch.snapshot) in ([], ["a"])
-            told(watch, 0 if not watch.snapshot else 1)
+            next_events(watch, 0 if not watch.snapshot else 1)
 
 
 def test_a_registry_that_is_not_there_yet_can_be_watched(opener: Opener) -> None:
-    """A watch on a registry that nobody has made sees the very first registration."""
+    """A watch on a registry that does not exist yet gets the first registration."""
     registry = opener()
     with registry.watch() as watch:
         assert (watch.snapshot, watch.revision) == ([], 0)
         opener().register("a")
-        assert outline(told(watch, 1)) == [("registered", "a")]
+        assert outline(next_events(watch, 1)) == [("registered", "a")]
 
 
 def test_the_same_condition_twice(either: Registry) -> None:
@@ -181,21 +181,21 @@ def test_the_same_condition_twice(either: Registry) -> None:
         seen = []
         for number in range(5):
             either.register(f"a{number}", capabilities={"x"})
-            seen += told(quick, 1)
-        assert told(slow, 5) == seen
+            seen += next_events(quick, 1)
+        assert next_events(slow, 5) == seen
 
 
 def test_nothing_within_the_time_is_a_timeout(either: Registry) -> None:
-    """`next` gives up after `timeout` seconds; the event that comes later is not lost."""
+    """`next` raises `Timeout` after `timeout` seconds; an event that comes later is not lost."""
     with either.watch() as watch:
         with pytest.raises(Timeout):
             watch.next(0.01)
         either.register("a")
-        assert outline(told(watch, 1)) == [("registered", "a")]
+        assert outline(next_events(watch, 1)) == [("registered", "a")]
 
 
 def test_an_iteration_goes_on_for_ever(either: Registry) -> None:
-    """Iterating gives the events, until the watch is closed."""
+    """Iteration yields events until the watch is closed."""
     with either.watch() as watch:
         seen = []
         either.register("a")
@@ -209,7 +209,7 @@ def test_an_iteration_goes_on_for_ever(either: Registry) -> None:
 
 
 def test_a_condition_that_raises_comes_to_the_consumer(either: Registry) -> None:
-    """What `where` raises is raised by `next`; the watch goes on with the same change, and loses none."""
+    """An error of `where` is raised by `next`; the watch then repeats the same change and loses none."""
     trouble = [LookupError("on purpose")]
 
     def where(entry: Entry) -> bool:
@@ -223,24 +223,24 @@ def test_a_condition_that_raises_comes_to_the_consumer(either: Registry) -> None
         assert watch.next(WITHIN).revision == 1
         with pytest.raises(LookupError, match="on purpose"):
             watch.next(WITHIN)
-        assert outline(told(watch, 2)) == [("registered", "b"), ("registered", "c")]
+        assert outline(next_events(watch, 2)) == [("registered", "b"), ("registered", "c")]
 
 
 def test_a_consumer_that_raises_ends_only_its_loop(either: Registry) -> None:
-    """An error in the body of the loop is the caller's; the watch can be iterated again, from the next event."""
+    """An error in the loop's body is the caller's; the watch can be iterated again, from the next event."""
     with either.watch() as watch:
         either.register_many([("a", {}), ("b", {}), ("c", {})])
         with pytest.raises(ZeroDivisionError):
             _ = [1 // (event.revision - 2) for event in watch]
-        assert outline(told(watch, 1)) == [("registered", "c")]
+        assert outline(next_events(watch, 1)) == [("registered", "c")]
 
 
 def test_impossible_questions_are_refused(either: Registry) -> None:
-    """An impossible condition is a `ValueError`, as in `find`, and so is an impossible id; an id goes alone."""
+    """An invalid condition or id raises a `ValueError`, as in `find`; an id cannot be combined with conditions."""
     either.register("a")
     mistakes: list[dict[str, Any]] = [{"type": "robot"}, {"health_status": "fine"}, {"capability": ""}, {"id": "a\0b"}]
     for wrong in mistakes:
-        with pytest.raises(ValueError):  # noqa: PT011 - each has words of its own
+        with pytest.raises(ValueError):  # noqa: PT011 - each case has a message of its own
             either.watch(**wrong)
     with pytest.raises(TypeError, match="an id or conditions"):
         either.watch("a", capability="x")
@@ -249,17 +249,17 @@ def test_impossible_questions_are_refused(either: Registry) -> None:
 
 
 def test_events_are_plain_data(either: Registry) -> None:
-    """An event survives pickling, its revision with the life of the registry that it is of."""
+    """An event survives pickling, and its revision keeps its epoch."""
     with either.watch() as watch:
         either.register("a")
-        (event,) = told(watch, 1)
+        (event,) = next_events(watch, 1)
     again = pickle.loads(pickle.dumps(event))
     assert again == event
     assert again.revision.epoch == event.revision.epoch != 0
 
 
 def test_a_watch_says_what_it_is(either: Registry) -> None:
-    """Its `repr` tells the kind, the conditions and the place."""
+    """The `repr` of a watch shows the kind, the conditions and the position."""
     with either.watch(capability="x") as watch:
         inner = getattr(watch, "inner", watch)
         assert isinstance(inner, Watch | AsyncWatch)

@@ -22,7 +22,7 @@ for number in range(100):
 """
 
 
-def told(watch: Watch, number: int) -> list[int]:
+def next_revisions(watch: Watch, number: int) -> list[int]:
     """The revisions of the next events."""
     return [int(watch.next(WITHIN).revision) for _ in range(number)]
 
@@ -35,7 +35,7 @@ def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
 
     def child() -> list[int]:
         os.write(forking, b"!")
-        return told(watch, 100)
+        return next_revisions(watch, 100)
 
     with registry.watch() as watch, Agent(registry.folder) as writer, ThreadPoolExecutor() as threads:
         if heard:
@@ -44,7 +44,7 @@ def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
         theirs = threads.submit(in_fork, child)
         assert os.read(forked, 1)
         writer.do(_WRITE)
-        assert told(watch, 100) == theirs.result() == list(range(2, 102))
+        assert next_revisions(watch, 100) == theirs.result() == list(range(2, 102))
     os.close(forked)
     os.close(forking)
 
@@ -58,7 +58,7 @@ def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) ->
 
         def child() -> list[int]:
             registry.register("b")
-            return told(watch, 1)
+            return next_revisions(watch, 1)
 
         try:
             assert in_fork(child, WITHIN) == [2]
