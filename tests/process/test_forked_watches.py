@@ -1,4 +1,4 @@
-"""Watches that a process has open when it forks: parent and child each have their own from then on."""
+"""Watches that are open when their process forks: parent and child each have their own from then on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adsum import Registry, Watch
 from ..support import WITHIN, Agent, eventually
 from .people import in_fork
 
-# A pause after each change lets whoever watches fall asleep; after the last there is nothing more to wake anybody.
+# The pause after each change lets the watches fall asleep, so that each change has to wake them.
 _WRITE = """
 import threading
 for number in range(100):
@@ -23,13 +23,13 @@ for number in range(100):
 
 
 def next_revisions(watch: Watch, number: int) -> list[int]:
-    """The revisions of the next events."""
+    """The revisions of the next `number` events."""
     return [int(watch.next(WITHIN).revision) for _ in range(number)]
 
 
 @pytest.mark.parametrize("heard", [False, True])
 def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
-    """A child and its parent each get every event after the fork, whether the parent had waited before or not."""
+    """Child and parent each get every event after the fork, whether or not the parent had waited before."""
     registry.register("a")
     forked, forking = os.pipe()
 
@@ -50,7 +50,7 @@ def test_a_watch_goes_on_in_a_fork(registry: Registry, heard: bool) -> None:
 
 
 def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) -> None:
-    """A watch in which a thread of the parent waits can be used by the child at once; the wait goes on."""
+    """A child can use a watch at once in which a thread of the parent waits; that wait continues."""
     registry.register("a")
     with registry.watch() as watch, ThreadPoolExecutor() as threads:
         waiting = threads.submit(watch.next, WITHIN)
@@ -68,7 +68,7 @@ def test_a_fork_is_not_held_up_by_who_waits_in_the_parent(registry: Registry) ->
 
 
 def test_a_closed_copy_closes_nothing_of_the_parents(registry: Registry) -> None:
-    """A child that closes the watch, or ends without, leaves the parent's as it was."""
+    """A child that closes the watch, or exits without closing it, does not affect the parent's watch."""
     registry.register("a")
     with registry.watch() as watch, ThreadPoolExecutor() as threads:
         waiting = threads.submit(watch.next, WITHIN)

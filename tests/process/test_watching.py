@@ -1,4 +1,4 @@
-"""Watches of real processes: slow ones, stopped ones, killed ones, forks, and registrars that die under them."""
+"""Watches in real processes: slow, stopped, killed and forked processes, and registrars that die meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adsum import Entry, Event, Limits, Registry, Watch
 from ..support import WITHIN, Agent, Child, eventually, kill_registrar, registrar_pid
 from .people import no_registrar
 
-# A process that keeps what it is told of, in the way that a careful user does.
+# A process that keeps a local copy of the entries, as a careful user of a watch does.
 _FOLLOW = """
 import threading
 held, kinds, revisions = {}, [], []
@@ -50,7 +50,7 @@ def state(registry: Registry) -> dict[object, Entry]:
 
 
 def change_much(registry: Registry, changes: int = 9_000) -> None:
-    """So many changes, by default more than the history holds."""
+    """Make this many changes, by default more than the history holds."""
     done = 0
     while done < changes:
         many = registry.register_many([(f"n{done + number:06}", {}) for number in range(500)])
@@ -61,7 +61,7 @@ def change_much(registry: Registry, changes: int = 9_000) -> None:
 
 
 def follows(agent: Agent, registry: Registry) -> None:
-    """Wait until the process knows what stands, and that exactly."""
+    """Wait until the local copy of the process equals the current entries."""
     eventually(lambda: agent.value("int(watch.revision)") == registry.stats().revision, 3 * WITHIN)
     eventually(lambda: agent.value("len(held)") == len(registry))
     assert agent.value("held") == state(registry)
@@ -91,7 +91,7 @@ def test_many_processes_see_the_same(registry: Registry) -> None:
 
 
 def test_list_then_watch_has_no_gap(registry: Registry) -> None:
-    """Watches that are opened while others write: each snapshot and its events make up every later state."""
+    """If a watch is opened while others write, its snapshot and its events give every later state."""
     with Agent(registry.folder) as writer:
         writer.do(
             "import threading\n"
@@ -138,8 +138,7 @@ def _apply(held: dict[object, Entry], event: Event) -> None:
 
 
 def test_a_slow_watcher_lags_alone(registry: Registry) -> None:
-    """While ten thousand changes are made, one who does not look is told once that it missed some; one who does misses
-    none."""
+    """During ten thousand changes, a watch that is not read gets `lagged` once; one that is read misses no change."""
     with registry.watch() as slow, follower(registry.folder) as quick:
         registry.register("first")
         assert slow.next(WITHIN).revision == 1
@@ -154,7 +153,7 @@ def test_a_slow_watcher_lags_alone(registry: Registry) -> None:
 
 
 def test_a_stopped_watcher_finds_its_way(registry: Registry) -> None:
-    """A process that was stopped for longer than the history lasts is told so once, and then knows what stands."""
+    """A process that was stopped for longer than the history lasts gets `lagged` once, then has the current entries."""
     with follower(registry.folder) as agent:
         registry.register("before")
         follows(agent, registry)
@@ -170,7 +169,7 @@ def test_a_stopped_watcher_finds_its_way(registry: Registry) -> None:
 
 
 def test_a_watcher_that_was_stopped_for_a_moment_misses_nothing(registry: Registry) -> None:
-    """One that goes on before the history has run over gets every change, in order."""
+    """A stopped process that resumes before the history has run over gets every change, in order."""
     registry.register("first")
     with follower(registry.folder) as agent:
         for round in range(5):
@@ -183,7 +182,7 @@ def test_a_watcher_that_was_stopped_for_a_moment_misses_nothing(registry: Regist
 
 
 def test_a_killed_watcher_leaves_nothing(registry_folder: Path) -> None:
-    """The registrar that served it leaves when its time has come: the dead hold no connection."""
+    """A registrar exits on schedule after a watching process was killed: a dead process holds no connection."""
     with adsum.open(path=registry_folder, timeout=10, limits=Limits(linger=0.1)) as registry:
         registry.register("a")
         with follower(registry_folder) as agent:
@@ -197,7 +196,7 @@ def test_a_killed_watcher_leaves_nothing(registry_folder: Path) -> None:
 
 
 def test_registrars_that_are_killed_are_not_noticed(registry: Registry) -> None:
-    """Whoever watches through the deaths of many registrars gets every change once, and no `lagged`."""
+    """A watch continues through the deaths of many registrars, gets every change once, and no `lagged`."""
     with follower(registry.folder) as agent, registry.watch() as watch:
         for number in range(10):
             registry.register(f"a{number}")
@@ -211,11 +210,11 @@ def test_registrars_that_are_killed_are_not_noticed(registry: Registry) -> None:
 
 def collect(watch: Watch, seen: list[int]) -> None:
     for event in watch:
-        seen.append(int(event.revision))  # noqa: PERF401 - the test looks while it goes on
+        seen.append(int(event.revision))  # noqa: PERF401 - the test reads the list meanwhile
 
 
 def test_many_threads_outlive_a_registrar(registry: Registry) -> None:
-    """Watches of one process that all wait when their registrar dies all hear the next one."""
+    """Watches of one process that all wait when their registrar dies all get the changes of the next registrar."""
     watches = [registry.watch() for _ in range(8)]
     got: list[list[int]] = [[] for _ in watches]
     with ThreadPoolExecutor(len(watches)) as threads:
@@ -233,7 +232,7 @@ def test_many_threads_outlive_a_registrar(registry: Registry) -> None:
 
 
 def test_who_dies_while_no_registrar_serves_is_told(registry: Registry) -> None:
-    """Deaths without a registrar come as `died` when the next one serves, which a watch brings about by itself."""
+    """Deaths without a registrar are `died` events once the next one serves, which the watch itself starts."""
     with registry.watch() as watch, Agent(registry.folder) as agent:
         agent.do("registry.register('a')")
         assert watch.next(WITHIN).kind == "registered"
@@ -243,7 +242,7 @@ def test_who_dies_while_no_registrar_serves_is_told(registry: Registry) -> None:
 
 
 def test_a_crowd_of_watchers(registry: Registry) -> None:
-    """A hundred watches in twenty processes all get what happens."""
+    """A hundred watches in twenty processes all get every change."""
     code = (
         "import adsum, sys\n"
         "registry = adsum.open(path=sys.argv[1], timeout=10)\n"
