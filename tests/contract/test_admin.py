@@ -1,4 +1,4 @@
-"""`adsum.admin`: what a tool for operators can do with a registry."""
+"""`adsum.admin`: the functions that tools for operators call."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_examples_are_right(name: str, registry_folder: Path, monkeypatch: p
 
 
 def test_there_is_no_header_before_the_registry(registry_folder: Path) -> None:
-    """Without a registry there is no page header, no registrar to stop, and none that answers a ping."""
+    """Without a registry, `adsum.admin` finds no page header, no registrar to stop, and no answer to a ping."""
     assert admin.page_header(registry_folder) is None
     assert not admin.stop_registrar(registry_folder)
     with pytest.raises(FileNotFoundError):
@@ -64,7 +64,7 @@ def test_there_is_no_header_before_the_registry(registry_folder: Path) -> None:
 
 
 def test_the_header_describes_the_registrar(registry: Registry) -> None:
-    """The page header names the process that serves, and the kernel that it runs on."""
+    """The page header names the registrar's process and the kernel that it runs on."""
     registry.register("a")
     header = admin.page_header(registry.folder)
     assert header is not None

@@ -1,4 +1,4 @@
-"""The audit finds every violation of the invariants in the tables themselves."""
+"""The audit finds every violation of the invariants in the tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWNER = (b"\0" * 7 + b"\1") * 3
 
 
 class Tables:
-    """The tables of a registry that no registrar serves, open for damage."""
+    """The tables of a registry without a registrar, open for the test to damage."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -154,7 +154,7 @@ DAMAGE: dict[str, tuple[Callable[[Tables], object], list[str]]] = {
 
 
 def damage(folder: str, what: str) -> None:
-    """In a process of its own, for LMDB may be open once in each."""
+    """Damage the tables. Runs in a separate process, because a process may open an LMDB environment only once."""
     page = pages.attach(Path(folder))
     assert page is not None
     environment = open_environment(Path(folder), page.generation, page.map_size, writable=True)
@@ -164,7 +164,7 @@ def damage(folder: str, what: str) -> None:
 
 @pytest.fixture
 def two(registry_folder: Path) -> Registry:
-    """a and b in the tables, no registrar, and nobody who has them open."""
+    """A registry with the entries a and b, no registrar, and no process that has the tables open."""
     with adsum.open(path=registry_folder, node="n", timeout=10) as registry:
         registry.register_many([("a", {"type": "service", "capabilities": {"x"}}), ("b", {"type": "service"})])
         assert registry.audit() == []
@@ -174,7 +174,7 @@ def two(registry_folder: Path) -> Registry:
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_every_violation_is_named(two: Registry, what: str) -> None:
-    """Each way in which the tables can be wrong is found and told by the name of the invariant it breaks."""
+    """The audit finds each kind of damage and names the invariant that it violates."""
     with Child(damage, two.folder, what) as child:
         assert child.wait() == 0
     with adsum.open(path=two.folder, node="n") as registry:
@@ -185,7 +185,7 @@ def test_every_violation_is_named(two: Registry, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["entry unreadable", "entry of the wrong type", "entry of no Unicode", "entry lost"])
 def test_a_damaged_row_is_an_error_and_never_an_answer(two: Registry, what: str) -> None:
-    """Whoever reads what cannot be read is told `CorruptRegistry`, with file and remedy; others are answered."""
+    """A read of a damaged row raises `CorruptRegistry` with file and remedy; reads of other rows are answered."""
     with Child(damage, two.folder, what) as child:
         assert child.wait() == 0
     with adsum.open(path=two.folder, node="n") as registry:
@@ -196,7 +196,7 @@ def test_a_damaged_row_is_an_error_and_never_an_answer(two: Registry, what: str)
 
 
 def test_a_sound_registry_has_no_violation(either: Registry) -> None:
-    """After all kinds of writes, deaths included, the audit is empty."""
+    """After all kinds of writes, deaths included, the audit reports no violation."""
     either.register_many([("a", {"capabilities": {"x", "y"}}), ("b", {"custom": {"deep": [{"a": None}]}})])
     either.update("a", capabilities={"y", "z"}, type="service", created_at=OLD)
     either.update_health("b", "unhealthy")

@@ -1,4 +1,4 @@
-"""Choosing one member."""
+"""`choose`: choosing one member among those that match."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import Agent, Opener
 
 @pytest.fixture
 def pool(either: Registry) -> Registry:
-    """Four healthy readers, a degraded one, an unhealthy one, and one that does not read."""
+    """A registry with four healthy readers, a degraded one, an unhealthy one, and one member that does not read."""
     fields: dict[str, dict[str, object]] = {f"r{number}": {"capabilities": {"read"}} for number in range(4)}
     fields["slow"] = {"capabilities": {"read"}, "health_status": "degraded"}
     fields["sick"] = {"capabilities": {"read"}, "health_status": "unhealthy"}
@@ -33,17 +33,17 @@ def drawn(registry: Registry, times: int, by: str) -> Counter[str]:
 
 
 def test_random_reaches_every_healthy_member(pool: Registry) -> None:
-    """By default one is drawn at random, from the healthy ones only: every one of them comes up, nobody else."""
+    """By default `choose` draws at random among the healthy members only, and reaches each of them."""
     assert set(drawn(pool, 400, "random")) == {"r0", "r1", "r2", "r3"}
 
 
 def test_round_robin_spreads_evenly(pool: Registry) -> None:
-    """``round_robin`` takes the members in turn: after 40 calls each of four was taken ten times."""
+    """``round_robin`` takes the members in turn: 40 calls choose each of four members ten times."""
     assert drawn(pool, 40, "round_robin") == {"r0": 10, "r1": 10, "r2": 10, "r3": 10}
 
 
 def test_round_robin_has_a_turn_for_each_question(pool: Registry) -> None:
-    """Turns for different conditions do not disturb each other."""
+    """``round_robin`` keeps a separate turn for each set of conditions."""
     for _ in range(8):
         pool.choose(by="round_robin", capability="read")
         pool.choose(by="round_robin")
@@ -51,7 +51,7 @@ def test_round_robin_has_a_turn_for_each_question(pool: Registry) -> None:
 
 
 def test_round_robin_follows_the_members(pool: Registry) -> None:
-    """When members go and come, the turns go on among those that are there."""
+    """When members leave and join, the turns continue among the current members."""
     drawn(pool, 3, "round_robin")
     pool.unregister("r1")
     assert drawn(pool, 6, "round_robin") == {"r0": 2, "r2": 2, "r3": 2}
@@ -60,7 +60,7 @@ def test_round_robin_follows_the_members(pool: Registry) -> None:
 
 
 def test_turns_are_not_remembered_of_every_question_ever_asked(either: Registry) -> None:
-    """A registry that is asked one new question after the other keeps within its memory."""
+    """The memory for turns is bounded, however many different conditions `choose` is called with."""
     skills = [f"skill {number}" for number in range(40)]
     either.register("able", capabilities=set(skills))
     asked = 0
@@ -83,13 +83,13 @@ def test_turns_are_not_remembered_of_every_question_ever_asked(either: Registry)
 
 
 def test_many_callers_do_not_begin_with_the_same(opener: Opener, pool: Registry) -> None:
-    """Each registry begins its turns at random, so callers that ask once spread too."""
+    """Each registry starts its turns at a random member, so clients that choose only once are spread too."""
     first = [opener().choose(by="round_robin", capability="read") for _ in range(60)]
     assert len({entry.process_id for entry in first if entry}) > 1
 
 
 def test_a_callable_decides(pool: Registry) -> None:
-    """A callable is given the members, sorted, and what it returns is the choice."""
+    """A callable receives the sorted members, and the member that it returns is chosen."""
     shown: list[str] = []
 
     def last(members: list[Entry]) -> Entry:
@@ -102,26 +102,26 @@ def test_a_callable_decides(pool: Registry) -> None:
 
 
 def test_a_callable_may_choose_nobody(pool: Registry) -> None:
-    """A callable may return None, and then nobody is chosen."""
+    """When the callable returns None, `choose` returns None."""
     assert pool.choose(by=lambda _: None, capability="read") is None
 
 
 @pytest.mark.parametrize("answer", ["r0", 0, (), object()])
 def test_what_a_callable_makes_up_is_refused(pool: Registry, answer: object) -> None:
-    """What a callable returns and was not given is a mistake, and the error says so."""
+    """`choose` raises an error if the callable returns an object that is not one of the members."""
     with pytest.raises(ValueError, match="one of the entries it is given"):
         pool.choose(by=lambda _: answer, capability="read")  # type: ignore[arg-type,return-value]
 
 
 def test_another_health_can_be_asked_for(pool: Registry) -> None:
-    """`health_status` asks for that status instead of healthy; None for any."""
+    """`health_status` selects members of that status instead of healthy ones; None selects any status."""
     degraded = pool.choose(health_status="degraded")
     assert degraded == pool["slow"]
     assert pool.choose(by=lambda members: members[len(members) - 7], health_status=None) == pool["r0"]
 
 
 def test_conditions_hold_together(pool: Registry) -> None:
-    """`choose` takes the conditions of `find`."""
+    """`choose` takes the same conditions as `find`, and all of them must hold."""
     assert pool.choose(capability="read", where=lambda entry: entry.process_id.local_id == "r2") == pool["r2"]
     assert pool.choose(capability="read", type="service") is None
 
@@ -130,20 +130,20 @@ def test_conditions_hold_together(pool: Registry) -> None:
     "by", ["random", "round_robin", lambda members: members[0]], ids=["random", "turn", "callable"]
 )
 def test_nobody_to_choose_is_none(pool: Registry, by: object) -> None:
-    """Without a member the answer is None, and a callable is not asked."""
+    """When no member matches, `choose` returns None and does not call the callable."""
     assert pool.choose(by=by, capability="fly") is None  # type: ignore[arg-type]
     assert pool.choose(by=by, namespace="elsewhere") is None  # type: ignore[arg-type]
 
 
 def test_an_unknown_way_is_refused(pool: Registry) -> None:
-    """`by` is one of two words or a callable, and the error says so, whether there are members or not."""
+    """When `by` is neither a known method nor a callable, `choose` raises an error, whether members match or not."""
     for capability in ("read", "fly"):
         with pytest.raises(ValueError, match="give 'random', 'round_robin' or a callable"):
             pool.choose(by="best", capability=capability)  # type: ignore[arg-type]
 
 
 def test_the_dead_are_not_chosen(either: Registry) -> None:
-    """S2: whoever is dead at the moment of choosing is not chosen."""
+    """S2: `choose` never returns a member that is dead at the moment of the call."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('dead')")
         either.register("alive")

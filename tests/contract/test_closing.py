@@ -1,4 +1,4 @@
-"""Closing: what it ends, what it leaves, and what a closed registry says."""
+"""Closing a registry: what it ends, what it leaves, and which error later calls raise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CALLS: dict[str, Callable[[Registry], object]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_closed_registry_says_so(either: Registry, call: str) -> None:
-    """Every call on a closed registry is `RegistryClosed`, which says to open another."""
+    """Every call on a closed registry raises `RegistryClosed`, whose message advises to open another registry."""
     either.register("a")
     either.close()
     with pytest.raises(RegistryClosed, match="open another"):
@@ -51,7 +51,7 @@ def test_closing_twice_is_fine(either: Registry) -> None:
 
 
 def test_entries_of_a_process_outlive_the_handle(opener: Opener) -> None:
-    """Entries belong to processes: closing the registry they were made through leaves them."""
+    """Entries of processes stay when the registry object that registered them is closed."""
     opened, other = opener(), opener()
     opened.register("a")
     opened.close()
@@ -60,7 +60,7 @@ def test_entries_of_a_process_outlive_the_handle(opener: Opener) -> None:
 
 
 def test_entries_of_a_thread_end_with_the_handle(opener: Opener) -> None:
-    """Closing a registry ends the entries of threads that were made through it, and only those."""
+    """Closing a registry ends the entries of threads that were made through it, and no others."""
     opened, other = opener(), opener()
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
@@ -77,7 +77,7 @@ def test_entries_of_a_thread_end_with_the_handle(opener: Opener) -> None:
 
 
 def test_one_of_two_handles_closes(opener: Opener) -> None:
-    """Two registries of one process on one folder are independent: closing one leaves the other usable."""
+    """Two registry objects of one process on one folder are independent: closing one leaves the other usable."""
     first, second = opener(), opener()
     first.register("a")
     first.close()
@@ -87,7 +87,7 @@ def test_one_of_two_handles_closes(opener: Opener) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_closing_gives_back_every_descriptor(registry_folder: Path, kind: str) -> None:
-    """After `close` the process has no descriptor of the registry left, though the object is still there."""
+    """After `close` the process has no descriptor of the registry left, although the object still exists."""
 
     def descriptors() -> set[tuple[str, str]]:
         place = Path("/proc/self/fd")
@@ -115,7 +115,7 @@ def test_closing_gives_back_every_descriptor(registry_folder: Path, kind: str) -
 
 
 def test_the_block_closes(opener: Opener) -> None:
-    """A registry is a context manager that closes at the end of the block."""
+    """A registry is a context manager that closes itself at the end of the block."""
     with opener() as registry:
         registry.register("a")
     with pytest.raises(RegistryClosed):
@@ -123,7 +123,7 @@ def test_the_block_closes(opener: Opener) -> None:
 
 
 def test_what_is_under_way_ends_explicitly(registry: Registry) -> None:
-    """A registration that was not waited for is done, or is told that the registry was closed; it never hangs."""
+    """Closing the registry ends each pending registration: with its result or `RegistryClosed`. No future hangs."""
     asked = [registry.register_nowait(f"a{number}") for number in range(50)]
     registry.close()
     for future in asked:

@@ -1,4 +1,4 @@
-"""Entries are values: shared, unchangeable, and the same after pickling."""
+"""Entries are immutable values that processes can share and pickle."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support import eventually
 
 @pytest.fixture
 def registered(either: Registry) -> Registry:
-    """a, with data inside data."""
+    """A registry with the entry a, which has nested data."""
     either.register("a", custom={"map": {"x": 1}, "list": [1, [2]]}, resources={"gpu": 1}, node_affinity=["n"])
     return either
 
 
 def test_entries_can_be_kept_in_sets(either: Registry) -> None:
-    """Two reads of the same entry are one member of a set; after a change there are two."""
+    """Two reads of an unchanged entry are equal and hash alike; a read after a change differs."""
     either.register("a", custom={"list": [1]}, resources={"gpu": 1})
     members = {either["a"], *either.find()}
     assert members == {either["a"]}
@@ -62,7 +62,7 @@ ATTEMPTS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_nothing_inside_an_entry_can_be_changed(registered: Registry, attempt: str) -> None:
-    """An attempt to change an entry, or anything in it, is an error, and every later lookup gives what was stored."""
+    """An attempt to change an entry, or anything in it, is an error, and later lookups return the stored data."""
     entry = registered["a"]
     before = pickle.dumps(entry)
     with pytest.raises((AttributeError, TypeError)):
@@ -72,13 +72,13 @@ def test_nothing_inside_an_entry_can_be_changed(registered: Registry, attempt: s
 
 
 def test_the_error_says_what_to_do(registered: Registry) -> None:
-    """Whoever tries to change what they looked up is told of `update`."""
+    """The error for an attempt to change an entry names `update`."""
     with pytest.raises(TypeError, match=r"copy it, and use update\(\)"):
         registered["a"].metadata.custom["new"] = 1
 
 
 def test_what_was_given_is_copied(either: Registry) -> None:
-    """Changing the data that a registration was made from changes nothing that is registered."""
+    """Changing the data after a registration changes nothing in the entry."""
     custom: dict[str, Any] = {"list": [1]}
     capabilities = {"x"}
     entry = either.register("a", custom=custom, capabilities=capabilities).entry
@@ -89,7 +89,7 @@ def test_what_was_given_is_copied(either: Registry) -> None:
 
 
 def test_a_copy_of_the_data_is_ones_own(registered: Registry) -> None:
-    """What is in an entry can be copied into plain dictionaries and lists, and be given back in an update."""
+    """The data of an entry can be copied into plain dictionaries and lists, and passed to an update."""
     custom = dict(registered["a"].metadata.custom)
     custom["list"] = [*custom["list"], 3]
     assert registered.update("a", custom=custom).metadata.custom == {"map": {"x": 1}, "list": [1, [2], 3]}
@@ -98,7 +98,7 @@ def test_a_copy_of_the_data_is_ones_own(registered: Registry) -> None:
 
 
 def test_an_unchanged_entry_is_decoded_once(registered: Registry) -> None:
-    """Lookups of an entry that did not change give the same object, and of one that did, another."""
+    """Lookups of an unchanged entry return the same object; after a change they return a new one."""
     entry = registered["a"]
     assert registered["a"] is entry
     registered.update("a", endpoint="x")
@@ -107,7 +107,7 @@ def test_an_unchanged_entry_is_decoded_once(registered: Registry) -> None:
 
 
 def test_entries_pickle(registered: Registry) -> None:
-    """An entry is equal after pickling and deep copying, and as unchangeable."""
+    """An entry is equal after pickling and deep copying, and stays immutable."""
     entry = registered["a"]
     for twin in (pickle.loads(pickle.dumps(entry)), copy.deepcopy(entry), copy.copy(entry)):
         assert twin == entry
@@ -118,14 +118,14 @@ def test_entries_pickle(registered: Registry) -> None:
 
 
 def test_departures_and_stats_pickle(registered: Registry) -> None:
-    """What the registry tells of itself can be sent elsewhere."""
+    """Departures and statistics can be pickled."""
     registered.unregister("a")
     for value in (registered.departures(), registered.stats()):
         assert pickle.loads(pickle.dumps(value)) == value
 
 
 def serve(registry: Registry, id: str) -> None:
-    """Run in a spawned process: registers there, through a registry that came by pickle."""
+    """Register through a registry that arrived by pickle. Runs in a spawned process."""
     registry.register(id, endpoint=f"{registry.namespace}/{registry.node}/{registry.timeout}")
     assert registry.lookup("parent") is not None
     registry.register(f"{id}-stays").hand_over(registry["parent"].pid)
@@ -133,7 +133,7 @@ def serve(registry: Registry, id: str) -> None:
 
 
 def test_a_registry_goes_to_a_spawned_process(registry_folder: Path) -> None:
-    """A pickled registry opens the same folder where it arrives, with the same namespace, node and timeout."""
+    """A pickled registry opens the same folder in another process, with the same namespace, node and timeout."""
     with adsum.open(path=registry_folder, namespace="team", node="rack", timeout=9.5) as registry:
         registry.register("parent")
         child = multiprocessing.get_context("spawn").Process(target=serve, args=(registry, "child"))
@@ -148,7 +148,7 @@ def test_a_registry_goes_to_a_spawned_process(registry_folder: Path) -> None:
 
 
 async def test_an_async_registry_pickles(registry_folder: Path) -> None:
-    """An `AsyncRegistry` arrives as one."""
+    """A pickled `AsyncRegistry` is an `AsyncRegistry` again."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         await registry.register("a")
         async with pickle.loads(pickle.dumps(registry)) as twin:
@@ -158,7 +158,7 @@ async def test_an_async_registry_pickles(registry_folder: Path) -> None:
 
 
 def test_a_path_that_was_relative_arrives_absolute(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A registry opened by a relative path means the same folder after pickling and a change of directory."""
+    """A registry opened by a relative path refers to the same folder after pickling and a change of directory."""
     monkeypatch.chdir(registry_folder.parent)
     with adsum.open(path="registry") as registry:
         packed = pickle.dumps(registry)

@@ -1,4 +1,4 @@
-"""The errors: one tree, one word each, and whole on the other side of a pickle."""
+"""The errors: one class hierarchy, a stable reason for each class, and no loss in pickling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import adsum
 from adsum import AdsumError, AlreadyRegistered, Registry, Stale
 from adsum.errors import BY_REASON
 
-# The words are the contract; so are the built-in classes they can be caught as.
+# The reasons are part of the contract, and so are the built-in classes by which each error can be caught.
 WORDS: dict[str, tuple[type[AdsumError], type[Exception]]] = {
     "already_registered": (adsum.AlreadyRegistered, AdsumError),
     "invalid_process_id": (adsum.InvalidProcessId, ValueError),
@@ -36,7 +36,7 @@ WORDS: dict[str, tuple[type[AdsumError], type[Exception]]] = {
 
 
 def all_errors() -> list[type[AdsumError]]:
-    """Every class of the tree, wherever in the package it is defined."""
+    """Every class of the hierarchy, wherever in the package it is defined."""
     found, todo = [], [AdsumError]
     while todo:
         kind = todo.pop()
@@ -47,7 +47,7 @@ def all_errors() -> list[type[AdsumError]]:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_every_error_has_its_word_and_its_class(word: str) -> None:
-    """`reason` is the stable word; the class is also the built-in one that its kind of mistake has."""
+    """`reason` is the stable name of an error; its class also derives from the built-in class of the same kind."""
     kind, also = WORDS[word]
     assert kind.reason == word
     assert issubclass(kind, AdsumError)
@@ -56,20 +56,20 @@ def test_every_error_has_its_word_and_its_class(word: str) -> None:
 
 
 def test_every_error_can_be_named() -> None:
-    """Whatever adsum raises can be caught by a name of the package, and its word is its own."""
+    """Every error that adsum raises has a public class, and every class has a reason of its own."""
     assert {kind.__name__ for kind in all_errors()} <= set(adsum.__all__)
     assert len({kind.reason for kind in all_errors()}) == len(all_errors())
 
 
 def test_every_error_crosses_the_socket() -> None:
-    """An error that a registrar answers with becomes the same class at the client."""
+    """An error that the registrar answers with is the same class at the client."""
     assert set(BY_REASON) >= set(WORDS)
     assert all(BY_REASON[word] is kind for word, (kind, _) in WORDS.items())
 
 
 @pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
 def test_every_error_pickles(kind: type[AdsumError]) -> None:
-    """Class, message, notes and reason are the same after pickling, with every protocol."""
+    """Class, message, notes and reason survive pickling, with every protocol."""
     error = kind("what happened; what to do")
     error.add_note("seen in a test")
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
@@ -81,7 +81,7 @@ def test_every_error_pickles(kind: type[AdsumError]) -> None:
 
 
 def test_fields_survive_pickling(registry: Registry) -> None:
-    """The entry in `AlreadyRegistered` is whole after pickling."""
+    """The entry in `AlreadyRegistered` survives pickling."""
     registry.register("a", custom={"deep": [{"x": 1}]}, capabilities={"y"})
     with pytest.raises(AlreadyRegistered) as caught:
         registry.register("a")
@@ -91,7 +91,7 @@ def test_fields_survive_pickling(registry: Registry) -> None:
 
 
 def fail(folder: str, how: str) -> None:
-    """Run in another process: raises what the registry raises."""
+    """Raise an error of the registry. Runs in another process."""
     with adsum.open(path=folder, timeout=10) as registry:
         if how == "stale":
             registry.update("a", if_incarnation=99)
@@ -99,7 +99,7 @@ def fail(folder: str, how: str) -> None:
 
 
 def test_errors_cross_processes(registry: Registry) -> None:
-    """An error raised in a worker of a process pool arrives as itself, fields included."""
+    """An error raised in a worker of a process pool keeps its class and fields."""
     entry = registry.register("a").entry
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         error = pool.submit(fail, str(registry.folder), "already").exception()
@@ -109,7 +109,7 @@ def test_errors_cross_processes(registry: Registry) -> None:
 
 
 def test_a_damaged_folder_is_named(registry_folder: Path) -> None:
-    """`CorruptRegistry` names the file and what to do."""
+    """`CorruptRegistry` names the damaged file and the remedy."""
     registry_folder.mkdir(mode=0o700)
     (registry_folder / "page").write_bytes(b"nonsense")
     with (

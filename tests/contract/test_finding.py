@@ -1,4 +1,4 @@
-"""Finding: every combination of conditions against a model that is looped over."""
+"""Finding: every combination of conditions is checked against a model that scans all members."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CAPABILITIES = ["plan", "plan2", "read", "日本", "x" * 100]
 TYPES = ["agent", "service", "coordinator", "resource_manager"]
 HEALTH = ["healthy", "degraded", "unhealthy"]
 NODES = ["n", "n1", "n2"]
-# Each is a prefix of the next, and the separator of a printed id is in one: names that a careless index would mix up.
+# Each name is a prefix of the next, and one contains the separator of a printed id: an index must not confuse them.
 NAMESPACES = ["s", "s2", "s/n"]
 
 
 class Member(NamedTuple):
-    """What the model knows of one entry."""
+    """What the model knows about one entry."""
 
     type: str
     capabilities: frozenset[str]
@@ -29,7 +29,7 @@ class Member(NamedTuple):
 
 
 class Model:
-    """The same members in a dictionary, and the same questions answered by looking at all of them."""
+    """The same members in a dictionary; each query scans all of them."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -67,7 +67,7 @@ def ids(entries: list[Entry]) -> list[ProcessId]:
 
 
 def check_every_question(registry: Registry, model: Model) -> None:
-    """Every combination of conditions gives what the model gives, sorted, and `count` says how many."""
+    """Every combination of conditions finds what the model finds, sorted, and `count` returns their number."""
     wanted = [
         None,
         *map(frozenset, itertools.chain([["nobody"]], *(itertools.combinations(CAPABILITIES, n) for n in (1, 2)))),
@@ -89,7 +89,7 @@ def check_every_question(registry: Registry, model: Model) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, time.time_ns() % 1_000_000], ids=["1", "2", "new"])
 def test_every_combination_of_conditions(registry: Registry, seed: int) -> None:
-    """P3, I2, S7: `find` and `count` give exactly the matches, sorted by id, before and after random changes."""
+    """P3, I2, S7: `find` and `count` return exactly the matches, sorted by id, before and after random changes."""
     print(f"seed {seed}")
     model = Model(seed)
     new = [ProcessId(s, n, f"p{i}") for s in NAMESPACES for n in NODES for i in range(7)]
@@ -112,7 +112,7 @@ def test_every_combination_of_conditions(registry: Registry, seed: int) -> None:
 
 @pytest.fixture
 def team(either: Registry) -> Registry:
-    """Four members: a and b plan, b and c read, c is degraded, d is a service."""
+    """A registry with four members: a and b plan, b and c read, c is degraded, d is a service."""
     either.register_many(
         [
             ("d", {"type": "service"}),
@@ -129,19 +129,19 @@ def names(entries: list[Entry]) -> str:
 
 
 def test_found_entries_are_sorted_by_id(team: Registry) -> None:
-    """The order is that of the ids, whatever the order of registration."""
+    """`find` sorts by id, whatever the order of registration."""
     assert names(team.find()) == "abcd"
 
 
 @pytest.mark.parametrize("several", [{"plan", "read"}, ["read", "plan"], ("plan", "read"), frozenset({"plan", "read"})])
 def test_several_capabilities_are_all_wanted(team: Registry, several: Any) -> None:
-    """A collection of capabilities finds who has all of them."""
+    """A collection of capabilities finds the members that have all of them."""
     assert names(team.find(capability=several)) == "b"
     assert team.count(capability=several) == 1
 
 
 def test_the_short_forms(team: Registry) -> None:
-    """`find_by_capability`, `find_by_type`, `find_by_health` and `list_all` are `find` with one condition."""
+    """`find_by_capability`, `find_by_type`, `find_by_health` and `list_all` equal `find` with one condition."""
     assert names(team.find_by_capability("plan")) == "ab"
     assert names(team.find_by_capability({"plan", "read"})) == "b"
     assert names(team.find_by_type("service")) == "d"
@@ -151,7 +151,7 @@ def test_the_short_forms(team: Registry) -> None:
 
 
 def test_where_is_asked_of_what_is_left(team: Registry) -> None:
-    """`where` is called with the entries for which all else holds, and keeps those for which it answers true."""
+    """`where` is called with the entries that meet all other conditions, and keeps those for which it returns true."""
     asked: list[str] = []
 
     def where(entry: Entry) -> object:
@@ -164,20 +164,20 @@ def test_where_is_asked_of_what_is_left(team: Registry) -> None:
 
 
 def test_an_error_in_where_is_the_callers(team: Registry) -> None:
-    """What `where` raises comes out as it is, and the registry goes on."""
+    """An error that `where` raises reaches the caller unchanged, and the registry stays usable."""
     with pytest.raises(ZeroDivisionError):
         team.find(where=lambda entry: 1 // 0)
     assert names(team.find()) == "abcd"
 
 
 def test_where_may_use_the_registry(team: Registry) -> None:
-    """`where` may read and write the registry it is asked for."""
+    """`where` may read and write the registry that calls it."""
     found = team.find(where=lambda entry: (team.update(entry.process_id, endpoint="seen"), len(team))[1] == 4)
     assert names(found) == "abcd"
 
 
 def test_limit_takes_the_first(team: Registry) -> None:
-    """`limit` gives the first so many, after `where`; 0 gives none."""
+    """`limit` keeps the first matches, after `where`; 0 keeps none."""
     assert names(team.find(limit=2)) == "ab"
     assert names(team.find(limit=0)) == ""
     assert names(team.find(limit=99)) == "abcd"
@@ -204,20 +204,20 @@ def test_limit_takes_the_first(team: Registry) -> None:
     ids=repr,
 )
 def test_an_impossible_condition_is_refused(team: Registry, impossible: dict[str, Any]) -> None:
-    """A condition that no entry could meet is a `ValueError` that says what could be asked, not an empty answer."""
+    """A condition that no entry can meet raises a `ValueError` that names the possible values."""
     with pytest.raises(ValueError, match=r"give a|give one of|Unicode"):
         team.find(**impossible)
 
 
 @pytest.mark.parametrize("condition", ["capability", "node", "namespace"])
 def test_a_condition_longer_than_anything_stored_finds_nothing(team: Registry, condition: str) -> None:
-    """A text longer than any that can be stored matches nothing."""
+    """A text longer than any that can be stored matches no entry."""
     assert team.find(**{condition: "x" * 5000}) == []  # type: ignore[arg-type]
     assert team.count(**{condition: "x" * 5000}) == 0  # type: ignore[arg-type]
 
 
 def test_the_dead_are_not_counted(either: Registry) -> None:
-    """S2: `find`, `count`, `len`, iteration and `choose` leave out whoever is dead at the moment of reading."""
+    """S2: `find`, `count`, `len`, iteration and `choose` leave out members that are dead at the moment of reading."""
     either.register("alive", capabilities={"x"})
     with Agent(either.folder) as agent:
         agent.do("registry.register_many([('dead', {'capabilities': {'x'}}), ('dead2', {'type': 'service'})])")
@@ -230,13 +230,13 @@ def test_the_dead_are_not_counted(either: Registry) -> None:
 
 
 def test_an_answer_is_the_callers_to_keep(team: Registry) -> None:
-    """The list that `find` returns is a new one every time."""
+    """`find` returns a new list each time, which the caller may change."""
     team.find().clear()
     assert names(team.find()) == "abcd"
 
 
 def test_a_limit_is_for_finding_alone(either: Registry) -> None:
-    """What is no condition is refused by all that take conditions, whether anybody is there or not."""
+    """All calls that take conditions refuse an unknown keyword, whether members exist or not."""
     calls: dict[str, Any] = {"choose": either.choose, "count": either.count, "wait_for": either.wait_for}
     for _ in range(2):
         for call in calls.values():

@@ -1,4 +1,4 @@
-"""Handing an id over to another process: in one step, so that nobody ever finds it free."""
+"""Handing an id over to another process, in one step: no reader ever finds the id free."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.support import Agent, Child
 
 
 def handed(registration: Registration) -> tuple[Entry, Entry, int]:
-    """An entry before and after it was handed over to a child, and that child's pid."""
+    """An entry before and after it was handed over to a child, and the pid of the child."""
     with Child("input()") as child:
         before = registration.entry
         return before, registration.hand_over(child.process), child.pid
 
 
 def test_a_hand_over_makes_another_the_holder(either: Registry) -> None:
-    """A new incarnation with the same metadata; the old registration is stale, and the departure says why."""
+    """A hand-over makes a new incarnation with the same metadata, a departure, and a stale old registration."""
     registration = either.register("lead", capabilities={"x"})
     before, after, pid = handed(registration)
     assert (after.pid, after.incarnation, after.metadata) == (pid, before.revision + 1, before.metadata)
@@ -26,7 +26,7 @@ def test_a_hand_over_makes_another_the_holder(either: Registry) -> None:
 
 
 def test_who_stands_by_goes_on_after_a_hand_over(either: Registry) -> None:
-    """Handing over frees nothing: whoever stands by waits for the new holder's end."""
+    """A hand-over does not free the id: a standby goes on waiting until the new holder ends."""
     with Agent(either.folder) as waiting, Child("input()") as child:
         registration = either.register("lead")
         waiting.do("waiting = registry.stand_by('lead')")
@@ -38,7 +38,7 @@ def test_who_stands_by_goes_on_after_a_hand_over(either: Registry) -> None:
 
 
 def test_who_is_handed_what_it_stands_by_for_succeeds(either: Registry) -> None:
-    """Its stand-by is granted with the entry that was handed over, metadata and all; and it waits no longer."""
+    """A standby that is handed the id is granted the entry that was handed over, and then waits no longer."""
     with Agent(either.folder) as heir:
         registration = either.register("lead", endpoint="here")
         heir.do("waiting = registry.stand_by('lead', endpoint='there')")
@@ -50,7 +50,7 @@ def test_who_is_handed_what_it_stands_by_for_succeeds(either: Registry) -> None:
 
 
 def test_nothing_is_handed_over_to_the_dead(either: Registry) -> None:
-    """`DeadProcess`: the holder stays, under its incarnation, and nothing is told to anybody."""
+    """A hand-over to a dead process raises `DeadProcess`; the holder keeps its incarnation, and no event follows."""
     registration = either.register("lead")
     with Child("input()") as child, either.watch() as watch:
         child.kill_unreaped()
@@ -63,7 +63,7 @@ def test_nothing_is_handed_over_to_the_dead(either: Registry) -> None:
 
 
 def test_nothing_is_handed_over_to_nobody(either: Registry) -> None:
-    """A successor that was never found is a mistake; the registration stays good."""
+    """Without a successor `hand_over` raises `TypeError`, and the registration stays valid."""
     registration = either.register("lead")
     with pytest.raises(TypeError, match="give the process"):
         registration.hand_over(None)

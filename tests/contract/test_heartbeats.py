@@ -1,4 +1,4 @@
-"""Heartbeats: dead, stuck and unwell are three things. A sign of life that is late shows, and removes nobody."""
+"""Heartbeats: a member that is dead, stuck or unwell is shown as such; a late heartbeat never removes an entry."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from adsum import InvalidMetadata, Limits, NotRegistered, PermissionDenied, Regi
 from tests.process.people import no_registrar
 from tests.support import WITHIN, Agent, Child, Opener, eventually, kill_registrar
 
-# Late at once, for most tests; never late, for the others.
+# `SOON` is exceeded at once, for most tests; `NEVER` is not exceeded in any test.
 SOON, NEVER = 0.02, 1000.0
 
 
 def health(registry: Registry, id: str = "a") -> tuple[str, str]:
-    """The status, and who set it."""
+    """The health status and its source."""
     entry = registry[id]
     return entry.metadata.health_status.value, entry.health_source.value
 
@@ -33,7 +33,7 @@ def becomes(registry: Registry, status: str, source: str, id: str = "a") -> None
 
 
 def test_a_late_sign_shows(either: Registry) -> None:
-    """Late, an entry is `degraded`, later `unhealthy`, both set by the registrar; it is never removed for that."""
+    """An entry with a late heartbeat is `degraded`, later `unhealthy`, both set by the registrar, and never removed."""
     with either.watch("a") as watch:
         either.register("a", heartbeat=SOON)
         events = [watch.next(WITHIN) for _ in range(3)]
@@ -48,7 +48,7 @@ def test_a_late_sign_shows(either: Registry) -> None:
 
 
 def test_a_sign_makes_it_well_again(either: Registry) -> None:
-    """The sign takes back what the registrar said; when the next one is late it says so again."""
+    """A heartbeat resets the status that the registrar set; the registrar sets it again when the next one is late."""
     registration = either.register("a", heartbeat=SOON)
     for _ in range(3):
         becomes(either, "unhealthy", "registrar")
@@ -62,7 +62,7 @@ def test_a_sign_makes_it_well_again(either: Registry) -> None:
 
 
 def test_what_the_process_said_of_itself_holds_again(either: Registry) -> None:
-    """A process that had called itself degraded is degraded again after its sign, by its own word."""
+    """A process that reported itself degraded is degraded again after its heartbeat, with itself as the source."""
     registration = either.register("a", heartbeat=SOON)
     registration.update_health("degraded")
     becomes(either, "unhealthy", "registrar")
@@ -74,7 +74,7 @@ def test_what_the_process_said_of_itself_holds_again(either: Registry) -> None:
 
 
 def test_a_late_sign_makes_nobody_better(either: Registry) -> None:
-    """Who had called itself unhealthy is not made degraded by being late."""
+    """A member that reported itself unhealthy does not become degraded when its heartbeat is late."""
     with either.watch("a") as watch:
         either.register("a", heartbeat=SOON, health_status="unhealthy")
         events = [watch.next(WITHIN) for _ in range(3)]
@@ -82,7 +82,7 @@ def test_a_late_sign_makes_nobody_better(either: Registry) -> None:
 
 
 def test_the_verdict_of_another_stays(either: Registry) -> None:
-    """What an operator says of a process is marked as such, and no sign of life takes it back."""
+    """A status that another process sets is marked as such, and no heartbeat resets it."""
     registration = either.register("a", heartbeat=NEVER)
     with Agent(either.folder) as operator:
         operator.do("registry.update_health('a', 'unhealthy')")
@@ -94,7 +94,7 @@ def test_the_verdict_of_another_stays(either: Registry) -> None:
 
 
 def test_the_verdict_of_another_outlives_being_late(either: Registry) -> None:
-    """Nor does the sign that ends being late: the operator's word holds again."""
+    """A heartbeat after a late one restores the status that another process had set."""
     registration = either.register("a", heartbeat=SOON)
     with Agent(either.folder) as operator:
         operator.do("registry.update_health('a', 'unhealthy')")
@@ -103,7 +103,7 @@ def test_the_verdict_of_another_outlives_being_late(either: Registry) -> None:
 
 
 def test_a_steady_sign_is_no_change(either: Registry) -> None:
-    """A sign in time has no revision and no event; it moves `last_health_check`, for everybody, and nothing else."""
+    """A heartbeat in time makes no revision and no event; it only updates `last_health_check`, for every reader."""
     registration = either.register("a", heartbeat=NEVER)
     with Agent(either.folder) as agent, either.watch() as watch:
         before = entry = either["a"]
@@ -119,14 +119,14 @@ def test_a_steady_sign_is_no_change(either: Registry) -> None:
 
 
 def test_the_promise_is_in_the_entry(either: Registry) -> None:
-    """`heartbeat` is metadata: it can be read, changed, and ended with None, whatever is late by then."""
+    """`heartbeat` is metadata: it can be read, changed, and ended with None, even while the member is late."""
     registration = either.register("a", heartbeat=5)
     assert either["a"].metadata.heartbeat == 5.0
     registration.update(heartbeat=SOON)
     becomes(either, "degraded", "registrar")
     registration.update(heartbeat=None)
     status = health(either)
-    # Whoever promises on is unhealthy by the time that somebody else, who began later, is.
+    # If a were still due a heartbeat, it would be unhealthy by the time that b, registered later, is.
     either.register("b", heartbeat=5 * SOON)
     becomes(either, "unhealthy", "registrar", "b")
     assert health(either) == status
@@ -134,7 +134,7 @@ def test_the_promise_is_in_the_entry(either: Registry) -> None:
 
 
 def test_a_longer_promise_gives_time(either: Registry) -> None:
-    """Whoever is late and promises less often from now on becomes no worse."""
+    """When a late member promises a longer interval, its status gets no worse."""
     registration = either.register("a", heartbeat=SOON)
     becomes(either, "degraded", "registrar")
     registration.update(heartbeat=NEVER)
@@ -145,7 +145,7 @@ def test_a_longer_promise_gives_time(either: Registry) -> None:
 
 
 def test_a_sign_without_a_promise_is_fine(either: Registry) -> None:
-    """It sets `last_health_check`, and whoever promised nothing is never late."""
+    """A heartbeat sets `last_health_check`; a member that promised no interval is never late."""
     registration = either.register("a")
     before = either["a"].metadata.last_health_check
     assert registration.heartbeat().metadata.last_health_check > before
@@ -156,7 +156,7 @@ def test_a_sign_without_a_promise_is_fine(either: Registry) -> None:
 
 
 def test_only_the_owner_gives_the_sign(either: Registry) -> None:
-    """A sign from another process is `PermissionDenied`, and counts for nothing."""
+    """A heartbeat from a process that is not the owner raises `PermissionDenied` and has no effect."""
     before = either.register("a", heartbeat=NEVER).entry
     with Agent(either.folder) as agent:
         with pytest.raises(PermissionDenied, match="only that process"):
@@ -168,7 +168,7 @@ def test_only_the_owner_gives_the_sign(either: Registry) -> None:
 
 
 def test_a_sign_for_a_successor_is_stale(either: Registry) -> None:
-    """A registration gives no sign for whoever holds the id after it; where nobody does, it is `NotRegistered`."""
+    """A heartbeat through a registration is `Stale` if the id has a new holder, and `NotRegistered` if it has none."""
     old = either.register("a", heartbeat=NEVER)
     old.unregister()
     with pytest.raises(NotRegistered):
@@ -182,7 +182,7 @@ def test_a_sign_for_a_successor_is_stale(either: Registry) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.001, float("nan"), float("inf"), "x", True, 1e9, [1]])
 def test_an_impossible_promise_is_refused(either: Registry, seconds: Any) -> None:
-    """A heartbeat is a number of seconds that can be kept; the error names the field, and nothing is registered."""
+    """A heartbeat interval that is no valid number of seconds is refused with the field's path; no entry is made."""
     with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat"):
         either.register("a", heartbeat=seconds)
     either.register("b")
@@ -193,7 +193,7 @@ def test_an_impossible_promise_is_refused(either: Registry, seconds: Any) -> Non
 
 
 def test_find_follows(either: Registry) -> None:
-    """Whoever is late is found among the degraded, then among the unhealthy, and is chosen no more."""
+    """`find` and `choose` follow the status: a late member is found as degraded, then unhealthy, and is not chosen."""
     registration = either.register("a", heartbeat=SOON)
     eventually(lambda: either.find_by_health("degraded") or either.find_by_health("unhealthy"))
     eventually(lambda: either.find_by_health("unhealthy"))
@@ -206,7 +206,7 @@ def test_find_follows(either: Registry) -> None:
 
 
 def test_the_multiples_are_limits(opener: Opener) -> None:
-    """`Limits.degraded_after` and `unhealthy_after` say how late is late, in multiples of the promise."""
+    """`Limits.degraded_after` and `unhealthy_after` set the thresholds, in multiples of the promised interval."""
     registry = opener(limits=Limits(degraded_after=1, unhealthy_after=100_000))
     registry.register("a", heartbeat=SOON)
     registry.register("b", heartbeat=5 * SOON)
@@ -215,7 +215,7 @@ def test_the_multiples_are_limits(opener: Opener) -> None:
 
 
 def test_what_was_late_stays_late_with_the_next_registrar(either: Registry) -> None:
-    """A registrar that takes over leaves the status as it is, until a sign comes or it gets worse."""
+    """A new registrar keeps the status of a late member until a heartbeat arrives or the lateness grows."""
     registration = either.register("a", heartbeat=SOON)
     becomes(either, "unhealthy", "registrar")
     kill_registrar(either.folder)
@@ -226,7 +226,7 @@ def test_what_was_late_stays_late_with_the_next_registrar(either: Registry) -> N
 
 
 def test_nobody_is_late_because_of_a_registrar(either: Registry) -> None:
-    """A registrar that takes over gives everybody their time anew: it cannot know what came while none served."""
+    """A new registrar restarts every member's interval: it cannot know of heartbeats that failed while none served."""
     either.register("a", heartbeat=0.2)
     with no_registrar(either.folder):
         over = time.monotonic() + 0.4
@@ -238,7 +238,7 @@ def test_nobody_is_late_because_of_a_registrar(either: Registry) -> None:
 
 
 def test_a_hand_over_begins_anew(either: Registry) -> None:
-    """Whoever takes over did not promise in vain yet: it is not late for the sake of the one before it."""
+    """A hand-over restarts the interval: the new holder is not late because the previous holder was."""
     registration = either.register("a", heartbeat=0.2)
     becomes(either, "degraded", "registrar")
     with Child("input()") as child:
@@ -258,7 +258,7 @@ threading.Thread(target=signs, daemon=True).start()
 
 
 def test_a_stopped_process_is_degraded(either: Registry) -> None:
-    """A process that is stopped is alive, so it stays; its signs are missing, so it is degraded until it goes on."""
+    """A stopped process is alive, so its entry stays; it is unhealthy while its heartbeats are missing."""
     with Agent(either.folder) as agent:
         agent.do(_SIGNS)
         becomes(either, "healthy", "process")
@@ -270,7 +270,7 @@ def test_a_stopped_process_is_degraded(either: Registry) -> None:
 
 
 async def test_a_sign_may_come_with_the_registration(registry_folder: Path) -> None:
-    """Signs, registrations and updates that are decided together all happen, each as if it had come alone."""
+    """Heartbeats, registrations and updates of one batch all take effect, as if each had come alone."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         for number in range(10):
             a, b = f"a{number}", f"b{number}"

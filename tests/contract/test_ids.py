@@ -1,4 +1,4 @@
-"""Ids: what names an entry, and everything that does not."""
+"""Ids: what identifies an entry, and what does not."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CALLS: dict[str, Callable[[Registry, Any], object]] = {
 
 
 def test_a_string_is_a_local_id(opener: Opener) -> None:
-    """A plain string means (registry.namespace, registry.node, string), wherever an id is taken."""
+    """A plain string means (registry.namespace, registry.node, string) in every call that takes an id."""
     registry = opener(namespace="team", node="rack")
     registration = registry.register("a")
     assert registration.process_id == ProcessId("team", "rack", "a") == registry["a"].process_id
@@ -56,7 +56,7 @@ def test_a_string_is_a_local_id(opener: Opener) -> None:
 
 
 def test_a_tuple_names_all_three_parts(either: Registry) -> None:
-    """A tuple of three strings is taken as it is, whatever the registry's own namespace and node."""
+    """A tuple of three strings names all parts, whatever the registry's own namespace and node are."""
     either.register(("other", "node", "a"))
     entry = either.lookup(("other", "node", "a"))
     assert entry is not None
@@ -74,7 +74,7 @@ def test_an_id_reads_as_a_path() -> None:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("id", INVALID, ids=[f"{number}-{type(id).__name__}" for number, id in enumerate(INVALID)])
 def test_an_invalid_id_is_refused(either: Registry, call: str, id: Any) -> None:
-    """What is no id is `InvalidProcessId`, which is a `ValueError`, in every call that takes one."""
+    """An invalid id raises `InvalidProcessId`, a `ValueError`, in every call that takes an id."""
     with pytest.raises(InvalidProcessId) as caught:
         CALLS[call](either, id)
     assert isinstance(caught.value, ValueError)
@@ -91,19 +91,19 @@ def test_an_invalid_id_is_refused(either: Registry, call: str, id: Any) -> None:
     ],
 )
 def test_the_refusal_says_what_to_give(either: Registry, id: Any, remedy: str) -> None:
-    """The message says what an id has to be."""
+    """The message says what a valid id looks like."""
     with pytest.raises(InvalidProcessId, match=remedy):
         either.register(id)
 
 
 @pytest.mark.parametrize("id", INVALID, ids=[f"{number}-{type(id).__name__}" for number, id in enumerate(INVALID)])
 def test_an_invalid_id_is_in_no_registry(either: Registry, id: Any) -> None:
-    """`in` answers False for whatever cannot be an id, as a dictionary does."""
+    """`in` is False for any object that is not a valid id, as with a dictionary."""
     assert id not in either
 
 
 def test_a_row_of_the_tables_is_no_id(either: Registry) -> None:
-    """The bytes under which an entry is stored do not find it: an id is made of strings."""
+    """The bytes of a row's key do not find its entry: an id consists of strings."""
     incarnation = either.register("a").entry.incarnation
     assert either.find()
     with pytest.raises(InvalidProcessId):
@@ -112,7 +112,7 @@ def test_a_row_of_the_tables_is_no_id(either: Registry) -> None:
 
 @pytest.mark.parametrize("letter", ["x", "é", "漢", "🜁"])
 def test_an_id_has_at_most_480_bytes(opener: Opener, letter: str) -> None:
-    """The three parts together may have 480 bytes of UTF-8, and not one more."""
+    """The three parts together may have up to 480 bytes of UTF-8."""
     registry = opener(namespace="ns", node="node")
     size = len(letter.encode())
     room = 480 - len("ns" + "node")
@@ -128,7 +128,7 @@ def test_an_id_has_at_most_480_bytes(opener: Opener, letter: str) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_any_part_may_be_the_long_one(either: Registry, place: int) -> None:
-    """All 480 bytes but two may be the namespace's, the node's or the local id's, and the entry is found by each."""
+    """Any one part may use all 480 bytes but two, and `find` and `count` by its parts find the entry."""
     parts = ["a", "b", "c"]
     parts[place] = "x" * 478
     id = ProcessId(*parts)
@@ -139,14 +139,14 @@ def test_any_part_may_be_the_long_one(either: Registry, place: int) -> None:
 
 @pytest.mark.parametrize("id", ["a b", "a/b", "../a", "日本", "a\nb", " ", "\x01", "A", "a" * 255])
 def test_any_other_text_is_an_id(either: Registry, id: str) -> None:
-    """Slashes, spaces, control characters and any script are allowed, and come back as they were."""
+    """Slashes, spaces, control characters and any script are allowed in an id, and are returned unchanged."""
     either.register(id)
     assert either[id].process_id.local_id == id
     assert [process_id.local_id for process_id in either] == [id]
 
 
 def test_parts_are_not_confused(either: Registry) -> None:
-    """Ids whose joined text is the same are different ids."""
+    """Ids whose joined text is equal are still different ids."""
     either.register(("a", "b/c", "d"))
     assert either.lookup(("a", "b", "c/d")) is None
     assert either.lookup(("a/b", "c", "d")) is None
@@ -155,11 +155,11 @@ def test_parts_are_not_confused(either: Registry) -> None:
 
 
 class Name(str):
-    """A string of a class of its own, as libraries make them."""
+    """A subclass of str, as libraries define them."""
 
 
 def test_an_id_of_a_derived_class_is_its_text(opener: Opener) -> None:
-    """Strings of derived classes name what the strings that they are equal to name, in every part of an id."""
+    """A string of a subclass names the same id as the equal plain string, in every part."""
     registry = opener(namespace=Name("s"), node=Name("n"))
     entry = registry.register(Name("a")).entry
     assert entry.process_id == ("s", "n", "a")

@@ -1,4 +1,4 @@
-"""Limits: what a registry refuses when it is full, what goes on, and how it recovers."""
+"""Limits: what a full registry refuses, what still works, and how it recovers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAST = datetime(2020, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 
 
 def test_metadata_may_be_as_large_as_the_limit(opener: Opener) -> None:
-    """Metadata of exactly `max_metadata_bytes`, encoded, is admitted, and not one byte more."""
+    """Metadata of exactly `max_metadata_bytes`, encoded, is accepted; one byte more is refused."""
     limit = 2000
     registry = opener(limits=Limits(max_metadata_bytes=limit))
     times: dict[str, Any] = {"created_at": PAST, "last_health_check": PAST}
@@ -31,7 +31,7 @@ def test_metadata_may_be_as_large_as_the_limit(opener: Opener) -> None:
 
 
 def test_capabilities_may_be_as_many_as_the_limit(opener: Opener) -> None:
-    """`max_capabilities` are admitted, one more is not."""
+    """`max_capabilities` capabilities are accepted; one more is refused."""
     registry = opener(limits=Limits(max_capabilities=3))
     registry.register("a", capabilities={"1", "2", "3"})
     for call in (registry.update, lambda _, **fields: registry.register("b", **fields)):
@@ -40,7 +40,7 @@ def test_capabilities_may_be_as_many_as_the_limit(opener: Opener) -> None:
 
 
 def test_256_capabilities_by_default(either: Registry) -> None:
-    """A registry with default limits admits 256 capabilities."""
+    """A registry with default limits accepts 256 capabilities."""
     names = {str(number) for number in range(256)}
     either.register("a", capabilities=names)
     assert either.count(capability=names) == 1
@@ -49,7 +49,7 @@ def test_256_capabilities_by_default(either: Registry) -> None:
 
 
 def test_a_capability_and_its_namespace_share_511_bytes(opener: Opener) -> None:
-    """A capability is refused where it and the namespace are too long together; where they just fit, it is found."""
+    """A capability is refused if it and the namespace exceed 511 bytes together; at exactly 511 bytes it is found."""
     registry = opener(namespace="s" * 400, node="n")
     registry.register("a", capabilities={"x" * 110})
     assert registry.count(capability="x" * 110) == 1
@@ -59,14 +59,14 @@ def test_a_capability_and_its_namespace_share_511_bytes(opener: Opener) -> None:
 
 @pytest.fixture
 def small(opener: Opener) -> Registry:
-    """A registry for three entries that holds three."""
+    """A registry for three entries, with three entries."""
     registry = opener(limits=Limits(max_entries=3))
     registry.register_many([("a", {"custom": {"size": "x" * 100}}), ("b", {}), ("c", {})])
     return registry
 
 
 def test_a_full_registry_refuses_registrations(small: Registry) -> None:
-    """At `max_entries` a registration is `RegistryFull`, which names the bound and two remedies."""
+    """At `max_entries` a registration raises `RegistryFull`, which names the limit and two remedies."""
     for register in (
         lambda: small.register("d"),
         lambda: small.get_or_register("d"),
@@ -79,7 +79,7 @@ def test_a_full_registry_refuses_registrations(small: Registry) -> None:
 
 
 def test_a_full_registry_goes_on(small: Registry) -> None:
-    """At `max_entries` lookups, updates, health and unregistration go on, and make room."""
+    """At `max_entries` lookups, updates, health updates and unregistrations work, and an unregistration makes room."""
     assert small.lookup("a") is not None
     assert small.update("a", capabilities={"x"}).metadata.capabilities == {"x"}
     assert small.update_health("b", "degraded").metadata.health_status == "degraded"
@@ -98,7 +98,7 @@ def test_many_need_room_for_all(small: Registry) -> None:
 
 
 def test_the_dead_make_room(opener: Opener) -> None:
-    """An entry whose process died takes no room: a full registry takes a new one as soon as somebody dies."""
+    """An entry whose process has died uses no room: a full registry accepts a new entry as soon as an owner dies."""
     registry = opener()
     with Agent(registry.folder, limits=Limits(max_entries=2)) as agent:
         agent.do("registry.register_many([('a', {}), ('b', {})])")
@@ -110,7 +110,7 @@ def test_the_dead_make_room(opener: Opener) -> None:
 
 
 def test_the_limits_are_those_of_whoever_made_the_registry(small: Registry, opener: Opener) -> None:
-    """Limits given by a later opener change nothing."""
+    """The limits are those of the client that made the registry; a later client's limits change nothing."""
     later = opener(limits=Limits(max_entries=100))
     with pytest.raises(RegistryFull):
         later.register("d")
@@ -120,7 +120,7 @@ MEGABYTE = 1024 * 1024
 
 
 def fill(registry: Registry) -> int:
-    """Register until there is no room; returns how many entries there are."""
+    """Register until the registry is full; returns the number of entries."""
     for number in range(10_000):
         try:
             registry.register(f"fill-{number}", custom={"ballast": "x" * 3000}, capabilities={"ballast"})
@@ -130,7 +130,7 @@ def fill(registry: Registry) -> int:
 
 
 def test_memory_is_bounded(opener: Opener) -> None:
-    """S4: at `max_memory_bytes` registrations are refused; what is used never passes the bound."""
+    """S4: at `max_memory_bytes` registrations are refused; the memory in use never exceeds the limit."""
     registry = opener(limits=Limits(max_memory_bytes=MEGABYTE))
     filled = fill(registry)
     with pytest.raises(RegistryFull, match="unregister some entries, store less metadata, or make"):
@@ -142,7 +142,7 @@ def test_memory_is_bounded(opener: Opener) -> None:
 
 
 def test_without_memory_all_else_goes_on(opener: Opener) -> None:
-    """In a registry without room lookups, queries, shrinking updates, health and unregistration go on."""
+    """In a registry without memory left, reads, health updates, unregistrations and shrinking updates work."""
     registry = opener(limits=Limits(max_memory_bytes=MEGABYTE))
     filled = fill(registry)
     assert registry.lookup("fill-0") is not None
@@ -157,7 +157,7 @@ def test_without_memory_all_else_goes_on(opener: Opener) -> None:
 
 
 def test_a_registry_without_memory_recovers(opener: Opener) -> None:
-    """Once entries are unregistered there is room again, as often as it is filled."""
+    """After entries are unregistered there is room again, each time the registry is filled."""
     registry = opener(limits=Limits(max_memory_bytes=MEGABYTE))
     first = fill(registry)
     for _ in range(3):
@@ -168,7 +168,7 @@ def test_a_registry_without_memory_recovers(opener: Opener) -> None:
 
 
 def test_shrinking_makes_room(opener: Opener) -> None:
-    """Updates that shrink give memory back: a registration that was refused is admitted afterwards."""
+    """Updates that shrink entries free memory: a registration that was refused is accepted afterwards."""
     registry = opener(limits=Limits(max_memory_bytes=MEGABYTE))
     filled = fill(registry)
     for number in range(filled):
@@ -177,7 +177,7 @@ def test_shrinking_makes_room(opener: Opener) -> None:
 
 
 def test_the_dead_give_memory_back(opener: Opener) -> None:
-    """Cleanup needs no room: whoever filled the registry dies, all its entries go, and there is room again."""
+    """Cleanup needs no free memory: when the owner of a full registry dies, its entries go and there is room."""
     registry = opener()
     with Agent(registry.folder, limits=Limits(max_memory_bytes=MEGABYTE)) as agent:
         agent.do("from tests.contract.test_limits import fill")
@@ -192,7 +192,7 @@ def test_the_dead_give_memory_back(opener: Opener) -> None:
 
 @pytest.mark.parametrize("size", [0, 100, 1000, 2100, 5000, 20_000, 60_000])
 def test_memory_is_bounded_whatever_the_sizes(registry_folder: Path, size: int) -> None:
-    """S4 holds for entries of any size; the registry is refused before LMDB's own map is full."""
+    """S4 holds for entries of any size: the registry refuses writes before LMDB's own map is full."""
     together = min(50, 400_000 // (size + 500))
 
     def fill_quickly(registry: Registry) -> None:

@@ -1,4 +1,4 @@
-"""``heartbeat="loop"``: the event loop's own sign of life, without any code of the agent's."""
+"""``heartbeat="loop"``: the event loop sends heartbeats without code in the agent."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ async def _registered(registry: AsyncRegistry) -> Entry:
 
 @pytest.mark.parametrize("come", [_registered, _get_or_registered, _stood_by])
 async def test_a_blocked_loop_shows(registry_folder: Path, come: Callable[[AsyncRegistry], Awaitable[Entry]]) -> None:
-    """With ``heartbeat="loop"`` a blocked loop is degraded for every other process, and well when it goes on."""
+    """With ``heartbeat="loop"`` a member with a blocked loop is degraded, and healthy again when the loop continues."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         with Agent(registry_folder) as agent:
             entry = await come(registry)
-            # This blocks the loop until the other process has seen it.
+            # This blocks the loop until the other process has seen the degraded status.
             (seen,) = agent.value("registry.wait_for(health_status='degraded', timeout=9)")
             assert (seen.process_id, seen.health_source) == (entry.process_id, "registrar")
             await eventually_awaited(lambda: shows(registry, "healthy", "process"))
 
 
 async def test_a_loop_that_goes_round_is_never_late(registry_folder: Path) -> None:
-    """The loop gives the sign without any code of the agent's."""
+    """A running loop sends heartbeats in time without code in the agent."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         await registry.register("a", asyncio.current_task(), heartbeat="loop")
         before = registry["a"].metadata.last_health_check
@@ -65,12 +65,12 @@ async def _closed(registry: AsyncRegistry) -> None:
 
 
 async def _left_open(registry: AsyncRegistry) -> None:
-    """The loop ends, and the registry does not."""
+    """End the loop without closing the registry."""
 
 
 @pytest.mark.parametrize("end", [_unregistered, _closed, _left_open])
 def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callable[..., Any]) -> None:
-    """No sign comes any more when the entry, the registry or the loop has ended; a successor gets none of them."""
+    """The loop's heartbeats stop when the entry, the registry or the loop ends; a successor gets none of them."""
     opened: list[AsyncRegistry] = []
     over = threading.Event()
 
@@ -85,7 +85,7 @@ def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callab
     thread.start()
     try:
         eventually(lambda: shows(registry, "degraded", "registrar"))
-        # The first sign that is refused is the last one.
+        # The handler stops after the first heartbeat that is refused.
         outcomes = registry.stats().outcomes
         assert outcomes.get("stale", 0) + outcomes.get("not_registered", 0) <= 1
     finally:
@@ -95,7 +95,7 @@ def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callab
 
 
 def test_only_a_loop_gives_a_loops_sign(registry: Registry, registry_folder: Path) -> None:
-    """Without an event loop, or for another process, ``heartbeat="loop"`` is refused in words that say so."""
+    """Without an event loop, or for another process, ``heartbeat="loop"`` is refused with an error that says why."""
     with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat.*AsyncRegistry"):
         registry.register("a", heartbeat="loop")
 

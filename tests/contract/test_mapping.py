@@ -1,4 +1,4 @@
-"""A registry is a mapping of the ids of its namespace to their entries."""
+"""A registry is a mapping from the ids of its namespace to their entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import Agent
 
 @pytest.fixture
 def three(either: Registry) -> Registry:
-    """a, b and c here, and d in another namespace."""
+    """A registry with a, b and c in its namespace, and d in another one."""
     either.register_many([("b", {}), ("a", {}), ("c", {}), (("other", "n", "d"), {})])
     return either
 
@@ -35,7 +35,7 @@ def test_length_and_iteration_are_of_the_namespace(three: Registry) -> None:
 
 
 def test_membership(three: Registry) -> None:
-    """`in` takes a string, a tuple or a `ProcessId`, of other namespaces too."""
+    """`in` takes a string, a tuple or a `ProcessId`, of any namespace."""
     present: list[object] = ["a", ("other", "n", "d"), ProcessId("other", "n", "d")]
     absent: list[object] = ["d", ("other", "n", "a"), "A"]
     assert all(id in three for id in present)
@@ -43,13 +43,13 @@ def test_membership(three: Registry) -> None:
 
 
 def test_indexing(three: Registry) -> None:
-    """`registry[id]` is the entry."""
+    """`registry[id]` returns the entry."""
     assert three["a"] == three.lookup("a")
     assert three[("other", "n", "d")].process_id.local_id == "d"
 
 
 def test_a_missing_id_is_a_key_error(three: Registry) -> None:
-    """`registry[id]` of an absent id is `NotRegistered`, a `KeyError`, that says where to look."""
+    """`registry[id]` of an absent id raises `NotRegistered`, a `KeyError`, whose message says where to look."""
     with pytest.raises(KeyError) as caught:
         three["nobody"]
     assert isinstance(caught.value, NotRegistered)
@@ -59,7 +59,7 @@ def test_a_missing_id_is_a_key_error(three: Registry) -> None:
 
 
 def test_the_dead_are_missing(either: Registry) -> None:
-    """S2: `registry[id]` of a dead process is `NotRegistered`, from the moment of its death."""
+    """S2: `registry[id]` of a dead process raises `NotRegistered` from the moment of its death."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         assert either["a"].pid == agent.pid
@@ -69,7 +69,7 @@ def test_the_dead_are_missing(either: Registry) -> None:
 
 
 def test_views(registry: Registry) -> None:
-    """`keys`, `values`, `items` and `get` work as a dictionary's."""
+    """`keys`, `values`, `items` and `get` behave as those of a dictionary."""
     made = registry.register_many([("b", {}), ("a", {})])
     entries = [made[1].entry, made[0].entry]
     assert list(registry.keys()) == [entry.process_id for entry in entries]
@@ -82,7 +82,7 @@ def test_views(registry: Registry) -> None:
 
 
 def test_views_do_not_fail_over_a_departure(registry: Registry) -> None:
-    """Who leaves while `items` or `values` are being looped over is no error of whoever loops."""
+    """A member may leave while a loop over `items` or `values` runs; the loop raises no error."""
     for view in (registry.values, registry.items):
         registry.register_many([("a", {}), ("b", {}), ("c", {})])
         seen: list[object] = []
@@ -95,7 +95,7 @@ def test_views_do_not_fail_over_a_departure(registry: Registry) -> None:
 
 
 def test_iteration_survives_changes(three: Registry) -> None:
-    """A loop over the ids goes on over those that stood at its start, whatever is written meanwhile."""
+    """A loop over the ids covers those present at its start, whatever is written during the loop."""
     seen = []
     for id in three:
         seen.append(id.local_id)
@@ -105,7 +105,7 @@ def test_iteration_survives_changes(three: Registry) -> None:
 
 
 def test_registries_are_compared_as_objects(registry: Registry) -> None:
-    """A registry equals itself alone, and can be a key: it is a handle, not the value of what it holds."""
+    """A registry equals only itself and is hashable: it is a handle, not the value of its entries."""
     with adsum.open(path=registry.folder) as other:
         assert registry == registry
         assert registry != other
@@ -114,14 +114,14 @@ def test_registries_are_compared_as_objects(registry: Registry) -> None:
 
 
 def test_an_empty_registry_is_falsy(registry: Registry) -> None:
-    """Truth is that of a mapping: whether anybody is there."""
+    """A registry without entries is false, as an empty mapping is."""
     assert not registry
     registry.register("a")
     assert registry
 
 
 def test_its_text_says_what_it_is(three: Registry) -> None:
-    """`repr` shows folder, namespace and node, and not its members."""
+    """`repr` shows folder, namespace and node, and no members."""
     text = repr(three)
     assert str(three.folder) in text
     assert f"namespace='default' node={three.node!r}" in text
@@ -132,7 +132,7 @@ def names(entries: list[Entry]) -> list[str]:
 
 
 def test_namespaces_are_apart(registry: Registry) -> None:
-    """I3, S7: the same node and local id stand in several namespaces, and none is found through another."""
+    """I3, S7: the same node and local id in different namespaces name different entries."""
     spaces = ["s", "s2", "s/n", "S", "default"]
     with_each = [adsum.open(path=registry.folder, namespace=space, node="n", timeout=10) for space in spaces]
     for number, one in enumerate(with_each):
@@ -150,14 +150,14 @@ def test_namespaces_are_apart(registry: Registry) -> None:
 
 
 def test_the_default_namespace_is_the_registrys_own(registry: Registry) -> None:
-    """`namespace=None` is the registry's own namespace, not all of them."""
+    """`namespace=None` is the registry's own namespace, not all namespaces."""
     registry.register(("other", "n", "a"))
     assert registry.find(namespace=None) == registry.find() == []
     assert names(registry.find(namespace="other")) == ["a"]
 
 
 def test_a_plain_name_may_be_asked_for(either: Registry) -> None:
-    """``"name" in registry`` is true, false, and no mistake to a type checker, which reads this too."""
+    """A type checker, which also reads this test, accepts ``"name" in registry``."""
     either.register("a")
     assert "a" in either
     assert "b" not in either

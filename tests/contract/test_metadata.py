@@ -1,4 +1,4 @@
-"""Metadata: what is stored as it was given, and what is refused with the path of the field."""
+"""Metadata: what is stored unchanged, and what is refused with the path of the field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FUTURE = datetime(2199, 1, 1, tzinfo=UTC)
 
 
 def nested(depth: int) -> dict[str, Any]:
-    """A map inside a map, `depth` times."""
+    """A map nested `depth` times."""
     value: dict[str, Any] = {}
     for _ in range(depth - 1):
         value = {"a": value}
@@ -101,7 +101,7 @@ def standing(either: Registry) -> Registry:
 
 @pytest.mark.parametrize(("fields", "path"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
 def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any], path: str) -> None:
-    """`InvalidMetadata`, a `ValueError`, names the field's path; nothing is registered, and nothing is changed."""
+    """Invalid metadata raises `InvalidMetadata`, a `ValueError`, with the field's path, and nothing is written."""
     before = standing["standing"]
     for call in (
         lambda: standing.register("new", **fields),
@@ -136,13 +136,13 @@ def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any
     ids=range(14),
 )
 def test_the_refusal_says_what_to_give(either: Registry, fields: dict[str, Any], remedy: str) -> None:
-    """The message says what would have been right."""
+    """The message says what a valid value is."""
     with pytest.raises(InvalidMetadata, match=remedy):
         either.register("a", **fields)
 
 
 def test_the_defaults(either: Registry) -> None:
-    """A registration that says nothing is a healthy agent, created and checked now."""
+    """A registration without metadata is a healthy agent, created and checked now."""
     entry = either.register("a").entry
     metadata = entry.metadata
     assert (metadata.type, metadata.health_status, metadata.endpoint) == ("agent", "healthy", None)
@@ -154,7 +154,7 @@ def test_the_defaults(either: Registry) -> None:
 
 
 def test_every_field_comes_back(either: Registry) -> None:
-    """What was given is what a lookup, and another look into the tables, gives back."""
+    """A lookup returns every field as it was given."""
     given: dict[str, Any] = {
         "type": "resource_manager",
         "capabilities": {"planning", "日本語", "x" * 255},
@@ -173,7 +173,7 @@ def test_every_field_comes_back(either: Registry) -> None:
 
 
 def test_any_collection_will_do(either: Registry) -> None:
-    """Sets may be given as lists or tuples, and lists as tuples."""
+    """Sets may be passed as lists or tuples, and lists as tuples."""
     metadata = either.register("a", capabilities=["x", "y", "x"], node_affinity=("n1",), custom={"a": (1, 2)})
     assert metadata.entry.metadata.capabilities == {"x", "y"}
     assert metadata.entry.metadata.node_affinity == ["n1"]
@@ -181,28 +181,28 @@ def test_any_collection_will_do(either: Registry) -> None:
 
 
 class Text(str):
-    """A string of a class of its own, as libraries make them."""
+    """A subclass of str, as libraries define them."""
 
     def __repr__(self) -> str:
         return f"Text({super().__repr__()})"
 
 
 class Whole(int):
-    """An integer of a class of its own."""
+    """A subclass of int."""
 
     def __repr__(self) -> str:
         return f"Whole({super().__repr__()})"
 
 
 class Part(float):
-    """A number of a class of its own, as numpy's are."""
+    """A subclass of float, as numpy's are."""
 
     def __repr__(self) -> str:
         return f"Part({super().__repr__()})"
 
 
 class Raw(bytes):
-    """Bytes of a class of their own."""
+    """A subclass of bytes."""
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ class Raw(bytes):
     ids=range(9),
 )
 def test_subclasses_of_plain_types_are_stored_as_those(standing: Registry, fields: dict[str, Any]) -> None:
-    """A value whose class derives from a plain type is stored as that type's, and is equal to what was given."""
+    """A value of a subclass of a plain type is stored as the plain type, and equals the given value."""
     metadata = standing.update("standing", **fields).metadata
     assert {name: getattr(metadata, name) for name in fields} == fields
     assert not any(name in repr(metadata) for name in ("Text", "Whole", "Part"))
@@ -229,7 +229,7 @@ def test_subclasses_of_plain_types_are_stored_as_those(standing: Registry, field
 
 
 def test_times_are_kept_in_utc(either: Registry) -> None:
-    """A time with another offset is the same instant, in UTC."""
+    """A time with another offset is stored as the same instant in UTC."""
     there = PAST.astimezone(timezone(timedelta(hours=-7)))
     stored = either.register("a", created_at=there).entry.metadata.created_at
     assert stored == PAST
@@ -237,13 +237,13 @@ def test_times_are_kept_in_utc(either: Registry) -> None:
 
 
 def test_a_creation_time_alone_is_checked_now(either: Registry) -> None:
-    """With only `created_at` given, the last health check is the registration."""
+    """With only `created_at` given, the last health check is the time of registration."""
     entry = either.register("a", created_at=PAST).entry
     assert entry.metadata.last_health_check == entry.registered_at
 
 
 def test_an_early_health_check_makes_creation_as_early(either: Registry) -> None:
-    """With only `last_health_check` given, the process was not created after it."""
+    """With only `last_health_check` given, the creation time is not later."""
     metadata = either.register("a", last_health_check=PAST).entry.metadata
     assert metadata.created_at == metadata.last_health_check == PAST
 
@@ -259,7 +259,7 @@ def test_enumerations_equal_their_strings(either: Registry) -> None:
 
 
 def test_deep_data_is_admitted_to_the_bound(either: Registry) -> None:
-    """64 levels below the top come back as they were; one more is refused, see above."""
+    """Data may be nested 64 levels deep; one more level is refused, see above."""
     either.register("a", custom=nested(65))
     assert either["a"].metadata.custom == nested(65)
 

@@ -1,4 +1,4 @@
-"""Opening: where the registry is, who this process is in it, and what opening and reading leave alone."""
+"""Opening: where the registry is, which namespace and node it uses, and what opening and reading do not change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import Opener, end_registrar, registrar_pid
 
 
 def test_a_name_stands_below_adsum_dir(opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path) -> None:
-    """`$ADSUM_DIR` is the base of named registries, before `$XDG_RUNTIME_DIR`."""
+    """`$ADSUM_DIR` is the base folder of named registries, with priority over `$XDG_RUNTIME_DIR`."""
     monkeypatch.setenv("ADSUM_DIR", str(registry_folder))
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
     assert opener(path=None).folder == registry_folder / "default"
@@ -25,14 +25,14 @@ def test_a_name_stands_below_adsum_dir(opener: Opener, monkeypatch: pytest.Monke
 def test_a_name_stands_below_xdg_runtime_dir(
     opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
 ) -> None:
-    """Without `$ADSUM_DIR` the base is `$XDG_RUNTIME_DIR/adsum`; an empty variable counts as none."""
+    """Without `$ADSUM_DIR` the base folder is `$XDG_RUNTIME_DIR/adsum`; an empty variable counts as unset."""
     monkeypatch.setenv("ADSUM_DIR", "")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(registry_folder))
     assert opener(path=None).folder == registry_folder / "adsum" / "default"
 
 
 def test_a_name_stands_in_shared_memory(opener: Opener) -> None:
-    """With neither variable the base is a folder of this user's in shared memory."""
+    """Without either variable the base folder is this user's folder in shared memory."""
     assert opener(path=None, name="never-made").folder == Path(f"/dev/shm/adsum-{os.geteuid()}/never-made")
 
 
@@ -47,7 +47,7 @@ def test_a_path_counts_before_the_environment(
 def test_a_relative_path_is_taken_from_here(
     opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
 ) -> None:
-    """A relative path means the folder it meant at the time of opening, also after a change of directory."""
+    """A relative path is resolved at opening, so a later change of directory has no effect."""
     monkeypatch.chdir(registry_folder.parent)
     opened = opener(path="registry")
     monkeypatch.chdir("/")
@@ -57,7 +57,7 @@ def test_a_relative_path_is_taken_from_here(
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/", "a\0b", "x" * 256, "\ud800"])
 def test_an_impossible_name_is_refused(opener: Opener, name: str) -> None:
-    """A name is a plain folder name; the error says that `path` is there for other places."""
+    """A name must be a plain folder name; the error names `path` as the way to another place."""
     with pytest.raises(adsum.AdsumError, match="path=") as caught:
         opener(path=None, name=name)
     assert isinstance(caught.value, ValueError)
@@ -65,7 +65,7 @@ def test_an_impossible_name_is_refused(opener: Opener, name: str) -> None:
 
 
 def test_the_first_write_makes_a_private_folder(opener: Opener, registry_folder: Path) -> None:
-    """The folder, and its base where that is made with it, are closed to everybody else, whatever the umask."""
+    """The first write makes the folder, and its base if needed, accessible to this user only, whatever the umask."""
     folder = registry_folder / "name"
     before = os.umask(0)
     try:
@@ -77,7 +77,7 @@ def test_the_first_write_makes_a_private_folder(opener: Opener, registry_folder:
 
 
 def test_an_open_folder_is_refused(opener: Opener, registry_folder: Path) -> None:
-    """A folder that others may enter is refused, with the command that closes it."""
+    """A folder that other users may enter is refused, and the error gives the command that closes it."""
     registry_folder.mkdir(mode=0o755)
     with pytest.raises(PermissionDenied, match="chmod 700") as caught:
         opener()
@@ -85,14 +85,14 @@ def test_an_open_folder_is_refused(opener: Opener, registry_folder: Path) -> Non
 
 
 def test_a_file_in_the_folders_place_is_refused(opener: Opener, registry_folder: Path) -> None:
-    """What is no folder is refused, and the error says to remove it or go elsewhere."""
+    """A path that is not a folder is refused, and the error advises to remove it or to use another path."""
     registry_folder.touch()
     with pytest.raises(PermissionDenied, match="is no folder; give another path"):
         opener()
 
 
 def test_the_node_is_the_host(opener: Opener) -> None:
-    """Without anything said, the node is the host name and the namespace is ``default``."""
+    """By default the node is the host name and the namespace is ``default``."""
     opened = opener()
     assert (opened.namespace, opened.node) == ("default", socket.gethostname())
     opened.register("a")
@@ -100,7 +100,7 @@ def test_the_node_is_the_host(opener: Opener) -> None:
 
 
 def test_the_node_comes_from_the_environment(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`$ADSUM_NODE` names the node; `node=` counts before it."""
+    """`$ADSUM_NODE` sets the node; `node=` has priority over it."""
     monkeypatch.setenv("ADSUM_NODE", "rack-7")
     assert opener().node == "rack-7"
     assert opener(node="here").node == "here"
@@ -109,14 +109,14 @@ def test_the_node_comes_from_the_environment(opener: Opener, monkeypatch: pytest
 @pytest.mark.parametrize("wrong", ["", "a\0b", "\ud800", "x" * 480, 5])
 @pytest.mark.parametrize("part", ["namespace", "node"])
 def test_an_impossible_namespace_or_node_is_refused(opener: Opener, part: str, wrong: object) -> None:
-    """Opening checks what will be a part of every id."""
+    """Opening validates the namespace and the node, which are parts of every id."""
     with pytest.raises(InvalidProcessId):
         opener(**{part: wrong})
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), float("inf"), "5", True])
 def test_an_impossible_timeout_is_refused(opener: Opener, timeout: object) -> None:
-    """A timeout is a number of seconds; the error says so, at opening and at a call."""
+    """A timeout must be a number of seconds; opening and every call refuse anything else."""
     with pytest.raises(ValueError, match="give seconds"):
         opener(timeout=timeout)
     with pytest.raises(ValueError, match="give seconds"):
@@ -124,7 +124,7 @@ def test_an_impossible_timeout_is_refused(opener: Opener, timeout: object) -> No
 
 
 def test_opening_and_reading_start_nothing(either: Registry, registry_folder: Path) -> None:
-    """Whoever only reads makes no folder and starts no registrar; an absent registry reads as an empty one."""
+    """A client that only reads makes no folder and starts no registrar; an absent registry reads as an empty one."""
     assert either.lookup("a") is None
     assert either.get(ProcessId("default", "node", "a")) is None
     assert ProcessId("default", "node", "a") not in either
@@ -143,7 +143,7 @@ def test_opening_and_reading_start_nothing(either: Registry, registry_folder: Pa
 
 
 def test_reads_go_on_without_a_registrar(opener: Opener) -> None:
-    """What was registered is found when no registrar lives, and finding it starts none."""
+    """Entries are found when no registrar runs, and finding them starts none."""
     opened = opener()
     opened.register("a", capabilities={"x"})
     end_registrar(opened.folder)
@@ -156,7 +156,7 @@ def test_reads_go_on_without_a_registrar(opener: Opener) -> None:
 
 
 def test_a_reader_finds_a_registry_that_is_made_later(opener: Opener) -> None:
-    """A registry that was read before it existed shows what is registered in it since."""
+    """A client that read a registry before it existed finds what is registered later."""
     reader = opener()
     assert reader.lookup("a") is None
     opener().register("a")

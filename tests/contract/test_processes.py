@@ -1,4 +1,4 @@
-"""Whom one can register: whatever is a living process, and `DeadProcess` for whatever is not any more."""
+"""What can be registered: any living process, thread or task; a dead process is refused with `DeadProcess`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def child() -> Iterator[Child]:
 
 
 def test_this_process_is_the_default(either: Registry) -> None:
-    """Without a process given, the caller's is registered, with what tells it from a later one of the same number."""
+    """By default the caller's process is registered; its identity excludes later processes with the same pid."""
     entry = either.register("a").entry
     assert entry.pid == os.getpid()
     assert entry.start_time == int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
@@ -42,7 +42,7 @@ FORMS: dict[str, Callable[[subprocess.Popen[bytes]], Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_another_process_is_registered(either: Registry, child: Child, form: str) -> None:
-    """A pid, a Popen, or anything that has a pid: the entry is that process's and goes when it dies."""
+    """A pid, a Popen or any object with a pid names a process; the entry is removed when that process dies."""
     entry = either.register("a", FORMS[form](child.process)).entry
     assert entry.pid == child.pid
     child.kill()
@@ -51,7 +51,7 @@ def test_another_process_is_registered(either: Registry, child: Child, form: str
 
 
 def test_a_multiprocessing_process_is_registered(either: Registry) -> None:
-    """A `multiprocessing.Process` is registered by what it is."""
+    """A `multiprocessing.Process` object can be registered."""
     process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     process.start()
     try:
@@ -66,7 +66,7 @@ def test_a_multiprocessing_process_is_registered(either: Registry) -> None:
 
 
 def test_a_process_that_was_not_started(either: Registry) -> None:
-    """A `multiprocessing.Process` before its start is `DeadProcess`, which says to wait until it runs."""
+    """A `multiprocessing.Process` that has not started raises `DeadProcess`, which advises to wait until it runs."""
     process = multiprocessing.get_context("spawn").Process(target=time.sleep)
     with pytest.raises(DeadProcess, match="register it once it runs"):
         either.register("a", process)
@@ -85,7 +85,7 @@ async def test_an_asyncio_subprocess_is_registered(registry: Registry) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_dead_process_is_refused(either: Registry, child: Child, form: str) -> None:
-    """Whatever names a process that has exited and was waited for is `DeadProcess`."""
+    """Every form that names an exited and reaped process raises `DeadProcess`."""
     child.kill()
     with pytest.raises(DeadProcess, match="only a living process can be registered") as caught:
         either.register("a", FORMS[form](child.process))
@@ -94,7 +94,7 @@ def test_a_dead_process_is_refused(either: Registry, child: Child, form: str) ->
 
 
 def test_a_zombie_is_refused(either: Registry, child: Child) -> None:
-    """A process that has exited and was not waited for is dead."""
+    """A zombie, which has exited and was not reaped, is refused as dead."""
     child.kill_unreaped()
     with pytest.raises(DeadProcess):
         either.register("a", child.pid)
@@ -106,13 +106,13 @@ def test_a_zombie_is_refused(either: Registry, child: Child) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, -(2**40), 2**22 + 1, 2**31, 2**70])
 def test_a_number_of_no_process_is_refused(either: Registry, number: int) -> None:
-    """A number that is no process's, or cannot be one, is `DeadProcess`."""
+    """A number that no process has, or can have, raises `DeadProcess`."""
     with pytest.raises(DeadProcess):
         either.register("a", number)
 
 
 def test_a_threads_number_is_no_processs(either: Registry) -> None:
-    """The kernel's number of a thread other than the first is not a process."""
+    """The kernel's id of a thread other than the main thread is not accepted as a process."""
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()
@@ -126,13 +126,13 @@ def test_a_threads_number_is_no_processs(either: Registry) -> None:
 
 @pytest.mark.parametrize("process", ["1", 1.5, True, object(), [1], SimpleNamespace(pid="1"), b"1"], ids=range(7))
 def test_what_is_no_process_at_all(either: Registry, process: object) -> None:
-    """Anything else is a `TypeError` that lists what can be registered."""
+    """Any other object raises a `TypeError` that lists what can be registered."""
     with pytest.raises(TypeError, match=r"give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task"):
         either.register("a", process)
 
 
 def test_a_stopped_process_is_alive(either: Registry, child: Child) -> None:
-    """A process that is stopped can be registered, found, and stays."""
+    """A stopped process can be registered and found, and its entry stays."""
     child.stop()
     entry = either.register("a", child.pid).entry
     assert either.lookup("a") == entry
@@ -141,7 +141,7 @@ def test_a_stopped_process_is_alive(either: Registry, child: Child) -> None:
 
 
 def test_a_thread_has_an_entry_while_it_runs(either: Registry) -> None:
-    """A thread's entry belongs to this process and goes when the thread ends."""
+    """The owner of a thread's entry is this process; the entry is removed when the thread ends."""
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     with pytest.raises(DeadProcess, match="register it while it runs"):
@@ -161,7 +161,7 @@ def test_a_thread_has_an_entry_while_it_runs(either: Registry) -> None:
 
 
 async def test_a_task_has_an_entry_while_it_runs(registry: Registry) -> None:
-    """A task's entry goes when the task is done, in a `Registry` and in an `AsyncRegistry`."""
+    """A task's entry is removed when the task is done, in a `Registry` and in an `AsyncRegistry`."""
     async with adsum.open_async(path=registry.folder, timeout=10) as other:
         task = asyncio.create_task(asyncio.sleep(60))
         registry.register("a", task)
@@ -176,7 +176,7 @@ async def test_a_task_has_an_entry_while_it_runs(registry: Registry) -> None:
 
 
 async def test_a_task_registers_itself(registry: Registry) -> None:
-    """A task registers itself and has unregistered by returning."""
+    """A task can register itself; its entry is removed when it returns."""
     async with adsum.open_async(path=registry.folder, timeout=10) as other:
 
         async def work() -> adsum.Entry | None:
@@ -188,7 +188,7 @@ async def test_a_task_registers_itself(registry: Registry) -> None:
 
 
 async def test_a_cancelled_registration_is_undone(registry: Registry) -> None:
-    """Whoever stops awaiting a registration has not registered: if it was too late to stop, it is taken back."""
+    """A registration whose await is cancelled leaves no entry: the client undoes it if it was too late to stop."""
     async with adsum.open_async(path=registry.folder, timeout=10) as other:
         await other.register("first")
         for number in range(20):
@@ -197,14 +197,14 @@ async def test_a_cancelled_registration_is_undone(registry: Registry) -> None:
             asked.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asked
-        # Asked later on the same connection: whatever of them was too late to stop stands by now.
+        # Sent later on the same connection: every registration that was too late to stop has been made by now.
         await other.unregister("nobody")
         await eventually_awaited(lambda: len(registry) == 1)
         assert [id.local_id for id in registry] == ["first"]
 
 
 def test_an_agent_registers_itself(either: Registry) -> None:
-    """Two processes: one registers, the other finds it, and finds it gone when it is killed."""
+    """One process registers; another finds it, and finds it gone after it is killed."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('planner-1', capabilities={'planning'})")
         assert [entry.pid for entry in either.find(capability="planning")] == [agent.pid]

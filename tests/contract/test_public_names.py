@@ -1,4 +1,4 @@
-"""What the package offers by name, and what it costs to import."""
+"""The public names of the package, and the cost of importing it."""
 
 from __future__ import annotations
 
@@ -62,34 +62,34 @@ NAMES = [
 
 
 def test_the_public_names_are_these() -> None:
-    """`adsum.__all__` is this list; a name is added or taken away on purpose."""
+    """`adsum.__all__` is this list; a name is added or removed on purpose only."""
     assert sorted(adsum.__all__) == NAMES
 
 
 @pytest.mark.parametrize("name", sorted(adsum.__all__))
 def test_every_public_name_is_there_and_documented(name: str) -> None:
-    """Each public name can be imported, is listed by `dir`, and says what it is."""
+    """Each public name can be imported, is listed by `dir`, and has a docstring."""
     value = getattr(adsum, name)
     assert name in dir(adsum)
     assert inspect.getdoc(value)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    """A name that is not there is an error, as in any module."""
+    """An unknown attribute of the package is an `AttributeError`, as in any module."""
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         adsum.nothing  # noqa: B018 - reading it is the test
 
 
 @pytest.mark.parametrize("kind", [adsum.Registry, adsum.AsyncRegistry, adsum.Registration, adsum.AsyncRegistration])
 def test_every_public_call_is_documented(kind: type) -> None:
-    """Each public method says what it does."""
+    """Each public method has a docstring."""
     own = [name for name, _ in inspect.getmembers(kind, callable) if not name.startswith("_")]
     assert own
     assert [name for name in own if not inspect.getdoc(getattr(kind, name))] == []
 
 
 def test_both_kinds_have_the_same_calls() -> None:
-    """`Registry` and `AsyncRegistry`, and their registrations, differ in nothing but awaiting."""
+    """`Registry` and `AsyncRegistry`, and their registrations, have the same calls and differ only in awaiting."""
 
     def calls(kind: type) -> dict[str, list[str]]:
         public = {name: value for name, value in inspect.getmembers(kind, callable) if not name.startswith("_")}
@@ -101,12 +101,12 @@ def test_both_kinds_have_the_same_calls() -> None:
 
 
 def test_the_package_is_typed() -> None:
-    """`py.typed` is part of the package."""
+    """The package contains `py.typed`."""
     assert (importlib.resources.files("adsum") / "py.typed").is_file()
 
 
 def loaded_after(statement: str) -> set[str]:
-    """The modules that a fresh interpreter has after a statement."""
+    """The modules that a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
 
@@ -115,19 +115,19 @@ HEAVY = {"asyncio", "rich", "cyclopts", "subprocess", "ssl", "email", "http", "a
 
 
 def test_a_registrar_needs_few_modules() -> None:
-    """What a registrar imports has no asyncio, nothing for terminals, and none of the client."""
+    """A registrar imports no asyncio, no terminal library and none of the client."""
     loaded = loaded_after("import adsum._registrar.background, adsum._registrar.start") - loaded_after("pass")
     assert loaded & {*HEAVY, "adsum.registry", "adsum._client", "adsum_demo"} == set()
 
 
 def test_a_synchronous_program_needs_no_asyncio(registry_folder: Path) -> None:
-    """Opening, registering and looking up import neither asyncio nor what draws on terminals."""
+    """Opening, registering and looking up import neither asyncio nor a terminal library."""
     code = f"import adsum\nwith adsum.open(path={str(registry_folder)!r}, timeout=10) as r: r.register('a'); r['a']"
     assert loaded_after(code) & {"asyncio", "rich", "cyclopts", "adsum.aio", "adsum.cli"} == set()
 
 
 def test_a_running_registrar_has_no_asyncio(registry: Registry) -> None:
-    """The process that serves has asyncio's library not even mapped, and lmdb's it has."""
+    """The registrar's process maps the library of lmdb and not that of asyncio."""
     registry.register("a")
     maps = Path(f"/proc/{registrar_pid(registry.folder)}/maps").read_text()
     assert "lmdb" in maps

@@ -1,4 +1,4 @@
-"""S4 in a reader: what it keeps of what it read is bounded by what stands, not by what it has ever seen."""
+"""S4 in a reader: the entry cache is bounded by the number of current entries, not by all entries ever read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _come_and_go(registry: Registry, rounds: int, read: Callable[[Registry, list
 
 @pytest.mark.parametrize("how", READS)
 def test_names_that_come_and_go_leave_nothing(registry: Registry, how: str) -> None:
-    """A reader that has seen thousands of names come and go keeps no more than after the first thousands."""
+    """A reader's memory does not grow with the number of ids that were registered, read and removed."""
     _come_and_go(registry, 6, READS[how])
     tracemalloc.start()
     try:
@@ -41,7 +41,7 @@ def test_names_that_come_and_go_leave_nothing(registry: Registry, how: str) -> N
 
 
 def test_a_registry_that_shrank_is_forgotten(registry: Registry) -> None:
-    """When nearly all of a large registry are gone, the next read that finds nobody lets go of what was kept."""
+    """When most entries of a large registry are removed, the next read that finds no entry releases the entry cache."""
     tracemalloc.start()
     try:
         made = registry.register_many([(f"a{number}", {}) for number in range(8000)])

@@ -1,4 +1,4 @@
-"""Being refused in time: `Timeout` and `SystemBusy`, and what is true afterwards."""
+"""Refusals in time: `Timeout` and `SystemBusy`, and the state of the registry afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITES: dict[str, Callable[[Registry, float | None], object]] = {
 
 @pytest.mark.parametrize("write", WRITES)
 def test_a_write_ends_within_its_timeout(either: Registry, write: str) -> None:
-    """L1: where the registrar does not answer, a write is `Timeout`, a `TimeoutError`, and is never applied."""
+    """L1: a write to a registrar that does not answer raises `Timeout`, a `TimeoutError`, and is never applied."""
     before = either.register("a").entry
     with stopped(either.folder):
         with pytest.raises(Timeout, match="Try again") as caught:
@@ -33,7 +33,7 @@ def test_a_write_ends_within_its_timeout(either: Registry, write: str) -> None:
         assert isinstance(caught.value, TimeoutError)
         assert caught.value.reason == "timeout"
         assert either.lookup("a") == before
-    # An answered request came after the one that timed out, so that one has been decided.
+    # A later request was answered, so the one that timed out has been decided.
     after = either.register("after").entry
     assert after.revision == before.revision + 1
     assert either["a"] == before
@@ -41,14 +41,14 @@ def test_a_write_ends_within_its_timeout(either: Registry, write: str) -> None:
 
 
 def test_the_message_says_how_to_know(registry: Registry) -> None:
-    """`Timeout` advises to check with `lookup` whether the request was applied just before, and to give it longer."""
+    """The message of `Timeout` advises to check with `lookup` whether the request was applied, and to wait longer."""
     registry.register("a")
     with stopped(registry.folder), pytest.raises(Timeout, match=r"within 0\.1 s.*with lookup\(\).*longer timeout="):
         registry.register("b", timeout=0.1)
 
 
 def test_a_registrar_that_answers_nobody(opener: Opener) -> None:
-    """A process that meets a stopped registrar for the first time is told so, in time."""
+    """A client that connects for the first time to a stopped registrar gets an error in time."""
     opener().register("a")
     late = opener()
     with stopped(late.folder):
@@ -59,7 +59,7 @@ def test_a_registrar_that_answers_nobody(opener: Opener) -> None:
 
 
 def test_the_registrys_own_bound_is_the_default(opener: Opener) -> None:
-    """Without a timeout of its own a write has the `registration_timeout` of the registry, from whoever made it."""
+    """A write without a timeout of its own uses the registry's `registration_timeout`, which its maker has set."""
     opener(limits=Limits(registration_timeout=0.15)).register("a")
     other = opener(timeout=None)
     eventually(lambda: _wrote(other))
@@ -76,7 +76,7 @@ def _wrote(registry: Registry) -> bool:
 
 
 def test_a_registrys_timeout_is_that_of_its_writes(opener: Opener) -> None:
-    """`timeout` given at opening counts for every write that names none."""
+    """`timeout` given at opening applies to every write that has none of its own."""
     registry = opener(timeout=10)
     registry.register("a")
     brief = opener(timeout=0.1)
@@ -86,7 +86,7 @@ def test_a_registrys_timeout_is_that_of_its_writes(opener: Opener) -> None:
 
 
 def test_reads_do_not_wait_for_a_stopped_registrar(either: Registry) -> None:
-    """L2: with the registrar stopped every read answers."""
+    """L2: every read is answered while the registrar is stopped."""
     entry = either.register("a", capabilities={"x"}).entry
     with stopped(either.folder) as pid:
         assert either.lookup("a") == either["a"] == either.choose() == entry
@@ -96,7 +96,7 @@ def test_reads_do_not_wait_for_a_stopped_registrar(either: Registry) -> None:
 
 
 def test_many_at_once_time_out_together(registry: Registry) -> None:
-    """L1: requests that nobody waits for end within their timeout, however many there are; later ones succeed."""
+    """L1: abandoned requests end within their timeout, however many there are; later requests succeed."""
     registry.register_nowait("first").result(10)
     with stopped(registry.folder):
         asked = [registry.register_nowait(f"a{n}", custom={"x": "y" * 5000}, timeout=0.2) for n in range(200)]
@@ -107,7 +107,7 @@ def test_many_at_once_time_out_together(registry: Registry) -> None:
 
 
 def test_a_timeout_of_nothing(either: Registry) -> None:
-    """A timeout of 0 is either met or `Timeout`; what `lookup` finds afterwards is what happened."""
+    """A write with a timeout of 0 succeeds or raises `Timeout`; `lookup` afterwards agrees with the result."""
     either.register("a")
     for number in range(20):
         try:
@@ -143,7 +143,7 @@ def test_too_much_at_once_is_system_busy(registry_folder: Path) -> None:
 
 
 async def test_too_much_at_once_is_system_busy_for_tasks(registry_folder: Path) -> None:
-    """L4, for awaited writes."""
+    """L4 holds for awaited writes."""
     async with adsum.open_async(path=registry_folder, timeout=10, limits=Limits(max_pending=4)) as registry:
         await registry.register("first")
         with stopped(registry_folder):
@@ -158,7 +158,7 @@ async def test_too_much_at_once_is_system_busy_for_tasks(registry_folder: Path) 
 
 
 async def test_a_task_may_stop_waiting(registry: Registry) -> None:
-    """A cancelled wait ends at once, though the registrar is stopped, and leaves nothing registered."""
+    """A cancelled wait ends at once while the registrar is stopped, and leaves no entry."""
     async with adsum.open_async(path=registry.folder, timeout=10) as other:
         await other.register("first")
         with stopped(registry.folder):
@@ -166,5 +166,5 @@ async def test_a_task_may_stop_waiting(registry: Registry) -> None:
                 await asyncio.wait_for(other.register("late"), 0.1)
             assert other.lookup("late") is None
         await other.register("after")
-        # The registration that was on its way is taken back as soon as it is known.
+        # The client undoes the registration in flight as soon as the registrar acknowledges it.
         await eventually_awaited(lambda: other.lookup("late") is None)

@@ -1,4 +1,4 @@
-"""Registering: one, several, or whoever is there; at once or later."""
+"""Registering: one id, several ids, or the id's current holder if there is one; blocking or with a future."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import Agent, Opener
 
 
 def test_a_registration_carries_its_entry(either: Registry) -> None:
-    """`register` returns the registration, whose entry is what every lookup gives."""
+    """`register` returns the registration, whose entry equals the one that every lookup returns."""
     registration = either.register("a", capabilities={"x"})
     assert registration.process_id == registration.entry.process_id == (either.namespace, either.node, "a")
     assert either.lookup("a") == registration.entry
@@ -25,7 +25,7 @@ def test_a_registration_carries_its_entry(either: Registry) -> None:
 
 
 def test_a_held_id_is_already_registered(either: Registry) -> None:
-    """A second registration of a held id is refused with the holder's entry, though the same process asks."""
+    """A second registration of a held id is refused with the holder's entry, even from the same process."""
     holder = either.register("a", capabilities={"x"}).entry
     with pytest.raises(AlreadyRegistered, match="use another id, wait until it ends, or get_or_register") as caught:
         either.register("a")
@@ -44,7 +44,7 @@ def test_an_id_held_elsewhere_is_already_registered(either: Registry) -> None:
 
 
 def test_a_dead_holders_id_is_free_at_once(either: Registry) -> None:
-    """An id whose holder is dead, a zombie included, can be registered in the very next call."""
+    """An id whose holder is dead, also if it is a zombie, can be registered by the very next call."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         before = either["a"]
@@ -55,7 +55,7 @@ def test_a_dead_holders_id_is_free_at_once(either: Registry) -> None:
 
 
 def test_many_are_registered_at_once(either: Registry) -> None:
-    """`register_many` registers all, in order, under consecutive incarnations."""
+    """`register_many` registers all ids, in order, under consecutive incarnations."""
     made = either.register_many([("b", {"capabilities": {"x"}}), ("a", {}), (("other", "n", "c"), {"type": "service"})])
     first = made[0].entry.incarnation
     assert [registration.entry.incarnation for registration in made] == [first, first + 1, first + 2]
@@ -86,7 +86,7 @@ def test_many_of_nothing_is_nothing(either: Registry) -> None:
 def test_many_are_registered_all_or_none(
     either: Registry, spoiler: tuple[str, dict[str, Any]], error: type[Exception], place: int
 ) -> None:
-    """Where one of several cannot be registered, none is, and no revision is used up."""
+    """If one of several ids cannot be registered, none is registered, and no revision is used."""
     either.register("held")
     before = either.stats().revision
     items: list[tuple[Any, dict[str, Any]]] = [("new-1", {}), ("new-2", {})]
@@ -98,34 +98,34 @@ def test_many_are_registered_all_or_none(
 
 
 def test_the_same_id_twice_names_the_remedy(either: Registry) -> None:
-    """One call may name an id once."""
+    """The error for an id that one call names twice says to name each id once."""
     with pytest.raises(InvalidProcessId, match="give each id once"):
         either.register_many([("a", {}), ("a", {})])
 
 
 def test_many_are_for_one_process(either: Registry) -> None:
-    """`register_many` takes the process they are all for."""
+    """`register_many` takes the process that is the owner of all its entries."""
     with Agent(either.folder) as agent:
         made = either.register_many([("a", {}), ("b", {})], agent.process)
         assert {registration.entry.pid for registration in made} == {agent.pid}
 
 
 def test_get_or_register_registers_where_nobody_is(either: Registry) -> None:
-    """Nobody holds the id: the caller does from now on, and is told so."""
+    """If the id is free, `get_or_register` registers the caller and returns True with the entry."""
     entry, created = either.get_or_register("a", capabilities={"x"})
     assert created
     assert either["a"] == entry
 
 
 def test_get_or_register_gives_the_holder(either: Registry) -> None:
-    """Somebody holds the id: their entry comes back unchanged, whatever the caller offered."""
+    """If the id is held, `get_or_register` returns the holder's entry unchanged, and ignores the caller's metadata."""
     holder = either.register("a", capabilities={"x"}).entry
     assert either.get_or_register("a", capabilities={"y"}) == (holder, False)
     assert either["a"] == holder
 
 
 def test_get_or_register_takes_over_from_the_dead(either: Registry) -> None:
-    """A dead holder is nobody."""
+    """If the holder is dead, `get_or_register` registers the caller."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         agent.kill_unreaped()
@@ -135,7 +135,7 @@ def test_get_or_register_takes_over_from_the_dead(either: Registry) -> None:
 
 
 def test_of_many_callers_exactly_one_registers(registry: Registry) -> None:
-    """`get_or_register` is decided in one step: of eight threads one creates, and all get the same entry."""
+    """`get_or_register` is atomic: of eight threads one creates the entry, and all get the same entry."""
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for number in range(20):
             start = threading.Barrier(8)
@@ -150,7 +150,7 @@ def test_of_many_callers_exactly_one_registers(registry: Registry) -> None:
 
 
 def test_register_nowait_gives_a_future(registry: Registry) -> None:
-    """The future's result is what `register` would have returned."""
+    """The result of the future is what `register` would have returned."""
     future = registry.register_nowait("a", capabilities={"x"})
     assert isinstance(future, concurrent.futures.Future)
     registration = future.result(10)
@@ -160,7 +160,7 @@ def test_register_nowait_gives_a_future(registry: Registry) -> None:
 
 
 def test_register_nowait_brings_errors_with_the_future(registry: Registry) -> None:
-    """What the registrar refuses comes with the future, whole."""
+    """An error that the registrar answers with is raised by the future, with all its fields."""
     holder = registry.register("a").entry
     error = registry.register_nowait("a").exception(10)
     assert isinstance(error, AlreadyRegistered)
@@ -168,7 +168,7 @@ def test_register_nowait_brings_errors_with_the_future(registry: Registry) -> No
 
 
 def test_register_nowait_raises_mistakes_at_once(registry: Registry) -> None:
-    """What is wrong with the arguments is known without asking anybody."""
+    """Invalid arguments raise at once, without a request to the registrar."""
     with pytest.raises(InvalidProcessId):
         registry.register_nowait("")
     with pytest.raises(InvalidMetadata):
@@ -176,14 +176,14 @@ def test_register_nowait_raises_mistakes_at_once(registry: Registry) -> None:
 
 
 def test_register_nowait_keeps_the_order(registry: Registry) -> None:
-    """Registrations that are not waited for happen in the order in which they were asked for."""
+    """Registrations with `register_nowait` are made in the order of the calls."""
     asked = [registry.register_nowait(f"a{number}") for number in range(100)]
     incarnations = [future.result(10).entry.incarnation for future in asked]
     assert incarnations == sorted(incarnations)
 
 
 async def test_register_nowait_of_asyncio(registry_folder: Path) -> None:
-    """In an `AsyncRegistry` the future is the loop's, and can be awaited."""
+    """In an `AsyncRegistry` the future belongs to the event loop, and can be awaited."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         asked = [registry.register_nowait(f"a{number}") for number in range(20)]
         assert all(isinstance(future, asyncio.Future) for future in asked)
@@ -195,7 +195,7 @@ async def test_register_nowait_of_asyncio(registry_folder: Path) -> None:
 
 
 async def test_writes_of_one_loop_overlap(registry_folder: Path) -> None:
-    """Awaited writes of many tasks are under way together, and each task gets its own outcome."""
+    """Awaited writes of many tasks are in flight together, and each task gets its own result."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         outcomes = await asyncio.gather(*[registry.get_or_register(f"a{n % 10}") for n in range(100)])
         assert sum(created for _, created in outcomes) == 10
@@ -204,20 +204,20 @@ async def test_writes_of_one_loop_overlap(registry_folder: Path) -> None:
 
 @pytest.mark.parametrize("items", [None, "ab", b"ab", 5, {"a": {}}, ["ab"], [("a",)], [("a", {}, 1)], [None]], ids=repr)
 def test_what_is_no_pairs_is_refused(either: Registry, items: Any) -> None:
-    """`register_many` says what it takes where it is given anything else, and registers nothing."""
+    """Items that are not pairs are refused with an error that says what to pass, and nothing is registered."""
     with pytest.raises(TypeError, match="give pairs of an id and its metadata"):
         either.register_many(items)
     assert len(either) == 0
 
 
 def test_pairs_may_come_from_anywhere(either: Registry) -> None:
-    """`register_many` takes any iterable of pairs, one that can be read only once too."""
+    """`register_many` takes any iterable of pairs, also one that can be iterated only once."""
     made = either.register_many((name, {"type": "service"}) for name in "ab")  # type: ignore[arg-type]
     assert [registration.entry.process_id.local_id for registration in made] == ["a", "b"]
 
 
 def test_every_registration_is_in_the_registry_before_it_returns(opener: Opener) -> None:
-    """L5: what was acknowledged is seen by every later read, through any handle."""
+    """L5: every later read, through any registry object, sees an acknowledged write."""
     writer, reader = opener(), opener()
     for number in range(50):
         registration = writer.register(f"a{number}")

@@ -1,4 +1,4 @@
-"""A `Registration`: an entry by its incarnation, a block, and something that can be handed over."""
+"""A `Registration`: an entry identified by its incarnation, a context manager, and a handle to hand over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def child() -> Iterator[Child]:
 
 
 def test_it_follows_its_own_updates(either: Registry) -> None:
-    """`entry` is what the last call through the registration left."""
+    """`entry` is the entry after the last call through the registration."""
     registration = either.register("a")
     assert registration.update(endpoint="x") == registration.entry == either["a"]
     assert registration.update_health("degraded") == registration.entry == either["a"]
@@ -27,7 +27,7 @@ def test_it_follows_its_own_updates(either: Registry) -> None:
 
 
 def test_what_was_unregistered_cannot_be_updated_through_it(either: Registry) -> None:
-    """After unregistration a registration's updates are `NotRegistered`."""
+    """After unregistration, updates through the registration raise `NotRegistered`."""
     registration = either.register("a")
     registration.unregister()
     with pytest.raises(NotRegistered):
@@ -37,27 +37,27 @@ def test_what_was_unregistered_cannot_be_updated_through_it(either: Registry) ->
 
 
 def test_the_block_unregisters(either: Registry) -> None:
-    """As a context manager it unregisters at the end of the block."""
+    """As a context manager, a registration unregisters at the end of the block."""
     with either.register("a") as registration:
         assert either["a"] == registration.entry
     assert either.lookup("a") is None
 
 
 def test_the_block_unregisters_after_an_error(either: Registry) -> None:
-    """The block's own error passes through, and the entry is gone."""
+    """The block's own error is raised, and the entry is removed."""
     with pytest.raises(ZeroDivisionError), either.register("a"):
         raise ZeroDivisionError
     assert either.lookup("a") is None
 
 
 def test_a_block_that_unregistered_already(either: Registry) -> None:
-    """Unregistering inside the block is fine."""
+    """Unregistering inside the block is no error."""
     with either.register("a") as registration:
         assert registration.unregister()
 
 
 def test_a_block_leaves_another_holder_alone(either: Registry) -> None:
-    """Where somebody else holds the id at the end of the block, the block ends quietly and they keep it."""
+    """If another process holds the id at the end of the block, the block ends without an error and leaves the entry."""
     with either.register("a"):
         either.unregister("a")
         other = either.register("a").entry
@@ -65,7 +65,7 @@ def test_a_block_leaves_another_holder_alone(either: Registry) -> None:
 
 
 def test_a_block_after_close_hides_no_error(either: Registry) -> None:
-    """Where the block fails and then unregistering fails too, the block's error is the one that is raised."""
+    """If both the block and the unregistration fail, the block's error is raised."""
 
     def close_and_fail() -> None:
         either.close()
@@ -76,7 +76,7 @@ def test_a_block_after_close_hides_no_error(either: Registry) -> None:
 
 
 def test_a_hand_over_is_a_new_incarnation_of_another_process(either: Registry, child: Child) -> None:
-    """The id belongs to the other process, at a new incarnation, with the same metadata, and goes when that dies."""
+    """A hand-over gives the id to another process until that dies, with a new incarnation and the same metadata."""
     registration = either.register("a", capabilities={"x"}, endpoint="here")
     before = registration.entry
     after = registration.hand_over(child.process)
@@ -89,7 +89,7 @@ def test_a_hand_over_is_a_new_incarnation_of_another_process(either: Registry, c
 
 
 def test_a_registration_is_stale_after_a_hand_over(either: Registry, child: Child) -> None:
-    """Whoever handed over has no say any more."""
+    """After a hand-over, calls through the old registration raise `Stale`."""
     registration = either.register("a")
     after = registration.hand_over(child.pid)
     for call in (
@@ -103,14 +103,14 @@ def test_a_registration_is_stale_after_a_hand_over(either: Registry, child: Chil
 
 
 def test_a_block_that_handed_over_leaves_the_entry(either: Registry, child: Child) -> None:
-    """A hand-over inside the block outlives it."""
+    """A block in which the id was handed over leaves the new holder's entry."""
     with either.register("a") as registration:
         after = registration.hand_over(child.pid)
     assert either["a"] == after
 
 
 def test_an_id_is_never_free_while_handed_over(registry: Registry, child: Child) -> None:
-    """Somebody who looks all the time finds a holder at every moment of many hand-overs."""
+    """A thread that reads all the time finds a holder at every moment of many hand-overs."""
     registration = registry.register("a")
     missed: list[int] = []
     done = threading.Event()
@@ -126,7 +126,7 @@ def test_an_id_is_never_free_while_handed_over(registry: Registry, child: Child)
         with Child("input()") as other:
             for turn in range(100):
                 registration.entry = registration.hand_over((child, other)[turn % 2].pid)
-            # Back before the other one dies, which would be a rightful miss.
+            # The id returns before the other process dies: after that, a miss would be correct.
             registration.hand_over(child.pid)
             done.set()
             looking.join()
@@ -137,7 +137,7 @@ def test_an_id_is_never_free_while_handed_over(registry: Registry, child: Child)
 
 
 def test_nothing_is_handed_to_the_dead(either: Registry, child: Child) -> None:
-    """`DeadProcess` for one that has exited, a zombie included; the entry stays with its holder."""
+    """A hand-over to an exited process raises `DeadProcess`, also for a zombie; the holder keeps the entry."""
     registration = either.register("a")
     child.kill_unreaped()
     with pytest.raises(DeadProcess, match="only a living process"):
@@ -146,7 +146,7 @@ def test_nothing_is_handed_to_the_dead(either: Registry, child: Child) -> None:
 
 
 def test_nothing_is_handed_to_a_thread(either: Registry) -> None:
-    """A thread can register itself; an id is handed over to processes."""
+    """A thread can register itself, but an id can be handed over to processes only."""
     registration = either.register("a")
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
@@ -161,7 +161,7 @@ def test_nothing_is_handed_to_a_thread(either: Registry) -> None:
 
 
 def test_what_is_gone_cannot_be_handed_over(either: Registry, child: Child) -> None:
-    """`NotRegistered` after unregistration, `Stale` once somebody else holds the id."""
+    """`hand_over` raises `NotRegistered` after unregistration, and `Stale` if the id has another holder."""
     registration = either.register("a")
     either.unregister("a")
     with pytest.raises(NotRegistered):
@@ -172,7 +172,7 @@ def test_what_is_gone_cannot_be_handed_over(either: Registry, child: Child) -> N
 
 
 def test_it_acts_on_behalf_of_another_process(either: Registry) -> None:
-    """A registration made for another process works as one's own, until that process dies."""
+    """A registration made for another process works as the caller's own does, until that process dies."""
     with Agent(either.folder) as agent:
         registration = either.register("a", agent.pid)
         assert registration.update(endpoint="x").pid == agent.pid

@@ -1,4 +1,4 @@
-"""Standing by for an id: the caller holds it as soon as it is free, first come first served."""
+"""Standing by for an id: the id goes to its standbys in the order in which they came."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def holder_pid(registry: Registry, id: str = "lead") -> int | None:
 
 
 def stand_by(agent: Agent, id: str = "lead", **metadata: object) -> None:
-    """Let `agent` stand by; when this returns it has its place."""
+    """Let `agent` stand by; on return it has its position."""
     agent.do(f"waiting = registry.stand_by({id!r}, **{metadata!r})")
 
 
 def fill(registry: Registry, size: int) -> None:
-    """Register entries of this size until there is no room for another."""
+    """Register entries of this size until the registry is full."""
     for number in range(1000):
         try:
             registry.register(f"full-{number}", custom={"ballast": "x" * size})
@@ -48,7 +48,7 @@ def is_granted(future: Any) -> bool:
 
 
 def test_a_free_id_is_held_at_once(either: Registry) -> None:
-    """Standing by for what nobody holds is a registration; the future is done."""
+    """Standing by for a free id is a registration; the future is done."""
     future = either.stand_by("lead", capabilities={"x"}, custom={"n": 1})
     registration = future.result(0)
     assert registration.entry == either["lead"]
@@ -58,7 +58,7 @@ def test_a_free_id_is_held_at_once(either: Registry) -> None:
 
 
 def test_an_id_that_is_unregistered_goes_to_who_stands_by(either: Registry) -> None:
-    """The successor's registration has the revision after the removal: in between the id was never free."""
+    """The standby's registration has the revision after the removal: the id was free at no revision."""
     with Agent(either.folder) as agent, either.watch("lead") as watch:
         agent.do("held = registry.register('lead')")
         future = either.stand_by("lead", custom={"heir": True})
@@ -75,7 +75,7 @@ def test_an_id_that_is_unregistered_goes_to_who_stands_by(either: Registry) -> N
 
 
 def test_an_id_whose_holder_is_killed_goes_to_who_stands_by(either: Registry) -> None:
-    """SIGKILL of the holder makes the one who stands by its successor."""
+    """When the holder is killed with SIGKILL, the standby holds the id."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('lead')")
         future = either.stand_by("lead")
@@ -85,7 +85,7 @@ def test_an_id_whose_holder_is_killed_goes_to_who_stands_by(either: Registry) ->
 
 
 def test_a_thread_that_ends_is_succeeded(opener: Opener) -> None:
-    """An entry of a thread of this very process frees its id when the thread ends."""
+    """When a thread of this process ends, a standby gets the id of its entry."""
     registry, over = opener(), threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()
@@ -98,7 +98,7 @@ def test_a_thread_that_ends_is_succeeded(opener: Opener) -> None:
 
 
 async def test_a_task_that_ends_is_succeeded(registry_folder: Path) -> None:
-    """So does that of a task, cancelled or done."""
+    """When a task is done or cancelled, a standby gets the id of its entry."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         for end in ("cancel", "finish"):
             go_on = asyncio.Event()
@@ -118,7 +118,7 @@ async def test_a_task_that_ends_is_succeeded(registry_folder: Path) -> None:
 
 
 def test_first_come_first_served(opener: Opener) -> None:
-    """Each time the id is free it goes to whoever has stood by longest, in whatever process."""
+    """Each time the id becomes free it goes to the standby that has waited longest, in any process."""
     registry = opener()
     with Agent(registry.folder) as one, Agent(registry.folder) as two, Agent(registry.folder) as three:
         line = [one, three, two]
@@ -133,7 +133,7 @@ def test_first_come_first_served(opener: Opener) -> None:
 
 
 def test_a_plain_registration_never_overtakes(either: Registry) -> None:
-    """Whoever tries to register the id when it is freed finds it held by the one who stood by."""
+    """A client that registers an id when it becomes free finds it held by the standby."""
     with Agent(either.folder) as agent:
         for _ in range(10):
             mine = either.register("lead")
@@ -146,7 +146,7 @@ def test_a_plain_registration_never_overtakes(either: Registry) -> None:
 
 
 def test_taking_a_dead_holders_id_never_overtakes(either: Registry) -> None:
-    """Nor does whoever finds the holder dead before the registrar was told."""
+    """A client that finds the holder dead before the registrar does cannot overtake a standby either."""
     with Agent(either.folder) as heir:
         for number in range(5):
             with Agent(either.folder) as holder:
@@ -159,7 +159,7 @@ def test_taking_a_dead_holders_id_never_overtakes(either: Registry) -> None:
 
 
 def test_giving_up_the_place(either: Registry) -> None:
-    """Who cancels is passed over, and whoever is next in line holds the id."""
+    """A standby that cancels is skipped, and the next one holds the id."""
     with Agent(either.folder) as holder, Agent(either.folder) as next_in_line:
         holder.do("held = registry.register('lead')")
         future = either.stand_by("lead")
@@ -167,14 +167,14 @@ def test_giving_up_the_place(either: Registry) -> None:
         assert future.cancel()
         assert future.cancelled()
         if isinstance(either, Registry):
-            # Asked after the cancellation, on the connection that it went by.
+            # Sent after the cancellation, on the same connection.
             either.register_nowait("sign").result()
         holder.do("held.unregister()")
         assert next_in_line.value("waiting.result(9).entry.pid") == holder_pid(either) == next_in_line.pid
 
 
 def test_a_place_given_up_leaves_the_id_free(either: Registry) -> None:
-    """Even when the cancellation crosses the grant on its way, the id ends up free, or with whoever got it."""
+    """If a cancellation crosses the grant, the id ends up free or with the process that was granted it."""
     with Agent(either.folder) as agent:
         agent.do("import threading")
         for _ in range(20):
@@ -187,7 +187,7 @@ def test_a_place_given_up_leaves_the_id_free(either: Registry) -> None:
 
 
 def test_closing_the_registry_gives_up_its_places(opener: Opener) -> None:
-    """The future ends with `RegistryClosed`, and the next in line gets the id."""
+    """Closing the registry ends the future with `RegistryClosed`, and the next standby gets the id."""
     registry, waiting = opener(), opener()
     with Agent(registry.folder) as agent, Agent(registry.folder) as holder:
         holder.do("held = registry.register('lead')")
@@ -196,14 +196,14 @@ def test_closing_the_registry_gives_up_its_places(opener: Opener) -> None:
         waiting.close()
         with pytest.raises(RegistryClosed):
             future.result(WITHIN)
-        # That the connection was closed is seen no later than what is asked afterwards.
+        # The registrar notices the closed connection before it handles a later request.
         registry.register("sign")
         holder.do("held.unregister()")
         assert agent.value("waiting.result(9).entry.pid") == agent.pid == holder_pid(registry)
 
 
 def test_one_cannot_stand_by_for_oneself(either: Registry) -> None:
-    """A process cannot outlive itself: standing by for an id of its own is `AlreadyRegistered`, at once."""
+    """A process that stands by for an id that it holds itself gets `AlreadyRegistered` at once."""
     mine = either.register("lead").entry
     with pytest.raises(AlreadyRegistered, match="cannot take over from itself") as refused:
         either.stand_by("lead")
@@ -211,7 +211,7 @@ def test_one_cannot_stand_by_for_oneself(either: Registry) -> None:
 
 
 def test_mistakes_are_told_at_once(either: Registry) -> None:
-    """What can never be registered gets no place, whether the id is held or free."""
+    """An invalid request to stand by is refused at once, whether the id is held or free, and gets no position."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('lead')")
         for id in ("lead", "free"):
@@ -229,7 +229,7 @@ def test_mistakes_are_told_at_once(either: Registry) -> None:
 
 
 def test_two_places_of_one_process(either: Registry) -> None:
-    """A process may stand by for many ids; each is granted when it is free."""
+    """A process may stand by for several ids; each is granted when it becomes free."""
     with Agent(either.folder) as agent:
         agent.do("held = registry.register_many([('a', {}), ('b', {}), ('c', {})])")
         futures = {name: either.stand_by(name) for name in "abc"}
@@ -241,7 +241,7 @@ def test_two_places_of_one_process(either: Registry) -> None:
 
 
 def test_no_room_at_the_grant(opener: Opener) -> None:
-    """Whoever asks for more than there is when its turn comes is told `RegistryFull`; the next in line gets the id."""
+    """A standby whose entry has no room at the grant gets `RegistryFull`, and the next standby gets the id."""
     ballast = 60_000
     registry = opener(limits=Limits(max_memory_bytes=1024 * 1024))
     registry.register("first")
@@ -257,7 +257,7 @@ def test_no_room_at_the_grant(opener: Opener) -> None:
 
 
 async def test_cancelling_the_task_gives_up_the_place(registry_folder: Path) -> None:
-    """A task that is cancelled while it stands by does not get the id, then or later."""
+    """A task that is cancelled while it stands by never gets the id."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         with Agent(registry_folder) as agent:
             agent.do("held = registry.register('lead')")

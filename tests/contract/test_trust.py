@@ -1,4 +1,4 @@
-"""The registrar trusts no client: what `Registry` would have refused, it refuses itself."""
+"""The registrar trusts no client: it repeats every check that `Registry` makes before sending."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FUTURE = datetime(2199, 1, 1, tzinfo=UTC)
 
 
 class Raw:
-    """A client that checks nothing before it sends."""
+    """A client that sends without checking."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -37,7 +37,7 @@ class Raw:
         return self.answer_to(wire.frame(wire.Envelope(self.number, time.monotonic_ns() + 10**10, request))[4:])
 
     def answer_to(self, body: bytes) -> wire.AnyReply:
-        """The reply to a frame with any body. Raises `ConnectionError` where the registrar hangs up instead."""
+        """The reply to a frame with this body. Raises `ConnectionError` if the registrar closes the connection."""
         self.connection.send(struct.pack("<I", len(body)) + body, time.monotonic() + 10)
         (reply,) = self.connection.receive(time.monotonic() + 10)
         answer: wire.AnyReply = wire.decode_reply(reply)
@@ -51,7 +51,7 @@ class Raw:
 
 @pytest.fixture
 def raw(registry: Registry) -> Iterator[Raw]:
-    """A connection of its own beside `registry`, in which `A` is registered."""
+    """A separate connection to the registrar of `registry`, in which `A` is registered."""
     registry.register(A)
     connection = dial(registry.folder, Limits(), os.urandom(16), time.monotonic() + 10)
     yield Raw(connection)
@@ -76,7 +76,7 @@ BAD_FIELDS = [
 
 @pytest.mark.parametrize("fields", BAD_FIELDS, ids=range(len(BAD_FIELDS)))
 def test_bad_metadata_is_refused_by_the_registrar(registry: Registry, raw: Raw, fields: dict[str, Any]) -> None:
-    """I4: metadata that no rule admits is not stored, whoever sends it."""
+    """I4: the registrar refuses invalid metadata from any client."""
     before = registry[A]
     bad = MetadataFields(**fields)
     owner = identity.current()
@@ -89,7 +89,7 @@ def test_bad_metadata_is_refused_by_the_registrar(registry: Registry, raw: Raw, 
 
 @pytest.mark.parametrize("id", [("", "n", "a"), ("s", "n", "a\0b"), ("s", "n", "x" * 479)], ids=range(3))
 def test_bad_ids_are_refused_by_the_registrar(registry: Registry, raw: Raw, id: tuple[str, str, str]) -> None:
-    """An id that breaks a rule is not stored, whoever sends it."""
+    """The registrar refuses an invalid id from any client."""
     bad = ProcessId(*id)
     owner = identity.current()
     assert raw.refused(wire.Register(owner=owner, items=[(bad, MetadataFields())])) == "invalid_process_id"
@@ -100,7 +100,7 @@ def test_bad_ids_are_refused_by_the_registrar(registry: Registry, raw: Raw, id: 
 
 
 def test_the_owner_must_live(raw: Raw) -> None:
-    """An owner whose start is not that of the process with its number is somebody else, and dead."""
+    """The registrar refuses an owner as dead if its start time is not that of the process with its pid."""
     here = identity.current()
     impostor = Owner(here.pid, here.start_time + 1, 12345 if here.pidfd_inode else 0)
     for owner in (impostor, Owner(0, 0, 0), Owner(2**31, 1, 1)):
@@ -109,7 +109,7 @@ def test_the_owner_must_live(raw: Raw) -> None:
 
 
 def test_a_late_request_is_not_applied(registry: Registry, raw: Raw) -> None:
-    """A request whose deadline has passed when it arrives is `timeout`, and nothing is changed."""
+    """A request whose deadline has passed on arrival is answered with `timeout`, and changes nothing."""
     late = wire.Envelope(9, 1, wire.Register(owner=identity.current(), items=[(B, MetadataFields())]))
     reply = raw.answer_to(wire.frame(late)[4:])
     assert isinstance(reply, wire.Failed)
@@ -118,7 +118,7 @@ def test_a_late_request_is_not_applied(registry: Registry, raw: Raw) -> None:
 
 
 def test_refusals_leave_the_connection_alone(registry: Registry, raw: Raw) -> None:
-    """After any number of refusals the same connection is served."""
+    """After any number of refusals the registrar still serves the connection."""
     for _ in range(50):
         assert raw.refused(wire.Update(process_id=B, fields=MetadataFields())) == "not_registered"
     reply = raw.ask(
@@ -129,7 +129,7 @@ def test_refusals_leave_the_connection_alone(registry: Registry, raw: Raw) -> No
 
 
 def request(**changes: Any) -> bytes:
-    """A registration of `B`, with some of its fields changed, as the body of a frame."""
+    """A registration of `B`, with some fields changed, as the body of a frame."""
     number, deadline = changes.pop("number", 1), changes.pop("deadline", 2**62)
     items = [(B, MetadataFields(custom={"a": "MARK"}))]
     registration = wire.Register(**{"owner": identity.current(), "items": items, **changes})
@@ -141,7 +141,7 @@ def hello(owner: Owner) -> wire.Hello:
 
 
 HERE = identity.current()
-# As msgpack: an array of one, a hundred thousand times; a time past all time; an extension of no known type.
+# As msgpack: an array of one, nested a hundred thousand times; a time out of range; an unknown extension type.
 DEEP, NO_TIME, EXTENSION = b"\x91" * 100_000 + b"\xc0", b"\xc7\x0c\xff" + b"\xff" * 12, b"\xd4\x05\x00"
 POISON = {
     "negative pid": request(owner=Owner(-1, 0, 0)),
@@ -167,7 +167,7 @@ POISON = {
 
 @pytest.mark.parametrize("poison", POISON)
 def test_no_message_takes_the_registrar_from_others(registry: Registry, raw: Raw, poison: str) -> None:
-    """Whatever one client sends, it is refused or dropped alone; the registrar lives and serves everybody else."""
+    """A malformed message affects only its sender: the registrar refuses or disconnects it, and serves all others."""
     serving = registrar_pid(registry.folder)
     try:
         raw.answer_to(POISON[poison])
@@ -179,7 +179,7 @@ def test_no_message_takes_the_registrar_from_others(registry: Registry, raw: Raw
 
 
 def test_a_false_identity_harms_only_its_bearer(registry: Registry) -> None:
-    """A client that says it is an impossible process, registers inside its session and leaves, is just gone."""
+    """A client that claims an impossible owner and registers in its session loses the entry when it disconnects."""
     registry.register(A)
     serving = registrar_pid(registry.folder)
     with socket.socket(socket.AF_UNIX) as client:
@@ -188,7 +188,7 @@ def test_a_false_identity_harms_only_its_bearer(registry: Registry) -> None:
         client.sendall(wire.frame(hello(Owner(-1, -1, -1))) + struct.pack("<I", len(request(bound=True))))
         try:
             client.sendall(request(bound=True))
-            # Until the welcome and the reply have come, or the registrar has hung up.
+            # Until the welcome and the reply have come, or the registrar has closed the connection.
             while (received := client.recv(4096)) and b"done" not in received:
                 pass
         except ConnectionError:

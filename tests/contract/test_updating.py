@@ -1,4 +1,4 @@
-"""Changing an entry: update, health, unregister, and the conditional forms."""
+"""Changing an entry: update, health, unregister, and the calls with `if_incarnation`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REPLACED: dict[str, Any] = {
 
 @pytest.mark.parametrize("field", FULL)
 def test_an_update_replaces_one_field_whole(either: Registry, field: str) -> None:
-    """The field given is replaced, not merged; every other field stays as it was."""
+    """An update replaces the given field as a whole; every other field keeps its value."""
     either.register("a", **FULL)
     metadata = either.update("a", **{field: REPLACED[field]}).metadata
     assert {name: getattr(metadata, name) for name in FULL} == {**FULL, field: REPLACED[field]}
@@ -47,7 +47,7 @@ def test_an_update_replaces_one_field_whole(either: Registry, field: str) -> Non
 
 
 def test_an_update_is_a_revision_of_the_same_registration(either: Registry) -> None:
-    """An update takes the next revision and a new `last_updated`; identity, incarnation and registration time stay."""
+    """An update has the next revision and a new `last_updated`; identity, incarnation and registration time stay."""
     before = either.register("a").entry
     after = either.update("a", endpoint="there")
     assert after.revision == before.revision + 1 == either.stats().revision
@@ -56,7 +56,7 @@ def test_an_update_is_a_revision_of_the_same_registration(either: Registry) -> N
 
 
 def test_indexes_follow_an_update(either: Registry) -> None:
-    """I2: after an update a query finds the entry by what it is now, and by nothing that it was."""
+    """I2: after an update a query finds the entry by its current values only."""
     either.register("a", **FULL)
     after = either.update("a", capabilities={"y", "z"}, type="agent", health_status="healthy")
     for found in (
@@ -71,7 +71,7 @@ def test_indexes_follow_an_update(either: Registry) -> None:
 
 
 def test_an_update_that_is_refused_changes_nothing(either: Registry) -> None:
-    """A refused update leaves the entry, the indexes and the revision as they were."""
+    """A refused update leaves the entry, the indexes and the revision unchanged."""
     before = either.register("a", **FULL).entry
     for wrong in ({"type": "boss"}, {"created_at": datetime(2021, 1, 1, tzinfo=UTC), "last_health_check": PAST}):
         with pytest.raises(InvalidMetadata):
@@ -82,7 +82,7 @@ def test_an_update_that_is_refused_changes_nothing(either: Registry) -> None:
 
 
 def test_any_process_may_update_any_entry(either: Registry) -> None:
-    """Whoever can open the registry can change the entries of others; they stay the owner's."""
+    """Any client can change the entry of another process; the owner stays the same."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         assert either.update("a", endpoint="there").pid == agent.pid
@@ -92,7 +92,7 @@ def test_any_process_may_update_any_entry(either: Registry) -> None:
 
 
 def test_health_and_its_check_go_together(either: Registry) -> None:
-    """`update_health` sets the status and `last_health_check`, to the time of the update, and nothing else."""
+    """`update_health` sets the status, and `last_health_check` to the time of the update, and nothing else."""
     before = either.register("a", **FULL).entry
     after = either.update_health("a", "unhealthy")
     assert after.metadata.health_status == "unhealthy"
@@ -104,7 +104,7 @@ def test_health_and_its_check_go_together(either: Registry) -> None:
 
 
 def test_health_checks_only_go_forward(either: Registry) -> None:
-    """A second health update of the same status is a newer check."""
+    """A second health update with the same status is a newer check."""
     either.register("a")
     first = either.update_health("a", "healthy").metadata.last_health_check
     assert either.update_health("a", "healthy").metadata.last_health_check > first
@@ -112,14 +112,14 @@ def test_health_checks_only_go_forward(either: Registry) -> None:
 
 @pytest.mark.parametrize("status", ["fine", "", None, 5])
 def test_a_health_status_is_one_of_three(either: Registry, status: Any) -> None:
-    """Anything but healthy, degraded and unhealthy is `InvalidMetadata` with the field's path."""
+    """A status other than healthy, degraded and unhealthy raises `InvalidMetadata` with the field's path."""
     either.register("a")
     with pytest.raises(InvalidMetadata, match=r"metadata\.health_status"):
         either.update_health("a", status)
 
 
 def test_unregister_says_whether_something_stood_there(either: Registry) -> None:
-    """True for an entry that is gone now, False where nothing stood; never an error for that."""
+    """`unregister` returns True if it removed an entry and False if the id was free; neither is an error."""
     either.register("a")
     assert either.unregister("a") is True
     assert either.lookup("a") is None
@@ -128,7 +128,7 @@ def test_unregister_says_whether_something_stood_there(either: Registry) -> None
 
 
 def test_unregistering_the_dead_is_false(either: Registry) -> None:
-    """A dead holder does not stand there any more, cleaned up or not."""
+    """`unregister` returns False for a dead holder, whether or not its entry has been cleaned up."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a')")
         agent.kill_unreaped()
@@ -136,7 +136,7 @@ def test_unregistering_the_dead_is_false(either: Registry) -> None:
 
 
 def test_what_is_not_registered_cannot_be_updated(either: Registry) -> None:
-    """`NotRegistered`, which is a `KeyError`, says to register it first; so for the dead."""
+    """An update of an absent or dead member raises `NotRegistered`, a `KeyError`, which advises to register first."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('dead')")
         agent.kill_unreaped()
@@ -151,7 +151,7 @@ def test_what_is_not_registered_cannot_be_updated(either: Registry) -> None:
 
 
 def test_the_right_incarnation_may(either: Registry) -> None:
-    """With `if_incarnation` of the entry that stands, changes go through, with updates in between or not."""
+    """With `if_incarnation` of the current entry, writes succeed, whether or not the entry was updated before."""
     incarnation = either.register("a").entry.incarnation
     assert either.update("a", if_incarnation=incarnation, endpoint="x").metadata.endpoint == "x"
     assert either.update_health("a", "degraded", if_incarnation=incarnation).incarnation == incarnation
@@ -161,7 +161,7 @@ def test_the_right_incarnation_may(either: Registry) -> None:
 
 @pytest.mark.parametrize("wrong", [0, -1, 10**9, 2**63])
 def test_another_incarnation_is_stale(either: Registry, wrong: int) -> None:
-    """`Stale` says who stands there now and to look again; nothing is changed."""
+    """With another incarnation, a write raises `Stale`, which names the current holder, and changes nothing."""
     before = either.register("a").entry
     for call in (
         lambda: either.update("a", if_incarnation=wrong, endpoint="x"),
@@ -176,7 +176,7 @@ def test_another_incarnation_is_stale(either: Registry, wrong: int) -> None:
 
 @pytest.mark.parametrize("wrong", ["1", 1.5, 2**70, b"1"], ids=range(4))
 def test_an_incarnation_is_a_whole_number(either: Registry, wrong: Any) -> None:
-    """What cannot be an incarnation is refused as a mistake of the caller, and the registry works on."""
+    """An invalid incarnation is refused as the caller's mistake, and the registry stays usable."""
     either.register("a")
     for call in (
         lambda: either.update("a", if_incarnation=wrong, timeout=1),
@@ -188,7 +188,7 @@ def test_an_incarnation_is_a_whole_number(either: Registry, wrong: Any) -> None:
 
 
 def test_a_later_registration_of_the_same_id_is_another(either: Registry) -> None:
-    """An id registered again has a larger incarnation, which the first one's holder cannot touch."""
+    """An id that is registered again has a larger incarnation, so the first registration cannot change it."""
     first = either.register("a")
     either.unregister("a")
     second = either.register("a").entry

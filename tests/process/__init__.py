@@ -1,1 +1,1 @@
-"""Liveness and clients, with real processes, signals and kernels."""
+"""Tests of liveness and clients with real processes, signals and kernels."""

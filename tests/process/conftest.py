@@ -12,7 +12,7 @@ from ..support import kill_registrar
 
 @pytest.fixture
 def registry_folder(registry_folder: Path) -> Iterator[Path]:
-    """The folder of a test's own; its registrars are killed at the end, for nobody minds how they leave."""
+    """The test's own folder; its registrars are killed at the end, because how they end does not matter."""
     yield registry_folder
     for lock in registry_folder.parent.rglob("lock"):
         kill_registrar(lock.parent)

@@ -1,12 +1,14 @@
-"""Is there an order of these operations that explains every answer?
+"""A linearizability checker: is there an order of the operations that explains every answer?
 
-A history is a list of operations with the times at which each was called and answered, from as many processes as one
-likes: the monotonic clock is the same for all. It is linearizable if every operation can be given one instant between
-its call and its answer such that, done one after the other at these instants, they would have given just these answers
-(Herlihy and Wing, 1990). Keys do not interact, so each key's history is checked by itself (locality, ibid.).
+A history is a list of operations from any number of processes, with the times at which each was called and answered;
+the monotonic clock is the same for all processes. A history is linearizable if every operation can be assigned one
+instant between its call and its answer, such that executing the operations in the order of these instants gives the
+same answers (Herlihy and Wing, 1990). Keys do not interact, so each key's history is checked separately (locality,
+ibid.).
 
-The search is Wing and Gong's (1993), with Lowe's memory of the places already visited (2017): take any operation that
-was called before all others that are still open were answered, try it, go on, come back if there is no way on.
+The search is that of Wing and Gong (1993) with Lowe's memory of visited states (2017). It takes any operation that was
+called before all other remaining operations were answered, applies it, continues, and backtracks when no operation is
+possible.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-# What stands under one key: the incarnation and the revision of its entry, or nothing.
+# The state of one key: the incarnation and the revision of its entry, or None.
 State: TypeAlias = "tuple[int, int] | None"
 NEVER = 1 << 62
 
 
 class Operation(NamedTuple):
-    """One call, as its caller saw it. `answered` is `NEVER` where the caller never knew the answer. `argument` is the
-    incarnation that `unregister` was to hit, or the process that was to be registered."""
+    """One call, as its caller saw it. `answered` is `NEVER` if the caller never received the answer. `argument` is the
+    expected incarnation of `unregister`, or the process to register."""
 
     key: str
     kind: str
@@ -33,11 +35,11 @@ class Operation(NamedTuple):
 
 
 class Refused(Exception):
-    """The operation could not have given this answer in this state."""
+    """The operation cannot have given this answer in this state."""
 
 
 def after(state: State, operation: Operation) -> State:
-    """The state that the operation leaves, or `Refused`."""
+    """The state after the operation; raises `Refused`."""
     return _STEPS[operation.kind](state, operation)
 
 
@@ -97,7 +99,7 @@ def _lookup(state: State, operation: Operation) -> State:
 
 
 def _died(state: State, operation: Operation) -> State:
-    """A process was killed: whoever held the key with one of these incarnations does no more."""
+    """The state after a process was killed: an entry with one of its incarnations is gone."""
     return None if state is not None and state[0] in operation.answer else state
 
 
@@ -112,7 +114,7 @@ _STEPS: dict[str, Callable[[State, Operation], State]] = {
 
 
 def by_key(history: Iterable[Operation]) -> dict[str, list[Operation]]:
-    """One history for each key."""
+    """The history of each key."""
     keys: dict[str, list[Operation]] = defaultdict(list)
     for operation in history:
         keys[operation.key].append(operation)
@@ -120,7 +122,7 @@ def by_key(history: Iterable[Operation]) -> dict[str, list[Operation]]:
 
 
 def explain(history: Sequence[Operation], start: State = None) -> list[Operation] | None:
-    """An order that explains a history of one key, or None where there is none."""
+    """An order that explains a history of one key, or None if there is none."""
     operations = sorted(history, key=lambda operation: operation.called)
     order: list[int] = []
     states = [start]
@@ -147,7 +149,7 @@ def explain(history: Sequence[Operation], start: State = None) -> list[Operation
 def _next(
     operations: Sequence[Operation], candidates: list[int], state: State, done: int, visited: set[tuple[int, State]]
 ) -> tuple[int, State] | None:
-    """The next candidate that is possible here and leads where nobody has been."""
+    """The next candidate that is possible in this state and leads to a state not visited yet."""
     while candidates:
         index = candidates.pop()
         try:
@@ -162,22 +164,22 @@ def _next(
 
 
 def _candidates(operations: Sequence[Operation], done: int) -> list[int]:
-    """The operations that may come first among those that are left: called before any of these was answered."""
+    """The remaining operations that may come first: those called before any remaining one was answered."""
     found: list[int] = []
     first_answer = NEVER
-    # The lowest zero bit: everything before it is done.
+    # The lowest zero bit: all operations before it are done.
     index = (~done & (done + 1)).bit_length() - 1
     while index < len(operations) and operations[index].called <= first_answer:
         if not done >> index & 1:
             found.append(index)
             first_answer = min(first_answer, operations[index].answered)
         index += 1
-    # The one that was answered first is tried first.
+    # The operation with the earliest answer is tried first.
     return sorted(found, key=lambda candidate: -operations[candidate].answered)
 
 
 def check(history: Iterable[Operation]) -> None:
-    """`AssertionError`, with the shortest part of the history that cannot be explained, if there is one."""
+    """Raise `AssertionError`, with the shortest part of the history that cannot be explained, if there is one."""
     for key, operations in by_key(history).items():
         if explain(operations) is None:
             ordered = sorted(operations, key=lambda operation: operation.answered)
@@ -188,15 +190,15 @@ def check(history: Iterable[Operation]) -> None:
                     most = middle
                 else:
                     least = middle
-            told = "\n".join(map(str, ordered[max(0, most - 12) : most]))
-            raise AssertionError(f"no order explains the answers for {key}; the last one below cannot be:\n{told}")
+            shown = "\n".join(map(str, ordered[max(0, most - 12) : most]))
+            raise AssertionError(f"no order explains the answers for {key}; the last one below cannot be:\n{shown}")
 
 
 def _up_to(ordered: Sequence[Operation], number: int) -> list[Operation]:
-    """The history as it stood when `number` operations were answered: the others were called, and not answered yet.
+    """The history at the time when `number` operations were answered, including those in flight.
 
-    Left out, an operation that was under way could not explain what others saw; so those whose answer tells what they
-    did stay, with an answer at any later time.
+    An operation in flight may explain what other operations saw, so it must not be left out. Its answer shows its
+    effect, so it is kept with its answer, at any later time.
     """
     now = ordered[number - 1].answered
     under_way = [operation._replace(answered=NEVER) for operation in ordered[number:] if operation.called < now]

@@ -1,7 +1,7 @@
-"""The moments inside a call at which something else may happen: a signal handler, a collection.
+"""The moments inside a call at which a signal handler or a garbage collection may run.
 
 CPython runs signal handlers (and, from 3.12 on, the garbage collector) at the beginning of a function and after a call
-of C code. A profile function is called at just these moments, so it can make each of them the one, one after the other.
+of C code. A profile function is called at exactly these moments, so it can trigger the event at each of them in turn.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from types import FrameType
 
 import adsum
 
-# Where things are let happen: adsum, and the standard library's locks, on its behalf.
+# Moments are counted in adsum, and in the standard library's locks that it uses.
 SOURCES = (str(Path(adsum.__file__).parent), threading.__file__)
 
 
 class Moment:
-    """Calls `happens` at the n-th moment inside the block, in this thread or in one that was started while `everywhere`
-    was called; then never again. `place` tells where that was, and is empty if there were fewer moments."""
+    """Calls `happens` once, at the n-th moment inside the block, in this thread or in one that was started after
+    `everywhere` was called. `place` is the location of that moment, or empty if there were fewer moments."""
 
     def __init__(self, number: int, happens: Callable[[], None]) -> None:
         self.left = number
@@ -55,5 +55,5 @@ def _at(frame: FrameType, event: str, argument: object) -> None:
 
 
 def everywhere() -> None:
-    """Threads started from now on have moments too."""
+    """Count moments also in threads that are started from now on."""
     threading.setprofile(_at)

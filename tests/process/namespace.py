@@ -1,7 +1,7 @@
-"""A PID namespace of one's own, in which the next process number can be chosen.
+"""A separate PID namespace, in which the test chooses the next pid.
 
-A process that may write ``/proc/sys/kernel/ns_last_pid`` decides which number the kernel hands out next (proc(5)).
-In a namespace of its own nobody comes in between.
+A process that may write ``/proc/sys/kernel/ns_last_pid`` decides which pid the kernel assigns next (proc(5)).
+In a separate namespace no other process takes that pid first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 def run_in_namespace(function: Callable[..., object], *args: object, within: float = 60) -> None:
     """Run a module-level function, in a fresh interpreter that is the first process of a PID namespace.
 
-    Skips the test where the kernel gives nobody a namespace of this kind.
+    Skips the test if the kernel does not allow such a namespace.
     """
     code = f"import sys; from {function.__module__} import {function.__name__} as run; run(*sys.argv[1:])"
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
@@ -56,7 +56,7 @@ def _unshare() -> list[str]:
 
 
 def start_as(pid: int) -> None:
-    """Fork a process that sleeps, under the number `pid`, which must be free."""
+    """Fork a process that sleeps, with the pid `pid`, which must be free."""
     until = time.monotonic() + 10
     while True:
         _LAST_PID.write_text(str(pid - 1))
@@ -72,11 +72,11 @@ def start_as(pid: int) -> None:
 
 
 def end(pid: int) -> None:
-    """Kill a child and reap it, which sets its number free."""
+    """Kill a child and reap it, which frees its pid."""
     os.kill(pid, 9)
     os.waitpid(pid, 0)
 
 
 def wait_a_tick() -> None:
-    """Start times are told in clock ticks; within one tick they tell nothing apart."""
+    """Wait two clock ticks. The kernel reports start times in ticks, so starts within one tick look the same."""
     time.sleep(2 / os.sysconf("SC_CLK_TCK"))

@@ -1,4 +1,4 @@
-"""Processes and threads to be registered, forks that report back, and the ways in which an entry can be seen."""
+"""Processes and threads to register, forks that report a result, and the ways in which a reader can see an entry."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from ..support import WITHIN, Child, eventually, kill_registrar
 
 T = TypeVar("T")
 
-# A process that forks as many as it is told, all in one group, so that one signal reaches them all at once. It leaves
-# the dead unreaped until it is told to reap them. It imports next to nothing, which makes a fork of it cheap.
+# A process that forks a given number of children in one process group, so that one signal reaches them all at once. It
+# reaps the dead only on request. It imports few modules, which makes each fork cheap.
 _CROWD = """
 import os, signal, sys
 group, pids = 0, []
@@ -54,7 +54,7 @@ finally:
 
 
 class Worker:
-    """A thread that ends when it is told to, in the way it is told."""
+    """A thread that ends on request, by returning or by raising an error."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None
@@ -81,7 +81,7 @@ class Crowd:
         self.pids = [int(word) for word in parent.line(60).split()]
 
     def kill(self) -> None:
-        """SIGKILL for all of them, at once; when this returns every one is dead, and a zombie."""
+        """SIGKILL all of them at once; on return every one is dead, and a zombie."""
         self._do("kill")
 
     def reap(self) -> None:
@@ -97,20 +97,20 @@ def crowd(size: int) -> Iterator[Crowd]:
     with Child(_CROWD, size) as parent:
         made = Crowd(parent)
         yield made
-        # Closing its input lets it end those that still live.
+        # The parent ends the remaining children when its input is closed.
         parent.finish()
 
 
 @contextlib.contextmanager
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that sleeps; killed and reaped at the end if it is not already."""
+    """A process that sleeps; it is killed and reaped at the end if it still runs."""
     with sleepers(1) as (one,):
         yield one
 
 
 @contextlib.contextmanager
 def sleepers(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    # With none of our descriptors: whoever reads our output is to see it end when we do.
+    # It inherits no descriptors: the reader of this process's output must see end of file when this process ends.
     nothing = subprocess.DEVNULL
     made = [subprocess.Popen(["sleep", "600"], stdin=nothing, stdout=nothing, stderr=nothing) for _ in range(number)]
     try:
@@ -123,7 +123,7 @@ def sleepers(number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def kill_unreaped(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL; when this returns it is dead, and a zombie until somebody waits for it."""
+    """SIGKILL a process; on return it is dead, and a zombie until it is reaped."""
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -139,14 +139,14 @@ def no_registrar(folder: Path) -> Iterator[None]:
             yield
             return
         except BlockingIOError:
-            # Somebody who needs one has started another in between.
+            # A client that needs a registrar has started another one in the meantime.
             continue
         finally:
             os.close(lock)
 
 
 def ways_to_see(registry: Registry, name: str, capability: str) -> set[str]:
-    """Which kinds of read show the entry `name`, the only one with `capability`."""
+    """The kinds of read that show the entry `name`, the only one with `capability`."""
     seen = {
         "lookup": registry.lookup(name) is not None,
         "in": (registry.namespace, registry.node, name) in registry,
@@ -164,44 +164,44 @@ ALL_WAYS = {"lookup", "in", "iter", "find", "list_all", "choose", "count", "coun
 
 
 def gone_from_tables(registry: Registry, entries: int = 0) -> None:
-    """Wait until the tables themselves, not only what reads show, hold no more than so many entries; they are sound."""
+    """Wait until the tables themselves, not only reads, have at most this many entries; then audit them."""
     eventually(lambda: registry.stats().entries == entries)
     assert registry.audit() == []
 
 
 def in_fork(function: Callable[[], T], within: float = 3 * WITHIN) -> T:
-    """What `function` gives in a forked child of this process; what it raises is raised here, as text."""
-    told, telling = os.pipe()
+    """The result of `function` in a forked child of this process; its exception is raised here, as text."""
+    reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
-        _report(function, telling)
-    os.close(telling)
+        _report(function, writing)
+    os.close(writing)
     try:
-        return _outcome(told, within)
+        return _outcome(reading, within)
     finally:
-        os.close(told)
+        os.close(reading)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
-def _report(function: Callable[[], object], telling: int) -> None:
+def _report(function: Callable[[], object], writing: int) -> None:
     try:
         answer = pickle.dumps((True, function()))
-    except BaseException:  # noqa: BLE001 - nothing may leave a fork of the test process but its report
+    except BaseException:  # noqa: BLE001 - a fork of the test process must leave only through its report
         answer = pickle.dumps((False, traceback.format_exc()))
     try:
-        os.write(telling, answer)
+        os.write(writing, answer)
     finally:
         os._exit(0)
 
 
-def _outcome(told: int, within: float) -> T:  # type: ignore[type-var] # the pipe carries what `function` gave
+def _outcome(reading: int, within: float) -> T:  # type: ignore[type-var] # the pipe carries what `function` gave
     poll = select.poll()
-    poll.register(told, select.POLLIN)
+    poll.register(reading, select.POLLIN)
     if not poll.poll(within * 1000):
         raise AssertionError(f"a forked child did not answer within {within:g} s")
-    with os.fdopen(os.dup(told), "rb") as pipe:
+    with os.fdopen(os.dup(reading), "rb") as pipe:
         answer = pipe.read()
     if not answer:
         raise AssertionError("a forked child died before it answered")

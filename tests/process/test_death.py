@@ -1,4 +1,4 @@
-"""What the kernel says of a process is what the registry says of it: at once for readers, soon in the tables."""
+"""The registry follows the kernel: a death is visible to readers at once, and removed from the tables soon."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def seen(registry: Registry) -> set[str]:
 
 
 def test_a_living_process_is_seen_in_every_way(registry: Registry, agent: Agent) -> None:
-    """A registered, living process is shown by every kind of read."""
+    """Every kind of read shows a registered, living process."""
     assert seen(registry) == ALL_WAYS
 
 
@@ -57,7 +57,7 @@ def test_the_dead_are_gone_from_the_tables(registry: Registry, agent: Agent, how
 def test_no_read_shows_a_zombie_even_before_it_is_cleaned_up(
     registry: Registry, registry_folder: Path, agent: Agent
 ) -> None:
-    """A process that exited and was not waited for is dead to every read at once, without help of the registrar."""
+    """Every read treats a zombie as dead at once, without help from the registrar."""
     assert seen(registry) == ALL_WAYS
     with stopped(registry_folder):
         agent.kill_unreaped()
@@ -68,7 +68,7 @@ def test_no_read_shows_a_zombie_even_before_it_is_cleaned_up(
 
 
 def test_a_zombie_cannot_be_registered(registry: Registry) -> None:
-    """A process that has exited and was not waited for is refused as dead."""
+    """A zombie is refused as dead."""
     with sleeper() as process:
         kill_unreaped(process)
         with pytest.raises(DeadProcess):
@@ -76,7 +76,7 @@ def test_a_zombie_cannot_be_registered(registry: Registry) -> None:
 
 
 def test_a_stopped_process_stays(registry: Registry, agent: Agent) -> None:
-    """A process stopped by a signal is alive: it is seen, and others write its entry and their own as before."""
+    """A process stopped by a signal is alive: reads show its entry, and other processes go on writing."""
     agent.stop()
     for number in range(50):
         registry.register(f"other-{number}")
@@ -91,12 +91,12 @@ def _hog(folder: str) -> None:
     registry.register("agent", capabilities={"talking"})
     registry.register("its-thread", threading.current_thread())
     print("registered")
-    # One call of C code that gives up the interpreter lock never.
+    # A single call of C code that never releases the interpreter lock.
     sum(itertools.repeat(1))
 
 
 def test_a_process_that_hogs_its_interpreter_stays(registry: Registry, registry_folder: Path) -> None:
-    """A process in which no other thread ever runs is alive, with what lives inside it; others read and write."""
+    """A process that never releases the interpreter lock is alive, with its local members; others read and write."""
     with Child(_hog, registry_folder) as hog:
         hog.expect("registered")
         for number in range(50):
@@ -118,7 +118,7 @@ def _leave_a_child(folder: str) -> None:
 
 
 def test_the_child_of_a_dead_parent_lives_on(registry: Registry, registry_folder: Path) -> None:
-    """A registered process outlives the parent that registered it, and is still told from the dead when it dies."""
+    """A registered process outlives the parent that registered it, and its own death is detected."""
     with Child(_leave_a_child, registry_folder) as parent:
         pidfd = os.pidfd_open(int(parent.line()))
     try:
@@ -133,7 +133,7 @@ def test_the_child_of_a_dead_parent_lives_on(registry: Registry, registry_folder
 
 
 def test_one_death_takes_all_that_the_process_owned_and_nothing_else(registry: Registry, agent: Agent) -> None:
-    """A dead process loses all its entries, of every namespace; those of others stay."""
+    """A dead process loses all its entries, in every namespace; the entries of other processes stay."""
     agent.do("registry.register_many([(f'more-{n}', {}) for n in range(20)])")
     agent.do("registry.register(('elsewhere', 'node', 'more'))")
     registry.register("other")
@@ -144,7 +144,7 @@ def test_one_death_takes_all_that_the_process_owned_and_nothing_else(registry: R
 
 
 def test_the_id_of_a_dead_process_is_free_at_once(registry: Registry, registry_folder: Path) -> None:
-    """The id of a dead holder can be registered the moment after its death, cleaned up or not."""
+    """The id of a dead holder can be registered right after its death, whether or not its entry was cleaned up."""
     with sleepers(30) as processes:
         for process in processes:
             before = registry.register("name", process).entry
@@ -156,8 +156,7 @@ def test_the_id_of_a_dead_process_is_free_at_once(registry: Registry, registry_f
 
 
 def test_from_the_moment_of_its_death_no_process_is_handed_out(registry: Registry) -> None:
-    """Processes die one after the other; each is unseen in the very next read, in one that was warm and in one that
-    was not."""
+    """When processes die one after the other, the next read by a registry, used before or new, omits each of them."""
     with sleepers(60) as processes:
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"sleeping"})
@@ -171,7 +170,7 @@ def test_from_the_moment_of_its_death_no_process_is_handed_out(registry: Registr
 
 
 def test_a_thousand_deaths_at_once(registry: Registry, registry_folder: Path) -> None:
-    """A thousand processes killed by one signal are handed out by no read from then on, and leave the tables."""
+    """After one signal has killed a thousand processes, no read returns them, and they leave the tables."""
     with crowd(1000) as many:
         for number, pid in enumerate(many.pids):
             registry.register(f"m{number}", pid, capabilities={f"c{number % 10}"})

@@ -1,5 +1,5 @@
-"""Promises hold when file descriptors run out: in the registrar, which then scans, and in a reader, which then opens
-and closes."""
+"""The guarantees hold without free file descriptors: the registrar then scans its owners, and a reader opens and closes
+a descriptor for each check."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _limit(number: int) -> Callable[[], None]:
 
 
 def _start_a_registrar(folder: str) -> None:
-    """In a process whose limits the registrar inherits."""
+    """Start a registrar from a process whose limits the registrar inherits."""
     registry = adsum.open(path=folder, timeout=10)
     registry.register("starter")
     registry.unregister("starter")
@@ -41,8 +41,8 @@ def start_limited(folder: Path) -> None:
 
 
 def test_a_registrar_without_descriptors_scans(registry: Registry, registry_folder: Path) -> None:
-    """Of more processes than the registrar can watch, every one that dies is found, soon; `stats` says how many are
-    found by scanning."""
+    """A registrar with more owners than it can watch finds every death soon; `stats` has the number of owners that it
+    scans."""
     start_limited(registry_folder)
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
@@ -62,7 +62,7 @@ def test_a_registrar_without_descriptors_scans(registry: Registry, registry_fold
 
 
 def test_all_die_at_once_under_a_registrar_without_descriptors(registry: Registry, registry_folder: Path) -> None:
-    """Processes that no descriptor watches leave the tables like all others when they die at the same time."""
+    """Processes that the registrar watches without a descriptor leave the tables when they die at the same time."""
     start_limited(registry_folder)
     with crowd(300) as many:
         for number, pid in enumerate(many.pids):
@@ -77,10 +77,10 @@ def test_all_die_at_once_under_a_registrar_without_descriptors(registry: Registr
 def test_a_registrar_without_descriptors_takes_further_clients_when_it_can(
     registry: Registry, registry_folder: Path
 ) -> None:
-    """More clients than the registrar has descriptors for: each is served, or told that the system is busy, and when
-    the others have left everybody is served."""
+    """With more clients than the registrar has descriptors, each is served or gets `SystemBusy`; when the others have
+    left, every client is served."""
     start_limited(registry_folder)
-    # A handle of its own each, and so a connection of its own.
+    # Each has a registry object of its own, and so a connection of its own.
     opened = [adsum.open(path=registry_folder, timeout=2) for _ in range(REGISTRAR_LIMIT)]
     refused = 0
     try:
@@ -106,7 +106,7 @@ def _served(registry: Registry) -> bool:
 
 
 def _read_with_few(folder: str) -> None:
-    """Looks at everybody when it is told to, and prints how many it found in three ways, and its descriptors."""
+    """On each request, read all entries in three ways, and print how many each found and the open descriptors."""
     registry = adsum.open(path=folder)
     while True:
         words = input().split()
@@ -115,8 +115,8 @@ def _read_with_few(folder: str) -> None:
 
 
 def test_a_reader_with_few_descriptors_reads_right(registry: Registry, registry_folder: Path) -> None:
-    """A reader that can keep far fewer descriptors than there are owners finds the living, all of them, and none of the
-    dead, with no registrar to help it."""
+    """A reader that can keep far fewer descriptors than there are owners finds all living members and no dead ones,
+    without help from a registrar."""
     with (
         Child(_read_with_few, registry_folder, preexec_fn=_limit(READER_LIMIT)) as reader,
         sleepers(100) as processes,
@@ -134,8 +134,7 @@ def test_a_reader_with_few_descriptors_reads_right(registry: Registry, registry_
 
 
 def test_a_reader_keeps_no_more_descriptors_than_its_bound(registry: Registry, registry_folder: Path) -> None:
-    """A reader that looks up the entries of 3,000 owners keeps a bounded number of descriptors, a quarter of what it
-    may have."""
+    """A reader of the entries of 3,000 owners keeps a bounded number of descriptors: a quarter of its limit."""
     with crowd(3000) as many:
         for future in [registry.register_nowait(f"s{number}", pid) for number, pid in enumerate(many.pids)]:
             future.result()
@@ -147,7 +146,7 @@ def test_a_reader_keeps_no_more_descriptors_than_its_bound(registry: Registry, r
 
 
 class Hoard:
-    """Every descriptor that this process can still have."""
+    """Holds every descriptor that this process can still open."""
 
     def __init__(self) -> None:
         self._held: list[int] = []
@@ -166,7 +165,7 @@ class Hoard:
             os.close(self._held.pop())
 
 
-# Each prints what it says it does when it has no descriptor left: the result, or the reason of the error.
+# Each prints the outcome of its call without a free descriptor: the result, or the reason of the error.
 _NONE_LEFT: dict[str, Callable[[str, Registry], object]] = {
     "lookup": lambda _, registry: registry.lookup("s0") is not None,
     "find": lambda _, registry: len(registry.find()),
@@ -199,18 +198,18 @@ def _run_out(folder: str, what: str, warm: str, members: str) -> None:
         registry.register("warm")
     with Hoard():
         try:
-            told = str(call(folder, registry))
+            outcome = str(call(folder, registry))
         except AdsumError as error:
-            told = error.reason
-        except Exception as error:  # noqa: BLE001 - it is what the test is after
-            told = repr(error)
-    print(told)
+            outcome = error.reason
+        except Exception as error:  # noqa: BLE001 - the test prints any error
+            outcome = repr(error)
+    print(outcome)
     try:
         assert registry.lookup("s0")
         assert len(registry.find()) == int(members) + (warm != "cold")
         registry.register("again").unregister()
         assert registry.register_nowait("and again").result(5).unregister()
-        # What was answered with an error is not carried out later.
+        # A request that was answered with an error is not carried out later.
         assert registry.lookup("new") is None
         registry.close()
         print("fine")
@@ -220,19 +219,19 @@ def _run_out(folder: str, what: str, warm: str, members: str) -> None:
 
 @pytest.mark.parametrize("warm", ["warm", "cold", "written, not read"])
 def test_no_descriptor_left(registry: Registry, registry_folder: Path, warm: str) -> None:
-    """A process without a single descriptor left gets right answers, or the error that says so; when it has some again
-    everything works as before."""
+    """A process without a free descriptor gets right answers or an error that says so; with free descriptors it works
+    as before."""
     members = 5
     for number in range(members):
         registry.register(f"s{number}")
-    told: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     afterwards: dict[str, str] = {}
     for what in _NONE_LEFT:
         with Child(_run_out, registry_folder, what, warm, members, preexec_fn=_limit(64)) as poor:
-            told[what] = poor.line(30)
+            outcomes[what] = poor.line(30)
             afterwards[what] = poor.line(30)
     right = {"find": str(members), "count": str(members), "open": "None"}
     if warm != "cold":
         right = {"find": str(members + 1), "count": str(members + 1), "open": "None"}
-    wrong = {what: word for what, word in told.items() if word not in (right.get(what, "True"), "system_busy")}
+    wrong = {what: word for what, word in outcomes.items() if word not in (right.get(what, "True"), "system_busy")}
     assert (wrong, set(afterwards.values())) == ({}, {"fine"})

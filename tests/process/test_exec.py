@@ -1,5 +1,5 @@
-"""`exec` in a registered process: by the kernel's word it is the same process, so its entry stays; what lived inside
-the program it was does not."""
+"""`exec` in a registered process: the kernel keeps the process, so its entry stays; the entries of the old program's
+threads end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _register_and_exec(folder: str) -> None:
 
 @pytest.fixture
 def program(registry_folder: Path) -> Iterator[Child]:
-    """A process that registered itself and a thread, and execs another program when it is told to."""
+    """A process that registered itself and a thread, and execs another program on request."""
     with Child(_register_and_exec, registry_folder) as child:
         child.expect("registered")
         yield child
@@ -50,7 +50,7 @@ def test_the_entry_of_the_process_stays(registry: Registry, program: Child) -> N
 
 
 def test_the_entries_of_its_threads_end(registry: Registry, program: Child) -> None:
-    """An entry for a thread ends with `exec`, which ends the thread."""
+    """The entry of a thread ends with `exec`, which ends the thread."""
     assert registry.lookup("thread")
     program.say()
     eventually(lambda: registry.lookup("thread") is None)
@@ -61,7 +61,7 @@ def test_the_entries_of_its_threads_end(registry: Registry, program: Child) -> N
 def test_the_entries_of_its_threads_end_while_no_registrar_runs(
     registry: Registry, registry_folder: Path, program: Child
 ) -> None:
-    """An entry for a thread of a program that is gone ends also when no registrar saw it go."""
+    """The entry of a thread that `exec` has ended is removed even if no registrar ran at that time."""
     with no_registrar(registry_folder):
         program.say()
         program.expect("another program")

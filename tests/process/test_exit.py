@@ -1,4 +1,4 @@
-"""A program that uses a registry ends without a word of complaint, however it ends."""
+"""A program that uses a registry exits without warnings or errors, however it ends."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("what", PROGRAMS)
 def test_a_program_ends_silently(registry_folder: Path, what: str) -> None:
-    """With every warning an error and the interpreter's own checks on, a program that never closes its registry, or
-    closes it in some unusual way, writes nothing to stderr and exits with 0."""
+    """With every warning an error and the interpreter's checks on, a program that never closes its registry, or closes
+    it in an unusual way, writes nothing to stderr and exits with 0."""
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", f"{OPEN}\n{PROGRAMS[what]}", registry_folder],

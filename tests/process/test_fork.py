@@ -1,4 +1,4 @@
-"""A registry and `fork`: parent and child both go on with it, and the child owns nothing of the parent's."""
+"""A registry and `fork`: parent and child both continue to use it, and the child owns none of the parent's entries."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from adsum import Registration, Registry
 from ..support import Child, eventually
 from .people import gone_from_tables, in_fork, open_descriptors, sleeper
 
-# Python 3.12 and newer warn of every fork in a process with threads; these tests are about just that.
+# Python 3.12 and newer warn of every fork in a process with threads, which these tests do on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 @pytest.fixture
 def living_thread() -> Iterator[threading.Thread]:
-    """A thread that lives until the end of the test."""
+    """A thread that runs until the end of the test."""
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()
@@ -37,7 +37,7 @@ def living_thread() -> Iterator[threading.Thread]:
 
 
 def test_parent_and_child_both_register_and_read(registry: Registry) -> None:
-    """After a fork either side registers itself under its own number, and sees what the other registered."""
+    """After a fork, parent and child each register under their own pid, and each sees the other's entry."""
     registry.register("parent")
 
     def child() -> tuple[int, int]:
@@ -56,7 +56,7 @@ def test_parent_and_child_both_register_and_read(registry: Registry) -> None:
 
 
 def test_the_death_of_a_child_ends_only_what_it_registered(registry: Registry) -> None:
-    """A child that closes the registry and dies takes its own entries along and none of its parent's."""
+    """A child that closes the registry and dies ends its own entries and none of its parent's."""
     registry.register("parent")
 
     def child() -> None:
@@ -69,7 +69,7 @@ def test_the_death_of_a_child_ends_only_what_it_registered(registry: Registry) -
 
 
 def test_what_lives_in_the_parent_outlives_the_child(registry: Registry, living_thread: threading.Thread) -> None:
-    """The entry of a parent's thread stays when a child ends, though the child inherited the parent's session."""
+    """The entry of a parent's thread stays when a child ends, although the child inherited the parent's session."""
     registry.register("thread", living_thread)
 
     def child() -> None:
@@ -84,7 +84,7 @@ def test_what_lives_in_the_parent_outlives_the_child(registry: Registry, living_
 
 
 def test_a_childs_threads_are_its_own(registry: Registry, living_thread: threading.Thread) -> None:
-    """A child registers threads of its own, whose ends it tells, and the parent's are none of its business."""
+    """A child can register its own threads, whose ends it reports; the entry of the parent's thread stays."""
     registry.register("thread", living_thread)
 
     def child() -> None:
@@ -102,7 +102,7 @@ def test_a_childs_threads_are_its_own(registry: Registry, living_thread: threadi
 
 
 def test_forks_of_forks(registry: Registry) -> None:
-    """A child forks a child that forks one: each registers itself and sees all who are above it."""
+    """A child forks a child that forks another: each registers itself and sees all its ancestors."""
 
     def descend(depth: int) -> int:
         registry.register(f"depth-{depth}")
@@ -135,7 +135,7 @@ def _incarnation(register: Callable[[], Registration]) -> int:
 
 
 def test_forks_at_the_same_time(registry: Registry) -> None:
-    """Threads that fork at the same moment get in each other's way in neither parent nor children."""
+    """Threads that fork at the same moment do not disturb each other, in the parent or in the children."""
     registry.register("parent")
     answers: list[int] = []
 
@@ -178,7 +178,7 @@ def _start_processes(folder: str, method: str) -> None:
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(registry: Registry, method: str) -> None:
-    """A registry passed to processes of `multiprocessing`, however started, is theirs to register in and to read."""
+    """Processes of `multiprocessing`, however started, register and read through a registry passed to them."""
     with Child(_start_processes, registry.folder, method) as parent:
         parent.expect("[0, 0, 0] True")
         gone_from_tables(registry, 1)
@@ -195,7 +195,7 @@ def test_pickling_keeps_what_a_registry_is(registry_folder: Path) -> None:
 
 
 def test_a_fork_leaves_other_descriptors_alone(registry: Registry, living_thread: threading.Thread) -> None:
-    """After a registry was closed, a forked child closes none of the descriptors that others opened since."""
+    """After a registry was closed, a forked child does not close descriptors that were opened since."""
     registry.register("thread", living_thread)
     registry.register_nowait("other").result()
     registry.close()
@@ -208,7 +208,7 @@ def test_a_fork_leaves_other_descriptors_alone(registry: Registry, living_thread
 
 
 def test_children_keep_no_descriptor_of_the_parents_work(registry: Registry, living_thread: threading.Thread) -> None:
-    """Fork after fork, nested ten deep, a process keeps no more descriptors than it started with and its own."""
+    """In forks nested ten deep, a process keeps only the descriptors it started with and its own."""
     registry.register("thread", living_thread)
     with sleeper() as process:
         registry.register("sleeper", process)
@@ -219,7 +219,7 @@ def test_children_keep_no_descriptor_of_the_parents_work(registry: Registry, liv
             return open_descriptors() if depth == 0 else in_fork(lambda: descend(depth - 1))
 
         shallow = in_fork(lambda: descend(0))
-        # Each level adds the pipe that `in_fork` reads from, of the levels above.
+        # Each level adds the pipes that `in_fork` reads from, one for each level above.
         assert in_fork(lambda: descend(10)) <= shallow + 10 * 2
 
 
@@ -232,7 +232,7 @@ def _readers(folder: str) -> None:
 
 
 def test_the_parents_reader_slot_survives_its_children(registry: Registry) -> None:
-    """When children that read have ended, the parent still stands in LMDB's table of readers, and reads what is new."""
+    """When children that read have ended, the parent keeps its slot in LMDB's reader table, and reads new entries."""
     registry.register("parent")
 
     def child() -> None:
@@ -249,7 +249,7 @@ def test_the_parents_reader_slot_survives_its_children(registry: Registry) -> No
 
 
 async def test_a_fork_in_a_running_loop(registry_folder: Path) -> None:
-    """A process forks inside its event loop: the child uses the registry synchronously, the parent goes on awaiting."""
+    """A process forks inside its event loop: the child uses the registry synchronously, the parent asynchronously."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         await registry.register("parent")
 
@@ -264,7 +264,7 @@ async def test_a_fork_in_a_running_loop(registry_folder: Path) -> None:
 
 
 def test_what_was_asked_for_before_the_fork_is_the_parents(registry: Registry) -> None:
-    """The answer to what is under way goes to the parent; in the child nobody waits for it for ever, or gives it up."""
+    """The parent gets the reply to a call in flight; in the child the future fails and cannot be cancelled."""
     with sleeper() as holder:
         registry.register("lead", holder)
         waiting = registry.stand_by("lead")
@@ -272,8 +272,8 @@ def test_what_was_asked_for_before_the_fork_is_the_parents(registry: Registry) -
         def child() -> tuple[str, bool]:
             return str(waiting.exception(10)), waiting.cancel()
 
-        told, given_up = in_fork(child)
-        assert "parent" in told
+        message, given_up = in_fork(child)
+        assert "parent" in message
         assert not given_up
         assert not waiting.done()
         holder.kill()

@@ -1,4 +1,4 @@
-"""Forks in the middle of the heaviest reading and writing."""
+"""Forks during heavy reading and writing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .people import in_fork, sleepers
 
 FORKS = 40
 MEMBERS = 24
-# A fork waits for nobody but the reads that are under way; even a hundred of them take far less than this.
+# A fork waits only for the reads in flight; even a hundred of them take far less than this.
 FORK_SECONDS = 3.0
 
 
 def _forks_under_load(folder: str, capacity: str) -> None:
-    """Prints a line for each fork: what happened in the child, and how long the fork itself took."""
+    """Print a line for each fork: the error in the child, or how long the fork took."""
     registry = adsum.open(path=folder, timeout=10)
-    # Fewer than there are owners: every read then opens and closes descriptors as well.
+    # Fewer descriptors than owners: every read then also opens and closes descriptors.
     liveness_of(registry).capacity = int(capacity)
     over = threading.Event()
     failed: list[str] = []
@@ -43,9 +43,9 @@ def _forks_under_load(folder: str, capacity: str) -> None:
                 break
             print(f"{took:.3f}")
         over.set()
-        # Counted before the members go, which a thread that is still finding would miss.
+        # Counted before the members die, because a `find` that is still running would then fail.
         failures = len(failed)
-        # Threads may still be reading: this process goes at once, and nothing may be left of it.
+        # Threads may still be reading, so this process exits at once; no process may remain.
         for process in processes:
             process.kill()
         os._exit(failures)
@@ -63,7 +63,7 @@ def _until_over(work: Callable[[Registry], None], registry: Registry, over: thre
     try:
         while not over.is_set():
             work(registry)
-    except BaseException:  # noqa: BLE001 - whatever it is, it is for the main thread to end with
+    except BaseException:  # noqa: BLE001 - the main thread reports any error and ends
         traceback.print_exc()
         failed.append(work.__name__)
 
@@ -90,7 +90,7 @@ def _register_threads(registry: Registry) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("capacity", [1024, 8], ids=["descriptors plenty", "descriptors few"])
 def test_forks_in_the_middle_of_everything(registry_folder: Path, capacity: int) -> None:
-    """While seven threads read and write, a fork comes about soon, its child works, and the parent's threads go on."""
+    """While seven threads read and write, a fork completes soon, its child works, and the parent's threads continue."""
     with Child(_forks_under_load, registry_folder, capacity) as parent:
         took = [float(parent.line(30)) for _ in range(FORKS)]
         assert parent.wait() == 0

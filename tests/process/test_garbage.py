@@ -1,5 +1,5 @@
-"""The garbage collector runs whenever it likes, in whatever thread, and what it finds calls the registry: a collected
-registry closes, a collected task ends its entry. Nobody may have to wait for itself then."""
+"""Garbage collection may run at any time, in any thread, and call the registry: a collected registry closes, and a
+collected task ends its entry. Such a call must not deadlock with the code that it interrupts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .moments import Moment, everywhere
 
 
 class Scene(NamedTuple):
-    """Garbage that calls the registry when it is collected, and the call in the middle of which that happens."""
+    """Garbage that calls the registry when it is collected, and the call during which it is collected."""
 
     litter: Callable[[int], None]
     call: Callable[[], None]
@@ -29,7 +29,7 @@ class Scene(NamedTuple):
 
 
 def _registry(folder: str, of: str) -> Scene:
-    """A registry in a cycle is collected while another one, or another one of the same folder, is opened and closed."""
+    """A registry in a cycle is collected while another one, of the same or another folder, is opened and closed."""
     adsum.open(path=folder, timeout=10).register("there")
 
     def litter(_: int) -> None:
@@ -44,7 +44,7 @@ def _registry(folder: str, of: str) -> Scene:
 
 
 def _task(folder: str) -> Scene:
-    """A task that waits for what nobody can send is collected while other requests are made, sent and answered."""
+    """A task whose future never completes is collected while other requests are made, sent and answered."""
     everywhere()
     registry: Registry = adsum.open(path=folder, timeout=10)
     loop = asyncio.new_event_loop()
@@ -76,7 +76,7 @@ SCENES: dict[str, Callable[[str], Scene]] = {
 
 
 def _collect_everywhere(folder: str, what: str) -> None:
-    """Collects at the first moment of a call, at the second, and so on to the last; prints how many there were."""
+    """Collect at the first moment of a call, at the second, and so on to the last; prints the number of moments."""
     gc.collect()
     gc.disable()
     scene = SCENES[what](folder)
@@ -110,6 +110,6 @@ def _alarm_in(moment: Moment) -> None:
 
 @pytest.mark.parametrize("what", SCENES)
 def test_collection_at_any_moment(registry_folder: Path, what: str) -> None:
-    """Wherever in a call the collector closes a registry or ends a task, the call ends well, and so do the next."""
+    """At whatever moment of a call the collector closes a registry or ends a task, that and later calls succeed."""
     with Child(_collect_everywhere, registry_folder, what) as child:
         assert int(child.line(60)) > 20

@@ -1,4 +1,4 @@
-"""What lives inside a process, threads and tasks: their entries end when they do, in whatever way that is."""
+"""Local members: the entries of threads and tasks end when their thread or task does, however it ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .people import Worker, gone_from_tables, no_registrar
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("error", [None, RuntimeError("on purpose"), SystemExit(1)], ids=repr)
 def test_a_thread_takes_its_entry_along(registry: Registry, error: BaseException | None) -> None:
-    """An entry for a thread stands while the thread runs, and ends when it returns or raises."""
+    """The entry of a thread exists while the thread runs, and ends when the thread returns or raises."""
     worker = Worker()
     registry.register("thread", worker.thread)
     registry.register("process")
@@ -33,7 +33,7 @@ def test_a_thread_takes_its_entry_along(registry: Registry, error: BaseException
 
 
 def test_a_thread_that_registers_itself(registry: Registry) -> None:
-    """A thread can register itself, several times; all of it ends with the thread."""
+    """A thread can register itself under several ids; all its entries end with the thread."""
 
     def work() -> None:
         for number in range(5):
@@ -63,19 +63,19 @@ def test_many_threads_end_one_by_one(registry: Registry) -> None:
 
 
 def test_a_later_holder_of_the_id_is_left_alone(registry: Registry) -> None:
-    """When a thread ends whose entry was unregistered before, the id's new holder stays."""
+    """When a thread ends whose entry was unregistered before, the new holder of the id keeps it."""
     worker = Worker()
     registry.register("name", worker.thread)
     registry.unregister("name")
     held = registry.register("name").entry
     worker.end()
-    # A request made after the thread's end, on the same connection as the one that would have removed the entry.
+    # Sent after the thread's end, on the same connection as the request that would have removed the entry.
     registry.register_nowait("sign").result()
     assert registry["name"] == held
 
 
 def test_threads_and_tasks_that_are_over_are_refused(registry: Registry) -> None:
-    """What has ended, or was never started, cannot be registered."""
+    """A thread or task that has ended or was never started cannot be registered."""
     worker = Worker()
     worker.end()
     for thread in (worker.thread, threading.Thread(target=print)):
@@ -92,7 +92,7 @@ def test_threads_and_tasks_that_are_over_are_refused(registry: Registry) -> None
 
 
 def test_the_death_of_the_process_ends_what_lives_inside(registry: Registry, registry_folder: Path) -> None:
-    """A killed process takes the entries of its threads along."""
+    """The entries of a process's threads end when the process is killed."""
     with Agent(registry_folder) as agent:
         agent.do("import threading; registry.register('thread', threading.main_thread())")
         assert registry.lookup("thread")
@@ -105,7 +105,7 @@ Ending = Callable[["asyncio.Task[None]"], None]
 
 
 def _return(task: asyncio.Task[None]) -> None:
-    # What the task waits for.
+    # The future that the task waits for.
     task.get_loop().call_soon(lambda: _waited_for(task).set_result(None))
 
 
@@ -125,7 +125,7 @@ def _waited_for(task: asyncio.Task[None]) -> asyncio.Future[None]:
 
 
 async def a_task() -> asyncio.Task[None]:
-    """A task that runs until what it waits for comes."""
+    """A task that runs until its future is set."""
     future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def wait() -> None:
@@ -143,7 +143,7 @@ async def gone(registry: AsyncRegistry, entries: int = 0) -> None:
 
 @pytest.mark.parametrize("ending", [_return, _raise, _cancel])
 async def test_a_task_takes_its_entry_along(registry_folder: Path, ending: Ending) -> None:
-    """An entry for a task stands while the task runs, and ends when it returns, raises or is cancelled."""
+    """The entry of a task exists while the task runs, and ends when the task returns, raises or is cancelled."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         task = await a_task()
         await registry.register("task", task)
@@ -171,7 +171,7 @@ def test_a_task_whose_loop_is_closed(registry: Registry) -> None:
 
 
 def test_a_task_whose_loop_is_closed_at_once(registry: Registry) -> None:
-    """The same when the loop never ran again between the registration and its end."""
+    """The entry also ends if the loop did not run between the registration of the task and closing the loop."""
     loop = asyncio.new_event_loop()
     task = loop.run_until_complete(a_task())
     registry.register("task", task)
@@ -182,23 +182,23 @@ def test_a_task_whose_loop_is_closed_at_once(registry: Registry) -> None:
 
 def _forget(task: asyncio.Task[None]) -> None:
     _waits.pop(task, None)
-    # Its loop is closed; nobody but this test would hear the complaint that it never ended.
+    # The loop is closed, so asyncio would only log that the task was never finished.
     task._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 async def test_a_task_that_is_garbage(registry_folder: Path) -> None:
-    """A task that nobody refers to, and that waits for what nobody can send, is collected, and its entry ends."""
+    """A task without references that waits for a future that is never set is collected, and its entry ends."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         task = await a_task()
         await registry.register("task", task)
         _forget(task)
         del task
-        # Again and again: whoever registered it may hold it for a moment longer.
+        # Repeated, because the registering thread may hold a reference for a moment longer.
         await asyncio.to_thread(eventually, lambda: gc.collect() >= 0 and registry.stats().entries == 0)
 
 
 async def test_tasks_that_are_over_leave_nothing_in_the_loop(registry_folder: Path) -> None:
-    """However many registered tasks have come and gone, their loop keeps no timers of theirs (S4)."""
+    """S4: the loop keeps no timers for registered tasks that have ended."""
 
     def timers() -> int:
         gc.collect()
@@ -219,8 +219,8 @@ async def _register_itself(registry: AsyncRegistry, number: int) -> None:
 
 
 def test_closing_ends_threads_and_tasks_but_not_processes(registry: Registry, registry_folder: Path) -> None:
-    """Closing a registry ends the entries of threads made through it; those of processes, and those that were made
-    through another registry, stay."""
+    """Closing a registry ends the entries of threads made through it; those of processes, and those made through
+    another registry, stay."""
     worker = Worker()
     with adsum.open(path=registry_folder, timeout=10) as closing:
         closing.register("closed-thread", worker.thread)
@@ -234,7 +234,7 @@ def test_closing_ends_threads_and_tasks_but_not_processes(registry: Registry, re
 
 
 def test_closing_while_no_registrar_runs(registry: Registry, registry_folder: Path) -> None:
-    """Entries of threads end with their registry also when no registrar saw it close."""
+    """The entries of threads end when their registry is closed, even if no registrar ran at that time."""
     worker = Worker()
     with adsum.open(path=registry_folder, timeout=10) as closing:
         closing.register("thread", worker.thread)
@@ -246,7 +246,7 @@ def test_closing_while_no_registrar_runs(registry: Registry, registry_folder: Pa
 
 
 def test_threads_outlive_their_registrar(registry: Registry, registry_folder: Path) -> None:
-    """Entries of threads stay when the registrar is killed, and end, in the next one, when the thread does."""
+    """Entries of threads stay when the registrar is killed; the next registrar removes them when the thread ends."""
     workers = [Worker(), Worker()]
     for number, worker in enumerate(workers):
         registry.register(f"thread-{number}", worker.thread)
@@ -262,7 +262,7 @@ def test_threads_outlive_their_registrar(registry: Registry, registry_folder: Pa
 
 
 def test_a_session_closed_while_no_registrar_can_be_had_is_over_at_once(registry: Registry) -> None:
-    """What a closed registry held does not wait until its thread has given up dialling."""
+    """A closed registry's session ends at once, even while its thread still tries to connect to a registrar."""
     worker = Worker()
     try:
         with adsum.open(path=registry.folder, timeout=10) as closing:
@@ -272,7 +272,7 @@ def test_a_session_closed_while_no_registrar_can_be_had_is_over_at_once(registry
                 eventually(lambda: pipeline._connection is None)
                 closing.close()
                 assert session.is_over(registry.folder, pipeline._session)
-        # Its thread starts none for a registry that is closed, now that one could be had.
+        # The thread of a closed registry starts no registrar, although one could start now.
         assert pipeline._thread is not None
         pipeline._thread.join(START_SECONDS)
         assert not pipeline._thread.is_alive()

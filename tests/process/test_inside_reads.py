@@ -1,4 +1,4 @@
-"""What lives inside this process and has ended is not found in it, however long the tables take to know (S2)."""
+"""S2 for local members: a process does not find its own ended threads and tasks, even if the tables still have them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .people import Worker, gone_from_tables
 
 
 def everywhere(registry: Registry | AsyncRegistry, name: str) -> list[adsum.Entry]:
-    """What the reads find, where there is one member that can do ``c``."""
+    """The entries that each kind of read finds, if one member has the capability ``c``."""
     each = [registry.lookup(name), *registry.find(capability="c"), *registry.list_all(), registry.choose()]
     return [entry for entry in each if entry is not None]
 
 
 def test_its_own_process_knows_first_that_a_thread_is_over(registry: Registry, registry_folder: Path) -> None:
-    """S2: whoever has joined a thread does not find it in the same process, though nobody has told the tables yet."""
+    """S2: a process that has joined a thread does not find its entry, even before the registrar has removed it."""
     worker = Worker()
     registry.register("thread", worker.thread, capabilities={"c"})
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_its_own_process_knows_first_that_a_thread_is_over(registry: Registry, r
 
 @pytest.mark.parametrize("how", ["returned", "cancelled", "raised"])
 async def test_its_own_process_knows_first_that_a_task_is_over(registry_folder: Path, how: str) -> None:
-    """S2: likewise whoever has awaited a task, however that ended."""
+    """S2: a process that has awaited a task does not find its entry, however the task ended."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         over = asyncio.Event()
 
@@ -62,7 +62,7 @@ async def test_its_own_process_knows_first_that_a_task_is_over(registry_folder: 
 
 
 def test_a_child_knows_nothing_of_its_parents_threads(registry: Registry) -> None:
-    """After a fork the parent's threads are not there, and yet live: the child finds their entries."""
+    """After a fork the child does not have the parent's threads, but finds their entries, because they are alive."""
     worker = Worker()
     registry.register("thread", worker.thread)
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""Ctrl-C, and whatever else a signal handler raises, in the middle of a call: the registry stays usable."""
+"""A signal handler that raises, as for Ctrl-C, in the middle of a call: the registry stays usable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .people import gone_from_tables, open_descriptors, sleepers
 
 
 class Interrupted(BaseException):
-    """What the signal handler of this test raises; nobody catches it by accident."""
+    """Raised by the signal handler of this test; no `except Exception` catches it."""
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ CALLS: dict[str, Callable[[Registry], object]] = {
 @pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("call", CALLS)
 def test_an_interrupt_while_waiting_for_the_reply(registry: Registry, registry_folder: Path, call: str) -> None:
-    """A call that is interrupted while it waits raises the interrupt at once; the next calls get their own replies,
-    not the one that was left behind."""
+    """An interrupted call raises the interrupt at once while it waits; later calls get their own replies, not the
+    abandoned one."""
     registry.register("there")
     for _ in range(5):
         with stopped(registry_folder):
@@ -68,7 +68,7 @@ def test_an_interrupt_while_waiting_for_the_reply(registry: Registry, registry_f
 
 @pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_ends_a_program_whose_registrar_is_stopped(registry: Registry, registry_folder: Path) -> None:
-    """Neither the interrupted call nor closing the registry after it waits for a registrar that does not answer."""
+    """Neither an interrupted call nor closing the registry after it waits for a registrar that does not answer."""
     registry.register("there")
     with stopped(registry_folder):
         begun = time.monotonic()
@@ -81,7 +81,7 @@ def test_an_interrupt_ends_a_program_whose_registrar_is_stopped(registry: Regist
     gone_from_tables(registry, 1)
 
 
-# Reads are interrupted cold, with fewer descriptors than owners: so they take every path that a read has.
+# Interrupted reads start with empty caches and fewer descriptors than owners, so that they take every path of a read.
 SWEEPS: dict[str, Callable[[Registry], object]] = {
     "lookup": lambda registry: [registry.lookup(f"s{number}") for number in range(6)],
     "find": lambda registry: registry.find(capability="c"),
@@ -96,17 +96,17 @@ def _interrupt() -> None:
 
 
 class Hung(Exception):
-    """A call did not come back."""
+    """A call that did not return."""
 
 
 def _interrupt_everywhere(folder: str, what: str) -> None:
-    """Interrupts a call at its first moment, its second, and so on to its last. Prints how many there were."""
+    """Interrupt a call at its first moment, its second, and so on to its last; prints the number of moments."""
     registry = adsum.open(path=folder, timeout=5)
     liveness_of(registry).capacity = 3
     registry.register("mine")
     registry.register_nowait("warm").result()
     moments = 0
-    # Twice over, so that what each interrupt loses a little of runs out.
+    # Two rounds, so that a small loss at each interrupt exhausts the resource.
     for _ in range(2):
         moments = _sweep(registry, what)
     print(moments, open_descriptors())
@@ -150,7 +150,7 @@ def _still_usable(registry: Registry, place: str) -> None:
 
 @pytest.mark.parametrize("what", SWEEPS)
 def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folder: Path, what: str) -> None:
-    """Wherever in a call an interrupt hits, reads, writes and forks go on, and descriptors do not pile up."""
+    """At whatever moment of a call an interrupt comes, later reads, writes and forks work, and no descriptors leak."""
     with sleepers(6) as processes:
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})
@@ -161,8 +161,8 @@ def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folde
 
 
 def _read_inside(folder: str, what: str) -> None:
-    """Reads, in the way of a signal handler, at the first moment of another read, its second, and so on to its last.
-    Prints how many there were."""
+    """Read in a signal handler at the first moment of another read, at its second, and so on to its last; prints the
+    number of moments."""
     registry = adsum.open(path=folder, timeout=5)
     liveness_of(registry).capacity = 3
     answers = []
@@ -182,7 +182,7 @@ def _read_inside(folder: str, what: str) -> None:
         if not moment.place:
             break
         assert answers[-1] == ((6, 6), registry["s0"], None), moment.place
-        # Who is taken for watched is watched: else a later death would not be noticed.
+        # Every owner in the table of watched owners is watched by epoll; otherwise a later death would be missed.
         liveness = liveness_of(registry)
         for owner, pidfd in liveness._pidfds.items():
             assert liveness._owners[pidfd] == owner, moment.place
@@ -194,8 +194,8 @@ def _read_inside(folder: str, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["lookup", "find", "count"])
 def test_a_signal_handler_may_read_in_a_read(registry: Registry, registry_folder: Path, what: str) -> None:
-    """A read inside another one of the same thread, at whatever moment of it, answers as any other, and so does the
-    outer one after it."""
+    """A read inside another read of the same thread, at whatever moment, returns the right answer, and so does the
+    outer read after it."""
     with sleepers(6) as processes:
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})
@@ -206,7 +206,7 @@ def test_a_signal_handler_may_read_in_a_read(registry: Registry, registry_folder
 
 
 def _interrupt_a_watch(folder: str) -> None:
-    """Interrupts a watch, that is read, waited in and closed, at its first moment, its second, and so on."""
+    """Interrupt reading, waiting in and closing a watch at the first moment, the second, and so on to the last."""
     registry = adsum.open(path=folder, timeout=5)
     registry.register("mine")
     watch = registry.watch()
@@ -237,7 +237,7 @@ def _interrupt_a_watch(folder: str) -> None:
 
 
 def test_an_interrupt_at_any_moment_of_a_watch(registry: Registry, registry_folder: Path) -> None:
-    """Wherever in a watch an interrupt hits, it goes on telling what happens."""
+    """At whatever moment an interrupt comes, the watch continues to report all changes."""
     with Child(_interrupt_a_watch, registry_folder) as child:
         number, descriptors = map(int, child.line(60).split())
     assert number > 50
@@ -245,7 +245,7 @@ def test_an_interrupt_at_any_moment_of_a_watch(registry: Registry, registry_fold
 
 
 def _interrupt_all_the_time(folder: str) -> None:
-    """A real signal, again and again, at moments that nobody chose."""
+    """Send a real signal repeatedly, at arbitrary moments."""
     registry = adsum.open(path=folder, timeout=5)
     registry.register("mine")
 

@@ -1,4 +1,4 @@
-"""Nothing stays registered that nobody holds any more, whatever comes in between."""
+"""No entry is left without a holder, whatever interrupts a registration or its end."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..support import Child, eventually, stopped
 
 
 class Interrupted(BaseException):
-    """What the signal handler of these tests raises."""
+    """Raised by the signal handler of these tests."""
 
 
 def test_a_thread_that_ends_while_the_registrar_is_stopped(registry: Registry, registry_folder: Path) -> None:
-    """The end of a thread is told until it is heard, though the registrar was stopped for longer than any bound."""
+    """The end of a thread is reported until the registrar acknowledges it, however long the registrar was stopped."""
     over = threading.Event()
     thread = threading.Thread(target=over.wait)
     thread.start()
@@ -31,13 +31,13 @@ def test_a_thread_that_ends_while_the_registrar_is_stopped(registry: Registry, r
     with stopped(registry_folder):
         over.set()
         thread.join()
-        # Longer than the registry's own bound, of which this would be a defect.
+        # Longer than the registry's own timeout, which must not apply here.
         threading.Event().wait(0.3)
     eventually(lambda: registry.lookup("thread") is None)
 
 
 async def test_tasks_that_end_all_at_once(registry_folder: Path) -> None:
-    """A thousand tasks that end in one moment leave a thousand free names."""
+    """A thousand tasks that end at once leave a thousand free ids."""
     over = asyncio.Event()
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         tasks = [asyncio.create_task(over.wait()) for _ in range(1000)]
@@ -49,7 +49,7 @@ async def test_tasks_that_end_all_at_once(registry_folder: Path) -> None:
 
 
 def _interrupted(folder: str, seed: str) -> None:
-    """Registers and is interrupted, again and again; prints what is left."""
+    """Register and be interrupted, again and again; prints the entries that are left."""
     registry = adsum.open(path=folder, timeout=10)
     registry.register("warm").unregister()
     at_random = random.Random(int(seed))
@@ -75,7 +75,7 @@ def _interrupted(folder: str, seed: str) -> None:
 
 
 def test_interrupted_registrations_are_taken_back(registry_folder: Path) -> None:
-    """Ctrl-C in the middle of a registration leaves nobody registered whom nobody holds."""
+    """Ctrl-C in the middle of a registration leaves no entry without a holder."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     with Child(_interrupted, registry_folder, str(seed)) as child:
@@ -84,7 +84,7 @@ def test_interrupted_registrations_are_taken_back(registry_folder: Path) -> None
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_that_leaves_the_block(registry: Registry) -> None:
-    """A forked child that leaves its parent's `with` ends nothing of its parent's."""
+    """A forked child that leaves its parent's `with` block does not end the parent's entry."""
     try:
         with registry.register("parent"):
             pid = os.fork()
@@ -93,6 +93,6 @@ def test_a_child_that_leaves_the_block(registry: Registry) -> None:
             os.waitpid(pid, 0)
             assert registry.lookup("parent") is not None
     except Interrupted:
-        # The child, out of the block.
+        # Only the child comes here, out of the block.
         os._exit(0)
     assert registry.lookup("parent") is None

@@ -1,5 +1,5 @@
-"""Several processes at once on few ids: some order, in which each call happens between its start and its end, explains
-every answer."""
+"""Several processes call concurrently on few ids; some order, in which each call takes effect between its start and its
+end, explains every answer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ CALLED: list[Callable[[Registry, str, int | None], tuple[object, ...]]] = [
 
 
 def _act(folder: str, seed: str, *pids: str) -> None:
-    """Makes random calls, and prints the history of them. It registers itself and, more often, one of `pids`."""
+    """Make random calls, and print their history. The process registers itself or, more often, one of `pids`."""
     rng = random.Random(int(seed))
     registry = adsum.open(path=folder, timeout=10)
     registry.lookup("k0")
@@ -94,7 +94,7 @@ def _act(folder: str, seed: str, *pids: str) -> None:
 
 
 def kill(process: subprocess.Popen[bytes]) -> list[Operation]:
-    """Kill a process, and tell it as something that happens to every key; what it held is filled in later."""
+    """Kill a process, and record its death as an operation on every key; the incarnations it held are added later."""
     called = time.monotonic_ns()
     kill_unreaped(process)
     answered = time.monotonic_ns()
@@ -111,8 +111,8 @@ def with_what_they_held(deaths: list[Operation], calls: list[Operation]) -> Iter
     ("registrars", "victims"), [(0, 0), (4, 0), (0, 12)], ids=["undisturbed", "registrar killed", "owners killed"]
 )
 def test_every_answer_can_be_explained(registry_folder: Path, registrars: int, victims: int) -> None:
-    """What processes are answered by concurrent calls is what some one order of these calls would give; also when the
-    registrar is killed again and again meanwhile, or the owners of entries are."""
+    """Some sequential order explains the answers to all concurrent calls, also when the registrar or the owners of
+    entries are killed repeatedly."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -217,6 +217,6 @@ def test_the_checker_accepts_what_is_sound(history: list[Operation]) -> None:
 
 @pytest.mark.parametrize("history", UNSOUND.values(), ids=UNSOUND)
 def test_the_checker_refuses_what_is_not(history: list[Operation]) -> None:
-    """The checker finds no order for histories that break a promise, and says of which key."""
+    """The checker finds no order for histories that violate a guarantee, and names the key."""
     with pytest.raises(AssertionError, match="no order explains the answers for k"):
         check(history)

@@ -1,7 +1,7 @@
-"""A process number that is used again never stands for the process that had it before.
+"""A pid that is used again never refers to the process that had it before.
 
-Every test runs twice: with the identity that new kernels give (the inode of the pidfd), and with that of older ones
-(the start time).
+Every test runs twice: with the identity that new kernels provide (the inode of the pidfd), and with that of older
+kernels (the start time).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def opened(folder: str, kind: str) -> Registry:
 
 
 def reuse() -> None:
-    """The process PID dies, and another gets its number."""
+    """End the process `PID`, and start another one with its pid."""
     end(PID)
     wait_a_tick()
     start_as(PID)
@@ -56,7 +56,7 @@ def _read_across(folder: str, kind: str) -> None:
 
 
 def test_readers_take_the_new_process_for_nobody(registry_folder: Path, kind: str) -> None:
-    """A read, warm or cold, never shows the old entry because its number lives again; no registrar helps it."""
+    """A read, warm or cold, never shows the old entry because its pid is in use again, even without a registrar."""
     run_in_namespace(_read_across, registry_folder, kind)
 
 
@@ -78,7 +78,7 @@ def _clean_up_across(folder: str, kind: str) -> None:
 
 
 def test_the_registrar_tells_the_two_apart(registry_folder: Path, kind: str) -> None:
-    """Cleaning up after the old process leaves the new one's entry alone, and the new one's death is its own."""
+    """Cleanup after the old process leaves the new one's entry; the new one's death is detected separately."""
     run_in_namespace(_clean_up_across, registry_folder, kind)
 
 
@@ -96,7 +96,7 @@ def _register_across(folder: str, kind: str) -> None:
 
 
 def test_a_number_reused_while_a_request_waits(registry_folder: Path, kind: str) -> None:
-    """A registration asked for a process that dies before it is carried out fails; it never hits its successor."""
+    """If a process dies before the registrar handles its registration, the call fails; the pid's next process gets none."""
     run_in_namespace(_register_across, registry_folder, kind)
 
 
@@ -114,7 +114,7 @@ def _sweep_across(folder: str, kind: str) -> None:
 
 
 def test_a_number_reused_while_no_registrar_ran(registry_folder: Path, kind: str) -> None:
-    """A registrar that starts finds the old process dead although its number lives."""
+    """A new registrar finds the old process dead although its pid is in use."""
     run_in_namespace(_sweep_across, registry_folder, kind)
 
 
@@ -133,5 +133,5 @@ def _many_times(folder: str, kind: str) -> None:
 
 
 def test_a_number_used_again_and_again(registry_folder: Path, kind: str) -> None:
-    """Fifteen processes in turn have one number and one name, and no two of them the same identity."""
+    """Fifteen processes in turn have one pid and one id, and no two of them the same identity."""
     run_in_namespace(_many_times, registry_folder, kind)

@@ -1,4 +1,4 @@
-"""Many threads and many tasks on one registry: no reply is lost, doubled, or given to another."""
+"""Many threads and many tasks use one registry: no reply is lost, repeated, or given to another caller."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ ROUNDS = 40
 
 
 def in_threads(number: int, work: Callable[[int], None]) -> None:
-    """Run `work(0)`, `work(1)`, ... at the same time, and raise here what one of them raises. The interpreter changes
-    from thread to thread as often as it can."""
+    """Run `work(0)`, `work(1)`, ... in threads at the same time, and raise here what one of them raises. The
+    interpreter switches threads as often as it can."""
     failed: list[BaseException] = []
     start = threading.Barrier(number)
 
@@ -33,7 +33,7 @@ def in_threads(number: int, work: Callable[[int], None]) -> None:
         start.wait()
         try:
             work(name)
-        except BaseException as error:  # noqa: BLE001 - for the test's own thread to raise
+        except BaseException as error:  # noqa: BLE001 - the main thread of the test raises it
             failed.append(error)
 
     threads = [threading.Thread(target=run, args=(name,)) for name in range(number)]
@@ -51,7 +51,7 @@ def in_threads(number: int, work: Callable[[int], None]) -> None:
 
 
 def one_life(registry: Registry, name: str, rng: random.Random) -> None:
-    """Everything that can be done to an entry, each step checked against what this caller alone did before."""
+    """Everything that can be done to an entry, each step checked against what this caller did before."""
     registration = registry.register(name, custom={"step": 0})
     incarnation = registration.entry.incarnation
     assert registry.get_or_register(name) == (registration.entry, False)
@@ -89,7 +89,7 @@ def test_threads_share_a_registry(registry: Registry) -> None:
 
 
 def test_the_first_use_by_many_threads_at_once(registry_folder: Path) -> None:
-    """A registry that was opened and not yet used is used for the first time by many threads at the same moment."""
+    """Many threads can make the first use of a registry at the same moment."""
     with Agent(registry_folder) as agent:
         agent.do("registry.register_many([(f'n{number}', {'capabilities': {'c'}}) for number in range(50)])")
         for _ in range(20):
@@ -103,7 +103,7 @@ def _all_reads(registry: Registry, pid: int, thread: int) -> None:
         lambda: registry["n7"].pid == pid,
         lambda: registry.count(capability="c") == 50,
     ]
-    # Whichever read comes first has to open the tables.
+    # The first read has to open the tables.
     for turn in range(len(reads)):
         assert reads[(thread + turn) % len(reads)]()
 
@@ -126,7 +126,7 @@ async def _one_life(registry: AsyncRegistry, name: str) -> None:
 
 
 def test_of_many_who_ask_for_one_id_one_gets_it(registry: Registry, registry_folder: Path) -> None:
-    """Of threads of two processes that `get_or_register` the same id, exactly one creates it; all see one holder."""
+    """Of threads of two processes that `get_or_register` one id, exactly one creates it, and all get one holder."""
     ids = [f"race-{number}" for number in range(30)]
     work = f"""
 import threading
@@ -155,19 +155,19 @@ threads = [threading.Thread(target=race) for _ in range(4)]
 
 
 def test_threads_that_read_never_miss_the_living_nor_meet_the_dead(registry: Registry) -> None:
-    """With more owners than kept descriptors and many threads that read, the living are always found, and whoever was
-    dead before a read began is not in it."""
+    """With more owners than kept descriptors and many reading threads, each read finds all living members, and no
+    member that was dead before the read began."""
     liveness_of(registry).capacity = 8
     with sleepers(40) as processes:
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})
-        # Only ever appended to, so others may go through it meanwhile.
+        # Only ever appended to, so other threads may iterate it.
         dead: list[int] = []
         over = threading.Event()
 
         def work(thread: int) -> None:
             if thread == 0:
-                # The last eight live on.
+                # The last eight stay alive.
                 for number, process in enumerate(processes[:32]):
                     kill_unreaped(process)
                     dead.append(number)
@@ -180,7 +180,7 @@ def test_threads_that_read_never_miss_the_living_nor_meet_the_dead(registry: Reg
 
 
 def _look_up(registry: Registry, dead: list[int]) -> None:
-    # The dead and the living in turn: the one is forgotten while the other is asked for.
+    # Dead and living members alternate: one is evicted while the other is read.
     for number in (*dead[-2:], *range(32, 40), len(dead)):
         was_dead = number in dead
         found = registry.lookup(f"s{number}")

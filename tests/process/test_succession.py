@@ -1,4 +1,4 @@
-"""Succession among real processes: exactly one successor, first come first served, whoever dies on the way."""
+"""Succession among real processes: exactly one successor, first come first served, whichever process dies meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GRANTED = "waiting.result(9).entry.pid"
 
 @contextmanager
 def line(folder: Path, size: int) -> Iterator[list[Agent]]:
-    """The holder of the id ``lead`` and, in this order, those who stand by for it."""
+    """The holder of the id ``lead`` and, in this order, its standbys."""
     with ExitStack() as stack:
         agents = [stack.enter_context(Agent(folder)) for _ in range(size + 1)]
         agents[0].do("held = registry.register('lead')")
@@ -37,13 +37,13 @@ def leads(registry: Registry, agent: Agent) -> bool:
 
 
 def becomes(registry: Registry, agent: Agent) -> None:
-    """Wait until `agent` holds the id, and knows it; nobody else may."""
+    """Wait until `agent` holds the id and has been granted it; no other process may hold it."""
     eventually(lambda: leads(registry, agent))
     assert agent.value(GRANTED) == agent.pid
 
 
 def test_killed_one_after_the_other(registry: Registry) -> None:
-    """Each time the holder is killed the next in line takes over; there is never anybody else, and nothing is left."""
+    """Each time the holder is killed the next standby takes over; no other process ever does, and nothing is left."""
     with line(registry.folder, 4) as agents:
         for holder, heir in pairwise(agents):
             assert leads(registry, holder)
@@ -55,7 +55,7 @@ def test_killed_one_after_the_other(registry: Registry) -> None:
 
 
 def test_the_id_is_never_free(registry: Registry) -> None:
-    """Between a holder's removal and the successor's registration there is no revision at which nobody holds it."""
+    """The successor's registration has the revision after the holder's removal: the id is free at no revision."""
     with line(registry.folder, 3) as agents, registry.watch("lead") as watch:
         for holder in agents[:-1]:
             holder.kill()
@@ -67,7 +67,7 @@ def test_the_id_is_never_free(registry: Registry) -> None:
 
 
 def test_the_dead_in_line_are_skipped(registry: Registry) -> None:
-    """Whoever was killed while it stood by is passed over, reaped or not."""
+    """A standby that was killed is skipped, reaped or not."""
     with line(registry.folder, 4) as (holder, first, second, third, last):
         second.kill_unreaped()
         first.kill()
@@ -78,7 +78,7 @@ def test_the_dead_in_line_are_skipped(registry: Registry) -> None:
 
 
 def test_those_killed_in_the_same_moment_are_skipped(registry: Registry) -> None:
-    """The holder and the first in line die together, and the registrar learns of both at once."""
+    """The holder and the first standby die together, and the registrar detects both deaths at once."""
     with line(registry.folder, 2) as (holder, first, last):
         with stopped(registry.folder):
             first.kill_unreaped()
@@ -87,7 +87,7 @@ def test_those_killed_in_the_same_moment_are_skipped(registry: Registry) -> None
 
 
 def test_the_dead_are_skipped_by_the_next_registrar(registry: Registry) -> None:
-    """Holder and first in line die while no registrar serves; the next one lets the one after them take over."""
+    """If the holder and the first standby die while no registrar serves, the next one grants the second standby."""
     with line(registry.folder, 3) as (holder, first, second, last):
         with no_registrar(registry.folder):
             holder.kill()
@@ -97,7 +97,7 @@ def test_the_dead_are_skipped_by_the_next_registrar(registry: Registry) -> None:
 
 
 def test_places_outlive_a_registrar(registry: Registry) -> None:
-    """When the registrar is killed those who stand by keep their order, and each is granted the id once."""
+    """When the registrar is killed the standbys keep their order, and each is granted the id once."""
     with line(registry.folder, 3) as agents:
         for holder, heir in pairwise(agents):
             kill_registrar(registry.folder)
@@ -110,7 +110,7 @@ def test_places_outlive_a_registrar(registry: Registry) -> None:
 
 
 def test_a_registrar_killed_in_the_moment_of_succession(registry: Registry) -> None:
-    """However often the registrar dies around the grant, exactly one of those who stand by holds the id: the first."""
+    """However often the registrar dies around a grant, exactly one standby gets the id: the first."""
     for round in range(6):
         with line(registry.folder, 2) as (holder, first, second):
             holder.signal(signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_a_registrar_killed_in_the_moment_of_succession(registry: Registry) -> N
 
 
 def test_a_newcomer_keeps_behind_those_who_came_before_the_registrar(registry: Registry) -> None:
-    """Whoever stands by with the next registrar stands behind those who stood by with the last."""
+    """A standby that arrives with the next registrar comes after those that were registered with the previous one."""
     with line(registry.folder, 2) as (holder, first, second), Agent(registry.folder) as newcomer:
         kill_registrar(registry.folder)
         newcomer.do("waiting = registry.stand_by('lead')")
@@ -135,7 +135,7 @@ def test_a_newcomer_keeps_behind_those_who_came_before_the_registrar(registry: R
 
 
 def test_who_gave_up_while_no_registrar_served_gets_nothing(registry: Registry) -> None:
-    """A place that was cancelled, or whose registry was closed, while no registrar served is no place any more."""
+    """A standby that cancelled, or closed its registry, while no registrar served has lost its position."""
     with line(registry.folder, 2) as (holder, closing, last):
         cancelled = registry.stand_by("lead")
         last.do("waiting.cancel(); waiting = registry.stand_by('lead')")
@@ -149,7 +149,7 @@ def test_who_gave_up_while_no_registrar_served_gets_nothing(registry: Registry) 
 
 
 def test_who_gave_up_when_nobody_else_waits_leaves_it_free(registry: Registry) -> None:
-    """With nobody in line after them, the id ends up free."""
+    """If no other standby is left, the id becomes free."""
     with adsum.open(path=registry.folder, timeout=10) as cancelling:
         for end in ("cancel", "close"):
             with Agent(registry.folder) as holder:
@@ -167,7 +167,7 @@ def test_who_gave_up_when_nobody_else_waits_leaves_it_free(registry: Registry) -
 
 
 def test_a_stopped_heir_is_alive(registry: Registry) -> None:
-    """Whoever stands by and is stopped in that moment holds the id, as it would had it held it before."""
+    """A stopped standby is granted the id, as a stopped holder would keep it."""
     with line(registry.folder, 2) as (holder, first, _second):
         first.stop()
         holder.kill()
@@ -177,7 +177,7 @@ def test_a_stopped_heir_is_alive(registry: Registry) -> None:
 
 
 def test_a_crowd_stands_by_for_one_id(registry: Registry) -> None:
-    """Twenty in one process and three others: each holds it once, nobody twice, and it is free at the end."""
+    """Of twenty standbys in one process and three in others, each holds the id exactly once; then it is free."""
     with line(registry.folder, 3) as (holder, *others):
         futures = [registry.stand_by("lead") for _ in range(20)]
         holder.kill()

@@ -1,4 +1,4 @@
-"""Processes of other users can be registered by number, and their deaths are seen, by whoever has the registry."""
+"""Processes of other users can be registered by pid, and every reader of the registry detects their deaths."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 
 
 def fork(run: Callable[[], object]) -> int:
-    """The number of a forked child that does nothing but `run`."""
+    """The pid of a forked child that only calls `run`."""
     pid = os.fork()
     if not pid:
         try:
@@ -45,7 +45,7 @@ def become_nobody() -> None:
 
 @as_root
 def test_a_process_of_another_user(registry: Registry) -> None:
-    """A process of another user is registered by its number, seen while it lives, and gone when it dies."""
+    """A process of another user is registered by its pid, found while it lives, and gone when it dies."""
 
     def sleep() -> None:
         become_nobody()
@@ -67,8 +67,8 @@ def test_a_process_of_another_user(registry: Registry) -> None:
 
 @pytest.fixture
 def nobodys_folder() -> Iterator[Path]:
-    """A registry of the user nobody, with a registrar that is nobody's too. This Python may be out of nobody's reach,
-    so the registrar is a fork of this process."""
+    """A registry of the user `nobody`, with a registrar of that user too. The user may lack access to this Python, so
+    the registrar is a fork of this process."""
     base = Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm"))
     os.chown(base, NOBODY, NOBODY)
     folder = base / "registry"
@@ -90,7 +90,7 @@ def nobodys_folder() -> Iterator[Path]:
 
 @as_root
 def test_a_process_that_the_caller_may_not_touch(nobodys_folder: Path) -> None:
-    """A user registers a process that it may not even signal, sees it alive, and sees it dead when it is."""
+    """A user registers a process that it may not signal, finds it while it lives, and detects its death."""
     with sleeper() as roots:
 
         def child() -> None:
@@ -116,13 +116,13 @@ def test_a_process_that_the_caller_may_not_touch(nobodys_folder: Path) -> None:
 
 @as_root
 def test_a_registry_of_another_user_is_refused(nobodys_folder: Path) -> None:
-    """Root is as little welcome in another user's registry as anybody: files it left there would shut the owner out."""
+    """Root may not open another user's registry either: files that root left there would lock the owner out."""
     with pytest.raises(adsum.PermissionDenied):
         adsum.open(path=nobodys_folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may touch every process; the other tests are for root")
 def test_the_first_process_of_the_system(registry: Registry) -> None:
-    """A user registers process 1, which is root's."""
+    """A user can register process 1, which belongs to root."""
     registry.register("init", 1)
     assert registry["init"].pid == 1

@@ -1,4 +1,4 @@
-"""What was acknowledged is seen by everybody from then on; what was changed together is seen together."""
+"""Every reader sees an acknowledged write, and sees the changes of one request together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TEAM = 5
 
 
 class Board:
-    """A few numbers in memory that processes share; each is written by one process only."""
+    """A few numbers in memory that processes share; each number is written by one process only."""
 
     def __init__(self, path: str) -> None:
         descriptor = os.open(path, os.O_RDWR)
@@ -56,7 +56,7 @@ def board_path() -> Iterator[str]:
 
 
 def _see_what_was_acknowledged(folder: str, path: str, way: str) -> None:
-    """Reads as fast as it can; each read must show at least what had been acknowledged before it began."""
+    """Read as fast as possible; each read must show at least the value acknowledged before it began."""
     registry = adsum.open(path=folder)
     board = Board(path)
     print("ready")
@@ -69,7 +69,7 @@ def _see_what_was_acknowledged(folder: str, path: str, way: str) -> None:
             registry._reader._tables.cache.young.clear()
             seen = registry["subject"].metadata.custom["number"]
         else:
-            # The capability moves along: found under the new one, and not under the one before the last.
+            # The capability changes each time: the entry is found under the new one, not under the one before the last.
             (entry,) = registry.find(type="service")
             seen = entry.metadata.custom["number"]
             late = registry.find(capability=f"n{least - 1}") if least else []
@@ -80,7 +80,7 @@ def _see_what_was_acknowledged(folder: str, path: str, way: str) -> None:
 
 
 def test_what_is_acknowledged_is_seen_everywhere(registry: Registry, board_path: str) -> None:
-    """L5: after an update was acknowledged, every later read in any process shows it, found by id or by index."""
+    """L5: after an update is acknowledged, every later read in any process shows it, by id and by index."""
     registry.register("subject", type="service", capabilities={"n0"}, custom={"number": 0})
     board = Board(board_path)
     readers = [
@@ -155,7 +155,7 @@ def _see_no_step_back(folder: str, path: str, seed: str) -> None:
             assert entry.revision >= newest.get(key, 0), f"{key} went back from {newest[key]} to {entry.revision}"
             newest[key] = entry.revision
         if way == 2:
-            # One snapshot of everything: no older than anything that was seen before.
+            # One snapshot of everything: not older than any state seen before.
             assert max(newest.values()) == max(entry.revision for entry in entries)
         revision = registry.stats().revision
         assert revision >= max(newest_of_all, *newest.values())
@@ -164,7 +164,7 @@ def _see_no_step_back(folder: str, path: str, seed: str) -> None:
 
 
 def test_no_reader_goes_back_in_time(registry: Registry, board_path: str) -> None:
-    """What a reader has seen of an entry, of an index or of the whole registry is never followed by something older."""
+    """A reader never sees an older state of an entry, of an index or of the whole registry after a newer one."""
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     board = Board(board_path)
@@ -191,7 +191,7 @@ def test_no_reader_goes_back_in_time(registry: Registry, board_path: str) -> Non
 
 
 def test_a_death_is_seen_by_every_process(registry: Registry, registry_folder: Path) -> None:
-    """A process dies; whoever asks from then on, in whatever process, does not see it."""
+    """After a process has died, no read in any process finds it."""
     with Child(_answer, registry_folder) as one, Child(_answer, registry_folder) as other:
         for _ in range(30):
             with sleeper() as process:
