@@ -144,7 +144,8 @@ def test_a_registry_that_is_made_later(registry: Registry, deaths: Heard, proces
 
 
 def test_the_registrar_started_and_stopped(either: Registry, heard: Heard) -> None:
-    """The start of a registrar by this process is an event with its duration, its end is one, and the next start too."""
+    """The start of a registrar by this process is an event with its duration; its end is one, and the next start
+    too."""
     either.register("a")
     started = heard.one("adsum.registrar.started")
     assert set(started.measurements) == {"duration"}
