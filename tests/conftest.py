@@ -68,7 +68,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def registry_folder() -> Iterator[Path]:
     """A registry folder of this test's own in shared memory, not made yet. At the end its registrar is ended, it goes.
 
-    The folder stands in a private one, so that a test can make neighbours (``registry_folder.with_name(...)``); the
+    The folder is in a private one, so that a test can make neighbours (``registry_folder.with_name(...)``); the
     registrars of those are ended too.
     """
     base = Path(tempfile.mkdtemp(prefix="adsum-test-", dir="/dev/shm"))

@@ -101,13 +101,13 @@ def test_a_callable_decides(pool: Registry) -> None:
     assert chosen == pool["r3"]
 
 
-def test_a_callable_may_choose_nobody(pool: Registry) -> None:
+def test_a_callable_may_choose_none(pool: Registry) -> None:
     """When the callable returns None, `choose` returns None."""
     assert pool.choose(by=lambda _: None, capability="read") is None
 
 
 @pytest.mark.parametrize("answer", ["r0", 0, (), object()])
-def test_what_a_callable_makes_up_is_refused(pool: Registry, answer: object) -> None:
+def test_a_choice_that_is_no_member_is_refused(pool: Registry, answer: object) -> None:
     """`choose` raises an error if the callable returns an object that is not one of the members."""
     with pytest.raises(ValueError, match="one of the entries it is given"):
         pool.choose(by=lambda _: answer, capability="read")  # type: ignore[arg-type,return-value]
@@ -129,7 +129,7 @@ def test_conditions_hold_together(pool: Registry) -> None:
 @pytest.mark.parametrize(
     "by", ["random", "round_robin", lambda members: members[0]], ids=["random", "turn", "callable"]
 )
-def test_nobody_to_choose_is_none(pool: Registry, by: object) -> None:
+def test_without_a_match_the_choice_is_none(pool: Registry, by: object) -> None:
     """When no member matches, `choose` returns None and does not call the callable."""
     assert pool.choose(by=by, capability="fly") is None  # type: ignore[arg-type]
     assert pool.choose(by=by, namespace="elsewhere") is None  # type: ignore[arg-type]

@@ -150,7 +150,7 @@ def test_the_short_forms(team: Registry) -> None:
     assert team.list_all("elsewhere") == []
 
 
-def test_where_is_asked_of_what_is_left(team: Registry) -> None:
+def test_where_is_called_last(team: Registry) -> None:
     """`where` is called with the entries that meet all other conditions, and keeps those for which it returns true."""
     asked: list[str] = []
 

@@ -25,7 +25,7 @@ def test_a_hand_over_makes_another_the_holder(either: Registry) -> None:
         registration.update(endpoint="x")
 
 
-def test_who_stands_by_goes_on_after_a_hand_over(either: Registry) -> None:
+def test_a_standby_stays_queued_after_a_hand_over(either: Registry) -> None:
     """A hand-over does not free the id: a standby goes on waiting until the new holder ends."""
     with Agent(either.folder) as waiting, Child("input()") as child:
         registration = either.register("lead")
@@ -37,7 +37,7 @@ def test_who_stands_by_goes_on_after_a_hand_over(either: Registry) -> None:
         assert waiting.value("waiting.result(9).entry.pid") == waiting.pid
 
 
-def test_who_is_handed_what_it_stands_by_for_succeeds(either: Registry) -> None:
+def test_a_hand_over_to_a_standby_is_its_grant(either: Registry) -> None:
     """A standby that is handed the id is granted the entry that was handed over, and then waits no longer."""
     with Agent(either.folder) as heir:
         registration = either.register("lead", endpoint="here")
@@ -62,7 +62,7 @@ def test_nothing_is_handed_over_to_the_dead(either: Registry) -> None:
         assert either.departures() == []
 
 
-def test_nothing_is_handed_over_to_nobody(either: Registry) -> None:
+def test_a_successor_of_none_is_refused(either: Registry) -> None:
     """Without a successor `hand_over` raises `TypeError`, and the registration stays valid."""
     registration = either.register("lead")
     with pytest.raises(TypeError, match="give the process"):

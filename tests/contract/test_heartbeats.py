@@ -73,7 +73,7 @@ def test_what_the_process_said_of_itself_holds_again(either: Registry) -> None:
     assert (entry.metadata.health_status, entry.health_source) == ("healthy", "process")
 
 
-def test_a_late_sign_makes_nobody_better(either: Registry) -> None:
+def test_a_missed_heartbeat_makes_no_status_better(either: Registry) -> None:
     """A member that reported itself unhealthy does not become degraded when its heartbeat is late."""
     with either.watch("a") as watch:
         either.register("a", heartbeat=SOON, health_status="unhealthy")
@@ -225,7 +225,7 @@ def test_what_was_late_stays_late_with_the_next_registrar(either: Registry) -> N
     becomes(either, "degraded", "registrar")
 
 
-def test_nobody_is_late_because_of_a_registrar(either: Registry) -> None:
+def test_no_member_is_late_because_of_a_registrar(either: Registry) -> None:
     """A new registrar restarts every member's interval: it cannot know of heartbeats that failed while none served."""
     either.register("a", heartbeat=0.2)
     with no_registrar(either.folder):

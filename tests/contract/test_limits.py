@@ -109,7 +109,7 @@ def test_the_dead_make_room(opener: Opener) -> None:
     registry.register("c")
 
 
-def test_the_limits_are_those_of_whoever_made_the_registry(small: Registry, opener: Opener) -> None:
+def test_the_limits_are_chosen_when_the_registry_is_made(small: Registry, opener: Opener) -> None:
     """The limits are those of the client that made the registry; a later client's limits change nothing."""
     later = opener(limits=Limits(max_entries=100))
     with pytest.raises(RegistryFull):

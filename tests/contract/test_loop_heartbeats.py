@@ -69,7 +69,7 @@ async def _left_open(registry: AsyncRegistry) -> None:
 
 
 @pytest.mark.parametrize("end", [_unregistered, _closed, _left_open])
-def test_the_loops_sign_ends_with_what_it_is_for(registry: Registry, end: Callable[..., Any]) -> None:
+def test_the_loops_heartbeats_end_with_their_entry(registry: Registry, end: Callable[..., Any]) -> None:
     """The loop's heartbeats stop when the entry, the registry or the loop ends; a successor gets none of them."""
     opened: list[AsyncRegistry] = []
     over = threading.Event()

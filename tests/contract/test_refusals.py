@@ -47,7 +47,7 @@ def test_the_message_says_how_to_know(registry: Registry) -> None:
         registry.register("b", timeout=0.1)
 
 
-def test_a_registrar_that_answers_nobody(opener: Opener) -> None:
+def test_a_registrar_that_does_not_answer(opener: Opener) -> None:
     """A client that connects for the first time to a stopped registrar gets an error in time."""
     opener().register("a")
     late = opener()

@@ -110,7 +110,7 @@ def test_many_are_for_one_process(either: Registry) -> None:
         assert {registration.entry.pid for registration in made} == {agent.pid}
 
 
-def test_get_or_register_registers_where_nobody_is(either: Registry) -> None:
+def test_get_or_register_registers_a_free_id(either: Registry) -> None:
     """If the id is free, `get_or_register` registers the caller and returns True with the entry."""
     entry, created = either.get_or_register("a", capabilities={"x"})
     assert created

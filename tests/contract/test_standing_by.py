@@ -57,7 +57,7 @@ def test_a_free_id_is_held_at_once(either: Registry) -> None:
     assert registration.unregister() is True
 
 
-def test_an_id_that_is_unregistered_goes_to_who_stands_by(either: Registry) -> None:
+def test_an_unregistered_id_goes_to_the_standby(either: Registry) -> None:
     """The standby's registration has the revision after the removal: the id was free at no revision."""
     with Agent(either.folder) as agent, either.watch("lead") as watch:
         agent.do("held = registry.register('lead')")
@@ -74,7 +74,7 @@ def test_an_id_that_is_unregistered_goes_to_who_stands_by(either: Registry) -> N
         assert registration.entry == either["lead"]
 
 
-def test_an_id_whose_holder_is_killed_goes_to_who_stands_by(either: Registry) -> None:
+def test_the_id_of_a_killed_holder_goes_to_the_standby(either: Registry) -> None:
     """When the holder is killed with SIGKILL, the standby holds the id."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('lead')")
@@ -158,7 +158,7 @@ def test_taking_a_dead_holders_id_never_overtakes(either: Registry) -> None:
                 heir.do("waiting.result(9).unregister()")
 
 
-def test_giving_up_the_place(either: Registry) -> None:
+def test_a_cancelled_standby_is_skipped(either: Registry) -> None:
     """A standby that cancels is skipped, and the next one holds the id."""
     with Agent(either.folder) as holder, Agent(either.folder) as next_in_line:
         holder.do("held = registry.register('lead')")
@@ -173,7 +173,7 @@ def test_giving_up_the_place(either: Registry) -> None:
         assert next_in_line.value("waiting.result(9).entry.pid") == holder_pid(either) == next_in_line.pid
 
 
-def test_a_place_given_up_leaves_the_id_free(either: Registry) -> None:
+def test_a_cancelled_standby_leaves_the_id_free(either: Registry) -> None:
     """If a cancellation crosses the grant, the id ends up free or with the process that was granted it."""
     with Agent(either.folder) as agent:
         agent.do("import threading")
@@ -186,7 +186,7 @@ def test_a_place_given_up_leaves_the_id_free(either: Registry) -> None:
             eventually(lambda: holder_pid(either) is None)
 
 
-def test_closing_the_registry_gives_up_its_places(opener: Opener) -> None:
+def test_closing_the_registry_cancels_its_standbys(opener: Opener) -> None:
     """Closing the registry ends the future with `RegistryClosed`, and the next standby gets the id."""
     registry, waiting = opener(), opener()
     with Agent(registry.folder) as agent, Agent(registry.folder) as holder:
@@ -202,7 +202,7 @@ def test_closing_the_registry_gives_up_its_places(opener: Opener) -> None:
         assert agent.value("waiting.result(9).entry.pid") == agent.pid == holder_pid(registry)
 
 
-def test_one_cannot_stand_by_for_oneself(either: Registry) -> None:
+def test_a_holder_cannot_stand_by_for_its_own_id(either: Registry) -> None:
     """A process that stands by for an id that it holds itself gets `AlreadyRegistered` at once."""
     mine = either.register("lead").entry
     with pytest.raises(AlreadyRegistered, match="cannot take over from itself") as refused:
@@ -210,7 +210,7 @@ def test_one_cannot_stand_by_for_oneself(either: Registry) -> None:
     assert refused.value.entry == mine
 
 
-def test_mistakes_are_told_at_once(either: Registry) -> None:
+def test_mistakes_raise_at_once(either: Registry) -> None:
     """An invalid request to stand by is refused at once, whether the id is held or free, and gets no position."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('lead')")
@@ -228,7 +228,7 @@ def test_mistakes_are_told_at_once(either: Registry) -> None:
     assert len(either) == 0
 
 
-def test_two_places_of_one_process(either: Registry) -> None:
+def test_two_standbys_of_one_process(either: Registry) -> None:
     """A process may stand by for several ids; each is granted when it becomes free."""
     with Agent(either.folder) as agent:
         agent.do("held = registry.register_many([('a', {}), ('b', {}), ('c', {})])")
@@ -256,7 +256,7 @@ def test_no_room_at_the_grant(opener: Opener) -> None:
         assert agent.value("waiting.result(9).entry.pid") == agent.pid == holder_pid(registry)
 
 
-async def test_cancelling_the_task_gives_up_the_place(registry_folder: Path) -> None:
+async def test_cancelling_the_task_cancels_the_standby(registry_folder: Path) -> None:
     """A task that is cancelled while it stands by never gets the id."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:
         with Agent(registry_folder) as agent:

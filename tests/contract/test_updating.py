@@ -118,7 +118,7 @@ def test_a_health_status_is_one_of_three(either: Registry, status: Any) -> None:
         either.update_health("a", status)
 
 
-def test_unregister_says_whether_something_stood_there(either: Registry) -> None:
+def test_unregister_returns_whether_it_removed_an_entry(either: Registry) -> None:
     """`unregister` returns True if it removed an entry and False if the id was free; neither is an error."""
     either.register("a")
     assert either.unregister("a") is True

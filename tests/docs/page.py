@@ -2,7 +2,7 @@
 
 - A ``python`` block runs; all blocks of a page run in one interpreter. One that begins with ``# name.py`` is a file
   instead, and is written.
-- A ``text`` block right after a ``python`` block is what that prints; ``...`` stands for anything.
+- A ``text`` block right after a ``python`` block is what that prints; ``...`` matches any text.
 - A block after ``<!-- not run: why -->`` is left alone.
 """
 

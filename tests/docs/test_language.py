@@ -32,11 +32,10 @@ AREAS = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "tests/cli",
-    "tests/conformance",
-    "tests/demo",
-    "tests/simulation",
-    "tests/upgrade",
+    "tests/*.py",
+    "tests/*.md",
+    *(f"tests/{folder}" for folder in ("cli", "conformance", "contract", "demo", "docs", "process", "property")),
+    *(f"tests/{folder}" for folder in ("registrar", "simulation", "support", "unit", "upgrade")),
 ]
 
 
@@ -45,7 +44,7 @@ def _words(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{pattern})\b".replace(" ", r"(?: +|\n *)"), re.IGNORECASE)
 
 
-# Words that stand for a subject which has a name: client, owner, caller, member, registrar.
+# Words that replace a subject which has a name: client, owner, caller, member, registrar.
 KINDS = {
     "nobody": _words("nobody|somebody|everybody|anybody|no one"),
     "whoever": _words("whoever|whomever"),

@@ -68,7 +68,7 @@ def test_the_death_of_a_child_ends_only_what_it_registered(registry: Registry) -
     assert registry["parent"].pid == os.getpid()
 
 
-def test_what_lives_in_the_parent_outlives_the_child(registry: Registry, living_thread: threading.Thread) -> None:
+def test_members_in_the_parent_outlive_the_child(registry: Registry, living_thread: threading.Thread) -> None:
     """The entry of a parent's thread stays when a child ends, although the child inherited the parent's session."""
     registry.register("thread", living_thread)
 
@@ -263,7 +263,7 @@ async def test_a_fork_in_a_running_loop(registry_folder: Path) -> None:
         assert registry.lookup("parent")
 
 
-def test_what_was_asked_for_before_the_fork_is_the_parents(registry: Registry) -> None:
+def test_a_call_in_flight_at_a_fork_is_the_parents(registry: Registry) -> None:
     """The parent gets the reply to a call in flight; in the child the future fails and cannot be cancelled."""
     with sleeper() as holder:
         registry.register("lead", holder)

@@ -91,7 +91,7 @@ def test_threads_and_tasks_that_are_over_are_refused(registry: Registry) -> None
     asyncio.run(over())
 
 
-def test_the_death_of_the_process_ends_what_lives_inside(registry: Registry, registry_folder: Path) -> None:
+def test_the_death_of_the_process_ends_its_members(registry: Registry, registry_folder: Path) -> None:
     """The entries of a process's threads end when the process is killed."""
     with Agent(registry_folder) as agent:
         agent.do("import threading; registry.register('thread', threading.main_thread())")

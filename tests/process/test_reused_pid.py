@@ -55,7 +55,7 @@ def _read_across(folder: str, kind: str) -> None:
             assert len(reader) == 1
 
 
-def test_readers_take_the_new_process_for_nobody(registry_folder: Path, kind: str) -> None:
+def test_readers_do_not_take_the_new_process_for_the_old_one(registry_folder: Path, kind: str) -> None:
     """A read, warm or cold, never shows the old entry because its pid is in use again, even without a registrar."""
     run_in_namespace(_read_across, registry_folder, kind)
 
@@ -77,7 +77,7 @@ def _clean_up_across(folder: str, kind: str) -> None:
     assert [departure.how for departure in registry.departures()] == ["died", "died"]
 
 
-def test_the_registrar_tells_the_two_apart(registry_folder: Path, kind: str) -> None:
+def test_the_registrar_distinguishes_the_two(registry_folder: Path, kind: str) -> None:
     """Cleanup after the old process leaves the new one's entry; the new one's death is detected separately."""
     run_in_namespace(_clean_up_across, registry_folder, kind)
 
@@ -96,8 +96,8 @@ def _register_across(folder: str, kind: str) -> None:
 
 
 def test_a_number_reused_while_a_request_waits(registry_folder: Path, kind: str) -> None:
-    """If a process dies before the registrar handles its registration, the call fails; the pid's next process gets
-    none."""
+    """A registration fails if its process dies before the registrar handles it; the next process of that pid gets no
+    entry."""
     run_in_namespace(_register_across, registry_folder, kind)
 
 

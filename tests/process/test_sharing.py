@@ -125,7 +125,7 @@ async def _one_life(registry: AsyncRegistry, name: str) -> None:
     assert registry.lookup(name) is None
 
 
-def test_of_many_who_ask_for_one_id_one_gets_it(registry: Registry, registry_folder: Path) -> None:
+def test_of_many_callers_for_one_id_one_gets_it(registry: Registry, registry_folder: Path) -> None:
     """Of threads of two processes that `get_or_register` one id, exactly one creates it, and all get one holder."""
     ids = [f"race-{number}" for number in range(30)]
     work = f"""

@@ -96,7 +96,7 @@ def test_the_dead_are_skipped_by_the_next_registrar(registry: Registry) -> None:
         becomes(registry, last)
 
 
-def test_places_outlive_a_registrar(registry: Registry) -> None:
+def test_standbys_outlive_a_registrar(registry: Registry) -> None:
     """When the registrar is killed the standbys keep their order, and each is granted the id once."""
     with line(registry.folder, 3) as agents:
         for holder, heir in pairwise(agents):
@@ -124,7 +124,7 @@ def test_a_registrar_killed_in_the_moment_of_succession(registry: Registry) -> N
         gone_from_tables(registry)
 
 
-def test_a_newcomer_keeps_behind_those_who_came_before_the_registrar(registry: Registry) -> None:
+def test_a_new_standby_is_behind_those_of_the_last_registrar(registry: Registry) -> None:
     """A standby that arrives with the next registrar comes after those that were registered with the previous one."""
     with line(registry.folder, 2) as (holder, first, second), Agent(registry.folder) as newcomer:
         kill_registrar(registry.folder)
@@ -134,7 +134,7 @@ def test_a_newcomer_keeps_behind_those_who_came_before_the_registrar(registry: R
             becomes(registry, heir)
 
 
-def test_who_gave_up_while_no_registrar_served_gets_nothing(registry: Registry) -> None:
+def test_a_standby_cancelled_without_a_registrar_gets_nothing(registry: Registry) -> None:
     """A standby that cancelled, or closed its registry, while no registrar served has lost its position."""
     with line(registry.folder, 2) as (holder, closing, last):
         cancelled = registry.stand_by("lead")
@@ -148,7 +148,7 @@ def test_who_gave_up_while_no_registrar_served_gets_nothing(registry: Registry) 
         assert {entry.pid for entry in registry.find()} == {os.getpid(), last.pid}
 
 
-def test_who_gave_up_when_nobody_else_waits_leaves_it_free(registry: Registry) -> None:
+def test_the_last_standby_cancelled_without_a_registrar_leaves_the_id_free(registry: Registry) -> None:
     """If no other standby is left, the id becomes free."""
     with adsum.open(path=registry.folder, timeout=10) as cancelling:
         for end in ("cancel", "close"):

@@ -123,7 +123,7 @@ def test_a_thread_that_ends_meanwhile_is_gone_with_the_next_registrar(
     eventually(lambda: registry.lookup("thread") is None)
 
 
-def test_closing_ends_what_lives_inside_though_no_registrar_lives(registry_folder: Path) -> None:
+def test_closing_without_a_registrar_ends_local_members(registry_folder: Path) -> None:
     """A registry closed while no registrar lives takes the entries of its threads with it, under the next one."""
     may_end = threading.Event()
     thread = threading.Thread(target=may_end.wait)

@@ -65,7 +65,7 @@ def test_many_that_start_at_once_get_one_registrar(registry: Registry, registry_
 
 @pytest.mark.parametrize("killed", [True, False], ids=["registrar killed", "no registrar yet"])
 @pytest.mark.parametrize("place", ["plain file", "dangling link", "directory", "directory with a file"])
-def test_something_else_in_the_place_of_the_socket(
+def test_another_file_instead_of_the_socket(
     place: str, killed: bool, registry: Registry, registry_folder: Path
 ) -> None:
     """Whatever lies where the socket should be, a registrar takes its place or says what is in the way."""
@@ -175,7 +175,7 @@ def test_a_folder_removed_while_its_registrar_starts(registry_folder: Path, monk
         assert registry.lookup("a") is not None
 
 
-def test_who_stood_by_brings_no_removed_folder_back(registry: Registry, registry_folder: Path) -> None:
+def test_a_standby_does_not_recreate_a_removed_folder(registry: Registry, registry_folder: Path) -> None:
     """Bound entries went with the folder; only a request makes it anew, and then all works."""
     assert registry.stand_by("a").result(10).entry.revision == 1
     shutil.rmtree(registry_folder)

@@ -109,7 +109,7 @@ def test_a_registrar_killed_while_it_is_stopped(registry: Registry, registry_fol
     assert registry.audit() == []
 
 
-def test_nobody_is_late_because_the_registrar_was_stopped(registry: Registry, registry_folder: Path) -> None:
+def test_no_member_is_late_because_the_registrar_was_stopped(registry: Registry, registry_folder: Path) -> None:
     """Heartbeats that came while it was stopped are read before lateness is noted, every time."""
     registration = registry.register("a", heartbeat=0.3)
     with ThreadPoolExecutor(1) as pool:
@@ -125,7 +125,7 @@ def test_nobody_is_late_because_the_registrar_was_stopped(registry: Registry, re
     assert registry["b"].revision == 2
 
 
-def test_a_stopped_client_hurts_nobody(registry: Registry, registry_folder: Path) -> None:
+def test_a_stopped_client_hurts_no_other(registry: Registry, registry_folder: Path) -> None:
     """A registered process that is stopped with calls under way stays registered, and others go on."""
     with Agent(registry_folder) as agent:
         agent.do("registry.register('stopped')")
@@ -147,7 +147,7 @@ def read_for_ever(folder: str) -> None:
             registry.audit()
 
 
-def test_a_stopped_reader_hurts_nobody(registry_folder: Path) -> None:
+def test_a_stopped_reader_hurts_no_other(registry_folder: Path) -> None:
     """A reader that is stopped inside a read blocks no writer, and finishes its read when it goes on."""
     limits = Limits(max_memory_bytes=4 * 1024 * 1024)
     with adsum.open(path=registry_folder, timeout=10, limits=limits) as registry:
@@ -198,7 +198,7 @@ def test_a_caller_of_another_user(registry: Registry, registry_folder: Path) -> 
         for place in (registry_folder.parent, registry_folder):
             place.chmod(0o711)
         (registry_folder / "socket").chmod(0o666)
-        with Child(call_as_somebody_else, registry_folder) as child:
+        with Child(call_as_another_user, registry_folder) as child:
             child.expect("permission_denied 65534")
             child.expect("hung up")
     finally:
@@ -206,8 +206,8 @@ def test_a_caller_of_another_user(registry: Registry, registry_folder: Path) -> 
     registry.update_health("known", "healthy")
 
 
-def call_as_somebody_else(folder: str) -> None:
-    """In a child: become the user nobody, send a hello, and return the answer."""
+def call_as_another_user(folder: str) -> None:
+    """In a child: become the user `nobody`, send a hello, and return the answer."""
     os.setgid(65534)
     os.setuid(65534)
     with Caller(Path(folder)) as caller:

@@ -135,7 +135,7 @@ def test_a_check_before_creation_is_refused() -> None:
         merge(BASE, MetadataFields(last_health_check=NOW - 4 * HOUR), NOW)
 
 
-def test_what_stands_may_be_later_than_now() -> None:
+def test_a_stored_time_may_be_later_than_now() -> None:
     """A wall clock that was set back spoils no update that gives no time."""
     assert merge(BASE, MetadataFields(endpoint="there"), NOW - 24 * HOUR).endpoint == "there"
 
