@@ -96,7 +96,7 @@ def _register_across(folder: str, kind: str) -> None:
 
 
 def test_a_number_reused_while_a_request_waits(registry_folder: Path, kind: str) -> None:
-    """If a process dies before the registrar handles its registration, the call fails; the pid's next process gets none."""
+    """If a process dies before its registration is handled, the call fails; its pid's next process gets no entry."""
     run_in_namespace(_register_across, registry_folder, kind)
 
 

@@ -1,4 +1,4 @@
-"""What several tests share: waiting, child processes, registrars, and the two kinds of registry seen as one."""
+"""Shared helpers of the tests: waiting, child processes, registrars, and one interface to both kinds of registry."""
 
 from .children import Agent, Child, ChildFailed
 from .either import Awaited, Opener
