@@ -66,7 +66,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def registry_folder() -> Iterator[Path]:
-    """A folder for this test's registry in shared memory, not made yet. At the end its registrar ends and it is removed.
+    """The folder of this test's registry in shared memory, not made yet. It and its registrar are removed at the end.
 
     The folder is inside a private one, so that a test can make neighbours (``registry_folder.with_name(...)``); their
     registrars are ended too.

@@ -1,1 +1,1 @@
-"""What is told of a registry to whoever attaches: events, OpenTelemetry, Prometheus, logs."""
+"""Telemetry of a registry: events for attached handlers, OpenTelemetry, Prometheus and logs."""

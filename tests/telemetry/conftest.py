@@ -1,4 +1,4 @@
-"""A handler that is attached, and handlers that are not left attached."""
+"""Fixtures: attached handlers, and a check that tests leave no handler attached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .heard import Heard
 
 @pytest.fixture(autouse=True)
 def nobody_stays_attached() -> Iterator[None]:
-    """Each test begins and ends with nobody attached."""
+    """Each test begins and ends without attached handlers."""
     assert _dispatch._attached == []
     yield
     for attached in list(_dispatch._attached):

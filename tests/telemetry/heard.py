@@ -1,4 +1,4 @@
-"""A handler that keeps what it is told."""
+"""A handler that keeps its events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Told(NamedTuple):
 
 
 class Heard:
-    """Attach it; it remembers, in order."""
+    """A handler that records its events in order."""
 
     def __init__(self) -> None:
         self.all: list[Told] = []
@@ -26,12 +26,12 @@ class Heard:
         self.all.append(Told(event, measurements, attributes, threading.current_thread()))
 
     def of(self, *events: str, **attributes: str) -> list[Told]:
-        """What it was told of these events, with these attributes."""
+        """The recorded events of these names, with these attributes."""
         wanted = attributes.items()
         return [told for told in self.all if told.event in events and wanted <= told.attributes.items()]
 
     def one(self, event: str, **attributes: str) -> Told:
-        """The only such event, waited for: what is told in another thread may come a moment later."""
+        """The only such event. Waits for it, because another thread may emit it a moment later."""
         found = eventually(lambda: self.of(event, **attributes))
         assert len(found) == 1, found
         return found[0]

@@ -1,4 +1,4 @@
-"""Attaching and detaching: which handlers are notified, what a bad handler does, and what is left behind."""
+"""Attaching and detaching: which handlers are notified, what a bad handler causes, and what is left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = [*Registry.__mro__, *AsyncRegistry.__mro__]
 
 
 def test_the_events_are_these() -> None:
-    """The names are part of the interface."""
+    """The names of the events are part of the interface."""
     assert EVENTS == (
         "adsum.register",
         "adsum.lookup",
@@ -40,7 +40,7 @@ def test_the_events_are_these() -> None:
 
 
 def test_only_the_events_that_are_wanted(registry: Registry) -> None:
-    """A handler is told of the events that it was attached to, one name or several, and of no others."""
+    """A handler is called for the events that it was attached to, one name or several, and for no others."""
     several, one = Heard(), Heard()
     telemetry.attach(several, ["adsum.lookup", "adsum.find"])
     telemetry.attach(one, "adsum.find")
@@ -52,7 +52,7 @@ def test_only_the_events_that_are_wanted(registry: Registry) -> None:
 
 
 def test_attached_twice_is_told_once(registry: Registry) -> None:
-    """Attaching a handler again changes what it is told of; it is not told twice."""
+    """Attaching a handler again changes its set of events; it is called once for each event."""
     heard = Heard()
     telemetry.attach(heard, ["adsum.find"])
     telemetry.attach(heard, ["adsum.lookup"])
@@ -62,7 +62,7 @@ def test_attached_twice_is_told_once(registry: Registry) -> None:
 
 
 def test_a_bound_method_is_the_same_handler_each_time(registry: Registry) -> None:
-    """Methods of one object are detached by naming them again."""
+    """A bound method can be detached by accessing it on its object again."""
     heard = Heard()
     telemetry.attach(heard.__call__)
     telemetry.attach(heard.__call__)
@@ -73,12 +73,12 @@ def test_a_bound_method_is_the_same_handler_each_time(registry: Registry) -> Non
 
 
 def test_detaching_who_is_not_attached_is_fine() -> None:
-    """There is nothing to do, and nothing happens."""
+    """Detaching a handler that is not attached is no error."""
     telemetry.detach(Heard())
 
 
 def test_unknown_events_are_refused() -> None:
-    """A wrong name is an error that lists the right ones, and nothing is attached."""
+    """An unknown event name raises an error that lists the known names, and attaches nothing."""
     heard = Heard()
     with pytest.raises(
         ValueError, match=r"no such event: adsum\.regster; .*adsum\.register, .*adsum\.registrar\.stopped"
@@ -103,18 +103,18 @@ POINTS = {
 
 
 def _listening() -> set[str]:
-    """The instrument points that have a function."""
+    """The instrument points that have a listener."""
     return {point for point in POINTS if getattr(instrument, point) is not None}
 
 
 def test_the_instrument_points_are_these() -> None:
-    """A point is None until a handler needs it."""
+    """Each instrument point is None until a handler needs it."""
     assert set(instrument.__slots__) == POINTS
     assert _listening() == set()
 
 
 def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registry) -> None:
-    """A handler of everything listens at all points; without a handler there is no listener, and no event."""
+    """A handler of all events listens at all points; without a handler there is no listener, and no event."""
     heard = Heard()
     telemetry.attach(heard)
     assert _listening() == POINTS
@@ -140,13 +140,13 @@ def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registr
     ],
 )
 def test_a_handler_listens_only_where_it_has_to(event: str, points: set[str]) -> None:
-    """A handler of registrations costs lookups nothing, and so on."""
+    """A handler listens only at the points that its events need: one for registrations costs lookups nothing."""
     telemetry.attach(Heard(), event)
     assert _listening() == points
 
 
 def test_attaching_changes_no_class() -> None:
-    """The classes of a registry are the same before, while and after a handler is attached."""
+    """The classes of a registry do not change when a handler is attached or detached."""
     before = [dict(vars(kind)) for kind in CLASSES]
     heard = Heard()
     telemetry.attach(heard)
@@ -156,7 +156,7 @@ def test_attaching_changes_no_class() -> None:
 
 
 def test_a_patch_from_before_attaching_stays(registry: Registry) -> None:
-    """A method that a program has replaced, with a mock for one, is its own while a handler comes and goes."""
+    """A method that a program has replaced, for example with a mock, stays replaced when handlers come and go."""
     heard = Heard()
     with mock.patch.object(Registry, "lookup", return_value=None) as patched:
         telemetry.attach(heard)
@@ -169,7 +169,7 @@ def test_a_patch_from_before_attaching_stays(registry: Registry) -> None:
 
 
 def test_a_patch_from_between_attaching_and_detaching_stays(registry: Registry) -> None:
-    """Detaching takes back nothing that a program replaced meanwhile, and the patch can be undone after it."""
+    """Detaching restores nothing that a program replaced meanwhile, and the patch can be undone afterwards."""
     heard = Heard()
     original = Registry.lookup
     telemetry.attach(heard)
@@ -183,7 +183,7 @@ def test_a_patch_from_between_attaching_and_detaching_stays(registry: Registry) 
 
 
 def test_a_method_taken_before_attaching_is_observed(registry: Registry) -> None:
-    """It makes no difference when a program took the method that it calls."""
+    """A bound method is observed even if the program obtained it before a handler was attached."""
     look = registry.lookup
     heard = Heard()
     telemetry.attach(heard)
@@ -194,7 +194,7 @@ def test_a_method_taken_before_attaching_is_observed(registry: Registry) -> None
 
 
 def test_an_observed_read_raises_what_the_plain_one_raises(registry: Registry) -> None:
-    """Bad ids and conditions raise the same error with a handler and without."""
+    """Invalid ids and conditions raise the same error with and without a handler."""
     bad: list[Any] = ["", "a\0b", (1, 2, 3), ("ns", "n"), ([], "n", "a"), 5, None]
     plain = [_error(registry, id) for id in bad]
     telemetry.attach(Heard(), ["adsum.lookup", "adsum.find"])
@@ -208,7 +208,7 @@ def _error(registry: Registry, id: Any) -> tuple[type[BaseException], str]:
 
 
 def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
-    """The call that it was told of returns as ever, the others are told, and the log has the traceback and fields."""
+    """If a handler raises, the call still returns, other handlers are called, and the log has traceback and fields."""
 
     def broken(event: str, measurements: Measurements, attributes: Attributes) -> None:
         told.append(event)
@@ -233,7 +233,7 @@ def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog
 
 
 def test_what_awaited_calls_tell_cannot_end_the_registrys_thread(registry: Registry) -> None:
-    """A handler that raises even SystemExit is only detached where it is called by a thread of adsum's own."""
+    """A handler that raises even `SystemExit` in a thread of adsum is only detached."""
 
     def leaves(event: str, measurements: Measurements, attributes: Attributes) -> None:
         sys.exit("leaving")
@@ -263,7 +263,7 @@ def test_an_interrupt_passes_through(registry: Registry, interrupt: type[BaseExc
 
 
 def test_handlers_have_what_they_are_given_to_themselves(registry: Registry) -> None:
-    """A handler that changes what it is given changes nothing for the next."""
+    """A handler that changes its arguments does not affect the next handler."""
 
     def vandal(event: str, measurements: Measurements, attributes: Attributes) -> None:
         measurements.clear()
@@ -277,7 +277,7 @@ def test_handlers_have_what_they_are_given_to_themselves(registry: Registry) -> 
 
 
 def test_what_a_handler_asks_is_not_told(registry: Registry) -> None:
-    """A handler may look things up without being told of that, for ever."""
+    """A read that a handler makes emits no event, so there is no endless recursion."""
 
     def curious(event: str, measurements: Measurements, attributes: Attributes) -> None:
         told.append(event)
@@ -290,7 +290,7 @@ def test_what_a_handler_asks_is_not_told(registry: Registry) -> None:
 
 
 def test_a_handler_may_detach_itself(registry: Registry) -> None:
-    """Detaching from inside a handler is fine, and holds from the next event on."""
+    """A handler can detach itself, with effect from the next event on."""
 
     def once(event: str, measurements: Measurements, attributes: Attributes) -> None:
         told.append(event)
@@ -314,7 +314,7 @@ def test_attaching_while_others_call(registry: Registry) -> None:
                 entry = registry.lookup("a")
                 assert entry is not None
                 assert registry.count() == 1
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test checks the error
             wrong.append(error)
 
     def attach() -> None:
@@ -325,7 +325,7 @@ def test_attaching_while_others_call(registry: Registry) -> None:
                     heard, [event for event in EVENTS if "registrar" not in event and event != "adsum.died"]
                 )
                 telemetry.detach(heard)
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test checks the error
             wrong.append(error)
 
     registry.register("a")
@@ -350,7 +350,7 @@ def _loaded_after(code: str) -> set[str]:
 
 
 def test_who_does_not_ask_for_it_does_not_import_it(registry_folder: Path) -> None:
-    """A program that opens, registers and looks up has neither telemetry nor any of the libraries of its extras."""
+    """A program that opens, registers and looks up imports neither telemetry nor the libraries of its extras."""
     loaded = _loaded_after(
         f"import adsum\nwith adsum.open(path={str(registry_folder)!r}, timeout=10) as r: r.register('a'); r['a']"
     )
@@ -358,7 +358,7 @@ def test_who_does_not_ask_for_it_does_not_import_it(registry_folder: Path) -> No
 
 
 def test_importing_it_imports_no_extra() -> None:
-    """`adsum.telemetry` is there after ``import adsum``, and brings neither OpenTelemetry, Prometheus nor asyncio."""
+    """``import adsum`` makes `adsum.telemetry` available without importing OpenTelemetry, Prometheus or asyncio."""
     loaded = _loaded_after("import adsum; adsum.telemetry.attach")
     assert "adsum.telemetry" in loaded
     assert not {name for name in loaded if name.startswith(("opentelemetry", "prometheus_client", "asyncio"))}
@@ -374,13 +374,13 @@ def _quiet(folder: str) -> None:
 
 
 def test_logs_are_quiet_by_default(registry_folder: Path) -> None:
-    """A program that has not set up logging sees nothing of adsum's, not even an error."""
+    """Without logging set up, a program prints no log output of adsum, not even an error."""
     with Child(_quiet, registry_folder) as child:
         assert child.process.communicate(timeout=30) == (b"", b"")
 
 
 def test_events_as_log_records(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
-    """`telemetry.log` makes events records whose fields are the measurements and attributes; reads are DEBUG."""
+    """`telemetry.log` turns events into log records with measurements and attributes as fields; reads are DEBUG."""
     telemetry.attach(telemetry.log, ["adsum.register", "adsum.lookup", "adsum.rejected"])
     with caplog.at_level(logging.DEBUG, "adsum"):
         registry.register("a")

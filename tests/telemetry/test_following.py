@@ -1,4 +1,4 @@
-"""Deaths and registrars are told by following each registry that is open."""
+"""Events of deaths and registrars, which a thread emits by following each open registry."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def _followers() -> list[threading.Thread]:
 
 
 def _is_listening() -> bool:
-    """Whether the follower has looked, and waits for something to happen."""
+    """Whether the follower has read the registry, and waits for a change."""
     frames = sys._current_frames()
     return any(frames[thread.ident].f_code.co_name == "wait" for thread in _followers() if thread.ident in frames)
 
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that lives until it is killed."""
+    """A process that runs until it is killed."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
@@ -48,7 +48,7 @@ def deaths() -> Heard:
 
 
 def test_died(either: Registry, heard: Heard, process: subprocess.Popen[bytes]) -> None:
-    """The death of a process is told for each of its entries: what it was, how it was, how long detection took."""
+    """The death of a process emits an event for each of its entries, with type, health and detection latency."""
     either.register_many([("a", {"type": "service"}), (("elsewhere", "n", "b"), {})], process)
     either.update_health("a", "degraded")
     process.kill()
@@ -68,7 +68,7 @@ def test_died(either: Registry, heard: Heard, process: subprocess.Popen[bytes]) 
 
 
 def test_unregistering_is_not_dying(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
-    """Only deaths are told as such, not entries that were removed or handed over."""
+    """Only deaths emit `died`; unregistrations and hand-overs do not."""
     registry.register("a", process).hand_over(os.getpid())
     registry.unregister("a")
     registry.register("b", process)
@@ -78,7 +78,7 @@ def test_unregistering_is_not_dying(registry: Registry, deaths: Heard, process: 
 
 
 def test_whoevers_entry_it_was(registry: Registry, deaths: Heard) -> None:
-    """Deaths of entries that other processes registered are told too, right after attaching or opening."""
+    """Deaths of entries that other processes registered emit events too, right after attaching or opening."""
     with Agent(registry.folder) as agent:
         agent.do("registry.register('a')")
         agent.kill()
@@ -86,15 +86,15 @@ def test_whoevers_entry_it_was(registry: Registry, deaths: Heard) -> None:
 
 
 def test_attached_after_opening(registry: Registry, process: subprocess.Popen[bytes]) -> None:
-    """A registry that is open already is followed from the moment of attaching: not what died before, all that dies
-    after."""
+    """A registry that is open already is followed from the moment of attaching: earlier deaths emit no event, all
+    later ones do."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as earlier:
         registry.register("earlier", earlier)
         earlier.kill()
     eventually(lambda: registry.departures())
     registry.register("later", process)
     heard = Heard()
-    # Held up, the follower's thread begins only after the death.
+    # The follower's thread is held up, so that it starts only after the death.
     with _following._lock:
         telemetry.attach(heard, ["adsum.died"])
         process.kill()
@@ -105,7 +105,7 @@ def test_attached_after_opening(registry: Registry, process: subprocess.Popen[by
 def test_each_death_is_told_once_however_often_it_is_open(
     opener: Opener, deaths: Heard, process: subprocess.Popen[bytes]
 ) -> None:
-    """One thread follows a folder, whichever objects have it open, and goes on when one of them is closed."""
+    """One thread follows a folder for all registry objects that have it open, and continues when one is closed."""
     first, second = opener(), opener(namespace="elsewhere")
     first.register("a", process)
     assert len(_followers()) == 1
@@ -118,7 +118,7 @@ def test_each_death_is_told_once_however_often_it_is_open(
 
 
 def test_deaths_while_no_registrar_served(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
-    """Who dies when the registrar is dead is told once the next one has swept."""
+    """A death while no registrar runs emits an event after the next registrar has cleaned up."""
     registry.register("a", process)
     kill_registrar(registry.folder)
     process.kill()
@@ -126,7 +126,7 @@ def test_deaths_while_no_registrar_served(registry: Registry, deaths: Heard, pro
 
 
 def test_many_deaths_at_once(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
-    """A process with 2,000 entries is 2,000 deaths, each told once."""
+    """A process with 2,000 entries emits 2,000 deaths, each once."""
     for first in range(0, 2000, 500):
         registry.register_many([(f"a{number}", {}) for number in range(first, first + 500)], process)
     process.kill()
@@ -134,7 +134,7 @@ def test_many_deaths_at_once(registry: Registry, deaths: Heard, process: subproc
 
 
 def test_a_registry_that_is_made_later(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
-    """Following a registry that nobody has made does not make it; when another process does, nothing is missed."""
+    """Following a registry that does not exist does not make it; when another process makes it, no death is missed."""
     eventually(_is_listening)
     assert not registry.folder.exists()
     with Agent(registry.folder) as agent:
@@ -144,7 +144,7 @@ def test_a_registry_that_is_made_later(registry: Registry, deaths: Heard, proces
 
 
 def test_the_registrar_started_and_stopped(either: Registry, heard: Heard) -> None:
-    """The start of a registrar by this process is told with its duration, its end as such; then the next is started."""
+    """Starting a registrar emits `started` with the duration; its end emits `stopped`, and the next one starts."""
     either.register("a")
     started = heard.one("adsum.registrar.started")
     assert set(started.measurements) == {"duration"}
@@ -165,13 +165,13 @@ def test_the_registrar_started_and_stopped(either: Registry, heard: Heard) -> No
 
 
 def test_a_registrar_that_another_started(registry: Registry, registry_folder: Path) -> None:
-    """A registrar that another process started is not told as started here; its end is told here all the same."""
+    """A registrar that another process started emits no `started` event here, but its end emits `stopped`."""
     with Agent(registry_folder) as agent:
         agent.do("registry.register('a')")
         heard = Heard()
         telemetry.attach(heard, FOLLOWED)
         registry.register("b")
-        # Followed once it would be woken: by a death.
+        # A death wakes the follower only once it follows the registry.
         agent.kill()
         heard.one("adsum.died")
         end_registrar(registry_folder)
@@ -180,7 +180,7 @@ def test_a_registrar_that_another_started(registry: Registry, registry_folder: P
 
 
 def test_closing_is_no_end_of_a_registrar(opener: Opener, heard: Heard) -> None:
-    """Closing the last registry of a folder ends the following, and says nothing."""
+    """Closing the last registry of a folder ends the following without an event."""
     registry = opener()
     registry.register("a")
     heard.one("adsum.registrar.started")
@@ -190,7 +190,7 @@ def test_closing_is_no_end_of_a_registrar(opener: Opener, heard: Heard) -> None:
 
 
 def test_threads_only_while_wanted(registry: Registry) -> None:
-    """The thread is there while somebody wants what it tells and a registry is open, and not otherwise."""
+    """The thread runs only while a handler needs its events and a registry is open."""
     calls, deaths = Heard(), Heard()
     telemetry.attach(calls, ["adsum.register", "adsum.rejected"])
     registry.register("a")
@@ -205,7 +205,7 @@ def test_threads_only_while_wanted(registry: Registry) -> None:
 
 
 def test_detached_and_attached_at_once(registry: Registry, process: subprocess.Popen[bytes]) -> None:
-    """However quickly handlers come and go, deaths are told to who is there."""
+    """However quickly handlers are attached and detached, the attached handler gets the deaths."""
     heard = Heard()
     registry.register("a", process)
     for _ in range(50):
@@ -218,7 +218,7 @@ def test_detached_and_attached_at_once(registry: Registry, process: subprocess.P
 
 
 def test_a_registry_that_is_forgotten(registry_folder: Path, deaths: Heard) -> None:
-    """Following a registry does not keep it: one that nobody refers to any more is closed, and no longer followed."""
+    """Following does not keep a registry open: one without references is closed, and no longer followed."""
     registry = adsum.open(path=registry_folder, timeout=10)
     registry.register("a")
     assert _followers()
@@ -228,7 +228,7 @@ def test_a_registry_that_is_forgotten(registry_folder: Path, deaths: Heard) -> N
 
 
 def test_a_handler_of_deaths_that_raises(registry: Registry, process: subprocess.Popen[bytes]) -> None:
-    """A handler that raises SystemExit in the follower's thread is detached; others are told on."""
+    """A handler that raises `SystemExit` in the follower's thread is detached; other handlers are still called."""
 
     def leaves(*_: object) -> None:
         sys.exit("leaving")
@@ -242,13 +242,13 @@ def test_a_handler_of_deaths_that_raises(registry: Registry, process: subprocess
 
 
 def _wakers_of_a_child() -> int:
-    """How many epolls and eventfds a forked child has."""
+    """The number of epoll and eventfd descriptors of a forked child."""
     pid = os.fork()
     if pid == 0:
         code = 255
         try:
             places = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-            # All but the one that the list was read through.
+            # The descriptor of the directory listing itself.
             code = sum("event" in os.readlink(place) for place in places if os.path.islink(place))
         finally:
             os._exit(code)
@@ -256,7 +256,7 @@ def _wakers_of_a_child() -> int:
 
 
 def test_a_forked_child_has_no_copies(registry: Registry, deaths: Heard) -> None:
-    """What the parent's thread waits with is closed in a child."""
+    """A forked child closes the descriptors that the parent's follower waits with."""
     telemetry.detach(deaths)
     eventually(lambda: not _followers())
     registry.register("a")
@@ -267,8 +267,8 @@ def test_a_forked_child_has_no_copies(registry: Registry, deaths: Heard) -> None
 
 
 def test_a_forked_child(registry: Registry, heard: Heard) -> None:
-    """A child has no thread of its parent's and inherits none of its descriptors for it; what it calls is told in it,
-    and attaching makes it follow by itself."""
+    """A forked child has no follower thread of its parent and none of its descriptors; the child's calls emit events
+    in it, and attaching a handler starts a follower of its own."""
     registry.register("a")
     heard.one("adsum.registrar.started")
     eventually(_is_listening)
@@ -290,7 +290,7 @@ def test_a_forked_child(registry: Registry, heard: Heard) -> None:
     heard.one("adsum.registrar.stopped")
 
 
-# What is registered first runs last: after all that adsum does at the end.
+# The function registered first runs last, after adsum's own exit functions.
 ENDS = """
 import atexit, sys, threading
 
@@ -311,7 +311,7 @@ print("over")
 
 
 def test_the_end_of_the_interpreter_is_silent(registry_folder: Path) -> None:
-    """A program that ends while it follows ends with 0, in silence, and its own end is not told as a registrar's."""
+    """A program that exits while it follows exits with 0 and no output, and emits no `stopped` event at its end."""
     with Child(ENDS, registry_folder) as child:
         child.expect("adsum.registrar.started")
         child.say()
@@ -322,7 +322,7 @@ def test_the_end_of_the_interpreter_is_silent(registry_folder: Path) -> None:
 def test_a_folder_that_cannot_be_followed(
     registry: Registry, registry_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What keeps a registry from being followed is logged once, and tried again."""
+    """An error that prevents following a registry is logged once, and following is tried again."""
     registry.register("a")
     kill_registrar(registry_folder)
     registry_folder.chmod(0o777)

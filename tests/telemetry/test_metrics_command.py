@@ -1,4 +1,4 @@
-"""`adsum metrics`, as a process of its own that is scraped."""
+"""`adsum metrics`, run as a separate process and scraped."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SERVING = re.compile(r"serving (http://\S+/metrics) of (\S+)")
 
 @pytest.fixture
 def command(registry_folder: Path) -> Command:
-    """`adsum`, with a default registry of this test's own."""
+    """`adsum`, with a separate default registry for this test."""
     return Command(registry_folder.with_name("default"))
 
 
 @pytest.fixture
 def members(command: Command) -> Iterator[Registry]:
-    """The same registry, opened here."""
+    """The same registry, opened in the test."""
     with adsum.open(path=command.folder, node=NODE, timeout=10) as registry:
         yield registry
 
 
 @pytest.fixture
 def serving(command: Command) -> Iterator[tuple[Child, str]]:
-    """`adsum metrics` at a free port, and the address that it says."""
+    """`adsum metrics` on a free port, and the address that it prints."""
     with command.start("metrics", "--listen", "127.0.0.1:0") as child:
         said = SERVING.fullmatch(child.line())
         assert said is not None
@@ -53,7 +53,7 @@ def _read(address: str) -> str:
 
 
 def test_the_page_is_what_stands_now(members: Registry, serving: tuple[Child, str]) -> None:
-    """Each reading shows the registry as it is at that moment."""
+    """Each scrape shows the registry's current state."""
     _, address = serving
     assert "adsum_owners{" in _read(address)
     assert "adsum_entries{" not in _read(address)
@@ -64,7 +64,7 @@ def test_the_page_is_what_stands_now(members: Registry, serving: tuple[Child, st
 
 
 def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str]) -> None:
-    """Looking at a registry that nobody uses leaves it so."""
+    """Scraping a registry that has no registrar starts none."""
     _read(serving[1])
     assert registrar_pid(command.folder) is None
     assert not command.folder.exists()
@@ -72,7 +72,7 @@ def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> None:
-    """Ctrl-C, SIGTERM and SIGHUP end it with 0, without a traceback; the port is free then."""
+    """Ctrl-C, SIGTERM and SIGHUP end the command with 0 and no traceback, and free the port."""
     child, address = serving
     _read(address)
     child.signal(number)
@@ -83,7 +83,7 @@ def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> Non
 
 
 def test_ends_while_somebody_holds_a_connection(serving: tuple[Child, str]) -> None:
-    """A client that connects and says nothing does not keep it from ending."""
+    """A client that connects and sends nothing does not keep the command from ending."""
     child, address = serving
     port = int(address.rpartition(":")[2].partition("/")[0])
     with socket.create_connection(("127.0.0.1", port)):
@@ -92,7 +92,7 @@ def test_ends_while_somebody_holds_a_connection(serving: tuple[Child, str]) -> N
 
 
 def test_a_port_in_use(command: Command) -> None:
-    """Where the port is taken it says so, names it, and ends with 3."""
+    """If the port is in use, the command prints an error that names it, and exits with 3."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         code, out, err = command("metrics", "--listen", listen)
@@ -101,12 +101,12 @@ def test_a_port_in_use(command: Command) -> None:
 
 
 def test_nohup(command: Command) -> None:
-    """Where SIGHUP was ignored from the start, as nohup(1) does, it goes on when that comes."""
+    """If SIGHUP was ignored from the start, as by nohup(1), the command continues after SIGHUP."""
     ignoring = "import runpy, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); sys.argv[0] = 'adsum'; "
     ignoring += "runpy.run_module('adsum.cli', run_name='__main__')"
     with Child(ignoring, "metrics", "--listen", "127.0.0.1:0", env=command.environment) as child:
         assert SERVING.fullmatch(child.line())
-        # What a stopped process ignores is not even pending.
+        # A signal that a stopped process ignores does not even become pending.
         child.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, child.pid, os.WSTOPPED)
         child.signal(signal.SIGHUP)
@@ -134,14 +134,14 @@ def test_nohup(command: Command) -> None:
     ],
 )
 def test_what_cannot_be_listened_on(command: Command, listen: str) -> None:
-    """What is no HOST:PORT has exit code 2 and an example."""
+    """An invalid HOST:PORT has exit code 2 and an error with an example."""
     code, _, err = command("metrics", "--listen", listen)
     assert code == 2
     assert "such as 127.0.0.1:9464" in err
 
 
 def test_once(command: Command, members: Registry) -> None:
-    """With --once the page is printed, and nothing is served."""
+    """With --once the command prints the page, and serves nothing."""
     members.register("planner")
     code, out, err = command("metrics", "--once")
     assert (code, err) == (0, "")
@@ -150,7 +150,7 @@ def test_once(command: Command, members: Registry) -> None:
 
 
 def test_without_the_extra(command: Command, tmp_path: Path) -> None:
-    """Where prometheus_client is missing it says what to install, and ends with 3."""
+    """Without prometheus_client installed, the command prints what to install, and exits with 3."""
     (tmp_path / "prometheus_client").mkdir()
     (tmp_path / "prometheus_client" / "__init__.py").write_text(
         "raise ModuleNotFoundError('No module named prometheus_client', name='prometheus_client')\n"
@@ -163,7 +163,7 @@ def test_without_the_extra(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_registry_that_cannot_be_read(command: Command, members: Registry) -> None:
-    """A folder that is not private is an error before anything is served."""
+    """If the folder is not private, the command fails before it serves anything."""
     members.register("planner")
     command.folder.chmod(0o777)
     try:
