@@ -39,8 +39,8 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
 
 @pytest.fixture(scope="session", autouse=True)
 def _temporary_files() -> Iterator[None]:
-    """What programs leave among the temporary files when they are killed, such as the sockets of `multiprocessing`,
-    goes when the tests end."""
+    """Files that killed programs leave among the temporary files, such as the sockets of `multiprocessing`, are removed
+    when the tests end."""
     with tempfile.TemporaryDirectory(prefix="adsum-tests-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
@@ -52,7 +52,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves descriptors, threads of adsum or child processes."""
     before = held()
     yield
-    # pytest keeps the test's arguments until after this; what only they hold is no leak.
+    # pytest keeps the test's arguments until after this check; objects that only they hold are not leaks.
     (request.node.funcargs or {}).clear()
     check_nothing_leaked(before)
 
@@ -66,7 +66,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def registry_folder() -> Iterator[Path]:
-    """A registry folder of this test's own in shared memory, not made yet. At the end its registrar is ended, it goes.
+    """The folder of this test's registry in shared memory, not made yet. It and its registrar are removed at the end.
 
     The folder is in a private one, so that a test can make neighbours (``registry_folder.with_name(...)``); the
     registrars of those are ended too.
@@ -89,9 +89,9 @@ def registry(registry_folder: Path) -> Iterator[Registry]:
 
 @pytest.fixture(params=["sync", "async"])
 def opener(request: pytest.FixtureRequest, registry_folder: Path) -> Iterator[Opener]:
-    """Opens registries in `registry_folder` (or where the arguments say), of either kind; they are closed at the end.
+    """Opens registries in `registry_folder` (or where the arguments say), of one kind; they are closed at the end.
 
-    An `AsyncRegistry` comes wrapped so that its writes are awaited on the spot; see `Awaited`.
+    An `AsyncRegistry` is wrapped so that its writes are awaited at once; see `Awaited`.
     """
     opened: list[Registry] = []
     runner = asyncio.Runner()

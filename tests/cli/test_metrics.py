@@ -150,7 +150,7 @@ def test_without_the_extra(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_registry_that_cannot_be_read(command: Command, members: Registry) -> None:
-    """A folder that is not private is an error before anything is served."""
+    """If the folder is not private, the command fails before it serves anything."""
     members.register("planner")
     command.folder.chmod(0o777)
     try:

@@ -7,7 +7,7 @@ with Child(some_function, folder) as child:      # runs some_function(folder) in
 
 with Agent(folder) as agent:                     # has `registry` open, and runs what is sent to it
     agent.do("registry.register('a', capabilities={'x'})")
-    assert agent.value("registry.count()") == 1  # values and errors come back as they are
+    assert agent.value("registry.count()") == 1  # values and errors are returned unchanged
     agent.signal(signal.SIGSTOP)
 """
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class ChildFailed(AssertionError):
-    """The child ended, or said nothing in time; the message has what it wrote to stderr."""
+    """The child ended, or printed no line in time; the message has its stderr."""
 
 
 class Child:
@@ -80,20 +80,20 @@ class Child:
         return line.decode()
 
     def expect(self, line: str, within: float = WITHIN) -> None:
-        """The next line is this one."""
+        """Check that the next line is this one."""
         said = self.line(within)
         if said != line:
             raise ChildFailed(f"child {self.pid} said {said!r} instead of {line!r}{self._stderr()}")
 
     def say(self, line: str = "") -> None:
-        """A line for its ``input()``."""
+        """Send a line to its ``input()``."""
         self._input.write(line.encode() + b"\n")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     def stop(self) -> None:
-        """SIGSTOP, and wait until it has stopped."""
+        """Send SIGSTOP, and wait until it has stopped."""
         self.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
@@ -101,17 +101,17 @@ class Child:
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL, and reap it."""
+        """Send SIGKILL, and reap it."""
         self.process.kill()
         self.process.wait()
 
     def kill_unreaped(self) -> None:
-        """SIGKILL, and leave it a zombie."""
+        """Send SIGKILL, and leave it a zombie."""
         self.process.kill()
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
 
     def wait(self, within: float = WITHIN) -> int:
-        """Its exit code, once it has ended by itself."""
+        """Its exit code, once it has exited without a signal from the test."""
         try:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
@@ -123,7 +123,7 @@ class Child:
         return self.wait(within)
 
     def close(self) -> None:
-        """Kill it if it still runs, reap it, and close what connects to it."""
+        """Kill it if it still runs, reap it, and close its pipes."""
         if self.process.poll() is None:
             self.kill()
         for stream in (self._input, self._output, self._errors):
@@ -153,7 +153,7 @@ class Agent(Child):
         self._ask(f"exec {_packed(statements)}", within)
 
     def value(self, expression: str, within: float = WITHIN) -> Any:
-        """What an expression gives in the child."""
+        """The value of an expression in the child."""
         return self._ask(f"eval {_packed(expression)}", within)
 
     def _ask(self, line: str, within: float) -> Any:
@@ -187,5 +187,5 @@ def _agent(folder: str, options: str) -> None:
         try:
             value = eval(compile(_unpacked(packed), "<statement>", how), names)
             print("value", _packed(value))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the parent to judge
+        except Exception as error:  # noqa: BLE001 - the parent raises any error
             print("raised", _packed(error))

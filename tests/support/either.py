@@ -11,14 +11,14 @@ from adsum import AsyncRegistration, AsyncRegistry, AsyncWatch, Event, Registry,
 
 
 class Opener(Protocol):
-    """Opens a registry of one kind; the arguments are those of `adsum.open`, which it fills in."""
+    """Opens registries of one kind; takes the arguments of `adsum.open`, and has defaults for them."""
 
     def __call__(self, **arguments: Any) -> Registry: ...
 
 
 class Awaited:
-    """An `AsyncRegistry` or `AsyncRegistration` that looks like its synchronous twin: what can be awaited is awaited,
-    in an event loop of the test's own; everything else is passed through."""
+    """An `AsyncRegistry` or `AsyncRegistration` with the interface of its synchronous twin: awaitables are awaited in
+    an event loop of the test; everything else is passed through."""
 
     def __init__(self, inner: AsyncRegistry | AsyncRegistration, runner: asyncio.Runner) -> None:
         vars(self).update(inner=inner, runner=runner)
@@ -27,7 +27,7 @@ class Awaited:
         if name == "stand_by":
             return self._stand_by
         value = getattr(self.inner, name)
-        # A future is what `register_nowait` is for; awaiting is left to the test (`result`).
+        # The test awaits the future of `register_nowait` itself, with `result`.
         if not callable(value) or name == "register_nowait":
             return value
 
@@ -67,14 +67,14 @@ class Awaited:
         return self.inner
 
     def _stand_by(self, *args: Any, **named: Any) -> AwaitedFuture:
-        """A future, as of `Registry.stand_by`: it has its place, or the error is raised at once."""
+        """A future, as of `Registry.stand_by`: on return it has its position, or the error is raised at once."""
         registry = self._mapping
 
         async def begin() -> asyncio.Task[Any]:
             task = asyncio.ensure_future(registry.stand_by(*args, **named))
             await asyncio.sleep(0)
             if not task.done():
-                # Asked later on the same connection, so answered later.
+                # Sent later on the same connection, so answered later.
                 await registry.unregister("nobody at all")
                 await asyncio.sleep(0)
             return task
@@ -99,7 +99,7 @@ class Awaited:
 
 
 class AwaitedWatch:
-    """An `AsyncWatch` that looks like a `Watch`."""
+    """An `AsyncWatch` with the interface of a `Watch`."""
 
     def __init__(self, inner: AsyncWatch, runner: asyncio.Runner) -> None:
         self.inner = inner
@@ -128,7 +128,7 @@ class AwaitedWatch:
     def next(self, timeout: float | None = None) -> Event:
         async def one() -> Event:
             task = asyncio.ensure_future(self.inner.next())
-            # What has happened already is given however little time there is.
+            # An event that is available already is returned however short the timeout.
             await asyncio.sleep(0)
             await asyncio.wait([task], timeout=timeout)
             if not task.done():
@@ -141,7 +141,7 @@ class AwaitedWatch:
 
 
 class AwaitedFuture:
-    """A task that looks like a `concurrent.futures.Future`. It goes on only while something is asked of it."""
+    """A task with the interface of a `concurrent.futures.Future`. It runs only during calls of its methods."""
 
     def __init__(self, task: asyncio.Task[Any], registry: Awaited) -> None:
         self._task = task

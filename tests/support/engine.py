@@ -1,4 +1,4 @@
-"""Fakes of the engine's ports: tables with these entries and standbys, a kernel with these dead owners."""
+"""Fakes of the engine's ports: tables with given entries and standbys, and a kernel with given dead owners."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adsum.model import Owner
 
 
 class FakeView:
-    """A `View` of these entries, at the newest of their revisions."""
+    """A `View` of the given entries, at their newest revision."""
 
     def __init__(self, records: Sequence[Record], standbys: Sequence[Standby] = ()) -> None:
         self._records = records
@@ -39,7 +39,7 @@ class FakeView:
 
 
 class FakeKernel:
-    """Every owner is alive but these."""
+    """A kernel in which every owner is alive but the given ones."""
 
     def __init__(self, dead: Collection[Owner] = ()) -> None:
         self._dead = dead

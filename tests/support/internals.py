@@ -1,4 +1,4 @@
-"""The internals that a few tests look into, found in one place."""
+"""Access to the internals that a few tests check, in one place."""
 
 from __future__ import annotations
 

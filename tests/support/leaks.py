@@ -14,7 +14,7 @@ from .waiting import eventually
 
 
 class Held(NamedTuple):
-    """What this process holds at a moment."""
+    """The resources of this process at one moment."""
 
     descriptors: frozenset[tuple[int, str]]
     threads: frozenset[threading.Thread]
@@ -46,14 +46,14 @@ def _leaked(before: Held) -> list[str]:
 
 
 def _descriptors() -> frozenset[tuple[int, str]]:
-    # Both are made once in a process, when first used, and kept: by the watch over threads, and by multiprocessing.
+    # Both are made once in a process, at first use, and kept: by `member_lifetimes`, and by multiprocessing.
     kept = {member_lifetimes._threads._wake, getattr(resource_tracker._resource_tracker, "_fd", None)}
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:
             target = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
-            # The one that the listing itself was read through.
+            # The descriptor of the directory listing itself.
             continue
         if int(name) not in kept:
             found.add((int(name), target))
@@ -72,7 +72,7 @@ def _children() -> frozenset[int]:
             with open(f"/proc/{name}/stat", "rb") as stat:
                 parent = int(stat.read().rpartition(b")")[2].split()[1])
         except OSError:
-            # It ended while the list was read.
+            # The process ended while the list was read.
             continue
         if parent == os.getpid() and int(name) != tracker:
             found.add(int(name))

@@ -1,7 +1,7 @@
-"""The registrar of a folder, found by the lock it holds and ended as exactly the process it is.
+"""Finds the registrar of a folder by the lock that it holds, and ends exactly that process.
 
-The kernel says who holds the lock (/proc/locks, proc(5)). That needs nothing of the tables, so it finds a registrar
-that is only starting, or whose tables a test has damaged.
+The kernel reports the holder of the lock (/proc/locks, proc(5)). The tables are not needed, so this also finds a
+registrar that is only starting, or whose tables a test has damaged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .waiting import WITHIN, eventually
 
 
 def registrar_pid(folder: Path) -> int | None:
-    """The process that is the registrar of `folder` now, starting or serving; None where there is none."""
+    """The pid of the current registrar of `folder`, starting or serving, or None."""
     try:
         lock = os.stat(folder / "lock")
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def registrar_pid(folder: Path) -> int | None:
 
 @contextlib.contextmanager
 def _registrar(folder: Path) -> Iterator[tuple[int, int] | None]:
-    """Its pid and a pidfd that is proven to be its: it held the lock before and after the pidfd was opened."""
+    """Its pid, and a pidfd proven to be its own: it held the lock before and after the pidfd was opened."""
     while (pid := registrar_pid(folder)) is not None:
         try:
             pidfd = os.pidfd_open(pid)
@@ -54,13 +54,13 @@ def _exits(pidfd: int, within: float) -> bool:
 
 
 def end_registrar(folder: Path, number: signal.Signals = signal.SIGTERM, within: float = WITHIN) -> int | None:
-    """Send the registrar of `folder` a signal and wait until it is gone. Returns its pid, None where there was none."""
+    """Send the registrar of `folder` a signal and wait until it is gone. Returns its pid, or None if there was none."""
     with _registrar(folder) as found:
         if found is None:
             return None
         pid, pidfd = found
         signal.pidfd_send_signal(pidfd, number)
-        # Where a test left it stopped.
+        # A test may have left it stopped.
         signal.pidfd_send_signal(pidfd, signal.SIGCONT)
         if not _exits(pidfd, within):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -76,7 +76,7 @@ def kill_registrar(folder: Path) -> int | None:
 
 @contextlib.contextmanager
 def stopped(folder: Path) -> Iterator[int]:
-    """The registrar of `folder`, stopped inside the block (SIGSTOP) and going on after it. Gives its pid."""
+    """The registrar of `folder`, stopped inside the block (SIGSTOP) and continued after it. Yields its pid."""
     with _registrar(folder) as found:
         assert found is not None, f"no registrar serves {folder}"
         pid, pidfd = found

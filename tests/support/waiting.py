@@ -9,12 +9,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Far longer than anything takes, so that only what never comes fails, on the busiest machine too.
+# Far longer than any step takes, also on a busy machine: only a condition that never comes true fails.
 WITHIN = 10.0
 
 
 def eventually(condition: Callable[[], T], within: float = WITHIN, *, every: float = 0.002) -> T:
-    """The first true value of `condition`; `AssertionError`, with the last value, when none comes `within` seconds."""
+    """The first true value of `condition`; `AssertionError`, with the last value, if none comes `within` seconds."""
     until = time.monotonic() + within
     while not (value := condition()):
         if time.monotonic() > until:
@@ -24,7 +24,7 @@ def eventually(condition: Callable[[], T], within: float = WITHIN, *, every: flo
 
 
 async def eventually_awaited(condition: Callable[[], T], within: float = WITHIN) -> T:
-    """`eventually` for a test in an event loop, which goes on meanwhile."""
+    """`eventually` for a test in an event loop, which keeps running meanwhile."""
     until = time.monotonic() + within
     while not (value := condition()):
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Attaching and detaching: which handlers are notified, what a bad handler does, and what is left behind."""
+"""Attaching and detaching: which handlers are notified, what a bad handler causes, and what is left behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASSES = [*Registry.__mro__, *AsyncRegistry.__mro__]
 
 
 def test_the_events_are_these() -> None:
-    """The names are part of the interface."""
+    """The names of the events are part of the interface."""
     assert EVENTS == (
         "adsum.register",
         "adsum.lookup",
@@ -103,12 +103,12 @@ POINTS = {
 
 
 def _listening() -> set[str]:
-    """The instrument points that have a function."""
+    """The instrument points that have a listener."""
     return {point for point in POINTS if getattr(instrument, point) is not None}
 
 
 def test_the_instrument_points_are_these() -> None:
-    """A point is None until a handler needs it."""
+    """Each instrument point is None until a handler needs it."""
     assert set(instrument.__slots__) == POINTS
     assert _listening() == set()
 
@@ -146,7 +146,7 @@ def test_a_handler_listens_only_where_it_has_to(event: str, points: set[str]) ->
 
 
 def test_attaching_changes_no_class() -> None:
-    """The classes of a registry are the same before, while and after a handler is attached."""
+    """The classes of a registry do not change when a handler is attached or detached."""
     before = [dict(vars(kind)) for kind in CLASSES]
     log = EventLog()
     telemetry.attach(log)
@@ -183,7 +183,7 @@ def test_a_patch_from_between_attaching_and_detaching_stays(registry: Registry) 
 
 
 def test_a_method_taken_before_attaching_is_observed(registry: Registry) -> None:
-    """It makes no difference when a program took the method that it calls."""
+    """A bound method is observed even if the program obtained it before a handler was attached."""
     look = registry.lookup
     log = EventLog()
     telemetry.attach(log)
@@ -194,7 +194,7 @@ def test_a_method_taken_before_attaching_is_observed(registry: Registry) -> None
 
 
 def test_an_observed_read_raises_what_the_plain_one_raises(registry: Registry) -> None:
-    """Bad ids and conditions raise the same error with a handler and without."""
+    """Invalid ids and conditions raise the same error with and without a handler."""
     bad: list[Any] = ["", "a\0b", (1, 2, 3), ("ns", "n"), ([], "n", "a"), 5, None]
     plain = [_error(registry, id) for id in bad]
     telemetry.attach(EventLog(), ["adsum.lookup", "adsum.find"])
@@ -208,7 +208,7 @@ def _error(registry: Registry, id: Any) -> tuple[type[BaseException], str]:
 
 
 def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
-    """The call that it was told of returns as ever, the others are told, and the log has the traceback and fields."""
+    """If a handler raises, the call still returns, other handlers are called, and the log has traceback and fields."""
 
     def broken(event: str, measurements: Measurements, attributes: Attributes) -> None:
         told.append(event)
@@ -233,7 +233,7 @@ def test_a_handler_that_raises_is_detached_and_logged(registry: Registry, caplog
 
 
 def test_what_awaited_calls_tell_cannot_end_the_registrys_thread(registry: Registry) -> None:
-    """A handler that raises even SystemExit is only detached where it is called by a thread of adsum's own."""
+    """A handler that raises even `SystemExit` in a thread of adsum is only detached."""
 
     def leaves(event: str, measurements: Measurements, attributes: Attributes) -> None:
         sys.exit("leaving")
@@ -263,7 +263,7 @@ def test_an_interrupt_passes_through(registry: Registry, interrupt: type[BaseExc
 
 
 def test_handlers_have_what_they_are_given_to_themselves(registry: Registry) -> None:
-    """A handler that changes what it is given changes nothing for the next."""
+    """A handler that changes its arguments does not affect the next handler."""
 
     def vandal(event: str, measurements: Measurements, attributes: Attributes) -> None:
         measurements.clear()
@@ -277,7 +277,7 @@ def test_handlers_have_what_they_are_given_to_themselves(registry: Registry) -> 
 
 
 def test_what_a_handler_asks_is_not_told(registry: Registry) -> None:
-    """A handler may look things up without being told of that, for ever."""
+    """A read that a handler makes emits no event, so there is no endless recursion."""
 
     def curious(event: str, measurements: Measurements, attributes: Attributes) -> None:
         told.append(event)
@@ -290,7 +290,7 @@ def test_what_a_handler_asks_is_not_told(registry: Registry) -> None:
 
 
 def test_a_handler_may_detach_itself(registry: Registry) -> None:
-    """Detaching from inside a handler is fine, and holds from the next event on."""
+    """A handler can detach itself, with effect from the next event on."""
 
     def once(event: str, measurements: Measurements, attributes: Attributes) -> None:
         told.append(event)
@@ -314,7 +314,7 @@ def test_attaching_while_others_call(registry: Registry) -> None:
                 entry = registry.lookup("a")
                 assert entry is not None
                 assert registry.count() == 1
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test checks the error
             wrong.append(error)
 
     def attach() -> None:
@@ -348,7 +348,7 @@ def _loaded_after(code: str) -> set[str]:
 
 
 def test_who_does_not_ask_for_it_does_not_import_it(registry_folder: Path) -> None:
-    """A program that opens, registers and looks up has neither telemetry nor any of the libraries of its extras."""
+    """A program that opens, registers and looks up imports neither telemetry nor the libraries of its extras."""
     loaded = _loaded_after(
         f"import adsum\nwith adsum.open(path={str(registry_folder)!r}, timeout=10) as r: r.register('a'); r['a']"
     )
@@ -356,7 +356,7 @@ def test_who_does_not_ask_for_it_does_not_import_it(registry_folder: Path) -> No
 
 
 def test_importing_it_imports_no_extra() -> None:
-    """`adsum.telemetry` is there after ``import adsum``, and brings neither OpenTelemetry, Prometheus nor asyncio."""
+    """``import adsum`` makes `adsum.telemetry` available without importing OpenTelemetry, Prometheus or asyncio."""
     loaded = _loaded_after("import adsum; adsum.telemetry.attach")
     assert "adsum.telemetry" in loaded
     assert not {name for name in loaded if name.startswith(("opentelemetry", "prometheus_client", "asyncio"))}
@@ -372,13 +372,13 @@ def _quiet(folder: str) -> None:
 
 
 def test_logs_are_quiet_by_default(registry_folder: Path) -> None:
-    """A program that has not set up logging sees nothing of adsum's, not even an error."""
+    """Without logging set up, a program prints no log output of adsum, not even an error."""
     with Child(_quiet, registry_folder) as child:
         assert child.process.communicate(timeout=30) == (b"", b"")
 
 
 def test_events_as_log_records(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
-    """`telemetry.log` makes events records whose fields are the measurements and attributes; reads are DEBUG."""
+    """`telemetry.log` turns events into log records with measurements and attributes as fields; reads are DEBUG."""
     telemetry.attach(telemetry.log, ["adsum.register", "adsum.lookup", "adsum.rejected"])
     with caplog.at_level(logging.DEBUG, "adsum"):
         registry.register("a")

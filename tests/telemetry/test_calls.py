@@ -1,4 +1,4 @@
-"""Each call of a registry is told with its numbers and words, of either kind of registry."""
+"""Each call of a registry emits an event with measurements and attributes, for both kinds of registry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _words(told: LoggedEvent, registry: Registry, **words: str) -> None:
 
 
 def _run(either: Any, name: str, *arguments: object, meanwhile: Callable[[], object] = lambda: None) -> object:
-    """What a call gives that need not be waited for, once it has it; `meanwhile` something else happens."""
+    """The result of a call that returns a future or is awaited; `meanwhile` runs while the call is in flight."""
     if isinstance(either, Registry):
         future = getattr(either, name)(*arguments)
         meanwhile()

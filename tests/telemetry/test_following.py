@@ -33,7 +33,7 @@ def _is_listening() -> bool:
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that lives until it is killed."""
+    """A process that runs until it is killed."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
@@ -94,7 +94,7 @@ def test_attached_after_opening(registry: Registry, process: subprocess.Popen[by
     eventually(lambda: registry.departures())
     registry.register("later", process)
     heard = Heard()
-    # Held up, the follower's thread begins only after the death.
+    # The follower's thread is held up, so that it starts only after the death.
     with _following._lock:
         telemetry.attach(heard, ["adsum.died"])
         process.kill()
@@ -243,13 +243,13 @@ def test_a_handler_of_deaths_that_raises(registry: Registry, process: subprocess
 
 
 def _wakers_of_a_child() -> int:
-    """How many epolls and eventfds a forked child has."""
+    """The number of epoll and eventfd descriptors of a forked child."""
     pid = os.fork()
     if pid == 0:
         code = 255
         try:
             places = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-            # All but the one that the list was read through.
+            # The descriptor of the directory listing itself.
             code = sum("event" in os.readlink(place) for place in places if os.path.islink(place))
         finally:
             os._exit(code)

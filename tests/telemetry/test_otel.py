@@ -1,4 +1,4 @@
-"""OpenTelemetry metrics of real registries, read with the SDK's own in-memory reader."""
+"""OpenTelemetry metrics of real registries, read with the SDK's in-memory reader."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCUMENTED = dict(re.findall(r"^(adsum\.[\w.]+) +(?:histogram|counter|gauge) +(\
 
 
 class Metrics:
-    """A meter provider, and what it has collected."""
+    """A meter provider, and its collected metrics."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -37,7 +37,7 @@ class Metrics:
         return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
     def points(self, name: str, **attributes: str) -> list[Any]:
-        """The data points of a metric with these attributes, ``_`` for ``.`` in their names."""
+        """The data points of a metric with these attributes, with ``_`` for ``.`` in their names."""
         wanted = {key.replace("__", "."): value for key, value in attributes.items()}.items()
         metric = self.collect().get(name)
         return [point for point in metric.data.data_points if wanted <= point.attributes.items()] if metric else []
@@ -62,12 +62,12 @@ def instrumented(either: Registry, metrics: Metrics) -> Iterator[Registry]:
 
 
 def _instrument(registry: Any, metrics: Metrics, **options: Any) -> Instrumentation:
-    # An asynchronous one is wrapped by the fixture.
+    # The fixture wraps an asynchronous registry.
     return instrument(getattr(registry, "inner", registry), metrics.provider, **options)
 
 
 def test_durations(instrumented: Registry, metrics: Metrics) -> None:
-    """Each call is in one histogram of seconds, by call and namespace, with the error's reason where it failed."""
+    """Each call is in one histogram of seconds, by call and namespace, and by the error's reason if it failed."""
     instrumented.register("a")
     with pytest.raises(adsum.AlreadyRegistered):
         instrumented.register("a")
@@ -89,7 +89,7 @@ def test_durations(instrumented: Registry, metrics: Metrics) -> None:
 
 
 def test_counters(instrumented: Registry, metrics: Metrics) -> None:
-    """Entries registered, removed and found are counted, and so are refusals, by reason."""
+    """Registered, removed and found entries are counted, and so are refusals, by reason."""
     instrumented.register_many([("a", {}), ("b", {})])
     instrumented.get_or_register("a")
     instrumented.find()
@@ -104,7 +104,7 @@ def test_counters(instrumented: Registry, metrics: Metrics) -> None:
 
 
 def test_timeouts(instrumented: Registry, metrics: Metrics) -> None:
-    """Calls that ran out of time are counted apart from refusals."""
+    """Calls that timed out are counted separately from refusals."""
     instrumented.register("a")
     with stopped(instrumented.folder), pytest.raises(adsum.Timeout):
         instrumented.update("a", custom={}, timeout=0.05)
@@ -114,7 +114,7 @@ def test_timeouts(instrumented: Registry, metrics: Metrics) -> None:
 
 
 def test_deaths_and_registrars(instrumented: Registry, metrics: Metrics) -> None:
-    """Deaths are counted by what died, with a histogram of how long detection took; registrars that come and go too."""
+    """Deaths are counted by type, with a histogram of detection latency; registrars are counted at start and stop."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         instrumented.register("a", process, type="service")
         process.kill()
@@ -128,7 +128,7 @@ def test_deaths_and_registrars(instrumented: Registry, metrics: Metrics) -> None
 
 
 def test_gauges(instrumented: Registry, metrics: Metrics) -> None:
-    """The registry's own numbers are read at each collection: entries by type and health, bytes, queue, registrar."""
+    """Gauges are read from the registry at each collection: entries by type and health, bytes, queue, registrar."""
     instrumented.register_many([("a", {}), ("b", {}), ("c", {"type": "service", "health_status": "unhealthy"})])
     collected = {
         (point.attributes["adsum.type"], point.attributes["adsum.health_status"]): point.value
@@ -146,7 +146,7 @@ def test_gauges(instrumented: Registry, metrics: Metrics) -> None:
 
 
 def test_names_and_units_are_those_documented(instrumented: Registry, metrics: Metrics) -> None:
-    """What is collected is in the documentation with its unit; names have no unit in them."""
+    """Every collected metric is documented with its unit; names contain no unit."""
     instrumented.register("a")
     collected = metrics.collect()
     assert collected
@@ -155,7 +155,7 @@ def test_names_and_units_are_those_documented(instrumented: Registry, metrics: M
 
 
 def test_uninstrument(either: Registry, metrics: Metrics) -> None:
-    """After `uninstrument` nothing is measured and nobody is attached; it can be instrumented anew."""
+    """After `uninstrument` no metrics are collected and no handler is attached; `instrument` works again."""
     first = _instrument(either, metrics)
     either.register("a")
     first.uninstrument()
@@ -172,7 +172,7 @@ def test_uninstrument(either: Registry, metrics: Metrics) -> None:
 
 
 def test_one_folder_is_instrumented_once(registry: Registry, metrics: Metrics) -> None:
-    """Instrumenting a folder again for the same provider is an error, for its calls would count twice."""
+    """Instrumenting a folder twice for one provider is an error, because its calls would count twice."""
     instrumentation = _instrument(registry, metrics)
     with pytest.raises(ValueError, match="already"):
         _instrument(registry, metrics)
@@ -197,7 +197,7 @@ def test_two_registries_are_told_apart(opener: Opener, metrics: Metrics) -> None
 
 
 def test_namespaces_are_bounded(registry: Registry, metrics: Metrics) -> None:
-    """The first so many namespaces have their own names, in calls and gauges alike; the others are `other`."""
+    """Only the first namespaces up to the limit have their own label, in calls and gauges; the others are `other`."""
     instrumentation = _instrument(registry, metrics, max_namespaces=2)
     for number in range(5):
         registry.register((f"space-{number}", "n", "a"))
@@ -210,7 +210,7 @@ def test_namespaces_are_bounded(registry: Registry, metrics: Metrics) -> None:
 
 
 def test_a_closed_registry_has_no_gauges(opener: Opener, metrics: Metrics) -> None:
-    """Collecting goes on without a registry that was closed, and is no error."""
+    """Collection continues without error after a registry was closed."""
     registry = opener()
     instrumentation = _instrument(registry, metrics)
     registry.register("a")

@@ -1,4 +1,4 @@
-"""Prometheus metrics of real registries, as its own client library collects them."""
+"""Prometheus metrics of real registries, as Prometheus' client library collects them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCUMENTED = dict(re.findall(rf"^(adsum_\w+) +{TYPE}", prometheus.__doc__ or "",
 
 
 class Page:
-    """What a Prometheus server would read."""
+    """The page as a Prometheus server would read it."""
 
     def __init__(self, *registries: Any, **options: Any) -> None:
         self.collector = Collector(*(getattr(one, "inner", one) for one in registries), **options)
@@ -46,7 +46,7 @@ class Page:
 
 
 def test_the_registry_in_numbers(either: Registry) -> None:
-    """The numbers of `stats` are there, in base units."""
+    """The page has the numbers of `stats`, in base units."""
     either.register("a")
     either.unregister("a")
     either.register("b")
@@ -65,7 +65,7 @@ def test_the_registry_in_numbers(either: Registry) -> None:
 
 
 def test_what_the_registrar_counts(registry: Registry) -> None:
-    """Outcomes of requests and the latency of cleanups come when the registrar has written them down."""
+    """Outcomes of requests and cleanup latencies appear when the registrar has written them to the tables."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         registry.register("a", process)
         with pytest.raises(adsum.AlreadyRegistered):
@@ -83,7 +83,7 @@ def test_what_the_registrar_counts(registry: Registry) -> None:
 
 
 def test_entries_by_kind(either: Registry) -> None:
-    """Living entries are counted by namespace, type and health, in every namespace and every mixture."""
+    """Living entries are counted by namespace, type and health, for every combination."""
     wanted: dict[tuple[str, str, str], int] = {}
     for number, kind in enumerate(
         (namespace, type, health)
@@ -103,7 +103,7 @@ def test_entries_by_kind(either: Registry) -> None:
 
 
 def test_the_dead_are_not_counted(registry: Registry) -> None:
-    """Entries of the dead are none, even while nobody has cleaned up after them."""
+    """Entries of dead processes are not counted, even before they are cleaned up."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         registry.register_many([("a", {"type": "service"}), ("b", {})], process)
         registry.register("c")
@@ -116,7 +116,7 @@ def test_the_dead_are_not_counted(registry: Registry) -> None:
 
 
 def test_reading_makes_nothing(registry: Registry) -> None:
-    """A registry that was never made is up and empty, and is not made by looking at it."""
+    """A registry that does not exist is reported as up and empty, and collecting does not make it."""
     page = Page(registry)
     assert page.value("adsum_up") == 1
     assert page.value("adsum_registrar_up") == 0
@@ -126,8 +126,8 @@ def test_reading_makes_nothing(registry: Registry) -> None:
 
 
 def test_namespaces_are_bounded(registry: Registry) -> None:
-    """At most so many namespaces have a label of their own, the largest first; what had one keeps it, and the others
-    are `other`, added up."""
+    """At most the limit of namespaces, the largest first, have a label of their own and keep it; the others are
+    summed up as `other`."""
     for number in range(6):
         registry.register((f"space-{number}", "n", "a"))
     registry.register_many([(("large", "n", f"{number}"), {}) for number in range(3)])
@@ -144,14 +144,14 @@ def test_namespaces_are_bounded(registry: Registry) -> None:
 
 
 def test_strange_namespaces(registry: Registry) -> None:
-    """A namespace with quotes, line ends or other scripts in it comes through as it is, and breaks no line."""
+    """A namespace with quotes, line breaks or other scripts is exported unchanged, and does not break the format."""
     strange = 'a"b\\c\nd=1} 5 ünïcode 名'
     registry.register((strange, "n", "a"))
     assert Page(registry).value("adsum_entries", namespace=strange) == 1
 
 
 def test_a_closed_registry_is_down(opener: Opener) -> None:
-    """The page is served all the same, with `adsum_up` 0 and nothing else of that registry."""
+    """After the registry was closed the page is still served, with `adsum_up` 0 and no other metric of it."""
     registry, other = opener(), opener()
     closed = opener(path=registry.folder.with_name("closed"))
     page = Page(other, closed)
@@ -163,7 +163,7 @@ def test_a_closed_registry_is_down(opener: Opener) -> None:
 
 
 def test_several_registries_in_one_page(opener: Opener) -> None:
-    """One collector of several registries has each metric once, and tells them apart by `registry`."""
+    """A collector of several registries has each metric once, with the label `registry`."""
     first = opener()
     second = opener(path=first.folder.with_name("second"))
     first.register("a")
@@ -176,7 +176,7 @@ def test_several_registries_in_one_page(opener: Opener) -> None:
 
 
 def test_registering_twice_is_an_error_of_prometheus(registry: Registry) -> None:
-    """The collector says its names in advance, so that doubled metrics are found at once, not at the first reading."""
+    """The collector declares its names, so that registering duplicates fails at once, not at the first scrape."""
     page = CollectorRegistry()
     page.register(Collector(registry))
     with pytest.raises(ValueError, match="Duplicated"):
@@ -184,7 +184,7 @@ def test_registering_twice_is_an_error_of_prometheus(registry: Registry) -> None
 
 
 def test_calls_only_when_asked_for(either: Registry) -> None:
-    """Without `calls` nothing is attached; with it, durations of this process's calls by call and outcome."""
+    """Without `calls` no handler is attached; with it, the page has durations of local calls, by call and outcome."""
     assert "adsum_call_duration" not in Page(either).text()
     assert _dispatch._attached == []
     page = Page(either, calls=True)
@@ -206,7 +206,7 @@ def test_calls_only_when_asked_for(either: Registry) -> None:
 
 
 def test_buckets_are_cumulative(registry: Registry) -> None:
-    """Each bucket counts all that took no longer, as Prometheus wants it."""
+    """Each bucket counts all calls up to its bound, as Prometheus requires."""
     page = Page(registry, calls=True)
     for _ in range(20):
         registry.lookup("a")
@@ -217,7 +217,7 @@ def test_buckets_are_cumulative(registry: Registry) -> None:
 
 
 def test_names_are_prometheus_names_and_documented(registry: Registry) -> None:
-    """Every metric is documented with its type; names have the prefix, base units, and `_total` where they count."""
+    """Every metric is documented with its type; names have the prefix, base units, and `_total` for counters."""
     registry.register("a")
     page = Page(registry, calls=True)
     registry.lookup("a")
