@@ -1,1 +1,1 @@
-"""Telemetry of a registry: handlers of events, OpenTelemetry, Prometheus, logs."""
+"""Telemetry of a registry: events for attached handlers, OpenTelemetry, Prometheus and logs."""

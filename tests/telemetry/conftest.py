@@ -1,4 +1,4 @@
-"""Handlers of events, attached for one test."""
+"""Fixtures: attached handlers, and a check that tests leave no handler attached."""
 
 from __future__ import annotations
 

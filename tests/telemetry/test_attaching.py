@@ -40,7 +40,7 @@ def test_the_events_are_these() -> None:
 
 
 def test_only_the_events_that_are_wanted(registry: Registry) -> None:
-    """A handler is told of the events that it was attached to, one name or several, and of no others."""
+    """A handler is called for the events that it was attached to, one name or several, and for no others."""
     several, one = EventLog(), EventLog()
     telemetry.attach(several, ["adsum.lookup", "adsum.find"])
     telemetry.attach(one, "adsum.find")
@@ -52,7 +52,7 @@ def test_only_the_events_that_are_wanted(registry: Registry) -> None:
 
 
 def test_attached_twice_is_told_once(registry: Registry) -> None:
-    """Attaching a handler again changes what it is told of; it is not told twice."""
+    """Attaching a handler again changes its set of events; it is called once for each event."""
     log = EventLog()
     telemetry.attach(log, ["adsum.find"])
     telemetry.attach(log, ["adsum.lookup"])
@@ -62,7 +62,7 @@ def test_attached_twice_is_told_once(registry: Registry) -> None:
 
 
 def test_a_bound_method_is_the_same_handler_each_time(registry: Registry) -> None:
-    """Methods of one object are detached by naming them again."""
+    """A bound method can be detached by accessing it on its object again."""
     log = EventLog()
     telemetry.attach(log.__call__)
     telemetry.attach(log.__call__)
@@ -73,12 +73,12 @@ def test_a_bound_method_is_the_same_handler_each_time(registry: Registry) -> Non
 
 
 def test_detaching_who_is_not_attached_is_fine() -> None:
-    """There is nothing to do, and nothing happens."""
+    """Detaching a handler that is not attached is no error."""
     telemetry.detach(EventLog())
 
 
 def test_unknown_events_are_refused() -> None:
-    """A wrong name is an error that lists the right ones, and nothing is attached."""
+    """An unknown event name raises an error that lists the known names, and attaches nothing."""
     log = EventLog()
     with pytest.raises(
         ValueError, match=r"no such event: adsum\.regster; .*adsum\.register, .*adsum\.registrar\.stopped"
@@ -114,7 +114,7 @@ def test_the_instrument_points_are_these() -> None:
 
 
 def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registry) -> None:
-    """A handler of everything listens at all points; without a handler there is no listener, and no event."""
+    """A handler of all events listens at all points; without a handler there is no listener, and no event."""
     log = EventLog()
     telemetry.attach(log)
     assert _listening() == POINTS
@@ -140,7 +140,7 @@ def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registr
     ],
 )
 def test_a_handler_listens_only_where_it_has_to(event: str, points: set[str]) -> None:
-    """A handler of registrations costs lookups nothing, and so on."""
+    """A handler listens only at the points that its events need: one for registrations costs lookups nothing."""
     telemetry.attach(EventLog(), event)
     assert _listening() == points
 
@@ -156,7 +156,7 @@ def test_attaching_changes_no_class() -> None:
 
 
 def test_a_patch_from_before_attaching_stays(registry: Registry) -> None:
-    """A method that a program has replaced, with a mock for one, is its own while a handler comes and goes."""
+    """A method that a program has replaced, for example with a mock, stays replaced when handlers come and go."""
     log = EventLog()
     with mock.patch.object(Registry, "lookup", return_value=None) as patched:
         telemetry.attach(log)
@@ -169,7 +169,7 @@ def test_a_patch_from_before_attaching_stays(registry: Registry) -> None:
 
 
 def test_a_patch_from_between_attaching_and_detaching_stays(registry: Registry) -> None:
-    """Detaching takes back nothing that a program replaced meanwhile, and the patch can be undone after it."""
+    """Detaching restores nothing that a program replaced meanwhile, and the patch can be undone afterwards."""
     log = EventLog()
     original = Registry.lookup
     telemetry.attach(log)
@@ -314,7 +314,7 @@ def test_attaching_while_others_call(registry: Registry) -> None:
                 entry = registry.lookup("a")
                 assert entry is not None
                 assert registry.count() == 1
-        except BaseException as error:  # noqa: BLE001 - the test checks the error
+        except BaseException as error:  # noqa: BLE001 - passed on to the test
             wrong.append(error)
 
     def attach() -> None:
@@ -323,7 +323,7 @@ def test_attaching_while_others_call(registry: Registry) -> None:
                 log = EventLog()
                 telemetry.attach(log, [event for event in EVENTS if "registrar" not in event and event != "adsum.died"])
                 telemetry.detach(log)
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - passed on to the test
             wrong.append(error)
 
     registry.register("a")

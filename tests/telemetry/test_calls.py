@@ -20,14 +20,14 @@ from .event_log import EventLog, LoggedEvent
 
 
 def _numbers(told: LoggedEvent, *names: str) -> None:
-    """It has these measurements, all of them plain numbers, and no more."""
+    """Check that the event has exactly these measurements, all of them plain numbers."""
     assert set(told.measurements) == set(names)
     assert all(type(value) in (int, float) for value in told.measurements.values())
     assert told.measurements.get("duration", 0) >= 0
 
 
 def _words(told: LoggedEvent, registry: Registry, **words: str) -> None:
-    """It has these attributes, the folder and no more; all of them plain strings."""
+    """Check that the event has exactly these attributes and the folder, all of them plain strings."""
     assert told.attributes == {"registry": str(registry.folder), **words}
     assert all(type(value) is str for value in told.attributes.values())
 
@@ -49,7 +49,7 @@ def _run(either: Any, name: str, *arguments: object, meanwhile: Callable[[], obj
 
 
 def test_register(either: Registry, calls: EventLog) -> None:
-    """A registration is told with its duration and the number of its entries."""
+    """A registration emits an event with its duration and the number of its entries."""
     either.register("a")
     told = calls.one("adsum.register")
     _numbers(told, "duration", "count")
@@ -58,20 +58,20 @@ def test_register(either: Registry, calls: EventLog) -> None:
 
 
 def test_register_many(either: Registry, calls: EventLog) -> None:
-    """Several registrations in one are one event that counts them."""
+    """`register_many` emits one event with the number of entries."""
     either.register_many([(("elsewhere", "n", "a"), {}), (("elsewhere", "n", "b"), {})])
     told = calls.one("adsum.register", namespace="elsewhere", call="register")
     assert told.measurements["count"] == 2
 
 
 def test_register_nowait(either: Registry, calls: EventLog) -> None:
-    """A registration that nobody waits for is told as any other."""
+    """A registration with `register_nowait` emits the same event as any other."""
     _run(either, "register_nowait", "a")
     assert calls.one("adsum.register", call="register", result="registered").measurements["count"] == 1
 
 
 def test_get_or_register(either: Registry, calls: EventLog) -> None:
-    """Where the id was held nothing was registered: the count is 0, the result says so."""
+    """If the id was held, `get_or_register` emits the count 0 and a result that says so."""
     either.get_or_register("a")
     either.get_or_register("a")
     created = calls.one("adsum.register", call="get_or_register", result="registered")
@@ -80,7 +80,7 @@ def test_get_or_register(either: Registry, calls: EventLog) -> None:
 
 
 def test_registration_inside_the_process(registry: Registry, calls: EventLog) -> None:
-    """A thread's registration is told once, and so is a refused one."""
+    """The registration of a thread emits one event, and so does a refused one."""
     go_on = threading.Event()
     thread = threading.Thread(target=go_on.wait)
     thread.start()
@@ -96,7 +96,7 @@ def test_registration_inside_the_process(registry: Registry, calls: EventLog) ->
 
 
 def test_stand_by_has_no_duration(either: Registry, calls: EventLog) -> None:
-    """Standing by is told when the id is held, without a duration, for that was somebody else's life."""
+    """Standing by emits an event at the grant, without a duration, which would measure the previous holder's life."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as holder:
         either.register("lead", holder)
         _run(either, "stand_by", "lead", meanwhile=holder.kill)
@@ -106,7 +106,7 @@ def test_stand_by_has_no_duration(either: Registry, calls: EventLog) -> None:
 
 
 def test_stand_by_refused(registry: Registry, calls: EventLog) -> None:
-    """Standing by for one's own id is refused, and told so."""
+    """Standing by for an id that the caller holds is refused, and emits an event."""
     registry.register("lead")
     with pytest.raises(adsum.AlreadyRegistered):
         registry.stand_by("lead")
@@ -114,7 +114,7 @@ def test_stand_by_refused(registry: Registry, calls: EventLog) -> None:
 
 
 def test_lookup(either: Registry, calls: EventLog) -> None:
-    """A lookup is told with whether there was one, by whatever way it was asked."""
+    """Each way of looking up an id emits an event that says whether there was an entry."""
     either.register("a")
     either.lookup("a")
     either["a"]
@@ -126,13 +126,13 @@ def test_lookup(either: Registry, calls: EventLog) -> None:
 
 
 def test_lookup_in_another_namespace(either: Registry, calls: EventLog) -> None:
-    """The namespace is the id's, not the registry's."""
+    """The namespace in the event is that of the id, not that of the registry."""
     either.lookup(("elsewhere", "node", "a"))
     assert calls.one("adsum.lookup").attributes["namespace"] == "elsewhere"
 
 
 def test_find(either: Registry, calls: EventLog) -> None:
-    """A search is told with the number of its matches and the namespace that was searched."""
+    """A search emits an event with the number of matches and the searched namespace."""
     either.register_many([("a", {"capabilities": {"x"}}), ("b", {"capabilities": {"x"}}), ("c", {})])
     either.find(capability="x")
     either.find(namespace="elsewhere")
@@ -144,7 +144,7 @@ def test_find(either: Registry, calls: EventLog) -> None:
 
 
 def test_count(either: Registry, calls: EventLog) -> None:
-    """Counting is a search, told once, with what was counted."""
+    """`count` emits one event, as a search with the counted number."""
     either.register("a")
     assert len(either) == 1
     assert calls.one("adsum.find", call="count").measurements["count"] == 1
@@ -155,7 +155,7 @@ def test_count(either: Registry, calls: EventLog) -> None:
 
 @pytest.mark.parametrize("call", ["update", "update_health", "hand_over"])
 def test_update(either: Registry, calls: EventLog, call: str) -> None:
-    """What replaces an entry is an update; the call is told apart."""
+    """Each call that changes an entry emits an update event with the name of the call."""
     registration = either.register("a")
     if call == "update":
         either.update("a", custom={"n": 1})
@@ -171,7 +171,7 @@ def test_update(either: Registry, calls: EventLog, call: str) -> None:
 
 
 def test_unregister(either: Registry, calls: EventLog) -> None:
-    """Unregistering is told with the number of entries that went: 1, or 0 where nothing stood there."""
+    """`unregister` emits an event with the number of removed entries: 1, or 0 if the id was free."""
     either.register("a")
     either.unregister("a")
     either.unregister("a")
@@ -197,8 +197,8 @@ def test_unregister(either: Registry, calls: EventLog) -> None:
     ],
 )
 def test_rejected(either: Registry, calls: EventLog, call: str, reason: str) -> None:
-    """What is refused is told once, with the call and the error's own word, wherever it was decided; the caller gets
-    the error all the same."""
+    """A refused call emits one event with the call and the reason of the error, wherever it was refused; the caller
+    gets the error too."""
     with subprocess.Popen(["true"]) as dead:
         dead.wait()
         registration = either.register("a")
@@ -225,7 +225,7 @@ def test_rejected(either: Registry, calls: EventLog, call: str, reason: str) -> 
 
 
 def test_timeout(opener: Opener, calls: EventLog) -> None:
-    """A request that runs out of time is told as such, and as nothing else."""
+    """A request whose time runs out emits a timeout event, and no other event."""
     registry = opener(timeout=0.05)
     registry.register("a", timeout=10)
     calls.all.clear()
@@ -239,7 +239,7 @@ def test_timeout(opener: Opener, calls: EventLog) -> None:
 
 
 def test_wait_for_in_vain(either: Registry, calls: EventLog) -> None:
-    """Waiting in vain is a timeout too, and its call says which kind."""
+    """A `wait_for` that ends without a match emits a timeout event with the name of the call."""
     with pytest.raises(adsum.Timeout):
         either.wait_for(capability="x", namespace="elsewhere", timeout=0.01)
     told = calls.one("adsum.timeout")
@@ -248,7 +248,7 @@ def test_wait_for_in_vain(either: Registry, calls: EventLog) -> None:
 
 
 def test_closed(opener: Opener, calls: EventLog) -> None:
-    """What a closed registry refuses is told."""
+    """A call that a closed registry refuses emits an event."""
     registry = opener()
     registry.close()
     with pytest.raises(adsum.RegistryClosed):
@@ -262,7 +262,7 @@ def test_closed(opener: Opener, calls: EventLog) -> None:
 
 
 def test_a_cancelled_wait_is_told_of_what_happened(registry_folder: Path, calls: EventLog) -> None:
-    """A registration whose awaiting is cancelled still happened, and is told; its undoing was nobody's call."""
+    """A registration whose await is cancelled emits its event, because it was made; undoing it emits none."""
 
     async def cancel() -> None:
         async with adsum.open_async(path=registry_folder, timeout=10) as registry:
@@ -279,14 +279,14 @@ def test_a_cancelled_wait_is_told_of_what_happened(registry_folder: Path, calls:
 
 
 def test_the_thread_that_waits_is_told(registry: Registry, calls: EventLog) -> None:
-    """A handler runs in the thread of the call that it is told of, where that waits for its answer."""
+    """For a blocking call, the handler runs in the thread of the call."""
     registry.register("a")
     registry.lookup("a")
     assert {told.thread for told in calls.all} == {threading.current_thread()}
 
 
 def test_garbage_is_refused_as_without_telemetry(registry: Registry, calls: EventLog) -> None:
-    """Arguments of the wrong kind raise what they raise with nobody attached."""
+    """Arguments of the wrong type raise the same error as without a handler."""
     garbage: list[Any] = [5, [5], [()], [(("ns",), {})]]
     for items in garbage:
         with pytest.raises((TypeError, ValueError)):

@@ -18,7 +18,7 @@ from adsum.telemetry import _following
 from tests.support import Agent, Child, Opener, end_registrar, eventually, kill_registrar, registrar_pid
 
 from .conftest import FOLLOWED
-from .heard import Heard
+from .event_log import EventLog
 
 
 def _followers() -> list[threading.Thread]:
@@ -33,27 +33,27 @@ def _is_listening() -> bool:
 
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs until it is killed."""
+    """A process that lives until it is killed."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
 
 
 @pytest.fixture
-def deaths() -> Heard:
+def deaths() -> EventLog:
     """A handler attached to `died` only."""
-    handler = Heard()
+    handler = EventLog()
     telemetry.attach(handler, ["adsum.died"])
     return handler
 
 
-def test_died(either: Registry, heard: Heard, process: subprocess.Popen[bytes]) -> None:
+def test_died(either: Registry, log: EventLog, process: subprocess.Popen[bytes]) -> None:
     """The death of a process makes an event for each of its entries: its type, its health, the detection time."""
     either.register_many([("a", {"type": "service"}), (("elsewhere", "n", "b"), {})], process)
     either.update_health("a", "degraded")
     process.kill()
-    here = heard.one("adsum.died", namespace="default")
-    elsewhere = heard.one("adsum.died", namespace="elsewhere")
+    here = log.one("adsum.died", namespace="default")
+    elsewhere = log.one("adsum.died", namespace="elsewhere")
     folder = str(either.folder)
     assert here.attributes == {
         "registry": folder,
@@ -67,7 +67,7 @@ def test_died(either: Registry, heard: Heard, process: subprocess.Popen[bytes]) 
     assert here.measurements["detection"] >= 0
 
 
-def test_unregistering_is_not_dying(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+def test_unregistering_is_not_dying(registry: Registry, deaths: EventLog, process: subprocess.Popen[bytes]) -> None:
     """Only deaths make events, not entries that were unregistered or handed over."""
     registry.register("a", process).hand_over(os.getpid())
     registry.unregister("a")
@@ -77,7 +77,7 @@ def test_unregistering_is_not_dying(registry: Registry, deaths: Heard, process: 
     assert deaths.events == ["adsum.died"]
 
 
-def test_the_death_of_another_processs_entry(registry: Registry, deaths: Heard) -> None:
+def test_the_death_of_another_processs_entry(registry: Registry, deaths: EventLog) -> None:
     """Entries that other processes registered make events too, right after attaching or opening."""
     with Agent(registry.folder) as agent:
         agent.do("registry.register('a')")
@@ -93,17 +93,17 @@ def test_attached_after_opening(registry: Registry, process: subprocess.Popen[by
         earlier.kill()
     eventually(lambda: registry.departures())
     registry.register("later", process)
-    heard = Heard()
-    # The follower's thread is held up, so that it starts only after the death.
+    log = EventLog()
+    # Held up, the follower's thread begins only after the death.
     with _following._lock:
-        telemetry.attach(heard, ["adsum.died"])
+        telemetry.attach(log, ["adsum.died"])
         process.kill()
         eventually(lambda: len(registry.departures()) == 2)
-    heard.one("adsum.died")
+    log.one("adsum.died")
 
 
 def test_each_death_is_one_event_however_often_the_registry_is_open(
-    opener: Opener, deaths: Heard, process: subprocess.Popen[bytes]
+    opener: Opener, deaths: EventLog, process: subprocess.Popen[bytes]
 ) -> None:
     """One thread follows a folder, however many objects have it open, and continues when one of them is closed."""
     first, second = opener(), opener(namespace="elsewhere")
@@ -117,7 +117,7 @@ def test_each_death_is_one_event_however_often_the_registry_is_open(
     assert len(_followers()) == 1
 
 
-def test_deaths_while_no_registrar_served(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+def test_a_death_without_a_registrar(registry: Registry, deaths: EventLog, process: subprocess.Popen[bytes]) -> None:
     """A death while no registrar runs makes an event after the sweep of the next one."""
     registry.register("a", process)
     kill_registrar(registry.folder)
@@ -125,7 +125,7 @@ def test_deaths_while_no_registrar_served(registry: Registry, deaths: Heard, pro
     deaths.one("adsum.died")
 
 
-def test_many_deaths_at_once(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+def test_many_deaths_at_once(registry: Registry, deaths: EventLog, process: subprocess.Popen[bytes]) -> None:
     """The death of a process with 2,000 entries is 2,000 events."""
     for first in range(0, 2000, 500):
         registry.register_many([(f"a{number}", {}) for number in range(first, first + 500)], process)
@@ -133,7 +133,7 @@ def test_many_deaths_at_once(registry: Registry, deaths: Heard, process: subproc
     eventually(lambda: len(deaths.all) == 2000)
 
 
-def test_a_registry_that_is_made_later(registry: Registry, deaths: Heard, process: subprocess.Popen[bytes]) -> None:
+def test_a_registry_that_is_made_later(registry: Registry, deaths: EventLog, process: subprocess.Popen[bytes]) -> None:
     """Following a registry that does not exist does not create it; when another process does, no death is missed."""
     eventually(_is_listening)
     assert not registry.folder.exists()
@@ -143,21 +143,20 @@ def test_a_registry_that_is_made_later(registry: Registry, deaths: Heard, proces
         deaths.one("adsum.died")
 
 
-def test_the_registrar_started_and_stopped(either: Registry, heard: Heard) -> None:
-    """The start of a registrar by this process is an event with its duration; its end is one, and the next start
-    too."""
+def test_the_registrar_started_and_stopped(either: Registry, log: EventLog) -> None:
+    """The start of a registrar by this process is an event with its duration; its end is one, and the next start."""
     either.register("a")
-    started = heard.one("adsum.registrar.started")
+    started = log.one("adsum.registrar.started")
     assert set(started.measurements) == {"duration"}
     assert started.measurements["duration"] > 0
     assert started.attributes == {"registry": str(either.folder)}
     eventually(_is_listening)
     killed = kill_registrar(either.folder)
-    stopped = heard.one("adsum.registrar.stopped")
+    stopped = log.one("adsum.registrar.stopped")
     assert stopped.measurements == {"count": 1}
     assert stopped.attributes == {"registry": str(either.folder)}
-    eventually(lambda: len(heard.of("adsum.registrar.started")) == 2)
-    assert [event for event in heard.events if "registrar" in event] == [
+    eventually(lambda: len(log.of("adsum.registrar.started")) == 2)
+    assert [event for event in log.events if "registrar" in event] == [
         "adsum.registrar.started",
         "adsum.registrar.stopped",
         "adsum.registrar.started",
@@ -169,30 +168,30 @@ def test_a_registrar_that_another_started(registry: Registry, registry_folder: P
     """A registrar that another process started makes no start event here; its end makes one."""
     with Agent(registry_folder) as agent:
         agent.do("registry.register('a')")
-        heard = Heard()
-        telemetry.attach(heard, FOLLOWED)
+        log = EventLog()
+        telemetry.attach(log, FOLLOWED)
         registry.register("b")
         # The follower is connected to the bell once it has reported a death.
         agent.kill()
-        heard.one("adsum.died")
+        log.one("adsum.died")
         end_registrar(registry_folder)
-        heard.one("adsum.registrar.stopped")
-    assert heard.events[:2] == ["adsum.died", "adsum.registrar.stopped"]
+        log.one("adsum.registrar.stopped")
+    assert log.events[:2] == ["adsum.died", "adsum.registrar.stopped"]
 
 
-def test_closing_is_not_the_end_of_a_registrar(opener: Opener, heard: Heard) -> None:
+def test_closing_is_not_the_end_of_a_registrar(opener: Opener, log: EventLog) -> None:
     """Closing the last registry of a folder ends its follower, without an event."""
     registry = opener()
     registry.register("a")
-    heard.one("adsum.registrar.started")
+    log.one("adsum.registrar.started")
     registry.close()
     eventually(lambda: not _followers())
-    assert heard.of("adsum.registrar.stopped") == []
+    assert log.of("adsum.registrar.stopped") == []
 
 
 def test_threads_only_while_wanted(registry: Registry) -> None:
     """The thread runs while a handler wants its events and a registry is open, and not otherwise."""
-    calls, deaths = Heard(), Heard()
+    calls, deaths = EventLog(), EventLog()
     telemetry.attach(calls, ["adsum.register", "adsum.rejected"])
     registry.register("a")
     assert _followers() == []
@@ -207,18 +206,18 @@ def test_threads_only_while_wanted(registry: Registry) -> None:
 
 def test_detached_and_attached_at_once(registry: Registry, process: subprocess.Popen[bytes]) -> None:
     """However quickly handlers are attached and detached, an attached one gets the deaths."""
-    heard = Heard()
+    log = EventLog()
     registry.register("a", process)
     for _ in range(50):
-        telemetry.attach(heard, ["adsum.died"])
-        telemetry.detach(heard)
-    telemetry.attach(heard, ["adsum.died"])
+        telemetry.attach(log, ["adsum.died"])
+        telemetry.detach(log)
+    telemetry.attach(log, ["adsum.died"])
     process.kill()
-    heard.one("adsum.died")
+    log.one("adsum.died")
     assert len(_followers()) == 1
 
 
-def test_a_registry_that_is_forgotten(registry_folder: Path, deaths: Heard) -> None:
+def test_a_registry_that_is_forgotten(registry_folder: Path, deaths: EventLog) -> None:
     """Following a registry does not keep it open: one without references is closed, and no longer followed."""
     registry = adsum.open(path=registry_folder, timeout=10)
     registry.register("a")
@@ -234,29 +233,29 @@ def test_a_handler_of_deaths_that_raises(registry: Registry, process: subprocess
     def leaves(*_: object) -> None:
         sys.exit("leaving")
 
-    heard = Heard()
+    log = EventLog()
     telemetry.attach(leaves, ["adsum.died"])
-    telemetry.attach(heard, ["adsum.died"])
+    telemetry.attach(log, ["adsum.died"])
     registry.register_many([("a", {}), ("b", {})], process)
     process.kill()
-    eventually(lambda: len(heard.all) == 2)
+    eventually(lambda: len(log.all) == 2)
 
 
 def _wakers_of_a_child() -> int:
-    """The number of epoll and eventfd descriptors of a forked child."""
+    """How many epolls and eventfds a forked child has."""
     pid = os.fork()
     if pid == 0:
         code = 255
         try:
             places = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
-            # The descriptor of the directory listing itself.
+            # All but the one that the list was read through.
             code = sum("event" in os.readlink(place) for place in places if os.path.islink(place))
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_forked_child_has_no_copies(registry: Registry, deaths: Heard) -> None:
+def test_a_forked_child_has_no_copies(registry: Registry, deaths: EventLog) -> None:
     """A child closes the descriptors with which the parent's thread waits."""
     telemetry.detach(deaths)
     eventually(lambda: not _followers())
@@ -267,28 +266,28 @@ def test_a_forked_child_has_no_copies(registry: Registry, deaths: Heard) -> None
     assert _wakers_of_a_child() == before
 
 
-def test_a_forked_child(registry: Registry, heard: Heard) -> None:
+def test_a_forked_child(registry: Registry, log: EventLog) -> None:
     """A child has neither the follower's thread nor its descriptors. Its own calls make events in it, and attaching
     makes it follow the registry itself."""
     registry.register("a")
-    heard.one("adsum.registrar.started")
+    log.one("adsum.registrar.started")
     eventually(_is_listening)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            heard.all.clear()
+            log.all.clear()
             registry.lookup("a")
-            fine = heard.events == ["adsum.lookup"] and _followers() == []
-            telemetry.attach(heard)
+            fine = log.events == ["adsum.lookup"] and _followers() == []
+            telemetry.attach(log)
             eventually(_is_listening)
             kill_registrar(registry.folder)
-            heard.one("adsum.registrar.stopped")
+            log.one("adsum.registrar.stopped")
             code = 0 if fine else 2
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    heard.one("adsum.registrar.stopped")
+    log.one("adsum.registrar.stopped")
 
 
 # The exit function that is registered first runs last: after all that adsum does at exit.
@@ -328,11 +327,11 @@ def test_a_folder_that_cannot_be_followed(
     kill_registrar(registry_folder)
     registry_folder.chmod(0o777)
     try:
-        heard = Heard()
-        telemetry.attach(heard, FOLLOWED)
+        log = EventLog()
+        telemetry.attach(log, FOLLOWED)
         eventually(lambda: caplog.records)
         assert "cannot follow" in caplog.records[0].getMessage()
     finally:
         registry_folder.chmod(0o700)
-    heard.one("adsum.registrar.started")
+    log.one("adsum.registrar.started")
     assert len(caplog.records) == 1

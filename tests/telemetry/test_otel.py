@@ -62,7 +62,7 @@ def instrumented(either: Registry, metrics: Metrics) -> Iterator[Registry]:
 
 
 def _instrument(registry: Any, metrics: Metrics, **options: Any) -> Instrumentation:
-    # The fixture wraps an asynchronous registry.
+    # An asynchronous one is wrapped by the fixture.
     return instrument(getattr(registry, "inner", registry), metrics.provider, **options)
 
 
