@@ -35,7 +35,7 @@ AREAS = [
     "tests/*.py",
     "tests/*.md",
     *(f"tests/{folder}" for folder in ("cli", "conformance", "contract", "demo", "docs", "process", "property")),
-    *(f"tests/{folder}" for folder in ("registrar", "simulation", "support", "unit", "upgrade")),
+    *(f"tests/{folder}" for folder in ("registrar", "simulation", "support", "telemetry", "unit", "upgrade")),
 ]
 
 
