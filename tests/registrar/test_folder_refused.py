@@ -16,7 +16,7 @@ import adsum
 from adsum import PermissionDenied, Registry, VersionMismatch, WrongNamespace
 from adsum import _wire as wire
 from adsum._client.spawn import start_registrar
-from adsum._store import page
+from adsum._store import page_layout
 from adsum._store.layout import FORMAT
 
 from ..support import Child, eventually, kill_registrar, registrar_pid
@@ -134,7 +134,7 @@ def test_a_registry_of_another_boot(registry: Registry, registry_folder: Path) -
     registry.register("known")
     registry.close()
     kill_registrar(registry_folder)
-    write_page(registry_folder, page._BOOT, bytes(16))
+    write_page(registry_folder, page_layout.BOOT, bytes(16))
     with adsum.open(path=registry_folder, timeout=10) as later:
         assert later.find() == []
         assert later.register("new").entry.revision == 1
@@ -145,7 +145,7 @@ def test_a_registry_of_another_boot(registry: Registry, registry_folder: Path) -
 @pytest.mark.parametrize("dead", [True, False], ids=["no registrar", "registrar"])
 @pytest.mark.parametrize(
     ("word", "value", "error"),
-    [(page._FORMAT, FORMAT + 1, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
+    [(page_layout.FORMAT, FORMAT + 1, VersionMismatch), (page_layout.PID_NAMESPACE, 1, WrongNamespace)],
     ids=["other format", "other PID namespace"],
 )
 def test_a_page_of_another_kind(
@@ -163,7 +163,7 @@ def test_a_page_of_another_kind(
 
 @pytest.mark.parametrize(
     ("word", "value", "error"),
-    [(page._FORMAT, FORMAT + 1, VersionMismatch), (page._PID_NAMESPACE, 1, WrongNamespace)],
+    [(page_layout.FORMAT, FORMAT + 1, VersionMismatch), (page_layout.PID_NAMESPACE, 1, WrongNamespace)],
     ids=["other format", "other PID namespace"],
 )
 def test_no_registrar_serves_a_page_of_another_kind(

@@ -16,6 +16,7 @@ STEPS = frozenset(
     {
         "starting",
         "migrating",
+        "converted",
         "migrated",
         "sweeping",
         "before_commit",

@@ -123,13 +123,12 @@ def _stop_on_signals(server: Server) -> None:
 def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[Environment, pages.Page, Limits]:
     """The registry in the folder, migrated where its format is older, or a new one if it has none of this boot. The
     limits are the registry's own."""
+    pages.retire_replaced(folder)
     try:
         page = pages.attach(folder, writable=True)
     except pages.OlderFormat as older:
         if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
             return migrated
-        log.info("no member of the registry of format %d lives; it is made anew", older.page.format)
-        older.page.retire()
         page = None
     if page is not None:
         environment = open_environment(folder, page.generation, page.map_size, writable=True)

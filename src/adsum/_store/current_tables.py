@@ -27,7 +27,7 @@ import lmdb
 from .._os import folder as folders
 from ..errors import AdsumError, CorruptRegistry
 from ..model import Limits
-from . import migration, page
+from . import older_tables, page
 from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating
 from .snapshot import Txn
@@ -140,7 +140,8 @@ class CurrentTables:
                 self._detach()
                 if not folders.check(self.folder):
                     return None
-                mapped = self._attach_page()
+                # Where no living member needs an older registry, the first write makes it anew.
+                mapped, _ = older_tables.attach(self.folder, older_tables.require_no_member)
                 generation = mapped.generation if mapped else 0
                 if mapped is None or not generation:
                     return None
@@ -156,14 +157,6 @@ class CurrentTables:
                 self._recheck_at = time.monotonic() + RECHECK_SECONDS
                 return environment
             raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
-
-    def _attach_page(self) -> page.Page | None:
-        try:
-            return page.attach(self.folder)
-        except page.OlderFormat as older:
-            migration.require_no_living_member(self.folder, older.page)
-            # No living member needs that registry: the first write makes it anew.
-            return None
 
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""

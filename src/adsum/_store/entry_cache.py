@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ..model import Entry, Owner
-from .page import BUCKETS
+from .page_layout import BUCKETS
 
 # An id, for lookups, or the row key of an incarnation, for queries.
 CacheKey: TypeAlias = "tuple[str, str, str] | bytes"

@@ -7,9 +7,9 @@ read; this costs two memory reads instead of a search. Marking before the commit
 reader can see the new state, no reader trusts the old one. If the registrar dies in between, the counters stay odd, and
 readers go to the tables until the next registrar makes them even. The proof is in docs/internals.md.
 
-The header's words keep their places in every format: an adsum of another version reads format, boot, PID namespace,
-generation and registrar. All words are aligned and 8 bytes long, so x86-64 and arm64 read and write them whole. System
-calls and mutexes between mark and commit order the writes for other processors.
+`page_layout` says where each word is, and which words are frozen for every later format. All words are aligned and 8
+bytes long, so x86-64 and arm64 read and write them whole. System calls and mutexes between mark and commit order the
+writes for other processors.
 """
 
 from __future__ import annotations
@@ -23,17 +23,9 @@ from zlib import crc32
 from .._os import identity
 from ..errors import CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
+from . import page_layout as at
 from .layout import FORMAT
-
-BUCKETS = 4096
-HEADER_BYTES = 4096
-SIZE = HEADER_BYTES + 8 * BUCKETS
-MAGIC = int.from_bytes(b"adsum\0\0\0", "little")
-
-_FORMAT, _MAGIC, _BOOT, _PID_NAMESPACE, _GENERATION, _MAP_SIZE, _REGISTRAR, _STARTED, _RESTARTS, _EPOCH = (
-    0, 1, 2, 4, 5, 6, 7, 10, 11, 12,
-)  # fmt: skip
-_REVISION, _ENTRIES = 13, 14
+from .page_layout import BUCKETS, HEADER_BYTES, HEADER_WORDS, SIZE, WORD_BYTES
 
 
 def bucket_of(key: bytes) -> int:
@@ -42,7 +34,7 @@ def bucket_of(key: bytes) -> int:
 
 
 class OlderFormat(Exception):
-    """The page is of an older format. Its callers decide by the registry's living members; see `migration`."""
+    """The page is of an older format. Its callers decide by the processes that need it; see `older_tables`."""
 
     def __init__(self, page: Page) -> None:
         super().__init__(f"table format {page.format}, older than {FORMAT}")
@@ -56,60 +48,60 @@ class Page:
         self._mapping = mapping
         self._file = file
         words = memoryview(mapping).cast("Q")
-        self._header = words[: HEADER_BYTES // 8]
-        self.counters = words[HEADER_BYTES // 8 :]
+        self._header = words[:HEADER_WORDS]
+        self.counters = words[HEADER_WORDS : HEADER_WORDS + BUCKETS]
 
     @property
     def format(self) -> int:
-        """The format of the page and of the tables beside it. The header's words keep their places in every format."""
-        return self._header[_FORMAT]
+        """The format of the page and of the tables beside it."""
+        return self._header[at.FORMAT]
 
     @property
     def generation(self) -> int:
         """The number of the current tables, from 1; 0 when the page is retired and the folder must be opened again."""
-        return self._header[_GENERATION]
+        return self._header[at.GENERATION]
 
     @property
     def map_size(self) -> int:
-        return self._header[_MAP_SIZE]
+        return self._header[at.MAP_SIZE]
 
     @property
     def registrar(self) -> Owner:
         """The newest registrar, which may have died since."""
-        pid, start_time, inode = self._header[_REGISTRAR : _REGISTRAR + 3]
+        pid, start_time, inode = self._header[at.REGISTRAR : at.REGISTRAR + 3]
         return Owner(pid, start_time, inode)
 
     @property
     def started_ns(self) -> int:
         """When that registrar started serving, on the monotonic clock."""
-        return self._header[_STARTED]
+        return self._header[at.STARTED]
 
     @property
     def epoch(self) -> int:
         """A random number that no other registry has, an earlier one in the same folder included."""
-        return self._header[_EPOCH]
+        return self._header[at.EPOCH]
 
     @property
     def revision(self) -> int:
         """The revision of the last acknowledged change, or a later one."""
-        return self._header[_REVISION]
+        return self._header[at.REVISION]
 
     @revision.setter
     def revision(self, revision: int) -> None:
-        self._header[_REVISION] = revision
+        self._header[at.REVISION] = revision
 
     @property
     def entries(self) -> int:
         """The number of entries, as of the last commit or the one before it."""
-        return self._header[_ENTRIES]
+        return self._header[at.ENTRIES]
 
     @entries.setter
     def entries(self, entries: int) -> None:
-        self._header[_ENTRIES] = entries
+        self._header[at.ENTRIES] = entries
 
     @property
     def restarts(self) -> int:
-        return self._header[_RESTARTS]
+        return self._header[at.RESTARTS]
 
     def is_in(self, folder: Path) -> bool:
         """Whether a process that opens the folder now finds this page."""
@@ -121,21 +113,21 @@ class Page:
     def announce(self, registrar: Owner, started_ns: int) -> None:
         """A registrar serves from now on. Counters that a killed registrar left odd become even, one higher."""
         for offset, word in enumerate(registrar):
-            self._header[_REGISTRAR + offset] = word
-        if self._header[_STARTED]:
-            self._header[_RESTARTS] += 1
-        self._header[_STARTED] = started_ns
+            self._header[at.REGISTRAR + offset] = word
+        if self._header[at.STARTED]:
+            self._header[at.RESTARTS] += 1
+        self._header[at.STARTED] = started_ns
         for bucket, count in enumerate(self.counters):
             if count & 1:
                 self.counters[bucket] = count + 1
 
     def switch(self, generation: int, map_size: int) -> None:
-        self._header[_MAP_SIZE] = map_size
-        self._header[_GENERATION] = generation
+        self._header[at.MAP_SIZE] = map_size
+        self._header[at.GENERATION] = generation
 
     def retire(self) -> None:
         """Invalidate everything: no reader trusts a cached entry any more, and every reader opens the folder again."""
-        self._header[_GENERATION] = 0
+        self._header[at.GENERATION] = 0
         self.mark(range(BUCKETS))
 
     def mark(self, buckets: Iterable[int]) -> None:
@@ -166,12 +158,12 @@ def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, 
     finally:
         os.close(descriptor)
     header = page._header
-    header[_FORMAT], header[_MAGIC] = FORMAT, MAGIC
+    header[at.FORMAT], header[at.MAGIC] = FORMAT, at.MAGIC_VALUE
     boot = identity.boot_id()
-    header[_BOOT], header[_BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
-    header[_PID_NAMESPACE] = identity.pid_namespace()
-    header[_EPOCH] = epoch or int.from_bytes(os.urandom(8), "little") or 1
-    header[_RESTARTS] = restarts
+    header[at.BOOT], header[at.BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
+    header[at.PID_NAMESPACE] = identity.pid_namespace()
+    header[at.EPOCH] = epoch or int.from_bytes(os.urandom(8), "little") or 1
+    header[at.RESTARTS] = restarts
     page.switch(generation, map_size)
     unfinished.rename(path_in(folder))
     return page
@@ -205,29 +197,71 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
     except FileNotFoundError:
         return None
     try:
-        if os.fstat(descriptor).st_size != SIZE:
-            size = os.fstat(descriptor).st_size
-            raise CorruptRegistry(f"{path} has {size} bytes instead of {SIZE}; {remedy(folder)}")
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        page = Page(mmap.mmap(descriptor, SIZE, access=access), os.fstat(descriptor))
+        return _map(descriptor, path, writable)
     finally:
         os.close(descriptor)
+
+
+def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
+    file = os.fstat(descriptor)
+    wrong_size = CorruptRegistry(f"{path} has {file.st_size} bytes instead of {SIZE}; {remedy(path.parent)}")
+    # A page of a newer format may have another size: only its frozen words count.
+    if file.st_size < HEADER_BYTES:
+        raise wrong_size
+    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+    page = Page(mmap.mmap(descriptor, min(file.st_size, SIZE) // WORD_BYTES * WORD_BYTES, access=access), file)
+    if file.st_size != SIZE and page.format <= FORMAT:
+        raise wrong_size
     return page if _usable(page, path) else None
 
 
 def _usable(page: Page, path: Path) -> bool:
     header = page._header
-    if header[_MAGIC] != MAGIC:
+    if header[at.MAGIC] != at.MAGIC_VALUE:
         raise CorruptRegistry(f"{path} is not a registry's page; {remedy(path.parent)}")
-    boot = b"".join(word.to_bytes(8, "little") for word in header[_BOOT : _BOOT + 2])
+    boot = b"".join(word.to_bytes(8, "little") for word in header[at.BOOT : at.BOOT + 2])
     if boot != identity.boot_id() or page.generation == 0:
         return False
-    if header[_PID_NAMESPACE] != identity.pid_namespace():
+    if header[at.PID_NAMESPACE] != identity.pid_namespace():
         raise WrongNamespace(
             f"{path.parent} is the registry of another PID namespace, where process numbers mean other processes; run "
             "in that namespace (for containers: share it, e.g. --pid=container:NAME), or open a registry of your own"
         )
     return True
+
+
+def keep_until_retired(folder: Path) -> None:
+    """Give the page a second name before `create` puts another in its place; see `retire_replaced`."""
+    _replaced_in(folder).unlink(missing_ok=True)
+    os.link(path_in(folder), _replaced_in(folder))
+
+
+def retire_replaced(folder: Path) -> None:
+    """Retire the page that was replaced, if there is one. A registrar calls this before it serves: a process that still
+    maps that page must not trust it once there may be changes."""
+    replaced = _replaced_in(folder)
+    try:
+        descriptor = os.open(replaced, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        # The same file under both names: it was not replaced in the end.
+        if not _is_same(replaced, path_in(folder)) and (page := _map(descriptor, replaced, writable=True)) is not None:
+            page.retire()
+    finally:
+        os.close(descriptor)
+    replaced.unlink()
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except FileNotFoundError:
+        return False
+
+
+def _replaced_in(folder: Path) -> Path:
+    return folder / "page.replaced"
 
 
 def remedy(folder: Path) -> str:
