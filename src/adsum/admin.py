@@ -207,6 +207,14 @@ def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS)
     spawn.start_registrar(folder, limits, time.monotonic() + timeout)
 
 
+def require_not_newer(folder: Path) -> None:
+    """Raise `VersionMismatch` where a newer adsum made the registry: a registrar of this version cannot serve it.
+
+    >>> adsum.admin.require_not_newer(adsum.open().folder)
+    """
+    replace.require_not_newer(folder)
+
+
 def serve(folder: Path, limits: Limits) -> bool:
     """Serve the registry in this process until SIGTERM or SIGINT, or until it is idle for `Limits.linger` seconds; log
     to standard error. False where another registrar serves already.
@@ -245,8 +253,9 @@ def replace_registrar(folder: Path, limits: Limits | None = None, timeout: float
 
     Every entry stays; members go on without a restart, and their calls in flight reach the new registrar. Tables of an
     older format are migrated on the way; members that run the older version stay registered, but their own calls raise
-    `VersionMismatch` until they restart with this one. Errors: `Timeout`, `RegistrarUnavailable`, and those that keep a
-    registrar from serving.
+    `VersionMismatch` until they restart with this one. Errors: `VersionMismatch` where the table format is newer than
+    this version's, and then the registrar goes on; `Timeout`, `RegistrarUnavailable`, and those that keep a registrar
+    from serving.
 
     >>> registration = adsum.open().register("worker-1")
     >>> before = adsum.open().stats().registrar_pid

@@ -16,7 +16,7 @@ from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout, VersionMismatch
 from ..model import Limits
 from .connection import Connection
-from .replace import replace_older
+from .replace import replace_older, require_unneeded
 from .spawn import start_registrar
 
 # How long a call without a timeout of its own waits for a registrar to start and to complete the handshake.
@@ -81,6 +81,9 @@ def _dial(
             )
         if not may_start():
             raise RegistryClosed("this registry was closed; open another")
+        # It would make a registry of an older format anew, or migrate it. That needs a word of the operator where a
+        # living process of the older version would notice.
+        require_unneeded(folder)
         start_registrar(folder, limits, until)
         answered = until
 

@@ -6,6 +6,8 @@ lose their registrar meanwhile, those of an older version included, therefore wa
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import select
 import signal
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from .._os import folder as folders
 from .._os import identity
-from .._store import migration
+from .._store import older_tables
 from .._store import page as pages
 from ..errors import Timeout
 from ..model import Limits
@@ -37,7 +39,7 @@ def stop_registrar(folder: Path, timeout: float) -> bool:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         exited = select.poll()
         exited.register(pidfd, select.POLLIN)
-        return bool(exited.poll(max(0, int(timeout * 1000))))
+        return bool(exited.poll(max(0, math.ceil(timeout * 1000))))
     except ProcessLookupError:
         # It exited in the same moment.
         return True
@@ -48,34 +50,55 @@ def stop_registrar(folder: Path, timeout: float) -> bool:
 def replace_registrar(folder: Path, limits: Limits, until: float) -> None:
     """Stop the registrar that serves `folder`, if one does, and start one of this version in its place.
 
-    Tables of an older format are migrated on the way. `limits` count if this makes the registry. Errors: `Timeout` at
-    `until` (monotonic) where the old registrar does not exit; those of `start_registrar`.
+    Tables of an older format are migrated on the way. `limits` count if this makes the registry. Errors:
+    `VersionMismatch` where the format is newer than this version's; `Timeout` at `until` (monotonic); those of
+    `start_registrar`.
     """
-    replaced = False
+    require_not_newer(folder)
 
     def stop() -> None:
-        nonlocal replaced
-        stop_registrar(folder, until - time.monotonic())
-        replaced = True
+        if not stop_registrar(folder, until - time.monotonic()) and time.monotonic() >= until:
+            raise Timeout(_still_runs(folder))
 
-    while not replaced:
-        start_registrar(folder, limits, until, first=stop)
-        if not replaced:
-            # Another process is starting a registrar; that one is replaced as soon as it serves.
-            if time.monotonic() >= until:
-                raise Timeout(f"the registrar of {folder} does not exit; nothing was changed. Is it stopped?")
-            time.sleep(_POLL_SECONDS)
+    # Where another process has just started a registrar, or one holds the lock and is not on the page yet, that one is
+    # stopped in the next round.
+    while not start_registrar(folder, limits, until, first=stop):
+        if time.monotonic() >= until:
+            raise Timeout(f"no registrar of this version could be started in {folder} in time; see registrar.log there")
+        time.sleep(_POLL_SECONDS)
+
+
+def _still_runs(folder: Path) -> str:
+    page = pages.peek(folder)
+    pid = page.registrar.pid if page is not None else 0
+    return (
+        f"the registrar of {folder} (pid {pid}) was asked to exit and still runs, no entry was changed. Is it stopped? "
+        "Resume it (kill -CONT), or kill it, and try again"
+    )
+
+
+def require_not_newer(folder: Path) -> None:
+    """Raise `VersionMismatch` where the registry's format is newer: a registrar of this version cannot serve it."""
+    if folders.check(folder):
+        with contextlib.suppress(pages.OlderFormat):
+            pages.attach(folder)
 
 
 def replace_older(folder: Path, limits: Limits, until: float) -> bool:
-    """Replace a registrar of an older version, whose tables no living member needs. False where they are not older.
+    """Replace a registrar of an older version that no process needs. False where the tables are not older.
 
-    Errors: `VersionMismatch`, which names the living members and the remedy; as `replace_registrar`.
+    Errors: as `require_unneeded` and `replace_registrar`.
     """
-    try:
-        pages.attach(folder)
-    except pages.OlderFormat as older:
-        migration.require_no_living_member(folder, older.page)
-        replace_registrar(folder, limits, until)
-        return True
-    return False
+    if not require_unneeded(folder):
+        return False
+    replace_registrar(folder, limits, until)
+    return True
+
+
+def require_unneeded(folder: Path) -> bool:
+    """Whether the registry's tables are of an older format. If so, no living process needs them.
+
+    Errors: `VersionMismatch`, which names the processes that need them and the remedy.
+    """
+    _, older = older_tables.attach(folder, older_tables.require_unneeded)
+    return older is not None

@@ -32,10 +32,12 @@ def _nothing() -> None:
     """What usually comes first."""
 
 
-def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callable[[], None] = _nothing) -> None:
-    """Start a registrar for `folder` and wait until one serves, this or another, or `until` (monotonic) passes.
+def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callable[[], None] = _nothing) -> bool:
+    """Start a registrar for `folder` and wait until it serves. False where another one serves or is about to, where it
+    died, and at `until` (monotonic); the caller dials again.
 
-    Errors: the one that kept it from serving; `RegistrarUnavailable` when it cannot be started at all.
+    No other client starts a registrar from the call of `first` until the new one serves. Errors: the one that kept it
+    from serving; `RegistrarUnavailable` when it cannot be started at all.
     """
     folders.create(folder)
     began = time.monotonic()
@@ -52,6 +54,7 @@ def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callab
     elif word:
         reason, _, message = word.partition("\n")
         raise BY_REASON.get(reason, RegistrarUnavailable)(message or reason)
+    return word == "ready"
 
 
 @contextlib.contextmanager

@@ -94,6 +94,8 @@ def _is_silent(folder: Path, pid: int) -> bool:
 
 def _serve(folder: Path, limits: Limits, replace: bool) -> int:
     os.umask(0o077)
+    if replace:
+        admin.require_not_newer(folder)
     until = time.monotonic() + PATIENCE_SECONDS
     while not admin.serve(folder, limits):
         if not replace:
