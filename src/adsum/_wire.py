@@ -7,9 +7,9 @@ a request was committed, its reply was committed with it and is sent now, so a r
 (exactly-once RPC with a reply log, as in RIFL: Lee et al., SOSP 2015).
 
 Messages are arrays whose fields are only ever appended. The two sides may differ by such fields in both directions: a
-receiver ignores fields that it does not know and has a default for those that are missing. A kind of request that a
-registrar does not know, or a metadata field, is refused by its number; a kind of reply that a client does not know
-fails that one call. `Hello` is frozen for good, so that any two versions can refuse each other in words.
+receiver ignores fields that it does not know and has a default for those that are missing. A registrar that does not
+know a kind of request, a metadata field or its value refuses that request by its number; a kind of reply that a client
+does not know fails that one call. `Hello` is frozen for good, so that any two versions can refuse each other in words.
 """
 
 from __future__ import annotations
@@ -184,7 +184,11 @@ _decode_envelope_outline = msgspec.msgpack.Decoder(_EnvelopeOutline).decode
 _decode_reply_outline = msgspec.msgpack.Decoder(_Outline).decode
 _REQUEST_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 _REPLY_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyReply))
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<field>\w+)`")
+# The decoder's words for a field, or a value of a field, that only a later version knows.
+_UNKNOWN = re.compile(
+    r"Object contains unknown (?P<what>field) `(?P<field>\w+)`"
+    r"|Invalid enum (?P<value>value '.*') - at `\$\S*\.(?P<of>\w+)`$"
+)
 
 
 def read_envelope(body: bytes) -> Envelope | Failed:
@@ -205,10 +209,11 @@ def _later_version_in(request: msgspec.Raw, said: str) -> AdsumError | None:
             f"this registrar is older than its client: it does not know the request {kind!r}; nothing was changed. "
             "Replace it: adsum registrar --replace"
         )
-    if (unknown := _UNKNOWN_FIELD.match(said)) is not None:
+    if (unknown := _UNKNOWN.match(said)) is not None:
+        field, what = unknown["field"] or unknown["of"], unknown["what"] or unknown["value"]
         return InvalidMetadata(
-            f"metadata.{unknown['field']}: this registrar does not know the field, it may be older than its client; "
-            "nothing was changed. Replace it: adsum registrar --replace"
+            f"metadata.{field}: this registrar does not know the {what}, it may be older than its client; nothing was "
+            "changed. Replace it: adsum registrar --replace"
         )
     return None
 

@@ -118,6 +118,26 @@ def test_an_unknown_metadata_field_is_refused_by_name(registry: Registry, later:
     assert registry.count(node="n") == 1
 
 
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (["register", identity.current(), [(ProcessId("default", "n", "b"), {"type": "gateway"})]], "type"),
+        (["update", ID, {"health_status": "dormant"}], "health_status"),
+    ],
+)
+def test_an_unknown_value_of_a_field_is_refused_by_name(
+    request_: list[object], field: str, registry: Registry, later: Later
+) -> None:
+    """A process type or health status of a later version is refused, and the connection goes on: a client whose
+    connection ended would send the request again."""
+    for _ in range(2):
+        refused = later.ask(*request_)
+        assert isinstance(refused, wire.Failed)
+        assert refused.reason == "invalid_metadata"
+        assert refused.message.startswith(f"metadata.{field}: this registrar does not know the value ")
+    assert registry.count(node="n") == 1
+
+
 def test_a_client_of_a_later_version_is_welcome(registry: Registry) -> None:
     """The registrar serves a client whose protocol differs by appended fields and kinds."""
     registry.register(ID)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import adsum
 from adsum import VersionMismatch, admin
+from adsum._store import format_1, layout
 from adsum._store import page as pages
+from adsum.model import EPOCH, Entry, HealthSource, HealthStatus, Metadata, ProcessId
 from tests.support import Agent, eventually, kill_registrar, registrar_pid
 
 OldAgent = Callable[[], Agent]
@@ -81,6 +84,16 @@ def test_replacing_keeps_every_entry(old_agent: OldAgent, registry_folder: Path)
         with registry.watch(since=revision - 1) as watch:
             assert watch.next(5).kind == "unregistered"
         assert registry.register("b").entry.incarnation == revision + 1
+
+
+def test_a_row_keeps_the_private_part() -> None:
+    """The session of an entry and its health before a missed heartbeat are carried over with it."""
+    entry = Entry(ProcessId("default", "n", "a"), 1, 2, 3, 7, EPOCH, EPOCH, 9, Metadata(custom={"n": [1]}))
+    fields = msgspec.msgpack.decode(layout.encode(entry))
+    row = msgspec.msgpack.encode([*fields, b"session", ["degraded", "other"]])
+    converted = layout.decode_record(format_1.entries_row(row))
+    assert converted == layout.Record(entry, b"session", (HealthStatus.degraded, HealthSource.other))
+    assert format_1.process_id_of(row) == entry.process_id
 
 
 def test_the_members_are_watched_as_before(old_agent: OldAgent, registry_folder: Path) -> None:

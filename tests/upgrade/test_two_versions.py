@@ -105,26 +105,28 @@ def test_a_registrar_that_an_operator_starts_migrates(old_agent: OldAgent, regis
         assert registry["a"].pid == old.pid
 
 
-def test_a_thread_of_the_older_version_stays_registered_until_its_process_exits(
+def test_a_thread_of_the_older_version_stays_registered_until_its_session_ends(
     old_agent: OldAgent, registry_folder: Path
 ) -> None:
-    """The entry of a thread is bound to a session. It is carried over, and the kernel reports the death of its process;
-    the end of the thread alone cannot be reported by a process of the older version."""
-    old = old_agent()
-    old.do(
-        "import threading\n"
-        "over = threading.Event()\n"
-        "thread = threading.Thread(target=over.wait, daemon=True)\n"
-        "thread.start()\n"
-        "registry.register('thread', thread)\n"
-    )
+    """The entry of a thread is bound to a session, and carried over. The end of the thread alone cannot be reported by
+    a process of the older version; that the process closes the registry, or dies, is noticed without its help."""
+    closing, dying = old_agent(), old_agent()
+    for old, name in ((closing, "closing"), (dying, "dying")):
+        old.do(
+            "import threading\n"
+            "over = threading.Event()\n"
+            "thread = threading.Thread(target=over.wait, daemon=True)\n"
+            "thread.start()\n"
+            f"registry.register({name!r}, thread)\n"
+        )
     admin.replace_registrar(registry_folder, timeout=20)
     with adsum.open(path=registry_folder, timeout=10) as registry:
-        assert registry["thread"].pid == old.pid
-        old.do("over.set(); thread.join()")
-        assert registry["thread"].pid == old.pid
-        old.kill()
-        assert registry.lookup("thread") is None
+        for old, name in ((closing, "closing"), (dying, "dying")):
+            old.do("over.set(); thread.join()")
+            assert registry[name].pid == old.pid
+        dying.kill()
+        assert registry.lookup("dying") is None
+        closing.do("registry.close()")
         eventually(lambda: registry.stats().entries == 0)
 
 

@@ -1,7 +1,7 @@
 """Table format 1, of adsum 0.1, as far as a migration needs it. Frozen: tables of this format do not change any more.
 
 Formats 1 and 2 have the same tables, the same keys, and the same rows but for two tables. In ``entries`` a row of
-format 1 is one array: the ten fields of the entry, then the session and the health status before a missed heartbeat. In
+format 1 is one array: the ten fields of the entry, then the session and the health before a missed heartbeat. In
 ``history`` the before-image is such a row. The rows of ``departures`` and ``standbys`` are equal in both formats.
 """
 
