@@ -112,7 +112,10 @@ def test_a_member_of_the_older_version_is_told_so_in_its_own_words(old_agent: Ol
     """It stays registered; its own calls raise `VersionMismatch` until it runs this version."""
     old = old_agent()
     old.do("registry.register('a')")
+    old.do("watch = registry.watch()")
     replace(registry_folder)
+    with pytest.raises(VersionMismatch):
+        old.do("watch.next(10)")
     with pytest.raises(VersionMismatch, match="format"):
         eventually(lambda: old.value("registry.lookup('a')") is None)
     with pytest.raises(VersionMismatch):
