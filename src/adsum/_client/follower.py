@@ -37,12 +37,13 @@ class Follower:
 
     def take(self) -> Event | None:
         """The next event, if there is one. An error that `where` raises is raised here; the same change comes again."""
+        feed = self._feed
         with self._lock:
-            if not self._feed.advance():
+            if not feed.advance():
                 return Event(Kind.lagged, None, self.revision)
-            while (step := self._feed.peek()) is not None:
+            while (step := feed.peek()) is not None:
                 event = self._event_of(step)
-                self._feed.take()
+                feed.take()
                 if event is not None:
                     return event
             return None
@@ -67,7 +68,7 @@ class Follower:
         if before is not None and after is not None and matched != matches:
             kind = Kind.registered if matches else Kind.unregistered
         previous = before if after is not None else None
-        return Event(kind, after or before, Revision(step.revision, self._feed.position.epoch), previous)
+        return Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous)
 
     def _matches(self, entry: Entry | None) -> bool:
         return entry is not None and self._query.matches(entry) and (self._where is None or bool(self._where(entry)))

@@ -140,6 +140,11 @@ class TableFeed(Generic[B]):
         _, (epoch, revision), pending, _ = self._progress
         return Position(epoch, revision - len(pending))
 
+    @property
+    def epoch(self) -> int:
+        """That of the registry that the changes are of; 0 where there is no registry yet."""
+        return self._progress.newest.epoch
+
     def advance(self) -> bool:
         base, newest, pending, lagged = self._progress
         if lagged:
@@ -147,9 +152,12 @@ class TableFeed(Generic[B]):
             return False
         # The registrar writes the new revision on the page before it rings the bell, so an equal position means that
         # there is no change to read.
-        if pending or self._source().position() == newest:
+        if pending:
             return True
-        present, steps = self._source().steps_since(newest)
+        source = self._source()
+        if source.position() == newest:
+            return True
+        present, steps = source.steps_since(newest)
         if steps is None:
             self.restart()
             return False
