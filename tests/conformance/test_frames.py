@@ -1,11 +1,13 @@
-"""The port of frames: bytes in whatever pieces, whole frames out."""
+"""The port of frames: the stream arrives in pieces of any size, and leaves as whole frames."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adsum._wire import MAX_FRAME, FrameBuffer, Frames, FrameTooLarge
 
@@ -20,40 +22,45 @@ def framed(body: bytes) -> bytes:
 STREAM = b"".join(map(framed, BODIES))
 
 
-@pytest.fixture(params=IMPLEMENTATIONS, ids=["buffer"])
-def frames(request: pytest.FixtureRequest) -> Frames:
+@pytest.fixture(params=IMPLEMENTATIONS, ids=["buffer"], scope="module")
+def make(request: pytest.FixtureRequest) -> Callable[[], Frames]:
     """Each implementation of `Frames`."""
-    made: Frames = request.param()
-    return made
+    implementation: Callable[[], Frames] = request.param
+    return implementation
 
 
-def test_byte_by_byte(frames: Frames) -> None:
+@pytest.fixture
+def frames(make: Callable[[], Frames]) -> Frames:
+    """An empty buffer of each implementation."""
+    return make()
+
+
+def test_a_frame_is_complete_with_its_last_byte(frames: Frames) -> None:
     """Single bytes give the same frames, each as soon as its last byte is there."""
+    ends = set(accumulate(map(len, map(framed, BODIES))))
     found: list[bytes] = []
-    for position in range(len(STREAM)):
-        frames.feed(STREAM[position : position + 1])
-        found += frames
+    for position, byte in enumerate(STREAM, 1):
+        frames.feed(bytes([byte]))
+        complete = list(frames)
+        assert len(complete) == (position in ends)
+        found += complete
     assert found == BODIES
     assert len(frames) == 0
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_in_pieces_of_any_size(frames: Frames, seed: int) -> None:
-    """A stream that is cut anywhere, and read at any moment, gives each frame once and in order."""
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    found: list[bytes] = []
-    rest = STREAM
-    while rest:
-        size = chance.randrange(1, 40)
-        frames.feed(rest[:size])
-        rest = rest[size:]
-        if chance.random() < 0.5:
-            found += frames
-    assert found + list(frames) == BODIES
+@given(bodies=st.lists(st.binary(max_size=200), max_size=8), cuts=st.lists(st.integers(0, 2000), max_size=6))
+def test_a_stream_may_be_cut_anywhere(make: Callable[[], Frames], bodies: list[bytes], cuts: list[int]) -> None:
+    """Wherever a stream is cut, each frame, an empty one too, comes out once, whole and in order."""
+    stream = b"".join(map(framed, bodies))
+    frames, found = make(), []
+    for start, end in pairwise([0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]):
+        frames.feed(stream[start:end])
+        found += list(frames)
+    assert found == bodies
+    assert len(frames) == 0
 
 
-def test_what_is_not_complete_is_counted(frames: Frames) -> None:
+def test_an_incomplete_frame_is_counted(frames: Frames) -> None:
     """The length is that of the bytes that belong to no complete frame."""
     frames.feed(framed(b"whole") + framed(b"half")[:5])
     assert list(frames) == [b"whole"]
@@ -68,12 +75,13 @@ def test_frames_may_be_taken_one_at_a_time(frames: Frames) -> None:
     assert list(frames) == BODIES[1:]
 
 
-def test_a_frame_that_is_too_large_is_refused_by_its_announcement(frames: Frames) -> None:
-    """The frames before it come out; no byte of its body is waited for."""
-    frames.feed(framed(b"before") + (MAX_FRAME + 1).to_bytes(4, "little"))
+@pytest.mark.parametrize("length", [MAX_FRAME + 1, 2**32 - 1])
+def test_a_frame_that_is_too_large_is_refused_by_its_announcement(frames: Frames, length: int) -> None:
+    """The frames before it come out; its four bytes of length are enough for the error, which names both numbers."""
+    frames.feed(framed(b"before") + length.to_bytes(4, "little"))
     coming = iter(frames)
     assert next(coming) == b"before"
-    with pytest.raises(FrameTooLarge):
+    with pytest.raises(FrameTooLarge, match=f"{length} bytes .* at most {MAX_FRAME}"):
         next(coming)
 
 

@@ -1,8 +1,6 @@
-"""Frames: bytes in whatever pieces, messages out."""
+"""The messages of the wire: each request, reply and error is equal after encoding and decoding."""
 
 from __future__ import annotations
-
-import struct
 
 import msgspec
 import pytest
@@ -23,81 +21,19 @@ MESSAGES: list[wire.Envelope] = [
     wire.Envelope(3, 5, wire.Unregister(process_id=ID, if_incarnation=7)),
     wire.Envelope(4, 5, wire.HandOver(process_id=ID, owner=OWNER, if_incarnation=7)),
 ]
-STREAM = b"".join(map(wire.frame, MESSAGES))
 
 
-def decoded(frames: wire.Frames) -> list[wire.Envelope]:
-    return [wire.decode_envelope(body) for body in frames]
+def frames_in(stream: bytes) -> list[bytes]:
+    frames = wire.FrameBuffer()
+    frames.feed(stream)
+    return list(frames)
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message.request).__name__)
 def test_requests_come_out_as_they_went_in(message: object) -> None:
     """Every request is equal after the wire; a field that was not given stays apart from one that was given None."""
-    frames = wire.FrameBuffer()
-    frames.feed(wire.frame(message))
-    assert decoded(frames) == [message]
-
-
-@pytest.mark.parametrize("split", range(len(STREAM) + 1))
-def test_a_stream_may_be_cut_anywhere(split: int) -> None:
-    """Two pieces, cut at any byte, give the same messages as the whole."""
-    frames = wire.FrameBuffer()
-    frames.feed(STREAM[:split])
-    first = decoded(frames)
-    frames.feed(STREAM[split:])
-    assert first + decoded(frames) == MESSAGES
-    assert len(frames) == 0
-
-
-def test_a_stream_may_come_byte_by_byte() -> None:
-    """Single bytes give the same messages, each as soon as its last byte is there."""
-    frames, found = wire.FrameBuffer(), []
-    for position in range(len(STREAM)):
-        frames.feed(STREAM[position : position + 1])
-        found += decoded(frames)
-    assert found == MESSAGES
-
-
-@given(st.lists(st.binary(max_size=200), max_size=8), st.lists(st.integers(0, 2000), max_size=6))
-def test_any_bodies_in_any_pieces(bodies: list[bytes], cuts: list[int]) -> None:
-    """Whatever the bodies, empty ones included, and wherever the stream is cut, they come out whole and in order."""
-    stream = b"".join(struct.pack("<I", len(body)) + body for body in bodies)
-    frames, found, last = wire.FrameBuffer(), [], 0
-    for cut in [*sorted(min(cut, len(stream)) for cut in cuts), len(stream)]:
-        frames.feed(stream[last:cut])
-        found += list(frames)
-        last = cut
-    assert found == bodies
-
-
-def test_a_reader_may_stop_in_between() -> None:
-    """Frames that were not taken yet come with the next look."""
-    frames = wire.FrameBuffer()
-    frames.feed(STREAM)
-    for taken in frames:
-        assert wire.decode_envelope(taken) == MESSAGES[0]
-        break
-    assert decoded(frames) == MESSAGES[1:]
-
-
-@pytest.mark.parametrize("length", [wire.MAX_FRAME + 1, 2**32 - 1])
-def test_an_oversized_frame_is_refused_when_it_is_announced(length: int) -> None:
-    """Four bytes are enough to know; whole frames before it are still given."""
-    frames = wire.FrameBuffer()
-    frames.feed(wire.frame(MESSAGES[0]) + struct.pack("<I", length))
-    looking = iter(frames)
-    assert wire.decode_envelope(next(looking)) == MESSAGES[0]
-    with pytest.raises(wire.FrameTooLarge, match=f"{length} bytes .* at most {wire.MAX_FRAME}"):
-        next(looking)
-
-
-def test_a_frame_may_be_as_large_as_the_bound() -> None:
-    """Exactly `MAX_FRAME` bytes are a frame."""
-    frames = wire.FrameBuffer()
-    frames.feed(struct.pack("<I", wire.MAX_FRAME))
-    assert list(frames) == []
-    frames.feed(bytes(wire.MAX_FRAME))
-    assert list(map(len, frames)) == [wire.MAX_FRAME]
+    (body,) = frames_in(wire.frame(message))
+    assert wire.decode_envelope(body) == message
 
 
 @pytest.mark.parametrize(
