@@ -250,6 +250,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         (1, 2)
         """
         if where is not None:
+            # `find` takes a `limit`, which is no condition of `count`.
             parse_query(self.namespace, conditions)
             return len(self.find(where=where, **conditions))
         if instrument.find is not None:

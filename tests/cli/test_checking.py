@@ -133,7 +133,7 @@ def test_doctor_of_a_folder_that_is_open_to_others(command: Command, tmp_path: P
     assert out.count(f"chmod 700 '{tmp_path}'") == 1
 
 
-@pytest.mark.parametrize("name", ["starting", "lock", "socket", "socket.new", "page.new"])
+@pytest.mark.parametrize("name", ["starting", "lock", "socket", "socket.new", "page.new", "page.replaced"])
 def test_doctor_of_a_file_in_the_way(command: Command, name: str) -> None:
     """A file that keeps a registrar from starting is a problem that names the file; once it is removed, writes
     succeed."""

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lmdb
-import msgspec
 
-from .._os import identity
 from .._os.forking import call_around_fork
 from .._os.liveness import is_running
 from .._os.mappings import maps, name_of
@@ -26,16 +24,8 @@ from ..errors import AdsumError, CorruptRegistry, VersionMismatch
 from ..model import Limits, Owner
 from . import format_1, page
 from .environment import Environment, open_environment, translating
-from .layout import (
-    FORMAT,
-    META_IDENTITY,
-    META_LIMITS,
-    Identity,
-    decode_identity,
-    decode_standby,
-    owner_of,
-    unpack_number,
-)
+from .layout import FORMAT, decode_standby, owner_of, unpack_number
+from .tables import stored_limits
 
 NAMED = 5
 # Processes of this version open older tables for a moment only, to look who needs them. A reader that is still there
@@ -70,7 +60,7 @@ def opened(folder: Path, older: page.Page) -> Iterator[tuple[Txn[bytes], Environ
         environment = open_environment(folder, older.generation, older.map_size, writable=False)
         try:
             with translating(folder), environment.lmdb.begin() as txn:
-                yield txn, environment, _limits(txn, environment, older.format)
+                yield txn, environment, stored_limits(txn, environment, older.format)
         finally:
             environment.close()
 
@@ -151,17 +141,6 @@ def _reader_slots(data: Path) -> set[int]:
             environment.close()
     first_words = [row.split()[0] for row in rows if row.split()]
     return {int(word) for word in first_words if word.isdecimal()}
-
-
-def _limits(txn: Txn[bytes], environment: Environment, format: int) -> Limits:
-    """The stored limits, once it is known that the tables are of this boot, namespace and format."""
-    stored, limits = (txn.get(word, db=environment.meta) for word in (META_IDENTITY, META_LIMITS))
-    here = Identity(format, identity.boot_id(), identity.pid_namespace())
-    if stored is None or limits is None or decode_identity(stored) != here:
-        raise CorruptRegistry(
-            f"{environment.data_file} does not belong to the page beside it; {page.remedy(environment.folder)}"
-        )
-    return msgspec.msgpack.decode(limits, type=Limits)
 
 
 def _holders(txn: Txn[bytes], environment: Environment) -> Iterator[Member]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import lmdb
+import msgspec
 
 from .._os import identity
 from ..errors import CorruptRegistry
@@ -274,12 +275,16 @@ def initialise(environment: Environment, limits: Limits) -> None:
 
 
 def check_identity(environment: Environment) -> Limits:
-    """The limits stored in the tables, once it is known that the tables belong to this boot and PID namespace."""
-    import msgspec
-
+    """The limits of tables of the present format; see `stored_limits`."""
     with translating(environment.folder), environment.lmdb.begin() as txn:
-        stored, limits = (txn.get(word, db=environment.meta) for word in (META_IDENTITY, META_LIMITS))
-    here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
+        return stored_limits(txn, environment, FORMAT)
+
+
+def stored_limits(txn: lmdb.Transaction[bytes], environment: Environment, format: int) -> Limits:
+    """The limits stored in the tables. Errors: `CorruptRegistry` unless they are of this boot, PID namespace and
+    `format`."""
+    stored, limits = (txn.get(word, db=environment.meta) for word in (META_IDENTITY, META_LIMITS))
+    here = Identity(format, identity.boot_id(), identity.pid_namespace())
     if stored is None or limits is None or decode_identity(stored) != here:
         raise CorruptRegistry(
             f"{environment.data_file} does not belong to the page beside it; {remedy(environment.folder)}"
