@@ -150,11 +150,11 @@ class TableFeed(Generic[B]):
         if lagged:
             self._progress = _Progress(base, newest, pending, lagged=False)
             return False
-        # The registrar writes the new revision on the page before it rings the bell, so an equal position means that
-        # there is no change to read.
         if pending:
             return True
         source = self._source()
+        # The registrar writes the new revision on the page before it rings the bell, so an equal position means that
+        # there is no change to read.
         if source.position() == newest:
             return True
         present, steps = source.steps_since(newest)
