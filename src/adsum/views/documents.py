@@ -13,6 +13,7 @@ documents with ``--json``, and every later interface to a registry uses them. Fi
 
 from __future__ import annotations
 
+import inspect
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
@@ -235,7 +236,16 @@ def schema() -> dict[str, Any]:
     """The JSON schema of all documents, one definition each under ``$defs``. docs/schema.json is this schema; renew it
     with ``python -m adsum.views.documents > docs/schema.json``."""
     _, components = msgspec.json.schema_components(DOCUMENTS, ref_template="#/$defs/{name}")
+    for component in components.values():
+        if "description" in component:
+            component["description"] = _description(component["description"])
     return {"$schema": SCHEMA_DIALECT, "title": "Documents of adsum", "$defs": components}
+
+
+def _description(docstring: str) -> str:
+    """The prose of a docstring. Python 3.13 is the first that strips the indentation of docstrings itself, and the
+    schema must not depend on the version; examples in Python are of no use to readers of a schema."""
+    return inspect.cleandoc(docstring).partition("\n\n>>> ")[0]
 
 
 if __name__ == "__main__":
