@@ -10,7 +10,6 @@ import gc
 import logging
 import logging.handlers
 import os
-import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -22,14 +21,15 @@ from .._engine.engine import Engine
 from .._os import folder as folders
 from .._os import identity
 from .._os.liveness import DeathWatch
-from .._store import migration, tables
 from .._store import page as pages
+from .._store import tables
 from .._store.environment import (
     Environment,
     create_environment,
     map_size_for,
     open_environment,
     remove_other_generations,
+    remove_tables,
     translating,
 )
 from .._store.tables import Retention
@@ -127,6 +127,8 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
     try:
         page = pages.attach(folder, writable=True)
     except pages.OlderFormat as older:
+        from .._store import migration  # Not in the memory of the many registrars that have nothing to migrate.
+
         if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
             return migrated
         page = None
@@ -137,7 +139,7 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
     # Files of an earlier boot are of no use any more. The page comes last, for readers begin with it.
     pages.path_in(folder).unlink(missing_ok=True)
     for old in folder.glob("tables.*"):
-        shutil.rmtree(old)
+        remove_tables(old)
     map_size = map_size_for(limits)
     environment = create_environment(folder, 1, map_size, limits.max_readers)
     tables.initialise(environment, limits)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +43,16 @@ def remove_other_generations(folder: Path, current: int) -> None:
     """Remove tables that a registrar left behind when it was killed while moving on to new ones."""
     for path in folder.glob("tables.*"):
         if path != tables_in(folder, current):
-            shutil.rmtree(path)
+            remove_tables(path)
+
+
+def remove_tables(path: Path) -> None:
+    """Remove one generation of tables: a folder of files. One that is not there, or cannot be removed, is left: the
+    next registrar tries again. Without shutil, whose compression modules would stay in each registrar's memory."""
+    with contextlib.suppress(OSError):
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
 
 
 def tables_in(folder: Path, generation: int) -> Path:
@@ -101,7 +109,7 @@ def _files_of(path: Path) -> list[tuple[int, int]]:
 def create_environment(folder: Path, generation: int, map_size: int, max_readers: int) -> Environment:
     """New, empty tables. The caller is the only registrar."""
     path = tables_in(folder, generation)
-    shutil.rmtree(path, ignore_errors=True)
+    remove_tables(path)
     with translating(folder):
         path.mkdir(mode=0o700)
         reserve_lock_file(path, max_readers)
@@ -125,7 +133,7 @@ def compact_copy(old: Environment, map_size: int, max_readers: int) -> Environme
                 raise
             return fresh
     except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tables(path)
         raise
 
 

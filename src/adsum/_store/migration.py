@@ -13,7 +13,6 @@ does it before it serves.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -21,7 +20,7 @@ from typing import TypeAlias
 from .._os import identity
 from ..model import Limits
 from . import format_1, page
-from .environment import Environment, create_environment, tables_in
+from .environment import Environment, create_environment, remove_tables, tables_in
 from .layout import FORMAT, META_IDENTITY, TABLES, Identity, encode
 from .older_tables import Txn, living_members, named, opened
 
@@ -58,7 +57,7 @@ def migrate(folder: Path, older: page.Page, failpoint: Failpoint) -> Registry | 
         raise
     failpoint("migrated")
     page.retire_replaced(folder)
-    shutil.rmtree(old_tables, ignore_errors=True)
+    remove_tables(old_tables)
     log.info("migrated table format %d to %d, with these members alive: %s", older.format, FORMAT, named(members))
     return fresh, written, limits
 
@@ -80,7 +79,7 @@ def _converted(folder: Path, older: page.Page, failpoint: Failpoint) -> tuple[En
 def _discard(fresh: Environment) -> None:
     """Give the memory of a half-made generation back: the folder is in RAM."""
     fresh.close()
-    shutil.rmtree(tables_in(fresh.folder, fresh.generation), ignore_errors=True)
+    remove_tables(tables_in(fresh.folder, fresh.generation))
 
 
 def _copy(source: Txn[bytes], old: Environment, target: Txn[bytes], fresh: Environment) -> None:
