@@ -8,9 +8,9 @@ and the registrar, which trusts no client.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
@@ -50,6 +50,35 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
 
 
+# Not Iterable[str]: a plain string is one too, and a generator is refused.
+Names: TypeAlias = "set[str] | frozenset[str] | list[str] | tuple[str, ...]"
+
+
+class _CommonKeywords(TypedDict, total=False):
+    type: str
+    capabilities: Names
+    resources: Mapping[str, int | float | str]
+    coordination_variables: Names
+    health_status: str
+    node_affinity: list[str] | tuple[str, ...]
+    created_at: datetime
+    last_health_check: datetime
+    endpoint: str | None
+    custom: Mapping[str, Any]
+
+
+class MetadataKeywords(_CommonKeywords, total=False):
+    """The keywords of `register` and `update`, for type checkers: the fields of `Metadata`, none of them required."""
+
+    heartbeat: float | None
+
+
+class AsyncMetadataKeywords(_CommonKeywords, total=False):
+    """`MetadataKeywords` for the calls of `AsyncRegistry` that register: an event loop can send the heartbeats."""
+
+    heartbeat: float | Literal["loop"] | None
+
+
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
     parts = (namespace, node, process_id) if isinstance(process_id, str) else process_id
@@ -78,7 +107,7 @@ def id_key(process_id: ProcessId) -> bytes:
     return key
 
 
-def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
+def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
     try:
         parsed = msgspec.convert(fields, MetadataFields)
