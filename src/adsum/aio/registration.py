@@ -11,9 +11,10 @@ from .._validation import MetadataKeywords
 from ..errors import AdsumError, Stale
 from ..model import Entry, ProcessId
 from .answer import answered
+from .only_async import OnlyAsync
 
 
-class AsyncRegistration:
+class AsyncRegistration(OnlyAsync):
     """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
     same id. Made by `AsyncRegistry.register` and its relatives.
 

@@ -20,13 +20,14 @@ from ..errors import AdsumError, Timeout
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
+from .only_async import NotAwaited
 from .registration import AsyncRegistration
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
 
 
-class AsyncRegistry(RegistryReads):
+class AsyncRegistry(RegistryReads, NotAwaited):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
