@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import re
 from typing import Any
-
-from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
 
 import adsum
 
@@ -33,21 +28,16 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 
 
-class CommandHelp(SphinxDirective):
-    """The help of a command: ``{command-help} ls`` is the output of ``adsum ls --help``."""
+# Pages whose links form the table of contents. It is made here, because a directive in them would be shown as code
+# where the repository is read.
+INDEXES = {"index", "how-to/index", "decisions/index"}
+_LINK = re.compile(r"\]\(([\w/-]+)\.md\)")
 
-    optional_arguments = 1
 
-    def run(self) -> list[nodes.Node]:
-        shown = subprocess.run(
-            [sys.executable, "-m", "adsum.cli", *self.arguments, "--help"],
-            env={**os.environ, "COLUMNS": "88", "NO_COLOR": "1", "TERM": "dumb"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        text = "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
-        return [nodes.literal_block(text, text, language="text")]
+def _add_contents(_app: object, page: str, source: list[str]) -> None:
+    if page in INDEXES:
+        pages = "\n".join(dict.fromkeys(_LINK.findall(source[0])))
+        source[0] += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
 
 
 def _without_bases(_app: object, _name: str, _obj: object, _options: object, bases: list[Any]) -> None:
@@ -57,5 +47,5 @@ def _without_bases(_app: object, _name: str, _obj: object, _options: object, bas
 
 
 def setup(app: Any) -> None:
-    app.add_directive("command-help", CommandHelp)
+    app.connect("source-read", _add_contents)
     app.connect("autodoc-process-bases", _without_bases)

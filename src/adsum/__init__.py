@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._store.query import Conditions
+    from ._validation import AsyncMetadataKeywords, MetadataKeywords
     from ._watching import Watch
     from .aio import AsyncRegistration, AsyncRegistry, open_async
     from .aio.watch import AsyncWatch
@@ -79,6 +80,7 @@ __version__ = "0.2.0.dev0"
 __all__ = [
     "AdsumError",
     "AlreadyRegistered",
+    "AsyncMetadataKeywords",
     "AsyncRegistration",
     "AsyncRegistry",
     "AsyncWatch",
@@ -99,6 +101,7 @@ __all__ = [
     "Kind",
     "Limits",
     "Metadata",
+    "MetadataKeywords",
     "NotRegistered",
     "PermissionDenied",
     "ProcessId",
@@ -124,7 +127,7 @@ __all__ = [
 
 # The modules that define these names, from the cheapest to import to the dearest. A name is imported when it is first
 # used, because a registrar needs few of the modules and has to start quickly.
-_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "opening", "aio")
+_HOMES = ("errors", "model", "_os.folder", "_store.query", "_validation", "registration", "registry", "opening", "aio")
 
 
 def __getattr__(name: str) -> Any:

@@ -34,7 +34,7 @@ from .model import Entry, ProcessId
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=wire.AnyRequest)
-Items: TypeAlias = "Sequence[tuple[AnyId, dict[str, Any]]]"
+Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
 
 
 class Write(Observation, Generic[Q]):
@@ -83,7 +83,7 @@ class Calls:
         return write
 
     def update(
-        self, id: AnyId, metadata: dict[str, Any], if_incarnation: int | None, *, checked: bool = False
+        self, id: AnyId, metadata: Mapping[str, object], if_incarnation: int | None, *, checked: bool = False
     ) -> Write[wire.Update]:
         """Replace the given fields; `checked`: and make `last_health_check` the time of the change."""
         write: Write[wire.Update] = self._write(instrument.update, "update_health" if checked else "update", id)
@@ -170,7 +170,7 @@ class Calls:
         return call.future
 
     def stand_by(
-        self, id: AnyId, metadata: dict[str, Any], timeout: float | None, convert: Callable[[wire.Done], T]
+        self, id: AnyId, metadata: Mapping[str, object], timeout: float | None, convert: Callable[[wire.Done], T]
     ) -> StandByCall[T]:
         """Stand by for an id. Sends the request; `convert` makes the result of the grant."""
         client = self._client

@@ -7,13 +7,13 @@ and the registrar, which trusts no client.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
+from ._wording import explain
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
 
@@ -50,6 +50,38 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
 
 
+# The words that a field admits, for messages; None where it admits any.
+_CHOICES = dict.fromkeys(MetadataFields.__struct_fields__) | {"type": ProcessType, "health_status": HealthStatus}
+
+# Not Iterable[str]: a plain string is one too, and a generator is refused.
+Names: TypeAlias = "set[str] | frozenset[str] | list[str] | tuple[str, ...]"
+
+
+class _CommonKeywords(TypedDict, total=False):
+    type: str
+    capabilities: Names
+    resources: Mapping[str, int | float | str]
+    coordination_variables: Names
+    health_status: str
+    node_affinity: list[str] | tuple[str, ...]
+    created_at: datetime
+    last_health_check: datetime
+    endpoint: str | None
+    custom: Mapping[str, Any]
+
+
+class MetadataKeywords(_CommonKeywords, total=False):
+    """The keywords of `register` and `update`, for type checkers: the fields of `Metadata`, none of them required."""
+
+    heartbeat: float | None
+
+
+class AsyncMetadataKeywords(_CommonKeywords, total=False):
+    """`MetadataKeywords` for the calls of `AsyncRegistry` that register: an event loop can send the heartbeats."""
+
+    heartbeat: float | Literal["loop"] | None
+
+
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
     parts = (namespace, node, process_id) if isinstance(process_id, str) else process_id
@@ -78,12 +110,12 @@ def id_key(process_id: ProcessId) -> bytes:
     return key
 
 
-def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
+def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
-        said = _with_path(str(error))
+        said = explain(str(error), fields, _CHOICES)
         if said.startswith("metadata.heartbeat:"):
             said += "; give seconds, or None ('loop': with register, get_or_register and stand_by of an AsyncRegistry)"
         raise InvalidMetadata(said) from error
@@ -226,17 +258,3 @@ def _check_scalar(value: object, path: str) -> None:
         raise InvalidMetadata(
             f"{path}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict"
         )
-
-
-def _with_path(message: str) -> str:
-    """msgspec's message with the path first and written as the user wrote it: ``metadata.field[index]``."""
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`(?: - at `\$`)?", message, re.DOTALL)
-    if unknown:
-        known = ", ".join(MetadataFields.__struct_fields__)
-        return f"metadata.{unknown[1]}: no such field; the fields are {known} (free data goes into custom)"
-    what, _, path = message.partition(" - at ")
-    for field, values in (("type", ProcessType), ("health_status", HealthStatus)):
-        if path == f"`$.{field}`":
-            what += f"; one of {', '.join(values)}"
-    path = path.replace("`key` in ", "key in ").replace("`", "").replace("$", "metadata")
-    return f"{path or 'metadata'}: {what[:1].lower()}{what[1:]}"

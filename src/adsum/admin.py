@@ -4,7 +4,7 @@
 
     folder = adsum.admin.registry_folder("default")
     print(adsum.admin.ping(folder))  # seconds until the registrar answered
-    adsum.admin.stop_registrar(folder)  # the tables keep everything; the next write starts another
+    adsum.admin.stop_registrar(folder)  # waits for it; the tables keep everything; the next write starts another
 
 The command `adsum` uses only this module, `adsum.views` and the public names of `adsum`. These functions delegate to
 the internal modules. None of them writes a table.
@@ -234,10 +234,13 @@ def _ready() -> None:
 
 
 def stop_registrar(folder: Path, timeout: float = STOP_SECONDS) -> bool:
-    """Ask the registrar to exit (SIGTERM), and wait at most `timeout` seconds for it. The tables keep every entry.
+    """Ask the registrar to exit (SIGTERM), and wait until it has ended and its lock is free. Returns whether one ran.
 
-    True where a registrar exited; False where none serves, or where it did not exit in time. The signal goes through a
-    pidfd of exactly the process that the page names, so a reused pid is never hit (pidfd_send_signal(2)).
+    The tables keep every entry. After it, nothing writes into the folder until a client asks for a change, so a test
+    may remove the folder. A process that has tasks, threads or standbys in the registry is such a client: close its
+    registry first. The signal reaches exactly the process that the page names, never a reused pid.
+
+    Errors: `Timeout` where it has not ended within `timeout` seconds, because it is stopped, for example.
 
     >>> registration = adsum.open().register("worker-1")
     >>> adsum.admin.stop_registrar(adsum.open().folder)
@@ -245,7 +248,7 @@ def stop_registrar(folder: Path, timeout: float = STOP_SECONDS) -> bool:
     >>> adsum.open().lookup("worker-1") is not None
     True
     """
-    return replace.stop_registrar(folder, timeout)
+    return replace.stop_registrar(folder, time.monotonic() + timeout)
 
 
 def replace_registrar(folder: Path, limits: Limits | None = None, timeout: float = STOP_SECONDS) -> None:

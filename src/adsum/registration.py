@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from ._calls import Calls
+from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
 from .model import Entry, ProcessId
 
@@ -44,7 +45,7 @@ class Registration:
         """
         return self.entry.process_id
 
-    def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:
+    def update(self, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]) -> Entry:
         """Replace the given metadata fields of this entry, each as a whole. Returns the new entry.
 
         `timeout` is in seconds, as in `Registry.register`. Errors: those of `Registry.update`; `Stale` where another

@@ -24,6 +24,7 @@ from ._client.connection_pool import seconds
 from ._instrument import instrument
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
+from ._validation import MetadataKeywords
 from ._watching import WaitCondition, Watch, instant_after
 from .errors import Timeout
 from .model import Entry, Limits
@@ -98,7 +99,7 @@ class Registry(RegistryReads):
         self._calls.close()
 
     def register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
     ) -> Registration:
         """Register this process, or `process`, under `id`, for as long as it lives. When the call returns, every
         process finds the entry (L5).
@@ -143,7 +144,7 @@ class Registry(RegistryReads):
         return self._calls.register_and_wait(write, timeout, self._registrations)
 
     def register_nowait(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
     ) -> Future[Registration]:
         """Register without waiting. Returns a future of the registration, which can be cancelled until it is sent.
 
@@ -157,7 +158,7 @@ class Registry(RegistryReads):
         return self._calls.submit(write, timeout, self._registration)
 
     def get_or_register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
     ) -> tuple[Entry, bool]:
         """Get the entry of the living holder and False, or register and get the new entry and True.
 
@@ -171,7 +172,12 @@ class Registry(RegistryReads):
         return self._calls.register_and_wait(write, timeout, _holder)
 
     def update(
-        self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None, **metadata: Any
+        self,
+        id: AnyId,
+        *,
+        if_incarnation: int | None = None,
+        timeout: float | None = None,
+        **metadata: Unpack[MetadataKeywords],
     ) -> Entry:
         """Replace the given metadata fields of an entry, each as a whole. Returns the new entry.
 
@@ -310,7 +316,9 @@ class Registry(RegistryReads):
                     raise self._timed_out(condition, timeout) from None
         return found
 
-    def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> Future[Registration]:
+    def stand_by(
+        self, id: AnyId, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
+    ) -> Future[Registration]:
         """Stand by for an id: register this process under it as soon as it is free, immediately if it is.
 
         The registrar grants the id to the standby that came first, in the commit that frees it; a standby that has

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import adsum
 
@@ -38,17 +38,19 @@ class Witness:
         self._check([] if entry is None else [entry])
         return entry
 
-    def find(self, **conditions: Any) -> list[adsum.Entry]:
+    def find(self, **conditions: Unpack[adsum.Conditions]) -> list[adsum.Entry]:
         self.finds += 1
         self._ask_kernel()
         entries = self.registry.find(**conditions)
         self._check(entries)
         return entries
 
-    def choose(self, **conditions: Any) -> adsum.Entry | None:
+    def choose(
+        self, *, where: Callable[[adsum.Entry], object] | None = None, **conditions: Unpack[adsum.Conditions]
+    ) -> adsum.Entry | None:
         self.finds += 1
         self._ask_kernel()
-        entry = self.registry.choose(**conditions)
+        entry = self.registry.choose(where=where, **conditions)
         self._check([] if entry is None else [entry])
         return entry
 

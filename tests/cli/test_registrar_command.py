@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -72,6 +73,27 @@ def test_replace_stops_the_other_registrar(command: Command, members: Registry) 
             assert members["planner"].process_id.local_id == "planner"
             members.update_health("planner", "degraded")
             assert members.stats().registrar_pid == second.pid
+
+
+def test_stop_ends_it_and_keeps_every_entry(command: Command, members: Registry) -> None:
+    """With --stop the command returns when the registrar has ended; where none runs, the exit code is 1."""
+    members.register("planner")
+    answer = command("registrar", "--stop")
+    assert (answer.code, answer.out) == (0, f"registrar stopped: {command.folder}\n")
+    assert registrar_pid(command.folder) is None
+    assert "planner" in members
+    again = command("registrar", "--stop", "--json")
+    assert again.code == 1
+    assert json.loads(again.out) == {"folder": str(command.folder), "pid": None, "started": False}
+    assert registrar_pid(command.folder) is None
+
+
+@pytest.mark.parametrize("option", [("--foreground",), ("--replace",), ("--linger", "3")])
+def test_stop_goes_with_no_other_option(command: Command, members: Registry, option: tuple[str, ...]) -> None:
+    """--stop together with an option that starts a registrar is a usage error, and stops nothing."""
+    members.register("planner")
+    assert command("registrar", "--stop", *option).code == 2
+    assert registrar_pid(command.folder) is not None
 
 
 def test_limits_count_when_the_registry_is_created(command: Command) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import fcntl
 import inspect
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pytest
 
 import adsum
 from adsum import Registry, admin
-from tests.support import registrar_pid
+from tests.support import registrar_pid, stopped
 
 FUNCTIONS = {
     name: value
@@ -86,6 +88,38 @@ def test_a_stopped_registrar_does_not_answer(registry: Registry) -> None:
             admin.ping(registry.folder, 0.1)
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def test_a_registrar_that_was_stopped_has_ended(registry: Registry) -> None:
+    """When `stop_registrar` returns, no process holds the registrar's lock, and none writes into the folder."""
+    for _ in range(20):
+        registry.update_health(registry.register("a").process_id, "degraded")
+        assert admin.stop_registrar(registry.folder)
+        assert registrar_pid(registry.folder) is None
+        assert not admin.stop_registrar(registry.folder)
+        registry.unregister("a")
+
+
+def test_a_registrar_that_does_not_end_is_an_error(registry: Registry) -> None:
+    """Where the registrar does not end in time, `stop_registrar` raises `Timeout`, which names it and the remedy."""
+    registry.register("a")
+    with stopped(registry.folder) as pid, pytest.raises(adsum.Timeout, match=rf"pid {pid}\).*kill -CONT"):
+        admin.stop_registrar(registry.folder, 0.1)
+
+
+def test_a_registrar_that_is_starting_is_waited_for(registry_folder: Path) -> None:
+    """`stop_registrar` also waits for a registrar that has the lock and does not serve yet."""
+    admin.create_folder(registry_folder)
+    with (
+        open(registry_folder / "lock", "wb") as lock,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stopping = pool.submit(admin.stop_registrar, registry_folder, 10)
+        with pytest.raises(TimeoutError):
+            stopping.result(0.05)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert stopping.result(10)
 
 
 def test_the_module_is_an_attribute_of_the_package() -> None:

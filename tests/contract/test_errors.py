@@ -117,3 +117,23 @@ def test_a_damaged_folder_is_named(registry_folder: Path) -> None:
         adsum.open(path=registry_folder) as registry,
     ):
         registry.lookup("a")
+
+
+async def test_a_plain_statement_about_an_async_object_says_what_to_write(registry_folder: Path) -> None:
+    """``with``, ``for`` and ``await`` where asyncio needs ``async with``, ``async for`` and no await: the `TypeError`
+    says so."""
+    async with (
+        adsum.open_async(path=registry_folder, timeout=10) as registry,
+        await registry.register("a") as registration,
+        registry.watch() as watch,
+    ):
+        for thing in (registry, registration, watch):
+            with pytest.raises(TypeError, match=rf"{type(thing).__name__} is for asyncio: write `async with`"):
+                thing.__enter__()  # type: ignore[union-attr]
+        with pytest.raises(TypeError, match="write `async with`"), registry:  # type: ignore[attr-defined]
+            pass
+        with pytest.raises(TypeError, match="write `async for`"):
+            iter(watch)  # type: ignore[call-overload]
+        for call in (lambda: adsum.open_async(path=registry_folder), lambda: registry.watch("a")):
+            with pytest.raises(TypeError, match="leave out the `await`"):
+                await call()  # type: ignore[misc]

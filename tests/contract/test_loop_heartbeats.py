@@ -97,7 +97,7 @@ def test_the_loops_heartbeats_end_with_their_entry(registry: Registry, end: Call
 def test_only_a_loop_gives_a_loops_sign(registry: Registry, registry_folder: Path) -> None:
     """Without an event loop, or for another process, ``heartbeat="loop"`` is refused with an error that says why."""
     with pytest.raises(InvalidMetadata, match=r"metadata\.heartbeat.*AsyncRegistry"):
-        registry.register("a", heartbeat="loop")
+        registry.register("a", heartbeat="loop")  # type: ignore[arg-type]
 
     async def for_another() -> None:
         async with adsum.open_async(path=registry_folder, timeout=10) as opened:

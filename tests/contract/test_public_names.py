@@ -18,6 +18,7 @@ from tests.support import registrar_pid
 NAMES = [
     "AdsumError",
     "AlreadyRegistered",
+    "AsyncMetadataKeywords",
     "AsyncRegistration",
     "AsyncRegistry",
     "AsyncWatch",
@@ -38,6 +39,7 @@ NAMES = [
     "Kind",
     "Limits",
     "Metadata",
+    "MetadataKeywords",
     "NotRegistered",
     "PermissionDenied",
     "ProcessId",

@@ -216,7 +216,7 @@ def test_mistakes_raise_at_once(either: Registry) -> None:
         agent.do("registry.register('lead')")
         for id in ("lead", "free"):
             with pytest.raises(InvalidMetadata, match="colour"):
-                either.stand_by(id, colour="red")
+                either.stand_by(id, colour="red")  # type: ignore[call-arg]
             with pytest.raises(InvalidMetadata, match="capabilities"):
                 either.stand_by(id, capabilities={str(number) for number in range(300)})
             with pytest.raises(InvalidMetadata, match="heartbeat"):

@@ -57,6 +57,21 @@ def write_files(page: Path) -> None:
             Path(file[1]).write_text(block.text)
 
 
+def write_modules(page: Path, folder: Path) -> None:
+    """Write a page's Python into modules, for a type checker: one for each file, and one for all else, which has the
+    line numbers of the page."""
+    name = page.stem.replace("-", "_")
+    lines: list[str] = []
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        if file := _FILE.match(block.text):
+            (folder / f"file_{name}_{file[1]}").write_text(block.text)
+        else:
+            lines += [""] * (block.line - 1 - len(lines)) + block.text.splitlines()
+    (folder / f"page_{name}.py").write_text("\n".join([*lines, ""]))
+
+
 def run(page_name: str, *, at_prompt: bool = False) -> None:
     """Run a page's Python. For a fresh interpreter, in an empty folder; what goes wrong names the page's line.
 

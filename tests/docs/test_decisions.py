@@ -21,9 +21,9 @@ def test_numbers_have_no_gap() -> None:
 
 
 def test_the_index_lists_every_record() -> None:
-    """The index has each record once, in order."""
-    listed = re.findall(r"^\d{4}-\S+$", (FOLDER / "index.md").read_text(), re.MULTILINE)
-    assert listed == [record.stem for record in RECORDS]
+    """The index has each record once, in order, with its title."""
+    listed = re.findall(r"^- \[(.+)\]\((\S+)\)$", (FOLDER / "index.md").read_text(), re.MULTILINE)
+    assert listed == [(record.read_text().partition("\n")[0].removeprefix("# "), record.name) for record in RECORDS]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record.stem))

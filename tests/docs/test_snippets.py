@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import adsum
-from tests.support import Child, eventually
+from tests.support import Child, eventually, mypy
 
-from .page import blocks, is_like, write_files
+from .page import blocks, is_like, write_files, write_modules
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -45,6 +45,21 @@ def test_a_page_does_what_it_shows(page: Path, home: Path, tmp_path: Path) -> No
 def test_the_tutorial_can_be_pasted_at_a_prompt(home: Path, tmp_path: Path) -> None:
     """At Python's prompt, which prints what expressions give, the tutorial's blocks print what it shows and no more."""
     _run("run(sys.argv[1], at_prompt=True)", ROOT / "docs" / "tutorial.md", home, tmp_path)
+
+
+# What an example in a script need not say, though a program that is checked strictly must.
+NOT_IN_EXAMPLES = ("no-redef", "no-untyped-call", "no-untyped-def", "var-annotated")
+# Values of other packages, and of endpoints, that may be None in principle and are not in the example.
+NEVER_NONE = {("file_README_ask.py", "arg-type"), ("page_telemetry.py", "union-attr")}
+
+
+def test_the_pages_pass_a_type_checker(tmp_path: Path) -> None:
+    """`mypy --strict` accepts how the pages call adsum, the loops over events included."""
+    for page in WITH_PYTHON:
+        write_modules(page, tmp_path)
+    found = mypy(tmp_path, *(f"--disable-error-code={code}" for code in NOT_IN_EXAMPLES))
+    wrong = [line for line in found if (line.split(":")[0], line.rpartition("[")[2].rstrip("]")) not in NEVER_NONE]
+    assert not wrong
 
 
 def _run(call: str, page: Path, home: Path, folder: Path) -> None:

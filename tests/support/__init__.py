@@ -5,6 +5,7 @@ from .children import Agent, Child, ChildFailed
 from .either import Awaited, Opener
 from .internals import liveness_of
 from .registrars import end_registrar, kill_registrar, registrar_pid, stopped
+from .type_checker import mypy
 from .waiting import WITHIN, eventually, eventually_awaited
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "eventually_awaited",
     "kill_registrar",
     "liveness_of",
+    "mypy",
     "registrar_pid",
     "stopped",
 ]

@@ -205,7 +205,7 @@ def test_rejected(either: Registry, calls: EventLog, call: str, reason: str) -> 
         calls.all.clear()
         refusals: dict[tuple[str, str], Callable[[], object]] = {
             ("register", "already_registered"): lambda: either.register("a"),
-            ("register", "invalid_metadata"): lambda: either.register("b", bogus=1),
+            ("register", "invalid_metadata"): lambda: either.register("b", bogus=1),  # type: ignore[call-arg]
             ("register", "dead_process"): lambda: either.register("b", dead),
             ("update", "not_registered"): lambda: either.update("b", custom={}),
             ("update", "invalid_process_id"): lambda: either.update("", custom={}),

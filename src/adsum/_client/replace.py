@@ -1,12 +1,15 @@
-"""Replacing the registrar that serves: it exits, one of this version starts, and every entry stays in the tables.
+"""Stopping the registrar of a folder, and replacing it: it exits, one of this version starts, and every entry stays in
+the tables.
 
-The lock on the file ``starting`` is held from before the old registrar exits until the new one serves. Clients that
-lose their registrar meanwhile, those of an older version included, therefore wait instead of starting one themselves.
+While a registrar is replaced, the lock on the file ``starting`` is held from before the old registrar exits until the
+new one serves. Clients that lose their registrar meanwhile, those of an older version included, therefore wait instead
+of starting one themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import select
@@ -25,11 +28,26 @@ from .spawn import start_registrar
 _POLL_SECONDS = 0.01
 
 
-def stop_registrar(folder: Path, timeout: float) -> bool:
-    """Ask the registrar of `folder`, of whatever version, to exit (SIGTERM), and wait at most `timeout` seconds.
+def stop_registrar(folder: Path, until: float) -> bool:
+    """Ask the registrar of `folder`, of whatever version, to exit (SIGTERM), and wait until no process holds the lock.
 
-    True where one exited; False where none serves, or where it did not exit in time. The signal goes through a pidfd of
-    exactly the process that the page names, so a reused pid is never hit (pidfd_send_signal(2)).
+    Returns whether one exited; False where none ran. Errors: `Timeout` at `until` (monotonic).
+    """
+    stopped = False
+    while (ended := _end_announced(folder, until)) or _is_locked(folder):
+        stopped = True
+        if not ended:
+            # A registrar that is starting holds the lock before the page names it.
+            if time.monotonic() >= until:
+                raise Timeout(_still_runs(folder))
+            time.sleep(_POLL_SECONDS)
+    return stopped
+
+
+def _end_announced(folder: Path, until: float) -> bool:
+    """Ask the registrar that the page names to exit, and wait for it. Whether it was alive and has exited.
+
+    The signal goes through a pidfd of exactly that process, so a reused pid is never hit (pidfd_send_signal(2)).
     """
     page = pages.peek(folder) if folders.check(folder) else None
     pidfd = identity.open_verified(page.registrar) if page is not None and page.registrar.pid else None
@@ -39,12 +57,31 @@ def stop_registrar(folder: Path, timeout: float) -> bool:
         signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         exited = select.poll()
         exited.register(pidfd, select.POLLIN)
-        return bool(exited.poll(max(0, math.ceil(timeout * 1000))))
+        return bool(exited.poll(max(0, math.ceil((until - time.monotonic()) * 1000))))
     except ProcessLookupError:
         # It exited in the same moment.
         return True
     finally:
         os.close(pidfd)
+
+
+def _is_locked(folder: Path) -> bool:
+    """Whether a process is the registrar of the folder, or is becoming it.
+
+    The question is a shared lock, held for an instant. A registrar that starts in this instant finds the lock taken
+    and exits, as if another one was first; its client tries again.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def replace_registrar(folder: Path, limits: Limits, until: float) -> None:
@@ -57,11 +94,9 @@ def replace_registrar(folder: Path, limits: Limits, until: float) -> None:
     require_not_newer(folder)
 
     def stop() -> None:
-        if not stop_registrar(folder, until - time.monotonic()) and time.monotonic() >= until:
-            raise Timeout(_still_runs(folder))
+        stop_registrar(folder, until)
 
-    # Where another process has just started a registrar, or one holds the lock and is not on the page yet, that one is
-    # stopped in the next round.
+    # Where another process has just started a registrar, that one is stopped in the next round.
     while not start_registrar(folder, limits, until, first=stop):
         if time.monotonic() >= until:
             raise Timeout(f"no registrar of this version could be started in {folder} in time; see registrar.log there")

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls
+from .._validation import AsyncMetadataKeywords
 from ..errors import NotRegistered, RegistryClosed, Stale
 from ..model import Entry
 
@@ -17,7 +18,7 @@ LOOP_SECONDS = 1.0
 HEARTBEATS = 3
 
 
-def is_from_loop(metadata: dict[str, Any], process: Any = None) -> bool:
+def is_from_loop(metadata: AsyncMetadataKeywords, process: Any = None) -> bool:
     """Whether the event loop is to send the heartbeats. If so, `metadata` promises them in seconds afterwards."""
     if metadata.get("heartbeat") != LOOP:
         return False

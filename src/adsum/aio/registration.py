@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from .._calls import Calls
+from .._validation import MetadataKeywords
 from ..errors import AdsumError, Stale
 from ..model import Entry, ProcessId
 from .answer import answered
+from .only_async import OnlyAsync
 
 
-class AsyncRegistration:
+class AsyncRegistration(OnlyAsync):
     """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
     same id. Made by `AsyncRegistry.register` and its relatives.
 
@@ -46,7 +48,7 @@ class AsyncRegistration:
         """
         return self.entry.process_id
 
-    async def update(self, *, timeout: float | None = None, **metadata: Any) -> Entry:
+    async def update(self, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]) -> Entry:
         """Replace the given metadata fields of this entry, each as a whole. Returns the new entry.
 
         `timeout` is in seconds, as in `AsyncRegistry.register`. Errors: those of `AsyncRegistry.update`; `Stale` where

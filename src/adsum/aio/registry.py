@@ -14,18 +14,20 @@ from .._client.connection_pool import seconds
 from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
+from .._validation import AsyncMetadataKeywords, MetadataKeywords
 from .._watching import WaitCondition, instant_after
 from ..errors import AdsumError, Timeout
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
+from .only_async import NotAwaited
 from .registration import AsyncRegistration
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
 
 
-class AsyncRegistry(RegistryReads):
+class AsyncRegistry(RegistryReads, NotAwaited):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
@@ -94,7 +96,7 @@ class AsyncRegistry(RegistryReads):
         self._calls.close()
 
     async def register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
     ) -> AsyncRegistration:
         """Register this process, or `process`, under `id`, for as long as it lives. When the await returns, every
         process finds the entry (L5). If it is cancelled, the registration is undone.
@@ -146,7 +148,7 @@ class AsyncRegistry(RegistryReads):
         return [AsyncRegistration(self._calls, entry) for entry in done.entries]
 
     def register_nowait(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
     ) -> asyncio.Future[AsyncRegistration]:
         """Begin to register, in the running event loop. Returns a future of the registration; cancelling it undoes the
         registration. The arguments and the errors, which are all the future's, are those of `register`.
@@ -158,7 +160,7 @@ class AsyncRegistry(RegistryReads):
         return asyncio.ensure_future(self.register(id, process, timeout=timeout, **metadata))
 
     async def get_or_register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Any
+        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
     ) -> tuple[Entry, bool]:
         """Get the entry of the living holder and False, or register and get the new entry and True.
 
@@ -176,7 +178,12 @@ class AsyncRegistry(RegistryReads):
         return done.entries[0], done.changed
 
     async def update(
-        self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None, **metadata: Any
+        self,
+        id: AnyId,
+        *,
+        if_incarnation: int | None = None,
+        timeout: float | None = None,
+        **metadata: Unpack[MetadataKeywords],
     ) -> Entry:
         """Replace the given metadata fields of an entry, each as a whole. Returns the new entry.
 
@@ -320,7 +327,9 @@ class AsyncRegistry(RegistryReads):
             raise self._timed_out(condition, timeout) from None
         return found
 
-    async def stand_by(self, id: AnyId, *, timeout: float | None = None, **metadata: Any) -> AsyncRegistration:
+    async def stand_by(
+        self, id: AnyId, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
+    ) -> AsyncRegistration:
         """Stand by for an id: register this process under it as soon as it is free, immediately if it is. Returns when
         this process holds the id; cancelling the await removes the standby.
 

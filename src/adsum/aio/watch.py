@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .._watching import Lock, WatchBase
 from ..errors import RegistryClosed
 from ..model import Event
+from .only_async import NotAwaited
 
 W = TypeVar("W", bound="AsyncWatch")
 
 
-class AsyncWatch(WatchBase):
+class AsyncWatch(WatchBase, NotAwaited):
     """The changes of a registry as they happen: an asynchronous iterator of `Event` that ends when it is closed. Made
     by `AsyncRegistry.watch`.
 
@@ -51,6 +52,11 @@ class AsyncWatch(WatchBase):
 
     def __aiter__(self: W) -> W:
         return self
+
+    if not TYPE_CHECKING:
+
+        def __iter__(self) -> None:
+            raise TypeError("AsyncWatch is for asyncio: write `async for` here, not `for`")
 
     async def __anext__(self) -> Event:
         try:

@@ -1,4 +1,4 @@
-"""``adsum registrar``: starts the one process of a registry that writes, or serves as that process."""
+"""``adsum registrar``: starts or stops the one process of a registry that writes, or serves as that process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from ... import admin
 from ...errors import RegistrarUnavailable
 from ...model import Limits
 from ...views.documents import RegistrarDocument
-from ..options import DEFAULT_REGISTRY, FLAG, PATIENCE_SECONDS, Json, RegistryOptions
+from ..options import DEFAULT_REGISTRY, FLAG, PATIENCE_SECONDS, Json, RegistryOptions, UsageError
 from ..output import render
 from .limits import DEFAULT_LIMITS, LimitOptions
 from .ping import explain_silence
-
-_POLL_SECONDS = 0.02
 
 
 def registrar(
@@ -30,14 +28,18 @@ def registrar(
     replace: Annotated[
         bool, FLAG, Parameter(help="First stop the registrar that serves now, of whatever version. Every entry stays.")
     ] = False,
+    stop: Annotated[
+        bool, FLAG, Parameter(help="Stop the registrar, and return when it has ended. Every entry stays.")
+    ] = False,
     given_limits: LimitOptions = DEFAULT_LIMITS,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
-    """Start the registrar of a registry.
+    """Start or stop the registrar of a registry.
 
     ```console
     $ adsum registrar --foreground --max-memory-mib 512
+    $ adsum registrar --stop
     ```
 
     This is rarely needed: the first write starts a registrar. Use the command to choose the limits of a new registry,
@@ -45,10 +47,14 @@ def registrar(
 
     Without --foreground the registrar runs in the background, and the command prints its pid. If one runs already, the
     command prints the pid of that one; exit code 1 where it is stopped or stuck. With --foreground, exit code 1 where
-    another registrar serves.
+    another registrar serves; with --stop, where none runs. The next write starts a registrar again.
     """
     limits = given_limits.limits()
     folder = options.folder()
+    if stop:
+        if foreground or replace or limits != Limits():
+            raise UsageError("--stop stops the registrar, and goes with no other option about it")
+        return _stop(folder, json)
     if limits != Limits() and admin.page_header(folder) is not None:
         _note(f"the registry in {folder} exists, and keeps the limits that it was created with")
     if foreground:
@@ -78,6 +84,15 @@ def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: boo
     return 0
 
 
+def _stop(folder: Path, json: bool) -> int:
+    stopped = admin.stop_registrar(folder, PATIENCE_SECONDS)
+    if json:
+        render.print_json(RegistrarDocument(str(folder), None, started=False))
+    else:
+        print(f"{'registrar stopped' if stopped else 'no registrar runs'}: {folder}")
+    return 0 if stopped else 1
+
+
 def _is_silent(folder: Path, pid: int) -> bool:
     """Whether the running registrar does not answer. If so, prints why and the remedy."""
     try:
@@ -103,11 +118,7 @@ def _serve(folder: Path, limits: Limits, replace: bool) -> int:
             which = f"pid {other}" if other else "just starting"
             _note(f"another registrar ({which}) serves {folder}; stop it, or replace it with --replace")
             return 1
-        if time.monotonic() >= until:
-            raise RegistrarUnavailable(f"the registrar of {folder} does not exit; kill it and try again")
-        if not admin.stop_registrar(folder, until - time.monotonic()):
-            # It holds the lock, and has not announced itself yet or is about to exit.
-            time.sleep(_POLL_SECONDS)
+        admin.stop_registrar(folder, until - time.monotonic())
     return 0
 
 

@@ -1,0 +1,30 @@
+"""Advice for a statement that Python itself would refuse with a bare `TypeError`: ``with`` for ``async with``, and a
+superfluous ``await``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+class OnlyAsync:
+    """An object for ``async with``. Type checkers do not see these methods, and report the mistake themselves."""
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> None:
+            raise TypeError(f"{type(self).__name__} is for asyncio: write `async with` here, not `with`")
+
+        def __exit__(self, *_: object) -> None:
+            """Never called; Python looks for it before it calls `__enter__`."""
+
+
+class NotAwaited(OnlyAsync):
+    """An object that a plain call returns."""
+
+    if not TYPE_CHECKING:
+
+        def __await__(self) -> None:
+            raise TypeError(
+                f"{type(self).__name__} is there at once: leave out the `await` in front of the call that returned it"
+            )

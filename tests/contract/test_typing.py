@@ -1,0 +1,120 @@
+"""What a type checker says about calls of adsum: mistakes in keywords are found before the program runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from adsum._validation import AsyncMetadataKeywords, MetadataFields, MetadataKeywords
+from tests.support import mypy
+
+# A line that ends with `# error: code` is a mistake, and mypy must report exactly these.
+PROGRAM = """
+import asyncio
+from datetime import UTC, datetime
+
+import adsum
+from adsum import Entry, MetadataKeywords
+
+
+def right(registry: adsum.Registry, names: list[str]) -> None:
+    slots = {"slots": 4}
+    registration = registry.register(
+        "a", type="service", capabilities=names, resources=slots, coordination_variables={"x"}, endpoint=None,
+        health_status=adsum.HealthStatus.degraded, node_affinity=["b"], created_at=datetime.now(UTC),
+        last_health_check=datetime.now(UTC), custom={"a": [1, None]}, heartbeat=5, timeout=1,
+    )
+    registration.update(capabilities=("b",), heartbeat=None)
+    registry.stand_by("b", capabilities=frozenset(names)).result().update_health("healthy")
+    registry.find(where=lambda entry: entry.pid > 1, limit=3, capability={"a"}, node="here")
+    chosen: Entry | None = registry.choose(by="round_robin", capability="a")
+    waited: list[Entry] = registry.wait_for(count=2, capability="a", timeout=1)
+    one: Entry = registry.wait_for("a", 1)
+    mine: MetadataKeywords = {"type": "service", "heartbeat": 1.0}
+    registry.register("c", **mine)
+    with registry.watch(type="service") as watch:
+        for event in watch:
+            if event.entry is not None:
+                print(event.kind, event.entry.process_id, event.revision, chosen, waited, one)
+
+
+def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
+    registry.register("a", capabilites={"x"})  # error: call-arg
+    registry.register("a", capabilities="x")  # error: arg-type
+    registry.register("a", heartbeat="five")  # error: arg-type
+    registry.register("a", heartbeat="loop")  # error: arg-type
+    registry.register("a", custom=3)  # error: arg-type
+    registry.register("a", resources=["slots"])  # error: arg-type
+    registry.register("a", endpoint=8080)  # error: arg-type
+    registry.register("a", created_at="now")  # error: arg-type
+    registry.register("a", timeout="soon")  # error: arg-type
+    registry.register_nowait("a", capabilites={"x"})  # error: call-arg
+    registry.get_or_register("a", custom=3)  # error: arg-type
+    registry.stand_by("a", heartbeat="five")  # error: arg-type
+    registry.update("a", capabilites={"x"})  # error: call-arg
+    registry.update("a", custom=3)  # error: arg-type
+    registration.update(capabilites={"x"})  # error: call-arg
+    registration.update(heartbeat="five")  # error: arg-type
+    registry.find(capabilites="x")  # error: call-arg
+    registry.find(capability=3)  # error: arg-type
+    registry.find(where="x")  # error: arg-type
+    registry.count(health="healthy")  # error: call-arg
+    registry.choose(by="fastest")  # error: arg-type
+    registry.watch(capabilites="x")  # error: call-arg
+    registry.wait_for(capabilites="x")  # error: call-overload
+    for event in registry.watch():
+        print(event.entry.pid)  # error: union-attr
+
+
+async def right_async(registry: adsum.AsyncRegistry) -> None:
+    registration = await registry.register("a", heartbeat="loop", capabilities={"x"})
+    await registration.update(heartbeat=1.0)
+    (await registry.stand_by("b", heartbeat="loop")).entry
+    one: Entry = await registry.wait_for("a", timeout=1)
+    async with registry.watch(capability="x") as watch:
+        async for event in watch:
+            if event.entry is not None:
+                print(event.kind, event.entry.process_id, one)
+
+
+async def wrong_async(registry: adsum.AsyncRegistry, registration: adsum.AsyncRegistration) -> None:
+    await registry.register("a", capabilites={"x"})  # error: call-arg
+    await registry.register("a", heartbeat="five")  # error: arg-type
+    registry.register_nowait("a", custom=3)  # error: arg-type
+    await registry.get_or_register("a", capabilites={"x"})  # error: call-arg
+    await registry.stand_by("a", custom=3)  # error: arg-type
+    await registry.update("a", capabilites={"x"})  # error: call-arg
+    await registry.update("a", heartbeat="loop")  # error: arg-type
+    await registration.update(custom=3)  # error: arg-type
+    registry.find(capabilites="x")  # error: call-arg
+    await registry.wait_for(capabilites="x")  # error: call-overload
+    async for event in registry.watch(capabilites="x"):  # error: call-arg
+        print(event)
+
+
+async def main() -> None:
+    async with adsum.open_async() as registry:
+        await right_async(registry)
+
+
+asyncio.run(main())
+"""
+
+
+def test_mistakes_are_found_and_nothing_else(tmp_path: Path) -> None:
+    """`mypy --strict` reports each mistyped keyword and wrong value of each call, and accepts the documented ways."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    found = {(int(line.split(":")[1]), line.rpartition("[")[2].rstrip("]")) for line in mypy(tmp_path)}
+    expected = {
+        (number, mark[1])
+        for number, line in enumerate(PROGRAM.splitlines(), 1)
+        if (mark := re.search(r"# error: ([a-z-]+)$", line))
+    }
+    assert found == expected
+
+
+def test_the_keywords_are_the_fields() -> None:
+    """What a type checker knows as keywords of `register` is what `register` accepts."""
+    fields = set(MetadataFields.__struct_fields__)
+    assert MetadataKeywords.__optional_keys__ == AsyncMetadataKeywords.__optional_keys__ == fields
+    assert not MetadataKeywords.__required_keys__ | AsyncMetadataKeywords.__required_keys__
