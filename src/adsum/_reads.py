@@ -17,6 +17,7 @@ from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
+from ._store import places
 from ._store.feed import TableFeed, position_of
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import Conditions, Query, parse_query
@@ -46,7 +47,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         limits: Limits | None,
     ) -> None:
         identity.require_linux()
-        self.folder: Path = folders.locate(name, path)
+        self.folder: Path = places.locate(name, path)
         self.node: str = node if node is not None else os.environ.get("ADSUM_NODE") or socket.gethostname()
         self.namespace: str = namespace
         if limits is not None and not isinstance(limits, Limits):

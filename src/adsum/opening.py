@@ -20,7 +20,9 @@ def open(
     """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
 
     - `name`: one of this user's registries on this machine, in the folder ``<base>/<name>``. The base is
-      ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
+      ``$ADSUM_DIR``, else ``/dev/shm/adsum-<uid>``, the same in a login shell, in cron, under su, in a service and
+      after the logout. (``/run/user/<uid>/adsum`` on a machine without ``/dev/shm``, and where a registry of that name
+      lives only there.)
     - `path`: the registry's folder, instead of a name.
     - `namespace`, `node`: they complete a plain string to a `ProcessId`. The node is ``$ADSUM_NODE`` by default, else
       the host name.

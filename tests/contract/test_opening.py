@@ -17,24 +17,16 @@ from tests.support import Opener, end_registrar, registrar_pid
 def test_a_named_registry_is_below_adsum_dir(
     opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
 ) -> None:
-    """`$ADSUM_DIR` is the base folder of named registries, with priority over `$XDG_RUNTIME_DIR`."""
+    """`$ADSUM_DIR` is the base folder of named registries."""
     monkeypatch.setenv("ADSUM_DIR", str(registry_folder))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
     assert opener(path=None).folder == registry_folder / "default"
     assert opener(path=None, name="team").folder == registry_folder / "team"
 
 
-def test_a_named_registry_is_below_xdg_runtime_dir(
-    opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
-) -> None:
-    """Without `$ADSUM_DIR` the base folder is `$XDG_RUNTIME_DIR/adsum`; an empty variable counts as unset."""
+def test_a_named_registry_is_in_shared_memory(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `$ADSUM_DIR` the base folder is this user's folder in shared memory; an empty variable counts as
+    unset."""
     monkeypatch.setenv("ADSUM_DIR", "")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(registry_folder))
-    assert opener(path=None).folder == registry_folder / "adsum" / "default"
-
-
-def test_a_named_registry_is_in_shared_memory(opener: Opener) -> None:
-    """Without either variable the base folder is this user's folder in shared memory."""
     assert opener(path=None, name="never-made").folder == Path(f"/dev/shm/adsum-{os.geteuid()}/never-made")
 
 

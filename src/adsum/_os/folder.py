@@ -13,45 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InvalidName, PermissionDenied
-
-
-def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
-    """The folder of a registry: `path`, or ``<base>/<name>``.
-
-    The base is ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
-    """
-    if path is not None:
-        return Path(os.path.abspath(_plain(path)))
-    if not _can_name_a_folder(name):
-        raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a folder of its own")
-    return base() / name
-
-
-def _plain(path: object) -> str:
-    """A path as text. Errors: `InvalidName`, also for an empty path, which would be the current folder."""
-    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else b""
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidName(f"path={path!r}: give the path of a folder of its own for the registry")
-    return text
-
-
-def _can_name_a_folder(name: object) -> bool:
-    if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\0" in name:
-        return False
-    try:
-        return len(os.fsencode(name)) <= 255
-    except UnicodeEncodeError:
-        return False
-
-
-def base() -> Path:
-    """The folder that holds this user's registries."""
-    if chosen := os.environ.get("ADSUM_DIR"):
-        return Path(os.path.abspath(chosen))
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(os.path.abspath(runtime)) / "adsum"
-    return Path(f"/dev/shm/adsum-{os.geteuid()}")
+from ..errors import PermissionDenied
 
 
 def check(folder: Path) -> bool:
