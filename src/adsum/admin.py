@@ -88,7 +88,8 @@ def other_registries(folder: Path) -> list[Path]:
 
 
 def check_folder(folder: Path) -> bool:
-    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone.
+    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone; `InvalidName` where
+    it holds other things and no registry.
 
     >>> adsum.admin.check_folder(adsum.admin.base_folder() / "no-such-registry")
     False

@@ -25,13 +25,14 @@ def open(
       lives only there.)
     - `path`: the registry's folder, instead of a name.
     - `namespace`, `node`: they complete a plain string to a `ProcessId`. The node is ``$ADSUM_NODE`` by default, else
-      the host name.
+      the registry's own, which is the name of the host at the time when the registry was made.
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
-    - `limits`: the `Limits` of the registry; they count only if this process makes it.
+    - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
+      other limits, a warning says so; `Registry.limits` are its own.
 
-    Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`;
-    `InvalidProcessId` for an impossible namespace or node; `CorruptRegistry`, `WrongNamespace` or `VersionMismatch` for
-    a folder that this process cannot use.
+    Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`, also
+    for a folder that holds other things; `InvalidProcessId` for an impossible namespace or node;
+    `CorruptRegistry`, `WrongNamespace` or `VersionMismatch` for a folder that this process cannot use.
 
     >>> registry = adsum.open(namespace="robots", timeout=2)
     >>> registry.namespace, len(registry)

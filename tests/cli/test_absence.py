@@ -48,7 +48,7 @@ def test_an_empty_registry_is_not_absent(command: Command, members: Registry, ty
 
 @pytest.mark.parametrize(
     "typed",
-    ["ls", "stats", "audit", "show planner"],
+    ["ls", "stats", "audit", "show planner", "unregister planner", "health planner healthy", "wait x --timeout 0.1"],
 )
 def test_a_misspelt_name_gets_a_suggestion(command: Command, members: Registry, typed: str) -> None:
     """Where --name names no registry, the message names a similar one."""

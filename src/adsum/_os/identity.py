@@ -160,6 +160,11 @@ def _unless_out_of_descriptors(error: Exception) -> None:
         raise error
 
 
+def host_name() -> str:
+    """The name of this host now, as text that an id may contain (uname(2))."""
+    return os.uname().nodename.encode(errors="replace").decode() or "localhost"
+
+
 def pid_namespace() -> int:
     """The inode of this process's PID namespace; a pid means a process only together with it (pid_namespaces(7))."""
     try:
