@@ -27,9 +27,10 @@ from ._client.pending_call import PendingCall
 from ._client.stand_by_call import StandByCall
 from ._client.target import resolve
 from ._instrument import Begin, Observation, instrument
+from ._os import identity
 from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
-from .errors import AdsumError
+from .errors import AdsumError, NotRegistered
 from .model import Entry, ProcessId
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Calls:
     watch refers to this object.
     """
 
-    def __init__(self, client: Client, namespace: str, node: str, timeout: float | None) -> None:
+    def __init__(self, client: Client, namespace: str, node: str | None, timeout: float | None) -> None:
         self._client = client
         self._namespace = namespace
         self._node = node
@@ -132,7 +133,7 @@ class Calls:
         if write.member is not None:
             return self.submit(write, timeout, whole).result()
         try:
-            done = self._client.pool.ask(write.request, self._seconds(timeout))
+            done = self._without_registry(write.request) or self._client.pool.ask(write.request, self._seconds(timeout))
         except AdsumError as error:
             if write.observer is not None:
                 write.observer.failed(error)
@@ -166,7 +167,10 @@ class Calls:
                 write.request, convert, own_timeout, write.observer, write.member, client.pipeline, client.reader
             )
         with write:
-            client.pipeline.submit(call)
+            if (done := self._without_registry(write.request)) is None:
+                client.pipeline.submit(call)
+            elif call.claim():
+                call.settle(done)
         return call.future
 
     def stand_by(
@@ -198,13 +202,37 @@ class Calls:
         """Unregister an entry that no caller holds. Waits for nothing."""
         MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
 
+    def _without_registry(self, request: wire.AnyRequest) -> wire.Done | None:
+        """The reply to a request that would change an entry, where there is no registry: no registry is made for it.
+        None where the registrar has to decide. Errors: `NotRegistered`."""
+        if not isinstance(request, wire.Update | wire.Unregister | wire.Heartbeat | wire.HandOver):
+            return None
+        reader, process_id = self._client.reader, request.process_id
+        reader.attach()
+        if reader.node is not None and process_id.node != wire.NODE_OF_REGISTRY:
+            return None
+        if isinstance(request, wire.Unregister):
+            return wire.Done(0, [], changed=False)
+        raise NotRegistered(
+            f"{process_id.local_id} is not registered: there is no registry in {self._client.folder}; the first "
+            "registration makes it"
+        )
+
     def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
         write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)
         write.member = None
         return write
 
     def _id(self, id: object) -> ProcessId:
-        return parse_id(id, self._namespace, self._node)
+        """A checked id. Where the call names no node, and there is no registry yet whose node it could be, the
+        registrar completes it: another process may be making the registry at this moment, under another host name."""
+        node = self._node
+        if node is None and isinstance(id, str):
+            self._client.reader.attach()
+            node = self._client.reader.node
+            if node is None:
+                return parse_id(id, self._namespace, identity.host_name())._replace(node=wire.NODE_OF_REGISTRY)
+        return parse_id(id, self._namespace, node or "")
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else seconds(timeout)

@@ -6,7 +6,7 @@ They involve no other process: an answer comes from shared memory, and the kerne
 from __future__ import annotations
 
 import os
-import socket
+import warnings
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
 from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
@@ -17,6 +17,7 @@ from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
+from ._store import places
 from ._store.feed import TableFeed, position_of
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import Conditions, Query, parse_query
@@ -46,29 +47,66 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         limits: Limits | None,
     ) -> None:
         identity.require_linux()
-        self.folder: Path = folders.locate(name, path)
-        self.node: str = node if node is not None else os.environ.get("ADSUM_NODE") or socket.gethostname()
+        self.folder: Path = places.locate(name, path)
+        named_node = node if node is not None else os.environ.get("ADSUM_NODE") or None
+        self._follows_node = named_node is None
+        self._node: str = identity.host_name() if named_node is None else named_node
         self.namespace: str = namespace
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits={limits!r}: give an adsum.Limits, or None for the usual ones")
-        self.limits = limits or Limits()
-        for word, part in (("namespace", namespace), ("node", self.node)):
+        self._limits = limits or Limits()
+        for word, part in (("namespace", namespace), ("node", self._node)):
             if not isinstance(part, str):
                 raise InvalidProcessId(f"{word}={part!r}: give a non-empty string")
-        parse_id("any", namespace, self.node)
+        parse_id("any", namespace, self._node)
         folders.check(self.folder)
         self._chooser = Chooser()
         with descriptors_needed():
-            self._client = Client(self.folder, self.limits)
+            self._client = Client(self.folder, self._limits)
         self._reader: Reader = self._client.reader
         try:
             self._reader.attach()
+            if limits is not None and self.limits != limits:
+                _warn_of_limits(self.folder, limits, self.limits)
         except BaseException:
             self._client.close()
             raise
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self.node!r}>"
+        return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self._node!r}>"
+
+    @property
+    def node(self) -> str:
+        """The node that completes a plain string to an id: the one that this object was opened with, else
+        ``$ADSUM_NODE``, else the registry's own.
+
+        The registry's own node is the name that the host had when the registry was made. A host that is renamed later,
+        or a process under another host name, changes nothing.
+
+        >>> adsum.open(node="rack-7").node
+        'rack-7'
+        """
+        if self._follows_node:
+            self._reader.attach()
+            self._node = self._reader.node or self._node
+        return self._node
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the registry; before it is made, those that this object would make it with.
+
+        >>> adsum.open("small", limits=adsum.Limits(max_entries=2)).limits.max_entries
+        2
+        """
+        if self._reader is not _CLOSED:
+            self._reader.attach()
+            self._limits = self._reader.limits or self._limits
+        return self._limits
+
+    @property
+    def _named_node(self) -> str | None:
+        """The node that this object was opened with; None where it uses the registry's own."""
+        return None if self._follows_node else self._node
 
     __hash__ = object.__hash__
     __eq__ = object.__eq__
@@ -93,13 +131,22 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             return self._observed_lookup(id)
         try:
             if isinstance(id, str):
-                return self._reader.lookup((self.namespace, self.node, id))
+                entry = self._reader.lookup((self.namespace, self._node, id))
+                return self._lookup_again(id) if entry is None else entry
             if isinstance(id, tuple):
                 return self._reader.lookup(id)
         except TypeError:
             # A tuple of unhashable parts: the check below says so.
             pass
         return self._reader.lookup(self._id(id))
+
+    def _lookup_again(self, id: str) -> Entry | None:
+        """After a lookup that found nothing. That read may have found the registry made, with a node of its own."""
+        node = self._reader.node
+        if not self._follows_node or node is None or node == self._node:
+            return None
+        self._node = node
+        return self._reader.lookup((self.namespace, node, id))
 
     def _observed_lookup(self, id: AnyId) -> Entry | None:
         with Observation(instrument.lookup, "lookup", self.folder, id, self.namespace) as observation:
@@ -351,7 +398,18 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return Query(process_id.namespace, process_id=process_id)
 
     def _close_reads(self) -> None:
+        self._follows_node = False
         self._reader = _CLOSED
+
+
+def _warn_of_limits(folder: Path, given: Limits, own: Limits) -> None:
+    names = [name for name in given.__struct_fields__ if getattr(given, name) != getattr(own, name)]
+    warnings.warn(
+        f"limits= has no effect: the registry in {folder} exists and keeps its own limits, which differ in "
+        f"{', '.join(names)}; to change them, end its members and remove the folder",
+        # The caller of `adsum.open`.
+        stacklevel=5,
+    )
 
 
 def check_where(where: object) -> None:

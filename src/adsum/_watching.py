@@ -38,7 +38,7 @@ class WatchBase:
         self._client = client
         self._query = query
         self._follower = Follower(reads._reader, query, where, since)
-        self._waiter = Waiter(client.bell)
+        self._waiter = Waiter(client.bell, client.reader.registry_exists)
         self._reset_after_fork()
         self._closed = False
         client.watches.add(self)

@@ -32,6 +32,8 @@ MAX_FRAME = 8 * 1024 * 1024
 # Either side takes at most so much from a socket in one call.
 READ_BYTES = 256 * 1024
 SOCKET_NAME = "socket"
+# In place of the node, in a request to register or to stand by: the registrar puts the registry's own node there.
+NODE_OF_REGISTRY = ""
 
 _length = struct.Struct("<I")
 

@@ -25,6 +25,7 @@ from ._client import replace, spawn
 from ._os import folder as folders
 from ._os import identity
 from ._store import page as pages
+from ._store import places
 from ._validation import parse_id
 from .model import Limits, Owner, ProcessId
 
@@ -57,13 +58,13 @@ class PageHeader(NamedTuple):
 
 
 def base_folder() -> Path:
-    """The folder that holds this user's registries: ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else
-    ``/dev/shm/adsum-<uid>``.
+    """The folder that holds this user's registries: ``$ADSUM_DIR``, else ``/dev/shm/adsum-<uid>`` in every environment
+    (``/run/user/<uid>/adsum`` on a machine without ``/dev/shm``).
 
     >>> adsum.admin.base_folder() == adsum.open().folder.parent
     True
     """
-    return folders.base()
+    return places.base()
 
 
 def registry_folder(name: str = "default", path: str | os.PathLike[str] | None = None) -> Path:
@@ -72,11 +73,23 @@ def registry_folder(name: str = "default", path: str | os.PathLike[str] | None =
     >>> adsum.admin.registry_folder("default") == adsum.open().folder
     True
     """
-    return folders.locate(name, path)
+    return places.locate(name, path)
+
+
+def other_registries(folder: Path) -> list[Path]:
+    """The registries of the same name that live in this user's other default place, in
+    ``/run/user/<uid>/adsum`` for one: an earlier version of adsum made them there. Empty where ``$ADSUM_DIR`` or a path
+    chose the folder.
+
+    >>> adsum.admin.other_registries(adsum.open().folder)
+    []
+    """
+    return places.elsewhere(folder)
 
 
 def check_folder(folder: Path) -> bool:
-    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone.
+    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone; `InvalidName` where
+    it holds other things and no registry.
 
     >>> adsum.admin.check_folder(adsum.admin.base_folder() / "no-such-registry")
     False

@@ -20,16 +20,19 @@ def open(
     """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
 
     - `name`: one of this user's registries on this machine, in the folder ``<base>/<name>``. The base is
-      ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
+      ``$ADSUM_DIR``, else ``/dev/shm/adsum-<uid>``, the same in a login shell, in cron, under su, in a service and
+      after the logout. (``/run/user/<uid>/adsum`` on a machine without ``/dev/shm``, and where a registry of that name
+      lives only there.)
     - `path`: the registry's folder, instead of a name.
     - `namespace`, `node`: they complete a plain string to a `ProcessId`. The node is ``$ADSUM_NODE`` by default, else
-      the host name.
+      the registry's own, which is the name of the host at the time when the registry was made.
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
-    - `limits`: the `Limits` of the registry; they count only if this process makes it.
+    - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
+      other limits, a warning says so; `Registry.limits` are its own.
 
-    Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`;
-    `InvalidProcessId` for an impossible namespace or node; `CorruptRegistry`, `WrongNamespace` or `VersionMismatch` for
-    a folder that this process cannot use.
+    Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`, also
+    for a folder that holds other things; `InvalidProcessId` for an impossible namespace or node;
+    `CorruptRegistry`, `WrongNamespace` or `VersionMismatch` for a folder that this process cannot use.
 
     >>> registry = adsum.open(namespace="robots", timeout=2)
     >>> registry.namespace, len(registry)

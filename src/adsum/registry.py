@@ -64,7 +64,7 @@ class Registry(RegistryReads):
     ) -> None:
         own_timeout = seconds(timeout)
         super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
-        self._calls = Calls(self._client, self.namespace, self.node, own_timeout)
+        self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 
     @property
     def timeout(self) -> float | None:
@@ -76,7 +76,7 @@ class Registry(RegistryReads):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), str(self.folder), self.namespace, self.node, self.timeout, self.limits)
+        return _reopen, (type(self), str(self.folder), self.namespace, self._named_node, self.timeout, self.limits)
 
     def __enter__(self: R) -> R:
         return self
@@ -368,6 +368,6 @@ def _holder(done: wire.Done) -> tuple[Entry, bool]:
 
 
 def _reopen(
-    kind: type[Registry], folder: str, namespace: str, node: str, timeout: float | None, limits: Limits
+    kind: type[Registry], folder: str, namespace: str, node: str | None, timeout: float | None, limits: Limits
 ) -> Registry:
     return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)

@@ -61,8 +61,9 @@ def test_stats_for_people(command: Command, members: Registry) -> None:
 
 
 def test_stats_of_an_absent_registry(command: Command) -> None:
-    """`stats` of an absent registry is all zero, and creates none."""
+    """`stats` of an absent registry is all zero, with exit code 1, and creates none."""
     assert command.document("stats")["entries"] == 0
+    assert command("stats").code == 1
     assert not command.folder.exists()
 
 
@@ -90,8 +91,8 @@ def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None
     document = command.document("doctor")
     assert document["healthy"]
     assert [finding["check"] for finding in document["checks"]] == [
-        "kernel", "pidfd", "identity", "descriptors", "folder", "tmpfs", "space", "files", "pid namespace", "clock",
-        "registrar", "memory", "tables",
+        "kernel", "pidfd", "identity", "descriptors", "folder", "tmpfs", "space", "files", "pid namespace", "place",
+        "clock", "registrar", "memory", "tables",
     ]  # fmt: skip
     assert f"pid {registrar_pid(command.folder)} answers in " in _found(document, "registrar")["says"]
     assert command("doctor").code == 0

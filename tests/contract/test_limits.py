@@ -111,7 +111,8 @@ def test_the_dead_make_room(opener: Opener) -> None:
 
 def test_the_limits_are_chosen_when_the_registry_is_made(small: Registry, opener: Opener) -> None:
     """The limits are those of the client that made the registry; a later client's limits change nothing."""
-    later = opener(limits=Limits(max_entries=100))
+    with pytest.warns(UserWarning, match="max_entries"):
+        later = opener(limits=Limits(max_entries=100))
     with pytest.raises(RegistryFull):
         later.register("d")
 

@@ -10,31 +10,23 @@ from pathlib import Path
 import pytest
 
 import adsum
-from adsum import InvalidProcessId, PermissionDenied, ProcessId, Registry
+from adsum import InvalidName, InvalidProcessId, NotRegistered, PermissionDenied, ProcessId, Registry
 from tests.support import Opener, end_registrar, registrar_pid
 
 
 def test_a_named_registry_is_below_adsum_dir(
     opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
 ) -> None:
-    """`$ADSUM_DIR` is the base folder of named registries, with priority over `$XDG_RUNTIME_DIR`."""
+    """`$ADSUM_DIR` is the base folder of named registries."""
     monkeypatch.setenv("ADSUM_DIR", str(registry_folder))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/elsewhere")
     assert opener(path=None).folder == registry_folder / "default"
     assert opener(path=None, name="team").folder == registry_folder / "team"
 
 
-def test_a_named_registry_is_below_xdg_runtime_dir(
-    opener: Opener, monkeypatch: pytest.MonkeyPatch, registry_folder: Path
-) -> None:
-    """Without `$ADSUM_DIR` the base folder is `$XDG_RUNTIME_DIR/adsum`; an empty variable counts as unset."""
+def test_a_named_registry_is_in_shared_memory(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `$ADSUM_DIR` the base folder is this user's folder in shared memory; an empty variable counts as
+    unset."""
     monkeypatch.setenv("ADSUM_DIR", "")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(registry_folder))
-    assert opener(path=None).folder == registry_folder / "adsum" / "default"
-
-
-def test_a_named_registry_is_in_shared_memory(opener: Opener) -> None:
-    """Without either variable the base folder is this user's folder in shared memory."""
     assert opener(path=None, name="never-made").folder == Path(f"/dev/shm/adsum-{os.geteuid()}/never-made")
 
 
@@ -94,11 +86,12 @@ def test_a_file_in_the_folders_place_is_refused(opener: Opener, registry_folder:
 
 
 def test_the_node_is_the_host(opener: Opener) -> None:
-    """By default the node is the host name and the namespace is ``default``."""
+    """The node of a registry is the name of the host on which it was made, and the namespace is ``default``."""
     opened = opener()
     assert (opened.namespace, opened.node) == ("default", socket.gethostname())
     opened.register("a")
     assert opened["a"].process_id == ProcessId("default", socket.gethostname(), "a")
+    assert (opened.namespace, opened.node) == ("default", socket.gethostname())
 
 
 def test_the_node_comes_from_the_environment(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +156,75 @@ def test_a_reader_finds_a_registry_that_is_made_later(opener: Opener) -> None:
     assert reader.lookup("a") is None
     opener().register("a")
     assert reader.lookup("a") is not None
+
+
+def test_changing_nothing_makes_nothing(either: Registry, registry_folder: Path) -> None:
+    """A call that would change or remove an entry makes no registry where there is none: `unregister` gives False, the
+    others raise `NotRegistered`, whether the id is a string or whole."""
+    for id in ("a", ProcessId("default", "node", "a")):
+        assert not either.unregister(id)
+        with pytest.raises(NotRegistered, match="no registry"):
+            either.update(id, endpoint="x")
+        with pytest.raises(NotRegistered, match="no registry"):
+            either.update_health(id, "degraded")
+        with pytest.raises(NotRegistered, match="no registry"):
+            either.heartbeat(id)
+    assert not registry_folder.exists()
+
+
+def test_watching_and_waiting_make_nothing(either: Registry, registry_folder: Path) -> None:
+    """A watch, and a call that waits, make no registry where there is none."""
+    with pytest.raises(adsum.Timeout):
+        either.wait_for("a", 0.2)
+    with adsum.open(path=registry_folder) as registry, registry.watch() as watch, pytest.raises(adsum.Timeout):
+        watch.next(0.2)
+    assert not registry_folder.exists()
+
+
+def test_a_watch_finds_a_registry_that_is_made_later(registry_folder: Path) -> None:
+    """A watch that began before there was a registry reports the first change of the registry that is made later."""
+    with adsum.open(path=registry_folder, timeout=10) as registry, registry.watch() as watch:
+        with pytest.raises(adsum.Timeout):
+            watch.next(0.1)
+        registry.register("a")
+        event = watch.next(10)
+    assert (event.kind, event.revision, event.entry and event.entry.process_id.local_id) == ("registered", 1, "a")
+
+
+def test_limits_of_an_existing_registry(opener: Opener) -> None:
+    """Limits that differ from those of the registry have no effect, and a warning says so; `limits` are the registry's
+    own in every object."""
+    own = adsum.Limits(max_entries=7, registration_timeout=5.0)
+    first = opener(limits=own)
+    reader = opener()
+    first.register("a")
+    with pytest.warns(UserWarning, match="registration_timeout, max_entries") as caught:
+        second = opener(limits=adsum.Limits(max_entries=8))
+    assert caught[0].filename.endswith(("conftest.py", "either.py"))
+    assert first.limits == reader.limits == second.limits == own
+    opener(limits=own)
+
+
+def test_a_folder_with_other_things_is_refused(opener: Opener, registry_folder: Path) -> None:
+    """A folder that holds other things and no registry is refused by every way to open it, and is not touched."""
+    registry_folder.mkdir(mode=0o700)
+    (registry_folder / "tables.1").mkdir()
+    (registry_folder / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidName, match=r"notes\.txt for one"):
+        opener()
+    with pytest.raises(InvalidName):
+        adsum.admin.start_registrar(registry_folder, adsum.Limits())
+    assert sorted(os.listdir(registry_folder)) == ["notes.txt", "tables.1"]
+
+
+def test_a_folder_that_gets_other_things_later(opener: Opener, registry_folder: Path) -> None:
+    """A registry's folder stays usable when another file comes into it."""
+    opened = opener()
+    opened.register("a")
+    (registry_folder / "notes.txt").write_text("mine")
+    end_registrar(registry_folder)
+    opened.register("b")
+    assert len(opener()) == 2
 
 
 def test_the_three_lines_of_the_interface(monkeypatch: pytest.MonkeyPatch, registry_folder: Path) -> None:

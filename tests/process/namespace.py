@@ -30,7 +30,7 @@ def run_in_namespace(function: Callable[..., object], *args: object, within: flo
     code = f"import sys; from {function.__module__} import {function.__name__} as run; run(*sys.argv[1:])"
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
     done = subprocess.run(
-        [*_unshare(), sys.executable, "-c", code, *map(str, args)],
+        [*unshare_command(), sys.executable, "-c", code, *map(str, args)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -42,7 +42,8 @@ def run_in_namespace(function: Callable[..., object], *args: object, within: flo
 
 
 @functools.cache
-def _unshare() -> list[str]:
+def unshare_command() -> list[str]:
+    """The command that runs a program as the first process of a PID namespace. Skips the test where that is refused."""
     if shutil.which("unshare") is None:
         pytest.skip("needs unshare(1), of util-linux, to make a PID namespace")
     as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]

@@ -153,7 +153,6 @@ def test_a_page_of_another_kind(
 ) -> None:
     """A registry of another format, or of another PID namespace, cannot be opened."""
     registry.register("known")
-    registry.close()
     if dead:
         kill_registrar(registry_folder)
     write_page(registry_folder, word, value.to_bytes(8, "little"))
@@ -171,7 +170,6 @@ def test_no_registrar_serves_a_page_of_another_kind(
 ) -> None:
     """A registrar leaves tables of another kind alone, and reports so to the process that started it."""
     registry.register("known")
-    registry.close()
     kill_registrar(registry_folder)
     write_page(registry_folder, word, value.to_bytes(8, "little"))
     before = sorted(path.name for path in registry_folder.rglob("*"))
@@ -179,6 +177,19 @@ def test_no_registrar_serves_a_page_of_another_kind(
         start_registrar(registry_folder, adsum.Limits(), time.monotonic() + 10)
     assert registrar_pid(registry_folder) is None
     assert sorted(path.name for path in registry_folder.rglob("*")) == before
+
+
+def test_a_registry_of_a_pid_namespace_that_is_gone(registry: Registry, registry_folder: Path) -> None:
+    """A registry of another PID namespace that no process uses any more is no registry: reads find nothing, and the
+    first write makes it anew."""
+    registry.register("known")
+    registry.close()
+    kill_registrar(registry_folder)
+    write_page(registry_folder, page_layout.PID_NAMESPACE, (1).to_bytes(8, "little"))
+    with adsum.open(path=registry_folder, timeout=10) as later:
+        assert later.find() == []
+        assert later.register("new").entry.revision == 1
+        assert later.audit() == []
 
 
 def test_a_caller_of_another_protocol(registry: Registry, registry_folder: Path) -> None:

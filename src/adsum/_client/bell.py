@@ -38,6 +38,8 @@ from .dial import START_SECONDS, dial
 # When a registrar dies, every listening process connects to the next one. Each waits a random time up to this first, so
 # that they do not all connect at the same instant.
 SPREAD_SECONDS = 0.02
+# How often a watch looks whether the registry was made that it waits for.
+ABSENT_SECONDS = 0.05
 
 
 class BellHandle(NamedTuple):
@@ -158,8 +160,9 @@ class Waiter:
     The order that misses no change: `listen`, then read the tables, then `wait`. A commit after the read rings.
     """
 
-    def __init__(self, bell: BellConnection) -> None:
+    def __init__(self, bell: BellConnection, registry_exists: Callable[[], bool]) -> None:
         self._bell = bell
+        self._registry_exists = registry_exists
         self._open()
 
     def _open(self) -> None:
@@ -189,10 +192,13 @@ class Waiter:
     def listen(self, timeout: float | None = None) -> None:
         """Connect to the bell, that of the next registrar if this one has ended. May start one, which takes a moment.
 
-        Read the tables after this and before `wait`: the bell did not ring here for changes before. Errors: as
-        `BellConnection.listen`.
+        Read the tables after this and before `wait`: the bell did not ring here for changes before. Where there is no
+        registry, this waits a moment for one instead: to watch makes none. Errors: as `BellConnection.listen`.
         """
         seconds = START_SECONDS if timeout is None else min(timeout, START_SECONDS)
+        if not self._registry_exists():
+            self._wait_for_registry(min(seconds, ABSENT_SECONDS))
+            return
         lost = self._handle.number if self._handle is not None else 0
         handle = self._bell.listen(self, lost, time.monotonic() + seconds)
         with self._lock:
@@ -200,6 +206,12 @@ class Waiter:
                 self._add(handle.bell, select.EPOLLIN | select.EPOLLET)
                 self._add(handle.connection, select.EPOLLIN | select.EPOLLRDHUP)
                 self._handle = handle
+
+    def _wait_for_registry(self, seconds: float) -> None:
+        """Wait so long, or until `wake`."""
+        if self._epoll.poll(seconds):
+            with self._lock, contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
 
     def _add(self, descriptor: int, events: int) -> None:
         try:

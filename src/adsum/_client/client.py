@@ -11,6 +11,7 @@ from typing import Protocol
 
 from .._instrument import instrument
 from .._os.forking import call_around_fork
+from .._os.presence import Presence
 from .._store.reader import Reader
 from ..model import Limits
 from .bell import BellConnection
@@ -44,9 +45,11 @@ class Client:
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
         self.real_path = os.path.realpath(folder)
         self.reader = _acquire_reader(self.real_path, folder)
-        self.pool = ConnectionPool(folder, limits, self.reader.recheck_folder)
-        self.pipeline = Pipeline(folder, limits, self.reader.recheck_folder)
-        self.bell = BellConnection(folder, limits, self.reader.recheck_folder)
+        self.presence = Presence(folder)
+        dialled = _Dialled(self.reader, self.presence)
+        self.pool = ConnectionPool(folder, limits, dialled)
+        self.pipeline = Pipeline(folder, limits, dialled)
+        self.bell = BellConnection(folder, limits, dialled)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
@@ -66,8 +69,21 @@ class Client:
         for watch in list(self.watches):
             watch.stop()
         self.bell.close()
+        self.presence.close()
         _released.append(self.real_path)
         _close_unused()
+
+
+class _Dialled:
+    """What follows each new connection to a registrar. Not a method of the client, which would never be freed then."""
+
+    def __init__(self, reader: Reader, presence: Presence) -> None:
+        self._reader = reader
+        self._presence = presence
+
+    def __call__(self) -> None:
+        self._reader.recheck_folder()
+        self._presence.show()
 
 
 def _acquire_reader(real_path: str, folder: Path) -> Reader:

@@ -26,6 +26,6 @@ class InterruptedRegistration:
 
     def _decided(self, _done: wire.Done) -> None:
         for process_id, _fields in self._request.items:
-            entry = self._reader.lookup(process_id)
+            entry = self._reader.lookup(process_id._replace(node=process_id.node or self._reader.node or ""))
             if entry is not None and entry.incarnation > self._since and entry.owner == self._request.owner:
                 MemberEnd(self._pipeline, self._reader.local_members, entry).send()

@@ -30,13 +30,19 @@ class NewEntry(NamedTuple):
 class Admission:
     """The checks of one batch, which count the room that it has taken so far."""
 
-    def __init__(self, limits: Limits, draft: Draft, now: Instant) -> None:
+    def __init__(self, limits: Limits, draft: Draft, now: Instant, node: str) -> None:
         self._limits = limits
+        self._node = node
         self._draft = draft
         self._now = now
 
     def prepare(self, process_id: ProcessId, fields: MetadataFields) -> NewEntry:
-        """A new entry, complete and checked. Whether its id is free, and whether there is room, is checked apart."""
+        """A new entry, complete and checked. Whether its id is free, and whether there is room, is checked apart.
+
+        An id without a node (`wire.NODE_OF_REGISTRY`) gets the registry's own.
+        """
+        if not process_id.node:
+            process_id = process_id._replace(node=self._node)
         key = id_key(process_id)
         check_fields(fields)
         metadata = new_metadata(fields, self._now.utc)

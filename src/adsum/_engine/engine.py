@@ -17,15 +17,16 @@ from .round import Round
 
 
 class Engine:
-    """Decides for one registry, under its limits."""
+    """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none."""
 
-    def __init__(self, limits: Limits, kernel: Kernel) -> None:
+    def __init__(self, limits: Limits, kernel: Kernel, node: str = "") -> None:
         self._limits = limits
+        self._node = node
         self._kernel = kernel
 
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
-        round = Round(self._limits, self._kernel, view, now, dead)
+        round = Round(self._limits, self._kernel, view, now, dead, self._node)
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)

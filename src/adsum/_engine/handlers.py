@@ -122,6 +122,7 @@ def stand_by(round: Round, request: wire.StandBy, call: Call) -> wire.AnyReply:
     holder = round.live_holder(new.key)
     if holder is not None:
         round.succession.refuse_oneself(holder, request.owner)
+        request = msgspec.structs.replace(request, process_id=new.process_id)
         return round.succession.queue(request, call, round.now.monotonic)
     round.require_alive(request.owner)
     round.admission.require_room([new])

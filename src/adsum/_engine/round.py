@@ -29,10 +29,12 @@ class Round:
     `heartbeats` are the incarnations that sent a heartbeat in this batch.
     """
 
-    def __init__(self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner]) -> None:
+    def __init__(
+        self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner], node: str
+    ) -> None:
         self.now = now
         self.draft = Draft(view, now.utc)
-        self.admission = Admission(limits, self.draft, now)
+        self.admission = Admission(limits, self.draft, now, node)
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)

@@ -15,47 +15,16 @@ from pathlib import Path
 
 from ..errors import InvalidName, PermissionDenied
 
-
-def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
-    """The folder of a registry: `path`, or ``<base>/<name>``.
-
-    The base is ``$ADSUM_DIR``, else ``$XDG_RUNTIME_DIR/adsum``, else ``/dev/shm/adsum-<uid>``.
-    """
-    if path is not None:
-        return Path(os.path.abspath(_plain(path)))
-    if not _can_name_a_folder(name):
-        raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a folder of its own")
-    return base() / name
-
-
-def _plain(path: object) -> str:
-    """A path as text. Errors: `InvalidName`, also for an empty path, which would be the current folder."""
-    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else b""
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidName(f"path={path!r}: give the path of a folder of its own for the registry")
-    return text
-
-
-def _can_name_a_folder(name: object) -> bool:
-    if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\0" in name:
-        return False
-    try:
-        return len(os.fsencode(name)) <= 255
-    except UnicodeEncodeError:
-        return False
-
-
-def base() -> Path:
-    """The folder that holds this user's registries."""
-    if chosen := os.environ.get("ADSUM_DIR"):
-        return Path(os.path.abspath(chosen))
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(os.path.abspath(runtime)) / "adsum"
-    return Path(f"/dev/shm/adsum-{os.geteuid()}")
+# The names that a registry's folder may have before its page is there; the tables' names end with a number.
+_FILES = frozenset({
+    "lock", "starting", "clients", "sessions", "socket", "socket.new", "page", "page.new", "page.replaced",
+    "registrar.log", "registrar.log.1",
+})  # fmt: skip
 
 
 def check(folder: Path) -> bool:
-    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone."""
+    """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone; `InvalidName` where
+    it holds other things and no registry."""
     try:
         found = os.lstat(folder)
     except FileNotFoundError:
@@ -74,7 +43,7 @@ def check(folder: Path) -> bool:
             f"{folder} belongs to user {found.st_uid}, you are {os.geteuid()}; use a registry of your own "
             "(set ADSUM_DIR, or give path=), or run as that user"
         )
-    if found.st_mode & 0o077 and _holds_other_files(folder):
+    if found.st_mode & 0o077 and _other_file(folder):
         raise PermissionDenied(
             f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o}) and holds no registry; give the path "
             "of a folder that is yours alone, or of one that is not there yet"
@@ -82,6 +51,11 @@ def check(folder: Path) -> bool:
     if found.st_mode & 0o077:
         raise PermissionDenied(
             f"{folder} is open to others (mode {stat.S_IMODE(found.st_mode):04o}); run: chmod 700 '{folder}'"
+        )
+    if other := _other_file(folder):
+        raise InvalidName(
+            f"{folder} holds no registry but other things ({other} for one), and was not touched; give the path of a "
+            "folder that is empty, or of one that is not there yet"
         )
     return True
 
@@ -96,11 +70,14 @@ def create(folder: Path) -> None:
     check(folder)
 
 
-def _holds_other_files(folder: Path) -> bool:
-    """Whether the folder has files, but none of a registry. Then chmod would be bad advice."""
+def _other_file(folder: Path) -> str:
+    """The name of a file that is none of a registry's, in a folder that holds no registry; else empty."""
+    if all((folder / name).is_file() for name in ("lock", "page")):
+        return ""
     with contextlib.suppress(OSError):
-        return any(folder.iterdir()) and not any((folder / name).is_file() for name in ("starting", "lock"))
-    return False
+        names = sorted(os.listdir(folder))
+        return next((name for name in names if name not in _FILES and not name.startswith("tables.")), "")
+    return ""
 
 
 @contextlib.contextmanager

@@ -101,6 +101,15 @@ def open_verified(owner: Owner) -> int | None:
     return pidfd if keep else None
 
 
+def is_alive(owner: Owner) -> bool:
+    """Whether exactly this process is alive. Raises `OSError` as `open_verified` does."""
+    pidfd = open_verified(owner) if owner.pid else None
+    if pidfd is None:
+        return False
+    os.close(pidfd)
+    return True
+
+
 def _open_pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
@@ -149,6 +158,11 @@ def boot_id() -> bytes:
 def _unless_out_of_descriptors(error: Exception) -> None:
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         raise error
+
+
+def host_name() -> str:
+    """The name of this host now, as text that an id may contain (uname(2))."""
+    return os.uname().nodename.encode(errors="replace").decode() or "localhost"
 
 
 def pid_namespace() -> int:

@@ -90,8 +90,9 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
     with translating(folder):
         environment, page, limits = open_registry(folder, limits, failpoint)
         kernel = DeathWatch()
+        engine = Engine(limits, kernel, tables.node_of(environment))
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
-        core = build_core(environment, page, limits, Engine(limits, kernel), ports, Retention())
+        core = build_core(environment, page, limits, engine, ports, Retention())
         inherited = sweep(core, ports)
         page.announce(identity.current(), started)
         listener = _listen(folder)

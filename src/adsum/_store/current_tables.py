@@ -31,7 +31,7 @@ from . import older_tables, page
 from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating
 from .snapshot import Txn
-from .tables import check_identity
+from .tables import check_identity, node_of
 
 T = TypeVar("T")
 
@@ -62,6 +62,7 @@ class CurrentTables:
         self._recheck_at = 0.0
         self.page: page.Page | None = None
         self.limits: Limits | None = None
+        self.node: str | None = None
         self.cache = NO_CACHE
 
     def read(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
@@ -152,7 +153,7 @@ class CurrentTables:
                     if mapped.generation == generation:
                         raise
                     continue
-                self.limits = check_identity(environment)
+                self.limits, self.node = check_identity(environment), node_of(environment)
                 self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
                 self._recheck_at = time.monotonic() + RECHECK_SECONDS
                 return environment

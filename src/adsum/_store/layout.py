@@ -43,6 +43,7 @@ META_REVISION = b"revision"
 META_STATS = b"stats"
 META_LIMITS = b"limits"
 META_IDENTITY = b"identity"
+META_NODE = b"node"
 
 
 # A health status and its source, as they were before the registrar noted a missed heartbeat.

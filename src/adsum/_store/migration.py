@@ -21,7 +21,7 @@ from .._os import identity
 from ..model import Limits
 from . import format_1, page
 from .environment import Environment, create_environment, remove_tables, tables_in
-from .layout import FORMAT, META_IDENTITY, TABLES, Identity, encode
+from .layout import FORMAT, META_IDENTITY, META_NODE, TABLES, Identity, encode
 from .older_tables import Txn, living_members, named, opened
 
 log = logging.getLogger("adsum.registrar")
@@ -92,3 +92,4 @@ def _copy(source: Txn[bytes], old: Environment, target: Txn[bytes], fresh: Envir
             copy.putmulti((key, change(value)) for key, value in rows)
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
     target.put(META_IDENTITY, encode(here), db=fresh.meta)
+    target.put(META_NODE, identity.host_name().encode(), db=fresh.meta)

@@ -21,6 +21,7 @@ from pathlib import Path
 from zlib import crc32
 
 from .._os import identity
+from .._os.presence import is_in_use
 from ..errors import CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
 from . import page_layout as at
@@ -187,7 +188,8 @@ def attach(folder: Path, *, writable: bool = False) -> Page | None:
 
 
 def peek(folder: Path, *, writable: bool = False) -> Page | None:
-    """The registry's page, of whatever format, or None where there is no registry of this boot.
+    """The registry's page, of whatever format, or None where there is no registry of this boot, or only one of another
+    PID namespace that no process uses any more. Only the registrar, which holds its lock, asks for a writable one.
 
     Errors: `WrongNamespace`, `CorruptRegistry`.
     """
@@ -212,10 +214,10 @@ def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
     page = Page(mmap.mmap(descriptor, min(file.st_size, SIZE) // WORD_BYTES * WORD_BYTES, access=access), file)
     if file.st_size != SIZE and page.format <= FORMAT:
         raise wrong_size
-    return page if _usable(page, path) else None
+    return page if _usable(page, path, by_registrar=writable) else None
 
 
-def _usable(page: Page, path: Path) -> bool:
+def _usable(page: Page, path: Path, *, by_registrar: bool) -> bool:
     header = page._header
     if header[at.MAGIC] != at.MAGIC_VALUE:
         raise CorruptRegistry(f"{path} is not a registry's page; {remedy(path.parent)}")
@@ -223,6 +225,9 @@ def _usable(page: Page, path: Path) -> bool:
     if boot != identity.boot_id() or page.generation == 0:
         return False
     if header[at.PID_NAMESPACE] != identity.pid_namespace():
+        if not is_in_use(path.parent, but_the_registrar=by_registrar):
+            # A container that was started again, for example. The entries belong to a namespace without a process.
+            return False
         raise WrongNamespace(
             f"{path.parent} is the registry of another PID namespace, where process numbers mean other processes; run "
             "in that namespace (for containers: share it, e.g. --pid=container:NAME), or open a registry of your own"

@@ -23,7 +23,7 @@ from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
 from ..errors import CorruptRegistry
-from ..model import Departure, Entry, ProcessId, Stats
+from ..model import Departure, Entry, Limits, ProcessId, Stats
 from . import audit, history, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
@@ -57,6 +57,20 @@ class Reader:
     def attach(self) -> None:
         """Open the tables if there are any, so that an error in them is raised now."""
         self._tables.current()
+
+    @property
+    def node(self) -> str | None:
+        """The registry's own node, as the last read found it; None where there was no registry yet."""
+        return self._tables.node
+
+    @property
+    def limits(self) -> Limits | None:
+        """The registry's own limits, as the last read found them; None where there was no registry yet."""
+        return self._tables.limits
+
+    def registry_exists(self) -> bool:
+        """Whether there is a registry in the folder now."""
+        return self._tables.current() is not None
 
     def position(self) -> Position:
         """The present position, as the page has it: as cheap as memory, and never behind an acknowledged change. Zeros

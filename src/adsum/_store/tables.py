@@ -26,6 +26,7 @@ from .layout import (
     MAX_DEPARTURES,
     META_IDENTITY,
     META_LIMITS,
+    META_NODE,
     META_REVISION,
     META_STATS,
     Change,
@@ -266,11 +267,12 @@ def read(environment: Environment) -> Iterator[ReadTransaction]:
 
 
 def initialise(environment: Environment, limits: Limits) -> None:
-    """Write the identity and the limits of new tables."""
+    """Write the identity, the limits and the node of new tables. The node is the name that the host has now."""
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
     with write(environment) as batch:
         batch._put_meta(META_IDENTITY, encode(here))
         batch._put_meta(META_LIMITS, encode(limits))
+        batch._put_meta(META_NODE, identity.host_name().encode())
         batch._put_meta(META_REVISION, pack_number(0))
 
 
@@ -278,6 +280,13 @@ def check_identity(environment: Environment) -> Limits:
     """The limits of tables of the present format; see `stored_limits`."""
     with translating(environment.folder), environment.lmdb.begin() as txn:
         return stored_limits(txn, environment, FORMAT)
+
+
+def node_of(environment: Environment) -> str:
+    """The registry's own node, which completes an id that names none."""
+    with translating(environment.folder), environment.lmdb.begin() as txn:
+        stored = txn.get(META_NODE, db=environment.meta)
+    return identity.host_name() if stored is None else stored.decode()
 
 
 def stored_limits(txn: lmdb.Transaction[bytes], environment: Environment, format: int) -> Limits:

@@ -25,7 +25,8 @@ def open_async(
     - `name`, or `path`: which registry.
     - `namespace`, `node`: they complete a plain string to a `ProcessId`.
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
-    - `limits`: the `Limits` of the registry; they count only if this process makes it.
+    - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
+      other limits, a warning says so; `Registry.limits` are its own.
 
     >>> async with adsum.open_async(timeout=2) as registry:
     ...     registration = await registry.register("planner-1")

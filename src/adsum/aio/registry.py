@@ -58,7 +58,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
     ) -> None:
         own_timeout = seconds(timeout)
         super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
-        self._calls = Calls(self._client, self.namespace, self.node, own_timeout)
+        self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 
     @property
     def timeout(self) -> float | None:
@@ -70,7 +70,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), str(self.folder), self.namespace, self.node, self.timeout, self.limits)
+        return _reopen, (type(self), str(self.folder), self.namespace, self._named_node, self.timeout, self.limits)
 
     async def __aenter__(self: A) -> A:
         return self
@@ -368,6 +368,6 @@ class AsyncRegistry(RegistryReads, NotAwaited):
 
 
 def _reopen(
-    kind: type[AsyncRegistry], folder: str, namespace: str, node: str, timeout: float | None, limits: Limits
+    kind: type[AsyncRegistry], folder: str, namespace: str, node: str | None, timeout: float | None, limits: Limits
 ) -> AsyncRegistry:
     return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)

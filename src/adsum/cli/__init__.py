@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+NOT_FOUND = 1
+USAGE = 2
 REGISTRY_ERROR = 3
 INTERRUPTED = 130
 # The exit code that a shell reports for a program that SIGPIPE ended: 128 + 13.

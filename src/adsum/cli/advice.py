@@ -10,6 +10,7 @@ from dataclasses import asdict
 from .. import Registry
 from ..errors import AlreadyRegistered, NotRegistered
 from ..model import ProcessId
+from .absence import hint
 from .options import RegistryOptions
 from .output import render
 
@@ -31,5 +32,5 @@ def shell_advice(process_id: ProcessId, options: RegistryOptions, registry: Regi
     except NotRegistered as error:
         raise NotRegistered(
             f"{process_id} is not registered (or its process has died); adsum ls{typed_options} lists the members, "
-            f"adsum run {typed} -- COMMAND registers a program"
+            f"adsum run {typed} -- COMMAND registers a program" + hint(process_id, registry, options)
         ) from error

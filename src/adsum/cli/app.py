@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError
 
 from .. import __version__
 from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, InvalidQuery, NotRegistered
-from . import BROKEN_PIPE, INTERRUPTED, REGISTRY_ERROR
+from . import BROKEN_PIPE, INTERRUPTED, NOT_FOUND, REGISTRY_ERROR, USAGE
 from .doctor.command import doctor
 from .members.health import health
 from .members.ls import ls
@@ -26,9 +26,6 @@ from .registrar.metrics import metrics
 from .registrar.stats import stats
 from .run.command import require_separator, run
 from .top.command import top
-
-NOT_FOUND = 1
-USAGE = 2
 
 _DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its processes."
 

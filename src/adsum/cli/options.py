@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 
 from .. import Registry, admin
 from .. import open as open_registry
-from ..model import Limits, ProcessId
+from ..model import ProcessId
 
 if TYPE_CHECKING:
     from cyclopts import Token
@@ -39,9 +39,9 @@ class RegistryOptions:
     ] = None
     path: Annotated[Path | None, Parameter(help="Folder of the registry, instead of a name.")] = None
     namespace: Annotated[str | None, Parameter(help="Namespace. Default: 'default'.")] = None
-    node: Annotated[str | None, Parameter(help="Node. Default: $ADSUM_NODE, or the host name.")] = None
+    node: Annotated[str | None, Parameter(help="Node. Default: $ADSUM_NODE, or the registry's own.")] = None
 
-    def open(self, limits: Limits | None = None) -> Registry:
+    def open(self) -> Registry:
         """Open the registry, with the timeout of a command. Errors: `UsageError`, and those of `adsum.open`."""
         self._check()
         return open_registry(
@@ -50,7 +50,6 @@ class RegistryOptions:
             namespace="default" if self.namespace is None else self.namespace,
             node=self.node,
             timeout=PATIENCE_SECONDS,
-            limits=limits,
         )
 
     def folder(self) -> Path:

@@ -113,7 +113,7 @@ class _RegistryFollower:
         return None
 
     def _follow(self, client: Client) -> None:
-        waiter = Waiter(client.bell)
+        waiter = Waiter(client.bell, client.reader.registry_exists)
         self._waiter = waiter
         connected = False
         try:

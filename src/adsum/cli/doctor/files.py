@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ... import admin
-from ...errors import PermissionDenied
+from ...errors import InvalidName, PermissionDenied
 from .findings import Finding, ok, problem, warning
 
 
@@ -16,7 +16,7 @@ def check_files(folder: Path) -> Iterator[Finding]:
     try:
         if not admin.check_folder(folder):
             return
-    except PermissionDenied:
+    except (InvalidName, PermissionDenied):
         return
     faults = list(_faults(folder))
     yield from faults or [ok("files", "no file prevents a registrar from starting")]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ... import admin
-from ...errors import PermissionDenied, UnsupportedPlatform
+from ...errors import InvalidName, PermissionDenied, UnsupportedPlatform
 from ...views import words
 from .findings import Finding, ok, problem, warning
 
@@ -99,7 +99,7 @@ def _owner_and_mode(folder: Path, existing: Path) -> Finding:
     try:
         if admin.check_folder(folder):
             return ok("folder", f"{folder} is accessible to you alone")
-    except PermissionDenied as error:
+    except (InvalidName, PermissionDenied) as error:
         return problem("folder", str(error))
     if not os.access(existing, os.W_OK | os.X_OK):
         return problem(

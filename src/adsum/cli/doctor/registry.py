@@ -20,6 +20,7 @@ def check_registry(registry: Registry) -> Iterator[Finding]:
     """One finding for each check, also where others fail."""
     for check, find in (
         ("pid namespace", _pid_namespace),
+        ("place", _place),
         ("clock", _clock),
         ("registrar", _registrar),
         ("memory", _memory),
@@ -36,6 +37,17 @@ def _pid_namespace(registry: Registry) -> Finding:
     # The registry is open, so it belongs to this namespace.
     number, header = admin.pid_namespace(), admin.page_header(registry.folder)
     return ok("pid namespace", f"{number}, {'the same as the registry' if header else 'no registry yet'}")
+
+
+def _place(registry: Registry) -> Finding:
+    others = ", ".join(map(str, admin.other_registries(registry.folder)))
+    if others:
+        return warning(
+            "place",
+            f"{registry.folder} is the registry of this name; another one lives in {others}, made by an earlier adsum",
+            f"restart the members of {others}, or set ADSUM_DIR for all of them",
+        )
+    return ok("place", f"{registry.folder} is the only registry of this name")
 
 
 def _clock(registry: Registry) -> Finding:

@@ -11,6 +11,8 @@ from ... import Registry
 from ...model import Entry
 from ...views import words
 from ...views.documents import entry_document
+from .. import NOT_FOUND
+from ..absence import check_registry
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
 from ..output import render
@@ -36,13 +38,14 @@ def ls(
     are listed. IDs have the form that the other commands take, with control characters escaped and backslashes doubled;
     --json prints the ids unchanged. The health column shows the status, the time since it was set or confirmed by a
     heartbeat, and its source unless that is the member itself: another process, or the registrar because a heartbeat is
-    late. A narrow terminal gets fewer columns.
+    late. A narrow terminal gets fewer columns. Exit code 1 where there is no registry.
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
     with options.open() as registry:
+        exists = check_registry(registry, options)
         print_entries(registry.find(limit=limit, **filter.conditions(options)), options, registry, json=json)
-    return 0
+    return 0 if exists else NOT_FOUND
 
 
 def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: Registry, *, json: bool) -> None:

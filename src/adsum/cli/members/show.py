@@ -8,6 +8,7 @@ from ...errors import NotRegistered
 from ...model import Entry
 from ...views import words
 from ...views.documents import entry_document
+from ..absence import hint
 from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions
 from ..output import render
 
@@ -25,7 +26,10 @@ def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_RE
         process_id = options.parse_id(id, registry)
         entry = registry.lookup(process_id)
         if entry is None:
-            raise NotRegistered(f"{process_id} is not registered (or its process has died); adsum ls lists the members")
+            raise NotRegistered(
+                f"{process_id} is not registered (or its process has died); adsum ls lists the members"
+                + hint(process_id, registry, options)
+            )
         print_entry(entry, json=json)
     return 0
 

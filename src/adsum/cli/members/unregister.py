@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import NotRegistered
 from ...views.documents import UnregistrationDocument
+from ..absence import hint
 from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, Id, Json, RegistryOptions, Timeout, check_timeout
 from ..output import render
 
@@ -27,6 +28,9 @@ def unregister(
             render.print_json(UnregistrationDocument(str(process_id), removed))
             return 0 if removed else 1
         if not removed:
-            raise NotRegistered(f"nothing is registered under {process_id}; adsum ls lists the members")
+            raise NotRegistered(
+                f"nothing is registered under {process_id}; adsum ls lists the members"
+                + hint(process_id, registry, options)
+            )
         print(f"{render.printable_id(str(process_id))} is unregistered")
     return 0

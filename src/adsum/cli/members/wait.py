@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from ... import Registry
 from ...errors import Timeout
+from ..absence import hint
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, OptionalId, RegistryOptions, UsageError, check_timeout
 from .ls import print_entries
@@ -49,7 +50,8 @@ def wait(
         except Timeout as error:
             if patience is None:
                 raise
-            print(f"adsum: {error}".replace("timeout=", "--timeout"), file=sys.stderr)
+            about = "" if id is None else hint(options.parse_id(id, registry), registry, options)
+            print(f"adsum: {error}".replace("timeout=", "--timeout") + about, file=sys.stderr)
             return TOO_LATE
     return 0
 

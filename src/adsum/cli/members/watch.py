@@ -16,6 +16,7 @@ from ...views import words
 from ...views.description import Departures, EventReport, summary
 from ...views.documents import EventKind, snapshot_document
 from .. import BROKEN_PIPE
+from ..absence import check_registry
 from ..filters import NO_FILTER, Filter
 from ..options import DEFAULT_REGISTRY, FLAG, WHOLE, JsonLines, OptionalId, RegistryOptions, UsageError
 from ..output import render
@@ -61,6 +62,7 @@ def watch(
     if since is not None and since < 0:
         raise UsageError(f"--since {since}: give a revision, 0 or more")
     with options.open() as registry, _open(registry, id, filter, since, options) as watching:
+        check_registry(registry, options)
         printer = _Printer(registry, options, json=json)
         if snapshot:
             printer.print_snapshot(watching)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ...views.documents import AuditDocument
+from .. import NOT_FOUND
+from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 
@@ -14,15 +16,17 @@ def audit(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
     $ adsum audit
     ```
 
-    Exit code 1 where one is violated. The documentation lists the invariants, I1 to I5, under guarantees.
+    Exit code 1 where one is violated, or where there is no registry. The documentation lists the invariants, I1 to I5,
+    under guarantees.
     """
     with options.open() as registry:
+        exists = check_registry(registry, options)
         violations = registry.audit()
         if json:
             render.print_json(AuditDocument(str(registry.folder), violations))
         elif violations:
             for violation in violations:
                 print(render.printable(violation))
-        else:
+        elif exists:
             print(f"sound: {registry.folder}")
-    return 1 if violations else 0
+    return 0 if exists and not violations else NOT_FOUND

@@ -66,7 +66,7 @@ def registrar(
 
 def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: bool = False) -> int:
     until = time.monotonic() + PATIENCE_SECONDS
-    with options.open(limits) as registry:
+    with options.open() as registry:
         while (pid := registry.stats().registrar_pid) is None:
             if time.monotonic() >= until:
                 raise RegistrarUnavailable(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from .. import REGISTRY_ERROR
+from .. import NOT_FOUND, REGISTRY_ERROR
+from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def metrics(
     The metrics cover all namespaces of the registry. Reading them neither starts a registrar nor changes anything. The
     command ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Every process that can reach the port can read the metrics. Needs:
     pip install 'adsum[prometheus]'
+
+    Exit code 1 with --once where there is no registry. Without it the command serves, and finds one that is made later.
     """
     address = _parse(listen)
     try:
@@ -55,7 +58,7 @@ def metrics(
         if not once:
             return _serve(page, address, registry.folder)
         print(generate_latest(page).decode(), end="")
-    return 0
+        return 0 if check_registry(registry, options) else NOT_FOUND
 
 
 def _serve(page: CollectorRegistry, address: _Address, folder: Path) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ...model import Stats
 from ...views import words
+from .. import NOT_FOUND
+from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 
@@ -16,15 +18,16 @@ def stats(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
     ```
 
     Entries, memory, registrar, and the time from a death to the removal of its entries, over the last 1,000 deaths. The
-    figures are at most a second old.
+    figures are at most a second old. Exit code 1 where there is no registry.
     """
     with options.open() as registry:
+        exists = check_registry(registry, options)
         found = registry.stats()
         if json:
             render.print_json(found)
         else:
             render.print_pairs({"folder": str(registry.folder), **_pairs(found)})
-    return 0
+    return 0 if exists else NOT_FOUND
 
 
 def _pairs(found: Stats) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""Whether a living process uses a registry, also one that this process cannot see because of its PID namespace.
+
+A process that is connected to a registry, or was, holds a shared lock on the file ``clients`` in the folder, for as
+long as its registry is open; the registrar holds one on ``lock``. The kernel releases a lock when its process ends, and
+shows it in every PID namespace (flock(2)). Numbers do not help here: those of processes mean others in another PID
+namespace, and the inode of a namespace is used again once that is gone (pid_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+
+from .forking import add_fork_aware
+
+_FILE = "clients"
+
+
+class Presence:
+    """This process's lock on the file ``clients`` of one folder. Safe for threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / _FILE
+        self._mutex = threading.Lock()
+        self._descriptor = -1
+        self._closed = False
+        add_fork_aware(self)
+
+    def show(self) -> None:
+        """Hold the lock from now on. In a folder that was made anew, hold that of the new file."""
+        with self._mutex:
+            if self._descriptor < 0 or not os.fstat(self._descriptor).st_nlink:
+                self._release()
+                self._hold()
+
+    def _hold(self) -> None:
+        try:
+            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            # No descriptor is left, or the folder is gone. The call that came this far must not fail for it: as long as
+            # a registrar serves, its own lock says the same.
+            return
+        # A process that asks `is_anybody` holds the lock for a moment only.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        self._descriptor = descriptor
+        if self._closed:
+            self._release()
+
+    def close(self) -> None:
+        self._closed = True
+        self._release()
+
+    def _release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def quiesce(self) -> None:
+        """Nothing: a child drops its copy of the descriptor, and takes a lock of its own when it connects."""
+
+    at_exit = quiesce
+
+    def after_fork(self, *, child: bool) -> None:
+        if child:
+            # A thread of the parent may have held it.
+            self._mutex = threading.Lock()
+            self._release()
+
+
+def is_in_use(folder: Path, *, but_the_registrar: bool = False) -> bool:
+    """Whether a client uses the registry in `folder`, or a registrar serves it. The registrar itself, which holds its
+    lock, asks about all others."""
+    names = (_FILE,) if but_the_registrar else ("lock", _FILE)
+    return any(_is_locked(folder / name) for name in names)
+
+
+def _is_locked(file: Path) -> bool:
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,88 @@
+"""The place of a user's registries: one and the same in every environment.
+
+A login shell, cron, su, a service, and a process that outlives the logout of its user have different environment
+variables. So the default place follows from the number of the user and from what exists, and from no variable but
+``ADSUM_DIR``, with which a user chooses another.
+
+`/dev/shm` comes first, because it is there for every process and at any time. `/run/user/UID` exists only while the
+user is logged in or lingers (pam_systemd(8)), and is hidden from a service with ProtectHome= (systemd.exec(5)). A
+registry that lives there is still found: earlier versions of adsum made them there.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .._os import folder as folders
+from .._os import identity
+from ..errors import AdsumError, InvalidName
+from . import page as pages
+
+# The possible places, the best first.
+DEFAULT_PLACES = ("/dev/shm/adsum-{uid}", "/run/user/{uid}/adsum")
+
+
+def base() -> Path:
+    """The folder that holds this user's registries: ``$ADSUM_DIR``, else the first default place that can be used."""
+    if chosen := os.environ.get("ADSUM_DIR"):
+        return Path(os.path.abspath(chosen))
+    places = _default_places()
+    return next((place for place in places if _is_usable(place)), places[0])
+
+
+def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
+    """The folder of a registry: `path`, or ``<base>/<name>``. A registry that lives in another default place has
+    priority over an absent one. Errors: `InvalidName`."""
+    if path is not None:
+        return Path(os.path.abspath(_plain(path)))
+    if not _can_name_a_folder(name):
+        raise InvalidName(f"{name!r} cannot name a registry: use a plain folder name, or path= for a folder of its own")
+    folder = base() / name
+    others = elsewhere(folder)
+    return others[0] if others and not _is_living(folder) else folder
+
+
+def elsewhere(folder: Path) -> list[Path]:
+    """The registries of the same name that live in the other default places; none where the user chose the place."""
+    places = _default_places()
+    if os.environ.get("ADSUM_DIR") or folder.parent not in places:
+        return []
+    others = [place / folder.name for place in places if place != folder.parent]
+    return [other for other in others if _is_living(other)]
+
+
+def _default_places() -> list[Path]:
+    return [Path(place.format(uid=os.geteuid())) for place in DEFAULT_PLACES]
+
+
+def _is_usable(place: Path) -> bool:
+    return os.path.isdir(place) or os.access(place.parent, os.W_OK | os.X_OK)
+
+
+def _is_living(folder: Path) -> bool:
+    """Whether a registry is there that has entries or a running registrar, and that this process may use."""
+    try:
+        if not pages.path_in(folder).exists() or not folders.check(folder):
+            return False
+        page = pages.peek(folder)
+    except (AdsumError, PermissionError):
+        return False
+    return page is not None and (page.entries > 0 or identity.is_alive(page.registrar))
+
+
+def _plain(path: object) -> str:
+    """A path as text. Errors: `InvalidName`, also for an empty path, which would be the current folder."""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else b""
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidName(f"path={path!r}: give the path of a folder of its own for the registry")
+    return text
+
+
+def _can_name_a_folder(name: object) -> bool:
+    if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\0" in name:
+        return False
+    try:
+        return len(os.fsencode(name)) <= 255
+    except UnicodeEncodeError:
+        return False
