@@ -104,7 +104,7 @@ def test_doctor_names_the_file_system_that_is_too_small(tmp_path: Path) -> None:
         finding = next(one for one in machine.check_folder(place / "registry", 0) if one.check == "space")
     assert finding.level == "warning"
     assert f"{place} has 48.0 MiB" in finding.says
-    assert "a limit of 16.0 MiB, not 100.0 MiB" in finding.says
+    assert "a limit of 12.0 MiB, not 100.0 MiB" in finding.says
     assert str(place) in finding.remedy
 
 

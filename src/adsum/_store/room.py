@@ -22,13 +22,13 @@ _STEP_BYTES = 256 * 1024
 _RESERVE_BYTES = 512 * 1024
 _RESERVE_SHARE = 1 / 8
 # Entries, the copies that commits make, history and departures share a file system with this user's other files.
-_FILE_SYSTEM_SHARE = 3
+_FILE_SYSTEM_SHARE = 4
 _LEAST_MEMORY_BYTES = 1024 * 1024
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EFBIG)
 
 
 def fitted_to(folder: Path, limits: Limits) -> Limits:
-    """The limits, with a memory limit that the file system of `folder` can hold: at most a third of its size."""
+    """The limits, with a memory limit that the file system of `folder` can hold: at most a quarter of its size."""
     found = os.statvfs(folder)
     # A tmpfs without a limit has size 0.
     size = found.f_blocks * found.f_frsize
