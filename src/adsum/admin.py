@@ -26,6 +26,7 @@ from ._os import folder as folders
 from ._os import identity
 from ._store import page as pages
 from ._store import places
+from ._store.room import fitted_to
 from ._validation import parse_id
 from .model import Limits, Owner, ProcessId
 
@@ -95,6 +96,17 @@ def check_folder(folder: Path) -> bool:
     False
     """
     return folders.check(folder)
+
+
+def memory_limit_in(folder: Path) -> int:
+    """The memory limit in bytes of a registry made with the default limits in this existing folder. It is less than
+    `Limits.max_memory_bytes` in a small file system.
+
+    >>> from pathlib import Path
+    >>> adsum.admin.memory_limit_in(Path("/dev/shm")) <= adsum.Limits().max_memory_bytes
+    True
+    """
+    return fitted_to(folder, Limits()).max_memory_bytes
 
 
 def create_folder(folder: Path) -> None:

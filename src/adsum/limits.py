@@ -10,7 +10,8 @@ class Limits(msgspec.Struct, frozen=True):
     them.
 
     - `max_memory_bytes`: bytes of table pages in use (100 MiB); beyond it new registrations get `RegistryFull`. More
-      memory holds more and larger entries; the file may grow to about twice that.
+      memory holds more and larger entries; the file may grow to about twice that. A registry that is made in a small
+      file system gets less: a quarter of the file system's size, and at least 1 MiB.
     - `registration_timeout`: seconds a write may take when the call names no timeout (0.05). A longer one hides a
       stopped registrar for longer; a shorter one fails on a busy machine.
     - `cleanup_window`: seconds from a death to the removal of its entries (0.1).

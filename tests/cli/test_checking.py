@@ -13,6 +13,7 @@ import pytest
 
 from adsum import Registry
 from adsum.cli.doctor import machine
+from tests.registrar.mounts import small_tmpfs
 from tests.support import Child, eventually, kill_registrar, registrar_pid, stopped
 
 from .command import ADSUM, Command
@@ -96,6 +97,16 @@ def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None
     ]  # fmt: skip
     assert f"pid {registrar_pid(command.folder)} answers in " in _found(document, "registrar")["says"]
     assert command("doctor").code == 0
+
+
+def test_doctor_names_the_file_system_that_is_too_small(tmp_path: Path) -> None:
+    """In a small file system `doctor` names it, and says which limit a registry that is made there has."""
+    with small_tmpfs(tmp_path / "small", 48 * 1024 * 1024) as place:
+        finding = next(one for one in machine.check_folder(place / "registry", 0) if one.check == "space")
+    assert finding.level == "warning"
+    assert f"{place} has 48.0 MiB" in finding.says
+    assert "a limit of 12.0 MiB, not 100.0 MiB" in finding.says
+    assert str(place) in finding.remedy
 
 
 def test_doctor_changes_nothing(command: Command) -> None:
@@ -236,7 +247,7 @@ def test_doctor_of_another_pid_namespace(command: Command, members: Registry) ->
 @pytest.mark.parametrize(("place", "kind"), [("/proc/self", "proc"), ("/dev/shm", "tmpfs"), ("/sys/kernel", "sysfs")])
 def test_the_file_system_of_a_folder(place: str, kind: str) -> None:
     """The file system of a folder is that of the innermost mount that contains it."""
-    assert machine._file_system(Path(place)) == kind
+    assert machine._mount_of(Path(place))[1] == kind
 
 
 def test_no_command_shows_a_dead_member(command: Command) -> None:

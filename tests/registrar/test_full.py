@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -116,20 +118,109 @@ def test_filled_by_the_registry_itself(crowded: Registry, small: Path) -> None:
     assert crowded.audit() == []
 
 
-def test_a_death_while_full(crowded: Registry, small: Path) -> None:
-    """An owner that dies while nothing can be written is not handed out, and is removed as soon as there is room."""
+@pytest.mark.parametrize("size", [0, 3000])
+def test_what_frees_room_goes_on_while_full(size: int, crowded: Registry, small: Path) -> None:
+    """In a file system that another program filled, the dead are removed, and members unregister and report health."""
     with subprocess.Popen(["sleep", "1000"]) as process:
-        crowded.register_many([(f"doomed-{number}", {}) for number in range(50)], process)
-        filler = fill(small)
+        doomed = [(f"doomed-{number}", {"custom": {"x": "y" * size}}) for number in range(1000 if size == 0 else 150)]
+        crowded.register_many(doomed, process)
+        fill(small)
         with pytest.raises(RegistryFull):
             crowd(crowded)
-        before = crowded.count() - 50
+        before = crowded.count() - len(doomed)
+        for status in ("degraded", "healthy") * 20:
+            crowded.update_health("early-1", status)
         process.kill()
     assert crowded.count() == before
-    assert crowded.lookup("doomed-1") is None
-    filler.unlink()
     eventually(lambda: crowded.stats().entries == before)
+    held = [entry.process_id for entry in crowded.find()]
+    assert [crowded.unregister(one) for one in held] == [True] * before
     assert crowded.audit() == []
+    # The room that they gave back is in the file.
+    crowded.register("new")
+
+
+def test_a_registrar_starts_while_full_and_removes_the_dead(crowded: Registry, small: Path) -> None:
+    """The sweep goes on in a full file system, too."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        crowded.register_many([(f"doomed-{number}", {}) for number in range(500)], process)
+        fill(small)
+        kill_registrar(crowded.folder)
+        process.kill()
+    crowded.update_health("early-1", "degraded")
+    eventually(lambda: crowded.stats().entries == 20)
+    assert crowded.audit() == []
+
+
+def test_a_full_registry_rests(crowded: Registry, small: Path) -> None:
+    """A registrar that can write nothing uses little processor and no more memory, and cleans up soon after there is
+    room: here without a reserve, as where quotas or a hostile program take even that."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        crowded.register_many([(f"doomed-{number}", {}) for number in range(500)], process)
+        pid = registrar_pid(crowded.folder)
+        assert pid is not None
+        with no_room_for(pid):
+            process.kill()
+            process.wait()
+            eventually(lambda: crowded.count() == 20)
+            ticks, kilobytes = used_by(pid)
+            time.sleep(3)
+            later, kilobytes_later = used_by(pid)
+        began = time.monotonic()
+        eventually(lambda: crowded.stats().entries == 20)
+        assert time.monotonic() - began < 5
+    assert (later - ticks) / os.sysconf("SC_CLK_TCK") < 0.5
+    assert kilobytes_later - kilobytes < 2000
+    assert crowded.audit() == []
+
+
+@contextlib.contextmanager
+def no_room_for(pid: int) -> Iterator[None]:
+    """A process whose every write to a file fails (RLIMIT_FSIZE; without SIGXFSZ, EFBIG)."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
+def used_by(pid: int) -> tuple[int, int]:
+    """Ticks of processor and kilobytes of private memory (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(fields[11]) + int(fields[12]), int(status.partition("RssAnon:")[2].split()[0])
+
+
+@pytest.mark.parametrize(("size", "most"), [(64, 16), (16, 4), (2, 1)])
+def test_the_limit_follows_the_file_system(size: int, most: int, registry_folder: Path) -> None:
+    """A registry is made with a memory limit that its file system can hold, whatever the defaults are."""
+    with small_tmpfs(registry_folder.with_name("small"), size * 1024 * 1024) as place:
+        with adsum.open(path=place / "registry", timeout=10) as registry:
+            registry.register("first")
+            assert registry.stats().bytes_limit == most * 1024 * 1024
+        kill_registrar(place / "registry")
+
+
+def fill_with_members_of(processes: Sequence[subprocess.Popen[bytes]], registry: Registry) -> None:
+    """Register entries for these processes, in turn, until something gives."""
+    for number in range(10_000):
+        process = processes[number % len(processes)]
+        registry.register(f"{number}", process, custom={"x": os.urandom(2000).hex()})
+
+
+def test_a_crowd_in_a_small_file_system_that_dies(registry_folder: Path) -> None:
+    """With the default limits in 16 MiB: registrations are refused when it is full, and all of the dead are removed."""
+    with small_tmpfs(registry_folder.with_name("small"), 16 * 1024 * 1024) as place:
+        with contextlib.ExitStack() as stack, adsum.open(path=place / "registry", timeout=10) as registry:
+            crowd = [stack.enter_context(subprocess.Popen(["sleep", "1000"])) for _ in range(4)]
+            with pytest.raises(RegistryFull):
+                fill_with_members_of(crowd, registry)
+            for process in crowd:
+                process.kill()
+            eventually(lambda: registry.stats().entries == 0)
+            registry.register("new")
+            assert registry.audit() == []
+        kill_registrar(place / "registry")
 
 
 def test_a_registrar_starts_while_full(crowded: Registry, small: Path) -> None:

@@ -22,6 +22,9 @@ class FakeView:
     def measure(self) -> int:
         return self.bytes_used
 
+    def has_room(self, needed: int) -> bool:
+        return True
+
     def record(self, key: bytes) -> Record | None:
         return next((record for record in self._records if key_of(record.entry.process_id) == key), None)
 

@@ -75,6 +75,11 @@ class Admission:
                 f"the registry uses {self._draft.bytes_used} of {most} bytes; unregister some entries, store less "
                 "metadata, or make the registry with a larger Limits.max_memory_bytes"
             )
+        if not self._draft.has_room(needed):
+            raise RegistryFull(
+                f"the file system of the registry's folder has no room for {needed} bytes more; free space there, or "
+                "make that tmpfs larger (adsum doctor names it). Entries can still be unregistered"
+            )
         self._draft.stage(needed)
 
 

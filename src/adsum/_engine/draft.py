@@ -30,6 +30,7 @@ class View(Protocol):
     def standby_count(self) -> int: ...
 
     def measure(self) -> int: ...
+    def has_room(self, needed: int) -> bool: ...
 
     def record(self, key: bytes) -> Record | None: ...
     def owned(self, owner: Owner) -> list[Record]: ...
@@ -69,6 +70,11 @@ class Draft:
 
     def measure(self) -> int:
         return self._view.measure() + self._staged_bytes
+
+    def has_room(self, needed: int) -> bool:
+        """Whether the file system has room for `needed` bytes beside those that this batch stages. Twice, for a commit
+        stores each entry a second time, in the receipt of its reply."""
+        return self._view.has_room(2 * (self._staged_bytes + needed))
 
     def stage(self, size: int) -> None:
         """Count `size` bytes that this batch will write."""

@@ -15,7 +15,7 @@ from .draft import without_lateness
 from .round import Round
 
 # Fields that a full registry still takes: they hardly grow, and members have to be able to report their health.
-_HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
+HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
 
 
 def answer(round: Round, call: Call) -> wire.AnyReply:
@@ -90,7 +90,7 @@ def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
             basis = without_lateness(record)
         metadata = merge(basis.entry.metadata, fields, round.now.utc)
     given = fields.given()
-    round.admission.check_update(entry, metadata, may_grow=_HEALTH_FIELDS.issuperset(given))
+    round.admission.check_update(entry, metadata, may_grow=HEALTH_FIELDS.issuperset(given))
     if "health_status" not in given:
         after = round.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
         return wire.Done(call.number, [after])

@@ -16,6 +16,7 @@ from .._engine.batch import Batch, Call, Decision, Instant
 from .._engine.counters import Counters
 from .._engine.draft import View
 from .._engine.engine import Engine
+from .._engine.handlers import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
 from .._store import tables
@@ -95,8 +96,8 @@ class Committer:
         history, and carry out the rest. Watches then report `lagged`."""
         self._log.warning("no room for a batch: %s", error)
         self._generations.check_growth()
-        refused = [call for call in batch.calls if not isinstance(call.request, wire.Unregister)]
-        rest = [call for call in batch.calls if isinstance(call.request, wire.Unregister)]
+        refused = [call for call in batch.calls if _needs_room(call.request)]
+        rest = [call for call in batch.calls if not _needs_room(call.request)]
         answers = self._commit(batch._replace(calls=rest), self._retention._replace(history_bytes=0))
         return answers + self.refuse(refused, error)
 
@@ -210,6 +211,16 @@ class Committer:
             self._counters.cleaned((now - death.noticed) / 1e9)
         if decision.changes:
             self._generations.check_growth()
+
+
+def _needs_room(request: wire.AnyRequest) -> bool:
+    match request:
+        case wire.Unregister() | wire.Heartbeat() | wire.Cancel():
+            return False
+        case wire.Update():
+            return not HEALTH_FIELDS.issuperset(request.fields.given())
+        case _:
+            return True
 
 
 def _buckets_of(decision: Decision) -> set[int]:

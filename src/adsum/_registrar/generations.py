@@ -50,9 +50,9 @@ class Generations:
         try:
             self.free_dead_readers()
             with tables.read(self.current) as now:
-                worthwhile = now.measure() <= self._limits.max_memory_bytes * 3 // 4
-            if worthwhile:
-                self._move()
+                needed = now.measure()
+            if needed <= self._limits.max_memory_bytes * 3 // 4:
+                self._move(needed)
         except AdsumError as error:
             self._not_before = self._clock.monotonic() + RETRY_SECONDS
             self._log.warning("could not move to fresh tables: %s", error)
@@ -60,9 +60,9 @@ class Generations:
     def close(self) -> None:
         self.current.close()
 
-    def _move(self) -> None:
+    def _move(self, needed: int) -> None:
         old, map_size = self.current, self._page.map_size
-        fresh = compact_copy(old, map_size, self._limits.max_readers)
+        fresh = compact_copy(old, map_size, self._limits.max_readers, needed)
         self._failpoint("before_switch")
         self.current = fresh
         # From here on readers open the fresh tables; nothing was committed in between.

@@ -16,8 +16,8 @@ import logging
 import os
 import select
 
-from .._engine.batch import Batch, Death
-from .._engine.heartbeats import Heartbeats
+from .._engine.batch import Batch, Call, Death, EndedSession
+from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._os.liveness import DeathWatch
 from ..errors import AdsumError
@@ -28,6 +28,7 @@ from .clients import Clients
 from .committer import Committer
 from .generations import Generations
 from .ports import Clock
+from .postponed import LOOK_SECONDS, Postponed
 from .requests import Requests
 from .sessions import Sessions
 
@@ -55,6 +56,7 @@ class Server:
         bell: Bell,
         generations: Generations,
         claim: Claim,
+        postponed: Postponed,
         limits: Limits,
         clock: Clock,
     ) -> None:
@@ -69,9 +71,10 @@ class Server:
         self._bell = bell
         self._generations = generations
         self._claim = claim
+        self._postponed = postponed
         self._limits = limits
         self._clock = clock
-        self._awake_until = self._idle_since = self._last_tick = self._retry_deaths_at = 0.0
+        self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
         self._stopping = self._evicted = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -151,17 +154,19 @@ class Server:
         late = [] if self._requests else self._heartbeats.late(looked)
         if not (deaths or calls or ended or late):
             return
-        before = self._committer.commits
+        self._commit(deaths, ended, calls, late)
+
+    def _commit(self, deaths: list[Death], ended: list[EndedSession], calls: list[Call], late: list[Lateness]) -> None:
+        before, began = self._committer.commits, self._clock.monotonic()
         try:
             answers = self._committer.commit(Batch(deaths, ended, calls, late))
         except AdsumError as error:
             log.error("a batch could not be committed: %s", error)
             answers = self._committer.refuse(calls, error)
-            self._sessions.give_back(ended)
             self._heartbeats.retry(late, self._clock.monotonic_ns())
-            # The dead stay readable in their epoll; waiting for it now would spin.
-            self._epoll.modify(self._kernel, 0)
-            self._retry_deaths_at = self._clock.monotonic() + self._limits.cleanup_window / 2
+            for owner, _ in deaths:
+                self._kernel.unwatch(owner)
+            self._postponed.add(deaths, ended, self._generations.current, began, self._clock.monotonic())
         if not self._generations.page_is_in_place():
             # The folder was removed or made anew: no reader can see this commit, so no client may be answered.
             self._evicted = True
@@ -177,13 +182,14 @@ class Server:
     def _tick_seconds(self) -> float:
         if self._sessions.ended:
             return 0.0
-        return self._limits.cleanup_window / 3 if self._kernel.scanned or self._retry_deaths_at else TICK_SECONDS
+        if self._kernel.scanned:
+            return self._limits.cleanup_window / 3
+        return LOOK_SECONDS if self._postponed else TICK_SECONDS
 
     def _tick(self, now: float) -> None:
         self._clients.accept_again()
-        if self._retry_deaths_at and now >= self._retry_deaths_at:
-            self._retry_deaths_at = 0.0
-            self._epoll.modify(self._kernel, select.EPOLLIN)
+        if self._postponed.is_due(self._generations.current, now):
+            self._clean_up_postponed()
         if self._kernel.scanned:
             noticed = self._clock.monotonic_ns()
             self._work([Death(owner, noticed) for owner in self._kernel.scan()])
@@ -197,6 +203,14 @@ class Server:
             self._committer.store_stats(len(self._requests))
         except AdsumError as error:
             log.warning("the statistics could not be stored: %s", error)
+
+    def _clean_up_postponed(self) -> None:
+        """Each death by itself, for there may be room for some of them."""
+        deaths, ended = self._postponed.take()
+        for death in deaths:
+            self._commit([death], [], [], [])
+        if ended:
+            self._commit([], ended, [], [])
 
     def _idle(self, now: float) -> bool:
         if self._clients or self._requests or self._committer.entries:

@@ -32,6 +32,7 @@ from .._store.environment import (
     remove_tables,
     translating,
 )
+from .._store.room import fitted_to
 from .._store.tables import Retention
 from ..errors import AdsumError
 from ..model import Limits
@@ -93,11 +94,11 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         engine = Engine(limits, kernel, tables.node_of(environment))
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
         core = build_core(environment, page, limits, engine, ports, Retention())
-        inherited = sweep(core, ports)
+        swept = sweep(core, ports)
         page.announce(identity.current(), started)
         listener = _listen(folder)
     claim = Claim(folder, lock, page, core.generations)
-    server = build_server(core, limits, kernel, listener, claim, inherited, ports)
+    server = build_server(core, limits, kernel, listener, claim, swept, ports)
     _stop_on_signals(server)
     gc.freeze()
     log.info("serving %s, %d entries", folder, core.committer.entries)
@@ -141,6 +142,7 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
     pages.path_in(folder).unlink(missing_ok=True)
     for old in folder.glob("tables.*"):
         remove_tables(old)
+    limits = fitted_to(folder, limits)
     map_size = map_size_for(limits)
     environment = create_environment(folder, 1, map_size, limits.max_readers)
     tables.initialise(environment, limits)

@@ -10,14 +10,13 @@ from .._engine.batch import Batch, Death, EndedSession
 from .._store import tables
 from .._store.layout import key_of
 from ..errors import RegistryFull
-from ..model import Owner
 from .ports import Ports
-from .wiring import Core
+from .postponed import Postponed
+from .wiring import Core, Swept
 
 
-def sweep(core: Core, ports: Ports) -> dict[bytes, Owner]:
-    """Watch every owner; remove the entries of dead owners and the standbys of ended sessions. Returns the sessions
-    that entries or standbys are bound to, with their owners."""
+def sweep(core: Core, ports: Ports) -> Swept:
+    """Watch every owner; remove the entries of dead owners and the standbys of ended sessions."""
     with tables.read(core.generations.current) as stored:
         owners = stored.owners()
         standbys = [EndedSession(standby.owner, standby.session) for standby in stored.all_standbys()]
@@ -29,12 +28,14 @@ def sweep(core: Core, ports: Ports) -> dict[bytes, Owner]:
     ports.failpoint("sweeping")
     # A standby of an ended session is granted no id that a death frees.
     ended = [one for one in standbys if ports.session_files.is_over(one.session)]
+    postponed = Postponed()
     if dead or ended:
         try:
             core.committer.commit(Batch(deaths=dead, ended=ended))
             ports.log.info("swept %d dead owners", len(dead))
         except RegistryFull as error:
-            # Readers do not return them; a request that meets one of them removes it, or the next registrar does.
+            postponed = Postponed(dead, ended)
             ports.log.warning("could not sweep %d dead owners: %s", len(dead), error)
     bound = {standby.session: standby.owner for standby in standbys}
-    return bound | {record.session: record.entry.owner for record in records if record.session}
+    bound |= {record.session: record.entry.owner for record in records if record.session}
+    return Swept(bound, postponed)

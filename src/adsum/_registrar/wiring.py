@@ -26,6 +26,7 @@ from .clients import Clients
 from .committer import Committer
 from .generations import Generations
 from .ports import Ports
+from .postponed import Postponed
 from .requests import Requests
 from .server import Server
 from .sessions import Sessions
@@ -42,6 +43,14 @@ class Core(NamedTuple):
     heartbeats: Heartbeats
     receipts: Receipts
     counters: Counters
+
+
+class Swept(NamedTuple):
+    """What the sweep leaves to the loop: the sessions that entries or standbys are bound to, with their owners, and the
+    cleanup for which there was no room."""
+
+    sessions: dict[bytes, Owner]
+    postponed: Postponed
 
 
 def build_core(
@@ -81,10 +90,10 @@ def build_server(
     kernel: DeathWatch,
     listener: socket.socket,
     claim: Claim,
-    inherited: dict[bytes, Owner],
+    swept: Swept,
     ports: Ports,
 ) -> Server:
-    """The loop around the core. `inherited` are the bound sessions of an earlier registrar."""
+    """The loop around the core, and what the sweep found for it."""
     epoll, bell = select.epoll(), Bell()
     requests, sessions = Requests(limits.max_pending), Sessions(ports.session_files)
     clients = Clients(
@@ -99,7 +108,7 @@ def build_server(
         most=kernel.capacity,
         ports=ports,
     )
-    sessions.inherit(inherited)
+    sessions.inherit(swept.sessions)
     sessions.check_inherited(clients)
     return Server(
         epoll,
@@ -113,6 +122,7 @@ def build_server(
         bell=bell,
         generations=core.generations,
         claim=claim,
+        postponed=swept.postponed,
         limits=limits,
         clock=ports.clock,
     )

@@ -19,6 +19,7 @@ from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistryFull
 from ..model import Limits
 from .layout import MANY_ROW_TABLES, TABLES
 from .page import remedy
+from .room import Room
 
 OPEN_TRIES = 200
 DAMAGE = (
@@ -62,7 +63,16 @@ def tables_in(folder: Path, generation: int) -> Path:
 class Environment:
     """One open LMDB environment and its tables."""
 
-    def __init__(self, lmdb_env: lmdb.Environment, folder: Path, generation: int, *, create: bool) -> None:
+    def __init__(
+        self,
+        lmdb_env: lmdb.Environment,
+        folder: Path,
+        generation: int,
+        map_size: int,
+        *,
+        writable: bool,
+        create: bool,
+    ) -> None:
         self.lmdb = lmdb_env
         self._page_bytes = int(lmdb_env.stat()["psize"])
         self.folder = folder
@@ -77,6 +87,8 @@ class Environment:
         self.ids = self.tables["ids"]
         self.entries = self.tables["entries"]
         self.meta = self.tables["meta"]
+        # None in a process that only reads.
+        self.room = Room(self.data_file, map_size) if writable else None
 
     def is_in_place(self) -> bool:
         """Whether a process that opens the tables now finds the files that are open here."""
@@ -85,6 +97,10 @@ class Environment:
     def file_bytes(self) -> int:
         """The bytes of every page that the tables have ever used, free ones included; known without counting."""
         return int(self.lmdb.info()["last_pgno"]) * self._page_bytes
+
+    def available_bytes(self) -> int:
+        """What the tables could take of their file system, less what they have used."""
+        return 0 if self.room is None else self.room.available_bytes() - self.file_bytes()
 
     def free_dead_readers(self) -> None:
         """Free the slots of readers that died inside a read, whose snapshots keep pages from being used again."""
@@ -96,6 +112,9 @@ class Environment:
 
     def close(self) -> None:
         self.lmdb.close()
+        if self.room is not None:
+            self.room.close()
+            self.room = None
 
 
 def _files_of(path: Path) -> list[tuple[int, int]]:
@@ -120,13 +139,16 @@ def create_environment(folder: Path, generation: int, map_size: int, max_readers
         return environment
 
 
-def compact_copy(old: Environment, map_size: int, max_readers: int) -> Environment:
-    """The same tables without their free pages, as the next generation. `old` stays as it is."""
+def compact_copy(old: Environment, map_size: int, max_readers: int, needed: int) -> Environment:
+    """The same tables without their free pages, as the next generation. `old` stays as it is. Errors: `RegistryFull`,
+    before anything is copied where the file system lacks the `needed` bytes."""
     path = tables_in(old.folder, old.generation + 1)
     try:
         with translating(old.folder):
             fresh = create_environment(old.folder, old.generation + 1, map_size, max_readers)
             try:
+                if fresh.room is not None and not fresh.room.reaches(needed):
+                    raise RegistryFull(f"the file system of {old.folder} has no room for a copy of the tables")
                 _copy_rows(old, fresh)
             except BaseException:
                 fresh.close()
@@ -200,7 +222,7 @@ def _open(
             time.sleep(0.001)
             continue
         try:
-            return Environment(current_tables, folder, generation, create=create)
+            return Environment(current_tables, folder, generation, map_size, writable=writable, create=create)
         except BaseException:
             current_tables.close()
             raise

@@ -29,6 +29,7 @@ from .layout import (
     META_NODE,
     META_REVISION,
     META_STATS,
+    TABLES,
     Change,
     Identity,
     Receipt,
@@ -49,6 +50,7 @@ from .layout import (
     unpack_number,
 )
 from .page import remedy
+from .room import reserve_for
 
 # What entries cost. Departures and receipts are bounded by themselves, and must not keep a full registry full.
 _COUNTED = ("ids", "entries", "owners", *INDEXES)
@@ -84,7 +86,7 @@ class ReadTransaction:
         self.revision = unpack_number(stored) if stored else 0
         self.entries = txn.stat(environment.ids)["entries"]
         # An upper bound, had without counting.
-        self.bytes_used = environment.file_bytes()
+        self.bytes_used = self._file_bytes = environment.file_bytes()
 
     def measure(self) -> int:
         """The pages in use, counted: `bytes_used` without the free ones. Costs as much as a small write."""
@@ -163,15 +165,21 @@ class WriteTransaction(ReadTransaction):
         retention: Retention,
     ) -> None:
         """Write the changes, in order, with every index row they add or take away, and with their history."""
+        past = [(change.revision, history.row_of(change)) for change in changes[-retention.changes :]]
+        ended = [(revision, encode(departure)) for revision, departure in departures[-retention.departures :]]
+        # Asked before the first write: pages that this commit frees are of no use to it.
+        may_grow = self.has_room(_size(past) + _size(ended))
         for change in changes:
             self._move(change.key, change.before, change.after)
         if changes:
             self.revision = changes[-1].revision
             self._put_meta(META_REVISION, pack_number(self.revision))
-            self._write_history(changes, retention)
+            if retention.history_bytes:
+                self._append("history", past, retention.changes, retention.history_bytes, may_grow=may_grow)
+            else:
+                self._txn.drop(self._tables["history"], delete=False)
         if departures:
-            ended = [(revision, encode(departure)) for revision, departure in departures[-retention.departures :]]
-            self._append("departures", ended, retention.departures)
+            self._append("departures", ended, retention.departures, may_grow=may_grow)
 
     def refresh(self, records: Iterable[Record]) -> None:
         """Write records that differ in nothing that an index or the history knows."""
@@ -194,6 +202,17 @@ class WriteTransaction(ReadTransaction):
         for receipt in receipts:
             self._txn.put(receipt_key(receipt.session, receipt.number), receipt.reply, db=table)
 
+    def has_room(self, needed: int) -> bool:
+        """Whether this commit may take `needed` bytes more, and leave the reserve to those that free room."""
+        room = self._environment.room
+        if room is None or room.reaches(self._file_bytes + needed + reserve_for(self._file_bytes)):
+            return True
+        # The file system has no more. Pages that earlier commits freed may be enough, except those of the last one:
+        # until this one is made, a reader may begin with the tables before the last (mdb_find_oldest in mdb.c).
+        used = bytes_used(self._txn, self._environment, TABLES)
+        before, room.used_bytes = room.used_bytes, used
+        return max(used, before) + needed + reserve_for(used) <= room.allocated_bytes()
+
     def keep_stats(self, stats: RegistrarStats) -> None:
         self._put_meta(META_STATS, encode(stats))
 
@@ -214,18 +233,24 @@ class WriteTransaction(ReadTransaction):
         for table, index, row in rows_after - rows_before:
             self._txn.put(index, row, db=self._tables[table])
 
-    def _write_history(self, changes: Sequence[Change], retention: Retention) -> None:
-        if not retention.history_bytes:
-            self._txn.drop(self._tables["history"], delete=False)
-            return
-        rows = [(change.revision, history.row_of(change)) for change in changes[-retention.changes :]]
-        self._append("history", rows, retention.changes, retention.history_bytes)
-
     def _append(
-        self, name: str, rows: Iterable[tuple[int, bytes]], most_rows: int, most_bytes: float = math.inf
+        self,
+        name: str,
+        rows: list[tuple[int, bytes]],
+        most_rows: int,
+        most_bytes: float = math.inf,
+        *,
+        may_grow: bool,
     ) -> None:
-        """Add rows under their revisions to a table that keeps the newest: so many, on pages of so many bytes."""
+        """Add rows under their revisions to a table that keeps the newest: so many, on pages of so many bytes. Where
+        the table may not grow, the rows take the place of older ones, or are left out."""
         table = self._tables[name]
+        if not may_grow:
+            most_bytes = min(most_bytes, self._bytes_of(name))
+            while rows and _size(rows) > most_bytes:
+                # What remains must have no gap: the rows before those that are left out go first.
+                self._txn.drop(table, delete=False)
+                rows = rows[1 + len(rows) // 2 :]
         for revision, row in rows:
             self._txn.put(pack_number(revision), row, db=table, append=True)
         stored = self._txn.stat(table)["entries"]
@@ -240,6 +265,10 @@ class WriteTransaction(ReadTransaction):
 
     def _put_meta(self, word: bytes, value: bytes) -> None:
         self._txn.put(word, value, db=self._environment.meta)
+
+
+def _size(rows: Iterable[tuple[int, bytes]]) -> int:
+    return sum(len(row) for _, row in rows)
 
 
 _NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()

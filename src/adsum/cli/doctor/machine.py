@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ... import admin
 from ...errors import InvalidName, PermissionDenied, UnsupportedPlatform
+from ...model import Limits
 from ...views import words
 from .findings import Finding, ok, problem, warning
 
@@ -119,7 +120,7 @@ def _owner_and_mode(folder: Path, existing: Path) -> Finding:
 
 
 def _in_memory(existing: Path) -> Finding:
-    kind = _file_system(existing)
+    _, kind = _mount_of(existing)
     if kind in _IN_MEMORY:
         return ok("tmpfs", f"{existing} is in memory ({kind})")
     return warning(
@@ -129,22 +130,23 @@ def _in_memory(existing: Path) -> Finding:
     )
 
 
-def _file_system(path: Path) -> str:
-    """The type of the file system that a path is on, from /proc/self/mountinfo (proc(5))."""
+def _mount_of(path: Path) -> tuple[str, str]:
+    """The mount point that a path is below, and the type of its file system, from /proc/self/mountinfo (proc(5))."""
     real = os.path.realpath(path)
-    best, kind = -1, "an unknown file system"
+    best, kind = real, "an unknown file system"
+    longest = -1
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:
-        return kind
+        return best, kind
     for line in lines:
         fields, _, described = line.partition(" - ")
         # White space is escaped in octal. A later mount on the same mount point hides the earlier one.
         point = fields.split()[4].encode("latin-1", "surrogateescape").decode("unicode_escape")
         inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= best:
-            best, kind = len(point), described.split()[0]
-    return kind
+        if inside and len(point) >= longest:
+            best, longest, kind = point, len(point), described.split()[0]
+    return best, kind
 
 
 def _space(existing: Path, needed_bytes: int) -> Finding:
@@ -153,10 +155,20 @@ def _space(existing: Path, needed_bytes: int) -> Finding:
     except OSError as error:
         return problem("space", f"{existing}: {error.strerror}", errno.errorcode.get(error.errno or 0, ""))
     free = found.f_bavail * found.f_frsize
-    state = f"{words.size(free)} free; the tables may grow by {words.size(needed_bytes)}"
-    remedy = f"free space in {existing}, enlarge it (mount -o remount,size=, docker --shm-size), or lower the limit"
+    mount, _ = _mount_of(existing)
+    state = f"{words.size(free)} free in {mount}; the tables may grow by {words.size(needed_bytes)}"
+    remedy = f"free space in {mount}, or enlarge it (mount -o remount,size=, docker --shm-size)"
     if free < LEAST_FREE_BYTES:
         return problem("space", state, remedy)
     if free < needed_bytes:
         return warning("space", state, remedy)
+    default, fitting = Limits().max_memory_bytes, admin.memory_limit_in(existing)
+    if fitting < default:
+        size = words.size(found.f_blocks * found.f_frsize)
+        return warning(
+            "space",
+            f"{mount} has {size}: a registry that is made there has a limit of {words.size(fitting)}, not "
+            f"{words.size(default)}",
+            f"if that is too little, enlarge {mount} first (mount -o remount,size=, docker --shm-size)",
+        )
     return ok("space", state)
