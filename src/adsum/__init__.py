@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         VersionMismatch,
         WrongNamespace,
     )
+    from .freezing import freeze_support
     from .model import (
         CleanupLatency,
         Departure,
@@ -117,6 +118,7 @@ __all__ = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
+    "freeze_support",
     "open",
     "open_async",
 ]
@@ -124,7 +126,7 @@ __all__ = [
 
 # The modules that define these names, from the cheapest to import to the dearest. A name is imported when it is first
 # used, because a registrar needs few of the modules and has to start quickly.
-_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "opening", "aio")
+_HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "registry", "opening", "freezing", "aio")
 
 
 def __getattr__(name: str) -> Any:

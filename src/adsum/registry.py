@@ -38,7 +38,7 @@ class Registry(RegistryReads):
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
     a plain string means ``ProcessId(registry.namespace, registry.node, string)``.
 
-    - `folder`, `namespace`, `node`, `timeout`, `limits`: what it was opened with.
+    - `folder`, `namespace`, `node`, `timeout`, `limits`, `registrar_command`: what it was opened with.
     - It is safe for threads.
     - It survives `fork`: the child opens what it needs again, and owns no entry of the parent's.
     - It can be pickled: the copy opens the same folder.
@@ -60,9 +60,12 @@ class Registry(RegistryReads):
         node: str | None = None,
         timeout: float | None = None,
         limits: Limits | None = None,
+        registrar_command: Sequence[str] | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
-        super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
+        super().__init__(
+            name, path=path, namespace=namespace, node=node, limits=limits, registrar_command=registrar_command
+        )
         self._calls = Calls(self._client, self.namespace, self.node, own_timeout)
 
     @property
@@ -75,7 +78,8 @@ class Registry(RegistryReads):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), str(self.folder), self.namespace, self.node, self.timeout, self.limits)
+        folder, command = str(self.folder), self.registrar_command
+        return _reopen, (type(self), folder, self.namespace, self.node, self.timeout, self.limits, command)
 
     def __enter__(self: R) -> R:
         return self
@@ -360,6 +364,12 @@ def _holder(done: wire.Done) -> tuple[Entry, bool]:
 
 
 def _reopen(
-    kind: type[Registry], folder: str, namespace: str, node: str, timeout: float | None, limits: Limits
+    kind: type[Registry],
+    folder: str,
+    namespace: str,
+    node: str,
+    timeout: float | None,
+    limits: Limits,
+    command: Sequence[str] | None,
 ) -> Registry:
-    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits, registrar_command=command)

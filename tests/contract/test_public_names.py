@@ -56,6 +56,7 @@ NAMES = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
+    "freeze_support",
     "open",
     "open_async",
 ]

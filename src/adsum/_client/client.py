@@ -12,9 +12,9 @@ from typing import Protocol
 from .._instrument import instrument
 from .._os.forking import call_around_fork
 from .._store.reader import Reader
-from ..model import Limits
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
+from .launch import Launch
 from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
@@ -38,15 +38,14 @@ class Stoppable(Protocol):
 class Client:
     """Everything a `Registry` needs and must close."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, launch: Launch) -> None:
         self.folder = folder
-        self.limits = limits
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
         self.real_path = os.path.realpath(folder)
         self.reader = _acquire_reader(self.real_path, folder)
-        self.pool = ConnectionPool(folder, limits, self.reader.recheck_folder)
-        self.pipeline = Pipeline(folder, limits, self.reader.recheck_folder)
-        self.bell = BellConnection(folder, limits, self.reader.recheck_folder)
+        self.pool = ConnectionPool(folder, launch, self.reader.recheck_folder)
+        self.pipeline = Pipeline(folder, launch, self.reader.recheck_folder)
+        self.bell = BellConnection(folder, launch, self.reader.recheck_folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self

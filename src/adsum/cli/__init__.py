@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import adsum
+
 REGISTRY_ERROR = 3
 INTERRUPTED = 130
 # The exit code that a shell reports for a program that SIGPIPE ended: 128 + 13.
@@ -17,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, `sys.argv` by default, and return its exit code: 0 done, 1 no or not found, 2 usage,
     3 registry error."""
     try:
+        if arguments is None:
+            # So this command may be a registrar_command=["adsum"].
+            adsum.freeze_support()
         from .app import dispatch
 
         return dispatch(list(sys.argv[1:] if arguments is None else arguments))
