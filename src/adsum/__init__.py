@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         VersionMismatch,
         WrongNamespace,
     )
+    from .freezing import freeze_support
     from .model import (
         CleanupLatency,
         Departure,
@@ -120,6 +121,7 @@ __all__ = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
+    "freeze_support",
     "open",
     "open_async",
 ]
@@ -127,7 +129,18 @@ __all__ = [
 
 # The modules that define these names, from the cheapest to import to the dearest. A name is imported when it is first
 # used, because a registrar needs few of the modules and has to start quickly.
-_HOMES = ("errors", "model", "_os.folder", "_store.query", "_validation", "registration", "registry", "opening", "aio")
+_HOMES = (
+    "errors",
+    "model",
+    "_os.folder",
+    "_store.query",
+    "_validation",
+    "registration",
+    "registry",
+    "opening",
+    "freezing",
+    "aio",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
 from ._choosing import Choice, Chooser, check_choice
 from ._client.client import Client
+from ._client.launch import Launch, parse_command
 from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
@@ -45,6 +46,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         namespace: str,
         node: str | None,
         limits: Limits | None,
+        registrar_command: Sequence[str] | None,
     ) -> None:
         identity.require_linux()
         self.folder: Path = places.locate(name, path)
@@ -55,6 +57,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits={limits!r}: give an adsum.Limits, or None for the usual ones")
         self._limits = limits or Limits()
+        self.registrar_command = parse_command(registrar_command)
         for word, part in (("namespace", namespace), ("node", self._node)):
             if not isinstance(part, str):
                 raise InvalidProcessId(f"{word}={part!r}: give a non-empty string")
@@ -62,7 +65,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         folders.check(self.folder)
         self._chooser = Chooser()
         with descriptors_needed():
-            self._client = Client(self.folder, self._limits)
+            self._client = Client(self.folder, Launch(self._limits, self.registrar_command))
         self._reader: Reader = self._client.reader
         try:
             self._reader.attach()

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from . import _wire as wire
 from ._client import replace, spawn
+from ._client.launch import Launch
 from ._os import folder as folders
 from ._os import identity
 from ._store import page as pages
@@ -229,7 +230,7 @@ def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS)
     >>> adsum.admin.ping(adsum.admin.registry_folder("started")) < 2.0
     True
     """
-    spawn.start_registrar(folder, limits, time.monotonic() + timeout)
+    spawn.start_registrar(folder, Launch(limits), time.monotonic() + timeout)
 
 
 def require_not_newer(folder: Path) -> None:
@@ -244,14 +245,16 @@ def serve(folder: Path, limits: Limits) -> bool:
     """Serve the registry in this process until SIGTERM or SIGINT, or until it is idle for `Limits.linger` seconds; log
     to standard error. False where another registrar serves already.
 
-    Installs signal handlers, so call it in the main thread of a process of its own. For example, as a service:
+    Installs signal handlers and lifts resource limits, so call it in the main thread of a process of its own. For
+    example, as a service:
 
         python -c "import adsum.admin as a; a.serve(a.registry_folder(), __import__('adsum').Limits())"
     """
     # Imported late: only a process that serves needs it.
+    from ._registrar.inheritance import lift_limits
     from ._registrar.start import serve as serve_in_this_process
 
-    return serve_in_this_process(folder, limits, ready=_ready, foreground=True)
+    return serve_in_this_process(folder, limits, ready=_ready, foreground=True, kept=lift_limits())
 
 
 def _ready() -> None:
@@ -291,4 +294,4 @@ def replace_registrar(folder: Path, limits: Limits | None = None, timeout: float
     >>> adsum.open().stats().registrar_pid != before and adsum.open().lookup("worker-1") is not None
     True
     """
-    replace.replace_registrar(folder, limits or Limits(), time.monotonic() + timeout)
+    replace.replace_registrar(folder, Launch(limits or Limits()), time.monotonic() + timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from .model import Limits
 from .registry import Registry
@@ -16,6 +17,7 @@ def open(
     node: str | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
+    registrar_command: Sequence[str] | None = None,
 ) -> Registry:
     """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
 
@@ -29,6 +31,10 @@ def open(
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
     - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
       other limits, a warning says so; `Registry.limits` are its own.
+    - `registrar_command`: the program and first arguments with which this process starts a registrar, such as
+      ``["/usr/bin/python3"]``: a Python that has adsum, or a program that calls `adsum.freeze_support` first. By
+      default the Python in ``$ADSUM_PYTHON``, else the one that runs this process. Needed where that is none: in a
+      program that embeds Python or is frozen.
 
     Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`, also
     for a folder that holds other things; `InvalidProcessId` for an impossible namespace or node;
@@ -39,4 +45,12 @@ def open(
     ('robots', 0)
     >>> registry.close()
     """
-    return Registry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return Registry(
+        name,
+        path=path,
+        namespace=namespace,
+        node=node,
+        timeout=timeout,
+        limits=limits,
+        registrar_command=registrar_command,
+    )

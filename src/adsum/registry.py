@@ -39,7 +39,7 @@ class Registry(RegistryReads):
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
     a plain string means ``ProcessId(registry.namespace, registry.node, string)``.
 
-    - `folder`, `namespace`, `node`, `timeout`, `limits`: what it was opened with.
+    - `folder`, `namespace`, `node`, `timeout`, `limits`, `registrar_command`: what it was opened with.
     - It is safe for threads.
     - It survives `fork`: the child opens what it needs again, and owns no entry of the parent's.
     - It can be pickled: the copy opens the same folder.
@@ -61,9 +61,12 @@ class Registry(RegistryReads):
         node: str | None = None,
         timeout: float | None = None,
         limits: Limits | None = None,
+        registrar_command: Sequence[str] | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
-        super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
+        super().__init__(
+            name, path=path, namespace=namespace, node=node, limits=limits, registrar_command=registrar_command
+        )
         self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 
     @property
@@ -76,7 +79,8 @@ class Registry(RegistryReads):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), str(self.folder), self.namespace, self._named_node, self.timeout, self.limits)
+        folder, command = str(self.folder), self.registrar_command
+        return _reopen, (type(self), folder, self.namespace, self._named_node, self.timeout, self.limits, command)
 
     def __enter__(self: R) -> R:
         return self
@@ -368,6 +372,12 @@ def _holder(done: wire.Done) -> tuple[Entry, bool]:
 
 
 def _reopen(
-    kind: type[Registry], folder: str, namespace: str, node: str | None, timeout: float | None, limits: Limits
+    kind: type[Registry],
+    folder: str,
+    namespace: str,
+    node: str | None,
+    timeout: float | None,
+    limits: Limits,
+    command: Sequence[str] | None,
 ) -> Registry:
-    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits, registrar_command=command)

@@ -58,6 +58,7 @@ NAMES = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
+    "freeze_support",
     "open",
     "open_async",
 ]

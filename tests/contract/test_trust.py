@@ -16,6 +16,7 @@ from adsum import Limits, ProcessId, Registry
 from adsum import _wire as wire
 from adsum._client.connection import Connection
 from adsum._client.dial import dial
+from adsum._client.launch import Launch
 from adsum._os import identity
 from adsum._validation import MetadataFields
 from adsum.model import Owner
@@ -53,7 +54,7 @@ class Raw:
 def raw(registry: Registry) -> Iterator[Raw]:
     """A separate connection to the registrar of `registry`, in which `A` is registered."""
     registry.register(A)
-    connection = dial(registry.folder, Limits(), os.urandom(16), time.monotonic() + 10)
+    connection = dial(registry.folder, Launch(Limits()), os.urandom(16), time.monotonic() + 10)
     yield Raw(connection)
     connection.close()
 

@@ -16,6 +16,7 @@ import pytest
 
 from adsum import Limits, Registry
 from adsum import _wire as wire
+from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
 from adsum._registrar.connection import HELLO_SECONDS, MAX_BUFFERED_BYTES, MAX_UNSENT_BYTES
 from adsum._registrar.server import MAX_BATCH
@@ -166,7 +167,7 @@ def test_a_thousand_clients(registry_folder: Path, registry: Registry, callers: 
 def test_a_full_backlog(registry_folder: Path, registry: Registry, callers: contextlib.ExitStack) -> None:
     """A call that comes while the kernel takes no more connections for the registrar waits for its turn."""
     registry_folder.mkdir(mode=0o700)
-    start_registrar(registry_folder, Limits(), time.monotonic() + 10)
+    start_registrar(registry_folder, Launch(Limits()), time.monotonic() + 10)
     with ThreadPoolExecutor(1) as pool:
         with stopped(registry_folder):
             with contextlib.suppress(BlockingIOError):

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import pytest
 
 import adsum
+from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
 
 from ..support import eventually, kill_registrar, registrar_pid
@@ -155,7 +156,7 @@ def test_damage_found_by_a_registrar(damage: str, folder: Path, witness: Witness
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_under_a_running_registrar(damage: str, folder: Path, witness: Witness) -> None:
     """Files damaged while the registrar runs: a client gets an error or is served; acknowledged changes are seen."""
-    start_registrar(folder, adsum.Limits(), time.monotonic() + 10)
+    start_registrar(folder, Launch(adsum.Limits()), time.monotonic() + 10)
     exchange(folder, register(1, "busy"), unregister(2, "busy"))
     inflict(folder, damage)
     if "missing" in damage:

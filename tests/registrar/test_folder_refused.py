@@ -15,6 +15,7 @@ import pytest
 import adsum
 from adsum import PermissionDenied, Registry, VersionMismatch, WrongNamespace
 from adsum import _wire as wire
+from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
 from adsum._store import page_layout
 from adsum._store.layout import FORMAT
@@ -174,7 +175,7 @@ def test_no_registrar_serves_a_page_of_another_kind(
     write_page(registry_folder, word, value.to_bytes(8, "little"))
     before = sorted(path.name for path in registry_folder.rglob("*"))
     with pytest.raises(error, match=str(registry_folder)):
-        start_registrar(registry_folder, adsum.Limits(), time.monotonic() + 10)
+        start_registrar(registry_folder, Launch(adsum.Limits()), time.monotonic() + 10)
     assert registrar_pid(registry_folder) is None
     assert sorted(path.name for path in registry_folder.rglob("*")) == before
 

@@ -14,7 +14,7 @@ import pytest
 
 import adsum
 from adsum import CorruptRegistry, Limits, RegistrarUnavailable, Registry
-from adsum._client import spawn
+from adsum._client import launch, spawn
 
 from ..support import Child, end_registrar, eventually, kill_registrar, registrar_pid
 
@@ -160,15 +160,15 @@ def test_a_folder_removed_under_its_registrar(registry: Registry, registry_folde
 
 def test_a_folder_removed_while_its_registrar_starts(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A removed folder is not made again in the background; the next client that needs a registrar makes it."""
-    needed = spawn._package_folders
+    needed = launch.package_folders
 
     def removed_meanwhile() -> list[str]:
         shutil.rmtree(registry_folder)
         return needed()
 
     with monkeypatch.context() as patch:
-        patch.setattr(spawn, "_package_folders", removed_meanwhile)
-        spawn.start_registrar(registry_folder, Limits(), time.monotonic() + 10)
+        patch.setattr(launch, "package_folders", removed_meanwhile)
+        spawn.start_registrar(registry_folder, launch.Launch(Limits()), time.monotonic() + 10)
     assert not registry_folder.exists()
     with adsum.open(path=registry_folder) as registry:
         registry.register("a")

@@ -12,7 +12,8 @@ import pytest
 
 import adsum
 from adsum import Limits, VersionMismatch
-from adsum._client import spawn
+from adsum._client import launch, spawn
+from adsum._os import start_arguments
 from adsum._store import migration
 from adsum._store import page as pages
 from tests.support import Agent, eventually, kill_registrar, registrar_pid
@@ -27,8 +28,8 @@ def format_of(folder: Path) -> int:
 
 
 def start(folder: Path) -> bool:
-    """Start a registrar of this version; False where it died before it served."""
-    return spawn.start_registrar(folder, Limits(), time.monotonic() + 10)
+    """Start a registrar of this version."""
+    return spawn.start_registrar(folder, launch.Launch(Limits()), time.monotonic() + 10)
 
 
 @pytest.fixture
@@ -39,8 +40,11 @@ def start_and_die(registry_folder: Path, tmp_path: Path, monkeypatch: pytest.Mon
         (token := tmp_path / "token").touch()
         with monkeypatch.context() as patch:
             failpoint = f"import os; os.environ['ADSUM_FAILPOINT'] = {f'{step}:{token}'!r}; "
-            patch.setattr(spawn, "_BOOT", failpoint + spawn._BOOT)
-            assert not start(registry_folder)
+            patch.setattr(launch, "BOOT", failpoint + start_arguments.BOOT)
+            # No second try, which would complete the migration.
+            patch.setattr(spawn, "_PAUSES", ())
+            with pytest.raises(adsum.RegistrarUnavailable, match=r"SIGKILL|exit status 0"):
+                start(registry_folder)
         assert not token.exists()
         eventually(lambda: registrar_pid(registry_folder) is None)
 

@@ -14,6 +14,7 @@ from adsum import Limits, Registry
 from adsum import _wire as wire
 from adsum._client.connection import Connection
 from adsum._client.dial import dial
+from adsum._client.launch import Launch
 from adsum._os import identity
 from adsum._store import layout
 from adsum._validation import MetadataFields
@@ -86,7 +87,7 @@ class Later:
 def later(registry: Registry) -> Iterator[Later]:
     """Beside `registry`, in which "a" is registered."""
     registry.register(ID)
-    connection = dial(registry.folder, Limits(), os.urandom(16), time.monotonic() + 10)
+    connection = dial(registry.folder, Launch(Limits()), os.urandom(16), time.monotonic() + 10)
     yield Later(connection)
     connection.close()
 

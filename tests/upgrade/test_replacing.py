@@ -12,6 +12,7 @@ import pytest
 
 import adsum
 from adsum import Limits, Timeout, VersionMismatch, admin
+from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
 from adsum._store import page as pages
 from adsum._store import page_layout
@@ -135,5 +136,5 @@ def test_a_registrar_refuses_tables_of_a_newer_format(registry: adsum.Registry, 
     files = [registry_folder / "page", *registry_folder.glob("tables.*/data.mdb")]
     before = [file.read_bytes() for file in files]
     with pytest.raises(VersionMismatch, match="of a newer adsum than this one"):
-        start_registrar(registry_folder, Limits(), time.monotonic() + 10)
+        start_registrar(registry_folder, Launch(Limits()), time.monotonic() + 10)
     assert [file.read_bytes() for file in files] == before

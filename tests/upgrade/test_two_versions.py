@@ -11,6 +11,7 @@ import pytest
 
 import adsum
 from adsum import Limits, VersionMismatch, admin
+from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
 from adsum._store import page as pages
 from tests.support import Agent, eventually, kill_registrar, registrar_pid
@@ -100,7 +101,7 @@ def test_a_registrar_that_an_operator_starts_migrates(old_agent: OldAgent, regis
     old = old_agent()
     old.do("registry.register('a')")
     kill_registrar(registry_folder)
-    assert start_registrar(registry_folder, Limits(), time.monotonic() + 10)
+    assert start_registrar(registry_folder, Launch(Limits()), time.monotonic() + 10)
     with adsum.open(path=registry_folder, timeout=10) as registry:
         assert registry["a"].pid == old.pid
 

@@ -31,9 +31,9 @@ from .. import _wire as wire
 from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
-from ..model import Limits
 from .connection import LONG_SECONDS, Connection
 from .dial import START_SECONDS, dial
+from .launch import Launch
 
 # When a registrar dies, every listening process connects to the next one. Each waits a random time up to this first, so
 # that they do not all connect at the same instant.
@@ -57,9 +57,9 @@ class BellConnection:
     `number` is that of the present connection, or of the next one while there is none.
     """
 
-    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
         self._folder = folder
-        self._limits = limits
+        self._launch = launch
         self._dialled = dialled
         self._closed = False
         # From 1 on: a waiter that had no connection yet has lost none.
@@ -107,7 +107,7 @@ class BellConnection:
 
     def _connect(self, until: float) -> None:
         while self._bell < 0:
-            connection = dial(self._folder, self._limits, os.urandom(16), until)
+            connection = dial(self._folder, self._launch, os.urandom(16), until)
             try:
                 self._bell = _request_bell(connection, until)
                 self._connection = connection

@@ -13,9 +13,9 @@ from .._instrument import instrument
 from .._os.forking import call_around_fork
 from .._os.presence import Presence
 from .._store.reader import Reader
-from ..model import Limits
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
+from .launch import Launch
 from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
@@ -39,17 +39,16 @@ class Stoppable(Protocol):
 class Client:
     """Everything a `Registry` needs and must close."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, launch: Launch) -> None:
         self.folder = folder
-        self.limits = limits
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
         self.real_path = os.path.realpath(folder)
         self.reader = _acquire_reader(self.real_path, folder)
         self.presence = Presence(folder)
         dialled = _Dialled(self.reader, self.presence)
-        self.pool = ConnectionPool(folder, limits, dialled)
-        self.pipeline = Pipeline(folder, limits, dialled)
-        self.bell = BellConnection(folder, limits, dialled)
+        self.pool = ConnectionPool(folder, launch, dialled)
+        self.pipeline = Pipeline(folder, launch, dialled)
+        self.bell = BellConnection(folder, launch, dialled)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self

@@ -20,9 +20,9 @@ import msgspec
 from .. import _wire as wire
 from .._os.forking import add_fork_aware
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
-from ..model import Limits
 from .connection import GRACE_SECONDS, Connection, expired, framed
 from .dial import START_SECONDS, dial
+from .launch import Launch
 
 MAX_CHANNELS = 8
 
@@ -30,9 +30,9 @@ MAX_CHANNELS = 8
 class Channel:
     """One session with the registrar, over as many connections as it takes. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
         self._folder = folder
-        self._limits = limits
+        self._launch = launch
         self._dialled = dialled
         self._session = os.urandom(16)
         self._number = 0
@@ -73,10 +73,10 @@ class Channel:
 
     def _connect(self, until: float | None, give_up: float) -> Connection:
         if until is not None:
-            self._connection = dial(self._folder, self._limits, self._session, until)
+            self._connection = dial(self._folder, self._launch, self._session, until)
         else:
-            answer = self._limits.registration_timeout
-            self._connection = dial(self._folder, self._limits, self._session, give_up, answer)
+            answer = self._launch.limits.registration_timeout
+            self._connection = dial(self._folder, self._launch, self._session, give_up, answer)
         self._dialled()
         return self._connection
 
@@ -97,9 +97,9 @@ class ConnectionPool:
     """The channels that the threads of a process share, at most `MAX_CHANNELS`. Calls `dialled` after each new
     connection."""
 
-    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
         self._folder = folder
-        self._limits = limits
+        self._launch = launch
         self._dialled = dialled
         self._closed = False
         self._reset()
@@ -139,7 +139,7 @@ class ConnectionPool:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             if not self._free and len(self._made) < MAX_CHANNELS:
-                channel = Channel(self._folder, self._limits, self._dialled)
+                channel = Channel(self._folder, self._launch, self._dialled)
                 self._made.add(channel)
                 return channel
             seconds = START_SECONDS if timeout is None else timeout

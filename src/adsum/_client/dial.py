@@ -14,8 +14,8 @@ from .._os import folder as folders
 from .._os import identity
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout, VersionMismatch
-from ..model import Limits
 from .connection import Connection
+from .launch import Launch
 from .replace import replace_older, require_unneeded
 from .spawn import start_registrar
 
@@ -31,7 +31,7 @@ def _always() -> bool:
 
 def dial(
     folder: Path,
-    limits: Limits,
+    launch: Launch,
     session: bytes,
     until: float,
     answer: float = START_SECONDS,
@@ -46,11 +46,11 @@ def dial(
     client (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
     """
     with descriptors_needed():
-        return _dial(folder, limits, session, until, answer, may_start)
+        return _dial(folder, launch, session, until, answer, may_start)
 
 
 def _dial(
-    folder: Path, limits: Limits, session: bytes, until: float, answer: float, may_start: Callable[[], bool]
+    folder: Path, launch: Launch, session: bytes, until: float, answer: float, may_start: Callable[[], bool]
 ) -> Connection:
     answered = min(until, time.monotonic() + answer)
     while True:
@@ -69,7 +69,7 @@ def _dial(
                 sock.close()
             except VersionMismatch:
                 sock.close()
-                if not replace_older(folder, limits, until):
+                if not replace_older(folder, launch, until):
                     raise
                 continue
             except BaseException:
@@ -84,7 +84,7 @@ def _dial(
         # It would make a registry of an older format anew, or migrate it. That needs a word of the operator where a
         # living process of the older version would notice.
         require_unneeded(folder)
-        start_registrar(folder, limits, until)
+        start_registrar(folder, launch, until)
         answered = until
 
 

@@ -25,10 +25,10 @@ from .._os import session
 from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
-from ..model import Limits
 from .call_table import CallTable
 from .connection import Connection, expired, framed
 from .dial import START_SECONDS, dial
+from .launch import Launch
 from .pending_call import PendingCall
 
 RETRY_SECONDS = 1.0
@@ -39,10 +39,10 @@ CLOSE_SECONDS = 1.0
 class Pipeline:
     """One session with many requests in flight. Its thread starts with the first of them."""
 
-    def __init__(self, folder: Path, limits: Limits, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
         self._folder = folder
-        self._limits = limits
-        self._registration_timeout = limits.registration_timeout
+        self._launch = launch
+        self._registration_timeout = launch.limits.registration_timeout
         self._dialled = dialled
         self._closed = False
         self._reset()
@@ -188,7 +188,7 @@ class Pipeline:
         until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
         has_default_bound = any(call.seconds is None for call in calls)
         answer = self._registration_timeout if has_default_bound else START_SECONDS
-        connection = dial(self._folder, self._limits, self._session, until, answer, may_start=self._is_open)
+        connection = dial(self._folder, self._launch, self._session, until, answer, may_start=self._is_open)
         self._connection = connection
         self._registration_timeout = connection.registration_timeout
         self._dialled()

@@ -22,7 +22,7 @@ from .._os import identity
 from .._store import older_tables
 from .._store import page as pages
 from ..errors import Timeout
-from ..model import Limits
+from .launch import Launch
 from .spawn import start_registrar
 
 _POLL_SECONDS = 0.01
@@ -84,10 +84,10 @@ def _is_locked(folder: Path) -> bool:
         os.close(descriptor)
 
 
-def replace_registrar(folder: Path, limits: Limits, until: float) -> None:
+def replace_registrar(folder: Path, launch: Launch, until: float) -> None:
     """Stop the registrar that serves `folder`, if one does, and start one of this version in its place.
 
-    Tables of an older format are migrated on the way. `limits` count if this makes the registry. Errors:
+    Tables of an older format are migrated on the way. The limits count if this makes the registry. Errors:
     `VersionMismatch` where the format is newer than this version's; `Timeout` at `until` (monotonic); those of
     `start_registrar`.
     """
@@ -97,7 +97,7 @@ def replace_registrar(folder: Path, limits: Limits, until: float) -> None:
         stop_registrar(folder, until)
 
     # Where another process has just started a registrar, that one is stopped in the next round.
-    while not start_registrar(folder, limits, until, first=stop):
+    while not start_registrar(folder, launch, until, first=stop):
         if time.monotonic() >= until:
             raise Timeout(f"no registrar of this version could be started in {folder} in time; see registrar.log there")
         time.sleep(_POLL_SECONDS)
@@ -119,14 +119,14 @@ def require_not_newer(folder: Path) -> None:
             pages.attach(folder)
 
 
-def replace_older(folder: Path, limits: Limits, until: float) -> bool:
+def replace_older(folder: Path, launch: Launch, until: float) -> bool:
     """Replace a registrar of an older version that no process needs. False where the tables are not older.
 
     Errors: as `require_unneeded` and `replace_registrar`.
     """
     if not require_unneeded(folder):
         return False
-    replace_registrar(folder, limits, until)
+    replace_registrar(folder, launch, until)
     return True
 
 

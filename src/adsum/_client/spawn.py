@@ -4,47 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import os
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
-
-import msgspec
 
 from .._instrument import instrument
 from .._os import folder as folders
+from .._os.forking import call_around_fork, call_at_exit
 from ..errors import BY_REASON, RegistrarUnavailable
-from ..model import Limits
+from .launch import REMEDY, Launch
+from .starting import StartingProcess
 
-# -I -S: the environment, the site folder and the .pth files of the process that starts a registrar do not concern it,
-# and cost time. So it gets the folders of the three packages as an argument.
-_PACKAGES = ("adsum", "lmdb", "msgspec")
-_BOOT = "import sys; sys.path[:0] = sys.argv.pop().split(':'); from adsum._registrar.background import main; main()"
 _LOCKED_PAUSE = 0.002
+# Before the second and the third try. A registrar that was killed in its start is replaced at once; one that cannot
+# start at all costs no more than these tries.
+_PAUSES = (0.0, 0.2)
+# By folder: a process that had not come to its fork when its caller's time was up. The next call waits for the same
+# one, so that a short timeout cannot start one process after the other.
+_unfinished: dict[Path, StartingProcess] = {}
 
 
 def _nothing() -> None:
     """What usually comes first."""
 
 
-def start_registrar(folder: Path, limits: Limits, until: float, *, first: Callable[[], None] = _nothing) -> bool:
-    """Start a registrar for `folder` and wait until it serves. False where another one serves or is about to, where it
-    died, and at `until` (monotonic); the caller dials again.
+def start_registrar(folder: Path, launch: Launch, until: float, *, first: Callable[[], None] = _nothing) -> bool:
+    """Start a registrar for `folder` and wait until it serves. False where another one serves or is about to, and at
+    `until` (monotonic); the caller dials again.
 
     No other client starts a registrar from the call of `first` until the new one serves. Errors: the one that kept it
-    from serving; `RegistrarUnavailable` when it cannot be started at all.
+    from serving; `RegistrarUnavailable` when it cannot be started at all, or ended three times without a word.
     """
     folders.create(folder)
     began = time.monotonic()
     with _alone(folder) as alone:
         if alone:
             first()
-        word = _start_and_listen(folder, limits, until) if alone else "other"
+        word = _start(folder, launch, until) if alone else "other"
     if word == "other":
         # Another process holds the lock: a registrar about to serve, or about to leave. The caller dials again.
         time.sleep(max(0.0, min(_LOCKED_PAUSE, until - time.monotonic())))
@@ -73,82 +70,60 @@ def _alone(folder: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def _start_and_listen(folder: Path, limits: Limits, until: float) -> str:
-    reader_end, writer_end = os.pipe2(os.O_CLOEXEC)
-    try:
-        _start(folder, limits, writer_end)
-        os.close(writer_end)
-        writer_end = -1
-        return _listen(reader_end, until)
-    finally:
-        os.close(reader_end)
-        if writer_end >= 0:
-            os.close(writer_end)
-
-
-def _start(folder: Path, limits: Limits, writer_end: int) -> None:
-    if not sys.executable:
-        raise RegistrarUnavailable("there is no Python executable to start a registrar with; run: adsum registrar")
-    command = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-c",
-        _BOOT,
-        str(folder),
-        msgspec.json.encode(limits).decode(),
-        str(writer_end),
-    ]
-    try:
-        with _open_log(folder) as log:
-            # The first process forks and exits at once (see the registrar's `background`).
-            subprocess.run(
-                [*command, ":".join(_package_folders())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(writer_end,),
-                start_new_session=True,
-                cwd="/",
-                check=True,
+def _start(folder: Path, launch: Launch, until: float) -> str | None:
+    """The report of the starting registrar; None at `until`. Tries again where it ends without a report."""
+    for tries, pause in enumerate((*_PAUSES, None), 1):
+        process = _take_unfinished(folder) or StartingProcess(folder, launch)
+        report = _listen(folder, process, until)
+        if report or report is None:
+            return report
+        if pause is None or time.monotonic() + pause >= until:
+            raise RegistrarUnavailable(
+                f"no registrar could be started in {folder}, in {tries} tries: {process.describe()}; see registrar.log "
+                f"there; {REMEDY}"
             )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise RegistrarUnavailable(
-            f"could not start a registrar ({error}); see {folder}/registrar.log, or run: adsum registrar --foreground"
-        ) from error
+        time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
 
 
-def _open_log(folder: Path) -> BinaryIO:
-    """The log, or /dev/null: better a registrar without a log than none. `adsum doctor` reports a missing log."""
+def _listen(folder: Path, process: StartingProcess, until: float) -> str | None:
+    """Its report. At `until`, a process that has not forked yet is left for the next call, or ended if overdue."""
     try:
-        return open(folder / "registrar.log", "ab", opener=_privately)
-    except OSError:
-        return open(os.devnull, "ab")
+        report = process.report(until)
+    except BaseException:
+        process.kill()
+        raise
+    if report is not None:
+        process.finish()
+    elif process.has_forked:
+        process.close()
+    elif process.is_overdue:
+        process.kill()
+        raise RegistrarUnavailable(f"no registrar could be started in {folder}: {process.describe()}; {REMEDY}")
+    else:
+        _unfinished[folder] = process
+    return report
 
 
-def _privately(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _take_unfinished(folder: Path) -> StartingProcess | None:
+    process = _unfinished.pop(folder, None)
+    if process is not None and process.starter != os.getpid():
+        process.disown()
+        return None
+    return process
 
 
-def _package_folders() -> list[str]:
-    found = []
-    for name in _PACKAGES:
-        spec = importlib.util.find_spec(name)
-        for location in (spec.submodule_search_locations or ()) if spec else ():
-            parent = os.path.dirname(os.path.abspath(location))
-            if parent not in found:
-                found.append(parent)
-    return found
+def _end_unfinished() -> None:
+    while _unfinished:
+        _, process = _unfinished.popitem()
+        if process.starter == os.getpid():
+            process.kill()
 
 
-def _listen(reader_end: int, until: float) -> str:
-    """The word of the starting registrar, or the error that it names; empty when it died or time ran out."""
-    poll = select.poll()
-    poll.register(reader_end, select.POLLIN)
-    received = b""
-    while poll.poll(max(0, int((until - time.monotonic()) * 1000))):
-        part = os.read(reader_end, 4096)
-        received += part
-        if not part or received == b"ready":
-            break
-    return received.decode(errors="replace")
+def _forget_unfinished() -> None:
+    while _unfinished:
+        _unfinished.popitem()[1].disown()
+
+
+call_around_fork(after_in_child=_forget_unfinished)
+call_at_exit(_end_unfinished)

@@ -1,33 +1,39 @@
-"""A registrar in the background: the main program of the process that `spawn` starts.
+"""A registrar in the background: the main program of the process that `starting` starts.
 
-The process that happened to start it must not be able to hurt it. `spawn` gave it a session of its own and no
-descriptors but one pipe; here it forks once more, so that init adopts it and it leaves no zombie. It reports through
-the pipe how its start went: ``ready``, ``other`` (another registrar serves), or the reason and message of the error.
+The process that happened to start it must not be able to hurt it. It got a session of its own and no descriptors but
+one pipe; here it drops what else it inherited, and forks once more, so that init adopts it and it leaves no zombie. It
+reports through the pipe how its start went: ``ready``, ``other`` (another registrar serves), or the reason and message
+of the error.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from collections.abc import Sequence
+
+from .._os.start_arguments import StartArguments, parse
+from . import inheritance
 
 
 def main() -> None:
-    """``folder limits pipe`` in the arguments: the folder, the limits as JSON, the pipe's descriptor."""
+    """Become the registrar that the last arguments of this process describe (see `start_arguments`)."""
+    arguments = parse(sys.argv)
+    if arguments is None:
+        sys.exit("this program is started by adsum only; to start a registrar yourself, run: adsum registrar")
+    kept = inheritance.drop()
+    # Before the fork: where an import fails, the client learns it from the exit status and standard error.
+    from . import start  # noqa: F401
+
     if os.fork():
         os._exit(0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    os.umask(0o077)
-    os.chdir("/")
-    folder, limits, pipe = sys.argv[1], sys.argv[2], int(sys.argv[3])
     # "adsum-registrar" in ps and top; the kernel keeps 15 characters (proc(5)).
     with open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write("adsum-registrar")
-    _run(folder, limits, pipe)
+    _run(arguments, kept)
 
 
-def _run(folder: str, limits: str, pipe: int) -> None:
+def _run(arguments: StartArguments, kept: Sequence[str]) -> None:
     from pathlib import Path
 
     import msgspec
@@ -36,17 +42,20 @@ def _run(folder: str, limits: str, pipe: int) -> None:
     from ..model import Limits
     from .start import serve
 
+    folder = arguments.folder
+
     def report(word: str) -> None:
         try:
-            os.write(pipe, word.encode())
+            os.write(arguments.pipe, word.encode())
         except BrokenPipeError:
             # The client that started this registrar has left; others will connect.
             return
         finally:
-            os.close(pipe)
+            os.close(arguments.pipe)
 
     try:
-        served = serve(Path(folder), msgspec.json.decode(limits, type=Limits), ready=lambda: report("ready"))
+        limits = msgspec.json.decode(arguments.limits, type=Limits)
+        served = serve(Path(folder), limits, ready=lambda: report("ready"), kept=kept)
     except AdsumError as error:
         report(f"{error.reason}\n{error}")
         sys.exit(1)

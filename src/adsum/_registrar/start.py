@@ -10,16 +10,17 @@ import gc
 import logging
 import logging.handlers
 import os
+import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
 from .. import _wire as wire
 from .._engine.engine import Engine
 from .._os import folder as folders
-from .._os import identity
+from .._os import identity, log_file
 from .._os.liveness import DeathWatch
 from .._store import page as pages
 from .._store import tables
@@ -34,7 +35,7 @@ from .._store.environment import (
 )
 from .._store.room import fitted_to
 from .._store.tables import Retention
-from ..errors import AdsumError
+from ..errors import AdsumError, RegistrarUnavailable
 from ..model import Limits
 from . import claim as claims
 from .claim import Claim
@@ -46,7 +47,6 @@ from .sessions import LockedFiles
 from .sweep import sweep
 from .wiring import build_core, build_server
 
-LOG_BYTES = 256 * 1024
 BACKLOG = 1024
 
 log = logging.getLogger("adsum.registrar")
@@ -58,12 +58,14 @@ def serve(
     *,
     ready: Callable[[], None],
     foreground: bool = False,
+    kept: Sequence[str] = (),
     failpoint: Failpoint | None = None,
 ) -> bool:
     """Serve the registry in `folder` until there is nothing left to do. False when another registrar does already.
 
     `limits` count if the registry has to be made; `ready` is called when clients can connect. In the background the
     folder was made by the client that started this process; one that was removed since is not made again (False).
+    `kept` is what this process had to keep of its starter, for the log.
     """
     identity.require_linux()
     if foreground:
@@ -74,6 +76,8 @@ def serve(
     if lock is None:
         return False
     _log_to(folder, foreground)
+    for what in kept:
+        log.warning("%s", what)
     try:
         _serve_locked(folder, limits, lock, ready, failpoint or from_environment())
     except AdsumError as error:
@@ -134,6 +138,7 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
         if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
             return migrated
         page = None
+    _require_file_size(folder, map_size_for(limits) if page is None else page.map_size)
     if page is not None:
         environment = open_environment(folder, page.generation, page.map_size, writable=True)
         remove_other_generations(folder, page.generation)
@@ -147,6 +152,16 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
     environment = create_environment(folder, 1, map_size, limits.max_readers)
     tables.initialise(environment, limits)
     return environment, pages.create(folder, map_size), limits
+
+
+def _require_file_size(folder: Path, size: int) -> None:
+    """Errors: `RegistrarUnavailable` where this process may not write files of `size` bytes, as the tables may have."""
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < size:
+        raise RegistrarUnavailable(
+            f"a process started from here may write at most {allowed} bytes to a file (ulimit -f), the tables in "
+            f"{folder} may need {size}; start the registrar where there is no such limit: adsum registrar"
+        )
 
 
 def _listen(folder: Path) -> socket.socket:
@@ -172,7 +187,9 @@ def _log_to(folder: Path, foreground: bool) -> None:
 def _handler(folder: Path, foreground: bool) -> logging.Handler:
     if not foreground:
         try:
-            return logging.handlers.RotatingFileHandler(folder / "registrar.log", maxBytes=LOG_BYTES, backupCount=1)
+            return logging.handlers.RotatingFileHandler(
+                folder / log_file.NAME, maxBytes=log_file.MAX_BYTES, backupCount=1
+            )
         except OSError:
             # Better a registrar without a log file than no registrar. `adsum doctor` says why it cannot be written.
             pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -248,6 +249,16 @@ def translate(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
         return SystemBusy(
             f"every reader slot of {folder} is taken (Limits.max_readers, set when the registry was made); "
             "try again, or make the registry with a larger limit"
+        )
+    if code == errno.EFBIG:
+        return RegistryFull(
+            f"the tables in {folder} cannot grow past the limit of the process that writes them (ulimit -f, {error}); "
+            "start the registrar without it: adsum registrar --replace"
+        )
+    if code == errno.ENOMEM and (mappable := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+        return SystemBusy(
+            f"this process may map at most {mappable} bytes (ulimit -v), too few for the tables in {folder}; raise the "
+            "limit"
         )
     # EIO: LMDB wrote less than it asked for, which in shared memory means that no memory was left.
     if isinstance(error, lmdb.MapFullError) or code in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EIO):

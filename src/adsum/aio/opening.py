@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from ..model import Limits
 from .registry import AsyncRegistry
@@ -16,6 +17,7 @@ def open_async(
     node: str | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
+    registrar_command: Sequence[str] | None = None,
 ) -> AsyncRegistry:
     """Open a registry for asyncio. There is no server to start: an absent registry reads as empty, and the first write
     makes it. Opening does not wait, so this is a plain call.
@@ -27,10 +29,19 @@ def open_async(
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
     - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
       other limits, a warning says so; `Registry.limits` are its own.
+    - `registrar_command`: the program with which this process starts a registrar.
 
     >>> async with adsum.open_async(timeout=2) as registry:
     ...     registration = await registry.register("planner-1")
     ...     print(len(registry))
     1
     """
-    return AsyncRegistry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return AsyncRegistry(
+        name,
+        path=path,
+        namespace=namespace,
+        node=node,
+        timeout=timeout,
+        limits=limits,
+        registrar_command=registrar_command,
+    )

@@ -33,7 +33,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
     calls, because they never wait. It belongs to no event loop: await it in whichever loop runs, in any thread.
 
-    - `folder`, `namespace`, `node`, `timeout`, `limits`: what it was opened with.
+    - `folder`, `namespace`, `node`, `timeout`, `limits`, `registrar_command`: what it was opened with.
     - A write whose await is cancelled may have been applied, or not. A registration is undone then.
     - It survives `fork`, and can be pickled, like a `Registry`.
 
@@ -55,9 +55,12 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         node: str | None = None,
         timeout: float | None = None,
         limits: Limits | None = None,
+        registrar_command: Sequence[str] | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
-        super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
+        super().__init__(
+            name, path=path, namespace=namespace, node=node, limits=limits, registrar_command=registrar_command
+        )
         self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 
     @property
@@ -70,7 +73,8 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), str(self.folder), self.namespace, self._named_node, self.timeout, self.limits)
+        folder, command = str(self.folder), self.registrar_command
+        return _reopen, (type(self), folder, self.namespace, self._named_node, self.timeout, self.limits, command)
 
     async def __aenter__(self: A) -> A:
         return self
@@ -368,6 +372,12 @@ class AsyncRegistry(RegistryReads, NotAwaited):
 
 
 def _reopen(
-    kind: type[AsyncRegistry], folder: str, namespace: str, node: str | None, timeout: float | None, limits: Limits
+    kind: type[AsyncRegistry],
+    folder: str,
+    namespace: str,
+    node: str | None,
+    timeout: float | None,
+    limits: Limits,
+    command: Sequence[str] | None,
 ) -> AsyncRegistry:
-    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits, registrar_command=command)

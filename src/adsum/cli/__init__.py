@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import adsum
+
 NOT_FOUND = 1
 USAGE = 2
 REGISTRY_ERROR = 3
@@ -19,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, `sys.argv` by default, and return its exit code: 0 done, 1 no or not found, 2 usage,
     3 registry error."""
     try:
+        if arguments is None:
+            # So this command may be a registrar_command=["adsum"].
+            adsum.freeze_support()
         from .app import dispatch
 
         return dispatch(list(sys.argv[1:] if arguments is None else arguments))

@@ -1,0 +1,42 @@
+"""The file ``registrar.log`` in a registry's folder: the log of its registrars, and their standard error."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+NAME = "registrar.log"
+MAX_BYTES = 256 * 1024
+_TAIL_BYTES = 4096
+_TAIL_LINES = 3
+
+
+def open_to_append(folder: Path) -> BinaryIO:
+    """The log, or /dev/null: better a registrar without a log than none. `adsum doctor` reports a missing log.
+
+    A registrar rotates its log. Processes that fail to become one write here too, so a large file is put aside here.
+    """
+    path = folder / NAME
+    try:
+        if path.exists() and path.stat().st_size >= MAX_BYTES:
+            path.rename(folder / f"{NAME}.1")
+        return open(path, "ab", opener=_privately)
+    except OSError:
+        return open(os.devnull, "ab")
+
+
+def _privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def last_lines(folder: Path, since: int) -> str:
+    """The last lines written after the offset `since`, joined to one; empty where there is none."""
+    try:
+        with open(folder / NAME, "rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(since, end - _TAIL_BYTES))
+            text = log.read(_TAIL_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+    return " / ".join([line.strip() for line in text.splitlines() if line.strip()][-_TAIL_LINES:])
