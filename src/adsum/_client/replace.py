@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import select
 import signal
 import time
 from pathlib import Path
 
 from .._os import folder as folders
-from .._os import identity
+from .._os import identity, polling
+from .._os.pidfd import send_signal
 from .._store import older_tables
 from .._store import page as pages
 from ..errors import Timeout
@@ -36,9 +36,9 @@ def stop_registrar(folder: Path, timeout: float) -> bool:
     if pidfd is None:
         return False
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        exited = select.poll()
-        exited.register(pidfd, select.POLLIN)
+        send_signal(pidfd, signal.SIGTERM)
+        exited = polling.wait_set()
+        exited.register(pidfd, polling.POLLIN)
         return bool(exited.poll(max(0, math.ceil(timeout * 1000))))
     except ProcessLookupError:
         # It exited in the same moment.

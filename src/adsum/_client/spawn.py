@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import importlib.util
 import os
-import select
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import msgspec
 
 from .._instrument import instrument
 from .._os import folder as folders
+from .._os import polling
 from ..errors import BY_REASON, RegistrarUnavailable
 from ..model import Limits
 
@@ -143,10 +143,10 @@ def _package_folders() -> list[str]:
 
 def _listen(reader_end: int, until: float) -> str:
     """The word of the starting registrar, or the error that it names; empty when it died or time ran out."""
-    poll = select.poll()
-    poll.register(reader_end, select.POLLIN)
+    waiting = polling.wait_set()
+    waiting.register(reader_end, polling.POLLIN)
     received = b""
-    while poll.poll(max(0, int((until - time.monotonic()) * 1000))):
+    while waiting.poll(max(0, int((until - time.monotonic()) * 1000))):
         part = os.read(reader_end, 4096)
         received += part
         if not part or received == b"ready":
