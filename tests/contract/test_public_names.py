@@ -38,6 +38,7 @@ NAMES = [
     "Kind",
     "Limits",
     "Metadata",
+    "NoEventLoop",
     "NotRegistered",
     "PermissionDenied",
     "ProcessId",
