@@ -138,6 +138,12 @@ class UnsupportedPlatform(AdsumError, NotImplementedError):
     reason = "unsupported_platform"
 
 
+class NoEventLoop(AdsumError, RuntimeError):
+    """An awaited call runs outside an asyncio event loop, under trio for one; nothing was done."""
+
+    reason = "no_event_loop"
+
+
 class InternalError(AdsumError):
     """A defect of adsum: the registrar failed on this request, and changed nothing. Please report it."""
 
@@ -171,6 +177,7 @@ BY_REASON: dict[str, type[AdsumError]] = {
         VersionMismatch,
         UnsupportedPlatform,
         RegistryClosed,
+        NoEventLoop,
         InternalError,
     )
 }

@@ -31,6 +31,7 @@ WORDS: dict[str, tuple[type[AdsumError], type[Exception]]] = {
     "version_mismatch": (adsum.VersionMismatch, AdsumError),
     "unsupported_platform": (adsum.UnsupportedPlatform, AdsumError),
     "registry_closed": (adsum.RegistryClosed, AdsumError),
+    "no_event_loop": (adsum.NoEventLoop, RuntimeError),
     "internal_error": (adsum.InternalError, AdsumError),
 }
 

@@ -40,6 +40,7 @@ NAMES = [
     "Limits",
     "Metadata",
     "MetadataKeywords",
+    "NoEventLoop",
     "NotRegistered",
     "PermissionDenied",
     "ProcessId",

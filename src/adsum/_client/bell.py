@@ -16,7 +16,6 @@ import array
 import contextlib
 import os
 import random
-import select
 import socket
 import threading
 import time
@@ -28,6 +27,7 @@ from typing import NamedTuple
 import msgspec
 
 from .. import _wire as wire
+from .._os import polling
 from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
@@ -169,11 +169,11 @@ class Waiter:
         self._lock = threading.RLock()
         self._handle: BellHandle | None = None
         with descriptors_needed():
-            self._epoll = select.epoll()
+            self._epoll = polling.epoll()
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._close_wake = weakref.finalize(self, os.close, self._wake)
         self._close_wake.atexit = False
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._wake, polling.EPOLLIN)
 
     def fileno(self) -> int:
         """The epoll, for an event loop."""
@@ -203,8 +203,8 @@ class Waiter:
         handle = self._bell.listen(self, lost, time.monotonic() + seconds)
         with self._lock:
             if self._close_wake.alive:
-                self._add(handle.bell, select.EPOLLIN | select.EPOLLET)
-                self._add(handle.connection, select.EPOLLIN | select.EPOLLRDHUP)
+                self._add(handle.bell, polling.EPOLLIN | polling.EPOLLET)
+                self._add(handle.connection, polling.EPOLLIN | polling.EPOLLRDHUP)
                 self._handle = handle
 
     def _wait_for_registry(self, seconds: float) -> None:
@@ -222,7 +222,8 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> None:
         """Wait until there may be a change to read, or `listen` is due; at most `timeout` seconds."""
-        for descriptor, _ in self._epoll.poll(LONG_SECONDS if timeout is None else min(timeout, LONG_SECONDS)):
+        seconds = LONG_SECONDS if timeout is None else min(timeout, LONG_SECONDS)
+        for descriptor, _ in polling.wait_in(self._epoll, seconds):
             if descriptor == self._wake:
                 os.eventfd_read(self._wake)
             elif self._handle is not None and descriptor == self._handle.connection:
@@ -255,8 +256,8 @@ def _request_bell(connection: Connection, until: float) -> int:
     descriptors = array.array("i")
     frames = wire.FrameBuffer()
     while True:
+        connection.wait_to_receive(until)
         with descriptors_needed():
-            connection.sock.settimeout(max(0.001, until - time.monotonic()))
             data, ancillary, *_ = connection.sock.recvmsg(
                 4096, socket.CMSG_SPACE(descriptors.itemsize), socket.MSG_CMSG_CLOEXEC
             )

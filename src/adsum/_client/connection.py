@@ -7,13 +7,14 @@ wakes.
 
 from __future__ import annotations
 
+import _socket
 import math
 import os
-import select
 import socket
 import time
 
 from .. import _wire as wire
+from .._os import polling
 from ..errors import InvalidMetadata, Timeout
 
 # How long a caller polls for its reply before it sleeps.
@@ -28,16 +29,17 @@ class Connection:
     """A connection with a completed handshake. `registration_timeout` is the registry's own bound, in seconds.
 
     Its socket is non-blocking. A socket with a timeout would cost a call of poll(2) before each operation, and one of
-    `settimeout` before that.
+    `settimeout` before that. It is of the class in C from which `socket.socket` is derived: gevent and eventlet replace
+    the derived class, and waits are the business of `_os.polling`.
     """
 
-    def __init__(self, sock: socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
+    def __init__(self, sock: _socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
         sock.setblocking(False)
         self.sock = sock
         self.registration_timeout = registration_timeout
         self.frames = frames
-        self._readable = select.poll()
-        self._readable.register(sock, select.POLLIN)
+        self._readable = polling.wait_set()
+        self._readable.register(sock, polling.POLLIN)
 
     def send(self, data: bytes, until: float) -> None:
         """Send all of it. Raises `TimeoutError` at `until`, `ConnectionError` where the registrar is gone."""
@@ -51,14 +53,14 @@ class Connection:
     def receive(self, until: float) -> list[bytes]:
         """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
         while not (frames := list(self.frames)):
-            self._wait_to_receive(until)
+            self.wait_to_receive(until)
             self.read()
         return frames
 
     def receive_first(self, until: float) -> bytes:
         """The first frame; later ones stay in `frames`. Raises as `receive`."""
         while (frame := next(iter(self.frames), None)) is None:
-            self._wait_to_receive(until)
+            self.wait_to_receive(until)
             self.read()
         return frame
 
@@ -69,7 +71,8 @@ class Connection:
             raise ConnectionResetError("the registrar closed the connection")
         self.frames.feed(data)
 
-    def _wait_to_receive(self, until: float) -> None:
+    def wait_to_receive(self, until: float) -> None:
+        """Wait until there is something to receive. Raises `TimeoutError` at `until`."""
         spin_until = time.monotonic() + SPIN_SECONDS
         while not self._readable.poll(0):
             if (now := time.monotonic()) < spin_until:
@@ -81,8 +84,8 @@ class Connection:
                 raise TimeoutError
 
     def _wait_to_send(self, until: float) -> None:
-        writable = select.poll()
-        writable.register(self.sock, select.POLLOUT)
+        writable = polling.wait_set()
+        writable.register(self.sock, polling.POLLOUT)
         if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
             raise TimeoutError
 

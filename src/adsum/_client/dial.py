@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import socket
 import time
 from collections.abc import Callable
@@ -88,14 +89,14 @@ def _dial(
         answered = until
 
 
-def _connect(folder: Path, until: float) -> socket.socket | None:
+def _connect(folder: Path, until: float) -> _socket.socket | None:
     """A connected socket, or None where no registrar listens."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
     try:
         if not folders.check(folder):
             sock.close()
             return None
-        sock.settimeout(max(0.0001, until - time.monotonic()))
         with folders.short_path(folder) as reachable:
             sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
         return sock
@@ -109,9 +110,6 @@ def _connect(folder: Path, until: float) -> socket.socket | None:
             raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from None
         time.sleep(BACKLOG_SECONDS)
         return _connect(folder, until)
-    except TimeoutError as error:
-        sock.close()
-        raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from error
     except AdsumError:
         sock.close()
         raise
@@ -120,7 +118,7 @@ def _connect(folder: Path, until: float) -> socket.socket | None:
         raise RegistrarUnavailable(f"cannot connect to the registrar of {folder}: {error}; run adsum doctor") from error
 
 
-def _shake_hands(sock: socket.socket, session: bytes, until: float) -> Connection:
+def _shake_hands(sock: _socket.socket, session: bytes, until: float) -> Connection:
     connection = Connection(sock, 0.0, wire.FrameBuffer())
     hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
     connection.send(wire.frame(hello), until)

@@ -11,13 +11,14 @@ times a second while there are threads to watch.
 from __future__ import annotations
 
 import os
-import select
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from .._os import polling
 from .._os.forking import call_around_fork
+from .._os.pidfd import open_pidfd
 
 # pidfd_open(2): the pidfd refers to the thread, not to its process. The value is that of O_EXCL.
 PIDFD_THREAD = os.O_EXCL
@@ -172,17 +173,17 @@ class _ThreadWatch:
 
     def _run(self) -> None:
         while True:
-            poll = select.poll()
+            waiting = polling.wait_set()
             with self._lock:
                 if not self._watched:
                     self._running = False
                     return
                 pidfds = [pidfd for _, pidfd in self._watched.values()]
-            poll.register(self._wake, select.POLLIN)
+            waiting.register(self._wake, polling.POLLIN)
             for pidfd in pidfds:
                 if pidfd >= 0:
-                    poll.register(pidfd, select.POLLIN)
-            ready = poll.poll(CHECK_SECONDS * 1000 if -1 in pidfds else None)
+                    waiting.register(pidfd, polling.POLLIN)
+            ready = waiting.poll(CHECK_SECONDS * 1000 if -1 in pidfds else None)
             if any(fd == self._wake for fd, _ in ready):
                 os.eventfd_read(self._wake)
             self._collect()
@@ -199,23 +200,17 @@ class _ThreadWatch:
 
 
 def _thread_pidfd(thread: threading.Thread) -> int:
-    """A pidfd of the thread, or -1 where the kernel has none or the thread has not begun to run."""
-    if thread.native_id is None:
+    """A pidfd of the thread, or -1 where the kernel has none, the thread has not begun to run or may be a greenlet."""
+    if thread.native_id is None or polling.has_greenlets():
         return -1
     try:
-        return os.pidfd_open(thread.native_id, PIDFD_THREAD)
+        return open_pidfd(thread.native_id, PIDFD_THREAD)
     except OSError:
         return -1
 
 
 def _is_over(thread: threading.Thread, pidfd: int) -> bool:
-    if not thread.is_alive():
-        return True
-    if pidfd < 0:
-        return False
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return not thread.is_alive() or (pidfd >= 0 and polling.is_readable(pidfd))
 
 
 _threads = _ThreadWatch()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import select
 import socket
 import threading
 import time
@@ -21,7 +20,7 @@ import msgspec
 
 from .. import _wire as wire
 from .._os import folder as folders
-from .._os import session
+from .._os import polling, session
 from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
 from ..errors import AdsumError, RegistryClosed, Timeout
@@ -135,8 +134,8 @@ class Pipeline:
     # The thread
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
+        poll = polling.wait_set()
+        poll.register(self._wake, polling.POLLIN)
         try:
             while not self._closed:
                 try:
@@ -159,7 +158,7 @@ class Pipeline:
                 self._release()
             self._fail_all(RegistryClosed("the registry was closed before the answer came"))
 
-    def _turn(self, poll: select.poll) -> None:
+    def _turn(self, poll: polling.WaitSet) -> None:
         if self._connection is None:
             self._notice_removal()
         if self._connection is None and (self._calls or self.holds_entries):
@@ -169,7 +168,7 @@ class Pipeline:
         for fd, events in poll.poll(self._milliseconds_until(nearest)):
             if fd == self._wake:
                 os.eventfd_read(fd)
-            elif self._connection is not None and events & ~select.POLLOUT:
+            elif self._connection is not None and events & ~polling.POLLOUT:
                 self._connection.read()
                 self._take_replies(self._connection)
         if nearest is not None and nearest <= time.monotonic():
@@ -182,7 +181,7 @@ class Pipeline:
                 self.holds_entries = False
                 self._release_session()
 
-    def _connect(self, poll: select.poll) -> None:
+    def _connect(self, poll: polling.WaitSet) -> None:
         calls = self._calls.all()
         soonest = min((call.give_up for call in calls), default=math.inf)
         until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
@@ -192,7 +191,7 @@ class Pipeline:
         self._connection = connection
         self._registration_timeout = connection.registration_timeout
         self._dialled()
-        poll.register(connection.sock, select.POLLIN)
+        poll.register(connection.sock, polling.POLLIN)
         self._calls.send_again()
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)
@@ -200,14 +199,14 @@ class Pipeline:
     def _is_open(self) -> bool:
         return not self._closed
 
-    def _disconnect(self, poll: select.poll) -> None:
+    def _disconnect(self, poll: polling.WaitSet) -> None:
         self._outgoing.clear()
         if self._connection is not None:
             poll.unregister(self._connection.sock)
             self._connection.close()
             self._connection = None
 
-    def _say_goodbye(self, poll: select.poll) -> None:
+    def _say_goodbye(self, poll: polling.WaitSet) -> None:
         """A registrar that started after the last connection was lost has not seen the session begin, so it would not
         see it end."""
         try:
@@ -216,7 +215,7 @@ class Pipeline:
             # No registrar serves; the next one will find that the session's lock is free.
             return
 
-    def _send(self, poll: select.poll) -> None:
+    def _send(self, poll: polling.WaitSet) -> None:
         connection = self._connection
         if connection is None:
             return
@@ -230,7 +229,7 @@ class Pipeline:
         except BlockingIOError:
             # The socket is full: the registrar is busy, or stopped. Deadlines go on.
             pass
-        poll.modify(connection.sock, select.POLLIN | (select.POLLOUT if self._outgoing else 0))
+        poll.modify(connection.sock, polling.POLLIN | (polling.POLLOUT if self._outgoing else 0))
 
     def _framed(self, call: PendingCall[Any], connection: Connection, now: float) -> bytes:
         """A call as bytes; none where it cannot be sent."""

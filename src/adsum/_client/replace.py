@@ -12,13 +12,13 @@ import contextlib
 import fcntl
 import math
 import os
-import select
 import signal
 import time
 from pathlib import Path
 
 from .._os import folder as folders
-from .._os import identity
+from .._os import identity, polling
+from .._os.pidfd import send_signal
 from .._store import older_tables
 from .._store import page as pages
 from ..errors import Timeout
@@ -54,9 +54,9 @@ def _end_announced(folder: Path, until: float) -> bool:
     if pidfd is None:
         return False
     try:
-        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-        exited = select.poll()
-        exited.register(pidfd, select.POLLIN)
+        send_signal(pidfd, signal.SIGTERM)
+        exited = polling.wait_set()
+        exited.register(pidfd, polling.POLLIN)
         return bool(exited.poll(max(0, math.ceil((until - time.monotonic()) * 1000))))
     except ProcessLookupError:
         # It exited in the same moment.

@@ -7,7 +7,6 @@ The process forks once it has imported everything, and exits; its child reports 
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from .._os import log_file
+from .._os import log_file, polling
 from .._os.start_arguments import StartArguments
 from ..errors import RegistrarUnavailable
 from .launch import REMEDY, Launch, command_line, environment, undebugged
@@ -66,8 +65,8 @@ class StartingProcess:
     def report(self, until: float) -> str | None:
         """``ready``, ``other``, or the reason and message of an error; empty where it ended without a report. None at
         `until` (monotonic)."""
-        poll = select.poll()
-        poll.register(self._report, select.POLLIN)
+        poll = polling.wait_set()
+        poll.register(self._report, polling.POLLIN)
         while poll.poll(max(0, int((until - time.monotonic()) * 1000))):
             part = os.read(self._report, 4096)
             self._received += part

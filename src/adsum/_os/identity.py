@@ -10,12 +10,13 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import select
 import sys
 import uuid
 
 from ..errors import UnsupportedPlatform
 from ..model import Owner
+from . import polling
+from .pidfd import open_pidfd
 
 
 def require_linux() -> None:
@@ -30,10 +31,10 @@ def require_linux() -> None:
 @functools.cache
 def _has_pidfd() -> bool:
     try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError) as error:
+        os.close(open_pidfd(os.getpid()))
+    except OSError as error:
         # EMFILE and ENFILE say nothing about the kernel.
-        return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+        return error.errno in (errno.EMFILE, errno.ENFILE)
     return True
 
 
@@ -43,7 +44,7 @@ def pidfds_have_inodes() -> bool:
 
     Before Linux 6.9 all pidfds live on the kernel's anonymous-inode filesystem, the one that epoll descriptors live on.
     """
-    pidfd, anonymous = os.pidfd_open(os.getpid()), select.epoll()
+    pidfd, anonymous = open_pidfd(os.getpid()), polling.epoll()
     try:
         return os.fstat(pidfd).st_dev != os.fstat(anonymous.fileno()).st_dev
     finally:
@@ -63,9 +64,7 @@ def start_time(pid: int) -> int:
 
 def has_exited(pidfd: int) -> bool:
     """Whether the process has ended; a zombie has. A pidfd is readable from then on (pidfd_open(2))."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return polling.is_readable(pidfd)
 
 
 def identify(pid: int) -> Owner | None:
@@ -112,7 +111,7 @@ def is_alive(owner: Owner) -> bool:
 
 def _open_pidfd(pid: int) -> int | None:
     try:
-        return os.pidfd_open(pid)
+        return open_pidfd(pid)
     except OSError as error:
         # ESRCH: no such process. EINVAL, ENOENT (6.9): the number of a thread, or no possible pid.
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):

@@ -10,13 +10,13 @@ import contextlib
 import errno
 import os
 import resource
-import select
 import threading
 from collections.abc import Iterable, Iterator
 
 from ..errors import AdsumError, SystemBusy
 from ..model import Owner
-from .identity import open_verified
+from . import polling
+from .identity import has_exited, open_verified
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -43,7 +43,7 @@ def is_running(owner: Owner) -> bool:
     return True
 
 
-_IN = select.EPOLLIN
+_IN = polling.EPOLLIN
 _MOST_EVENTS = 64
 
 
@@ -60,7 +60,7 @@ class LivenessCheck:
         self._lock = threading.RLock()
         # The thread that is changing the maps, 0 for none.
         self._changing = 0
-        self._epoll = select.epoll()
+        self._epoll = polling.epoll()
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
 
@@ -197,7 +197,7 @@ class DeathWatch:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.capacity = max(16, hard // 2 - 32)
         self.scanned: set[Owner] = set()
-        self._epoll = select.epoll()
+        self._epoll = polling.epoll()
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
         self._spare: list[int] = []
@@ -242,11 +242,7 @@ class DeathWatch:
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` is alive now, watched or not."""
         pidfd = self._pidfds.get(owner)
-        if pidfd is None:
-            return self._check(owner)
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        return not poll.poll(0)
+        return self._check(owner) if pidfd is None else not has_exited(pidfd)
 
     def unwatch(self, owner: Owner) -> None:
         pidfd = self._pidfds.pop(owner, None)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, TypeVar, Unpack, overload
 
-from .._calls import Calls, pairs, whole
+from .._calls import pairs, whole
 from .._client.connection_pool import seconds
 from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
@@ -20,6 +20,7 @@ from ..errors import AdsumError, Timeout
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
+from .loop import LoopCalls, require_loop
 from .only_async import NotAwaited
 from .registration import AsyncRegistration
 from .watch import AsyncWatch
@@ -31,7 +32,8 @@ class AsyncRegistry(RegistryReads, NotAwaited):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
-    calls, because they never wait. It belongs to no event loop: await it in whichever loop runs, in any thread.
+    calls, because they never wait. It belongs to no event loop: await it in whichever loop of asyncio runs, in any
+    thread. Where none runs, under trio for one, an awaited call raises `NoEventLoop` before it does anything.
 
     - `folder`, `namespace`, `node`, `timeout`, `limits`, `registrar_command`: what it was opened with.
     - A write whose await is cancelled may have been applied, or not. A registration is undone then.
@@ -61,7 +63,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         super().__init__(
             name, path=path, namespace=namespace, node=node, limits=limits, registrar_command=registrar_command
         )
-        self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
+        self._calls = LoopCalls(self._client, self.namespace, self._named_node, own_timeout)
 
     @property
     def timeout(self) -> float | None:
@@ -93,6 +95,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         Traceback (most recent call last):
         adsum.errors.RegistryClosed: this registry was closed; open another
         """
+        require_loop()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -161,7 +164,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         >>> (await future).process_id.local_id
         'planner-1'
         """
-        return asyncio.ensure_future(self.register(id, process, timeout=timeout, **metadata))
+        return require_loop().create_task(self.register(id, process, timeout=timeout, **metadata))
 
     async def get_or_register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
@@ -314,6 +317,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         >>> len(await registry.wait_for(capability="planning", count=1, timeout=10))
         1
         """
+        require_loop()
         condition = WaitCondition(self, id, count, where, conditions)
         until = instant_after(timeout)
         if (found := condition.found()) is not None:
@@ -362,7 +366,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
         return AsyncRegistration(self._calls, done.entries[0])
 
     def _beat(self, entry: Entry) -> None:
-        LoopHeartbeat(asyncio.get_running_loop(), self._calls, entry).start()
+        LoopHeartbeat(require_loop(), self._calls, entry).start()
 
     def _timed_out(self, condition: WaitCondition, timeout: float | None) -> Timeout:
         error = condition.timed_out(timeout)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .._watching import Lock, WatchBase
 from ..errors import RegistryClosed
 from ..model import Event
+from .loop import require_loop
 from .only_async import NotAwaited
 
 W = TypeVar("W", bound="AsyncWatch")
@@ -68,13 +69,14 @@ class AsyncWatch(WatchBase, NotAwaited):
         """Wait for the next event and return it. Cancelling the await loses no event; `asyncio.timeout` sets a bound.
 
         Errors: `RegistryClosed` where the watch or its registry is closed; `RuntimeError` where another task waits in
-        it; those of starting a registrar.
+        it; `NoEventLoop`; those of starting a registrar.
 
         >>> async with registry.watch("planner-1") as watch:
         ...     registration = await registry.register("planner-1")
         ...     print((await watch.next()).kind.value)
         registered
         """
+        require_loop()
         if not self._consumer_lock.acquire(blocking=False):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:
@@ -94,7 +96,7 @@ class AsyncWatch(WatchBase, NotAwaited):
 
     async def _woken(self) -> None:
         """Wait until the epoll is readable, then consume what made it so."""
-        loop = asyncio.get_running_loop()
+        loop = require_loop()
         readable = asyncio.Event()
         loop.add_reader(self._waiter.fileno(), readable.set)
         try:
