@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Of the two process pools in the standard library, one leaves its workers behind when the parent is killed.
+#
+# A good engineer guesses: workers wait on a pipe from their parent; when the parent is killed they read its end and
+# leave. At least, the two pools of one library behave the same.
+# In fact: workers of `multiprocessing.Pool` leave (its parent alone holds the end that they would read from), and so do
+# billiard's. Workers of `concurrent.futures.ProcessPoolExecutor` each hold the writing end of their own queue too, so
+# its end never comes: they sit idle under init for ever, with their memory and every descriptor that they inherited,
+# whatever the start method.
+# It matters because: each SIGKILL of such a program (the OOM killer, a supervisor's last resort) leaves a set of
+# living processes that nobody feeds. A registry shows them, rightly, as alive.
+# Source: multiprocessing/pool.py, worker(): it closes the other ends; concurrent/futures/process.py does not.
+. "$(dirname "$0")/prelude"
+install billiard==4.3.2
+
+cat > pools.py <<'EOP'
+import multiprocessing
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+METHODS = ("fork", "spawn", "forkserver")
+
+
+def pid(number: int) -> int:
+    time.sleep(0.1)
+    return os.getpid()
+
+
+def start_workers_and_die(kind: str, method: str) -> None:
+    if kind == "ProcessPoolExecutor":
+        executor = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
+        pids = set(executor.map(pid, range(4)))
+    elif kind == "multiprocessing.Pool":
+        pids = set(multiprocessing.get_context(method).Pool(2).map(pid, range(4)))
+    else:
+        import billiard
+
+        pids = set(billiard.Pool(2).map(pid, range(4)))
+    print(*pids, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def orphans(kind: str, method: str) -> str:
+    """How many of the workers live on when their parent has been killed; they are ended here."""
+    command = [sys.executable, __file__, kind, method]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
+        pidfds = []
+        workers = parent.stdout.readline().split()
+        for worker in workers:
+            try:
+                pidfds.append(os.pidfd_open(int(worker)))
+            except ProcessLookupError:
+                pass  # it has left already
+        parent.wait()
+        deadline = time.monotonic() + 2
+        alive = [fd for fd in pidfds if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]]
+        for fd in alive:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        for fd in pidfds:
+            os.close(fd)
+    print(f"{kind}, {method}: {len(alive)} of {len(workers)} workers live on")
+    return "all" if len(alive) == len(workers) > 0 else "none" if not alive else "some"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        start_workers_and_die(*sys.argv[1:])
+    executors = {orphans("ProcessPoolExecutor", method) for method in METHODS}
+    pools = {orphans("multiprocessing.Pool", method) for method in METHODS} | {orphans("billiard.Pool", "fork")}
+    sys.exit(not (executors == {"all"} and pools == {"none"}))
+EOP
+"$python" pools.py
