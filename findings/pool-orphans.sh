@@ -14,6 +14,7 @@
 install billiard==4.3.2
 
 cat > pools.py <<'EOP'
+import ctypes
 import multiprocessing
 import os
 import select
@@ -22,7 +23,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
+import billiard
+
+PR_SET_CHILD_SUBREAPER = 36
 METHODS = ("fork", "spawn", "forkserver")
 
 
@@ -33,20 +38,28 @@ def pid(number: int) -> int:
 
 def start_workers_and_die(kind: str, method: str) -> None:
     if kind == "ProcessPoolExecutor":
-        executor = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
-        pids = set(executor.map(pid, range(4)))
+        pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
     elif kind == "multiprocessing.Pool":
-        pids = set(multiprocessing.get_context(method).Pool(2).map(pid, range(4)))
+        pool = multiprocessing.get_context(method).Pool(2)
     else:
-        import billiard
-
-        pids = set(billiard.Pool(2).map(pid, range(4)))
+        pool = billiard.Pool(2)
+    pids: set[int] = set()
+    while len(pids) < 2:  # the second worker may be late
+        pids.update(pool.map(pid, range(4)))
     print(*pids, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def end_children() -> None:
+    """End what the killed parent has left to this process, its subreaper: workers, fork server, resource tracker."""
+    while children := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+        for child in map(int, children):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
 def orphans(kind: str, method: str) -> str:
-    """How many of the workers live on when their parent has been killed; they are ended here."""
+    """How many of the workers live on when their parent has been killed; all are ended here."""
     command = [sys.executable, __file__, kind, method]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as parent:
         pidfds = []
@@ -59,10 +72,9 @@ def orphans(kind: str, method: str) -> str:
         parent.wait()
         deadline = time.monotonic() + 2
         alive = [fd for fd in pidfds if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]]
-        for fd in alive:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
         for fd in pidfds:
             os.close(fd)
+    end_children()
     print(f"{kind}, {method}: {len(alive)} of {len(workers)} workers live on")
     return "all" if len(alive) == len(workers) > 0 else "none" if not alive else "some"
 
@@ -70,6 +82,7 @@ def orphans(kind: str, method: str) -> str:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         start_workers_and_die(*sys.argv[1:])
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     executors = {orphans("ProcessPoolExecutor", method) for method in METHODS}
     pools = {orphans("multiprocessing.Pool", method) for method in METHODS} | {orphans("billiard.Pool", "fork")}
     sys.exit(not (executors == {"all"} and pools == {"none"}))
