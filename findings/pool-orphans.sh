@@ -8,7 +8,7 @@
 # its end never comes: they sit idle under init for ever, with their memory and every descriptor that they inherited,
 # whatever the start method.
 # It matters because: each SIGKILL of such a program (the OOM killer, a supervisor's last resort) leaves a set of
-# living processes that nobody feeds. A registry shows them, rightly, as alive.
+# living processes without any work. A registry shows them, rightly, as alive.
 # Source: multiprocessing/pool.py, worker(): it closes the other ends; concurrent/futures/process.py does not.
 . "$(dirname "$0")/prelude"
 install billiard==4.3.2
