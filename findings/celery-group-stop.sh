@@ -35,7 +35,6 @@ def work() -> None:
     Path("finished").touch()
 EOP
 cat > stop.py <<'EOP'
-import os
 import subprocess
 import sys
 import time
@@ -46,7 +45,6 @@ CONFIGURATION = """
 logfile=supervisord.log
 pidfile=supervisord.pid
 nodaemon=true
-user={user}
 [program:celery]
 command={python} -m celery -A app worker --concurrency 1 --without-gossip --without-mingle --loglevel INFO
 stdout_logfile=celery.log
@@ -59,11 +57,11 @@ stopasgroup={stopasgroup}
 def task_finishes(stopasgroup: str) -> bool:
     for name in ("started", "finished", "celery.log", "supervisord.log"):
         Path(name).unlink(missing_ok=True)
-    user = os.environ.get("USER", "root") if os.getuid() else "root"
-    text = CONFIGURATION.format(python=sys.executable, stopasgroup=stopasgroup, user=user)
-    Path("supervisord.conf").write_text(text)
+    Path("supervisord.conf").write_text(CONFIGURATION.format(python=sys.executable, stopasgroup=stopasgroup))
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf"], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "supervisor.supervisord", "-c", "supervisord.conf"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         subprocess.run([sys.executable, "-c", "import app; app.work.delay()"], check=True)
