@@ -1,5 +1,6 @@
 # Each target makes the virtual environment that it needs, inside this folder, and again only when a list of
-# requirements has changed. Nothing outside this folder is written but temporary files.
+# requirements has changed. What is said about that goes to standard error, so `make demo ARGS=--json` prints JSON alone.
+# Nothing outside this folder is written but temporary files.
 
 PYTHON ?= python3
 ARGS ?=
@@ -64,7 +65,7 @@ clean:  ## remove environments, build products and caches
 
 # The stamp comes last, so an environment that was left half made is made again.
 .venv/.stamp: pyproject.toml requirements-dev.txt
-	@echo "making .venv: everything for development, pinned ..."
+	@echo "making .venv: everything for development, pinned ..." >&2
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_INSTALL) -r requirements-dev.txt
@@ -72,7 +73,7 @@ clean:  ## remove environments, build products and caches
 	@touch $@
 
 .venv-real/.stamp: pyproject.toml requirements-dev.txt requirements-real.txt
-	@echo "making .venv-real: the programs that adsum must live in, pinned ..."
+	@echo "making .venv-real: the programs that adsum must live in, pinned ..." >&2
 	@rm -rf .venv-real
 	@$(PYTHON) -m venv .venv-real
 	@.venv-real/bin/python $(PIP_INSTALL) -r requirements-dev.txt -r requirements-real.txt
@@ -80,8 +81,8 @@ clean:  ## remove environments, build products and caches
 	@touch $@
 
 .venv-demo/.stamp: pyproject.toml
-	@echo "making .venv-demo: adsum and its command line ..."
+	@echo "making .venv-demo: adsum and its command line ..." >&2
 	@rm -rf .venv-demo
 	@$(PYTHON) -m venv .venv-demo
-	@.venv-demo/bin/python $(PIP_INSTALL) -e '.[cli]'
+	@.venv-demo/bin/python $(PIP_INSTALL) -e '.[cli]' >&2
 	@touch $@

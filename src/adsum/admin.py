@@ -44,8 +44,8 @@ class PageHeader(NamedTuple):
 
     - `registrar`: pid, start time and pidfd inode of the newest registrar, which may have exited since; pid 0 before
       the first one.
-    - `started_ns`: when it began to serve, in nanoseconds on the monotonic clock.
-    - `restarts`: how many registrars took over from an earlier one.
+    - `started_ns`: when it began to serve, in nanoseconds on the monotonic clock; 0 once it has left in order.
+    - `restarts`: how many registrars took over from one that died.
     - `format`: the version of the table format.
     - `boot_id`: the boot of the machine in which the registry was created (random(4)); a registry ends with it.
     - `pid_namespace`: the inode of the PID namespace to which its pids belong (pid_namespaces(7)).

@@ -33,7 +33,8 @@ class Stats(msgspec.Struct, frozen=True):
     - `revision`: the newest change.
     - `bytes_used`, `bytes_limit`: bytes of table pages in use, and their bound.
     - `registrar_pid`: None when no registrar runs; `uptime` is its age in seconds.
-    - `restarts`: how many registrars were started after the first.
+    - `restarts`: how many registrars took over from one that died. One that was idle, or was stopped, has left in order
+      and is not counted.
     - `pending`: the requests that waited in the registrar.
     - `cleanup_latency`: a `CleanupLatency`.
     - `outcomes`: the number of requests by outcome: ``ok``, or the reason of the error.

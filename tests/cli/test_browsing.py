@@ -87,6 +87,14 @@ def test_each_order_begins_with_the_members_that_need_attention() -> None:
     assert found == {"id": "abcd", "health": "dbac", "heartbeat": "cdab", "age": "dcba", "type": "acdb", "pid": "dcba"}
 
 
+def test_numbers_in_ids_are_sorted_as_numbers() -> None:
+    """agent-2 comes before agent-10, and ids that differ in leading zeros have an order too."""
+    names = ["agent-10", "agent-2", "10", "agent-02", "agent", "2", "agent-2-b"]
+    found = Browsing().select(_entry(name, number) for number, name in enumerate(names, 1))
+    expected = ["2", "10", "agent", "agent-02", "agent-2", "agent-2-b", "agent-10"]
+    assert [entry.process_id.local_id for entry in found] == expected
+
+
 def test_every_word_of_a_filter_must_match() -> None:
     """A filter matches id, pid, type, health and capabilities, regardless of case."""
     entries = [_entry("Alpha", 1, capabilities=frozenset({"planning"})), _entry("beta", 2, type="service")]

@@ -136,6 +136,7 @@ def test_health_has_an_age_and_a_source(command: Command, members: Registry) -> 
     """`ls` shows how long ago the health was set or confirmed, and its source."""
     _late(members, "silent")
     members.register("nurse")
+    members.register("self").update_health("healthy")
     with Child("input()") as child:
         members.register("patient", child.process)
         members.update_health("patient", "degraded")
@@ -143,7 +144,7 @@ def test_health_has_an_age_and_a_source(command: Command, members: Registry) -> 
     assert rows["ID"] == ["HEALTH", "CHECKED", "SOURCE"]
     assert [rows["silent"][0], rows["silent"][2]] == ["unhealthy", "registrar"]
     assert [rows["patient"][0], rows["patient"][2]] == ["degraded", "other"]
-    assert rows["nurse"][2] == "process"
+    assert (rows["nurse"][2], rows["self"][2]) == ("-", "process")
     assert all(rows[name][1].endswith("s") for name in ("silent", "patient", "nurse"))
 
 
@@ -164,6 +165,38 @@ def test_a_terminal_shows_health_in_one_column(command: Command, members: Regist
     with Terminal([*ADSUM, "ls", "--health", "unhealthy"], environment, columns=150) as terminal:
         shown = terminal.read()
     assert re.search(r"unhealthy \d+s \(registrar: heartbeat late\)", shown)
+
+
+def test_ids_are_listed_in_the_order_of_their_numbers(command: Command, members: Registry) -> None:
+    """`ls` lists agent-2 before agent-10, and so does --limit."""
+    members.register_many(
+        [(name, {"capabilities": ["order"]}) for name in ("agent-10", "agent-2", "agent-9b", "agent-9a")]
+    )
+    assert _ids(command, "-c", "order") == ["agent-2", "agent-9a", "agent-9b", "agent-10"]
+    assert _ids(command, "-c", "order", "--limit", "1") == ["agent-2"]
+
+
+def test_an_id_is_whole_while_other_columns_have_room(command: Command, members: Registry) -> None:
+    """On a terminal the columns that may be left out make room for long ids, so that an id can be copied."""
+    name = "retrieval-agent-for-the-archive-of-2026"
+    members.register(name, capabilities={"searching", "summarising"}, endpoint="http://127.0.0.1:9001")
+    with Terminal([*ADSUM, "ls"], {**command.environment, "TERM": "xterm"}, columns=60) as terminal:
+        shown = re.sub(r"\x1b\[\d+m", "", terminal.read())
+    assert name in shown
+    assert "healthy" in shown
+
+
+def test_all_times_are_local_and_say_so(command: Command, members: Registry) -> None:
+    """`show` and `watch` print times in the zone of the user, with its distance to UTC."""
+    command.environment["TZ"] = "XYZ-05:30"
+    members.register("planner-2")
+    shown = command("show", "planner-2").out
+    times = re.findall(r"^(?:created|registered|updated) +(\S.*)$", shown, re.MULTILINE)
+    assert len(times) == 3
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30", time) for time in times)
+    with command.start("watch", "planner-2", "--snapshot") as watching:
+        line = watching.line()
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3}\+05:30  snapshot ", line)
 
 
 def test_slashes_in_a_local_id(command: Command, members: Registry) -> None:
@@ -200,7 +233,7 @@ def test_no_two_ids_look_the_same(command: Command, members: Registry) -> None:
     [
         (100, ["ID", "TYPE", "HEALTH", "PID", "UP", "CAPABILITIES", "ENDPOINT"]),
         (60, ["ID", "HEALTH", "PID", "UP", "CAPABILITIES"]),
-        (40, ["ID", "HEALTH", "PID", "UP"]),
+        (40, ["ID", "HEALTH", "PID"]),
         (28, ["ID", "HEALTH"]),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,16 @@ def test_the_verdict_of_another_stays(either: Registry) -> None:
         assert health(either) == ("unhealthy", "other")
         registration.update_health("healthy")
         assert health(either) == ("healthy", "process")
+
+
+def test_a_parents_word_about_its_child_is_that_of_another(either: Registry) -> None:
+    """A health status that a process gives when it registers another one has the source ``other``; one that is not
+    given has not."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        said, unsaid = either.register_many([("a", {"health_status": "degraded"}), ("b", {})], child)
+        child.kill()
+    assert (said.entry.health_source, unsaid.entry.health_source) == ("other", "process")
+    assert either.register("c", health_status="degraded").entry.health_source == "process"
 
 
 def test_the_verdict_of_another_outlives_being_late(either: Registry) -> None:

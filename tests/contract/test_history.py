@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adsum import AlreadyRegistered, NotRegistered, Registry, Stats
-from tests.support import Agent, Child, Opener, eventually, kill_registrar
+from tests.support import Agent, Child, Opener, end_registrar, eventually, kill_registrar
 
 
 def test_every_change_has_the_next_revision(either: Registry) -> None:
@@ -152,6 +152,17 @@ def test_stats_name_the_registrar(either: Registry) -> None:
     again = either.stats()
     assert again.registrar_pid not in (None, killed)
     assert again.restarts == 1
+
+
+def test_a_registrar_that_left_in_order_is_no_restart(registry: Registry) -> None:
+    """`restarts` counts the registrars that took over from one that died, and none that follows a stopped one."""
+    registry.register("a")
+    assert end_registrar(registry.folder) is not None
+    registry.update_health("a", "degraded")
+    assert registry.stats().restarts == 0
+    kill_registrar(registry.folder)
+    registry.update_health("a", "healthy")
+    assert registry.stats().restarts == 1
 
 
 def test_stats_count_outcomes_by_word(either: Registry) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+
+
+# What a mapping has besides, and what the hooks of fork and exit call.
+NOT_LISTED = {"after_fork", "at_exit", "keys", "quiesce"}
 
 
 @pytest.fixture
@@ -96,23 +101,17 @@ class Shell:
         self._child.communicate("kill -9 $(jobs -p)\nwait\n", timeout=10)
 
 
-def _transcript(page: Path) -> Iterator[tuple[str, str]]:
-    """The commands of a page's console blocks, each with the output shown after it."""
-    for block in blocks(page):
-        if block.language == "console":
-            for part in block.text.removeprefix("$ ").split("\n$ "):
-                command, _, output = part.partition("\n")
-                yield command, output
-
-
 def test_the_readme_works_when_pasted(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The two processes of the README, pasted into files and a shell, find each other and miss the dead."""
     monkeypatch.chdir(tmp_path)
     write_files(README)
+    (pasted,) = [block for block in blocks(README) if block.language == "sh"]
+    assert pasted.output is not None
     shell = Shell(tmp_path, _environment(home))
+    printed = ""
     with adsum.open(path=home / "default") as registry:
         try:
-            for command, shown in _transcript(README):
+            for command in pasted.text.splitlines():
                 if command == "sleep 1":
                     # A reader's second is long; a busy test machine's may not be.
                     eventually(lambda: registry.count(capability="counting") == 2)
@@ -121,6 +120,24 @@ def test_the_readme_works_when_pasted(home: Path, tmp_path: Path, monkeypatch: p
                     shell.type(command)
                     eventually(lambda before=before: registry.count(capability="counting") < before)  # type: ignore[misc]
                 else:
-                    assert is_like(shown, shell.type(command)), command
+                    printed += shell.type(command)
         finally:
             shell.close()
+    assert is_like(pasted.output, printed)
+
+
+def test_no_block_has_a_prompt_in_front() -> None:
+    """What a page shows to be typed can be pasted as it is. A transcript, with output, is a block of its own kind."""
+    for page in PAGES:
+        for block in blocks(page):
+            typed = block.text.splitlines()
+            if block.language in ("sh", "python"):
+                assert not any(line.startswith(("$ ", ">>> ")) for line in typed), f"{page}:{block.line}"
+
+
+def test_the_readme_lists_every_call() -> None:
+    """The README has one line for each public call of a registry, a registration and a watch."""
+    listed = set(re.findall(r"`(?:adsum\.)?(\w+)", README.read_text()))
+    for kind in (adsum.Registry, adsum.Registration, adsum.Watch):
+        calls = {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
+        assert calls - listed <= NOT_LISTED, kind

@@ -158,7 +158,15 @@ class Model(Rules):
         self._require_room(len(wanted))
         self._believe(position)
         session = ask.session if ask.bound else b""
-        return Expected(tuple(self._add(process_id, ask.owner, fields, session) for process_id, fields in wanted))
+        sources = [
+            "other" if "health_status" in item.fields and ask.caller not in (None, ask.owner) else "process"
+            for item in ask.items
+        ]
+        added = [
+            self._add(process_id, ask.owner, fields, session, source=source)
+            for (process_id, fields), source in zip(wanted, sources, strict=True)
+        ]
+        return Expected(tuple(added))
 
     def _update(self, ask: Ask, position: int) -> Expected:
         item = ask.items[0]

@@ -110,10 +110,18 @@ class Draft:
 
     # Changes
 
-    def add(self, key: bytes, process_id: ProcessId, owner: Owner, metadata: Metadata, session: bytes) -> Entry:
-        """A new registration."""
+    def add(
+        self,
+        key: bytes,
+        process_id: ProcessId,
+        owner: Owner,
+        metadata: Metadata,
+        session: bytes,
+        source: HealthSource = HealthSource.process,
+    ) -> Entry:
+        """A new registration. `source` is that of its health status."""
         self.revision += 1
-        entry = Entry(process_id, *owner, self.revision, self._now, self._now, self.revision, metadata)
+        entry = Entry(process_id, *owner, self.revision, self._now, self._now, self.revision, metadata, source)
         self._change(key, Kind.registered, None, Record(entry, session))
         return entry
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 import msgspec
 
 from .. import _wire as wire
-from .._validation import MetadataFields, check_fields, id_key, merge
+from .._validation import UNSET, MetadataFields, check_fields, id_key, merge
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
-from ..model import HealthSource, Kind
+from ..model import HealthSource, Kind, Owner
 from .batch import Call
 from .draft import without_lateness
 from .round import Round
@@ -72,7 +72,17 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
         )
     round.admission.require_room(prepared)
     add, owner, session = round.draft.add, request.owner, call.session if request.bound else b""
-    return wire.Done(call.number, [add(new.key, new.process_id, owner, new.metadata, session) for new in prepared])
+    entries = [
+        add(new.key, new.process_id, owner, new.metadata, session, _health_source(fields, call, owner))
+        for new, (_, fields) in zip(prepared, request.items, strict=True)
+    ]
+    return wire.Done(call.number, entries)
+
+
+def _health_source(fields: MetadataFields, call: Call, owner: Owner) -> HealthSource:
+    """The source of a health status: a status that a call does not give is no word of the caller."""
+    is_by_itself = fields.health_status is UNSET or call.caller is None or call.caller == owner
+    return HealthSource.process if is_by_itself else HealthSource.other
 
 
 def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
@@ -94,7 +104,7 @@ def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
     if "health_status" not in given:
         after = round.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
         return wire.Done(call.number, [after])
-    source = HealthSource.process if call.caller in (None, entry.owner) else HealthSource.other
+    source = _health_source(fields, call, entry.owner)
     # A report of its health counts as a heartbeat, also when another process makes it.
     round.heartbeats.append(entry.incarnation)
     return wire.Done(call.number, [round.draft.replace(record, metadata, source, None)])

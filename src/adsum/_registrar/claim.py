@@ -51,9 +51,11 @@ class Claim:
         except OSError:
             return False
 
-    def release(self, *, evicted: bool) -> None:
+    def release(self, *, evicted: bool, failed: bool) -> None:
         """Before the registrar closes its connections: no client connects to it any more."""
         if not evicted:
+            if not failed:
+                self._page.leave()
             self._socket.unlink(missing_ok=True)
         elif not self._generations.is_in_place():
             # The files at these paths may be another registrar's by now. Readers still map this page: retired, it makes

@@ -112,7 +112,7 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         why = server.run()
     finally:
         # First no client can connect any more, then the connected ones see that they must ask the next registrar.
-        claim.release(evicted=why == "evicted")
+        claim.release(evicted=why == "evicted", failed=why == "failed")
         server.close()
         core.generations.close()
         log.info("left: %s", why)

@@ -50,7 +50,7 @@ def migrate(folder: Path, older: page.Page, failpoint: Failpoint) -> Registry | 
         failpoint("converted")
         page.keep_until_retired(folder)
         written = page.create(
-            folder, older.map_size, generation=fresh.generation, epoch=older.epoch, restarts=older.restarts + 1
+            folder, older.map_size, generation=fresh.generation, epoch=older.epoch, restarts=older.restarts
         )
     except BaseException:
         _discard(fresh)

@@ -116,11 +116,16 @@ class Page:
         for offset, word in enumerate(registrar):
             self._header[at.REGISTRAR + offset] = word
         if self._header[at.STARTED]:
+            # The one before did not leave: it was killed, or failed.
             self._header[at.RESTARTS] += 1
         self._header[at.STARTED] = started_ns
         for bucket, count in enumerate(self.counters):
             if count & 1:
                 self.counters[bucket] = count + 1
+
+    def leave(self) -> None:
+        """The registrar ends in order: the one that follows is no restart."""
+        self._header[at.STARTED] = 0
 
     def switch(self, generation: int, map_size: int) -> None:
         self._header[at.MAP_SIZE] = map_size

@@ -193,7 +193,8 @@ class Reader:
             if mapped is None or limits is None:
                 raise CorruptRegistry("the registry was closed while it was read")
             counted = snapshot.registrar_stats(txn, environment)
-            registrar = mapped.registrar
+            # 0 where the registrar has just left.
+            started, registrar = mapped.started_ns, mapped.registrar
             serves = registrar.pid != 0 and self._liveness.is_alive(registrar)
             return Stats(
                 entries=txn.stat(environment.ids)["entries"],
@@ -202,7 +203,7 @@ class Reader:
                 bytes_used=bytes_used(txn, environment),
                 bytes_limit=limits.max_memory_bytes,
                 registrar_pid=registrar.pid if serves else None,
-                uptime=(time.monotonic_ns() - mapped.started_ns) / 1e9 if serves else 0.0,
+                uptime=(time.monotonic_ns() - started) / 1e9 if serves and started else 0.0,
                 restarts=mapped.restarts,
                 pending=counted.pending,
                 cleanup_latency=counted.cleanup_latency,

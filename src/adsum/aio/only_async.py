@@ -1,6 +1,4 @@
-"""Advice for a statement that Python itself would refuse with a bare `TypeError`: ``with`` for ``async with``, and a
-superfluous ``await``.
-"""
+"""Advice for a statement that Python itself would refuse with a bare `TypeError`: ``with`` for ``async with``."""
 
 from __future__ import annotations
 
@@ -17,14 +15,3 @@ class OnlyAsync:
 
         def __exit__(self, *_: object) -> None:
             """Never called; Python looks for it before it calls `__enter__`."""
-
-
-class NotAwaited(OnlyAsync):
-    """An object that a plain call returns."""
-
-    if not TYPE_CHECKING:
-
-        def __await__(self) -> None:
-            raise TypeError(
-                f"{type(self).__name__} is there at once: leave out the `await` in front of the call that returned it"
-            )

@@ -20,7 +20,7 @@ def open_async(
     registrar_command: Sequence[str] | None = None,
 ) -> AsyncRegistry:
     """Open a registry for asyncio. There is no server to start: an absent registry reads as empty, and the first write
-    makes it. Opening does not wait, so this is a plain call.
+    makes it. Opening does not wait, so this is a plain call; an ``await`` in front of it changes nothing.
 
     The arguments and the errors are those of `adsum.open`:
 

@@ -6,7 +6,7 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
 from .._calls import pairs, whole
@@ -21,14 +21,14 @@ from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
 from .loop import LoopCalls, require_loop
-from .only_async import NotAwaited
+from .only_async import OnlyAsync
 from .registration import AsyncRegistration
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
 
 
-class AsyncRegistry(RegistryReads, NotAwaited):
+class AsyncRegistry(RegistryReads, OnlyAsync):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
@@ -77,6 +77,11 @@ class AsyncRegistry(RegistryReads, NotAwaited):
     def __reduce__(self) -> tuple[Any, ...]:
         folder, command = str(self.folder), self.registrar_command
         return _reopen, (type(self), folder, self.namespace, self._named_node, self.timeout, self.limits, command)
+
+    def __await__(self: A) -> Generator[None, None, A]:
+        """``await adsum.open_async()`` gives the registry too: the caller need not know that opening does not wait."""
+        yield from ()
+        return self
 
     async def __aenter__(self: A) -> A:
         return self

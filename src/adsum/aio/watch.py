@@ -10,12 +10,12 @@ from .._watching import Lock, WatchBase
 from ..errors import RegistryClosed
 from ..model import Event
 from .loop import require_loop
-from .only_async import NotAwaited
+from .only_async import OnlyAsync
 
 W = TypeVar("W", bound="AsyncWatch")
 
 
-class AsyncWatch(WatchBase, NotAwaited):
+class AsyncWatch(WatchBase, OnlyAsync):
     """The changes of a registry as they happen: an asynchronous iterator of `Event` that ends when it is closed. Made
     by `AsyncRegistry.watch`.
 

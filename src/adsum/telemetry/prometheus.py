@@ -183,7 +183,7 @@ _PLAIN = {
     "requests_pending": "Requests that waited in the registrar when last looked.",
     "registrar_up": "Whether a registrar runs.",
     "registrar_uptime_seconds": "Age of the registrar; 0 where none runs.",
-    "registrar_restarts": "How often a registrar had to be started after the first.",
+    "registrar_restarts": "How often a registrar took over from one that died.",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ..model import Entry, HealthSource
+from ..model import Entry, HealthSource, HealthStatus
 
 _SOURCES = {
     HealthSource.process: "set by itself",
@@ -18,7 +18,16 @@ def health(entry: Entry, *, always_by: bool = False) -> str:
     ``degraded 3s (registrar: heartbeat late)``. With `always_by` the source is always there."""
     state = f"{entry.metadata.health_status} {ago(entry.metadata.last_health_check)}"
     by_itself = entry.health_source is HealthSource.process
-    return state if by_itself and not always_by else f"{state} ({source(entry)})"
+    if by_itself and not always_by:
+        return state
+    return f"{state} ({'as registered' if is_as_registered(entry) else source(entry)})"
+
+
+def is_as_registered(entry: Entry) -> bool:
+    """Whether the health status is the one that every member begins with, and no process has set or confirmed it."""
+    metadata = entry.metadata
+    is_first = metadata.health_status is HealthStatus.healthy and metadata.last_health_check <= entry.registered_at
+    return is_first and entry.health_source is HealthSource.process
 
 
 def source(entry: Entry) -> str:
@@ -41,10 +50,21 @@ def seconds_since(moment: datetime) -> float:
 
 
 def clock(moment: datetime) -> str:
-    """The local time of day, to the millisecond; with the date where that is another than today."""
+    """The local time of day, to the millisecond, with its distance to UTC; with the date where that is not today."""
     local = moment.astimezone()
-    time_of_day = f"{local:%H:%M:%S}.{local.microsecond // 1000:03}"
+    time_of_day = f"{local:%H:%M:%S}.{local.microsecond // 1000:03}{_zone(local)}"
     return time_of_day if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d} {time_of_day}"
+
+
+def second(moment: datetime) -> str:
+    """The local date and time, to the second, with its distance to UTC."""
+    local = moment.astimezone()
+    return f"{local:%Y-%m-%d %H:%M:%S}{_zone(local)}"
+
+
+def _zone(local: datetime) -> str:
+    """``Z`` for UTC, else ``+02:00``."""
+    return local.isoformat(timespec="minutes")[16:] if local.utcoffset() else "Z"
 
 
 def ago(moment: datetime) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..output import render
 from ..output.styles import style_of
+from .invocation import invocation
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,6 +25,9 @@ LINE_SECONDS = 1.0
 MAX_EVENTS = 4
 
 _NUMBERS = ("PID", "INCARNATION", "DONE")
+# The columns with their least widths. A terminal that is narrower than `_WIDE` has no room for the incarnation.
+_COLUMNS = {"AGENT": 9, "CAN DO": 8, "PID": 7, "INCARNATION": 11, "HEALTH": 8, "DONE": 4}
+_WIDE = 80
 
 
 class Lines:
@@ -62,7 +66,8 @@ def live_screen() -> Iterator[Screen]:
     from rich.console import Console
     from rich.live import Live
 
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+    with Live("starting the agents ...", console=Console(highlight=False), auto_refresh=False) as live:
+        live.refresh()
         yield Screen(live)
 
 
@@ -90,9 +95,10 @@ class Screen:
         team = self._team or view
         events = [*team.events[-MAX_EVENTS:], *[""] * MAX_EVENTS][:MAX_EVENTS]
         return Group(
-            Text(f"in another terminal: adsum ls --path {team.registry}{_namespace(team)}", style="dim"),
+            Text("in another terminal:", style="dim"),
+            Text(f"{invocation()} ls --path {team.registry}{_namespace(team)}", style="dim", overflow="fold"),
             Text(),
-            _agent_table(team.rows),
+            _agent_table(team.rows, self._live.console.width),
             Text(),
             _progress_bars(team, view if view.sequential else None),
             Text(),
@@ -104,22 +110,27 @@ def _namespace(view: View) -> str:
     return "" if view.namespace == "default" else f" --namespace {view.namespace}"
 
 
-def _agent_table(rows: Sequence[Row]) -> Table:
+def _agent_table(rows: Sequence[Row], width: int) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for heading, width in (("AGENT", 10), ("CAN DO", 10), ("PID", 7), ("INCARNATION", 11), ("HEALTH", 8), ("DONE", 5)):
-        table.add_column(heading, min_width=width, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
+    columns = {heading: least for heading, least in _COLUMNS.items() if heading != "INCARNATION" or width >= _WIDE}
+    for heading, least in columns.items():
+        table.add_column(heading, min_width=least, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
     table.add_column("WORKS ON", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
         pid, incarnation, health = (str(value or "-") for value in (row.pid, row.incarnation, row.health))
-        table.add_row(
-            *(Text(cell) for cell in (row.name, row.capabilities, pid, incarnation)),
-            Text(health, style=style_of(health)),
-            Text(str(row.pieces)),
-            Text("dead", style="bold red") if row.pid is None else Text(render.printable(row.at)),
-        )
+        cells = {
+            "AGENT": Text(row.name),
+            "CAN DO": Text(row.capabilities),
+            "PID": Text(pid),
+            "INCARNATION": Text(incarnation),
+            "HEALTH": Text(health, style=style_of(health)),
+            "DONE": Text(str(row.pieces)),
+        }
+        at = Text("dead", style="bold red") if row.pid is None else Text(render.printable(row.at))
+        table.add_row(*(cells[heading] for heading in columns), at)
     return table
 
 
@@ -144,7 +155,7 @@ def print_report(report: Report) -> None:
 
     lines = [(heading, render.printable(line)) for heading, line in report.lines()]
     if report.good:
-        lines += [("", ""), ("next", NEXT_STEP)]
+        lines += [("", ""), ("next", NEXT_STEP.format(adsum=invocation()))]
     print()
     if sys.stdout.isatty():
         _print_on_terminal(lines)

@@ -11,6 +11,7 @@ from ... import Registry
 from ...model import Entry
 from ...views import words
 from ...views.documents import entry_document
+from ...views.order import by_id
 from .. import NOT_FOUND
 from ..absence import check_registry
 from ..filters import NO_FILTER, Filter
@@ -44,7 +45,8 @@ def ls(
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
     with options.open() as registry:
         exists = check_registry(registry, options)
-        print_entries(registry.find(limit=limit, **filter.conditions(options)), options, registry, json=json)
+        found = sorted(registry.find(**filter.conditions(options)), key=lambda entry: by_id(entry.process_id))
+        print_entries(found[:limit], options, registry, json=json)
     return 0 if exists else NOT_FOUND
 
 
@@ -62,7 +64,7 @@ def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: 
 def _row(entry: Entry, options: RegistryOptions, registry: Registry) -> list[str]:
     metadata = entry.metadata
     checked = words.ago(metadata.last_health_check)
-    spread = [metadata.health_status, checked, entry.health_source]
+    spread = [metadata.health_status, checked, "" if words.is_as_registered(entry) else entry.health_source]
     return [
         render.printable_id(options.show_id(entry.process_id, registry)),
         metadata.type,

@@ -56,9 +56,9 @@ def _pairs(entry: Entry) -> dict[str, str]:
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
         "process": f"{entry.pid}, registered {words.ago(entry.registered_at)} ago",
-        "created": metadata.created_at.isoformat(timespec="seconds"),
-        "registered": entry.registered_at.isoformat(timespec="seconds"),
-        "updated": entry.last_updated.isoformat(timespec="seconds"),
+        "created": words.second(metadata.created_at),
+        "registered": words.second(entry.registered_at),
+        "updated": words.second(entry.last_updated),
         "incarnation": str(entry.incarnation),
         "revision": str(entry.revision),
     }

@@ -1,7 +1,8 @@
 """Tables on a terminal, fitted to its width.
 
 A user may copy any cell from the screen, so no cell is cut. Long cells are folded, between words as long as there is
-room for whole words. Where there is not, optional columns are left out.
+room for whole words. Where there is not, optional columns are left out. The first column names the row, and is folded
+only where no other way is left.
 """
 
 from __future__ import annotations
@@ -56,18 +57,24 @@ def _fill(table: Table, rows: Sequence[Sequence[str]]) -> None:
 
 
 def _least_width(columns: Sequence[Sequence[str]]) -> int:
-    """The least width of a table in which only very long words are folded."""
-    return sum(_least(column) for column in columns) + _GAP * (len(columns) - 1)
+    """The least width of a table in which the first column is whole, and elsewhere only very long words are folded."""
+    return sum(_least_widths(columns)) + _GAP * (len(columns) - 1)
 
 
-def _least(column: Sequence[str]) -> int:
+def _least_widths(columns: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(cell_len, columns[0])), *map(_longest_word, columns[1:])]
+
+
+def _longest_word(column: Sequence[str]) -> int:
     return min(_MAX_WORD, max(cell_len(word) for cell in column for word in cell.split()))
 
 
 def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
     """The widths of the columns. Where the table is too wide, the widest columns shrink first, down to their words."""
     widths = [min(room, max(map(cell_len, column))) for column in columns]
-    least = [_least(column) for column in columns]
+    least = _least_widths(columns)
+    if _least_width(columns) > room:
+        least[0] = _longest_word(columns[0])
     too_much = sum(widths) + _GAP * (len(columns) - 1) - room
     for _ in range(too_much):
         spare = [width if width > enough else 0 for width, enough in zip(widths, least, strict=True)]

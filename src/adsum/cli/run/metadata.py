@@ -45,13 +45,16 @@ class MetadataOptions:
 
     def fields(self) -> dict[str, Any]:
         """The keywords for `Registry.register`. Errors: `UsageError`."""
-        return {
+        fields: dict[str, Any] = {
             "capabilities": set(self.capability),
             "type": self.type,
-            "health_status": self.health,
             "endpoint": self.endpoint,
             "resources": _parse_resources(self.resource),
         }
+        if self.health != "healthy":
+            # What every member begins with is no word of this command about the program.
+            fields["health_status"] = self.health
+        return fields
 
 
 DEFAULT_METADATA = MetadataOptions()

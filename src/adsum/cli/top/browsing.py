@@ -7,18 +7,19 @@ from typing import Any
 
 from ...model import Entry
 from ...views import words
+from ...views.order import by_id
 from . import keyboard
 
 _SEVERITY = ("unhealthy", "degraded", "healthy")
 
 # Each order puts those first that an operator looks for: unhealthy ones, late ones, new ones.
 ORDERS: dict[str, Callable[[Entry], Any]] = {
-    "id": lambda entry: entry.process_id,
-    "health": lambda entry: (_SEVERITY.index(entry.metadata.health_status), entry.process_id),
-    "heartbeat": lambda entry: (-lateness(entry), entry.process_id),
+    "id": lambda entry: by_id(entry.process_id),
+    "health": lambda entry: (_SEVERITY.index(entry.metadata.health_status), by_id(entry.process_id)),
+    "heartbeat": lambda entry: (-lateness(entry), by_id(entry.process_id)),
     "age": lambda entry: -entry.incarnation,
-    "type": lambda entry: (entry.metadata.type, entry.process_id),
-    "pid": lambda entry: (entry.pid, entry.process_id),
+    "type": lambda entry: (entry.metadata.type, by_id(entry.process_id)),
+    "pid": lambda entry: (entry.pid, by_id(entry.process_id)),
 }
 
 

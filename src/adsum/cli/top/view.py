@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ...model import Entry
+from ...views import words
 from ...views.mirror import Mirror
 from ..options import RegistryOptions
 from ..output import render
@@ -65,7 +66,7 @@ class View:
     def _head(self, lines: int) -> list[Text]:
         from rich.text import Text
 
-        now = f"{datetime.now().astimezone():%H:%M:%S}"
+        now = words.second(datetime.now().astimezone())
         title = Text.assemble(("adsum top", "bold"), f"  {render.printable(source(self._mirror))}  ", (now, "dim"))
         pairs = figures(self._mirror)
         if lines < _FULL_LINES:
