@@ -109,7 +109,9 @@ FIGURES = (
     _death("I6, L6", "from SIGKILL until the entry is removed", "p99 < 100 ms", "entry removed"),
     _mass("L3, P6", "removal of each", "< 2 ms", "each, us", "µs", short=True),
     _mass("L3", "until all are gone", "", "all gone after, ms", "ms"),
-    Figure("", "from SIGKILL of the registrar until the next write", "p99 < 100 ms", "death", "restarts", {}, short=True),
+    Figure(
+        "", "from SIGKILL of the registrar until the next write", "p99 < 100 ms", "death", "restarts", {}, short=True
+    ),
     _event("from a commit until a watch in another process has the event", "p50 < 0.5 ms", 1, "50 ms", short=True),
     _event("the same, under a steady load of changes", "p50 < 0.5 ms", 1, "3 ms"),
     _event("the same, each of 500 watching processes", "p99 < 50 ms", 500, "200 ms", short=True),
