@@ -85,8 +85,8 @@ def test_a_debugger_without_an_editor(registry_folder: Path, tmp_path: Path) -> 
     """debugpy follows child processes, which then wait for an editor; the registrar comes up without it."""
     program = tmp_path / "program.py"
     program.write_text(CLIENT)
-    command = [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy", "--listen", "127.0.0.1:0", program]
-    done = subprocess.run([*command, registry_folder], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-X", "frozen_modules=off", "-m", "debugpy", "--listen", "127.0.0.1:0", str(program)]
+    done = subprocess.run([*command, str(registry_folder)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "registered\n", done.stderr
     pid = registrar_pid(registry_folder)
     assert pid is not None
