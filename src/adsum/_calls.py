@@ -69,15 +69,20 @@ class Calls:
 
     # Making
 
-    def register(self, items: Items, process: Any, *, or_get: bool = False) -> Write[wire.Register]:
-        """Register all `items`, or none, for `process`; with `or_get`, get the holder where the only one is held."""
+    def register(
+        self, items: Items, process: Any, *, or_get: bool = False, replace: bool = False
+    ) -> Write[wire.Register]:
+        """Register all `items`, or none, for `process`; with `or_get`, get the holder where the only one is held; with
+        `replace`, register anew what the process itself holds."""
         call = "get_or_register" if or_get else "register"
         write: Write[wire.Register] = self._write(instrument.register, call, items[0][0])
         with write:
             target = resolve(process)
             checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
             is_bound = target.member is not None
-            write.request = wire.Register(owner=target.owner, items=checked, bound=is_bound, or_get=or_get)
+            write.request = wire.Register(
+                owner=target.owner, items=checked, bound=is_bound, or_get=or_get, replace=replace
+            )
             write.member = target.member
             if is_bound:
                 self._client.pipeline.hold_entries()

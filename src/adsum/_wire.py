@@ -54,6 +54,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
 
 class Register(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="register"):
     """Register `items`, all or none, for `owner`. With `or_get`, one item whose id is held answers with its holder.
+    With `replace`, ids that `owner` itself holds are registered anew.
 
     `bound` ties the entries to the caller's session: they live inside its process and end when the session does.
     """
@@ -62,6 +63,7 @@ class Register(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="
     items: list[tuple[ProcessId, MetadataFields]]
     bound: bool = False
     or_get: bool = False
+    replace: bool = False
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="update"):

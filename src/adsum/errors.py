@@ -36,7 +36,7 @@ def _rebuild(kind: type[_E], message: str, fields: dict[str, Any]) -> _E:
 
 
 class AlreadyRegistered(AdsumError):
-    """The id is held by a living process; `entry` is the holder's."""
+    """The id is held by a living process, perhaps this very one; `entry` is the holder's."""
 
     reason = "already_registered"
     entry: Entry

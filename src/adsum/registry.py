@@ -103,7 +103,13 @@ class Registry(RegistryReads):
         self._calls.close()
 
     def register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
+        self,
+        id: AnyId,
+        process: Any = None,
+        *,
+        replace: bool = False,
+        timeout: float | None = None,
+        **metadata: Unpack[MetadataKeywords],
     ) -> Registration:
         """Register this process, or `process`, under `id`, for as long as it lives. When the call returns, every
         process finds the entry (L5).
@@ -111,6 +117,8 @@ class Registry(RegistryReads):
         - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or any
           object with a ``.pid``; this process by default. An entry of a thread or task ends with it: immediately for
           readers in this process; for others once the registrar has been notified.
+        - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
+          alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`.
@@ -125,15 +133,20 @@ class Registry(RegistryReads):
         Traceback (most recent call last):
         adsum.errors.AlreadyRegistered: ...
         """
-        write = self._calls.register([(id, metadata)], process)
+        write = self._calls.register([(id, metadata)], process, replace=replace)
         return self._calls.register_and_wait(write, timeout, self._registration)
 
     def register_many(
-        self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
+        self,
+        items: Sequence[tuple[AnyId, dict[str, Any]]],
+        process: Any = None,
+        *,
+        replace: bool = False,
+        timeout: float | None = None,
     ) -> list[Registration]:
         """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
 
-        `process` and `timeout` are those of `register`. Returns the registrations in the order of `items`.
+        `process`, `replace` and `timeout` are those of `register`. Returns the registrations in the order of `items`.
 
         Errors: as `register`; `TypeError` where an item is no pair.
 
@@ -144,11 +157,17 @@ class Registry(RegistryReads):
         items = pairs(items)
         if not items:
             return []
-        write = self._calls.register(items, process)
+        write = self._calls.register(items, process, replace=replace)
         return self._calls.register_and_wait(write, timeout, self._registrations)
 
     def register_nowait(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
+        self,
+        id: AnyId,
+        process: Any = None,
+        *,
+        replace: bool = False,
+        timeout: float | None = None,
+        **metadata: Unpack[MetadataKeywords],
     ) -> Future[Registration]:
         """Register without waiting. Returns a future of the registration, which can be cancelled until it is sent.
 
@@ -158,7 +177,7 @@ class Registry(RegistryReads):
         >>> future.result(timeout=10).process_id.local_id
         'planner-1'
         """
-        write = self._calls.register([(id, metadata)], process)
+        write = self._calls.register([(id, metadata)], process, replace=replace)
         return self._calls.submit(write, timeout, self._registration)
 
     def get_or_register(

@@ -96,6 +96,7 @@ def test_doctor_finds_nothing_wrong(command: Command, members: Registry) -> None
         "clock", "registrar", "memory", "tables",
     ]  # fmt: skip
     assert f"pid {registrar_pid(command.folder)} answers in " in _found(document, "registrar")["says"]
+    assert f"its log is {command.folder / 'registrar.log'}" in _found(document, "registrar")["says"]
     assert command("doctor").code == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import adsum
 from adsum import AlreadyRegistered, AsyncRegistration, InvalidMetadata, InvalidProcessId, Registration, Registry
-from tests.support import Agent, Opener
+from tests.support import Agent, Opener, eventually
 
 
 def test_a_registration_carries_its_entry(either: Registry) -> None:
@@ -27,7 +27,7 @@ def test_a_registration_carries_its_entry(either: Registry) -> None:
 def test_a_held_id_is_already_registered(either: Registry) -> None:
     """A second registration of a held id is refused with the holder's entry, even from the same process."""
     holder = either.register("a", capabilities={"x"}).entry
-    with pytest.raises(AlreadyRegistered, match="use another id, wait until it ends, or get_or_register") as caught:
+    with pytest.raises(AlreadyRegistered) as caught:
         either.register("a")
     assert caught.value.entry == holder
     assert caught.value.reason == "already_registered"
@@ -38,9 +38,58 @@ def test_an_id_held_elsewhere_is_already_registered(either: Registry) -> None:
     """The holder in the error may be another process."""
     with Agent(either.folder) as agent:
         agent.do("registry.register('a', endpoint='here')")
-        with pytest.raises(AlreadyRegistered) as caught:
-            either.register("a")
+        with pytest.raises(AlreadyRegistered, match="use another id, wait until it ends, or get_or_reg") as caught:
+            either.register("a", replace=True)
         assert (caught.value.entry.pid, caught.value.entry.metadata.endpoint) == (agent.pid, "here")
+
+
+def test_an_id_held_by_oneself_names_the_remedies(either: Registry) -> None:
+    """Where the caller itself is the holder, the error says so, and does not advise to wait until it ends."""
+    either.register("a")
+    with pytest.raises(AlreadyRegistered, match="this very process") as caught:
+        either.register("a")
+    for remedy in ("replace=True", "get_or_register()", "update()"):
+        assert remedy in str(caught.value)
+    assert "wait" not in str(caught.value)
+
+
+def test_an_id_held_by_oneself_is_replaced(either: Registry) -> None:
+    """With `replace`, the process that holds an id registers it anew: another incarnation, with the new metadata alone.
+    A free id is registered as always."""
+    before = either.register("a", capabilities={"x"}, endpoint="here").entry
+    made = either.register_many([("a", {"capabilities": {"y"}}), ("b", {})], replace=True)
+    after = either["a"]
+    assert made[0].entry == after
+    assert after.incarnation > before.incarnation
+    assert (after.metadata.capabilities, after.metadata.endpoint) == (frozenset({"y"}), None)
+    assert [entry.process_id.local_id for entry in either.find(capability="y")] == ["a"]
+    assert either.find(capability="x") == []
+    assert [(one.entry.incarnation, one.how) for one in either.departures()] == [(before.incarnation, "unregistered")]
+    assert either.stats().entries == 2
+    assert either.audit() == []
+
+
+def test_a_replacement_is_never_half_done(opener: Opener) -> None:
+    """A replacement that is refused changes nothing, also where the registry is full of entries."""
+    registry = opener(limits=adsum.Limits(max_entries=1, max_metadata_bytes=1000))
+    before = registry.register("a").entry
+    with pytest.raises(InvalidMetadata):
+        registry.register("a", replace=True, custom={"x": "y" * 2000})
+    with pytest.raises(adsum.RegistryFull):
+        registry.register_many([("a", {}), ("b", {})], replace=True)
+    assert registry.list_all() == [before]
+    assert registry.register("a", replace=True).entry.incarnation > before.incarnation
+
+
+def test_a_replacement_leaves_standbys_waiting(opener: Opener) -> None:
+    """An id that its holder registers anew is not free in between, so no standby gets it."""
+    registry = opener()
+    registry.register("a")
+    with Agent(registry.folder) as agent:
+        agent.do("future = registry.stand_by('a')")
+        eventually(lambda: registry.register("a", replace=True).entry.pid == registry["a"].pid)
+        assert registry.unregister("a")
+        assert agent.value("future.result(10).entry.pid") == agent.pid
 
 
 def test_a_dead_holders_id_is_free_at_once(either: Registry) -> None:

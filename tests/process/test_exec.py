@@ -68,3 +68,27 @@ def test_the_entries_of_its_threads_end_while_no_registrar_runs(
     registry.register("starts a registrar")
     eventually(lambda: registry.lookup("thread") is None)
     assert registry.lookup("process")
+
+
+def _register_exec_and_register(folder: str, *again: str) -> None:
+    with adsum.open(path=folder, timeout=10) as registry:
+        if not again:
+            registry.register("process")
+            code = f"from {__name__} import _register_exec_and_register as run; run({folder!r}, 'again')"
+            os.execv(sys.executable, [sys.executable, "-u", "-c", code])
+        try:
+            registry.register("process")
+        except adsum.AlreadyRegistered as error:
+            print(error)
+        print(registry.register("process", replace=True).entry.incarnation > 1)
+        sys.stdin.read()
+
+
+def test_a_program_that_executes_itself_again(registry: Registry) -> None:
+    """It holds the name that it registered before the exec; the error says how to take it over, and that works."""
+    with Child(_register_exec_and_register, registry.folder) as child:
+        message = child.line()
+        assert "this very process" in message
+        assert "replace=True" in message
+        child.expect("True")
+        assert registry["process"].pid == child.pid

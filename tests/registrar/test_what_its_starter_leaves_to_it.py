@@ -89,7 +89,7 @@ def fill(registry: Registry) -> None:
 
 def start_under_hard_limit(folder: str) -> None:
     """In a child: forbid itself to write large files, for good, and try to start a registrar."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (128 << 10, 128 << 10))
     with adsum.open(path=folder, timeout=10) as registry:
         try:
             registry.register("job")

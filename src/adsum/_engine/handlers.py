@@ -9,7 +9,7 @@ import msgspec
 from .. import _wire as wire
 from .._validation import UNSET, MetadataFields, check_fields, id_key, merge
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
-from ..model import HealthSource, Kind, Owner
+from ..model import Entry, HealthSource, Kind, Owner
 from .batch import Call
 from .draft import without_lateness
 from .round import Round
@@ -59,18 +59,23 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
     if len(prepared) > 1 and len({new.key for new in prepared}) < len(prepared):
         raise InvalidProcessId("one call names the same id twice; give each id once")
     round.require_alive(request.owner)
+    added, replaced = [], []
     for new in prepared:
         holder = round.live_holder(new.key)
         if holder is None:
-            continue
-        if request.or_get:
+            added.append(new)
+        elif request.or_get:
             return wire.Done(call.number, [holder.entry], changed=False)
-        raise AlreadyRegistered(
-            f"{new.process_id} is held by process {holder.entry.pid} (incarnation {holder.entry.incarnation}); use "
-            "another id, wait until it ends, or get_or_register() to work with the holder",
-            entry=holder.entry,
-        )
-    round.admission.require_room(prepared)
+        elif request.replace and holder.entry.owner == request.owner:
+            replaced.append((holder, new))
+        else:
+            raise _held(holder.entry, call)
+    for holder, new in replaced:
+        round.admission.check_update(holder.entry, new.metadata, may_grow=False)
+    round.admission.require_room(added)
+    for holder, _ in replaced:
+        # No standby gets the id: it is not free at any revision that a reader sees.
+        round.draft.remove(holder, Kind.unregistered, "unregistered")
     add, owner, session = round.draft.add, request.owner, call.session if request.bound else b""
     entries = [
         add(new.key, new.process_id, owner, new.metadata, session, _health_source(fields, call, owner))
@@ -83,6 +88,21 @@ def _health_source(fields: MetadataFields, call: Call, owner: Owner) -> HealthSo
     """The source of a health status: a status that a call does not give is no word of the caller."""
     is_by_itself = fields.health_status is UNSET or call.caller is None or call.caller == owner
     return HealthSource.process if is_by_itself else HealthSource.other
+
+
+def _held(holder: Entry, call: Call) -> AlreadyRegistered:
+    if holder.owner == call.caller:
+        message = (
+            f"{holder.process_id} is held by this very process ({holder.pid}, incarnation {holder.incarnation}), which "
+            "registered it before, perhaps before an exec; get_or_register() gives you that entry, replace=True "
+            "registers it anew, update() changes it"
+        )
+    else:
+        message = (
+            f"{holder.process_id} is held by process {holder.pid} (incarnation {holder.incarnation}); use another id, "
+            "wait until it ends, or get_or_register() to work with the holder"
+        )
+    return AlreadyRegistered(message, entry=holder)
 
 
 def update(round: Round, request: wire.Update, call: Call) -> wire.Done:

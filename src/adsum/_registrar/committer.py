@@ -27,6 +27,7 @@ from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Owner
 from .answers import Answer, answers_to, refusals
 from .generations import Generations
+from .journal import Journal, subject
 from .ports import Ports
 
 
@@ -59,6 +60,7 @@ class Committer:
         self._retention = retention
         self._kernel, self._clock = ports.kernel, ports.clock
         self._failpoint, self._log = ports.failpoint, ports.log
+        self._journal = Journal(ports.log, ports.clock)
         self.entries = entries
         self.commits = 0
 
@@ -80,6 +82,7 @@ class Committer:
         """The answers to calls that could not be carried out."""
         for _ in calls:
             self._counters.count(error.reason)
+        self._journal.refused(calls, error.reason)
         return refusals(calls, error)
 
     def store_stats(self, pending: int) -> None:
@@ -115,7 +118,7 @@ class Committer:
         except AdsumError as error:
             return self.refuse([call], error)
         except Exception as error:  # noqa: BLE001 - logged, and its sender gets an answer
-            self._log.exception("this is the request: %s", _subject(call))
+            self._log.exception("this is the request: %s", subject(call))
             return self.refuse([call], _defect(call, error))
 
     # The commit
@@ -202,6 +205,7 @@ class Committer:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
         for owner in decision.released:
             self._kernel.unwatch(owner)
+        self._journal.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
         for change in decision.changes:
             self._heartbeats.follow(change, now)
@@ -229,21 +233,8 @@ def _buckets_of(decision: Decision) -> set[int]:
     return changed | {bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed}
 
 
-def _subject(call: Call) -> str:
-    """A request in words: its kind and its ids."""
-    request = call.request
-    match request:
-        case wire.Register():
-            ids = [process_id for process_id, _ in request.items]
-        case wire.Cancel() | wire.Listen():
-            ids = []
-        case _:
-            ids = [request.process_id]
-    return f"{request.__struct_config__.tag} {', '.join(map(str, ids))}"[:200]
-
-
 def _defect(call: Call, error: Exception) -> InternalError:
     return InternalError(
-        f"the registrar failed on this request ({_subject(call)}) with {error!r:.200}; nothing was changed. This is a "
+        f"the registrar failed on this request ({subject(call)}) with {error!r:.200}; nothing was changed. This is a "
         "defect of adsum: please report it, with the file registrar.log of the registry's folder"
     )

@@ -188,7 +188,7 @@ def _handler(folder: Path, foreground: bool) -> logging.Handler:
     if not foreground:
         try:
             return logging.handlers.RotatingFileHandler(
-                folder / log_file.NAME, maxBytes=log_file.MAX_BYTES, backupCount=1
+                folder / log_file.NAME, maxBytes=log_file.MAX_BYTES, backupCount=1, encoding="utf-8"
             )
         except OSError:
             # Better a registrar without a log file than no registrar. `adsum doctor` says why it cannot be written.

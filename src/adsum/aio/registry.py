@@ -108,7 +108,13 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         self._calls.close()
 
     async def register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
+        self,
+        id: AnyId,
+        process: Any = None,
+        *,
+        replace: bool = False,
+        timeout: float | None = None,
+        **metadata: Unpack[AsyncMetadataKeywords],
     ) -> AsyncRegistration:
         """Register this process, or `process`, under `id`, for as long as it lives. When the await returns, every
         process finds the entry (L5). If it is cancelled, the registration is undone.
@@ -117,6 +123,8 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
           object with a ``.pid``; this process by default. For the running task give ``asyncio.current_task()``. An
           entry of a thread or task ends with it: immediately for readers in this process; for others once the
           registrar has been notified.
+        - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
+          alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`. ``heartbeat="loop"`` promises a heartbeat each second and lets the event
@@ -132,19 +140,24 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         (True, False)
         """
         from_loop = is_from_loop(metadata, process)
-        write = self._calls.register([(id, metadata)], process)
+        write = self._calls.register([(id, metadata)], process, replace=replace)
         done = await registered(self._calls, write, timeout)
         if from_loop:
             self._beat(done.entries[0])
         return AsyncRegistration(self._calls, done.entries[0])
 
     async def register_many(
-        self, items: Sequence[tuple[AnyId, dict[str, Any]]], process: Any = None, *, timeout: float | None = None
+        self,
+        items: Sequence[tuple[AnyId, dict[str, Any]]],
+        process: Any = None,
+        *,
+        replace: bool = False,
+        timeout: float | None = None,
     ) -> list[AsyncRegistration]:
         """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
 
-        `process` and `timeout` are those of `register`. Returns the registrations in the order of `items`. If the await
-        is cancelled, all are undone.
+        `process`, `replace`, `timeout` are those of `register`. Returns the registrations in the order of `items`. If
+        the await is cancelled, all are undone.
 
         Errors: as `register`; `TypeError` where an item is no pair.
 
@@ -155,12 +168,18 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         items = pairs(items)
         if not items:
             return []
-        write = self._calls.register(items, process)
+        write = self._calls.register(items, process, replace=replace)
         done = await registered(self._calls, write, timeout)
         return [AsyncRegistration(self._calls, entry) for entry in done.entries]
 
     def register_nowait(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
+        self,
+        id: AnyId,
+        process: Any = None,
+        *,
+        replace: bool = False,
+        timeout: float | None = None,
+        **metadata: Unpack[AsyncMetadataKeywords],
     ) -> asyncio.Future[AsyncRegistration]:
         """Begin to register, in the running event loop. Returns a future of the registration; cancelling it undoes the
         registration. The arguments and the errors, which are all the future's, are those of `register`.
@@ -169,7 +188,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         >>> (await future).process_id.local_id
         'planner-1'
         """
-        return require_loop().create_task(self.register(id, process, timeout=timeout, **metadata))
+        return require_loop().create_task(self.register(id, process, replace=replace, timeout=timeout, **metadata))
 
     async def get_or_register(
         self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]

@@ -90,12 +90,13 @@ def _newest(registry: Registry) -> datetime | None:
 def _registrar(registry: Registry) -> Finding:
     stats = registry.stats()
     if stats.registrar_pid is None:
-        return _no_registrar(stats)
+        return _no_registrar(stats, registry.folder / admin.LOG_NAME)
     try:
         seconds = admin.ping(registry.folder)
     except OSError as error:
         return problem("registrar", *explain_silence(stats.registrar_pid, error))
     state = f"pid {stats.registrar_pid} answers in {seconds * 1000:.1f} ms, restarts so far: {stats.restarts}"
+    state += f"; its log is {registry.folder / admin.LOG_NAME}"
     if stats.unwatched_by_kernel:
         return warning(
             "registrar",
@@ -105,14 +106,16 @@ def _registrar(registry: Registry) -> Finding:
     return ok("registrar", state)
 
 
-def _no_registrar(stats: Stats) -> Finding:
+def _no_registrar(stats: Stats, log: Path) -> Finding:
+    ended = f"; why the last one ended is in {log}" if log.exists() else ""
     if stats.entries:
         return warning(
             "registrar",
-            f"not running, with {stats.entries} entries stored; reads are correct, but dead entries stay in the tables",
+            f"not running, with {stats.entries} entries stored; reads are correct, but dead entries stay in the tables"
+            f"{ended}",
             "run: adsum registrar",
         )
-    return ok("registrar", "not running, and not needed; the first write starts one")
+    return ok("registrar", f"not running, and not needed; the first write starts one{ended}")
 
 
 def _memory(registry: Registry) -> Finding:

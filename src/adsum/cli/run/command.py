@@ -21,6 +21,13 @@ def run(
     /,
     *command: Annotated[str, Parameter(help="After --: the program and its arguments, passed on unchanged.")],
     metadata: MetadataOptions = DEFAULT_METADATA,
+    die_with_parent: Annotated[
+        bool,
+        Parameter(
+            negative="--outlive",
+            help="Whether the program is killed when adsum is killed, or keeps running and stays registered.",
+        ),
+    ] = True,
     timeout: Timeout = PATIENCE_SECONDS,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -38,14 +45,15 @@ def run(
     When the program stops, adsum stops with it, so that the shell notices; fg or bg continues both. Only where there
     is no terminal, and the program gets SIGSTOP, its sender has to continue it.
 
-    The entry belongs to the program, not to adsum. If adsum is killed (SIGKILL), the program keeps running, and stays
-    registered until it ends.
+    If adsum is killed (SIGKILL), the kernel kills the program too, so that a supervisor can start both again under the
+    same ID. Processes that the program has started, and a program with set-user-ID or capabilities, are not killed.
+    With --outlive the program keeps running, and stays registered until it ends.
     """
     if not command or not command[0]:
         raise UsageError("no program to run; type it after --, as in: adsum run planner -- node agent.js")
     fields = metadata.fields()
     seconds = check_timeout(timeout)
-    child = GatedChild(command, set(supervise.WATCHED))
+    child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent)
     try:
         # The registry is closed before the program starts: nothing of it stays open while the program runs.
         with options.open() as registry:

@@ -4,10 +4,14 @@
 and no command can end before it is registered. The child is forked, waits at a gate (the read end of a pipe), and
 executes the command when the gate opens; `exec` keeps the process, and with it the entry. If the write end is closed
 before a byte came, even because `adsum run` was killed, the child exits and has run nothing.
+
+After that the kernel ends the command when `adsum run` is killed (PR_SET_PDEATHSIG, prctl(2)), unless the user wants it
+to outlive it. The setting survives `exec`, but not that of a program with set-user-ID or capabilities.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -21,6 +25,10 @@ _OPEN = b"!"
 NOT_FOUND = 127
 NOT_EXECUTABLE = 126
 _STANDARD_ERROR = 2
+# linux/include/uapi/linux/prctl.h
+_PR_SET_PDEATHSIG = 1
+# Found before the fork: the child of a process with threads may take no lock of the loader.
+_prctl = ctypes.CDLL(None).prctl
 # The kernel reads this much of the first line of a script, and takes the interpreter from it
 # (linux/fs/binfmt_script.c).
 _INTERPRETER = re.compile(rb"#![ \t]*([^ \t\n\0]+)")
@@ -30,14 +38,15 @@ _LONGEST_FIRST_LINE = 256
 class GatedChild:
     """A forked child of this process that waits until it may execute `command`."""
 
-    def __init__(self, command: Sequence[str], blocked: set[signal.Signals]) -> None:
+    def __init__(self, command: Sequence[str], blocked: set[signal.Signals], *, dies_with_parent: bool) -> None:
         # Signals that come before exec stay pending for the command: none is lost, and none runs a Python handler.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         waiting, self._gate = os.pipe2(os.O_CLOEXEC)
+        parent = os.getpid() if dies_with_parent else None
         self.pid = os.fork()
         if not self.pid:
             os.close(self._gate)
-            _wait_and_exec(command, waiting, mask)
+            _wait_and_exec(command, waiting, mask, parent)
         os.close(waiting)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -58,11 +67,13 @@ class GatedChild:
         os.waitpid(self.pid, 0)
 
 
-def _wait_and_exec(command: Sequence[str], waiting: int, mask: set[signal.Signals | int]) -> NoReturn:
+def _wait_and_exec(
+    command: Sequence[str], waiting: int, mask: set[signal.Signals | int], parent: int | None
+) -> NoReturn:
     """The child's part. It exits or executes here in every case: the Python state that it inherited is the parent's."""
     code = NOT_EXECUTABLE
     try:
-        if os.read(waiting, 1) == _OPEN:
+        if os.read(waiting, 1) == _OPEN and (parent is None or _die_with(parent)):
             _exec(command, mask)
     except FileNotFoundError:
         code = NOT_FOUND
@@ -71,6 +82,15 @@ def _wait_and_exec(command: Sequence[str], waiting: int, mask: set[signal.Signal
         _print(f"adsum: cannot run {command[0]}: {getattr(error, 'strerror', None) or error}")
     finally:
         os._exit(code)
+
+
+def _die_with(parent: int) -> bool:
+    """Have the kernel kill this process when its parent ends. False where that has ended already.
+
+    The kernel means the thread that forked: the only one of `adsum run`.
+    """
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    return os.getppid() == parent
 
 
 def _exec(command: Sequence[str], mask: set[signal.Signals | int]) -> None:

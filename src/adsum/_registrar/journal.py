@@ -1,0 +1,83 @@
+"""The lines of the log that tell what happened to members: deaths and refusals, one line each.
+
+A client that asks in a loop must not fill the log, nor cost the registrar more than the answer. So there are at most
+`LINES_PER_SECOND` lines; the next one says how many are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from logging import Logger
+
+from .. import _wire as wire
+from .._engine.batch import Call, Decision
+from ..model import Departure, Owner
+from .ports import Clock
+
+LINES_PER_SECOND = 20
+_SUBJECT_CHARACTERS = 200
+_DEATHS = frozenset({"died", "replaced"})
+
+
+class Journal:
+    """Writes the lines of one registrar."""
+
+    def __init__(self, log: Logger, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._missing = 0
+
+    def follow(self, calls: Sequence[Call], decision: Decision) -> None:
+        """Note what a committed decision did to members and callers."""
+        if decision.departures:
+            self._note_deaths([departure for _, departure in decision.departures if departure.how in _DEATHS])
+        for call, reply in zip(calls, decision.replies, strict=True):
+            if isinstance(reply, wire.Failed):
+                self._write("refused: %s, %s", reply.reason, subject(call))
+
+    def refused(self, calls: Sequence[Call], reason: str) -> None:
+        """Note calls that could not be carried out, all for one reason."""
+        if calls:
+            self._write("refused: %s, %d requests, the first: %s", reason, len(calls), subject(calls[0]))
+
+    def _note_deaths(self, deaths: list[Departure]) -> None:
+        of: dict[Owner, list[Departure]] = {}
+        for departure in deaths:
+            of.setdefault(departure.entry.owner, []).append(departure)
+        for owner, departures in of.items():
+            first = _quoted(str(departures[0].entry.process_id))
+            more = f" and {len(departures) - 1} more" if len(departures) > 1 else ""
+            self._write("process %d died: %s%s", owner.pid, first, more)
+
+    def _write(self, message: str, *arguments: object) -> None:
+        second = self._clock.monotonic_ns() // 1_000_000_000
+        if second != self._second:
+            if self._missing:
+                self._log.info("%d more lines like these", self._missing)
+            self._second, self._lines, self._missing = second, 0, 0
+        if self._lines >= LINES_PER_SECOND:
+            self._missing += 1
+            return
+        self._lines += 1
+        self._log.info(message, *arguments)
+
+
+def subject(call: Call) -> str:
+    """A request in words: its kind, its ids, and its caller."""
+    request = call.request
+    match request:
+        case wire.Register():
+            ids = [process_id for process_id, _ in request.items]
+        case wire.Cancel() | wire.Listen():
+            ids = []
+        case _:
+            ids = [request.process_id]
+    by = f" by process {call.caller.pid}" if call.caller is not None else ""
+    return f"{request.__struct_config__.tag} {_quoted(', '.join(map(str, ids[:8])))}{by}"
+
+
+def _quoted(ids: str) -> str:
+    """Ids on one line: they come from clients, and may contain line breaks."""
+    return repr(ids)[1:-1][:_SUBJECT_CHARACTERS]
