@@ -70,7 +70,7 @@ if TYPE_CHECKING:
         Revision,
         Stats,
     )
-    from .opening import open
+    from .opening import open as open
     from .registration import Registration
     from .registry import Registry
 
@@ -117,9 +117,10 @@ __all__ = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
-    "open",
     "open_async",
 ]
+# Not in `__all__`: `from adsum import *` must not put it in the place of the builtin.
+_PUBLIC = ("open", *__all__)
 
 
 # The modules that define these names, from the cheapest to import to the dearest. A name is imported when it is first
@@ -130,7 +131,7 @@ _HOMES = ("errors", "model", "_os.folder", "_store.query", "registration", "regi
 def __getattr__(name: str) -> Any:
     if name in ("admin", "telemetry"):
         return importlib.import_module(f".{name}", __name__)
-    if name in __all__:
+    if name in _PUBLIC:
         for home in _HOMES:
             module = importlib.import_module(f".{home}", __name__)
             if hasattr(module, name):
@@ -140,4 +141,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PUBLIC})
