@@ -73,7 +73,7 @@ if TYPE_CHECKING:
         Revision,
         Stats,
     )
-    from .opening import open
+    from .opening import open as open
     from .registration import Registration
     from .registry import Registry
 
@@ -124,9 +124,10 @@ __all__ = [
     "Watch",
     "WrongNamespace",
     "freeze_support",
-    "open",
     "open_async",
 ]
+# Not in `__all__`: `from adsum import *` must not put it in the place of the builtin.
+_PUBLIC = ("open", *__all__)
 
 
 # The modules that define these names, from the cheapest to import to the dearest. A name is imported when it is first
@@ -148,7 +149,7 @@ _HOMES = (
 def __getattr__(name: str) -> Any:
     if name in ("admin", "telemetry"):
         return importlib.import_module(f".{name}", __name__)
-    if name in __all__:
+    if name in _PUBLIC:
         for home in _HOMES:
             module = importlib.import_module(f".{home}", __name__)
             if hasattr(module, name):
@@ -158,4 +159,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_PUBLIC})

@@ -56,7 +56,20 @@ def test_help_and_version(command: Command) -> None:
     assert [name for name in COMMANDS if f"│ {name} " not in answer.out] == []
     assert command().out == answer.out
     assert "--capability" in command("run", "-h").out
-    assert command("--version").out == f"adsum {adsum.__version__}\n"
+    assert command("--version").out == command("-V").out == f"adsum {adsum.__version__}\n"
+
+
+def test_help_is_a_word_too(command: Command) -> None:
+    """`adsum help` prints what --help does, and `adsum help ls` the help of `ls`."""
+    assert command("help") == command("--help")
+    assert command("help", "ls") == command("ls", "--help")
+    assert command("help", "lss").code == 2
+
+
+def test_python_m_adsum_is_the_command() -> None:
+    """``python -m adsum`` is the command."""
+    done = subprocess.run([sys.executable, "-m", "adsum", "-V"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"adsum {adsum.__version__}\n")
 
 
 def test_choices_are_those_of_the_model() -> None:
@@ -69,6 +82,8 @@ def test_choices_are_those_of_the_model() -> None:
     ("typed", "says"),
     [
         (("lss",), 'Did you mean "ls"?'),
+        (("register", "me"), "adsum run ID -- COMMAND"),
+        (("list",), "adsum ls"),
         (("ls", "--frob"), "--frob"),
         (("ls", "extra"), "extra"),
         (("ls", "--type", "wizard"), '"coordinator"'),

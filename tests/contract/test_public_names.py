@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.resources
 import inspect
 import json
@@ -60,7 +61,6 @@ NAMES = [
     "Watch",
     "WrongNamespace",
     "freeze_support",
-    "open",
     "open_async",
 ]
 
@@ -70,7 +70,16 @@ def test_the_public_names_are_these() -> None:
     assert sorted(adsum.__all__) == NAMES
 
 
-@pytest.mark.parametrize("name", sorted(adsum.__all__))
+def test_a_star_import_keeps_the_builtins() -> None:
+    """``from adsum import *`` replaces no builtin: `open` is the one of Python. `adsum.open` is there all the same."""
+    names: dict[str, object] = {}
+    exec("from adsum import *", names)
+    assert set(adsum.__all__) <= set(names)
+    assert not set(adsum.__all__) & set(dir(builtins))
+    assert "open" in dir(adsum)
+
+
+@pytest.mark.parametrize("name", [*sorted(adsum.__all__), "open"])
 def test_every_public_name_is_there_and_documented(name: str) -> None:
     """Each public name can be imported, is listed by `dir`, and has a docstring."""
     value = getattr(adsum, name)

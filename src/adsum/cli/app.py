@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from .. import __version__
 from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, InvalidQuery, NotRegistered
@@ -29,6 +29,20 @@ from .top.command import top
 
 _DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its processes."
 
+# Words that users type for a command whose name is not similar.
+_MEANT = {
+    "register": "adsum run ID -- COMMAND registers a program for as long as it runs",
+    "list": "adsum ls lists the members",
+    "ps": "adsum ls lists the members",
+    "get": "adsum show ID shows a member",
+    "lookup": "adsum show ID shows a member",
+    "find": "adsum ls lists the members that match its options",
+    "remove": "adsum unregister ID removes an entry",
+    "rm": "adsum unregister ID removes an entry",
+    "start": "the first write starts a registrar; adsum registrar does, too",
+    "status": "adsum stats shows the figures of a registry, adsum doctor checks it",
+}
+
 _HELP = """A registry of the living processes on this machine, and of their capabilities.
 
 ```console
@@ -44,7 +58,13 @@ done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C, 141 out
 
 def build(tokens: list[str]) -> App:
     """The command line. Modules that are slow to import are imported by the command that needs them."""
-    app = App(name="adsum", version=f"adsum {__version__}", help=_HELP, help_format="markdown")
+    app = App(
+        name="adsum",
+        version=f"adsum {__version__}",
+        version_flags=("--version", "-V"),
+        help=_HELP,
+        help_format="markdown",
+    )
     for command in (ls, show, watch, wait, top, health, unregister, stats, audit, doctor, registrar, metrics):
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
@@ -61,6 +81,8 @@ def build(tokens: list[str]) -> App:
 def dispatch(tokens: list[str]) -> int:
     """Run one command line and return its exit code."""
     _prepare_output()
+    if tokens[:1] == ["help"]:
+        tokens = [*tokens[1:], "--help"]
     try:
         code = _run(tokens)
         sys.stdout.flush()
@@ -88,16 +110,24 @@ def _run(tokens: list[str]) -> int:
         require_separator(tokens)
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) else 0
+    except UnknownCommandError as error:
+        if (meant := _MEANT.get(tokens[0])) is None:
+            return _usage_error(error)
+        return _fail(f"there is no command {tokens[0]!r}; {meant}\nTry: adsum --help", USAGE)
     except CycloptsError as error:
-        error.verbose = False
-        chain = " ".join(("adsum", *(error.command_chain or ())))
-        return _fail(f"{error}\nTry: {chain} --help", USAGE)
+        return _usage_error(error)
     except (UsageError, InvalidProcessId, InvalidMetadata, InvalidName, InvalidQuery) as error:
         return _fail(str(error), USAGE)
     except NotRegistered as error:
         return _fail(str(error), NOT_FOUND)
     except AdsumError as error:
         return _fail(str(error), REGISTRY_ERROR)
+
+
+def _usage_error(error: CycloptsError) -> int:
+    error.verbose = False
+    chain = " ".join(("adsum", *(error.command_chain or ())))
+    return _fail(f"{error}\nTry: {chain} --help", USAGE)
 
 
 def _prepare_output() -> None:
