@@ -111,7 +111,7 @@ class Registry(RegistryReads):
         - `process`: a pid, `subprocess.Popen`, `multiprocessing.Process`, `threading.Thread`, `asyncio.Task`, or any
           object with a ``.pid``; this process by default. An entry of a thread or task ends with it: immediately for
           readers in this process; for others once the registrar has been notified.
-        - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
+        - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`.
 

@@ -112,7 +112,7 @@ class AsyncRegistry(RegistryReads, NotAwaited):
           object with a ``.pid``; this process by default. For the running task give ``asyncio.current_task()``. An
           entry of a thread or task ends with it: immediately for readers in this process; for others once the
           registrar has been notified.
-        - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
+        - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`. ``heartbeat="loop"`` promises a heartbeat each second and lets the event
           loop send three in that time, so a loop that is blocked for 1.5 s shows as degraded to every process.
