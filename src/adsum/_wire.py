@@ -48,8 +48,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag="welcome"):
+    """The answer to `Hello`. `clock` is the registrar's monotonic clock at that moment, in nanoseconds; 0 where the
+    registrar does not send it."""
+
     version: int
     registration_timeout: float
+    clock: int = 0
 
 
 class Register(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="register"):
@@ -143,7 +147,7 @@ AnyRequest = Register | Update | Unregister | HandOver | Heartbeat | StandBy | C
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """A request on its way. `number` rises by one with each request of a session, and names its reply. The registrar
-    does not apply the request after `deadline`, in nanoseconds on the monotonic clock."""
+    does not apply the request after `deadline`, in nanoseconds on the registrar's monotonic clock."""
 
     number: Annotated[int, msgspec.Meta(ge=0)]
     deadline: int

@@ -12,7 +12,7 @@ class Limits(msgspec.Struct, frozen=True):
     - `max_memory_bytes`: bytes of table pages in use (100 MiB); beyond it new registrations get `RegistryFull`. More
       memory holds more and larger entries; the file may grow to about twice that. A registry that is made in a small
       file system gets less: a quarter of the file system's size, and at least 1 MiB.
-    - `registration_timeout`: seconds a write may take when the call names no timeout (0.05). A longer one hides a
+    - `registration_timeout`: seconds a write may take when the call names no timeout (1). A longer one hides a
       stopped registrar for longer; a shorter one fails on a busy machine.
     - `cleanup_window`: seconds from a death to the removal of its entries (0.1).
     - `max_entries`: number of entries (None: no bound but memory).
@@ -35,7 +35,7 @@ class Limits(msgspec.Struct, frozen=True):
     """
 
     max_memory_bytes: int = 100 * 1024 * 1024
-    registration_timeout: float = 0.05
+    registration_timeout: float = 1.0
     cleanup_window: float = 0.1
     max_entries: int | None = None
     max_metadata_bytes: int = 64 * 1024

@@ -119,7 +119,7 @@ class Registry(RegistryReads):
           readers in this process; for others once the registrar has been notified.
         - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
           alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
-        - `timeout`: seconds; the registry's `Limits.registration_timeout` (50 ms) by default, counted from when a
+        - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`.
 

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar, cast
@@ -38,17 +38,23 @@ class ChildFailed(AssertionError):
 
 class Child:
     """A fresh interpreter that runs `what`: a module-level function, given `args` as strings, or a code string, which
-    finds them in ``sys.argv[1:]``. Its output is unbuffered. As a context manager it is killed and reaped at the end.
+    finds them in ``sys.argv[1:]``. `prefix` is a command that starts it. Its output is unbuffered. As a context manager
+    it is killed and reaped at the end.
     """
 
     def __init__(
-        self, what: Callable[..., object] | str, *args: object, env: Mapping[str, str] | None = None, **popen: Any
+        self,
+        what: Callable[..., object] | str,
+        *args: object,
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+        **popen: Any,
     ) -> None:
         code = what if isinstance(what, str) else _call(what)
         # The tests' own folder comes from here, not from a PYTHONPATH that was set for another copy.
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-c", code, *map(str, args)],
+            [*prefix, sys.executable, "-u", "-c", code, *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

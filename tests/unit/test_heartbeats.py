@@ -153,6 +153,38 @@ def test_a_registrar_that_starts_gives_time(
     assert lates(heartbeats, 121.5) == [DEGRADED]
 
 
+def test_time_without_a_look_does_not_count() -> None:
+    """While the registrar cannot look, at its sockets or at all, no deadline comes nearer."""
+    heartbeats = promised()
+    looked_each_tenth_of_a_second(heartbeats, 0, 10)
+    heartbeats.look(5 * SECOND)
+    assert lates(heartbeats, 5) == []
+    assert heartbeats.next_due() == 5 * SECOND + SECOND // 2
+    looked_each_tenth_of_a_second(heartbeats, 50, 55)
+    assert lates(heartbeats, 5.4) == []
+    assert lates(heartbeats, 5.5) == [DEGRADED]
+    heartbeats.received(1, 6 * SECOND)
+    assert lates(heartbeats, 7.4) == []
+    assert lates(heartbeats, 7.5) == [DEGRADED]
+
+
+def test_how_often_to_look_follows_the_shortest_promise() -> None:
+    """The registrar looks often enough for the shortest promise, and without promises it need not."""
+    heartbeats = promised(8.0)
+    assert heartbeats.look_seconds() == 1
+    heartbeats.follow(changed(None, promise(0.8, incarnation=2)), 0)
+    assert heartbeats.look_seconds() == 0.1
+    heartbeats.follow(changed(promise(0.8, incarnation=2), None), 0)
+    assert heartbeats.look_seconds() == 1
+    heartbeats.follow(changed(promise(8.0), None), 0)
+    assert heartbeats.look_seconds() is None
+
+
+def looked_each_tenth_of_a_second(heartbeats: Heartbeats, first: int, last: int) -> None:
+    for tenths in range(first, last + 1):
+        heartbeats.look(tenths * SECOND // 10)
+
+
 beats = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4 * SECOND)), max_size=30)
 
 

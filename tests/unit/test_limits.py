@@ -12,7 +12,7 @@ from adsum._store.environment import map_size_for
 
 DEFAULTS: dict[str, object] = {
     "max_memory_bytes": 100 * 1024 * 1024,
-    "registration_timeout": 0.05,
+    "registration_timeout": 1.0,
     "cleanup_window": 0.1,
     "max_entries": None,
     "max_metadata_bytes": 64 * 1024,

@@ -26,7 +26,8 @@ GRACE_SECONDS = 0.02
 
 
 class Connection:
-    """A connection with a completed handshake. `registration_timeout` is the registry's own bound, in seconds.
+    """A connection with a completed handshake. `registration_timeout` is the registry's own bound, in seconds;
+    `clock_ahead` what the registrar's monotonic clock is ahead of this process's.
 
     Its socket is non-blocking. A socket with a timeout would cost a call of poll(2) before each operation, and one of
     `settimeout` before that. It is of the class in C from which `socket.socket` is derived: gevent and eventlet replace
@@ -37,6 +38,7 @@ class Connection:
         sock.setblocking(False)
         self.sock = sock
         self.registration_timeout = registration_timeout
+        self.clock_ahead = 0.0
         self.frames = frames
         self._readable = polling.wait_set()
         self._readable.register(sock, polling.POLLIN)

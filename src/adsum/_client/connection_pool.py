@@ -56,7 +56,7 @@ class Channel:
         connection = self._connection or self._connect(until, give_up)
         seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())
         deadline = time.monotonic() + seconds
-        data = framed(request, self._number, deadline)
+        data = framed(request, self._number, deadline + connection.clock_ahead)
         try:
             connection.send(data, deadline + GRACE_SECONDS)
             reply = self._reply(connection, deadline + GRACE_SECONDS)

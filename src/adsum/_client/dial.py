@@ -120,6 +120,7 @@ def _connect(folder: Path, until: float) -> _socket.socket | None:
 
 def _shake_hands(sock: _socket.socket, session: bytes, until: float) -> Connection:
     connection = Connection(sock, 0.0, wire.FrameBuffer())
+    began = time.monotonic_ns()
     hello = wire.Hello(wire.VERSION, identity.pid_namespace(), session, identity.current())
     connection.send(wire.frame(hello), until)
     try:
@@ -133,4 +134,16 @@ def _shake_hands(sock: _socket.socket, session: bytes, until: float) -> Connecti
             f"the registrar speaks protocol {answer.version}, this client {wire.VERSION}; run adsum registrar --replace"
         )
     connection.registration_timeout = answer.registration_timeout
+    connection.clock_ahead = _clock_ahead(answer.clock, began, time.monotonic_ns())
     return connection
+
+
+def _clock_ahead(clock: int, began: int, ended: int) -> float:
+    """How many seconds the registrar's monotonic clock is ahead of this process's; they differ in different time
+    namespaces (time_namespaces(7)). The registrar read `clock` in a handshake that `began` and `ended` then.
+
+    Never too much: a deadline may come early by the time of the handshake, but no request is applied after it.
+    """
+    if not clock or began <= clock <= ended:
+        return 0.0
+    return (clock - ended) / 1e9

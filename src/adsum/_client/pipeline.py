@@ -234,7 +234,8 @@ class Pipeline:
     def _framed(self, call: PendingCall[Any], connection: Connection, now: float) -> bytes:
         """A call as bytes; none where it cannot be sent."""
         try:
-            return framed(call.request, call.number, call.begin(now, connection.registration_timeout))
+            deadline = call.begin(now, connection.registration_timeout) + connection.clock_ahead
+            return framed(call.request, call.number, deadline)
         except AdsumError as error:
             self._calls.remove(call.number)
             call.settle(error)

@@ -5,18 +5,26 @@ come is put back with a later one if a heartbeat came meanwhile (lazy deletion, 
 Python's `heapq`). So a heartbeat costs a dict's update, and the heap holds one live item for each promise.
 
 A registrar that starts gives every member its full time anew: it cannot know which heartbeats were sent while none ran,
-and a health status must not get worse because of it.
+and a health status must not get worse because of it. For the same reason time in which the registrar did not look does
+not count: it was stopped, frozen with its container, or waited for a processor, and the members may have been, too.
+While there are promises it looks often, so that it notices such a gap. All times in here are of a clock that is stopped
+in gaps.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from typing import NamedTuple
 
 from .._store.layout import Change
 from ..model import Entry, HealthSource, HealthStatus, Limits
 
-RETRY_NS = 100_000_000
+RETRY_NS = 500_000_000
+# How often the registrar looks while there are promises: so many times in the shortest interval. A gap is at least two
+# looks long, so one that is not noticed takes less than the half interval that a member has until it is late.
+_LOOKS = 8
+_SHORTEST_LOOK_NS = 5_000_000
 
 
 class Lateness(NamedTuple):
@@ -50,11 +58,30 @@ class Heartbeats:
             (limits.unhealthy_after, HealthStatus.unhealthy),
         )
         self._promises: dict[int, _Promise] = {}
+        # How many promises have each interval.
+        self._intervals: Counter[int] = Counter()
+        self._looked: int | None = None
+        # The length of all gaps: what this clock is behind the monotonic clock.
+        self._lost = 0
         # Times and incarnations. An item that is not its promise's live one is dropped when its time comes.
         self._heap: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         return len(self._promises)
+
+    def look(self, now: int) -> None:
+        """The registrar looks at its sockets `now`. Time since its last look that is much longer than `look_seconds`
+        does not count."""
+        if self._looked is not None and self._intervals and now - self._looked > 2 * self._look_ns():
+            self._lost += now - self._looked
+        self._looked = now
+
+    def look_seconds(self) -> float | None:
+        """The longest time to the next look; None while there is no promise."""
+        return self._look_ns() / 1e9 if self._intervals else None
+
+    def _look_ns(self) -> int:
+        return max(_SHORTEST_LOOK_NS, min(self._intervals) // _LOOKS)
 
     def inherit(self, key: bytes, entry: Entry, now: int) -> None:
         """Take up the promise of an entry, made now or to an earlier registrar; none if it promises no heartbeat."""
@@ -64,21 +91,31 @@ class Heartbeats:
         noted = 0
         if entry.health_source is HealthSource.registrar:
             noted = len(self._stages) if entry.metadata.health_status is HealthStatus.unhealthy else 1
-        self._promises[entry.incarnation] = promise = _Promise(key, int(interval * 1e9), now, noted)
+        self._end(entry.incarnation)
+        promise = _Promise(key, int(interval * 1e9), now - self._lost, noted)
+        self._promises[entry.incarnation] = promise
+        self._intervals[promise.interval] += 1
         self._schedule(entry.incarnation, promise)
+
+    def _end(self, incarnation: int) -> None:
+        promise = self._promises.pop(incarnation, None)
+        if promise is not None:
+            self._intervals[promise.interval] -= 1
+            if not self._intervals[promise.interval]:
+                del self._intervals[promise.interval]
 
     def follow(self, change: Change, now: int) -> None:
         """A change was committed: a promise was made, changed or ended with it."""
         before = None if change.before is None else change.before.entry
         after = None if change.after is None else change.after.entry
         if before is not None and (after is None or after.incarnation != before.incarnation):
-            self._promises.pop(before.incarnation, None)
+            self._end(before.incarnation)
         if after is None:
             return
         interval = after.metadata.heartbeat
         known = self._promises.get(after.incarnation)
         if interval is None:
-            self._promises.pop(after.incarnation, None)
+            self._end(after.incarnation)
         elif known is None or known.interval != int(interval * 1e9):
             self.inherit(change.key, after, now)
 
@@ -86,7 +123,7 @@ class Heartbeats:
         """A heartbeat has come."""
         promise = self._promises.get(incarnation)
         if promise is not None:
-            promise.last = now
+            promise.last = now - self._lost
             if promise.noted:
                 promise.noted = 0
                 self._schedule(incarnation, promise)
@@ -94,7 +131,7 @@ class Heartbeats:
     def late(self, now: int) -> list[Lateness]:
         """The members that became late, or later, since the last call, in the order in which they became so."""
         found = []
-        while self._heap and self._heap[0][0] <= now:
+        while self._heap and self._heap[0][0] <= now - self._lost:
             due, incarnation = heapq.heappop(self._heap)
             promise = self._promises.get(incarnation)
             if promise is None or promise.due != due or promise.noted == len(self._stages):
@@ -112,12 +149,12 @@ class Heartbeats:
             promise = self._promises.get(one.incarnation)
             if promise is not None and promise.noted:
                 promise.noted -= 1
-                promise.due = now + RETRY_NS
+                promise.due = now - self._lost + RETRY_NS
                 heapq.heappush(self._heap, (promise.due, one.incarnation))
 
     def next_due(self) -> int | None:
         """When to call `late` next."""
-        return self._heap[0][0] if self._heap else None
+        return self._heap[0][0] + self._lost if self._heap else None
 
     def _deadline(self, promise: _Promise) -> int:
         return promise.last + int(promise.interval * self._stages[promise.noted][0])

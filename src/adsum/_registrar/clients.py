@@ -197,7 +197,8 @@ class Clients:
         if (older := self._by_session.get(hello.session)) is not None:
             self._forget(older)
         self._by_session[hello.session] = connection
-        self._send(connection, wire.frame(wire.Welcome(wire.VERSION, self._registration_timeout)))
+        welcome = wire.Welcome(wire.VERSION, self._registration_timeout, self._clock.monotonic_ns())
+        self._send(connection, wire.frame(welcome))
 
     def _take_envelope(self, connection: Connection, session: bytes, frame: bytes) -> None:
         envelope = wire.read_envelope(frame)

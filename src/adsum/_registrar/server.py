@@ -113,6 +113,7 @@ class Server:
 
     def _turn(self) -> None:
         died, looked = False, self._clock.monotonic_ns()
+        self._heartbeats.look(looked)
         for fd, mask in self._ready():
             if fd == self._kernel.fileno():
                 died = True
@@ -138,6 +139,8 @@ class Server:
         left = self._tick_seconds()
         if (due := self._heartbeats.next_due()) is not None:
             left = min(left, max(0.0, (due - self._clock.monotonic_ns()) / 1e9))
+        if (look := self._heartbeats.look_seconds()) is not None:
+            left = min(left, look)
         if (ring := self._bell.seconds_left()) is not None:
             left = min(left, ring)
         return left

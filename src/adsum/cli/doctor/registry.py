@@ -55,10 +55,10 @@ def _clock(registry: Registry) -> Finding:
     boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     header = admin.page_header(registry.folder)
     if header is not None and (header.started_ns > monotonic or _is_in_other_time(header.registrar.pid)):
-        return problem(
+        return warning(
             "clock",
-            "the monotonic clocks of the registrar and of this process differ, so deadlines have no meaning",
-            "run both in the same time namespace (time_namespaces(7))",
+            "the registrar is in another time namespace: deadlines are converted, but the uptime shown here is wrong",
+            "nothing is needed; for a right uptime, ask in the registrar's namespace (time_namespaces(7))",
         )
     newest = _newest(registry)
     if newest is not None and newest > now:
