@@ -51,11 +51,15 @@ def start_workers_and_die(kind: str, method: str) -> None:
 
 
 def end_children() -> None:
-    """End what the killed parent has left to this process, its subreaper: workers, fork server, resource tracker."""
+    """End what the killed parent has left to this process, its subreaper: workers and the fork server.
+
+    A resource tracker ends by itself when they are gone, and removes their semaphores from /dev/shm.
+    """
     while children := Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-        for child in map(int, children):
+        others = [child for child in children if b"_tracker" not in Path(f"/proc/{child}/cmdline").read_bytes()]
+        for child in map(int, others):
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+        os.waitpid(int((others or children)[0]), 0)
 
 
 def orphans(kind: str, method: str) -> str:
