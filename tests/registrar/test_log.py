@@ -1,4 +1,4 @@
-"""The file registrar.log tells what happened to members, in a bounded number of lines."""
+"""The file registrar.log records what happened to members, in a bounded number of lines."""
 
 from __future__ import annotations
 
