@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adsum import AlreadyRegistered, NotRegistered, Registry
-from adsum._registrar.journal import LINES_PER_SECOND
+from adsum._registrar.log_lines import LINES_PER_SECOND
 from tests.support import Agent, eventually
 
 
