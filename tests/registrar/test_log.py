@@ -1,4 +1,4 @@
-"""The file registrar.log tells what happened to members, in a bounded number of lines."""
+"""The file registrar.log has a line for what happened to members, and a bounded number of lines."""
 
 from __future__ import annotations
 
