@@ -285,3 +285,15 @@ def test_packages_in_a_folder_with_a_colon(registry_folder: Path) -> None:
     pid = registrar_pid(registry_folder)
     assert pid is not None
     assert str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+def test_no_proc(registry_folder: Path) -> None:
+    """Where /proc is not mounted, `open` says so; nothing is started."""
+    code = "import adsum, sys\ntry: adsum.open(path=sys.argv[1])\nexcept adsum.AdsumError as e: print(e.reason, e)"
+    without = f'umount --lazy /proc && exec "{sys.executable}" -c "$0" "$1"'
+    command = ["unshare", "--mount", "sh", "-c", without, code, str(registry_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        pytest.skip(f"not allowed here: {done.stderr.strip()}")
+    assert done.stdout.startswith("unsupported_platform adsum needs /proc")
+    assert not registry_folder.exists()

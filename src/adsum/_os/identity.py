@@ -20,11 +20,15 @@ from .pidfd import open_pidfd
 
 
 def require_linux() -> None:
-    """Raise `UnsupportedPlatform` unless the kernel can hand out pidfds (Linux 5.3)."""
+    """Raise `UnsupportedPlatform` unless the kernel can hand out pidfds (Linux 5.3), and /proc is mounted."""
     if not _has_pidfd():
         raise UnsupportedPlatform(
             f"adsum needs pidfd_open (Linux 5.3 or newer, not blocked by seccomp); this is {sys.platform} "
             f"{os.uname().release}. Run it on such a kernel, or in a container profile that allows pidfd_open"
+        )
+    if not os.path.isdir("/proc/self/fd"):
+        raise UnsupportedPlatform(
+            "adsum needs /proc, which is not mounted here; mount it (mount -t proc proc /proc) and try again"
         )
 
 

@@ -27,7 +27,7 @@ from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Owner
 from .answers import Answer, answers_to, refusals
 from .generations import Generations
-from .journal import Journal, subject
+from .log_lines import LogLines, subject
 from .ports import Ports
 
 
@@ -60,7 +60,7 @@ class Committer:
         self._retention = retention
         self._kernel, self._clock = ports.kernel, ports.clock
         self._failpoint, self._log = ports.failpoint, ports.log
-        self._journal = Journal(ports.log, ports.clock)
+        self._log_lines = LogLines(ports.log, ports.clock)
         self.entries = entries
         self.commits = 0
 
@@ -82,7 +82,7 @@ class Committer:
         """The answers to calls that could not be carried out."""
         for _ in calls:
             self._counters.count(error.reason)
-        self._journal.refused(calls, error.reason)
+        self._log_lines.refused(calls, error.reason)
         return refusals(calls, error)
 
     def store_stats(self, pending: int) -> None:
@@ -205,7 +205,7 @@ class Committer:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
         for owner in decision.released:
             self._kernel.unwatch(owner)
-        self._journal.follow(batch.calls, decision)
+        self._log_lines.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
         for change in decision.changes:
             self._heartbeats.follow(change, now)

@@ -19,7 +19,7 @@ _SUBJECT_CHARACTERS = 200
 _DEATHS = frozenset({"died", "replaced"})
 
 
-class Journal:
+class LogLines:
     """Writes the lines of one registrar."""
 
     def __init__(self, log: Logger, clock: Clock) -> None:
