@@ -213,6 +213,9 @@ class Calls:
         if not isinstance(request, wire.Update | wire.Unregister | wire.Heartbeat | wire.HandOver):
             return None
         reader, process_id = self._client.reader, request.process_id
+        if self._client.pipeline.has_calls:
+            # One of them may be making the registry, and was sent before this request.
+            return None
         reader.attach()
         if reader.node is not None and process_id.node != wire.NODE_OF_REGISTRY:
             return None

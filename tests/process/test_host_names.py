@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import subprocess
@@ -85,6 +86,24 @@ def test_a_named_node_counts(registry: Registry) -> None:
     with Agent(registry.folder, env={"ADSUM_NODE": "rack-7"}) as agent, adsum.open(path=registry.folder, node="n") as n:
         assert agent.value("(registry.node, 'a' in registry)") == ("rack-7", False)
         assert (n.node, "a" in n) == ("n", False)
+
+
+def test_requests_that_follow_the_first_one(registry_folder: Path) -> None:
+    """Requests that are sent before the first one has made the registry are carried out behind it, under its node."""
+
+    async def follow() -> tuple[str, str, bool]:
+        async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+            first = registry.register_nowait("a", heartbeat=60.0)
+            await asyncio.sleep(0)
+            updated = await registry.update("a", endpoint="x")
+            beaten = await registry.heartbeat("a")
+            removed = await registry.unregister("a")
+            assert (await first).process_id == updated.process_id == beaten.process_id
+            return registry.node, updated.process_id.node, removed
+
+    node, found, removed = asyncio.run(follow())
+    assert node == found
+    assert removed
 
 
 def test_the_node_of_a_registry_is_found_again(registry: Registry) -> None:

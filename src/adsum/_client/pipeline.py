@@ -68,6 +68,11 @@ class Pipeline:
                     self._held = session.hold(self._folder, self._session)
                 self.holds_entries = True
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether a call has no reply yet."""
+        return len(self._calls) > 0
+
     def submit(self, call: PendingCall[Any]) -> None:
         """Send a call, in the pipeline's thread. Errors: `RegistryClosed`; `SystemBusy` without a descriptor."""
         with self._lock:

@@ -4,6 +4,8 @@ nothing behind and does not spoil its batch.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from .. import _wire as wire
@@ -13,6 +15,8 @@ from ..model import Entry, HealthSource, Kind, Owner
 from .batch import Call
 from .draft import without_lateness
 from .round import Round
+
+R = TypeVar("R", wire.Update, wire.Unregister, wire.Heartbeat)
 
 # Fields that a full registry still takes: they hardly grow, and members have to be able to report their health.
 HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
@@ -36,13 +40,13 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
         case wire.Register() as request:
             return register(round, request, call)
         case wire.Update() as request:
-            return update(round, request, call)
+            return update(round, _complete(round, request), call)
         case wire.Unregister() as request:
-            return unregister(round, request, call)
+            return unregister(round, _complete(round, request), call)
         case wire.HandOver() as request:
             return hand_over(round, request, call)
         case wire.Heartbeat() as request:
-            return heartbeat(round, request, call)
+            return heartbeat(round, _complete(round, request), call)
         case wire.StandBy() as request:
             return stand_by(round, request, call)
         case wire.Cancel() as request:
@@ -51,6 +55,13 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
         case wire.Listen():
             # Answered where the socket is; it never comes here.
             return wire.Done(call.number, [], changed=False)
+
+
+def _complete(round: Round, request: R) -> R:
+    """The request, with the registry's own node where it names none (`wire.NODE_OF_REGISTRY`)."""
+    if request.process_id.node:
+        return request
+    return msgspec.structs.replace(request, process_id=request.process_id._replace(node=round.node))
 
 
 def register(round: Round, request: wire.Register, call: Call) -> wire.Done:

@@ -33,6 +33,7 @@ class Round:
         self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner], node: str
     ) -> None:
         self.now = now
+        self.node = node
         self.draft = Draft(view, now.utc)
         self.admission = Admission(limits, self.draft, now, node)
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
