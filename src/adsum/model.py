@@ -277,7 +277,8 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
     - `how`: ``died`` (the kernel reported the death), ``unregistered``, ``replaced`` (its process was found dead when
       another one took the id) or ``handed_over``.
     - `at`: the UTC time of the removal.
-    - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved.
+    - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved, and
+      where it came while no registrar ran: then `at` is the time of the removal, and when the owner died is not known.
 
     >>> registry.register("planner-1").unregister()
     True

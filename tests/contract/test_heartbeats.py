@@ -248,6 +248,21 @@ def test_no_member_is_late_because_of_a_registrar(either: Registry) -> None:
     assert time.monotonic() - began > 0.3
 
 
+def test_readers_judge_while_no_registrar_is_alive(either: Registry) -> None:
+    """A member that misses its heartbeats while no registrar runs is late in every read; nothing is written."""
+    either.register("a", heartbeat=0.3)
+    either.register("kept", heartbeat=NEVER)
+    either.register("b")
+    with no_registrar(either.folder):
+        becomes(either, "unhealthy", "registrar")
+        assert {entry.process_id.local_id for entry in either.find(health_status="unhealthy")} == {"a"}
+        assert {entry.process_id.local_id for entry in either.find(health_status="healthy")} == {"b", "kept"}
+        assert (either.count(health_status="unhealthy"), either.count(health_status="healthy")) == (1, 2)
+        assert len(either) == 3
+        assert health(either, "b") == ("healthy", "process")
+        assert either["a"].revision == either["a"].incarnation
+
+
 def test_a_hand_over_begins_anew(either: Registry) -> None:
     """A hand-over restarts the interval: the new holder is not late because the previous holder was."""
     registration = either.register("a", heartbeat=0.2)

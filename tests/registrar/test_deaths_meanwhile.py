@@ -34,6 +34,20 @@ def stored(registry: Registry) -> int:
     return registry.stats().entries
 
 
+def test_a_death_without_a_registrar_has_no_detection(
+    registry: Registry, registry_folder: Path, process: subprocess.Popen[bytes]
+) -> None:
+    """The kernel reported such a death to no registrar, so no figure says how soon it was removed."""
+    registry.register("a", process)
+    kill_registrar(registry_folder)
+    ended(process)
+    registry.register("b")
+    (departure,) = registry.departures()
+    assert (departure.how, departure.detection) == ("died", 0.0)
+    eventually(lambda: registry.stats().outcomes)
+    assert registry.stats().cleanup_latency.max == 0
+
+
 def test_the_next_registrar_sweeps(registry: Registry, registry_folder: Path, process: subprocess.Popen[bytes]) -> None:
     """A process that dies while no registrar lives is not handed out meanwhile, and gone with the next request."""
     registry.register_many([(name, {"capabilities": {"work"}}) for name in "abc"], process)

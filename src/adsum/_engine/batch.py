@@ -26,10 +26,11 @@ class Instant(NamedTuple):
 
 
 class Death(NamedTuple):
-    """The kernel reported that `owner` is dead, at `noticed` nanoseconds on the monotonic clock."""
+    """The kernel reported that `owner` is dead, at `noticed` nanoseconds on the monotonic clock; None where the owner
+    died while no registrar ran."""
 
     owner: Owner
-    noticed: int
+    noticed: int | None
 
 
 class EndedSession(NamedTuple):

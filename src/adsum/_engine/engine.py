@@ -31,7 +31,7 @@ class Engine:
         for _, session in batch.ended:
             round.succession.end_session(session)
         for owner, noticed in batch.deaths:
-            round.remove_dead(owner, "died", (now.monotonic - noticed) / 1e9)
+            round.remove_dead(owner, "died", 0.0 if noticed is None else (now.monotonic - noticed) / 1e9)
         for owner, session in batch.ended:
             round.remove_bound(owner, session)
         replies = [answer(round, call) for call in batch.calls]

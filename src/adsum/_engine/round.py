@@ -10,17 +10,16 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from .. import _wire as wire
+from .._store.lateness import SEVERITY
 from .._store.layout import Record
 from .._validation import id_key
 from ..errors import DeadProcess, NotRegistered, Stale
-from ..model import Entry, HealthSource, HealthStatus, Kind, Limits, Owner, ProcessId
+from ..model import Entry, HealthSource, Kind, Limits, Owner, ProcessId
 from .admission import Admission
 from .batch import Death, Decision, Instant, Kernel
 from .draft import Draft, View
 from .heartbeats import Lateness
 from .succession import Succession
-
-_SEVERITY = (HealthStatus.healthy, HealthStatus.degraded, HealthStatus.unhealthy)
 
 
 class Round:
@@ -87,7 +86,7 @@ class Round:
             return
         metadata = record.entry.metadata
         before = record.before_late or (metadata.health_status, record.entry.health_source)
-        status = max(late.status, before[0], key=_SEVERITY.index)
+        status = max(late.status, before[0], key=SEVERITY.index)
         metadata = msgspec.structs.replace(metadata, health_status=status)
         self.draft.replace(record, metadata, HealthSource.registrar, before)
 

@@ -211,8 +211,10 @@ class Committer:
             self._heartbeats.follow(change, now)
         for incarnation in decision.heartbeats:
             self._heartbeats.received(incarnation, now)
+        self._page.promises = len(self._heartbeats)
         for death in batch.deaths:
-            self._counters.cleaned((now - death.noticed) / 1e9)
+            if death.noticed is not None:
+                self._counters.cleaned((now - death.noticed) / 1e9)
         if decision.changes:
             self._generations.check_growth()
 

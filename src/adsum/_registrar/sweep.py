@@ -24,7 +24,7 @@ def sweep(core: Core, ports: Ports) -> Swept:
     now = ports.clock.monotonic_ns()
     for record in records:
         core.heartbeats.inherit(key_of(record.entry.process_id), record.entry, now)
-    dead = [Death(owner, now) for owner in owners if not ports.kernel.watch(owner)]
+    dead = [Death(owner, None) for owner in owners if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
     # A standby of an ended session is granted no id that a death frees.
     ended = [one for one in standbys if ports.session_files.is_over(one.session)]

@@ -101,6 +101,15 @@ class Page:
         self._header[at.ENTRIES] = entries
 
     @property
+    def promises(self) -> int:
+        """The number of entries that promise a heartbeat, as of the last commit."""
+        return self._header[at.PROMISES]
+
+    @promises.setter
+    def promises(self, promises: int) -> None:
+        self._header[at.PROMISES] = promises
+
+    @property
     def restarts(self) -> int:
         return self._header[at.RESTARTS]
 

@@ -32,3 +32,5 @@ RESTARTS = 11
 EPOCH = 12
 REVISION = 13
 ENTRIES = 14
+# Zero where the registrar is of a version before this word.
+PROMISES = 15

@@ -14,6 +14,7 @@ import operator
 import time
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,7 @@ from .entry_cache import CachedEntry, TwoGenerationCache
 from .environment import Environment
 from .feed import NOWHERE, Base, Position
 from .history import Step
+from .lateness import judged
 from .layout import decode_public, key_of
 from .local_members import LocalMembers
 from .query import Query
@@ -98,12 +100,21 @@ class Reader:
         """The entry is that of a thread or task of this process: from now on, reads return it only until `is_over`."""
         self.local_members.add(entry.incarnation, is_over)
         # Another thread may have read and cached it already.
-        self._tables.cache.forget(entry.process_id)
+        self._forget(entry.process_id, id_key(entry.process_id))
 
     def find(self, query: Query) -> list[Entry]:
         """The living entries that match, sorted by id, all of one snapshot."""
         if self._tables.current() is None:
             return []
+        limits = self._limits_to_judge_by()
+        if limits is None:
+            return self._find_stored(query)
+        # Nothing in the tables has the status that a late member has by now.
+        now, wanted = datetime.now(UTC), query.health_status
+        entries = [judged(entry, limits, now) for entry in self._find_stored(query._replace(health_status=None))]
+        return [entry for entry in entries if wanted in (None, entry.metadata.health_status)]
+
+    def _find_stored(self, query: Query) -> list[Entry]:
         cache = self._tables.cache
         before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
@@ -133,6 +144,8 @@ class Reader:
             gone += snapshot.entries_at(txn, environment, self.local_members.over())
             return stored - sum(query.matches(entry) for entry in gone)
 
+        if query.health_status is not None and self._limits_to_judge_by() is not None:
+            return len(self.find(query))
         known = self._tables.read(counted, None) if self._tables.current() else 0
         return len(self.find(query)) if known is None else known
 
@@ -246,20 +259,40 @@ class Reader:
         key = id_key(ProcessId(*process_id))
         if self._tables.current() is None:
             return None
+        cached = self._tables.cache.get(key)
+        if cached is not None:
+            return self._judged(cached)
         bucket, cache = page.bucket_of(key), self._tables.cache
         # Read before the snapshot is opened: if the counter has this value later, no commit has touched the id since.
         version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
-            cache.forget(process_id)
+            self._forget(process_id, key)
             return None
         entry = self._decode(row)
         cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row))
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks the kernel only.
-            return None if self.local_members.is_over(entry.incarnation) else cached
-        cache.keep(entry.process_id, cached)
-        return cached
+            return None if self.local_members.is_over(entry.incarnation) else self._judged(cached)
+        # Under its key, not its id: then a lookup of an entry that promises a heartbeat always comes here.
+        promises = entry.metadata.heartbeat is not None
+        cache.keep(key if promises else entry.process_id, cached)
+        return self._judged(cached) if promises else cached
+
+    def _forget(self, process_id: tuple[str, str, str], key: bytes) -> None:
+        self._tables.cache.forget(process_id)
+        self._tables.cache.forget(key)
+
+    def _limits_to_judge_by(self) -> Limits | None:
+        """The limits of lateness, while a member promises heartbeats and no registrar is alive to note it."""
+        mapped = self._tables.page
+        if mapped is None or not mapped.promises or self._liveness.is_alive(mapped.registrar):
+            return None
+        return self._tables.limits
+
+    def _judged(self, cached: CachedEntry) -> CachedEntry:
+        limits = self._limits_to_judge_by()
+        return cached if limits is None else cached._replace(entry=judged(cached.entry, limits, datetime.now(UTC)))
 
     def _decode(self, row: bytes) -> Entry:
         try:

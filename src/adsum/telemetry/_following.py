@@ -173,7 +173,7 @@ class _RegistryFollower:
         detection = {departure.entry.incarnation: departure.detection for departure in departures}
         for entry in died:
             measurements: dict[str, float] = {"count": 1}
-            if entry.incarnation in detection:
+            if detection.get(entry.incarnation):
                 measurements["detection"] = detection[entry.incarnation]
             about = {
                 "registry": self._registry,

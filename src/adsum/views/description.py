@@ -71,8 +71,7 @@ class EventReport:
             prefix = {Kind.registered: "matches now: ", Kind.unregistered: "matches no more: "}.get(kind, "")
             return prefix + ("; ".join(differences(previous, entry)) or "written again, the same")
         if kind is Kind.died and self.departure is not None:
-            milliseconds = self.departure.detection * 1000
-            return f"{self._lifetime(entry)}, removed {milliseconds:.2f} ms after the kernel reported the death"
+            return f"{self._lifetime(entry)}, {removal(self.departure)}"
         return summary(entry) if kind is Kind.registered else self._lifetime(entry)
 
     def _lifetime(self, entry: Entry) -> str:
@@ -136,3 +135,10 @@ def _value(value: object) -> str:
     """A value on one line, cut where it is long."""
     text = "none" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[: MAX_VALUE_CHARACTERS - 3]}..."
+
+
+def removal(departure: Departure) -> str:
+    """How soon after its death an entry was removed."""
+    if not departure.detection:
+        return "died while no registrar ran"
+    return f"removed {departure.detection * 1000:.2f} ms after the kernel reported the death"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ...model import Departure, Entry, Stats
 from ...views import words
+from ...views.description import removal
 from ...views.documents import RegistryDocument, departure_document, entry_document
 from ...views.mirror import Mirror
 from ...views.rates import KINDS, MISSED
@@ -138,7 +139,7 @@ def departure_line(departure: Departure) -> str:
     lifetime = words.duration((departure.at - entry.registered_at).total_seconds())
     removed = ""
     if departure.how == "died":
-        removed = f", removed {departure.detection * 1000:.2f} ms after the kernel reported the death"
+        removed = f", {removal(departure)}"
     name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
     return (
         f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lifetime}, "
