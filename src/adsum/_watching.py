@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 from ._client.bell import Waiter
 from ._client.client import Client
 from ._client.follower import Follower
-from ._os.forking import add_fork_aware
+from ._os.forking import add_fork_aware, notice_fork, own
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query, parse_query
 from .errors import RegistryClosed, Timeout
@@ -100,6 +100,8 @@ class WatchBase:
         >>> list(watch)
         []
         """
+        if not own[0]:
+            notice_fork()
         self._closed = True
         self._waiter.wake()
         self._close_waiter()
@@ -190,6 +192,8 @@ class Watch(WatchBase):
         adsum.errors.Timeout: no event came within 0 s; ...
         """
         until = instant_after(timeout)
+        if not own[0]:
+            notice_fork()
         try:
             # Inside the `try`, because a signal handler may raise just after the lock is acquired.
             if not self._consumer_lock.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):

@@ -79,7 +79,8 @@ class RegistryFull(AdsumError):
 
 
 class SystemBusy(AdsumError):
-    """More is asked at this moment than the registrar takes on; nothing was changed."""
+    """More is asked at this moment than the registrar takes on, or this process has no descriptor or thread left;
+    nothing was changed."""
 
     reason = "system_busy"
 

@@ -129,3 +129,37 @@ def test_what_is_under_way_ends_explicitly(registry: Registry) -> None:
     for future in asked:
         error = future.exception(timeout=10)
         assert error is None or isinstance(error, RegistryClosed)
+
+
+READS: dict[str, Callable[[Registry], object]] = {
+    "lookup": lambda registry: registry.lookup("a"),
+    "find": lambda registry: registry.find(),
+    "count": lambda registry: registry.count(),
+    "stats": lambda registry: registry.stats(),
+}
+
+
+def _read_until_closed(registry: Registry, read: str, begun: threading.Barrier, errors: list[type]) -> None:
+    begun.wait()
+    try:
+        while True:
+            READS[read](registry)
+    except Exception as error:  # noqa: BLE001 - the test says which errors there may be
+        errors.append(type(error))
+
+
+@pytest.mark.parametrize("read", READS)
+def test_closing_while_threads_read(opener: Opener, read: str) -> None:
+    """A thread that reads while another one closes the registry gets answers, then `RegistryClosed`, and no other
+    error. The folder can be opened again at once."""
+    opener().register("a")
+    for _ in range(20):
+        opened, begun, errors = opener(), threading.Barrier(4), list[type]()
+        threads = [threading.Thread(target=_read_until_closed, args=(opened, read, begun, errors)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        begun.wait()
+        opened.close()
+        for thread in threads:
+            thread.join()
+        assert errors == [RegistryClosed] * 3

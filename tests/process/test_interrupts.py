@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import pytest
 
@@ -186,7 +187,7 @@ def _read_inside(folder: str, what: str) -> None:
         liveness = liveness_of(registry)
         for owner, pidfd in liveness._pidfds.items():
             assert liveness._owners[pidfd] == owner, moment.place
-            liveness._epoll.modify(pidfd, select.EPOLLIN)
+            cast(select.epoll, liveness._epoll).modify(pidfd, select.EPOLLIN)
         assert len(registry.find()) == 6, moment.place
         number += 1
     print(number, open_descriptors())

@@ -172,6 +172,7 @@ class _Interrupted:
     """An epoll that another thread comes between: before or after the answer to the one who asked."""
 
     def __init__(self, check: LivenessCheck, *, before: Callable[[], object] = int, after: Callable[[], object] = int):
+        assert check._epoll is not None
         self._epoll = check._epoll
         self._before, self._after = [before], [after]
 

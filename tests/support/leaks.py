@@ -47,7 +47,8 @@ def _leaked(before: Held) -> list[str]:
 
 def _descriptors() -> frozenset[tuple[int, str]]:
     # Both are made once in a process, at first use, and kept: by `member_lifetimes`, and by multiprocessing.
-    kept = {member_lifetimes._threads._wake, getattr(resource_tracker._resource_tracker, "_fd", None)}
+    wake = member_lifetimes._threads._wake
+    kept = {-1 if wake is None else wake.fileno(), getattr(resource_tracker._resource_tracker, "_fd", None)}
     found = set()
     for name in os.listdir("/proc/self/fd"):
         try:

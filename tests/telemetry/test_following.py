@@ -28,7 +28,8 @@ def _followers() -> list[threading.Thread]:
 def _is_listening() -> bool:
     """Whether the follower has read the changes, and waits for the next one."""
     frames = sys._current_frames()
-    return any(frames[thread.ident].f_code.co_name == "wait" for thread in _followers() if thread.ident in frames)
+    waits = ("wait", "wait_in")
+    return any(frames[thread.ident].f_code.co_name in waits for thread in _followers() if thread.ident in frames)
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ import msgspec
 
 from .. import _wire as wire
 from .._os import polling
-from .._os.forking import add_fork_aware
+from .._os.descriptors import Wakeup, close_epoll
+from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
 from .connection import LONG_SECONDS, Connection
@@ -79,6 +80,8 @@ class BellConnection:
 
         Errors: as `dial`; `Timeout` at `until`; `RegistryClosed`.
         """
+        if not own[0]:
+            notice_fork()
         try:
             # Inside the `try`, because a signal handler may raise just after the lock is acquired.
             if not self._lock.acquire(timeout=max(0.0, until - time.monotonic())):
@@ -86,6 +89,8 @@ class BellConnection:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
             self._waiters.add(waiter)
+            if self._connection is not None and not self._connection.is_ours():
+                self._disconnect()
             if self._connection is None:
                 time.sleep(random.uniform(0, SPREAD_SECONDS) if lost else 0)
                 self._connect(until)
@@ -128,10 +133,11 @@ class BellConnection:
         for waiter in list(self._waiters):
             waiter.wake()
         bell, connection, self._bell, self._connection = self._bell, self._connection, -1, None
+        # The bell has no inode of its own; the program has closed both, or none.
+        if bell >= 0 and (connection is None or connection.is_ours()):
+            os.close(bell)
         if connection is not None:
             connection.close()
-        if bell >= 0:
-            os.close(bell)
 
     def close(self) -> None:
         """Disconnect for good, and wake every waiter."""
@@ -168,26 +174,31 @@ class Waiter:
     def _open(self) -> None:
         self._lock = threading.RLock()
         self._handle: BellHandle | None = None
+        self.is_open = True
         with descriptors_needed():
             self._epoll = polling.epoll()
-            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._close_wake = weakref.finalize(self, os.close, self._wake)
-        self._close_wake.atexit = False
+            self._wake = Wakeup()
         self._epoll.register(self._wake, polling.EPOLLIN)
 
     def fileno(self) -> int:
         """The epoll, for an event loop."""
+        self.verify()
         return self._epoll.fileno()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether `close` was not called yet."""
-        return self._close_wake.alive
 
     @property
     def is_connected(self) -> bool:
         """Whether the bell reaches this waiter, as far as this process knows; if not, `listen`."""
         return self._handle is not None and self._handle.number == self._bell.number
+
+    def verify(self) -> None:
+        """Open others where the program closed the descriptors."""
+        with self._lock:
+            if self.is_open and not self._wake.wakes(self._epoll):
+                self._renew()
+
+    def _renew(self) -> None:
+        close_epoll(self._epoll, self._wake)
+        self._open()
 
     def listen(self, timeout: float | None = None) -> None:
         """Connect to the bell, that of the next registrar if this one has ended. May start one, which takes a moment.
@@ -195,6 +206,7 @@ class Waiter:
         Read the tables after this and before `wait`: the bell did not ring here for changes before. Where there is no
         registry, this waits a moment for one instead: to watch makes none. Errors: as `BellConnection.listen`.
         """
+        self.verify()
         seconds = START_SECONDS if timeout is None else min(timeout, START_SECONDS)
         if not self._registry_exists():
             self._wait_for_registry(min(seconds, ABSENT_SECONDS))
@@ -202,7 +214,7 @@ class Waiter:
         lost = self._handle.number if self._handle is not None else 0
         handle = self._bell.listen(self, lost, time.monotonic() + seconds)
         with self._lock:
-            if self._close_wake.alive:
+            if self.is_open:
                 self._add(handle.bell, polling.EPOLLIN | polling.EPOLLET)
                 self._add(handle.connection, polling.EPOLLIN | polling.EPOLLRDHUP)
                 self._handle = handle
@@ -210,8 +222,7 @@ class Waiter:
     def _wait_for_registry(self, seconds: float) -> None:
         """Wait so long, or until `wake`."""
         if self._epoll.poll(seconds):
-            with self._lock, contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._wake)
+            self._wake.clear()
 
     def _add(self, descriptor: int, events: int) -> None:
         try:
@@ -222,31 +233,35 @@ class Waiter:
 
     def wait(self, timeout: float | None) -> None:
         """Wait until there may be a change to read, or `listen` is due; at most `timeout` seconds."""
+        self.verify()
+        if not self.is_connected and timeout is None:
+            # `verify` began anew, so a bell may have been missed.
+            return
         seconds = LONG_SECONDS if timeout is None else min(timeout, LONG_SECONDS)
         for descriptor, _ in polling.wait_in(self._epoll, seconds):
-            if descriptor == self._wake:
-                os.eventfd_read(self._wake)
+            if descriptor == self._wake.fileno():
+                self._wake.clear()
             elif self._handle is not None and descriptor == self._handle.connection:
                 self._bell.lost(self._handle.number)
 
     def wake(self) -> None:
         """End a `wait`, from any thread."""
         with self._lock:
-            if self._close_wake.alive:
-                os.eventfd_write(self._wake, 1)
+            if self.is_open:
+                self._wake.ring()
 
     def close(self) -> None:
         """Close the descriptors. No thread may be in `wait`."""
         with self._lock:
-            self._epoll.close()
-            self._close_wake()
+            if self.is_open:
+                self.is_open = False
+                close_epoll(self._epoll, self._wake)
 
     def reset(self) -> None:
         """In a child of `fork`: replace the epoll, which the parent uses too, and the lock, which a thread of the
         parent may hold."""
         self._lock = threading.RLock()
-        self.close()
-        self._open()
+        self._renew()
 
 
 def _request_bell(connection: Connection, until: float) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .._instrument import instrument
-from .._os.forking import call_around_fork
+from .._os.forking import call_around_fork, notice_fork, own
 from .._os.presence import Presence
 from .._store.reader import Reader
 from .bell import BellConnection
@@ -20,9 +20,18 @@ from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
 _released: deque[str] = deque()
-_readers_lock = threading.Lock()
+_readers_lock = threading.RLock()
+
+
+def _replace_lock() -> None:
+    global _readers_lock
+    _readers_lock = threading.RLock()
+
+
 call_around_fork(
-    before=_readers_lock.acquire, after_in_parent=_readers_lock.release, after_in_child=_readers_lock.release
+    before=lambda: _readers_lock.acquire(),
+    after_in_parent=lambda: _readers_lock.release(),
+    after_in_child=_replace_lock,
 )
 
 
@@ -40,6 +49,8 @@ class Client:
     """Everything a `Registry` needs and must close."""
 
     def __init__(self, folder: Path, launch: Launch) -> None:
+        if not own[0]:
+            notice_fork()
         self.folder = folder
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
         self.real_path = os.path.realpath(folder)
@@ -57,11 +68,15 @@ class Client:
 
     def close(self) -> None:
         """End the session and all that depends on it. Waits a moment for the registrar."""
+        if not own[0]:
+            notice_fork()
         self.pipeline.close()
         self.drop()
 
     def drop(self) -> None:
         """`close` for the garbage collector, which may run inside any other call: it waits for nothing."""
+        if not own[0]:
+            notice_fork()
         self.closed = True
         self.pipeline.stop()
         self.pool.close()

@@ -15,6 +15,7 @@ import time
 
 from .. import _wire as wire
 from .._os import polling
+from .._os.descriptors import note
 from ..errors import InvalidMetadata, Timeout
 
 # How long a caller polls for its reply before it sleeps.
@@ -37,6 +38,7 @@ class Connection:
     def __init__(self, sock: _socket.socket, registration_timeout: float, frames: wire.Frames) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self._descriptor = note(sock.fileno())
         self.registration_timeout = registration_timeout
         self.clock_ahead = 0.0
         self.frames = frames
@@ -91,8 +93,16 @@ class Connection:
         if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
             raise TimeoutError
 
+    def is_ours(self) -> bool:
+        """Whether its descriptor is still this connection. The program may have closed it, and the kernel may have
+        given its number to another file, which must not get a request."""
+        return self._descriptor.is_ours()
+
     def close(self) -> None:
-        self.sock.close()
+        if self.is_ours():
+            self.sock.close()
+        else:
+            self.sock.detach()
 
 
 def framed(request: wire.AnyRequest, number: int, until: float) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from .. import _wire as wire
-from .._os.forking import add_fork_aware
+from .._os.forking import add_fork_aware, notice_fork, own
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
 from .connection import GRACE_SECONDS, Connection, expired, framed
 from .dial import START_SECONDS, dial
@@ -53,6 +53,8 @@ class Channel:
     def _ask_once(
         self, request: wire.AnyRequest, timeout: float | None, until: float | None, give_up: float
     ) -> wire.Done:
+        if self._connection is not None and not self._connection.is_ours():
+            self.close()
         connection = self._connection or self._connect(until, give_up)
         seconds = connection.registration_timeout if until is None else max(0.0, until - time.monotonic())
         deadline = time.monotonic() + seconds
@@ -118,6 +120,8 @@ class ConnectionPool:
 
         Errors: the registrar's; `Timeout`; those of `dial`; `SystemBusy` where no channel becomes free.
         """
+        if not own[0]:
+            notice_fork()
         channel = self._take(timeout)
         try:
             return channel.ask(request, timeout)

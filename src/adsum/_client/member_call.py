@@ -6,12 +6,13 @@ pipeline's thread, before the caller has its result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .. import _wire as wire
 from .._instrument import Observer
 from .._store.reader import Reader
+from ..errors import SystemBusy
 from ..model import Entry
 from .member_end import MemberEnd
 from .member_lifetimes import EndCheck, Member, when_over
@@ -43,9 +44,18 @@ class MemberCall(PendingCall[T]):
 
     def _accept(self, done: wire.Done) -> T:
         if done.changed:
-            for entry in done.entries:
-                self._bind(entry)
+            self._bind_all(done.entries)
         return super()._accept(done)
+
+    def _bind_all(self, entries: Sequence[Entry]) -> None:
+        try:
+            for entry in entries:
+                self._bind(entry)
+        except SystemBusy:
+            # No thread can be started to wait for the end of the member, so the registration is undone.
+            for entry in entries:
+                MemberEnd(self._pipeline, self._reader.local_members, entry).send()
+            raise
 
     def _bind(self, entry: Entry) -> None:
         self._reader.add_local_member(entry, EndCheck(self._member))

@@ -7,8 +7,9 @@ from concurrent.futures import Future
 from types import NoneType
 
 from .. import _wire as wire
+from .._os import threads
 from .._store.local_members import LocalMembers
-from ..errors import RegistryClosed, Stale
+from ..errors import RegistryClosed, Stale, SystemBusy
 from ..model import Entry
 from .dial import START_SECONDS
 from .pending_call import PendingCall
@@ -47,7 +48,11 @@ class MemberEnd:
             return
         repeat = threading.Timer(REPEAT_SECONDS, self.send)
         repeat.daemon = True
-        repeat.start()
+        try:
+            threads.start(repeat)
+        except SystemBusy:
+            # Then the pipeline's thread waits, in which this runs.
+            repeat.run()
 
 
 def _was_there(done: wire.Done) -> bool:

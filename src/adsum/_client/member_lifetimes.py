@@ -13,12 +13,15 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from .._os import polling
-from .._os.forking import call_around_fork
+from .._os import polling, threads
+from .._os.descriptors import Descriptor, Wakeup, note
+from .._os.forking import call_around_fork, notice_fork, own
+from .._os.liveness import descriptors_needed
 from .._os.pidfd import open_pidfd
+from ..errors import SystemBusy
 
 # pidfd_open(2): the pidfd refers to the thread, not to its process. The value is that of O_EXCL.
 PIDFD_THREAD = os.O_EXCL
@@ -147,45 +150,71 @@ class _ThreadWatch:
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._watched: dict[threading.Thread, tuple[list[Ended], int]] = {}
-        self._wake = -1
-        self._running = False
+        # With the pidfd of each thread, where it has one.
+        self._watched: dict[threading.Thread, tuple[list[Ended], Descriptor | None]] = {}
+        self._wake: Wakeup | None = None
+        self._running: threading.Thread | None = None
 
     def _forget(self) -> None:
         """In a forked child: its only thread is the one that forked; the other threads run on in the parent."""
-        for descriptor in [self._wake, *(pidfd for _, pidfd in self._watched.values())]:
-            if descriptor >= 0:
-                os.close(descriptor)
+        wake, watched = self._wake, self._watched
         self._reset()
+        _close_all([pidfd for _, pidfd in watched.values()], wake)
 
     def watch(self, thread: threading.Thread, ended: Ended) -> None:
+        """Call `ended` when `thread` is over. Errors: `SystemBusy` without a descriptor or thread to wait with."""
+        if not own[0]:
+            notice_fork()
         with self._lock:
+            wake = self._opened()
             if thread in self._watched:
                 self._watched[thread][0].append(ended)
             else:
                 self._watched[thread] = ([ended], _thread_pidfd(thread))
-            if self._wake < 0:
-                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._run, name="adsum-threads", daemon=True).start()
-            os.eventfd_write(self._wake, 1)
+            wake.ring()
 
-    def _run(self) -> None:
+    def _opened(self) -> Wakeup:
+        """What wakes the thread that waits. Opened and started where they are not, and where the program closed the
+        descriptors: then the same threads are watched with others, in another thread."""
+        wake = self._wake
+        if wake is not None and not wake.is_ours():
+            _close_all([pidfd for _, pidfd in self._watched.values()], wake)
+            for thread, (callbacks, _) in list(self._watched.items()):
+                self._watched[thread] = (callbacks, _thread_pidfd(thread))
+            wake = self._wake = self._running = None
+        if wake is None:
+            with descriptors_needed():
+                wake = self._wake = Wakeup()
+        if self._running is None:
+            self._start(wake)
+        return wake
+
+    def _start(self, wake: Wakeup) -> None:
+        # Kept before it starts, because an interrupt of `start` does not stop the thread.
+        self._running = threading.Thread(target=self._run, args=(wake,), name="adsum-threads", daemon=True)
+        try:
+            threads.start(self._running)
+        except SystemBusy:
+            self._running = None
+            raise
+
+    def _run(self, wake: Wakeup) -> None:
+        # `watch` holds the lock until it has added the first thread.
         while True:
             waiting = polling.wait_set()
             with self._lock:
+                if self._opened() is not wake:
+                    return
                 if not self._watched:
-                    self._running = False
+                    self._running = None
                     return
                 pidfds = [pidfd for _, pidfd in self._watched.values()]
-            waiting.register(self._wake, polling.POLLIN)
+            waiting.register(wake, polling.POLLIN)
             for pidfd in pidfds:
-                if pidfd >= 0:
-                    waiting.register(pidfd, polling.POLLIN)
-            ready = waiting.poll(CHECK_SECONDS * 1000 if -1 in pidfds else None)
-            if any(fd == self._wake for fd, _ in ready):
-                os.eventfd_read(self._wake)
+                if pidfd is not None:
+                    waiting.register(pidfd.number, polling.POLLIN)
+            waiting.poll(CHECK_SECONDS * 1000 if None in pidfds else None)
+            wake.clear()
             self._collect()
 
     def _collect(self) -> None:
@@ -193,24 +222,31 @@ class _ThreadWatch:
             over = [thread for thread, (_, pidfd) in self._watched.items() if _is_over(thread, pidfd)]
             gone = [self._watched.pop(thread) for thread in over]
         for callbacks, pidfd in gone:
-            if pidfd >= 0:
-                os.close(pidfd)
+            _close_all([pidfd])
             for ended in callbacks:
                 ended()
 
 
-def _thread_pidfd(thread: threading.Thread) -> int:
-    """A pidfd of the thread, or -1 where the kernel has none, the thread has not begun to run or may be a greenlet."""
+def _close_all(descriptors: Iterable[Descriptor | None], wake: Wakeup | None = None) -> None:
+    for one in (*descriptors, wake):
+        if one is not None:
+            one.close()
+
+
+def _thread_pidfd(thread: threading.Thread) -> Descriptor | None:
+    """A pidfd of the thread; None where the kernel has none, the thread has not begun to run or may be a greenlet."""
     if thread.native_id is None or polling.has_greenlets():
-        return -1
+        return None
     try:
-        return open_pidfd(thread.native_id, PIDFD_THREAD)
+        return note(open_pidfd(thread.native_id, PIDFD_THREAD))
     except OSError:
-        return -1
+        return None
 
 
-def _is_over(thread: threading.Thread, pidfd: int) -> bool:
-    return not thread.is_alive() or (pidfd >= 0 and polling.is_readable(pidfd))
+def _is_over(thread: threading.Thread, pidfd: Descriptor | None) -> bool:
+    if not thread.is_alive():
+        return True
+    return pidfd is not None and pidfd.is_ours() and polling.is_readable(pidfd.number)
 
 
 _threads = _ThreadWatch()

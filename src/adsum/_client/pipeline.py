@@ -20,10 +20,11 @@ import msgspec
 
 from .. import _wire as wire
 from .._os import folder as folders
-from .._os import polling, session
-from .._os.forking import add_fork_aware
+from .._os import polling, session, threads
+from .._os.descriptors import Descriptor, Wakeup, note
+from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
-from ..errors import AdsumError, RegistryClosed, Timeout
+from ..errors import AdsumError, RegistrarUnavailable, RegistryClosed, SystemBusy, Timeout
 from .call_table import CallTable
 from .connection import Connection, expired, framed
 from .dial import START_SECONDS, dial
@@ -44,28 +45,31 @@ class Pipeline:
         self._registration_timeout = launch.limits.registration_timeout
         self._dialled = dialled
         self._closed = False
+        # Re-entrant: the token of a collected task may submit a call inside another call of the same thread.
+        self._lock = threading.RLock()
         self._reset()
         add_fork_aware(self)
 
     def _reset(self) -> None:
-        # Re-entrant: the token of a collected task may submit a call inside another call of the same thread.
-        self._lock = threading.RLock()
         self._session = os.urandom(16)
         self._calls = CallTable(self._lock)
         self._outgoing = bytearray()
-        self._wake = -1
+        self._wake: Wakeup | None = None
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
         self.holds_entries = False
-        self._held = -1
+        self._held: Descriptor | None = None
 
     def hold_entries(self) -> None:
         """From now on entries are bound to this session. The lock that proves its life must exist before they do."""
+        if not own[0]:
+            notice_fork()
         with self._lock:
+            self._verify()
             if not self.holds_entries and not self._closed:
                 with descriptors_needed():
                     folders.create(self._folder)
-                    self._held = session.hold(self._folder, self._session)
+                    self._held = note(session.hold(self._folder, self._session))
                 self.holds_entries = True
 
     @property
@@ -74,23 +78,49 @@ class Pipeline:
         return len(self._calls) > 0
 
     def submit(self, call: PendingCall[Any]) -> None:
-        """Send a call, in the pipeline's thread. Errors: `RegistryClosed`; `SystemBusy` without a descriptor."""
+        """Send a call in the thread. Errors: `RegistryClosed`; `SystemBusy` where no descriptor or thread is left."""
+        if not own[0]:
+            notice_fork()
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
-            if self._wake < 0:
+            self._verify()
+            if self._wake is None:
                 with descriptors_needed():
-                    self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                    self._wake = Wakeup()
+            # Before the call is added: where no thread can be started, there is no call.
+            if self._thread is None:
+                self._start_thread(self._wake)
             # With unsent calls the thread was woken for an earlier one, and has not looked yet. Asked before the call
             # is added, because the garbage collector may add another one here.
             must_wake = not self._calls.has_unsent or self._connection is None
             self._calls.add(call)
             if not must_wake:
                 return
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
-                self._thread.start()
-            os.eventfd_write(self._wake, 1)
+            self._wake.ring()
+
+    def _start_thread(self, wake: Wakeup) -> None:
+        # Kept before it starts, because an interrupt of `start` does not stop the thread.
+        self._thread = threading.Thread(target=self._run, args=(wake,), name="adsum", daemon=True)
+        try:
+            threads.start(self._thread)
+        except SystemBusy:
+            self._thread = None
+            raise
+
+    def _verify(self) -> None:
+        """Begin anew where the program closed the descriptors: with a new session, in a new thread."""
+        if any(held is not None and not held.is_ours() for held in (self._wake, self._held)):
+            self._begin_anew(RegistrarUnavailable("this process closed the connection to the registrar; ask again"))
+
+    def _begin_anew(self, error: AdsumError) -> None:
+        calls, connection = self._calls.all(), self._connection
+        self._release()
+        if connection is not None:
+            connection.close()
+        self._reset()
+        for call in calls:
+            call.settle(error)
 
     def cancel(self, number: int, answered: Callable[[wire.Done], None]) -> None:
         """Ask the registrar to drop this session's standby `number`, 0 for none, and call `answered` when it has
@@ -121,30 +151,30 @@ class Pipeline:
             self._release_session()
             if self._thread is None:
                 self._release()
-            elif self._wake >= 0:
-                os.eventfd_write(self._wake, 1)
+            elif self._wake is not None:
+                self._wake.ring()
 
     def _release(self) -> None:
         """Close this session's descriptors. Forgotten first, so that no thread writes to a number that is reused."""
         self._release_session()
-        wake, self._wake = self._wake, -1
-        if wake >= 0:
-            os.close(wake)
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake.close()
 
     def _release_session(self) -> None:
-        held, self._held = self._held, -1
-        if held >= 0:
-            os.close(held)
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     # The thread
 
-    def _run(self) -> None:
+    def _run(self, wake: Wakeup) -> None:
         poll = polling.wait_set()
-        poll.register(self._wake, polling.POLLIN)
+        poll.register(wake, polling.POLLIN)
         try:
-            while not self._closed:
+            while not self._closed and self._wake is wake:
                 try:
-                    self._turn(poll)
+                    self._turn(poll, wake)
                 except Timeout:
                     # Ends only the calls that have no more time; the others go on waiting.
                     self._expire(unanswered=True)
@@ -154,25 +184,36 @@ class Pipeline:
                 except (OSError, msgspec.DecodeError, wire.FrameTooLarge):
                     # The registrar died, or another program answers at its socket: ask the next one.
                     self._disconnect(poll)
-            if self.holds_entries and self._connection is None:
+            if self.holds_entries and self._connection is None and self._wake is wake:
                 self._say_goodbye(poll)
         finally:
-            self._disconnect(poll)
-            with self._lock:
-                self._closed = True
-                self._release()
-            self._fail_all(RegistryClosed("the registry was closed before the answer came"))
+            self._end(poll, wake)
 
-    def _turn(self, poll: polling.WaitSet) -> None:
+    def _end(self, poll: polling.WaitSet, wake: Wakeup) -> None:
+        with self._lock:
+            if self._wake is not wake:
+                # The session began anew, in another thread.
+                return
+            self._disconnect(poll)
+            self._closed = True
+            self._release()
+        self._fail_all(RegistryClosed("the registry was closed before the answer came"))
+
+    def _turn(self, poll: polling.WaitSet, wake: Wakeup) -> None:
+        if not wake.is_ours():
+            with self._lock:
+                self._verify()
+            return
         if self._connection is None:
             self._notice_removal()
         if self._connection is None and (self._calls or self.holds_entries):
             self._connect(poll)
         self._send(poll)
         nearest = self._calls.next_deadline()
-        for fd, events in poll.poll(self._milliseconds_until(nearest)):
-            if fd == self._wake:
-                os.eventfd_read(fd)
+        ready = poll.poll(self._milliseconds_until(nearest))
+        for fd, events in ready if self._wake is wake else ():
+            if fd == wake.fileno():
+                wake.clear()
             elif self._connection is not None and events & ~polling.POLLOUT:
                 self._connection.read()
                 self._take_replies(self._connection)
@@ -291,6 +332,7 @@ class Pipeline:
             self._connection.close()
         self._release()
         calls = self._calls.all()
+        self._lock = threading.RLock()
         self._reset()
         for call in calls:
             call.abandon()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._instrument import instrument
 from .._os import folder as folders
+from .._os.descriptors import Descriptor, note
 from .._os.forking import call_around_fork, call_at_exit
 from ..errors import BY_REASON, RegistrarUnavailable
 from .launch import REMEDY, Launch
@@ -61,13 +62,41 @@ def _alone(folder: Path) -> Iterator[bool]:
         descriptor = os.open(folder / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise RegistrarUnavailable(f"cannot start a registrar in {folder}: {error}; see adsum doctor") from error
+    with _not_inherited(descriptor):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            # Not by closing alone: a forked child may have a copy, which would keep the lock (flock(2)).
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+# The descriptors of the starts that are in progress, by number.
+_in_progress: dict[int, Descriptor] = {}
+
+
+@contextlib.contextmanager
+def _not_inherited(number: int) -> Iterator[None]:
+    """Close a descriptor at the end of the block, and at once in a child that is forked inside the block."""
+    _in_progress[number] = note(number)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
+        yield
     finally:
-        os.close(descriptor)
+        if (noted := _in_progress.pop(number, None)) is not None:
+            noted.close()
+
+
+def _close_in_child() -> None:
+    for noted in _in_progress.values():
+        noted.close()
+    _in_progress.clear()
+
+
+call_around_fork(after_in_child=_close_in_child)
 
 
 def _start(folder: Path, launch: Launch, until: float) -> str | None:

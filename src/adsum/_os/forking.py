@@ -10,15 +10,54 @@ functions with `call_around_fork` and `call_at_exit`.
 
 This is the order of `os.register_at_fork` itself, so that what is acquired first is released last. No other module of
 adsum calls `os.register_at_fork` or `atexit.register`.
+
+A fork from C code does not run these hooks: that of uWSGI, for one. So every use of a thing that a fork copies begins
+with ``if not own[0]: notice_fork()``. `own` is one byte of memory that the kernel clears in a child (MADV_WIPEONFORK,
+madvise(2), Linux 4.14), so the check costs no system call. A child that notices runs what follows a fork in a child.
+Nothing quiesced before such a fork, so the hooks of a child find locks that no thread will release: they replace them.
 """
 
 from __future__ import annotations
 
 import atexit
+import mmap
 import os
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Protocol
+
+# From linux/mman.h; the module `mmap` does not have it.
+_MADV_WIPEONFORK = 18
+
+
+class _OwnByPid:
+    """`own` where the kernel cannot clear memory at a fork."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def __getitem__(self, _: int) -> bool:
+        return os.getpid() == self._pid
+
+    def __setitem__(self, _: int, __: bool) -> None:
+        self._pid = os.getpid()
+
+
+def _own_memory() -> memoryview[bool] | _OwnByPid:
+    """A place whose item 0 is true in the process that set it, and false in each child that was forked since."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        page.madvise(_MADV_WIPEONFORK)
+    except OSError:
+        page.close()
+        return _OwnByPid()
+    return memoryview(page).cast("?")
+
+
+# Whether this process has run the hooks since it was forked.
+own = _own_memory()
+own[0] = True
 
 
 class ForkAware(Protocol):
@@ -28,7 +67,8 @@ class ForkAware(Protocol):
         """Before a fork, in the parent: hold everything that another thread may be changing."""
 
     def after_fork(self, *, child: bool) -> None:
-        """Resume. In the child: drop everything inherited, without touching what the parent still uses."""
+        """Resume. In the child: drop everything inherited, without touching what the parent still uses. It may not have
+        quiesced there (see `notice_fork`), and must not raise."""
 
     def at_exit(self) -> None:
         """Quiesce for good, and leave nothing open that the interpreter would warn of."""
@@ -64,7 +104,24 @@ def call_at_exit(hook: Callable[[], object]) -> None:
     _at_exit.append(hook)
 
 
+def notice_fork() -> None:
+    """Run the hooks of a child, once, in a child whose fork Python did not see."""
+    # A thread of the parent may hold an older lock.
+    with _noticing.setdefault(os.getpid(), threading.RLock()):
+        if not own[0] and not _hooks_run:
+            _quiesced[:] = list(_aware)
+            _after(child=True)
+
+
+# By pid: held by the thread of a child that runs the hooks.
+_noticing: dict[int, threading.RLock] = {}
+# Not empty while the hooks of a child run. They may call the program, and the program may call back.
+_hooks_run: list[bool] = []
+
+
 def _before() -> None:
+    if not own[0]:
+        notice_fork()
     for hook in reversed(_before_fork):
         hook()
     _quiesced[:] = list(_aware)
@@ -73,15 +130,22 @@ def _before() -> None:
 
 
 def _after(*, child: bool) -> None:
-    for thing in reversed(_quiesced):
-        thing.after_fork(child=child)
-    _quiesced.clear()
-    for hook in _after_in_child if child else _after_in_parent:
-        hook()
+    _hooks_run.append(True)
+    try:
+        for thing in reversed(_quiesced):
+            thing.after_fork(child=child)
+        _quiesced.clear()
+        for hook in _after_in_child if child else _after_in_parent:
+            hook()
+    finally:
+        own[0] = True
+        _hooks_run.clear()
 
 
 @atexit.register
 def _exit() -> None:
+    if not own[0]:
+        notice_fork()
     for hook in reversed(_at_exit):
         hook()
     # Daemon threads run on while the interpreter ends. A call that one of them makes from now on waits until the

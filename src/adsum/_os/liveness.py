@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from ..errors import AdsumError, SystemBusy
 from ..model import Owner
 from . import polling
+from .descriptors import Descriptor, Wakeup, close_epoll, note
 from .identity import has_exited, open_verified
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -52,6 +53,9 @@ class LivenessCheck:
 
     For an owner whose pidfd is open an answer costs one `epoll_wait`; for another it costs opening a pidfd and checking
     the identity. When the capacity is reached, the pidfd that was opened first is closed.
+
+    It opens nothing before the first question, so a process that forks to become a daemon, and then closes every
+    descriptor, closes none of these.
     """
 
     def __init__(self, capacity: int | None = None) -> None:
@@ -60,18 +64,36 @@ class LivenessCheck:
         self._lock = threading.RLock()
         # The thread that is changing the maps, 0 for none.
         self._changing = 0
-        self._epoll = polling.epoll()
+        self._closed = False
+        self._reset()
+
+    def _reset(self) -> None:
+        # None while there are no pidfds.
+        self._epoll: polling.epoll | None = None
+        self._mark: Wakeup | None = None
+        # An owner is here only while its pidfd is in the epoll, because threads ask without the lock.
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
+        self._noted: dict[int, Descriptor] = {}
+        # How many pidfds were dropped, which a thread compares before and after it asks.
+        self._dropped = 0
 
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` is alive now. A zombie is not; a stopped process is."""
-        if owner in self._pidfds:
-            all_known = not self._epoll.poll(0, _MOST_EVENTS) or self.collect()
-            # Another thread may have collected this death, or closed the pidfd of a living owner to make room.
-            if all_known and owner in self._pidfds:
-                return True
-        if self._interrupted():
+        dropped = self._dropped
+        if owner in self._pidfds and (epoll := self._epoll) is not None:
+            try:
+                quiet = not epoll.poll(0, _MOST_EVENTS)
+            except (OSError, ValueError):
+                # Another thread may have closed this, or the program its descriptors.
+                if self._epoll is epoll and self.is_ours():
+                    raise
+                self.verify()
+            else:
+                # Another thread may have collected this death, or closed the pidfd of a living owner to make room.
+                if (quiet and self._dropped == dropped) or (self.collect() and owner in self._pidfds):
+                    return True
+        if self._keeps_nothing():
             return self._ask(owner)
         with self._change():
             return owner in self._pidfds or self._track(owner)
@@ -79,7 +101,7 @@ class LivenessCheck:
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
         """Those of `owners` that are alive now; one system call asks for all of them where they fit the capacity."""
         wanted = set(owners)
-        if len(wanted) <= self.capacity and not self._interrupted():
+        if len(wanted) <= self.capacity and not self._keeps_nothing():
             with self._change():
                 for owner in wanted:
                     if owner not in self._pidfds:
@@ -91,20 +113,41 @@ class LivenessCheck:
 
     def collect(self) -> bool:
         """Close the pidfds of owners that have died. False where that is not possible now."""
-        while died := self._epoll.poll(0, _MOST_EVENTS):
-            if self._interrupted():
+        while (epoll := self._epoll) is not None:
+            try:
+                died = epoll.poll(0, _MOST_EVENTS)
+            except (OSError, ValueError):
+                if self._epoll is epoll and self.is_ours():
+                    raise
+                died = [(-1, 0)]
+            if not died:
+                break
+            if self._keeps_nothing():
                 return False
+            if not any(pidfd in self._owners for pidfd, _ in died):
+                # Another thread has collected them, or these are events of another epoll under the number of ours.
+                self.verify()
+                continue
             with self._change():
                 for pidfd, _ in died:
                     self._drop(pidfd)
         return True
 
-    def _interrupted(self) -> bool:
-        """Whether a signal handler or a finalizer interrupted a change by its own thread.
+    def is_ours(self) -> bool:
+        """Whether the epoll, if there is one, is still the one that was opened."""
+        epoll, mark = self._epoll, self._mark
+        return epoll is None or mark is None or mark.wakes(epoll, 0)
 
-        It can neither wait for the change to end nor begin another one, so it asks the kernel and keeps nothing.
-        """
-        return self._changing == threading.get_ident()
+    def verify(self) -> None:
+        """Begin anew where the program closed the descriptors, which it does when it becomes a daemon."""
+        if not self.is_ours() and not self._keeps_nothing():
+            with self._change():
+                self.abandon()
+
+    def _keeps_nothing(self) -> bool:
+        """Whether no pidfd can be kept now: this is closed, or a signal handler or a finalizer interrupted a change by
+        its own thread. It can neither wait for the change to end nor begin another one, so it asks the kernel."""
+        return self._closed or self._changing == threading.get_ident()
 
     def _ask(self, owner: Owner) -> bool:
         with descriptors_needed():
@@ -120,19 +163,22 @@ class LivenessCheck:
                 self._changing = 0
 
     def close(self) -> None:
+        """Keep nothing from now on. A thread that still asks gets an answer."""
         with self._lock:
-            for pidfd in self._owners:
-                os.close(pidfd)
-            self._pidfds.clear()
-            self._owners.clear()
-            self._epoll.close()
+            self._closed = True
+            self.abandon()
 
     def abandon(self) -> None:
-        """In a forked child: close the copies of the parent's descriptors. Another thread may have held the lock at the
-        fork, and unregistering a pidfd would change the epoll that the parent still uses."""
-        for pidfd in self._owners:
-            os.close(pidfd)
-        self._epoll.close()
+        """Close the descriptors that are still ours, and change nothing else: in a forked child they are copies, and
+        unregistering a pidfd would change the epoll that the parent uses."""
+        epoll, mark, pidfds = self._epoll, self._mark, list(self._noted.values())
+        dropped = self._dropped + 1
+        self._reset()
+        self._dropped = dropped
+        for pidfd in pidfds:
+            pidfd.close()
+        if epoll is not None and mark is not None:
+            close_epoll(epoll, mark, 0)
 
     def _track(self, owner: Owner) -> bool:
         while len(self._owners) >= self.capacity:
@@ -142,12 +188,21 @@ class LivenessCheck:
             return False
         self._owners[pidfd] = owner
         try:
-            self._epoll.register(pidfd, _IN)
+            self._noted[pidfd] = note(pidfd)
+            self._opened_epoll().register(pidfd, _IN)
         except BaseException:
             self._drop(pidfd)
             raise
         self._pidfds[owner] = pidfd
         return True
+
+    def _opened_epoll(self) -> polling.epoll:
+        if self._epoll is None:
+            with descriptors_needed():
+                mark, epoll = Wakeup(), polling.epoll()
+            epoll.register(mark, 0)
+            self._mark, self._epoll = mark, epoll
+        return self._epoll
 
     def _open(self, owner: Owner) -> int | None:
         while True:
@@ -171,16 +226,24 @@ class LivenessCheck:
         if owner is None:
             # Two threads collected the same death.
             return
+        self._dropped += 1
         self._pidfds.pop(owner, None)
+        noted = self._noted.get(pidfd)
         try:
             # Closing is not enough while a forked child that has not run our hooks yet holds a copy.
-            self._epoll.unregister(pidfd)
+            if self._epoll is not None and noted is not None and noted.is_ours():
+                self._epoll.unregister(pidfd)
         except FileNotFoundError:
             # An interrupt came before it was registered, or after it was unregistered.
             pass
         finally:
             del self._owners[pidfd]
-            os.close(pidfd)
+            if noted is None:
+                # An interrupt came just after it was opened.
+                os.close(pidfd)
+            else:
+                del self._noted[pidfd]
+                noted.close()
 
 
 class DeathWatch:

@@ -13,6 +13,7 @@ import os
 import threading
 from pathlib import Path
 
+from .descriptors import Descriptor, note
 from .forking import add_fork_aware
 
 _FILE = "clients"
@@ -24,14 +25,15 @@ class Presence:
     def __init__(self, folder: Path) -> None:
         self._file = folder / _FILE
         self._mutex = threading.Lock()
-        self._descriptor = -1
+        self._descriptor: Descriptor | None = None
         self._closed = False
         add_fork_aware(self)
 
     def show(self) -> None:
         """Hold the lock from now on. In a folder that was made anew, hold that of the new file."""
         with self._mutex:
-            if self._descriptor < 0 or not os.fstat(self._descriptor).st_nlink:
+            held = self._descriptor
+            if held is None or not held.is_ours() or not os.fstat(held.number).st_nlink:
                 self._release()
                 self._hold()
 
@@ -44,7 +46,7 @@ class Presence:
             return
         # A process that asks `is_anybody` holds the lock for a moment only.
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        self._descriptor = descriptor
+        self._descriptor = note(descriptor)
         if self._closed:
             self._release()
 
@@ -53,9 +55,9 @@ class Presence:
         self._release()
 
     def _release(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            descriptor.close()
 
     def quiesce(self) -> None:
         """Nothing: a child drops its copy of the descriptor, and takes a lock of its own when it connects."""

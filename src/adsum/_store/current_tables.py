@@ -25,7 +25,8 @@ from typing import TypeVar
 import lmdb
 
 from .._os import folder as folders
-from ..errors import AdsumError, CorruptRegistry
+from .._os.forking import notice_fork, own
+from ..errors import AdsumError, CorruptRegistry, RegistryClosed
 from ..model import Limits
 from . import older_tables, page
 from .entry_cache import NO_CACHE, TwoGenerationCache
@@ -50,10 +51,18 @@ class CurrentTables:
     ) -> None:
         self.folder = folder
         self._make_cache = make_cache
-        self.reset()
+        self._closed = False
+        self._reset()
 
-    def reset(self) -> None:
-        """Forget everything that was opened: for a forked child, whose locks and threads are its parent's."""
+    def start_anew(self) -> None:
+        """In a forked child, whose locks and threads are its parent's: forget everything that was opened. After a fork
+        that Python did not see, the tables are still open, with a reader slot of the parent's."""
+        environment = self._environment
+        self._reset()
+        if environment is not None:
+            environment.close_inherited()
+
+    def _reset(self) -> None:
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._active: set[int] = set()
@@ -67,6 +76,8 @@ class CurrentTables:
 
     def read(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
         """What `look` finds in one snapshot, or `otherwise` where there is no registry."""
+        if not own[0]:
+            notice_fork()
         for last_try in (False, True):
             try:
                 return self._read_once(look, otherwise)
@@ -106,6 +117,8 @@ class CurrentTables:
 
     def current(self) -> Environment | None:
         """The tables that are current, opened if need be; None where there is no registry."""
+        if not own[0]:
+            notice_fork()
         mapped, environment = self.page, self._environment
         if mapped is None or environment is None or mapped.generation != environment.generation:
             return self._attach()
@@ -133,6 +146,8 @@ class CurrentTables:
     def _attach_once(self) -> Environment | None:
         seen = self._environment
         with self._lock:
+            if self._closed:
+                raise RegistryClosed("this registry was closed; open another")
             # Another thread may have opened them while this one waited. LMDB must not be opened twice.
             current, mapped = self._environment, self.page
             if current is not seen and current and mapped and mapped.generation == current.generation:
@@ -182,6 +197,12 @@ class CurrentTables:
                 self._environment.close()
         finally:
             self._detach()
+
+    def close(self) -> None:
+        """Close the tables for good. A thread that reads ends its read first; one that comes later gets an error."""
+        self.quiesce()
+        self._closed = True
+        self.resume()
 
     def resume(self) -> None:
         """The next read opens the tables again."""

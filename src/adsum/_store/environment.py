@@ -10,12 +10,15 @@ import contextlib
 import errno
 import os
 import resource
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lmdb
 
+from .._os.descriptors import Descriptor, found_on, free_number, numbers_kept
+from .._os.mappings import keep_private
 from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistryFull, SystemBusy
 from ..model import Limits
 from .layout import MANY_ROW_TABLES, TABLES
@@ -62,7 +65,10 @@ def tables_in(folder: Path, generation: int) -> Path:
 
 
 class Environment:
-    """One open LMDB environment and its tables."""
+    """One open LMDB environment and its tables. `first_number` is a descriptor that was free before it was opened."""
+
+    # Before `__init__` is done, the caller closes what LMDB opened.
+    _is_closed = True
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class Environment:
         folder: Path,
         generation: int,
         map_size: int,
+        first_number: int,
         *,
         writable: bool,
         create: bool,
@@ -85,11 +92,13 @@ class Environment:
             for name in TABLES
         }
         self._files = _files_of(tables_in(folder, generation))
+        self._descriptors = _descriptors_of(self._files, first_number)
         self.ids = self.tables["ids"]
         self.entries = self.tables["entries"]
         self.meta = self.tables["meta"]
         # None in a process that only reads.
         self.room = Room(self.data_file, map_size) if writable else None
+        self._is_closed = False
 
     def is_in_place(self) -> bool:
         """Whether a process that opens the tables now finds the files that are open here."""
@@ -112,10 +121,25 @@ class Environment:
         return tables_in(self.folder, self.generation) / "data.mdb"
 
     def close(self) -> None:
-        self.lmdb.close()
+        """Close the tables. No thread may read in them. Closing twice does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        with numbers_kept(self._descriptors):
+            self.lmdb.close()
         if self.room is not None:
             self.room.close()
             self.room = None
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the interpreter the modules are gone already.
+        if not is_finalizing():
+            self.close()
+
+    def close_inherited(self) -> None:
+        """`close` in a child of a fork before which the tables were not closed."""
+        keep_private(self._files)
+        self.close()
 
 
 def _files_of(path: Path) -> list[tuple[int, int]]:
@@ -124,6 +148,15 @@ def _files_of(path: Path) -> list[tuple[int, int]]:
         return [(found.st_dev, found.st_ino) for found in ((path / name).stat() for name in ("data.mdb", "lock.mdb"))]
     except OSError:
         return []
+
+
+def _descriptors_of(files: list[tuple[int, int]], first_number: int) -> list[Descriptor]:
+    """The descriptors that LMDB has just opened on these files. It leaves that of data.mdb to be inherited by a program
+    that this process executes; from here on none is."""
+    found = found_on(files, first_number)
+    for noted in found:
+        os.set_inheritable(noted.number, False)
+    return found
 
 
 def create_environment(folder: Path, generation: int, map_size: int, max_readers: int) -> Environment:
@@ -201,6 +234,7 @@ def _open(
     path = tables_in(folder, generation)
     for attempt in range(OPEN_TRIES):
         try:
+            first_number = free_number()
             current_tables = lmdb.open(
                 str(path),
                 map_size=map_size,
@@ -223,7 +257,9 @@ def _open(
             time.sleep(0.001)
             continue
         try:
-            return Environment(current_tables, folder, generation, map_size, writable=writable, create=create)
+            return Environment(
+                current_tables, folder, generation, map_size, first_number, writable=writable, create=create
+            )
         except BaseException:
             current_tables.close()
             raise

@@ -35,7 +35,16 @@ _LOOK_SECONDS = 0.02
 
 # LMDB must not be opened twice in one process. Reentrant, for a signal handler that reads.
 _opening = threading.RLock()
-call_around_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
+
+
+def _replace_lock() -> None:
+    global _opening
+    _opening = threading.RLock()
+
+
+call_around_fork(
+    before=lambda: _opening.acquire(), after_in_parent=lambda: _opening.release(), after_in_child=_replace_lock
+)
 
 Txn = lmdb.Transaction
 

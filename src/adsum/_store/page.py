@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from zlib import crc32
 
 from .._os import identity
+from .._os.descriptors import Descriptor, found_on, free_number, never_close
 from .._os.presence import is_in_use
 from ..errors import CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
@@ -45,12 +47,17 @@ class OlderFormat(Exception):
 class Page:
     """The mapped page of one registry. `counters` is read in the hot path; every other word has a property."""
 
-    def __init__(self, mapping: mmap.mmap, file: os.stat_result) -> None:
+    def __init__(self, mapping: mmap.mmap, file: os.stat_result, copy: Descriptor | None = None) -> None:
         self._mapping = mapping
         self._file = file
+        self._copy = copy
         words = memoryview(mapping).cast("Q")
         self._header = words[:HEADER_WORDS]
         self.counters = words[HEADER_WORDS : HEADER_WORDS + BUCKETS]
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_finalizing() and self._copy is not None and not self._copy.is_ours():
+            never_close(self._mapping)
 
     @property
     def format(self) -> int:
@@ -169,7 +176,7 @@ def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, 
     try:
         # Allocated, not just sized: touching a mapped page that a full tmpfs cannot provide is SIGBUS.
         os.posix_fallocate(descriptor, 0, SIZE)
-        page = Page(mmap.mmap(descriptor, SIZE), os.fstat(descriptor))
+        page = _mapped(descriptor, SIZE, mmap.ACCESS_WRITE)
     finally:
         os.close(descriptor)
     header = page._header
@@ -218,6 +225,16 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
         os.close(descriptor)
 
 
+def _mapped(descriptor: int, size: int, access: int) -> Page:
+    file = os.fstat(descriptor)
+    if sys.version_info >= (3, 13):
+        return Page(mmap.mmap(descriptor, size, access=access, trackfd=False), file)
+    # The module keeps a copy of the descriptor, at the lowest free number (fcntl(2), F_DUPFD).
+    number = free_number()
+    mapping = mmap.mmap(descriptor, size, access=access)
+    return Page(mapping, file, next(iter(found_on([(file.st_dev, file.st_ino)], number)), None))
+
+
 def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
     file = os.fstat(descriptor)
     wrong_size = CorruptRegistry(f"{path} has {file.st_size} bytes instead of {SIZE}; {remedy(path.parent)}")
@@ -225,7 +242,7 @@ def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
     if file.st_size < HEADER_BYTES:
         raise wrong_size
     access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-    page = Page(mmap.mmap(descriptor, min(file.st_size, SIZE) // WORD_BYTES * WORD_BYTES, access=access), file)
+    page = _mapped(descriptor, min(file.st_size, SIZE) // WORD_BYTES * WORD_BYTES, access)
     if file.st_size != SIZE and page.format <= FORMAT:
         raise wrong_size
     return page if _usable(page, path, by_registrar=writable) else None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from .._os.forking import add_fork_aware
+from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
@@ -88,6 +88,8 @@ class Reader:
 
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
         """The living entry under an id, or None. Errors: `InvalidProcessId`."""
+        if not own[0]:
+            notice_fork()
         cache = self._tables.cache
         cached = cache.young.get(process_id)
         if cached is None or cache.counters[cached.bucket] != cached.version:
@@ -227,10 +229,10 @@ class Reader:
         return self._tables.read(read, None)
 
     def close(self) -> None:
-        """Close the tables and the pidfds. A later read would open them again."""
-        self._tables.quiesce()
+        """Close the tables and the pidfds, for good. A thread in the middle of a read gets its answer, or
+        `RegistryClosed`."""
+        self._tables.close()
         self._liveness.close()
-        self._tables.resume()
 
     # fork
 
@@ -240,9 +242,10 @@ class Reader:
 
     def after_fork(self, *, child: bool) -> None:
         if child:
-            self._liveness.abandon()
-            self._tables.reset()
-            self._liveness = self._make_liveness()
+            # Its own first: the maps of the parent's may be in the middle of a change.
+            liveness, self._liveness = self._liveness, self._make_liveness()
+            liveness.abandon()
+            self._tables.start_anew()
             # The threads and tasks are members of the parent.
             self.local_members = LocalMembers()
         else:

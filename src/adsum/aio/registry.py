@@ -16,13 +16,14 @@ from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords, MetadataKeywords
 from .._watching import WaitCondition, instant_after
-from ..errors import AdsumError, Timeout
+from ..errors import AdsumError, SystemBusy, Timeout
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
 from .loop import LoopCalls, require_loop
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
+from .thread import in_thread
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
@@ -101,7 +102,11 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         adsum.errors.RegistryClosed: this registry was closed; open another
         """
         require_loop()
-        await asyncio.to_thread(self._close)
+        try:
+            await in_thread(self._close)
+        except SystemBusy:
+            # Here, then: it waits a moment for the registrar.
+            self._close()
 
     def _close(self) -> None:
         self._close_reads()

@@ -6,11 +6,13 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from .._os.forking import notice_fork, own
 from .._watching import Lock, WatchBase
 from ..errors import RegistryClosed
 from ..model import Event
 from .loop import require_loop
 from .only_async import OnlyAsync
+from .thread import in_thread
 
 W = TypeVar("W", bound="AsyncWatch")
 
@@ -77,6 +79,8 @@ class AsyncWatch(WatchBase, OnlyAsync):
         registered
         """
         require_loop()
+        if not own[0]:
+            notice_fork()
         if not self._consumer_lock.acquire(blocking=False):
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:
@@ -84,8 +88,8 @@ class AsyncWatch(WatchBase, OnlyAsync):
                 if self._waiter.is_connected:
                     await self._woken()
                 else:
-                    # In a thread, because it may have to start a registrar.
-                    await asyncio.to_thread(self._waiter.listen)
+                    # It may have to start a registrar.
+                    await in_thread(self._waiter.listen)
             return event
         finally:
             self._consumer_lock.release()

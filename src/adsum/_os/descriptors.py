@@ -1,0 +1,170 @@
+"""Descriptors that another part of the program may have closed.
+
+A program that becomes a daemon closes every descriptor it finds, those of its libraries included, and the kernel gives
+their numbers to the files that it opens next. So before a number is written to or closed after a while, `Descriptor`
+checks that it still refers to the same file: one fstat(2). That needs a file with an inode of its own. Sockets, pipes
+and files have one; eventfds and epolls share a single inode, so a `Wakeup` is a pipe, and an epoll is recognised by the
+`Wakeup` that is registered in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+from . import polling
+
+# So many numbers are tried before all descriptors are listed.
+_NEAR = 8
+# Objects that would close a number of another file when they are collected.
+_lost: list[object] = []
+
+
+class Descriptor(NamedTuple):
+    """A number, and the file that it referred to when it was noted."""
+
+    number: int
+    # Its device and inode.
+    file: tuple[int, int]
+
+    def is_ours(self) -> bool:
+        """Whether the number still refers to that file."""
+        try:
+            found = os.fstat(self.number)
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self.file
+
+    def close(self) -> None:
+        """Close it, unless the number refers to another file or to none by now."""
+        if self.is_ours():
+            os.close(self.number)
+
+
+def note(number: int) -> Descriptor:
+    """The descriptor that has this number now."""
+    found = os.fstat(number)
+    return Descriptor(number, (found.st_dev, found.st_ino))
+
+
+def free_number() -> int:
+    """The lowest number that is free now."""
+    descriptor = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    os.close(descriptor)
+    return descriptor
+
+
+def found_on(files: Collection[tuple[int, int]], first: int) -> list[Descriptor]:
+    """The descriptors that a library has just opened, one on each of `files`, given as device and inode. `first` was
+    free before."""
+    found: list[Descriptor] = []
+    # The kernel gives the lowest free numbers (open(2)); other threads may have taken or freed some in between.
+    for number in chain(range(first, first + _NEAR), map(int, os.listdir("/proc/self/fd"))):
+        try:
+            noted = note(number)
+        except OSError:
+            continue
+        if noted.file in files and noted not in found:
+            found.append(noted)
+            if len({noted.file for noted in found}) == len(files):
+                break
+    return found
+
+
+@contextlib.contextmanager
+def numbers_kept(ours: Iterable[Descriptor]) -> Iterator[None]:
+    """Around a call that closes the numbers of `ours`, whatever they refer to: a file that has taken one of them in the
+    meantime keeps it."""
+    others: list[tuple[int, int]] = []
+    for noted in ours:
+        if not noted.is_ours():
+            # The number may also be free.
+            with contextlib.suppress(OSError):
+                others.append((noted.number, fcntl.fcntl(noted.number, fcntl.F_DUPFD_CLOEXEC, 0)))
+    inheritable = [os.get_inheritable(number) for number, _ in others]
+    try:
+        yield
+    finally:
+        for (number, copy), was_inheritable in zip(others, inheritable, strict=True):
+            os.dup2(copy, number, was_inheritable)
+            os.close(copy)
+
+
+def never_close(thing: object) -> None:
+    """Keep an object whose number another file has by now, because its end would close that file."""
+    _lost.append(thing)
+
+
+class Wakeup:
+    """A descriptor that is readable from `ring` to `clear`. Both are safe where it was closed or its number reused."""
+
+    def __init__(self) -> None:
+        reader_end, writer_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            # Open for both, so one number is enough (fifo(7), Linux).
+            number = os.open(f"/proc/self/fd/{reader_end}", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        finally:
+            os.close(reader_end)
+            os.close(writer_end)
+        self.descriptor = note(number)
+
+    def fileno(self) -> int:
+        return self.descriptor.number
+
+    def is_ours(self) -> bool:
+        return self.descriptor.is_ours()
+
+    def ring(self) -> None:
+        if self.descriptor.is_ours():
+            try:
+                os.write(self.descriptor.number, b"\0")
+            except BlockingIOError:
+                # The pipe is full, so it is readable.
+                return
+
+    def clear(self) -> None:
+        if self.descriptor.is_ours():
+            try:
+                os.read(self.descriptor.number, 65536)
+            except BlockingIOError:
+                # Another thread has cleared it.
+                return
+
+    def wakes(self, epoll: polling.epoll, events: int = polling.EPOLLIN) -> bool:
+        """Whether it is registered in `epoll` for `events`, so that both are still what this process opened."""
+        try:
+            if not self.descriptor.is_ours():
+                return False
+            # Changes nothing where it is registered, and fails where it is not: ENOENT, or EINVAL for no epoll.
+            epoll.modify(self.descriptor.number, events)
+        except (FileNotFoundError, ValueError):
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.EINVAL, errno.EPERM):
+                raise
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close it. Closing twice does nothing; so does the end of an object that was closed."""
+        self.descriptor.close()
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Not noted where `__init__` was interrupted. At the end of the interpreter the modules are gone already.
+        if not is_finalizing() and hasattr(self, "descriptor"):
+            self.close()
+
+
+def close_epoll(epoll: polling.epoll, wakeup: Wakeup, events: int = polling.EPOLLIN) -> None:
+    """Close an epoll and the wakeup that is registered in it, those of them that are still ours."""
+    if epoll.closed or wakeup.wakes(epoll, events):
+        epoll.close()
+    else:
+        never_close(epoll)
+    wakeup.close()

@@ -1,0 +1,24 @@
+"""Starting a thread, which the kernel may refuse for a moment: at the limit of threads (pids.max, RLIMIT_NPROC), or
+without memory for a stack."""
+
+from __future__ import annotations
+
+import threading
+
+from ..errors import SystemBusy
+
+
+def start(thread: threading.Thread) -> None:
+    """Start a thread. Errors: `SystemBusy` where none can be started now."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise cannot_start(error) from error
+
+
+def cannot_start(error: RuntimeError) -> SystemBusy:
+    """The error of a call that needs a thread."""
+    return SystemBusy(
+        f"this process cannot start a thread now ({error}); try again, end some threads, or raise their limit "
+        "(pids.max, ulimit -u) or that of memory"
+    )

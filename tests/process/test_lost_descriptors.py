@@ -1,0 +1,155 @@
+"""A program that becomes a daemon closes every descriptor that it finds. The registry opens its own anew, and neither
+uses nor closes the files that have got their numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum._os.descriptors import Descriptor, Wakeup, note, numbers_kept
+
+from ..support import Child, eventually
+
+_KINDS = ("file", "socket", "eventfd", "epoll", "pipe")
+
+
+def _strangers() -> dict[int, tuple[int, int]]:
+    """Take every free number below 100 with files of all kinds, and give the identity of each."""
+    import itertools
+    import select
+    import socket
+
+    kept = []
+    for kind in itertools.cycle(_KINDS):
+        opened = {
+            "file": lambda: os.open("/dev/null", os.O_RDWR),
+            "socket": lambda: socket.socket().detach(),
+            "eventfd": lambda: os.eventfd(0),
+            "epoll": lambda: _leaked_epoll(select.epoll()),
+            "pipe": lambda: os.memfd_create("stranger"),
+        }[kind]()
+        if opened >= 100:
+            os.close(opened)
+            break
+        kept.append(opened)
+    return {number: note(number).file for number in kept}
+
+
+_epolls: list[object] = []
+
+
+def _leaked_epoll(epoll: object) -> int:
+    _epolls.append(epoll)
+    return int(epoll.fileno())  # type: ignore[attr-defined]
+
+
+def _everything(registry: adsum.Registry, suffix: str) -> None:
+    """Use each part of a registry that has descriptors."""
+    over = threading.Event()
+    mine = threading.Thread(target=over.wait)
+    mine.start()
+    registry.register(f"me-{suffix}")
+    registry.register_nowait(f"nowait-{suffix}").result(60)
+    with registry.watch() as watch:
+        registry.register(f"thread-{suffix}", mine)
+        watch.next(60)
+    assert registry.lookup(f"me-{suffix}")
+    assert len(registry.find()) == registry.count()
+    over.set()
+    mine.join()
+    assert registry.lookup(f"thread-{suffix}") is None
+
+
+def _close_and_go_on(folder: str, how: str) -> None:
+    registry = adsum.open(path=folder, timeout=60)
+    watch = registry.watch()
+    _everything(registry, "before")
+    watch.next(60)
+    if how == "daemon":
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+    os.closerange(3, 1024)
+    strangers = _strangers() if how != "closed" else {}
+    _everything(registry, "after")
+    watch.next(60)
+    watch.close()
+    registry.close()
+    with adsum.open(path=folder, timeout=60) as again:
+        _everything(again, "again")
+    print([number for number, file in strangers.items() if not Descriptor(number, file).is_ours()], flush=True)
+
+
+@pytest.mark.parametrize("how", ["closed", "reused", "daemon"])
+def test_a_registry_goes_on(registry_folder: Path, how: str) -> None:
+    """Every call works after the program has closed all descriptors, whether their numbers were reused or not, in the
+    same process or in a daemon; the files that have the numbers stay open and unchanged."""
+    with Child(_close_and_go_on, registry_folder, how) as child:
+        child.expect("[]", 100)
+
+
+def _daemon_with_a_loop(folder: str) -> None:
+    registry = adsum.open(path=folder, timeout=60)
+    registry.find()
+    if os.fork():
+        os._exit(0)
+    os.closerange(3, 1024)
+
+    async def use() -> None:
+        # The loop has an epoll of its own, which is readable, under a number that was the registry's.
+        reading, writing = os.pipe()
+        asyncio.get_running_loop().add_reader(reading, lambda: None)
+        os.write(writing, b".")
+        async with adsum.open_async(path=folder, timeout=60) as other:
+            await other.register("daemon")
+            print(len(registry.find()), registry.lookup("daemon") is not None, flush=True)
+
+    asyncio.run(use())
+
+
+def test_a_daemon_with_an_event_loop(registry_folder: Path) -> None:
+    """Reads of a daemon return although the event loop's epoll has a number that was the registry's."""
+    with Child(_daemon_with_a_loop, registry_folder) as child:
+        child.expect("1 True", 100)
+
+
+def test_a_number_that_is_no_longer_ours_is_left_alone() -> None:
+    """A descriptor is closed only while its number refers to the file that was noted."""
+    wakeup = Wakeup()
+    number = wakeup.fileno()
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), number)
+    wakeup.ring()
+    wakeup.clear()
+    wakeup.close()
+    file = note(number).file
+    with numbers_kept([Descriptor(number, (0, 0))]):
+        os.close(number)
+    assert note(number).file == file
+    os.close(number)
+    with numbers_kept([Descriptor(number, (0, 0))]):
+        pass
+
+
+def _inherited(folder: str) -> None:
+    """Print the descriptors that a program executed by this one inherits."""
+    import subprocess
+
+    registry = adsum.open(path=folder, timeout=10)
+    _everything(registry, "before")
+    listing = ["sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done | grep -c -e .mdb -e anon_inode -e socket:"]
+    print(subprocess.run(listing, close_fds=False, capture_output=True, text=True, check=False).stdout.strip())
+
+
+def test_no_descriptor_is_inherited(registry_folder: Path) -> None:
+    """A program that this process executes inherits no descriptor of the registry's, the files of LMDB included."""
+    with Child(_inherited, registry_folder) as child:
+        eventually(lambda: True)
+        child.expect("0", 60)
