@@ -1,4 +1,4 @@
-"""The file registrar.log records what happened to members, in a bounded number of lines."""
+"""The file registrar.log has a line for what happened to members, and a bounded number of lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adsum import AlreadyRegistered, NotRegistered, Registry
-from adsum._registrar.journal import LINES_PER_SECOND
+from adsum._registrar.log_lines import LINES_PER_SECOND
 from tests.support import Agent, eventually
 
 

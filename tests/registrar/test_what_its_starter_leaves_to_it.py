@@ -99,8 +99,8 @@ def start_under_hard_limit(folder: str) -> None:
 
 
 def test_a_hard_limit_on_files(registry: Registry, registry_folder: Path) -> None:
-    """A starter whose registrar could not let the tables grow gets an error that says so; the other processes start one
-    of their own, and nothing is lost. With the privilege to lift the limit, its registrar serves."""
+    """A starter whose registrar could not let the tables grow gets an error; other processes start one of their own,
+    and nothing is lost. With the privilege to lift the limit, its registrar serves."""
     registry.register("before", custom={"x": "y" * 2000})
     kill_registrar(registry_folder)
     with Child(start_under_hard_limit, registry_folder) as child:
