@@ -261,6 +261,8 @@ async def test_closing_wakes_a_task(registry_folder: Path) -> None:
 
     for end in (in_a_thread, by_a_task, with_the_registry):
         async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+            # Where there is no registry, a watch makes none, so there is none for it to connect to.
+            await registry.get_or_register("made")
             watch = registry.watch()
             task = asyncio.create_task(follow(watch))
             await eventually_awaited(lambda watch=watch: waits(watch))  # type: ignore[misc]
