@@ -37,6 +37,7 @@ def test_a_registered_id_is_shown_at_once(command: Command, members: Registry) -
 
 def test_it_waits_for_an_id(command: Command, members: Registry) -> None:
     """It ends when the id is registered, and prints the entry."""
+    members.register("first")
     with command.start("wait", "planner", "--json") as waiting:
         _until_it_waits(waiting)
         members.register("other")

@@ -174,5 +174,6 @@ def test_a_terminal_shows_a_table(demo: Demo, source: Path) -> None:
         wait_for(terminal, "reader-1")
         wait_for(terminal, "checker-2")
         wait_for(terminal, "0 dead processes returned")
-        assert "adsum ls" in terminal.read()
+        # The command may be folded: it names the program by its path where that is not on PATH.
+        assert "ls--path" in "".join(terminal.read().split())
         assert terminal.process.wait(10) == 0
