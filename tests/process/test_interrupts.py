@@ -156,7 +156,7 @@ def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folde
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})
         with Child(_interrupt_everywhere, registry_folder, what) as child:
-            moments, descriptors = map(int, child.line(60).split())
+            moments, descriptors = map(int, child.line(110).split())
     assert moments > 10
     assert descriptors < 40
 
@@ -201,7 +201,7 @@ def test_a_signal_handler_may_read_in_a_read(registry: Registry, registry_folder
         for number, process in enumerate(processes):
             registry.register(f"s{number}", process, capabilities={"c"})
         with Child(_read_inside, registry_folder, what) as child:
-            moments, descriptors = map(int, child.line(60).split())
+            moments, descriptors = map(int, child.line(110).split())
     assert moments > 10
     assert descriptors < 40
 

@@ -237,13 +237,15 @@ class LivenessCheck:
             # An interrupt came before it was registered, or after it was unregistered.
             pass
         finally:
-            del self._owners[pidfd]
             if noted is None:
                 # An interrupt came just after it was opened.
+                del self._owners[pidfd]
                 os.close(pidfd)
             else:
-                del self._noted[pidfd]
+                # Closed first, because it can be closed twice: an interrupt in between loses no descriptor.
                 noted.close()
+                del self._noted[pidfd]
+                del self._owners[pidfd]
 
 
 class DeathWatch:

@@ -47,6 +47,9 @@ class OlderFormat(Exception):
 class Page:
     """The mapped page of one registry. `counters` is read in the hot path; every other word has a property."""
 
+    # For a page whose `__init__` was interrupted.
+    _copy: Descriptor | None = None
+
     def __init__(self, mapping: mmap.mmap, file: os.stat_result, copy: Descriptor | None = None) -> None:
         self._mapping = mapping
         self._file = file
