@@ -60,9 +60,9 @@ def free_number() -> int:
     return descriptor
 
 
-def found_on(files: Collection[tuple[int, int]], first: int) -> list[Descriptor]:
+def found_on(files: Collection[tuple[int, int]], first: int, but_not: int | None = None) -> list[Descriptor]:
     """The descriptors that a library has just opened, one on each of `files`, given as device and inode. `first` was
-    free before."""
+    free before; `but_not` is the caller's own descriptor of such a file."""
     found: list[Descriptor] = []
     # The kernel gives the lowest free numbers (open(2)); other threads may have taken or freed some in between.
     for number in chain(range(first, first + _NEAR), map(int, os.listdir("/proc/self/fd"))):
@@ -70,7 +70,7 @@ def found_on(files: Collection[tuple[int, int]], first: int) -> list[Descriptor]
             noted = note(number)
         except OSError:
             continue
-        if noted.file in files and noted not in found:
+        if noted.file in files and noted not in found and number != but_not:
             found.append(noted)
             if len({noted.file for noted in found}) == len(files):
                 break

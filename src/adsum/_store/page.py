@@ -235,7 +235,8 @@ def _mapped(descriptor: int, size: int, access: int) -> Page:
     # The module keeps a copy of the descriptor, at the lowest free number (fcntl(2), F_DUPFD).
     number = free_number()
     mapping = mmap.mmap(descriptor, size, access=access)
-    return Page(mapping, file, next(iter(found_on([(file.st_dev, file.st_ino)], number)), None))
+    copies = found_on([(file.st_dev, file.st_ino)], number, but_not=descriptor)
+    return Page(mapping, file, copies[0] if copies else None)
 
 
 def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
