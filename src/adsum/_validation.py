@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from ._foreign import reraise_foreign
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
 
@@ -83,6 +84,7 @@ def parse_metadata(fields: dict[str, Any]) -> MetadataFields:
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+        reraise_foreign(error)
         said = _with_path(str(error))
         if said.startswith("metadata.heartbeat:"):
             said += "; give seconds, or None ('loop': with register, get_or_register and stand_by of an AsyncRegistry)"
@@ -185,6 +187,7 @@ def _check_time(time: datetime, path: str) -> None:
     try:
         time.astimezone(UTC)
     except OverflowError as error:
+        reraise_foreign(error)
         raise InvalidMetadata(f"{path}: {time.isoformat()} has no UTC time from year 1 on; give a later one") from error
 
 

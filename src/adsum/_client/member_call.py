@@ -43,10 +43,19 @@ class MemberCall(PendingCall[T]):
 
     def _accept(self, done: wire.Done) -> T:
         if done.changed:
-            for entry in done.entries:
-                self._bind(entry)
+            try:
+                for entry in done.entries:
+                    self._bind(entry)
+            except BaseException:
+                # The end of the member would go unnoticed. The caller gets the error, so the entries go.
+                for entry in done.entries:
+                    self._end_of(entry).send()
+                raise
         return super()._accept(done)
 
     def _bind(self, entry: Entry) -> None:
         self._reader.add_local_member(entry, EndCheck(self._member))
-        when_over(self._member, MemberEnd(self._pipeline, self._reader.local_members, entry).send)
+        when_over(self._member, self._end_of(entry).send)
+
+    def _end_of(self, entry: Entry) -> MemberEnd:
+        return MemberEnd(self._pipeline, self._reader.local_members, entry)

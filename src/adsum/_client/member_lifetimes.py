@@ -16,9 +16,12 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from .._foreign import reraise_foreign
 from .._os import polling
 from .._os.forking import call_around_fork
+from .._os.liveness import descriptors_needed
 from .._os.pidfd import open_pidfd
+from .._os.threads import start_thread
 
 # pidfd_open(2): the pidfd refers to the thread, not to its process. The value is that of O_EXCL.
 PIDFD_THREAD = os.O_EXCL
@@ -159,16 +162,19 @@ class _ThreadWatch:
         self._reset()
 
     def watch(self, thread: threading.Thread, ended: Ended) -> None:
+        """Call `ended` when `thread` is over. Errors: `SystemBusy` without descriptor or thread."""
         with self._lock:
+            # All that can fail comes first, so that nothing is half done.
+            if self._wake < 0:
+                with descriptors_needed():
+                    self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            if not self._running:
+                start_thread(self._run, "adsum-threads")
+                self._running = True
             if thread in self._watched:
                 self._watched[thread][0].append(ended)
             else:
                 self._watched[thread] = ([ended], _thread_pidfd(thread))
-            if self._wake < 0:
-                self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._run, name="adsum-threads", daemon=True).start()
             os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
@@ -205,7 +211,8 @@ def _thread_pidfd(thread: threading.Thread) -> int:
         return -1
     try:
         return open_pidfd(thread.native_id, PIDFD_THREAD)
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return -1
 
 

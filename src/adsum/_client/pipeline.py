@@ -7,6 +7,7 @@ itself while there are such entries, to say that the session goes on.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket
@@ -19,11 +20,13 @@ from typing import Any
 import msgspec
 
 from .. import _wire as wire
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import polling, session
 from .._os.forking import add_fork_aware
 from .._os.liveness import descriptors_needed
-from ..errors import AdsumError, RegistryClosed, Timeout
+from .._os.threads import start_thread
+from ..errors import AdsumError, RegistryClosed, SystemBusy, Timeout
 from ..model import Limits
 from .call_table import CallTable
 from .connection import Connection, expired, framed
@@ -63,13 +66,22 @@ class Pipeline:
         """From now on entries are bound to this session. The lock that proves its life must exist before they do."""
         with self._lock:
             if not self.holds_entries and not self._closed:
-                with descriptors_needed():
-                    folders.create(self._folder)
-                    self._held = session.hold(self._folder, self._session)
+                self._held = self._hold_session()
                 self.holds_entries = True
 
+    def _hold_session(self) -> int:
+        try:
+            with descriptors_needed():
+                folders.create(self._folder)
+                return session.hold(self._folder, self._session)
+        except AdsumError:
+            raise
+        except OSError as error:
+            reraise_foreign(error)
+            raise SystemBusy(f"no session can begin in {self._folder} ({error}); nothing was changed") from error
+
     def submit(self, call: PendingCall[Any]) -> None:
-        """Send a call, in the pipeline's thread. Errors: `RegistryClosed`; `SystemBusy` without a descriptor."""
+        """Send a call, in the pipeline's thread. Errors: `RegistryClosed`; `SystemBusy` (no descriptor or thread)."""
         with self._lock:
             if self._closed:
                 raise RegistryClosed("this registry was closed; open another")
@@ -83,8 +95,11 @@ class Pipeline:
             if not must_wake:
                 return
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="adsum", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread = start_thread(self._run, "adsum")
+                except BaseException:
+                    self._calls.remove(call.number)
+                    raise
             os.eventfd_write(self._wake, 1)
 
     def cancel(self, number: int, answered: Callable[[wire.Done], None]) -> None:
@@ -255,7 +270,7 @@ class Pipeline:
             call.settle(expired(self._registration_timeout if call.seconds is None else call.seconds))
         if expired_calls and self._outgoing:
             # Some of them may not be sent yet, and need not be. A new connection sends only the calls that still wait.
-            raise ConnectionResetError("requests grew too old to be sent")
+            raise ConnectionResetError(errno.ECONNRESET, "requests grew too old to be sent")
 
     def _milliseconds_until(self, nearest: float | None) -> int | None:
         """How long to wait for events; None without bound."""

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from .._foreign import reraise_foreign
 from .._instrument import instrument
 from .._os import folder as folders
 from .._os import polling
@@ -63,14 +64,21 @@ def _alone(folder: Path) -> Iterator[bool]:
     try:
         descriptor = os.open(folder / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        reraise_foreign(error)
         raise RegistrarUnavailable(f"cannot start a registrar in {folder}: {error}; see adsum doctor") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield True
-    except BlockingIOError:
-        yield False
+        yield _is_locked_by_us(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_locked_by_us(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        reraise_foreign(error)
+        return False
+    return True
 
 
 def _start_and_listen(folder: Path, limits: Limits, until: float) -> str:
@@ -113,6 +121,7 @@ def _start(folder: Path, limits: Limits, writer_end: int) -> None:
                 check=True,
             )
     except (OSError, subprocess.SubprocessError) as error:
+        reraise_foreign(error)
         raise RegistrarUnavailable(
             f"could not start a registrar ({error}); see {folder}/registrar.log, or run: adsum registrar --foreground"
         ) from error
@@ -122,7 +131,8 @@ def _open_log(folder: Path) -> BinaryIO:
     """The log, or /dev/null: better a registrar without a log than none. `adsum doctor` reports a missing log."""
     try:
         return open(folder / "registrar.log", "ab", opener=_privately)
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return open(os.devnull, "ab")
 
 

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from .._foreign import reraise_foreign
 from ..errors import InvalidName, PermissionDenied
 
 
@@ -58,14 +59,16 @@ def check(folder: Path) -> bool:
     """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone."""
     try:
         found = os.lstat(folder)
-    except FileNotFoundError:
-        return False
     except OSError as error:
+        reraise_foreign(error)
+        if isinstance(error, FileNotFoundError):
+            return False
         raise _denied(folder, error) from error
     if stat.S_ISLNK(found.st_mode):
         try:
             found = os.stat(folder)
         except OSError as error:
+            reraise_foreign(error)
             raise _denied(folder, error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise PermissionDenied(f"{folder} is no folder; give another path")
@@ -89,18 +92,48 @@ def check(folder: Path) -> bool:
 def create(folder: Path) -> None:
     """Make the folder, private to this user, with the base folder above it. Two processes may do so at once."""
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        _make_base(folder.parent)
+        make(folder)
     except OSError as error:
+        reraise_foreign(error)
         raise _denied(folder, error) from error
     check(folder)
 
 
+def make(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder, private to this user, unless there is one. (`Path.mkdir` can swallow what a handler raises.)"""
+    try:
+        os.mkdir(folder, mode)
+    except FileExistsError as error:
+        reraise_foreign(error)
+
+
+def _make_base(base: Path, mode: int = 0o700) -> None:
+    try:
+        make(base, mode)
+    except FileNotFoundError as error:
+        reraise_foreign(error)
+        _make_base(base.parent, 0o777)
+        make(base, mode)
+
+
+def real_path(folder: Path) -> str:
+    """The path without symbolic links, also where the folder is not there yet. (`os.path.realpath` alone can swallow
+    what a signal handler raises.)"""
+    try:
+        return os.path.realpath(folder, strict=True)
+    except OSError as error:
+        reraise_foreign(error)
+        return os.path.join(real_path(folder.parent), folder.name)
+
+
 def _holds_other_files(folder: Path) -> bool:
     """Whether the folder has files, but none of a registry. Then chmod would be bad advice."""
-    with contextlib.suppress(OSError):
+    try:
         return any(folder.iterdir()) and not any((folder / name).is_file() for name in ("starting", "lock"))
-    return False
+    except OSError as error:
+        reraise_foreign(error)
+        return False
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ import resource
 import threading
 from collections.abc import Iterable, Iterator
 
-from ..errors import AdsumError, SystemBusy
+from .._foreign import reraise_foreign
+from ..errors import SystemBusy
 from ..model import Owner
 from . import polling
 from .identity import has_exited, open_verified
@@ -27,10 +28,11 @@ def descriptors_needed() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _OUT_OF_DESCRIPTORS or isinstance(error, AdsumError):
+        reraise_foreign(error)
+        if error.errno not in _OUT_OF_DESCRIPTORS:
             raise
         raise SystemBusy(
-            "this process has no file descriptor left for the registry; close some or raise RLIMIT_NOFILE"
+            f"this process has no file descriptor left for the registry ({error}); close some or raise RLIMIT_NOFILE"
         ) from error
 
 
@@ -143,6 +145,11 @@ class LivenessCheck:
         self._owners[pidfd] = owner
         try:
             self._epoll.register(pidfd, _IN)
+        except OSError as error:
+            self._drop(pidfd)
+            reraise_foreign(error)
+            # No memory, or fs.epoll.max_user_watches is reached. It was alive just now, and is asked again next time.
+            return True
         except BaseException:
             self._drop(pidfd)
             raise
@@ -154,6 +161,7 @@ class LivenessCheck:
             try:
                 return open_verified(owner)
             except OSError as error:
+                reraise_foreign(error)
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
                 if not self._owners:
@@ -175,9 +183,9 @@ class LivenessCheck:
         try:
             # Closing is not enough while a forked child that has not run our hooks yet holds a copy.
             self._epoll.unregister(pidfd)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             # An interrupt came before it was registered, or after it was unregistered.
-            pass
+            reraise_foreign(error)
         finally:
             del self._owners[pidfd]
             os.close(pidfd)

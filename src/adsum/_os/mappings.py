@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .._foreign import reraise_foreign
+
 
 def name_of(pid: int) -> str:
     """The name of a process's program (proc(5), comm); ``?`` for one that has exited."""
     try:
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return "?"
 
 
@@ -20,8 +23,10 @@ def maps(pid: int, file: Path) -> bool:
     try:
         inode = str(os.stat(file).st_ino)
         mapped = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError) as error:
+        reraise_foreign(error)
         return False
-    except PermissionError:
+    except PermissionError as error:
+        reraise_foreign(error)
         return True
     return any(inode in line.split(maxsplit=5)[4:5] for line in mapped.splitlines())
