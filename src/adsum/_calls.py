@@ -217,7 +217,8 @@ class Calls:
             # One of them may be making the registry, and was sent before this request.
             return None
         reader.attach()
-        if reader.node is not None and process_id.node != wire.NODE_OF_REGISTRY:
+        if reader.node is not None:
+            # It was made at this moment perhaps; the registrar completes an id without a node.
             return None
         if isinstance(request, wire.Unregister):
             return wire.Done(0, [], changed=False)

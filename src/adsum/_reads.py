@@ -14,6 +14,7 @@ from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 from ._choosing import Choice, Chooser, check_choice
 from ._client.client import Client
 from ._client.launch import Launch, parse_command
+from ._foreign import reraise_foreign
 from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
@@ -138,9 +139,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
                 return self._lookup_again(id) if entry is None else entry
             if isinstance(id, tuple):
                 return self._reader.lookup(id)
-        except TypeError:
+        except TypeError as error:
             # A tuple of unhashable parts: the check below says so.
-            pass
+            reraise_foreign(error)
         return self._reader.lookup(self._id(id))
 
     def _lookup_again(self, id: str) -> Entry | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
+from ._foreign import reraise_foreign
 from ._wording import explain
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
@@ -115,6 +116,7 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+        reraise_foreign(error)
         said = explain(str(error), fields, _CHOICES)
         if said.startswith("metadata.heartbeat:"):
             said += "; give seconds, or None ('loop': with register, get_or_register and stand_by of an AsyncRegistry)"
@@ -217,6 +219,7 @@ def _check_time(time: datetime, path: str) -> None:
     try:
         time.astimezone(UTC)
     except OverflowError as error:
+        reraise_foreign(error)
         raise InvalidMetadata(f"{path}: {time.isoformat()} has no UTC time from year 1 on; give a later one") from error
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 from ._client.bell import Waiter
 from ._client.client import Client
 from ._client.follower import Follower
+from ._foreign import reraise_foreign
 from ._os.forking import add_fork_aware, notice_fork, own
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query, parse_query
@@ -221,7 +222,8 @@ class Watch(WatchBase):
             self._waiting_thread = 0
         try:
             self._consumer_lock.release()
-        except RuntimeError:
+        except RuntimeError as error:
+            reraise_foreign(error)
             # This thread did not acquire the lock in time.
             return
         self._close_waiter()

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
 
+from ._foreign import reraise_foreign
 from ._validation import MetadataFields
 from .errors import BY_REASON, AdsumError, InvalidMetadata, VersionMismatch
 from .model import Entry, Owner, ProcessId
@@ -240,7 +241,8 @@ def decode_reply(body: bytes) -> AnyReply:
     try:
         reply: AnyReply = _decode_reply(body)
         return reply
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        reraise_foreign(error)
         outline = _decode_reply_outline(body)
         if outline.kind in _REPLY_KINDS:
             raise

@@ -95,14 +95,14 @@ def _public(kind: type) -> Iterator[tuple[str, Any]]:
             seen.add(name)
 
 
-def run(text: str, names: dict[str, Any], runner: asyncio.Runner) -> None:
+def run(one: Documented, names: dict[str, Any], runner: asyncio.Runner) -> None:
     """Run the examples of a docstring. `AssertionError` where one prints something else than it shows."""
-    for example in _PARSER.get_examples(inspect.cleandoc(text)):
+    for example in _PARSER.get_examples(inspect.cleandoc(one.text)):
         printed = io.StringIO()
         error = None
         with contextlib.redirect_stdout(printed):
             try:
-                _execute(example.source, names, runner)
+                _execute(example.source, names, runner, in_loop=one.is_async)
             except Exception as raised:  # noqa: BLE001 - the docstring may show it
                 error = raised
         shown = example.exc_msg
@@ -115,16 +115,19 @@ def run(text: str, names: dict[str, Any], runner: asyncio.Runner) -> None:
         assert is_like(wanted, real), f"{example.source}prints\n{real}instead of\n{wanted}"
 
 
-def _execute(source: str, names: dict[str, Any], runner: asyncio.Runner) -> None:
+def _execute(source: str, names: dict[str, Any], runner: asyncio.Runner, *, in_loop: bool) -> None:
     code = compile(source, "<example>", "single", _FLAGS)
-    if code.co_flags & inspect.CO_COROUTINE:
-        runner.run(_awaited(code, names))
+    if in_loop or code.co_flags & inspect.CO_COROUTINE:
+        runner.run(_executed(code, names))
     else:
         exec(code, names)
 
 
-async def _awaited(code: types.CodeType, names: dict[str, Any]) -> None:
-    await eval(code, names)
+async def _executed(code: types.CodeType, names: dict[str, Any]) -> None:
+    """As at the prompt of ``python -m asyncio``, where a line without ``await`` runs in the loop too."""
+    result = eval(code, names)
+    if code.co_flags & inspect.CO_COROUTINE:
+        await result
 
 
 def names_for(one: Documented) -> dict[str, Any]:

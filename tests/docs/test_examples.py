@@ -37,7 +37,7 @@ def test_an_example_is_true(one: Documented, home: Path) -> None:
     names = names_for(one)
     with asyncio.Runner() as runner:
         try:
-            run(one.text, names, runner)
+            run(one, names, runner)
         finally:
             for value in list(names.values()):
                 if isinstance(value, adsum.Registry):

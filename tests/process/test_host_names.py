@@ -106,6 +106,14 @@ def test_requests_that_follow_the_first_one(registry_folder: Path) -> None:
     assert removed
 
 
+def test_a_request_that_the_making_of_the_registry_overtakes(registry: Registry) -> None:
+    """A request that was prepared without a registry, and is sent when there is one, is carried out under its node."""
+    beat, removal = registry._calls.heartbeat("a", None), registry._calls.unregister("a", None)
+    entry = registry.register("a", heartbeat=60.0).entry
+    assert registry._calls.wait(beat, None).entries[0].process_id == entry.process_id
+    assert registry._calls.wait(removal, None).changed
+
+
 def test_the_node_of_a_registry_is_found_again(registry: Registry) -> None:
     """A pickled registry that names no node uses the registry's own; one that names a node keeps it."""
     import pickle

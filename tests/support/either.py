@@ -33,7 +33,9 @@ class Awaited:
 
         def call(*args: Any, **named: Any) -> Any:
             result = value(*args, **named)
-            return self._twin(self._settled(result) if isinstance(result, Awaitable) else result)
+            # Not all that has `__await__`: an object may have it only to say that it is not to be awaited.
+            is_awaited = asyncio.iscoroutine(result) or asyncio.isfuture(result)
+            return self._twin(self._settled(result) if is_awaited else result)
 
         return call
 

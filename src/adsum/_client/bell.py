@@ -13,7 +13,7 @@ the process, and one of them connects to the next registrar for all.
 from __future__ import annotations
 
 import array
-import contextlib
+import errno
 import os
 import random
 import socket
@@ -27,11 +27,12 @@ from typing import NamedTuple
 import msgspec
 
 from .. import _wire as wire
+from .._foreign import reraise_foreign
 from .._os import polling
 from .._os.descriptors import Wakeup, close_epoll
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
-from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, Timeout
+from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, SystemBusy, Timeout
 from .connection import LONG_SECONDS, Connection
 from .dial import START_SECONDS, dial
 from .launch import Launch
@@ -100,8 +101,10 @@ class BellConnection:
             return BellHandle(self.number, self._bell, connection.sock.fileno())
         finally:
             # This thread does not hold the lock if the time was up.
-            with contextlib.suppress(RuntimeError):
+            try:
                 self._lock.release()
+            except RuntimeError as error:
+                reraise_foreign(error)
 
     def lost(self, number: int) -> None:
         """The connection with this number has ended, and so has its registrar."""
@@ -116,11 +119,13 @@ class BellConnection:
             try:
                 self._bell = _request_bell(connection, until)
                 self._connection = connection
-            except ConnectionError:
-                # The registrar died in between. Dial the next one.
+            except ConnectionError as error:
                 connection.close()
+                # The registrar died in between. Dial the next one.
+                reraise_foreign(error)
             except TimeoutError as error:
                 connection.close()
+                reraise_foreign(error)
                 raise Timeout(f"the registrar of {self._folder} did not answer in time; try again") from error
             except BaseException:
                 connection.close()
@@ -178,7 +183,7 @@ class Waiter:
         with descriptors_needed():
             self._epoll = polling.epoll()
             self._wake = Wakeup()
-        self._epoll.register(self._wake, polling.EPOLLIN)
+        self._add(self._wake.fileno(), polling.EPOLLIN)
 
     def fileno(self) -> int:
         """The epoll, for an event loop."""
@@ -227,9 +232,15 @@ class Waiter:
     def _add(self, descriptor: int, events: int) -> None:
         try:
             self._epoll.register(descriptor, events)
-        except FileExistsError:
+        except FileExistsError as error:
+            reraise_foreign(error)
             # An earlier `listen` was interrupted between the two.
             self._epoll.modify(descriptor, events)
+        except OSError as error:
+            reraise_foreign(error)
+            raise SystemBusy(
+                f"the kernel watches no further descriptor for this process ({error}); see fs.epoll.max_user_watches"
+            ) from error
 
     def wait(self, timeout: float | None) -> None:
         """Wait until there may be a change to read, or `listen` is due; at most `timeout` seconds."""
@@ -280,7 +291,7 @@ def _request_bell(connection: Connection, until: float) -> int:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
         if not data:
-            raise ConnectionResetError("the registrar closed the connection")
+            raise ConnectionResetError(errno.ECONNRESET, "the registrar closed the connection")
         frames.feed(data)
         for frame in frames:
             return _bell_of(frame, descriptors)
@@ -290,6 +301,7 @@ def _bell_of(frame: bytes, descriptors: array.array[int]) -> int:
     try:
         reply = wire.decode_reply(frame)
     except msgspec.MsgspecError as error:
+        reraise_foreign(error)
         raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
     if isinstance(reply, wire.Failed):
         raise wire.error_from(reply)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import threading
 import weakref
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from .._foreign import reraise_foreign
 from .._instrument import instrument
+from .._os import folder as folders
 from .._os.forking import call_around_fork, notice_fork, own
 from .._os.presence import Presence
 from .._store.reader import Reader
@@ -20,12 +23,14 @@ from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
 _released: deque[str] = deque()
+# It has an owner, so an interrupted change is known to have ended. `_changing` is the thread that is in one, or 0.
 _readers_lock = threading.RLock()
+_changing = 0
 
 
 def _replace_lock() -> None:
-    global _readers_lock
-    _readers_lock = threading.RLock()
+    global _readers_lock, _changing
+    _readers_lock, _changing = threading.RLock(), 0
 
 
 call_around_fork(
@@ -53,7 +58,7 @@ class Client:
             notice_fork()
         self.folder = folder
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
-        self.real_path = os.path.realpath(folder)
+        self.real_path = folders.real_path(folder)
         self.reader = _acquire_reader(self.real_path, folder)
         self.presence = Presence(folder)
         dialled = _Dialled(self.reader, self.presence)
@@ -101,7 +106,7 @@ class _Dialled:
 
 
 def _acquire_reader(real_path: str, folder: Path) -> Reader:
-    with _readers_lock:
+    with _readers_lock, _change():
         reader, users = _readers.get(real_path) or (Reader(folder), 0)
         _readers[real_path] = reader, users + 1
     _close_unused()
@@ -109,19 +114,43 @@ def _acquire_reader(real_path: str, folder: Path) -> Reader:
 
 
 def _close_unused() -> None:
-    """Close the readers without users. The holder of the lock, which may be this very thread, looks once more when it
-    releases it."""
-    while _released and _readers_lock.acquire(blocking=False):
+    """Close the readers without users. The holder of the lock looks once more when it releases it. That may be this
+    very thread, when the garbage collector runs inside a change."""
+    while _released and _changing != threading.get_ident():
         try:
-            real_path = _released.popleft()
-            reader, users = _readers[real_path]
-            if users > 1:
-                _readers[real_path] = reader, users - 1
-            else:
-                del _readers[real_path]
-                reader.close()
-        except IndexError:
-            # Another thread was quicker.
-            pass
+            # Inside the `try`, because a signal handler may raise just after the lock is acquired.
+            if not _readers_lock.acquire(blocking=False):
+                return
+            with _change():
+                _close_one()
         finally:
-            _readers_lock.release()
+            try:
+                _readers_lock.release()
+            except RuntimeError as error:
+                # Another thread holds it.
+                reraise_foreign(error)
+
+
+def _close_one() -> None:
+    try:
+        real_path = _released.popleft()
+    except IndexError as error:
+        # Another thread was quicker.
+        reraise_foreign(error)
+        return
+    reader, users = _readers[real_path]
+    if users > 1:
+        _readers[real_path] = reader, users - 1
+    else:
+        del _readers[real_path]
+        reader.close()
+
+
+@contextlib.contextmanager
+def _change() -> Iterator[None]:
+    global _changing
+    _changing = threading.get_ident()
+    try:
+        yield
+    finally:
+        _changing = 0

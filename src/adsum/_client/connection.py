@@ -8,12 +8,14 @@ wakes.
 from __future__ import annotations
 
 import _socket
+import errno
 import math
 import os
 import socket
 import time
 
 from .. import _wire as wire
+from .._foreign import reraise_foreign
 from .._os import polling
 from .._os.descriptors import note
 from ..errors import InvalidMetadata, Timeout
@@ -51,12 +53,14 @@ class Connection:
         while left:
             try:
                 left = left[self.sock.send(left, socket.MSG_NOSIGNAL) :]
-            except BlockingIOError:
+            except BlockingIOError as error:
+                reraise_foreign(error)
                 self._wait_to_send(until)
 
     def receive(self, until: float) -> list[bytes]:
         """At least one frame. Raises `TimeoutError` at `until`, `ConnectionError` at the end of the stream."""
-        while not (frames := list(self.frames)):
+        # `iter`, because `list` asks for the length first, and swallows a TypeError that a signal handler raises then.
+        while not (frames := list(iter(self.frames))):
             self.wait_to_receive(until)
             self.read()
         return frames
@@ -72,7 +76,7 @@ class Connection:
         """Move the bytes that have arrived into `frames`. Raises `ConnectionError` at the end of the stream."""
         data = self.sock.recv(wire.READ_BYTES)
         if not data:
-            raise ConnectionResetError("the registrar closed the connection")
+            raise ConnectionResetError(errno.ECONNRESET, "the registrar closed the connection")
         self.frames.feed(data)
 
     def wait_to_receive(self, until: float) -> None:
@@ -85,13 +89,13 @@ class Connection:
             elif self._readable.poll(_milliseconds(until - now)):
                 break
             elif time.monotonic() >= until:
-                raise TimeoutError
+                raise _time_is_up()
 
     def _wait_to_send(self, until: float) -> None:
         writable = polling.wait_set()
         writable.register(self.sock, polling.POLLOUT)
         if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
-            raise TimeoutError
+            raise _time_is_up()
 
     def is_ours(self) -> bool:
         """Whether its descriptor is still this connection. The program may have closed it, and the kernel may have
@@ -110,6 +114,7 @@ def framed(request: wire.AnyRequest, number: int, until: float) -> bytes:
     try:
         data = wire.frame(wire.Envelope(number, int(until * 1e9), request))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        reraise_foreign(error)
         raise InvalidMetadata(
             f"metadata: cannot be sent ({error}); give plain data: None, bool, int, float, str, bytes, list and dict"
         ) from error
@@ -126,6 +131,10 @@ def expired(seconds: float) -> Timeout:
         f"no answer within {seconds:g} s. A request is not applied after its deadline; check with lookup() whether "
         "this one was applied just before. Try again, or give a longer timeout="
     )
+
+
+def _time_is_up() -> TimeoutError:
+    return TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
 
 def _milliseconds(seconds: float) -> int:

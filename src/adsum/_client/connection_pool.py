@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from .. import _wire as wire
+from .._foreign import reraise_foreign
 from .._os.forking import add_fork_aware, notice_fork, own
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
 from .connection import GRACE_SECONDS, Connection, expired, framed
@@ -46,7 +47,8 @@ class Channel:
         while True:
             try:
                 return self._ask_once(request, timeout, until, give_up)
-            except ConnectionError:
+            except ConnectionError as error:
+                reraise_foreign(error)
                 # The registrar died, or left when it was idle. The next one gets the same number.
                 self.close()
 
@@ -63,10 +65,12 @@ class Channel:
             connection.send(data, deadline + GRACE_SECONDS)
             reply = self._reply(connection, deadline + GRACE_SECONDS)
         except TimeoutError as error:
+            reraise_foreign(error)
             # The registrar takes no requests from a connection that was closed.
             self.close()
             raise expired(connection.registration_timeout if timeout is None else timeout) from error
         except (msgspec.MsgspecError, ValueError) as error:
+            reraise_foreign(error)
             self.close()
             raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
         if isinstance(reply, wire.Failed):

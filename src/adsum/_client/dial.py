@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from .. import _wire as wire
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import identity
 from .._os.liveness import descriptors_needed
@@ -46,8 +47,16 @@ def dial(
     `RegistrarUnavailable`; any error that keeps a registrar from serving this folder; the registrar's refusal of this
     client (`PermissionDenied`, `VersionMismatch`, `WrongNamespace`); `SystemBusy`.
     """
-    with descriptors_needed():
-        return _dial(folder, launch, session, until, answer, may_start)
+    try:
+        with descriptors_needed():
+            return _dial(folder, launch, session, until, answer, may_start)
+    except AdsumError:
+        raise
+    except OSError as error:
+        reraise_foreign(error)
+        raise RegistrarUnavailable(
+            f"cannot reach or start the registrar of {folder}: {error}; try again, or run adsum doctor"
+        ) from error
 
 
 def _dial(
@@ -61,13 +70,15 @@ def _dial(
                 return _shake_hands(sock, session, answered)
             except TimeoutError as error:
                 sock.close()
+                reraise_foreign(error)
                 raise Timeout(
                     f"the registrar of {folder} does not answer (is it stopped?); nothing was changed. Try again; "
                     "adsum doctor says more"
                 ) from error
-            except ConnectionError:
-                # This registrar was leaving, or was killed: dial the next one.
+            except ConnectionError as error:
                 sock.close()
+                # This registrar was leaving, or was killed: dial the next one.
+                reraise_foreign(error)
             except VersionMismatch:
                 sock.close()
                 if not replace_older(folder, launch, until):
@@ -100,12 +111,14 @@ def _connect(folder: Path, until: float) -> _socket.socket | None:
         with folders.short_path(folder) as reachable:
             sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
         return sock
-    except (FileNotFoundError, ConnectionError):
+    except (FileNotFoundError, ConnectionError) as error:
         sock.close()
+        reraise_foreign(error)
         return None
-    except BlockingIOError:
+    except BlockingIOError as error:
         # The registrar's backlog is full (unix(7): EAGAIN).
         sock.close()
+        reraise_foreign(error)
         if time.monotonic() >= until:
             raise Timeout(f"the registrar of {folder} takes no more connections at the moment; try again") from None
         time.sleep(BACKLOG_SECONDS)
@@ -115,6 +128,7 @@ def _connect(folder: Path, until: float) -> _socket.socket | None:
         raise
     except OSError as error:
         sock.close()
+        reraise_foreign(error)
         raise RegistrarUnavailable(f"cannot connect to the registrar of {folder}: {error}; run adsum doctor") from error
 
 
@@ -126,6 +140,7 @@ def _shake_hands(sock: _socket.socket, session: bytes, until: float) -> Connecti
     try:
         answer = wire.decode_welcome(connection.receive_first(until))
     except (msgspec.MsgspecError, ValueError) as error:
+        reraise_foreign(error)
         raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
     if isinstance(answer, wire.Failed):
         raise wire.error_from(answer)

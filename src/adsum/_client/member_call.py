@@ -12,7 +12,6 @@ from typing import TypeVar
 from .. import _wire as wire
 from .._instrument import Observer
 from .._store.reader import Reader
-from ..errors import SystemBusy
 from ..model import Entry
 from .member_end import MemberEnd
 from .member_lifetimes import EndCheck, Member, when_over
@@ -51,12 +50,16 @@ class MemberCall(PendingCall[T]):
         try:
             for entry in entries:
                 self._bind(entry)
-        except SystemBusy:
-            # No thread can be started to wait for the end of the member, so the registration is undone.
+        except BaseException:
+            # The end of the member would go unnoticed, for want of a thread that waits, say. So the registration is
+            # undone; the caller gets the error.
             for entry in entries:
-                MemberEnd(self._pipeline, self._reader.local_members, entry).send()
+                self._end_of(entry).send()
             raise
 
     def _bind(self, entry: Entry) -> None:
         self._reader.add_local_member(entry, EndCheck(self._member))
-        when_over(self._member, MemberEnd(self._pipeline, self._reader.local_members, entry).send)
+        when_over(self._member, self._end_of(entry).send)
+
+    def _end_of(self, entry: Entry) -> MemberEnd:
+        return MemberEnd(self._pipeline, self._reader.local_members, entry)

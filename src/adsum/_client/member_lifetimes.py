@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from .._foreign import reraise_foreign
 from .._os import polling, threads
 from .._os.descriptors import Descriptor, Wakeup, note
 from .._os.forking import call_around_fork, notice_fork, own
@@ -239,7 +240,8 @@ def _thread_pidfd(thread: threading.Thread) -> Descriptor | None:
         return None
     try:
         return note(open_pidfd(thread.native_id, PIDFD_THREAD))
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return None
 
 

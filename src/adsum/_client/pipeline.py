@@ -7,6 +7,7 @@ itself while there are such entries, to say that the session goes on.
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import socket
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from .. import _wire as wire
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import polling, session, threads
 from .._os.descriptors import Descriptor, Wakeup, note
@@ -67,10 +69,19 @@ class Pipeline:
         with self._lock:
             self._verify()
             if not self.holds_entries and not self._closed:
-                with descriptors_needed():
-                    folders.create(self._folder)
-                    self._held = note(session.hold(self._folder, self._session))
+                self._held = self._hold_session()
                 self.holds_entries = True
+
+    def _hold_session(self) -> Descriptor:
+        try:
+            with descriptors_needed():
+                folders.create(self._folder)
+                return note(session.hold(self._folder, self._session))
+        except AdsumError:
+            raise
+        except OSError as error:
+            reraise_foreign(error)
+            raise SystemBusy(f"no session can begin in {self._folder} ({error}); nothing was changed") from error
 
     @property
     def has_calls(self) -> bool:
@@ -97,7 +108,11 @@ class Pipeline:
             self._calls.add(call)
             if not must_wake:
                 return
-            self._wake.ring()
+            try:
+                self._wake.ring()
+            except SystemBusy:
+                self._calls.remove(call.number)
+                raise
 
     def _start_thread(self, wake: Wakeup) -> None:
         # Kept before it starts, because an interrupt of `start` does not stop the thread.
@@ -302,7 +317,7 @@ class Pipeline:
             call.settle(expired(self._registration_timeout if call.seconds is None else call.seconds))
         if expired_calls and self._outgoing:
             # Some of them may not be sent yet, and need not be. A new connection sends only the calls that still wait.
-            raise ConnectionResetError("requests grew too old to be sent")
+            raise ConnectionResetError(errno.ECONNRESET, "requests grew too old to be sent")
 
     def _milliseconds_until(self, nearest: float | None) -> int | None:
         """How long to wait for events; None without bound."""

@@ -16,6 +16,7 @@ import signal
 import time
 from pathlib import Path
 
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import identity, polling
 from .._os.pidfd import send_signal
@@ -58,7 +59,8 @@ def _end_announced(folder: Path, until: float) -> bool:
         exited = polling.wait_set()
         exited.register(pidfd, polling.POLLIN)
         return bool(exited.poll(max(0, math.ceil((until - time.monotonic()) * 1000))))
-    except ProcessLookupError:
+    except ProcessLookupError as error:
+        reraise_foreign(error)
         # It exited in the same moment.
         return True
     finally:

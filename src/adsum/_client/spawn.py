@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .._foreign import reraise_foreign
 from .._instrument import instrument
 from .._os import folder as folders
 from .._os.descriptors import Descriptor, note
@@ -61,11 +62,10 @@ def _alone(folder: Path) -> Iterator[bool]:
     try:
         descriptor = os.open(folder / "starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
+        reraise_foreign(error)
         raise RegistrarUnavailable(f"cannot start a registrar in {folder}: {error}; see adsum doctor") from error
     with _not_inherited(descriptor):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _is_locked_by_us(descriptor):
             yield False
             return
         try:
@@ -88,6 +88,15 @@ def _not_inherited(number: int) -> Iterator[None]:
     finally:
         if (noted := _in_progress.pop(number, None)) is not None:
             noted.close()
+
+
+def _is_locked_by_us(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        reraise_foreign(error)
+        return False
+    return True
 
 
 def _close_in_child() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from .._foreign import reraise_foreign
 from .._os import log_file, polling
 from .._os.start_arguments import StartArguments
 from ..errors import RegistrarUnavailable
@@ -53,6 +54,7 @@ class StartingProcess:
                 )
         except (OSError, subprocess.SubprocessError) as error:
             os.close(self._report)
+            reraise_foreign(error)
             raise RegistrarUnavailable(
                 f"cannot start a registrar in {folder} with {self._program}: {error}; {REMEDY}"
             ) from error
@@ -87,7 +89,8 @@ class StartingProcess:
         """Reap the first process, which exits before the report; a wrapper around Python may stay, and is ended."""
         try:
             self._process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
+            reraise_foreign(error)
             self._process.kill()
             self._process.wait()
         self.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import Any, NamedTuple
 
-from .._os import identity
+from .._foreign import reraise_foreign
+from .._os import identity, polling
 from .._os.liveness import descriptors_needed
 from ..errors import DeadProcess
 from ..model import Owner
@@ -42,9 +44,7 @@ def _resolve(process: Any) -> Target:
 
 
 def _is_task(process: Any) -> bool:
-    # A process that has a task has imported asyncio; no other one should pay for the import.
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and isinstance(process, asyncio.Task)
+    return _is_a(process, "asyncio", "Task")
 
 
 def _owner_of(process: Any) -> Owner:
@@ -56,9 +56,42 @@ def _owner_of(process: Any) -> Owner:
             f"cannot register {process!r}: give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task, "
             "or anything with a .pid"
         )
-    # A Popen or Process that was waited for has released its pid, which another process may have by now.
-    waited = any(isinstance(getattr(process, name, None), int) for name in ("returncode", "exitcode"))
-    owner = None if pid <= 0 or waited else identity.identify(pid)
-    if owner is None:
-        raise DeadProcess(f"process {pid} has exited, or never was; only a living process can be registered")
+    # The object is asked after its pid was identified. If it still means a living process then, that is the one which
+    # was identified: an earlier holder of the pid could not have come back.
+    owner = None if pid <= 0 else identity.identify(pid)
+    if owner is None or _is_over(process, pid):
+        raise DeadProcess(
+            f"process {pid} has exited, or never was; only a living process can be registered. If another process has "
+            f"this pid by now and is meant, give the number: {pid}"
+        )
     return owner
+
+
+def _is_over(process: Any, pid: int) -> bool:
+    """Whether the process that an object was made for is known to have ended. Its pid may be another one's by now."""
+    # A Popen or Process that was waited for has released its pid.
+    if any(isinstance(getattr(process, name, None), int) for name in ("returncode", "exitcode")):
+        return True
+    # psutil.Process compares the creation time.
+    if callable(is_running := getattr(process, "is_running", None)):
+        return not is_running()
+    if _is_a(process, "multiprocessing.process", "BaseProcess"):
+        # The end of a pipe of which the process has the other end.
+        return polling.is_readable(process.sentinel)
+    return _is_a(process, "subprocess", "Popen") and not _is_child(pid)
+
+
+def _is_a(process: Any, module: str, name: str) -> bool:
+    # A process that has such an object has imported its module; no other one should pay for the import.
+    return module in sys.modules and isinstance(process, getattr(sys.modules[module], name))
+
+
+def _is_child(pid: int) -> bool:
+    """Whether a process is a child of this one. Where SIGCHLD is ignored the kernel reaps a child at its end, and no
+    wait has the result (waitpid(2))."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError as error:
+        reraise_foreign(error)
+        return False
+    return True

@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
+from .._foreign import reraise_foreign
+from ..errors import SystemBusy
 from . import polling
 
 # So many numbers are tried before all descriptors are listed.
@@ -37,7 +39,8 @@ class Descriptor(NamedTuple):
         """Whether the number still refers to that file."""
         try:
             found = os.fstat(self.number)
-        except OSError:
+        except OSError as error:
+            reraise_foreign(error)
             return False
         return (found.st_dev, found.st_ino) == self.file
 
@@ -68,7 +71,8 @@ def found_on(files: Collection[tuple[int, int]], first: int, but_not: int | None
     for number in chain(range(first, first + _NEAR), map(int, os.listdir("/proc/self/fd"))):
         try:
             noted = note(number)
-        except OSError:
+        except OSError as error:
+            reraise_foreign(error)
             continue
         if noted.file in files and noted not in found and number != but_not:
             found.append(noted)
@@ -84,9 +88,11 @@ def numbers_kept(ours: Iterable[Descriptor]) -> Iterator[None]:
     others: list[tuple[int, int]] = []
     for noted in ours:
         if not noted.is_ours():
-            # The number may also be free.
-            with contextlib.suppress(OSError):
+            try:
                 others.append((noted.number, fcntl.fcntl(noted.number, fcntl.F_DUPFD_CLOEXEC, 0)))
+            except OSError as error:
+                # The number may also be free.
+                reraise_foreign(error)
     inheritable = [os.get_inheritable(number) for number, _ in others]
     try:
         yield
@@ -102,7 +108,8 @@ def never_close(thing: object) -> None:
 
 
 class Wakeup:
-    """A descriptor that is readable from `ring` to `clear`. Both are safe where it was closed or its number reused."""
+    """A descriptor that is readable from `ring` to `clear`. Both are safe where it was closed or its number reused.
+    Errors of `ring`: `SystemBusy`."""
 
     def __init__(self) -> None:
         reader_end, writer_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -124,17 +131,21 @@ class Wakeup:
         if self.descriptor.is_ours():
             try:
                 os.write(self.descriptor.number, b"\0")
-            except BlockingIOError:
+            except BlockingIOError as error:
+                reraise_foreign(error)
                 # The pipe is full, so it is readable.
                 return
+            except OSError as error:
+                reraise_foreign(error)
+                raise SystemBusy(f"the kernel has no memory to wake a thread ({error}); try again") from error
 
     def clear(self) -> None:
         if self.descriptor.is_ours():
             try:
                 os.read(self.descriptor.number, 65536)
-            except BlockingIOError:
-                # Another thread has cleared it.
-                return
+            except OSError as error:
+                # Another thread has cleared it; after any other error it stays readable, and is cleared later.
+                reraise_foreign(error)
 
     def wakes(self, epoll: polling.epoll, events: int = polling.EPOLLIN) -> bool:
         """Whether it is registered in `epoll` for `events`, so that both are still what this process opened."""
@@ -143,9 +154,11 @@ class Wakeup:
                 return False
             # Changes nothing where it is registered, and fails where it is not: ENOENT, or EINVAL for no epoll.
             epoll.modify(self.descriptor.number, events)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError) as error:
+            reraise_foreign(error)
             return False
         except OSError as error:
+            reraise_foreign(error)
             if error.errno not in (errno.EBADF, errno.EINVAL, errno.EPERM):
                 raise
             return False

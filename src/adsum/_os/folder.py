@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from .._foreign import reraise_foreign
 from ..errors import InvalidName, PermissionDenied
 
 # The names that a registry's folder may have before its page is there; the tables' names end with a number.
@@ -27,14 +28,16 @@ def check(folder: Path) -> bool:
     it holds other things and no registry."""
     try:
         found = os.lstat(folder)
-    except FileNotFoundError:
-        return False
     except OSError as error:
+        reraise_foreign(error)
+        if isinstance(error, FileNotFoundError):
+            return False
         raise _denied(folder, error) from error
     if stat.S_ISLNK(found.st_mode):
         try:
             found = os.stat(folder)
         except OSError as error:
+            reraise_foreign(error)
             raise _denied(folder, error) from error
     if not stat.S_ISDIR(found.st_mode):
         raise PermissionDenied(f"{folder} is no folder; give another path")
@@ -63,21 +66,60 @@ def check(folder: Path) -> bool:
 def create(folder: Path) -> None:
     """Make the folder, private to this user, with the base folder above it. Two processes may do so at once."""
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        _make_base(folder.parent)
+        make(folder)
     except OSError as error:
+        reraise_foreign(error)
         raise _denied(folder, error) from error
     check(folder)
 
 
 def _other_file(folder: Path) -> str:
     """The name of a file that is none of a registry's, in a folder that holds no registry; else empty."""
-    if all((folder / name).is_file() for name in ("lock", "page")):
+    if all(_is_file(folder / name) for name in ("lock", "page")):
         return ""
-    with contextlib.suppress(OSError):
+    try:
         names = sorted(os.listdir(folder))
-        return next((name for name in names if name not in _FILES and not name.startswith("tables.")), "")
-    return ""
+    except OSError as error:
+        reraise_foreign(error)
+        return ""
+    return next((name for name in names if name not in _FILES and not name.startswith("tables.")), "")
+
+
+def _is_file(path: Path) -> bool:
+    """As `Path.is_file`, which can swallow what a signal handler raises."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        reraise_foreign(error)
+        return False
+
+
+def make(folder: Path, mode: int = 0o700) -> None:
+    """Make a folder, private to this user, unless there is one. (`Path.mkdir` can swallow what a handler raises.)"""
+    try:
+        os.mkdir(folder, mode)
+    except FileExistsError as error:
+        reraise_foreign(error)
+
+
+def _make_base(base: Path, mode: int = 0o700) -> None:
+    try:
+        make(base, mode)
+    except FileNotFoundError as error:
+        reraise_foreign(error)
+        _make_base(base.parent, 0o777)
+        make(base, mode)
+
+
+def real_path(folder: Path) -> str:
+    """The path without symbolic links, also where the folder is not there yet. (`os.path.realpath` alone can swallow
+    what a signal handler raises.)"""
+    try:
+        return os.path.realpath(folder, strict=True)
+    except OSError as error:
+        reraise_foreign(error)
+        return os.path.join(real_path(folder.parent), folder.name)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import os
 import sys
 import uuid
 
+from .._foreign import reraise_foreign
 from ..errors import UnsupportedPlatform
 from ..model import Owner
 from . import polling
@@ -37,8 +38,9 @@ def _has_pidfd() -> bool:
     try:
         os.close(open_pidfd(os.getpid()))
     except OSError as error:
-        # EMFILE and ENFILE say nothing about the kernel.
-        return error.errno in (errno.EMFILE, errno.ENFILE)
+        reraise_foreign(error)
+        # Any other error, that no descriptor or memory is left for one, says nothing about the kernel.
+        return error.errno not in (errno.ENOSYS, errno.EPERM, errno.EACCES)
     return True
 
 
@@ -62,7 +64,8 @@ def start_time(pid: int) -> int:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             # The command, field 2, may hold spaces and parentheses; the last ")" ends it (proc(5)).
             return int(stat.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError) as error:
+        reraise_foreign(error)
         return 0
 
 
@@ -117,11 +120,13 @@ def _open_pidfd(pid: int) -> int | None:
     try:
         return open_pidfd(pid)
     except OSError as error:
+        reraise_foreign(error)
         # ESRCH: no such process. EINVAL, ENOENT (6.9): the number of a thread, or no possible pid.
         if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
             return None
         raise
-    except OverflowError:
+    except OverflowError as error:
+        reraise_foreign(error)
         return None
 
 
@@ -154,6 +159,7 @@ def boot_id() -> bytes:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return uuid.UUID(file.read().strip()).bytes
     except (OSError, ValueError) as error:
+        reraise_foreign(error)
         _unless_out_of_descriptors(error)
         raise UnsupportedPlatform("cannot read /proc/sys/kernel/random/boot_id; mount /proc and try again") from error
 
@@ -173,4 +179,5 @@ def pid_namespace() -> int:
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError as error:
+        reraise_foreign(error)
         raise UnsupportedPlatform("cannot read /proc/self/ns/pid; mount /proc and try again") from error

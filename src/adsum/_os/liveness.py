@@ -13,7 +13,8 @@ import resource
 import threading
 from collections.abc import Iterable, Iterator
 
-from ..errors import AdsumError, SystemBusy
+from .._foreign import reraise_foreign
+from ..errors import SystemBusy
 from ..model import Owner
 from . import polling
 from .descriptors import Descriptor, Wakeup, close_epoll, note
@@ -28,10 +29,11 @@ def descriptors_needed() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _OUT_OF_DESCRIPTORS or isinstance(error, AdsumError):
+        reraise_foreign(error)
+        if error.errno not in _OUT_OF_DESCRIPTORS:
             raise
         raise SystemBusy(
-            "this process has no file descriptor left for the registry; close some or raise RLIMIT_NOFILE"
+            f"this process has no file descriptor left for the registry ({error}); close some or raise RLIMIT_NOFILE"
         ) from error
 
 
@@ -84,7 +86,8 @@ class LivenessCheck:
         if owner in self._pidfds and (epoll := self._epoll) is not None:
             try:
                 quiet = not epoll.poll(0, _MOST_EVENTS)
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                reraise_foreign(error)
                 # Another thread may have closed this, or the program its descriptors.
                 if self._epoll is epoll and self.is_ours():
                     raise
@@ -116,7 +119,8 @@ class LivenessCheck:
         while (epoll := self._epoll) is not None:
             try:
                 died = epoll.poll(0, _MOST_EVENTS)
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                reraise_foreign(error)
                 if self._epoll is epoll and self.is_ours():
                     raise
                 died = [(-1, 0)]
@@ -190,6 +194,11 @@ class LivenessCheck:
         try:
             self._noted[pidfd] = note(pidfd)
             self._opened_epoll().register(pidfd, _IN)
+        except OSError as error:
+            self._drop(pidfd)
+            reraise_foreign(error)
+            # No memory, or fs.epoll.max_user_watches is reached. It was alive just now, and is asked again next time.
+            return True
         except BaseException:
             self._drop(pidfd)
             raise
@@ -209,6 +218,7 @@ class LivenessCheck:
             try:
                 return open_verified(owner)
             except OSError as error:
+                reraise_foreign(error)
                 if error.errno not in _OUT_OF_DESCRIPTORS:
                     raise
                 if not self._owners:
@@ -229,23 +239,22 @@ class LivenessCheck:
         self._dropped += 1
         self._pidfds.pop(owner, None)
         noted = self._noted.get(pidfd)
+        # Not noted where an interrupt came just after it was opened.
+        is_ours = noted is None or noted.is_ours()
         try:
             # Closing is not enough while a forked child that has not run our hooks yet holds a copy.
-            if self._epoll is not None and noted is not None and noted.is_ours():
+            if self._epoll is not None and is_ours:
                 self._epoll.unregister(pidfd)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             # An interrupt came before it was registered, or after it was unregistered.
-            pass
+            reraise_foreign(error)
         finally:
-            if noted is None:
-                # An interrupt came just after it was opened.
-                del self._owners[pidfd]
-                os.close(pidfd)
-            else:
-                # Closed first, because it can be closed twice: an interrupt in between loses no descriptor.
-                noted.close()
+            # No interrupt comes between these, because nothing is called: forgotten is closed.
+            del self._owners[pidfd]
+            if noted is not None:
                 del self._noted[pidfd]
-                del self._owners[pidfd]
+            if is_ours:
+                os.close(pidfd)
 
 
 class DeathWatch:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from .._foreign import reraise_foreign
+
 NAME = "registrar.log"
 MAX_BYTES = 256 * 1024
 _TAIL_BYTES = 4096
@@ -19,11 +21,21 @@ def open_to_append(folder: Path) -> BinaryIO:
     """
     path = folder / NAME
     try:
-        if path.exists() and path.stat().st_size >= MAX_BYTES:
-            path.rename(folder / f"{NAME}.1")
+        _put_aside_if_large(path)
         return open(path, "ab", opener=_privately)
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return open(os.devnull, "ab")
+
+
+def _put_aside_if_large(path: Path) -> None:
+    try:
+        is_large = os.stat(path).st_size >= MAX_BYTES
+    except FileNotFoundError as error:
+        reraise_foreign(error)
+        return
+    if is_large:
+        path.rename(path.with_name(f"{NAME}.1"))
 
 
 def _privately(path: str, flags: int) -> int:
@@ -37,6 +49,7 @@ def last_lines(folder: Path, since: int) -> str:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(since, end - _TAIL_BYTES))
             text = log.read(_TAIL_BYTES).decode(errors="replace")
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return ""
     return " / ".join([line.strip() for line in text.splitlines() if line.strip()][-_TAIL_LINES:])

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from .._foreign import reraise_foreign
+
 # From linux/mman.h; the module `mmap` does not have it.
 _MAP_FIXED = 0x10
 
@@ -15,7 +17,8 @@ def name_of(pid: int) -> str:
     """The name of a process's program (proc(5), comm); ``?`` for one that has exited."""
     try:
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return "?"
 
 
@@ -25,9 +28,11 @@ def maps(pid: int, file: Path) -> bool:
     try:
         inode = str(os.stat(file).st_ino)
         mapped = Path(f"/proc/{pid}/maps").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError) as error:
+        reraise_foreign(error)
         return False
-    except PermissionError:
+    except PermissionError as error:
+        reraise_foreign(error)
         return True
     return any(inode in line.split(maxsplit=5)[4:5] for line in mapped.splitlines())
 

@@ -13,6 +13,7 @@ import os
 import threading
 from pathlib import Path
 
+from .._foreign import reraise_foreign
 from .descriptors import Descriptor, note
 from .forking import add_fork_aware
 
@@ -40,7 +41,8 @@ class Presence:
     def _hold(self) -> None:
         try:
             descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
+        except OSError as error:
+            reraise_foreign(error)
             # No descriptor is left, or the folder is gone. The call that came this far must not fail for it: as long as
             # a registrar serves, its own lock says the same.
             return
@@ -81,11 +83,13 @@ def is_in_use(folder: Path, *, but_the_registrar: bool = False) -> bool:
 def _is_locked(file: Path) -> bool:
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        reraise_foreign(error)
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except BlockingIOError as error:
+        reraise_foreign(error)
         return True
     finally:
         os.close(descriptor)

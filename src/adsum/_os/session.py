@@ -12,6 +12,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from .folder import make
+
 
 def _file_of(folder: Path, session: bytes) -> Path:
     return folder / "sessions" / session.hex()
@@ -20,7 +22,7 @@ def _file_of(folder: Path, session: bytes) -> Path:
 def hold(folder: Path, session: bytes) -> int:
     """Begin a session. Returns the descriptor whose lock shows that it continues; a forked child closes its copy."""
     file = _file_of(folder, session)
-    file.parent.mkdir(mode=0o700, exist_ok=True)
+    make(file.parent)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return descriptor

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 
+from .._foreign import reraise_foreign
 from ..errors import SystemBusy
 
 
@@ -13,6 +14,7 @@ def start(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
+        reraise_foreign(error)
         raise cannot_start(error) from error
 
 

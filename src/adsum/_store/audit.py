@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from .._foreign import reraise_foreign
 from .._validation import MetadataFields, check_fields, check_limits, id_key
 from ..errors import AdsumError
 from ..model import Entry, Limits
@@ -24,6 +25,7 @@ def violations(txn: snapshot.Txn, environment: Environment) -> list[str]:
         try:
             entries[unpack_number(row)] = decode_public(value).entry
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reraise_foreign(error)
             found.append(f"I1: incarnation {unpack_number(row)} cannot be read: {error}")
     found += _names(txn, environment, entries)
     found += _index_rows(txn, environment, entries)
@@ -82,6 +84,7 @@ def _compliance(entry: Entry, limits: Limits) -> Iterator[str]:
         check_fields(msgspec.convert(fields, MetadataFields))
         check_limits(entry.metadata, entry.process_id.namespace, len(encode(entry.metadata)), limits)
     except (AdsumError, msgspec.ValidationError) as error:
+        reraise_foreign(error)
         yield f"I4: {entry.process_id}: {error}"
     if entry.metadata.created_at > entry.metadata.last_health_check:
         yield f"I4: {entry.process_id}: created_at is after last_health_check"

@@ -23,14 +23,16 @@ from types import FrameType
 from typing import TypeVar
 
 import lmdb
+import msgspec
 
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os.forking import notice_fork, own
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed
 from ..model import Limits
 from . import older_tables, page
 from .entry_cache import NO_CACHE, TwoGenerationCache
-from .environment import Environment, open_environment, translate, translating
+from .environment import Environment, open_environment, translate, translating, unreadable_row
 from .snapshot import Txn
 from .tables import check_identity, node_of
 
@@ -89,6 +91,9 @@ class CurrentTables:
                 self.resume()
             except lmdb.Error as error:
                 raise translate(error, self.folder) from error
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                reraise_foreign(error)
+                raise unreadable_row(error, self.folder) from error
         raise AssertionError("the last try returns or raises")
 
     def _read_once(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:

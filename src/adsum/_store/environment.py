@@ -17,6 +17,7 @@ from pathlib import Path
 
 import lmdb
 
+from .._foreign import reraise_foreign
 from .._os.descriptors import Descriptor, found_on, free_number, numbers_kept
 from .._os.mappings import keep_private
 from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistryFull, SystemBusy
@@ -146,7 +147,8 @@ def _files_of(path: Path) -> list[tuple[int, int]]:
     """What identifies the files of an environment; empty when one is missing."""
     try:
         return [(found.st_dev, found.st_ino) for found in ((path / name).stat() for name in ("data.mdb", "lock.mdb"))]
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return []
 
 
@@ -220,7 +222,8 @@ def open_environment(folder: Path, generation: int, map_size: int, *, writable: 
         data = tables_in(folder, generation) / "data.mdb"
         try:
             size = data.stat().st_size
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            reraise_foreign(error)
             raise CorruptRegistry(f"{data} is missing; {remedy(folder)}") from None
         # Reading past the end of a truncated file would be SIGBUS, not an error.
         if size != map_size:
@@ -272,8 +275,7 @@ def translating(folder: Path) -> Iterator[None]:
     try:
         yield
     except (lmdb.Error, OSError) as error:
-        if isinstance(error, AdsumError):
-            raise
+        reraise_foreign(error)
         raise translate(error, folder) from error
 
 
@@ -309,3 +311,8 @@ def translate(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
             "set ADSUM_DIR or path= to a folder you own"
         )
     return CorruptRegistry(f"cannot use the tables in {folder} ({error}); {remedy(folder)}")
+
+
+def unreadable_row(error: Exception, folder: Path) -> CorruptRegistry:
+    """The error for a row that cannot be decoded."""
+    return CorruptRegistry(f"a row of the tables in {folder} cannot be read ({error}); {remedy(folder)}")

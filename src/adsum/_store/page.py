@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from zlib import crc32
 
+from .._foreign import reraise_foreign
 from .._os import identity
 from .._os.descriptors import Descriptor, found_on, free_number, never_close
 from .._os.presence import is_in_use
@@ -124,11 +125,13 @@ class Page:
         return self._header[at.RESTARTS]
 
     def is_in(self, folder: Path) -> bool:
-        """Whether a process that opens the folder now finds this page."""
+        """Whether a process that opens the folder now finds this page. True also where the kernel does not say: unknown
+        is never gone."""
         try:
             return os.path.samestat(self._file, os.stat(path_in(folder)))
-        except OSError:
-            return False
+        except OSError as error:
+            reraise_foreign(error)
+            return not isinstance(error, (FileNotFoundError, NotADirectoryError))
 
     def announce(self, registrar: Owner, started_ns: int) -> None:
         """A registrar serves from now on. Counters that a killed registrar left odd become even, one higher."""
@@ -220,7 +223,8 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
     path = path_in(folder)
     try:
         descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        reraise_foreign(error)
         return None
     try:
         return _map(descriptor, path, writable)

@@ -12,8 +12,10 @@ registry that lives there is still found: earlier versions of adsum made them th
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import identity
 from ..errors import AdsumError, InvalidName
@@ -57,16 +59,26 @@ def _default_places() -> list[Path]:
 
 
 def _is_usable(place: Path) -> bool:
-    return os.path.isdir(place) or os.access(place.parent, os.W_OK | os.X_OK)
+    return _is_folder(place) or os.access(place.parent, os.W_OK | os.X_OK)
+
+
+def _is_folder(place: Path) -> bool:
+    """As `Path.is_dir`, which can swallow what a signal handler raises."""
+    try:
+        return stat.S_ISDIR(os.stat(place).st_mode)
+    except OSError as error:
+        reraise_foreign(error)
+        return False
 
 
 def _is_living(folder: Path) -> bool:
     """Whether a registry is there that has entries or a running registrar, and that this process may use."""
     try:
-        if not pages.path_in(folder).exists() or not folders.check(folder):
+        if not folders.check(folder):
             return False
         page = pages.peek(folder)
-    except (AdsumError, PermissionError):
+    except (AdsumError, PermissionError) as error:
+        reraise_foreign(error)
         return False
     return page is not None and (page.entries > 0 or identity.is_alive(page.registrar))
 

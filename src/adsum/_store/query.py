@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple, TypedDict, TypeVar
 
+from .._foreign import reraise_foreign
 from ..errors import InvalidQuery
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from .layout import index_key
@@ -86,7 +87,8 @@ def _text(name: str, value: object) -> str:
 def _one_of(values: type[V], name: str, value: str) -> V:
     try:
         return values(value)
-    except ValueError:
+    except ValueError as error:
+        reraise_foreign(error)
         raise InvalidQuery(f"{name}={value!r}: give one of {', '.join(values)}") from None
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from .._foreign import reraise_foreign
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
@@ -29,7 +30,7 @@ from . import audit, history, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
 from .entry_cache import CachedEntry, TwoGenerationCache
-from .environment import Environment
+from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
 from .lateness import judged
@@ -301,8 +302,8 @@ class Reader:
         try:
             return decode_public(row).entry
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            damaged = f"a row of the tables in {self.folder} cannot be read ({error}); {page.remedy(self.folder)}"
-            raise CorruptRegistry(damaged) from error
+            reraise_foreign(error)
+            raise unreadable_row(error, self.folder) from error
 
     def _candidates(self, txn: snapshot.Txn, environment: Environment, query: Query | None) -> list[Entry]:
         """Stored entries that include every match."""

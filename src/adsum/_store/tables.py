@@ -15,11 +15,12 @@ from typing import NamedTuple
 import lmdb
 import msgspec
 
+from .._foreign import reraise_foreign
 from .._os import identity
 from ..errors import CorruptRegistry
 from ..model import Departure, Entry, Limits, Owner, RegistrarStats
 from . import history
-from .environment import Environment, translating
+from .environment import Environment, translating, unreadable_row
 from .layout import (
     FORMAT,
     INDEXES,
@@ -327,4 +328,8 @@ def stored_limits(txn: lmdb.Transaction[bytes], environment: Environment, format
         raise CorruptRegistry(
             f"{environment.data_file} does not belong to the page beside it; {remedy(environment.folder)}"
         )
-    return msgspec.msgpack.decode(limits, type=Limits)
+    try:
+        return msgspec.msgpack.decode(limits, type=Limits)
+    except msgspec.DecodeError as error:
+        reraise_foreign(error)
+        raise unreadable_row(error, environment.folder) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from .._foreign import reraise_foreign
 from .._os.threads import cannot_start
 
 
@@ -13,5 +14,6 @@ async def in_thread(call: Callable[[], None]) -> None:
     try:
         running = asyncio.get_running_loop().run_in_executor(None, call)
     except RuntimeError as error:
+        reraise_foreign(error)
         raise cannot_start(error) from error
     await running

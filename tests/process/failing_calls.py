@@ -1,0 +1,167 @@
+"""A client whose system calls fail one at a time: its life in steps, and the library that makes a call fail.
+
+`failing_calls.c` is compiled by the test and preloaded. A trace function tells it which line of adsum a thread
+executes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import faulthandler
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import adsum
+from adsum import AdsumError
+
+if TYPE_CHECKING:
+    from adsum import Registry
+
+CALLS = {
+    "open": (errno.EMFILE, errno.ENOMEM, errno.EIO),
+    "socket": (errno.EMFILE, errno.ENOMEM),
+    "connect": (errno.EAGAIN, errno.ECONNREFUSED, errno.ENOMEM),
+    "send": (errno.EAGAIN, errno.ENOMEM, errno.EPIPE),
+    "recv": (errno.EAGAIN, errno.ENOMEM, errno.ECONNRESET),
+    "recvmsg": (errno.EAGAIN, errno.ENOMEM, errno.EMFILE),
+    "poll": (errno.ENOMEM, errno.EINTR),
+    "epoll_create": (errno.EMFILE, errno.ENOMEM),
+    "epoll_ctl": (errno.ENOSPC, errno.ENOMEM),
+    "epoll_wait": (errno.EINTR,),
+    "eventfd": (errno.EMFILE, errno.ENOMEM),
+    "read": (errno.EIO, errno.EINTR),
+    "write": (errno.EIO, errno.ENOSPC),
+    "fstat": (errno.ENOMEM,),
+    "stat": (errno.ENOMEM, errno.EACCES),
+    "lstat": (errno.ENOMEM, errno.EACCES),
+    "mkdir": (errno.ENOSPC, errno.EROFS),
+    "flock": (errno.ENOLCK, errno.EAGAIN),
+    "mmap": (errno.ENOMEM,),
+    "pipe": (errno.EMFILE,),
+    "thread": (errno.EAGAIN,),
+    "pidfd": (errno.EMFILE, errno.ENOMEM),
+}
+_NAMES = list(CALLS)
+_SOURCES = str(Path(adsum.__file__).parent)
+
+Case: TypeAlias = "tuple[str, str, int]"
+
+
+class Lines:
+    """Numbers the lines of adsum that are executed, and names the present one to the library."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self.numbers: dict[str, int] = {}
+        self._at = library.failing_calls_at
+
+    def number_of(self, place: str) -> int:
+        return self.numbers.setdefault(place, len(self.numbers) + 1)
+
+    def trace(self, frame: FrameType, event: str, _argument: object) -> Any:
+        if not frame.f_code.co_filename.startswith(_SOURCES):
+            return None
+        if event != "return":
+            self._name(frame)
+        elif frame.f_back is not None and frame.f_back.f_code.co_filename.startswith(_SOURCES):
+            self._name(frame.f_back)
+        else:
+            self._at(0)
+        return self.trace
+
+    def _name(self, frame: FrameType) -> None:
+        self._at(self.number_of(f"{frame.f_code.co_filename[len(_SOURCES) + 1 :]}:{frame.f_lineno}"))
+
+
+class Life:
+    """A client's life in steps that may be repeated."""
+
+    def __init__(self, kind: type[Registry], folder: str) -> None:
+        self.kind = kind
+        self.folder = folder
+        self.leader = subprocess.Popen(["sleep", "60"])
+        self.go_on = threading.Event()
+        self.thread = threading.Thread(target=self.go_on.wait, daemon=True)
+        self.thread.start()
+
+    def steps(self) -> list[Callable[[], object]]:
+        return [
+            self.open,
+            lambda: self.registry.get_or_register("me", heartbeat=60.0),
+            lambda: self.registry.get_or_register("leader", self.leader),
+            lambda: (self.registry.lookup("me"), self.registry.lookup("leader")),
+            lambda: self.registry.find(),
+            lambda: self.registry.stats(),
+            self.watch,
+            lambda: self.registry.update("me", custom={"updated": True}),
+            lambda: self.events.next(10),
+            lambda: self.registry.heartbeat("me"),
+            lambda: self.registry.register_nowait("later").result(10) if "later" not in self.registry else None,
+            self.stand_by,
+            lambda: self.registry.get_or_register("thread", self.thread),
+            lambda: self.registry.unregister("later"),
+        ]
+
+    def open(self) -> None:
+        self.registry = self.kind(path=self.folder, timeout=10)
+
+    def watch(self) -> None:
+        self.events = self.registry.watch()
+
+    def stand_by(self) -> None:
+        if self.registry["leader"].pid != os.getpid():
+            granted = self.registry.stand_by("leader")
+            self.leader.kill()
+            granted.result(10)
+
+    def end(self) -> None:
+        self.events.close()
+        self.registry.close()
+
+    def stop(self) -> None:
+        self.go_on.set()
+        self.thread.join()
+        self.leader.kill()
+        self.leader.wait()
+
+
+def live(library: str, folder: str, armed: str) -> None:
+    """Live once, with the failure that `armed` names as JSON, or without one (``null``). Prints what happened as JSON:
+    the calls from each line, the steps that raised an `AdsumError`, and whether the failure happened."""
+    faulthandler.dump_traceback_later(60, exit=True)
+    loaded = ctypes.CDLL(library)
+    lines = Lines(loaded)
+    # Imported now: a module that cannot be read is no affair of adsum's.
+    kind = adsum.Registry
+    case: Case | None = json.loads(armed)
+    if case is not None:
+        place, call, code = case
+        loaded.failing_calls_arm(lines.number_of(place), _NAMES.index(call), code)
+    life, errors = Life(kind, folder), []
+    threading.settrace(lines.trace)
+    sys.settrace(lines.trace)
+    for number, step in enumerate(life.steps()):
+        try:
+            step()
+        except AdsumError as error:
+            errors.append(f"{number}: {error!r}")
+            step()
+    found = sorted(entry.process_id.local_id for entry in life.registry.find())
+    life.end()
+    sys.settrace(None)
+    threading.settrace(None)
+    seen = [
+        (place, call)
+        for place, number in lines.numbers.items()
+        for index, call in enumerate(_NAMES)
+        if loaded.failing_calls_seen(number, index)
+    ]
+    life.stop()
+    print(json.dumps({"seen": seen, "errors": errors, "found": found, "failed": not loaded.failing_calls_armed()}))
