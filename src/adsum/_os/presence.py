@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from .._foreign import reraise_foreign
@@ -23,10 +25,12 @@ _FILE = "clients"
 class Presence:
     """This process's lock on the file ``clients`` of one folder. Safe for threads."""
 
+    # Before `__init__` is done.
+    _descriptor: Descriptor | None = None
+
     def __init__(self, folder: Path) -> None:
         self._file = folder / _FILE
         self._mutex = threading.Lock()
-        self._descriptor: Descriptor | None = None
         self._closed = False
         add_fork_aware(self)
 
@@ -46,9 +50,13 @@ class Presence:
             # No descriptor is left, or the folder is gone. The call that came this far must not fail for it: as long as
             # a registrar serves, its own lock says the same.
             return
-        # A process that asks `is_anybody` holds the lock for a moment only.
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        self._descriptor = note(descriptor)
+        try:
+            # A process that asks `is_in_use` holds the lock for a moment only.
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            self._descriptor = note(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
         if self._closed:
             self._release()
 
@@ -57,9 +65,18 @@ class Presence:
         self._release()
 
     def _release(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            descriptor.close()
+        held = self._descriptor
+        is_ours = held is not None and held.is_ours()
+        # No interrupt and no other thread comes between these, because nothing is called: forgotten is closed.
+        if held is not None and self._descriptor is held:
+            self._descriptor = None
+            if is_ours:
+                os.close(held.number)
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Where `close` was interrupted. At the end of the interpreter the modules are gone already.
+        if not is_finalizing():
+            self._release()
 
     def quiesce(self) -> None:
         """Nothing: a child drops its copy of the descriptor, and takes a lock of its own when it connects."""
