@@ -185,13 +185,3 @@ def test_run_killed_before_registration_leaves_nothing(
         eventually(lambda: not Path(f"/proc/{child}").exists())
     assert not (tmp_path / "ran").exists()
     assert members.lookup("me") is None
-
-
-def test_a_program_outlives_a_killed_run(command: Command, members: Registry) -> None:
-    """The entry belongs to the program: after `adsum run` is killed both remain, and they end together."""
-    with command.start_listener("me") as run:
-        pid = pid_of(run.line())
-        run.kill()
-        assert members["me"].pid == pid
-    # The program ends at the end of its input, which the block has closed.
-    eventually(lambda: members.lookup("me") is None)
