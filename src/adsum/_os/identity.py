@@ -27,10 +27,19 @@ def require_linux() -> None:
             f"adsum needs pidfd_open (Linux 5.3 or newer, not blocked by seccomp); this is {sys.platform} "
             f"{os.uname().release}. Run it on such a kernel, or in a container profile that allows pidfd_open"
         )
-    if not os.path.isdir("/proc/self/fd"):
+    if not _has_proc():
         raise UnsupportedPlatform(
             "adsum needs /proc, which is not mounted here; mount it (mount -t proc proc /proc) and try again"
         )
+
+
+def _has_proc() -> bool:
+    try:
+        os.stat("/proc/self/fd")
+    except OSError as error:
+        reraise_foreign(error)
+        return False
+    return True
 
 
 @functools.cache
