@@ -9,7 +9,6 @@ of starting one themselves.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import math
 import os
 import signal
@@ -20,6 +19,7 @@ from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import identity, polling
 from .._os.pidfd import send_signal
+from .._os.presence import is_locked
 from .._store import older_tables
 from .._store import page as pages
 from ..errors import Timeout
@@ -35,7 +35,7 @@ def stop_registrar(folder: Path, until: float) -> bool:
     Returns whether one exited; False where none ran. Errors: `Timeout` at `until` (monotonic).
     """
     stopped = False
-    while (ended := _end_announced(folder, until)) or _is_locked(folder):
+    while (ended := _end_announced(folder, until)) or is_locked(folder / "lock"):
         stopped = True
         if not ended:
             # A registrar that is starting holds the lock before the page names it.
@@ -65,25 +65,6 @@ def _end_announced(folder: Path, until: float) -> bool:
         return True
     finally:
         os.close(pidfd)
-
-
-def _is_locked(folder: Path) -> bool:
-    """Whether a process is the registrar of the folder, or is becoming it.
-
-    The question is a shared lock, held for an instant. A registrar that starts in this instant finds the lock taken
-    and exits, as if another one was first; its client tries again.
-    """
-    try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def replace_registrar(folder: Path, launch: Launch, until: float) -> None:

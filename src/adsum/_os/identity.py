@@ -116,15 +116,6 @@ def open_verified(owner: Owner) -> int | None:
     return pidfd if keep else None
 
 
-def is_alive(owner: Owner) -> bool:
-    """Whether exactly this process is alive. Raises `OSError` as `open_verified` does."""
-    pidfd = open_verified(owner) if owner.pid else None
-    if pidfd is None:
-        return False
-    os.close(pidfd)
-    return True
-
-
 def _open_pidfd(pid: int) -> int | None:
     try:
         return open_pidfd(pid)

@@ -94,10 +94,12 @@ def is_in_use(folder: Path, *, but_the_registrar: bool = False) -> bool:
     """Whether a client uses the registry in `folder`, or a registrar serves it. The registrar itself, which holds its
     lock, asks about all others."""
     names = (_FILE,) if but_the_registrar else ("lock", _FILE)
-    return any(_is_locked(folder / name) for name in names)
+    return any(is_locked(folder / name) for name in names)
 
 
-def _is_locked(file: Path) -> bool:
+def is_locked(file: Path) -> bool:
+    """Whether a process holds a lock on a file. The question is itself a lock, held for an instant: a registrar that
+    starts in this instant finds its lock taken and exits, as if another one was first; its client tries again."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError as error:

@@ -67,10 +67,6 @@ class Sessions:
         ended, self.ended = self.ended, []
         return ended
 
-    def give_back(self, ended: list[EndedSession]) -> None:
-        """That batch could not be committed: a later one has to end them."""
-        self.ended = ended
-
     def _end(self, session: bytes, owner: Owner) -> None:
         self._bound.discard(session)
         self._inherited.pop(session, None)

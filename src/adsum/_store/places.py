@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .._foreign import reraise_foreign
 from .._os import folder as folders
-from .._os import identity
+from .._os.liveness import is_running
 from ..errors import AdsumError, InvalidName
 from . import page as pages
 
@@ -80,7 +80,7 @@ def _is_living(folder: Path) -> bool:
     except (AdsumError, PermissionError) as error:
         reraise_foreign(error)
         return False
-    return page is not None and (page.entries > 0 or identity.is_alive(page.registrar))
+    return page is not None and (page.entries > 0 or is_running(page.registrar))
 
 
 def _plain(path: object) -> str:
