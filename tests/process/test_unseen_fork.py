@@ -37,7 +37,8 @@ def _prefork(folder: str) -> None:
             made = [registry.register(f"w{worker}-{number}") for number in range(20)]
             right = [one.entry.pid == os.getpid() for one in made]
             right += [one.process_id.local_id == f"w{worker}-{number}" for number, one in enumerate(made)]
-            print(f"{worker} {sum(right)}", flush=True)
+            # One write for each line: unbuffered, `print` makes two, and the workers share the pipe.
+            os.write(1, f"{worker} {sum(right)}\n".encode())
             os._exit(0)
     for _ in range(3):
         os.wait()

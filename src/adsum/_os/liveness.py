@@ -18,6 +18,7 @@ from ..errors import SystemBusy
 from ..model import Owner
 from . import polling
 from .descriptors import Descriptor, Wakeup, close_epoll, note
+from .forking import notice_fork, own
 from .identity import has_exited, open_verified
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -149,8 +150,12 @@ class LivenessCheck:
                 self.abandon()
 
     def _keeps_nothing(self) -> bool:
-        """Whether no pidfd can be kept now: this is closed, or a signal handler or a finalizer interrupted a change by
-        its own thread. It can neither wait for the change to end nor begin another one, so it asks the kernel."""
+        """Whether no pidfd can be kept now: this is closed, or the parent's, or a signal handler or a finalizer
+        interrupted a change by its own thread. It can neither wait for the change to end nor begin another one, so it
+        asks the kernel."""
+        if not own[0]:
+            notice_fork()
+            return True
         return self._closed or self._changing == threading.get_ident()
 
     def _ask(self, owner: Owner) -> bool:

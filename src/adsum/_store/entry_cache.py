@@ -33,7 +33,8 @@ GENERATION_BYTES = 16 * 1024 * 1024
 
 
 class CachedEntry(NamedTuple):
-    """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes."""
+    """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes. `late_at` is
+    when its promised heartbeat is late, on the monotonic clock; None where it promises none."""
 
     entry: Entry
     owner: Owner
@@ -41,6 +42,7 @@ class CachedEntry(NamedTuple):
     bucket: int
     version: int
     size: int
+    late_at: float | None = None
 
 
 class VersionSource(Protocol):

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from .._foreign import reraise_foreign
-from .._os.forking import add_fork_aware, notice_fork, own
+from .._os.forking import add_fork_aware
 from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
@@ -33,7 +33,7 @@ from .entry_cache import CachedEntry, TwoGenerationCache
 from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
-from .lateness import judged
+from .lateness import judged, seconds_left
 from .layout import decode_public, key_of
 from .local_members import LocalMembers
 from .query import Query
@@ -89,21 +89,25 @@ class Reader:
 
     def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
         """The living entry under an id, or None. Errors: `InvalidProcessId`."""
-        if not own[0]:
-            notice_fork()
+        # After a fork that Python did not see this only reads: memory, and the parent's epoll. What changes one of
+        # them, in `_fetch` and in `is_alive`, notices the fork.
         cache = self._tables.cache
         cached = cache.young.get(process_id)
         if cached is None or cache.counters[cached.bucket] != cached.version:
             cached = self._fetch(process_id)
             if cached is None:
                 return None
-        return cached.entry if self._liveness.is_alive(cached.owner) else None
+        if not self._liveness.is_alive(cached.owner):
+            return None
+        late_at = cached.late_at
+        # Before the member is late there is nothing to judge, so only then does it matter whether a registrar is alive.
+        return cached.entry if late_at is None or time.monotonic() < late_at else self._judged(cached.entry)
 
     def add_local_member(self, entry: Entry, is_over: Callable[[], bool]) -> None:
         """The entry is that of a thread or task of this process: from now on, reads return it only until `is_over`."""
         self.local_members.add(entry.incarnation, is_over)
         # Another thread may have read and cached it already.
-        self._forget(entry.process_id, id_key(entry.process_id))
+        self._tables.cache.forget(entry.process_id)
 
     def find(self, query: Query) -> list[Entry]:
         """The living entries that match, sorted by id, all of one snapshot."""
@@ -263,29 +267,25 @@ class Reader:
         key = id_key(ProcessId(*process_id))
         if self._tables.current() is None:
             return None
-        cached = self._tables.cache.get(key)
-        if cached is not None:
-            return self._judged(cached)
         bucket, cache = page.bucket_of(key), self._tables.cache
         # Read before the snapshot is opened: if the counter has this value later, no commit has touched the id since.
         version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
-            self._forget(process_id, key)
+            cache.forget(process_id)
             return None
         entry = self._decode(row)
-        cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row))
+        cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row), self._late_at(entry))
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks the kernel only.
-            return None if self.local_members.is_over(entry.incarnation) else self._judged(cached)
-        # Under its key, not its id: then a lookup of an entry that promises a heartbeat always comes here.
-        promises = entry.metadata.heartbeat is not None
-        cache.keep(key if promises else entry.process_id, cached)
-        return self._judged(cached) if promises else cached
+            return None if self.local_members.is_over(entry.incarnation) else cached
+        cache.keep(entry.process_id, cached)
+        return cached
 
-    def _forget(self, process_id: tuple[str, str, str], key: bytes) -> None:
-        self._tables.cache.forget(process_id)
-        self._tables.cache.forget(key)
+    def _late_at(self, entry: Entry) -> float | None:
+        limits = self._tables.limits
+        left = None if limits is None else seconds_left(entry, limits, datetime.now(UTC))
+        return None if left is None else time.monotonic() + left
 
     def _limits_to_judge_by(self) -> Limits | None:
         """The limits of lateness, while a member promises heartbeats and no registrar is alive to note it."""
@@ -294,9 +294,9 @@ class Reader:
             return None
         return self._tables.limits
 
-    def _judged(self, cached: CachedEntry) -> CachedEntry:
+    def _judged(self, entry: Entry) -> Entry:
         limits = self._limits_to_judge_by()
-        return cached if limits is None else cached._replace(entry=judged(cached.entry, limits, datetime.now(UTC)))
+        return entry if limits is None else judged(entry, limits, datetime.now(UTC))
 
     def _decode(self, row: bytes) -> Entry:
         try:
