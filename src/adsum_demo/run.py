@@ -110,8 +110,9 @@ def _run_agents(options: Options, files: sources.Sources, workspace: Workspace, 
     began = time.monotonic()
     with workspace.team.open() as registry:
         try:
-            # A write, so that this process starts the registrar before any of the agents does: it has to end it.
-            registry.unregister(team.COORDINATOR)
+            # This process starts the registrar, and keeps a connection to it. An agent that is ended in the middle of a
+            # start would leave a process behind.
+            registry.register(team.COORDINATOR).unregister()
             # They end in reverse order: chaos and the agents first, while a coordinator still leads.
             with (
                 Coordinators(workspace, len(files.names)) as coordinators,

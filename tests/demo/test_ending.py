@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from adsum import admin
 from adsum_demo import workspace
+from adsum_demo.witness import start_time
 from tests.cli.terminal import Terminal
 from tests.support import eventually
 
@@ -26,6 +28,17 @@ def test_a_signal_leaves_nothing(demo: Demo, words: str, number: signal.Signals)
         assert child.wait(30) == 128 + number
         assert demo.processes() == []
         assert demo.folders() == []
+
+
+def test_the_command_starts_the_registrar(demo: Demo) -> None:
+    """The registrar serves before an agent starts: an agent that is ended while it starts one would leave a process."""
+    with demo.start("--kills", "0") as child:
+        list(until_line(child, "0 agents"))
+        (folder,) = demo.folders()
+        header = admin.page_header(folder / "registry")
+        assert header is not None
+        agents = [pid for name in ("chaos", "coordinator") for pid in demo.processes(name)]
+        assert all(header.registrar.start_time <= start_time(pid) for pid in agents)
 
 
 def test_ctrl_c_at_a_terminal_leaves_nothing(demo: Demo) -> None:
