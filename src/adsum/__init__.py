@@ -138,10 +138,10 @@ _HOMES = (
     "_os.folder",
     "_store.query",
     "_validation",
+    "freezing",
     "registration",
     "registry",
     "opening",
-    "freezing",
     "aio",
 )
 

@@ -38,6 +38,10 @@ Q = TypeVar("Q", bound=wire.AnyRequest)
 Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
 
 
+# The requests about an entry that exists. A tuple: a union would be built at every call.
+_ABOUT_AN_ENTRY = (wire.Update, wire.Unregister, wire.Heartbeat, wire.HandOver)
+
+
 class Write(Observation, Generic[Q]):
     """A write: its `request`, which is made inside ``with write:``, and the thread or task that it registers."""
 
@@ -210,7 +214,7 @@ class Calls:
     def _without_registry(self, request: wire.AnyRequest) -> wire.Done | None:
         """The reply to a request that would change an entry, where there is no registry: no registry is made for it.
         None where the registrar has to decide. Errors: `NotRegistered`."""
-        if not isinstance(request, wire.Update | wire.Unregister | wire.Heartbeat | wire.HandOver):
+        if not isinstance(request, _ABOUT_AN_ENTRY):
             return None
         reader, process_id = self._client.reader, request.process_id
         if self._client.pipeline.has_calls:

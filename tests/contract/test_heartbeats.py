@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import InvalidMetadata, Limits, NotRegistered, PermissionDenied, Registry, Stale
+from adsum import InvalidMetadata, Limits, NotRegistered, PermissionDenied, Registry, Stale, admin
+from adsum._store import page as pages
 from tests.process.people import no_registrar
 from tests.support import WITHIN, Agent, Child, Opener, eventually, kill_registrar
 
@@ -261,6 +262,19 @@ def test_readers_judge_while_no_registrar_is_alive(either: Registry) -> None:
         assert len(either) == 3
         assert health(either, "b") == ("healthy", "process")
         assert either["a"].revision == either["a"].incarnation
+
+
+def test_readers_judge_after_a_registrar_that_wrote_nothing(either: Registry) -> None:
+    """The number of promises, by which readers judge, is right from a registrar's start. The one before it may have
+    been killed before it wrote the number."""
+    either.register("a", heartbeat=1.0)
+    kill_registrar(either.folder)
+    page = pages.attach(either.folder, writable=True)
+    assert page is not None
+    page.promises = 0
+    admin.start_registrar(either.folder, adsum.Limits())
+    with no_registrar(either.folder):
+        becomes(either, "degraded", "registrar")
 
 
 def test_a_hand_over_begins_anew(either: Registry) -> None:

@@ -207,6 +207,25 @@ def test_a_condition_that_raises_ends_the_wait(either: Registry) -> None:
         either.wait_for(where=lambda entry: 1 // 0, timeout=WITHIN)
 
 
+def test_a_timeout_of_the_callers_own_passes(opener: Opener, meanwhile: Any) -> None:
+    """A `TimeoutError` that the caller's code raises in the middle of a wait is not taken for the wait's own."""
+    waiting, other = opener(), adsum.open(path=opener().folder, timeout=10)
+    mine, looked = TimeoutError("mine"), threading.Event()
+
+    def where(entry: Entry) -> bool:
+        looked.set()
+        if entry.process_id.local_id == "a":
+            raise mine
+        return False
+
+    with other:
+        other.register("b")
+        meanwhile(lambda: looked.wait(WITHIN) and other.register("a"))
+        with pytest.raises(TimeoutError) as caught:
+            waiting.wait_for(where=where, timeout=WITHIN)
+    assert caught.value is mine
+
+
 async def test_a_wait_can_be_cancelled(registry_folder: Path) -> None:
     """A task that is cancelled in `wait_for` leaves nothing open; a timeout of the caller's own is not a `Timeout`."""
     async with adsum.open_async(path=registry_folder, timeout=10) as registry:

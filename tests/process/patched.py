@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adsum import Registry
 
 STEPS = [
+    "no registry, others went on True",
     "registered True",
     "found 1",
     "no event, others went on True",
@@ -74,6 +75,7 @@ def run(patch: str, folder: str) -> None:
     import adsum
 
     with adsum.open(path=folder, timeout=10) as registry:
+        _wait_for_registry(registry)
         _read_and_follow(registry)
         _succeed(registry)
         _outwait(registry)
@@ -120,6 +122,11 @@ def _after(seconds: float, action: Callable[[], object]) -> None:
     timer = threading.Timer(seconds, action)
     timer.daemon = True
     timer.start()
+
+
+def _wait_for_registry(registry: Registry) -> None:
+    others = _Others()
+    print("no registry, others went on", others.went_on(lambda: registry.wait_for("me", timeout=0.3)))
 
 
 def _read_and_follow(registry: Registry) -> None:

@@ -226,7 +226,7 @@ class Waiter:
 
     def _wait_for_registry(self, seconds: float) -> None:
         """Wait so long, or until `wake`."""
-        if self._epoll.poll(seconds):
+        if polling.wait_in(self._epoll, seconds):
             self._wake.clear()
 
     def _add(self, descriptor: int, events: int) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from .._foreign import reraise_foreign
 from .._os.start_arguments import BOOT
 from ..errors import RegistrarUnavailable
 from ..model import Limits
@@ -128,7 +129,8 @@ def _is_embedding(path: str) -> bool:
         return False
     try:
         return os.path.samefile(path, "/proc/self/exe")
-    except OSError:
+    except OSError as error:
+        reraise_foreign(error)
         return False
 
 

@@ -60,6 +60,8 @@ class Heartbeats:
         self._promises: dict[int, _Promise] = {}
         # How many promises have each interval.
         self._intervals: Counter[int] = Counter()
+        # The shortest of them, kept because every turn of the registrar's loop asks for it.
+        self._shortest = 0
         self._looked: int | None = None
         # The length of all gaps: what this clock is behind the monotonic clock.
         self._lost = 0
@@ -81,7 +83,7 @@ class Heartbeats:
         return self._look_ns() / 1e9 if self._intervals else None
 
     def _look_ns(self) -> int:
-        return max(_SHORTEST_LOOK_NS, min(self._intervals) // _LOOKS)
+        return max(_SHORTEST_LOOK_NS, self._shortest // _LOOKS)
 
     def inherit(self, key: bytes, entry: Entry, now: int) -> None:
         """Take up the promise of an entry, made now or to an earlier registrar; none if it promises no heartbeat."""
@@ -95,6 +97,7 @@ class Heartbeats:
         promise = _Promise(key, int(interval * 1e9), now - self._lost, noted)
         self._promises[entry.incarnation] = promise
         self._intervals[promise.interval] += 1
+        self._shortest = min(self._shortest or promise.interval, promise.interval)
         self._schedule(entry.incarnation, promise)
 
     def _end(self, incarnation: int) -> None:
@@ -103,6 +106,8 @@ class Heartbeats:
             self._intervals[promise.interval] -= 1
             if not self._intervals[promise.interval]:
                 del self._intervals[promise.interval]
+                if promise.interval == self._shortest:
+                    self._shortest = min(self._intervals, default=0)
 
     def follow(self, change: Change, now: int) -> None:
         """A change was committed: a promise was made, changed or ended with it."""

@@ -124,12 +124,13 @@ class LivenessCheck:
                 reraise_foreign(error)
                 if self._epoll is epoll and self.is_ours():
                     raise
-                died = [(-1, 0)]
-            if not died:
+                # The epoll is another file's number now, so it says nothing about the dead.
+                died = None
+            if died == []:
                 break
             if self._keeps_nothing():
                 return False
-            if not any(pidfd in self._owners for pidfd, _ in died):
+            if died is None or not any(pidfd in self._owners for pidfd, _ in died):
                 # Another thread has collected them, or these are events of another epoll under the number of ours.
                 self.verify()
                 continue

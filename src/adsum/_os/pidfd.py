@@ -21,21 +21,18 @@ _PIDFD_SEND_SIGNAL, _PIDFD_OPEN = 424, 434
 _OTHER_NUMBERS = ("alpha", "mips")
 
 
-def open_pidfd(pid: int, flags: int = 0) -> int:
-    """A pidfd of a process; close-on-exec. Errors: the kernel's `OSError`; `OverflowError` where `pid` is no C int."""
-    if hasattr(os, "pidfd_open"):
-        return os.pidfd_open(pid, flags)
-    if not -(2**31) <= pid < 2**31:
-        raise OverflowError(f"pid {pid} does not fit a C int")
-    return _call(_PIDFD_OPEN, pid, flags)
-
-
 def send_signal(pidfd: int, number: signal.Signals) -> None:
     """Send a signal to the process of a pidfd. Errors: the kernel's `OSError`."""
     if hasattr(signal, "pidfd_send_signal"):
         signal.pidfd_send_signal(pidfd, number)
     else:
         _call(_PIDFD_SEND_SIGNAL, pidfd, number, 0, 0)
+
+
+def _open_by_number(pid: int, flags: int = 0) -> int:
+    if not -(2**31) <= pid < 2**31:
+        raise OverflowError(f"pid {pid} does not fit a C int")
+    return _call(_PIDFD_OPEN, pid, flags)
 
 
 def _call(number: int, *arguments: int) -> int:
@@ -57,3 +54,9 @@ def _syscall() -> Callable[..., Any]:
     call = ctypes.CDLL(None, use_errno=True).syscall
     call.restype = ctypes.c_long
     return call
+
+
+# A pidfd of a process, close-on-exec, given the pid and flags. Errors: the kernel's `OSError`; `OverflowError` where
+# the pid is no C int. Python's own function where it has it: an interrupt between that and a wrapper's return would
+# lose the descriptor.
+open_pidfd: Callable[..., int] = getattr(os, "pidfd_open", _open_by_number)

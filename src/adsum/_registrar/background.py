@@ -42,16 +42,21 @@ def _run(arguments: StartArguments, kept: Sequence[str]) -> None:
     from ..model import Limits
     from .start import serve
 
-    folder = arguments.folder
+    folder, pipe = arguments.folder, arguments.pipe
 
     def report(word: str) -> None:
+        nonlocal pipe
+        if pipe < 0:
+            # It said "ready", and failed later. The number may be another file's by now.
+            return
+        descriptor, pipe = pipe, -1
         try:
-            os.write(arguments.pipe, word.encode())
+            os.write(descriptor, word.encode())
         except BrokenPipeError:
             # The client that started this registrar has left; others will connect.
             return
         finally:
-            os.close(arguments.pipe)
+            os.close(descriptor)
 
     try:
         limits = msgspec.json.decode(arguments.limits, type=Limits)

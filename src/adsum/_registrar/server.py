@@ -157,10 +157,18 @@ class Server:
         late = [] if self._requests else self._heartbeats.late(looked)
         if not (deaths or calls or ended or late):
             return
-        self._commit(deaths, ended, calls, late)
+        self._commit(deaths, ended, calls, late, self._clock.monotonic())
 
-    def _commit(self, deaths: list[Death], ended: list[EndedSession], calls: list[Call], late: list[Lateness]) -> None:
-        before, began = self._committer.commits, self._clock.monotonic()
+    def _commit(
+        self,
+        deaths: list[Death],
+        ended: list[EndedSession],
+        calls: list[Call],
+        late: list[Lateness],
+        began: float,
+    ) -> None:
+        """Commit one batch. Where it is postponed, the next attempt waits for a time that follows from `began`."""
+        before = self._committer.commits
         try:
             answers = self._committer.commit(Batch(deaths, ended, calls, late))
         except AdsumError as error:
@@ -208,12 +216,13 @@ class Server:
             log.warning("the statistics could not be stored: %s", error)
 
     def _clean_up_postponed(self) -> None:
-        """Each death by itself, for there may be room for some of them."""
+        """Each death by itself, for there may be room for some of them. All of them are one attempt."""
+        began = self._clock.monotonic()
         deaths, ended = self._postponed.take()
         for death in deaths:
-            self._commit([death], [], [], [])
+            self._commit([death], [], [], [], began)
         if ended:
-            self._commit([], ended, [], [])
+            self._commit([], ended, [], [], began)
 
     def _idle(self, now: float) -> bool:
         if self._clients or self._requests or self._committer.entries:

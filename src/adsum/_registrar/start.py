@@ -99,6 +99,8 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
         core = build_core(environment, page, limits, engine, ports, Retention())
         swept = sweep(core, ports)
+        # Readers judge by this number. Where nothing was swept, no commit has written it.
+        page.promises = len(core.heartbeats)
         page.announce(identity.current(), started)
         listener = _listen(folder)
     claim = Claim(folder, lock, page, core.generations)
@@ -138,6 +140,8 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
         if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
             return migrated
         page = None
+    if page is None:
+        limits = fitted_to(folder, limits)
     _require_file_size(folder, map_size_for(limits) if page is None else page.map_size)
     if page is not None:
         environment = open_environment(folder, page.generation, page.map_size, writable=True)
@@ -147,7 +151,6 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
     pages.path_in(folder).unlink(missing_ok=True)
     for old in folder.glob("tables.*"):
         remove_tables(old)
-    limits = fitted_to(folder, limits)
     map_size = map_size_for(limits)
     environment = create_environment(folder, 1, map_size, limits.max_readers)
     tables.initialise(environment, limits)

@@ -47,6 +47,9 @@ def reserve_for(file_bytes: int) -> int:
 class Room:
     """The allocated part of one data.mdb. Only the registrar, which writes it, has one."""
 
+    # Where `__init__` could not open the file.
+    _descriptor = -1
+
     def __init__(self, data_file: Path, map_size: int) -> None:
         # A descriptor of its own, since LMDB does not give its own away. It is closed after the environment is:
         # closing any descriptor of a file drops the locks that this process has on it (fcntl(2)).

@@ -351,15 +351,14 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         until = instant_after(timeout)
         if (found := condition.found()) is not None:
             return found
+        bound = asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic()))
         try:
-            async with (
-                asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic())),
-                AsyncWatch(self, self._client, self._query(id, conditions), where, None) as watch,
-            ):
+            async with bound, AsyncWatch(self, self._client, self._query(id, conditions), where, None) as watch:
                 while (found := condition.found()) is None:
                     await watch.next()
         except TimeoutError as error:
-            if isinstance(error, AdsumError):
+            # Without `expired` it came from a signal handler.
+            if isinstance(error, AdsumError) or not bound.expired():
                 raise
             raise self._timed_out(condition, timeout) from None
         return found

@@ -102,9 +102,11 @@ class AsyncWatch(WatchBase, OnlyAsync):
         """Wait until the epoll is readable, then consume what made it so."""
         loop = require_loop()
         readable = asyncio.Event()
-        loop.add_reader(self._waiter.fileno(), readable.set)
+        descriptor = self._waiter.fileno()
+        loop.add_reader(descriptor, readable.set)
         try:
             await readable.wait()
         finally:
-            loop.remove_reader(self._waiter.fileno())
+            # The number that was added: asked again, the waiter may have another.
+            loop.remove_reader(descriptor)
         self._waiter.wait(0)
