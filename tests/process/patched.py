@@ -51,6 +51,19 @@ def replaced() -> None:
         return kernel_select(*arguments)
 
     select.select = green_select  # type: ignore[assignment]
+    os.read, os.write = _waiting_for_ever(os.read), _waiting_for_ever(os.write)
+
+
+def _waiting_for_ever(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, which waits where the kernel says EAGAIN, for what never comes."""
+
+    def green_call(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except BlockingIOError:
+            threading.Event().wait()
+
+    return green_call
 
 
 def old_headers() -> None:

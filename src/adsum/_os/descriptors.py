@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import posix
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
@@ -109,7 +110,11 @@ def never_close(thing: object) -> None:
 
 class Wakeup:
     """A descriptor that is readable from `ring` to `clear`. Both are safe where it was closed or its number reused.
-    Errors of `ring`: `SystemBusy`."""
+    Errors of `ring`: `SystemBusy`.
+
+    It reads and writes with the functions of `posix`: eventlet replaces those of `os` by others, which wait where the
+    kernel says EAGAIN.
+    """
 
     def __init__(self) -> None:
         reader_end, writer_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -130,7 +135,7 @@ class Wakeup:
     def ring(self) -> None:
         if self.descriptor.is_ours():
             try:
-                os.write(self.descriptor.number, b"\0")
+                posix.write(self.descriptor.number, b"\0")
             except BlockingIOError as error:
                 reraise_foreign(error)
                 # The pipe is full, so it is readable.
@@ -142,7 +147,7 @@ class Wakeup:
     def clear(self) -> None:
         if self.descriptor.is_ours():
             try:
-                os.read(self.descriptor.number, 65536)
+                posix.read(self.descriptor.number, 65536)
             except OSError as error:
                 # Another thread has cleared it; after any other error it stays readable, and is cleared later.
                 reraise_foreign(error)
