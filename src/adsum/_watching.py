@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from ._client.bell import Waiter
 from ._client.client import Client
@@ -22,7 +22,6 @@ from .errors import RegistryClosed, Timeout
 from .model import Entry, Event, Revision
 
 W = TypeVar("W", bound="Watch")
-Lock: TypeAlias = "threading.Lock | threading.RLock"
 
 
 class WatchBase:
@@ -46,12 +45,11 @@ class WatchBase:
         add_fork_aware(self)
 
     def _reset_after_fork(self) -> None:
-        # Held by the thread or task that takes the next event.
-        self._consumer_lock = self._new_lock()
-        # The thread that holds the lock and uses the waiter; 0 for none.
-        self._waiting_thread = 0
+        """Begin without a consumer."""
+        raise NotImplementedError
 
-    def _new_lock(self) -> Lock:
+    def _close_waiter(self) -> None:
+        """Close the waiter of a closed watch, unless a consumer uses it. That consumer calls this when it returns."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -112,22 +110,12 @@ class WatchBase:
     def quiesce(self) -> None:
         """Hold nothing: a consumer that waits in the parent goes on waiting."""
 
-    at_exit = quiesce
-
     def after_fork(self, *, child: bool) -> None:
         if child and self._waiter.is_open:
             # A thread of the parent may hold the locks, and the parent uses the epoll.
             self._reset_after_fork()
             self._follower.after_fork()
             self._waiter.reset()
-
-    def _close_waiter(self) -> None:
-        """Close the waiter of a closed watch, unless a consumer uses it. That consumer calls this when it returns."""
-        if self._closed and not self._waiting_thread and self._consumer_lock.acquire(blocking=False):
-            try:
-                self._waiter.close()
-            finally:
-                self._consumer_lock.release()
 
 
 class Watch(WatchBase):
@@ -195,11 +183,12 @@ class Watch(WatchBase):
         until = instant_after(timeout)
         if not own[0]:
             notice_fork()
+        me = threading.get_ident()
         try:
-            # Inside the `try`, because a signal handler may raise just after the lock is acquired.
+            # Inside the `try`, and released by the first call of the `finally`: see `_os.locks`.
             if not self._consumer_lock.acquire(timeout=min(max(0.0, until - time.monotonic()), threading.TIMEOUT_MAX)):
                 raise timed_out("no event came", timeout)
-            self._waiting_thread = threading.get_ident()
+            self._waiting_thread = me
             # After `listen` it takes again, for a commit before `listen` did not ring here; a later one rings.
             while (event := self._take()) is None:
                 left = until - time.monotonic()
@@ -211,22 +200,32 @@ class Watch(WatchBase):
                     self._waiter.listen(left)
             return event
         finally:
-            self._end_wait()
+            if self._waiting_thread == me:
+                self._waiting_thread = 0
+            try:
+                self._consumer_lock.release()
+            except RuntimeError as error:
+                # This thread did not acquire the lock in time.
+                reraise_foreign(error)
+            self._close_waiter()
 
-    def _new_lock(self) -> Lock:
-        # It has an owner, so that `_end_wait` in a thread that did not acquire it fails.
-        return threading.RLock()
+    def _reset_after_fork(self) -> None:
+        # Held by the thread that takes the next event. It has an owner: a release by another thread fails.
+        self._consumer_lock = threading.RLock()
+        # The thread that holds the lock and uses the waiter; 0 for none.
+        self._waiting_thread = 0
 
-    def _end_wait(self) -> None:
-        if self._waiting_thread == threading.get_ident():
-            self._waiting_thread = 0
-        try:
-            self._consumer_lock.release()
-        except RuntimeError as error:
-            reraise_foreign(error)
-            # This thread did not acquire the lock in time.
+    def _close_waiter(self) -> None:
+        if not self._closed or self._waiting_thread:
             return
-        self._close_waiter()
+        try:
+            if self._consumer_lock.acquire(blocking=False):
+                self._waiter.close()
+        finally:
+            try:
+                self._consumer_lock.release()
+            except RuntimeError as error:
+                reraise_foreign(error)
 
 
 def instant_after(timeout: object) -> float:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from adsum._os import identity
-from adsum._os.liveness import DeathWatch, LivenessCheck
+from adsum._os.death_watch import DeathWatch
+from adsum._os.liveness import LivenessCheck
 from adsum._os.ports import DeathReports, ReaderLiveness
 from adsum.model import Owner
 

@@ -29,7 +29,7 @@ def waits(watch: Watch | AsyncWatch) -> bool:
 
 
 def _is_consumed(watch: Watch | AsyncWatch) -> bool:
-    return watch._waiting_thread != 0 if isinstance(watch, Watch) else watch._consumer_lock.locked()  # type: ignore[union-attr]
+    return watch._waiting_thread != 0 if isinstance(watch, Watch) else watch._is_waiting
 
 
 @contextmanager

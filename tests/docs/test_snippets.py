@@ -22,8 +22,8 @@ PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 WITH_PYTHON = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
 
 
-# What a mapping has besides, and what the hooks of fork and exit call.
-NOT_LISTED = {"after_fork", "at_exit", "keys", "quiesce"}
+# What a mapping has besides, and what the hooks of fork call.
+NOT_LISTED = {"after_fork", "keys", "quiesce"}
 
 
 @pytest.fixture

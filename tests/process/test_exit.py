@@ -11,7 +11,14 @@ import pytest
 
 from ..support.children import ROOT
 
-OPEN = "import adsum, sys; registry = adsum.open(path=sys.argv[1], timeout=10)"
+# Functions run at exit in the opposite order of their registration: this one after the hooks of adsum.
+OPEN = """
+import atexit, sys
+at_exit = lambda: None
+atexit.register(lambda: at_exit())
+import adsum
+registry = adsum.open(path=sys.argv[1], timeout=10)
+"""
 
 PROGRAMS = {
     "registers": "registry.register('a')",
@@ -40,6 +47,52 @@ def call():
         registry.find()
         started.set()
 threading.Thread(target=call, daemon=True).start()
+started.wait()
+""",
+    "watches in a daemon thread": """
+import threading
+registry.register('a')
+watch = registry.watch()
+started = threading.Event()
+def follow():
+    for _ in watch:
+        started.set()
+threading.Thread(target=follow, daemon=True).start()
+registry.register('b')
+started.wait()
+""",
+    "keeps a watch": "watch = registry.watch(); registry.register('a'); next(watch)",
+    "calls at exit": """
+def at_exit():
+    assert registry.update('a', endpoint='x').metadata.endpoint == 'x'
+    assert registry.register_nowait('b').result(10).entry
+    assert registry.wait_for('b', timeout=10).pid
+    assert len(registry) == 2
+    assert registry.unregister('a')
+registry.register('a')
+registry.register_nowait('c').result().unregister()
+""",
+    "joins a thread at exit": """
+import threading
+stop, started, over = threading.Event(), threading.Event(), threading.Event()
+def beat():
+    while not stop.is_set():
+        registry.heartbeat('a')
+        registry.update('a', endpoint='x')
+        assert registry['a'].pid
+        assert registry.find()
+        started.set()
+    for event in registry.watch(since=0):
+        if event.kind == 'unregistered':
+            break
+def at_exit():
+    stop.set()
+    registry.unregister('b')
+    thread.join()
+registry.register('a', heartbeat=5.0)
+registry.register('b')
+thread = threading.Thread(target=beat, daemon=True)
+thread.start()
 started.wait()
 """,
     "forks": """

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adsum._os import liveness
-from adsum._os.liveness import DeathWatch, LivenessCheck
+from adsum._os.death_watch import DeathWatch
+from adsum._os.liveness import LivenessCheck
 from adsum.model import Owner
 
 from .descriptors import FewDescriptors

@@ -218,3 +218,27 @@ def test_a_closed_registry_has_no_gauges(opener: Opener, metrics: Metrics) -> No
     assert metrics.points("adsum.owner.count") == []
     assert metrics.value("adsum.entry.registered") == 1
     instrumentation.uninstrument()
+
+
+_EXPORTED_AT_EXIT = """
+import sys
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
+metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(ConsoleMetricExporter())]))
+import adsum, adsum.telemetry.otel
+registry = adsum.open(path=sys.argv[1], timeout=10)
+registry.register("a")
+adsum.telemetry.otel.instrument(registry)
+registry.lookup("a")
+"""
+
+
+def test_the_last_metrics_are_exported_at_exit(registry: Registry) -> None:
+    """With OpenTelemetry's defaults, which export when the program ends, it ends soon, and the last metrics are there.
+    An export that cannot be finished would take 30 s."""
+    command = [sys.executable, "-c", _EXPORTED_AT_EXIT, str(registry.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"adsum.entry.count"' in done.stdout
+    assert '"adsum.call.duration"' in done.stdout

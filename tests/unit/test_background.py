@@ -1,4 +1,4 @@
-"""What a registrar in the background tells the client that started it."""
+"""What a registrar in the background reports to the client that started it."""
 
 from __future__ import annotations
 

@@ -38,9 +38,6 @@ class Recorder:
     def after_fork(self, *, child: bool) -> None:
         self._order.append("resume in child" if child else "resume")
 
-    def at_exit(self) -> None:
-        self._order.append("exit")
-
 
 def test_what_is_acquired_first_is_released_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Module hooks surround the objects' hooks, on both sides of a fork."""

@@ -32,6 +32,7 @@ from .._os import polling
 from .._os.descriptors import Wakeup, close_epoll
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
+from .._os.locks import locked
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, SystemBusy, Timeout
 from .connection import LONG_SECONDS, Connection
 from .dial import START_SECONDS, dial
@@ -106,12 +107,12 @@ class BellConnection:
             except RuntimeError as error:
                 reraise_foreign(error)
 
+    @locked
     def lost(self, number: int) -> None:
         """The connection with this number has ended, and so has its registrar."""
-        with self._lock:
-            # Another waiter may have reported it first.
-            if number == self.number:
-                self._disconnect()
+        # Another waiter may have reported it first.
+        if number == self.number:
+            self._disconnect()
 
     def _connect(self, until: float) -> None:
         while self._bell < 0:
@@ -144,19 +145,14 @@ class BellConnection:
         if connection is not None:
             connection.close()
 
+    @locked
     def close(self) -> None:
         """Disconnect for good, and wake every waiter."""
-        with self._lock:
-            self._closed = True
-            self._disconnect()
+        self._closed = True
+        self._disconnect()
 
     def quiesce(self) -> None:
         """Hold nothing: a thread that dials may have the lock for seconds, and a child makes a new one."""
-
-    def at_exit(self) -> None:
-        # Held until the process is gone: a daemon thread that wakes up waits for the lock.
-        self._lock.acquire()
-        self._disconnect()
 
     def after_fork(self, *, child: bool) -> None:
         if child:
@@ -195,11 +191,11 @@ class Waiter:
         """Whether the bell reaches this waiter, as far as this process knows; if not, `listen`."""
         return self._handle is not None and self._handle.number == self._bell.number
 
+    @locked
     def verify(self) -> None:
         """Open others where the program closed the descriptors."""
-        with self._lock:
-            if self.is_open and not self._wake.wakes(self._epoll):
-                self._renew()
+        if self.is_open and not self._wake.wakes(self._epoll):
+            self._renew()
 
     def _renew(self) -> None:
         close_epoll(self._epoll, self._wake)
@@ -218,11 +214,14 @@ class Waiter:
             return
         lost = self._handle.number if self._handle is not None else 0
         handle = self._bell.listen(self, lost, time.monotonic() + seconds)
-        with self._lock:
-            if self.is_open:
-                self._add(handle.bell, polling.EPOLLIN | polling.EPOLLET)
-                self._add(handle.connection, polling.EPOLLIN | polling.EPOLLRDHUP)
-                self._handle = handle
+        self._use(handle)
+
+    @locked
+    def _use(self, handle: BellHandle) -> None:
+        if self.is_open:
+            self._add(handle.bell, polling.EPOLLIN | polling.EPOLLET)
+            self._add(handle.connection, polling.EPOLLIN | polling.EPOLLRDHUP)
+            self._handle = handle
 
     def _wait_for_registry(self, seconds: float) -> None:
         """Wait so long, or until `wake`."""
@@ -255,18 +254,18 @@ class Waiter:
             elif self._handle is not None and descriptor == self._handle.connection:
                 self._bell.lost(self._handle.number)
 
+    @locked
     def wake(self) -> None:
         """End a `wait`, from any thread."""
-        with self._lock:
-            if self.is_open:
-                self._wake.ring()
+        if self.is_open:
+            self._wake.ring()
 
+    @locked
     def close(self) -> None:
         """Close the descriptors. No thread may be in `wait`."""
-        with self._lock:
-            if self.is_open:
-                self.is_open = False
-                close_epoll(self._epoll, self._wake)
+        if self.is_open:
+            self.is_open = False
+            close_epoll(self._epoll, self._wake)
 
     def reset(self) -> None:
         """In a child of `fork`: replace the epoll, which the parent uses too, and the lock, which a thread of the

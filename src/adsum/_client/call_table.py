@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, TypeAlias
 
+from .._os.locks import locked
 from .pending_call import PendingCall
 
 AnyCall: TypeAlias = "PendingCall[Any]"
@@ -27,13 +28,13 @@ class CallTable:
     def has_unsent(self) -> bool:
         return bool(self._unsent)
 
+    @locked
     def add(self, call: AnyCall) -> None:
         """Number a call and keep it until it is removed."""
-        with self._lock:
-            self._number += 1
-            call.number = self._number
-            self._calls[call.number] = call
-            self._unsent.append(call.number)
+        self._number += 1
+        call.number = self._number
+        self._calls[call.number] = call
+        self._unsent.append(call.number)
 
     def get(self, number: int) -> AnyCall | None:
         return self._calls.get(number)
@@ -44,16 +45,14 @@ class CallTable:
     def all(self) -> list[AnyCall]:
         return list(self._calls.values())
 
+    @locked
     def send_again(self) -> None:
         """All of them are unsent, for a new connection."""
-        with self._lock:
-            self._unsent += list(self._calls)
+        self._unsent += list(self._calls)
 
     def claim_unsent(self) -> list[AnyCall]:
         """The calls to send now, by number; those that were cancelled meanwhile are removed."""
-        with self._lock:
-            numbers, self._unsent = self._unsent, []
-        found = [call for number in sorted(set(numbers)) if (call := self._calls.get(number)) is not None]
+        found = [call for number in self._take_unsent() if (call := self._calls.get(number)) is not None]
         claimed = []
         for call in found:
             if call.claim():
@@ -61,6 +60,11 @@ class CallTable:
             else:
                 self.remove(call.number)
         return claimed
+
+    @locked
+    def _take_unsent(self) -> list[int]:
+        numbers, self._unsent = self._unsent, []
+        return sorted(set(numbers))
 
     def next_deadline(self) -> float | None:
         """The earliest moment at which a call expires; None without calls."""
@@ -77,11 +81,11 @@ class CallTable:
             ]
         )
 
+    @locked
     def remove_failed(self, *, closed: bool) -> list[AnyCall]:
         """The calls that end with a lost registrar: all but the queued, whose positions are in the tables. Those end
         too where the session was `closed`."""
-        with self._lock:
-            return self._remove_all([call for call in self.all() if closed or not call.is_queued])
+        return self._remove_all([call for call in self.all() if closed or not call.is_queued])
 
     def _remove_all(self, calls: list[AnyCall]) -> list[AnyCall]:
         return [call for call in calls if self.remove(call.number) is not None]

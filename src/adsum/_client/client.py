@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .._foreign import reraise_foreign
 from .._instrument import instrument
 from .._os import folder as folders
 from .._os.forking import call_around_fork, notice_fork, own
+from .._os.locks import holding
 from .._os.presence import Presence
 from .._store.reader import Reader
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
 from .launch import Launch
 from .pipeline import Pipeline
+
+R = TypeVar("R")
 
 _readers: dict[str, tuple[Reader, int]] = {}
 _released: deque[str] = deque()
@@ -106,10 +108,14 @@ class _Dialled:
 
 
 def _acquire_reader(real_path: str, folder: Path) -> Reader:
-    with _readers_lock, _change():
-        reader, users = _readers.get(real_path) or (Reader(folder), 0)
-        _readers[real_path] = reader, users + 1
+    reader = holding(_readers_lock, _change, lambda: _use(real_path, folder))
     _close_unused()
+    return reader
+
+
+def _use(real_path: str, folder: Path) -> Reader:
+    reader, users = _readers.get(real_path) or (Reader(folder), 0)
+    _readers[real_path] = reader, users + 1
     return reader
 
 
@@ -121,8 +127,7 @@ def _close_unused() -> None:
             # Inside the `try`, because a signal handler may raise just after the lock is acquired.
             if not _readers_lock.acquire(blocking=False):
                 return
-            with _change():
-                _close_one()
+            _change(_close_one)
         finally:
             try:
                 _readers_lock.release()
@@ -146,11 +151,11 @@ def _close_one() -> None:
         reader.close()
 
 
-@contextlib.contextmanager
-def _change() -> Iterator[None]:
+def _change(change: Callable[[], R]) -> R:
+    """Make a change of the readers, while this thread holds the lock."""
     global _changing
-    _changing = threading.get_ident()
     try:
-        yield
+        _changing = threading.get_ident()
+        return change()
     finally:
         _changing = 0

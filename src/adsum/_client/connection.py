@@ -12,7 +12,9 @@ import errno
 import math
 import os
 import socket
+import sys
 import time
+from collections.abc import Callable
 
 from .. import _wire as wire
 from .._foreign import reraise_foreign
@@ -106,6 +108,11 @@ class Connection:
         if self.is_ours():
             self.sock.close()
         else:
+            self.sock.detach()
+
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # A registry need not be closed before the program ends. The kernel closes the socket then; Python would warn.
+        if is_finalizing():
             self.sock.detach()
 
 

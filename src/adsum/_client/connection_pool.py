@@ -20,6 +20,7 @@ import msgspec
 from .. import _wire as wire
 from .._foreign import reraise_foreign
 from .._os.forking import add_fork_aware, notice_fork, own
+from .._os.locks import locked
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
 from .connection import GRACE_SECONDS, Connection, expired, framed
 from .dial import START_SECONDS, dial
@@ -115,7 +116,6 @@ class ConnectionPool:
         self._free: list[Channel] = []
         # Weak references: a channel that an interrupted thread dropped makes room for another.
         self._made: weakref.WeakSet[Channel] = weakref.WeakSet()
-        # An interrupt during the entry of `with condition` may leave its lock taken; `with lock` has no such moment.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
 
@@ -136,42 +136,40 @@ class ConnectionPool:
             channel.close()
             raise
         finally:
-            with self._lock:
-                if self._closed:
-                    channel.close()
-                self._free.append(channel)
-                self._changed.notify()
+            self._give_back(channel)
 
+    @locked
+    def _give_back(self, channel: Channel) -> None:
+        if self._closed:
+            channel.close()
+        self._free.append(channel)
+        self._changed.notify()
+
+    @locked
     def _take(self, timeout: float | None) -> Channel:
-        with self._lock:
-            if self._closed:
-                raise RegistryClosed("this registry was closed; open another")
-            if not self._free and len(self._made) < MAX_CHANNELS:
-                channel = Channel(self._folder, self._launch, self._dialled)
-                self._made.add(channel)
-                return channel
-            seconds = START_SECONDS if timeout is None else timeout
-            if not self._free and not self._changed.wait_for(self._has_free_channel, seconds):
-                raise SystemBusy(f"all {MAX_CHANNELS} connections of this process are in use; ask less at a time")
-            return self._free.pop()
+        if self._closed:
+            raise RegistryClosed("this registry was closed; open another")
+        if not self._free and len(self._made) < MAX_CHANNELS:
+            channel = Channel(self._folder, self._launch, self._dialled)
+            self._made.add(channel)
+            return channel
+        seconds = START_SECONDS if timeout is None else timeout
+        if not self._free and not self._changed.wait_for(self._has_free_channel, seconds):
+            raise SystemBusy(f"all {MAX_CHANNELS} connections of this process are in use; ask less at a time")
+        return self._free.pop()
 
     def _has_free_channel(self) -> bool:
         return bool(self._free)
 
+    @locked
     def close(self) -> None:
         """Close the free channels now; a thread that uses one closes it when it has its reply."""
-        with self._lock:
-            self._closed = True
-            for channel in self._free:
-                channel.close()
+        self._closed = True
+        for channel in self._free:
+            channel.close()
 
     def quiesce(self) -> None:
         self._lock.acquire()
-
-    def at_exit(self) -> None:
-        self._lock.acquire()
-        for channel in self._free:
-            channel.close()
 
     def after_fork(self, *, child: bool) -> None:
         if child:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from .._os.locks import locked
 from .._store.feed import Base, Position, TableFeed, position_of
 from .._store.history import Step
 from .._store.query import Query
@@ -20,7 +21,7 @@ class Follower:
     ) -> None:
         self._query = query
         self._where = where
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
         def read_base(since: Position | None) -> Base[list[Entry]]:
             base = reader.state_at(query, since)
@@ -35,18 +36,18 @@ class Follower:
         """The entries that matched at the revision at which the events start, or start again after a lag."""
         return self._feed.base
 
+    @locked
     def take(self) -> Event | None:
         """The next event, if there is one. An error that `where` raises is raised here; the same change comes again."""
         feed = self._feed
-        with self._lock:
-            if not feed.advance():
-                return Event(Kind.lagged, None, self.revision)
-            while (step := feed.peek()) is not None:
-                event = self._event_of(step)
-                feed.take()
-                if event is not None:
-                    return event
-            return None
+        if not feed.advance():
+            return Event(Kind.lagged, None, self.revision)
+        while (step := feed.peek()) is not None:
+            event = self._event_of(step)
+            feed.take()
+            if event is not None:
+                return event
+        return None
 
     @property
     def revision(self) -> Revision:
@@ -56,7 +57,7 @@ class Follower:
 
     def after_fork(self) -> None:
         """In a child: another thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _event_of(self, step: Step) -> Event | None:
         """A change as this watch sees it: an entry that starts to match is registered, one that stops unregistered."""

@@ -21,6 +21,7 @@ from .._os import polling, threads
 from .._os.descriptors import Descriptor, Wakeup, note
 from .._os.forking import call_around_fork, notice_fork, own
 from .._os.liveness import descriptors_needed
+from .._os.locks import locked
 from .._os.pidfd import open_pidfd
 from ..errors import SystemBusy
 
@@ -150,7 +151,7 @@ class _ThreadWatch:
         call_around_fork(after_in_child=self._forget)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         # With the pidfd of each thread, where it has one.
         self._watched: dict[threading.Thread, tuple[list[Ended], Descriptor | None]] = {}
         self._wake: Wakeup | None = None
@@ -166,13 +167,16 @@ class _ThreadWatch:
         """Call `ended` when `thread` is over. Errors: `SystemBusy` without a descriptor or thread to wait with."""
         if not own[0]:
             notice_fork()
-        with self._lock:
-            wake = self._opened()
-            if thread in self._watched:
-                self._watched[thread][0].append(ended)
-            else:
-                self._watched[thread] = ([ended], _thread_pidfd(thread))
-            wake.ring()
+        self._watch(thread, ended)
+
+    @locked
+    def _watch(self, thread: threading.Thread, ended: Ended) -> None:
+        wake = self._opened()
+        if thread in self._watched:
+            self._watched[thread][0].append(ended)
+        else:
+            self._watched[thread] = ([ended], _thread_pidfd(thread))
+        wake.ring()
 
     def _opened(self) -> Wakeup:
         """What wakes the thread that waits. Opened and started where they are not, and where the program closed the
@@ -203,13 +207,9 @@ class _ThreadWatch:
         # `watch` holds the lock until it has added the first thread.
         while True:
             waiting = polling.wait_set()
-            with self._lock:
-                if self._opened() is not wake:
-                    return
-                if not self._watched:
-                    self._running = None
-                    return
-                pidfds = [pidfd for _, pidfd in self._watched.values()]
+            pidfds = self._to_watch(wake)
+            if pidfds is None:
+                return
             waiting.register(wake, polling.POLLIN)
             for pidfd in pidfds:
                 if pidfd is not None:
@@ -218,14 +218,26 @@ class _ThreadWatch:
             wake.clear()
             self._collect()
 
+    @locked
+    def _to_watch(self, wake: Wakeup) -> list[Descriptor | None] | None:
+        """The pidfds of the threads to watch; None where there are none, or where another thread watches them."""
+        if self._opened() is not wake:
+            return None
+        if not self._watched:
+            self._running = None
+            return None
+        return [pidfd for _, pidfd in self._watched.values()]
+
     def _collect(self) -> None:
-        with self._lock:
-            over = [thread for thread, (_, pidfd) in self._watched.items() if _is_over(thread, pidfd)]
-            gone = [self._watched.pop(thread) for thread in over]
-        for callbacks, pidfd in gone:
+        for callbacks, pidfd in self._take_ended():
             _close_all([pidfd])
             for ended in callbacks:
                 ended()
+
+    @locked
+    def _take_ended(self) -> list[tuple[list[Ended], Descriptor | None]]:
+        over = [thread for thread, (_, pidfd) in self._watched.items() if _is_over(thread, pidfd)]
+        return [self._watched.pop(thread) for thread in over]
 
 
 def _close_all(descriptors: Iterable[Descriptor | None], wake: Wakeup | None = None) -> None:

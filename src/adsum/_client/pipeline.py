@@ -26,6 +26,7 @@ from .._os import polling, session, threads
 from .._os.descriptors import Descriptor, Wakeup, note
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
+from .._os.locks import locked
 from ..errors import AdsumError, RegistrarUnavailable, RegistryClosed, SystemBusy, Timeout
 from .call_table import CallTable
 from .connection import Connection, expired, framed
@@ -66,11 +67,14 @@ class Pipeline:
         """From now on entries are bound to this session. The lock that proves its life must exist before they do."""
         if not own[0]:
             notice_fork()
-        with self._lock:
-            self._verify()
-            if not self.holds_entries and not self._closed:
-                self._held = self._hold_session()
-                self.holds_entries = True
+        self._hold_entries()
+
+    @locked
+    def _hold_entries(self) -> None:
+        self._verify()
+        if not self.holds_entries and not self._closed:
+            self._held = self._hold_session()
+            self.holds_entries = True
 
     def _hold_session(self) -> Descriptor:
         try:
@@ -92,27 +96,30 @@ class Pipeline:
         """Send a call in the thread. Errors: `RegistryClosed`; `SystemBusy` where no descriptor or thread is left."""
         if not own[0]:
             notice_fork()
-        with self._lock:
-            if self._closed:
-                raise RegistryClosed("this registry was closed; open another")
-            self._verify()
-            if self._wake is None:
-                with descriptors_needed():
-                    self._wake = Wakeup()
-            # Before the call is added: where no thread can be started, there is no call.
-            if self._thread is None:
-                self._start_thread(self._wake)
-            # With unsent calls the thread was woken for an earlier one, and has not looked yet. Asked before the call
-            # is added, because the garbage collector may add another one here.
-            must_wake = not self._calls.has_unsent or self._connection is None
-            self._calls.add(call)
-            if not must_wake:
-                return
-            try:
-                self._wake.ring()
-            except SystemBusy:
-                self._calls.remove(call.number)
-                raise
+        self._submit(call)
+
+    @locked
+    def _submit(self, call: PendingCall[Any]) -> None:
+        if self._closed:
+            raise RegistryClosed("this registry was closed; open another")
+        self._verify()
+        if self._wake is None:
+            with descriptors_needed():
+                self._wake = Wakeup()
+        # Before the call is added: where no thread can be started, there is no call.
+        if self._thread is None:
+            self._start_thread(self._wake)
+        # With unsent calls the thread was woken for an earlier one, and has not looked yet. Asked before the call is
+        # added, because the garbage collector may add another one here.
+        must_wake = not self._calls.has_unsent or self._connection is None
+        self._calls.add(call)
+        if not must_wake:
+            return
+        try:
+            self._wake.ring()
+        except SystemBusy:
+            self._calls.remove(call.number)
+            raise
 
     def _start_thread(self, wake: Wakeup) -> None:
         # Kept before it starts, because an interrupt of `start` does not stop the thread.
@@ -123,6 +130,7 @@ class Pipeline:
             self._thread = None
             raise
 
+    @locked
     def _verify(self) -> None:
         """Begin anew where the program closed the descriptors: with a new session, in a new thread."""
         if any(held is not None and not held.is_ours() for held in (self._wake, self._held)):
@@ -157,17 +165,16 @@ class Pipeline:
         if thread is not None and thread is not threading.current_thread():
             thread.join(CLOSE_SECONDS)
 
+    @locked
     def stop(self) -> None:
         """`close` without waiting for the thread."""
-        with self._lock:
-            self._closed = True
-            # Now, and not by the thread, which may be dialling for a while: the next registrar must find the session
-            # over.
-            self._release_session()
-            if self._thread is None:
-                self._release()
-            elif self._wake is not None:
-                self._wake.ring()
+        self._closed = True
+        # Now, and not by the thread, which may be dialling for a while: the next registrar must find the session over.
+        self._release_session()
+        if self._thread is None:
+            self._release()
+        elif self._wake is not None:
+            self._wake.ring()
 
     def _release(self) -> None:
         """Close this session's descriptors. Forgotten first, so that no thread writes to a number that is reused."""
@@ -205,19 +212,22 @@ class Pipeline:
             self._end(poll, wake)
 
     def _end(self, poll: polling.WaitSet, wake: Wakeup) -> None:
-        with self._lock:
-            if self._wake is not wake:
-                # The session began anew, in another thread.
-                return
-            self._disconnect(poll)
-            self._closed = True
-            self._release()
-        self._fail_all(RegistryClosed("the registry was closed before the answer came"))
+        if self._end_session(poll, wake):
+            self._fail_all(RegistryClosed("the registry was closed before the answer came"))
+
+    @locked
+    def _end_session(self, poll: polling.WaitSet, wake: Wakeup) -> bool:
+        """False where the session began anew, in another thread."""
+        if self._wake is not wake:
+            return False
+        self._disconnect(poll)
+        self._closed = True
+        self._release()
+        return True
 
     def _turn(self, poll: polling.WaitSet, wake: Wakeup) -> None:
         if not wake.is_ours():
-            with self._lock:
-                self._verify()
+            self._verify()
             return
         if self._connection is None:
             self._notice_removal()
@@ -235,12 +245,12 @@ class Pipeline:
         if nearest is not None and nearest <= time.monotonic():
             self._expire()
 
+    @locked
     def _notice_removal(self) -> None:
         """The folder was removed, and the entries with it: a client that only held entries does not make it anew."""
-        with self._lock:
-            if self.holds_entries and not self._calls and not os.path.exists(self._folder):
-                self.holds_entries = False
-                self._release_session()
+        if self.holds_entries and not self._calls and not os.path.exists(self._folder):
+            self.holds_entries = False
+            self._release_session()
 
     def _connect(self, poll: polling.WaitSet) -> None:
         calls = self._calls.all()
@@ -249,10 +259,11 @@ class Pipeline:
         has_default_bound = any(call.seconds is None for call in calls)
         answer = self._registration_timeout if has_default_bound else START_SECONDS
         connection = dial(self._folder, self._launch, self._session, until, answer, may_start=self._is_open)
+        # Together: `_disconnect` undoes both.
         self._connection = connection
+        poll.register(connection.sock, polling.POLLIN)
         self._registration_timeout = connection.registration_timeout
         self._dialled()
-        poll.register(connection.sock, polling.POLLIN)
         self._calls.send_again()
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)
@@ -335,8 +346,6 @@ class Pipeline:
 
     def quiesce(self) -> None:
         self._lock.acquire()
-
-    at_exit = quiesce
 
     def after_fork(self, *, child: bool) -> None:
         if not child:

@@ -6,7 +6,8 @@ functions with `call_around_fork` and `call_at_exit`.
 - Before a fork: the modules' ``before`` functions, the latest first; then every object *quiesces*.
 - After it, in parent and child: every object *resumes*, in the opposite order; then the modules' functions, the
   earliest first.
-- At exit: the modules' functions, the latest first; then every object's `at_exit`.
+- At exit: the modules' functions, the latest first. Objects do nothing: functions that the program registered with
+  `atexit` may call them later, and threads that such a function joins.
 
 This is the order of `os.register_at_fork` itself, so that what is acquired first is released last. No other module of
 adsum calls `os.register_at_fork` or `atexit.register`.
@@ -26,6 +27,8 @@ import threading
 import weakref
 from collections.abc import Callable
 from typing import Protocol
+
+from .locks import holding
 
 # From linux/mman.h; the module `mmap` does not have it.
 _MADV_WIPEONFORK = 18
@@ -70,9 +73,6 @@ class ForkAware(Protocol):
         """Resume. In the child: drop everything inherited, without touching what the parent still uses. It may not have
         quiesced there (see `notice_fork`), and must not raise."""
 
-    def at_exit(self) -> None:
-        """Quiesce for good, and leave nothing open that the interpreter would warn of."""
-
 
 _aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 _quiesced: list[ForkAware] = []
@@ -83,7 +83,7 @@ _at_exit: list[Callable[[], object]] = []
 
 
 def add_fork_aware(thing: ForkAware) -> None:
-    """Call the hooks of `thing` at every `os.fork` and at exit, for as long as it lives."""
+    """Call the hooks of `thing` at every `os.fork`, for as long as it lives."""
     _aware.add(thing)
 
 
@@ -100,17 +100,20 @@ def call_around_fork(
 
 
 def call_at_exit(hook: Callable[[], object]) -> None:
-    """Call a module's function when the interpreter ends, before any object quiesces."""
+    """Call a module's function when the interpreter ends."""
     _at_exit.append(hook)
 
 
 def notice_fork() -> None:
     """Run the hooks of a child, once, in a child whose fork Python did not see."""
     # A thread of the parent may hold an older lock.
-    with _noticing.setdefault(os.getpid(), threading.RLock()):
-        if not own[0] and not _hooks_run:
-            _quiesced[:] = list(_aware)
-            _after(child=True)
+    holding(_noticing.setdefault(os.getpid(), threading.RLock()), _notice)
+
+
+def _notice() -> None:
+    if not own[0] and not _hooks_run:
+        _quiesced[:] = list(_aware)
+        _after(child=True)
 
 
 # By pid: held by the thread of a child that runs the hooks.
@@ -148,10 +151,6 @@ def _exit() -> None:
         notice_fork()
     for hook in reversed(_at_exit):
         hook()
-    # Daemon threads run on while the interpreter ends. A call that one of them makes from now on waits until the
-    # process is gone; an error would only print a traceback on the way out.
-    for thing in list(_aware):
-        thing.at_exit()
 
 
 os.register_at_fork(

@@ -1,7 +1,8 @@
-"""Liveness of processes: a reader asks at the moment of a read, a registrar waits for deaths.
+"""Liveness of processes as a reader asks for it, at the moment of a read.
 
-Both keep pidfds in an epoll of their own, so one system call answers for all processes at once. A pidfd becomes
-readable when its process exits, also while that is a zombie, and stays readable (pidfd_open(2), epoll(7)).
+It keeps pidfds in an epoll, so one system call answers for all processes at once. A pidfd becomes readable when its
+process exits, also while that is a zombie, and stays readable (pidfd_open(2), epoll(7)). The registrar waits for deaths
+in the same way (see `death_watch`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import errno
 import os
 import resource
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import ParamSpec, TypeVar
 
 from .._foreign import reraise_foreign
 from ..errors import SystemBusy
@@ -19,9 +21,13 @@ from ..model import Owner
 from . import polling
 from .descriptors import Descriptor, Wakeup, close_epoll, note
 from .forking import notice_fork, own
-from .identity import has_exited, open_verified
+from .identity import open_verified
+from .locks import locked
 
-_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @contextlib.contextmanager
@@ -31,7 +37,7 @@ def descriptors_needed() -> Iterator[None]:
         yield
     except OSError as error:
         reraise_foreign(error)
-        if error.errno not in _OUT_OF_DESCRIPTORS:
+        if error.errno not in OUT_OF_DESCRIPTORS:
             raise
         raise SystemBusy(
             f"this process has no file descriptor left for the registry ({error}); close some or raise RLIMIT_NOFILE"
@@ -47,7 +53,6 @@ def is_running(owner: Owner) -> bool:
     return True
 
 
-_IN = polling.EPOLLIN
 _MOST_EVENTS = 64
 
 
@@ -99,17 +104,13 @@ class LivenessCheck:
                     return True
         if self._keeps_nothing():
             return self._ask(owner)
-        with self._change():
-            return owner in self._pidfds or self._track(owner)
+        return self._change(self._is_tracked, owner)
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
         """Those of `owners` that are alive now; one system call asks for all of them where they fit the capacity."""
         wanted = set(owners)
         if len(wanted) <= self.capacity and not self._keeps_nothing():
-            with self._change():
-                for owner in wanted:
-                    if owner not in self._pidfds:
-                        self._track(owner)
+            self._change(self._track_all, wanted)
         if not self.collect():
             return {owner for owner in wanted if self._ask(owner)}
         # An owner without a pidfd now has died, or had to make room: ask for it alone.
@@ -134,9 +135,7 @@ class LivenessCheck:
                 # Another thread has collected them, or these are events of another epoll under the number of ours.
                 self.verify()
                 continue
-            with self._change():
-                for pidfd, _ in died:
-                    self._drop(pidfd)
+            self._change(self._drop_all, died)
         return True
 
     def is_ours(self) -> bool:
@@ -147,8 +146,7 @@ class LivenessCheck:
     def verify(self) -> None:
         """Begin anew where the program closed the descriptors, which it does when it becomes a daemon."""
         if not self.is_ours() and not self._keeps_nothing():
-            with self._change():
-                self.abandon()
+            self._change(self.abandon)
 
     def _keeps_nothing(self) -> bool:
         """Whether no pidfd can be kept now: this is closed, or the parent's, or a signal handler or a finalizer
@@ -163,20 +161,20 @@ class LivenessCheck:
         with descriptors_needed():
             return is_running(owner)
 
-    @contextlib.contextmanager
-    def _change(self) -> Iterator[None]:
-        with self._lock:
+    @locked
+    def _change(self, change: Callable[P, R], /, *arguments: P.args, **named: P.kwargs) -> R:
+        """Make a change of the maps."""
+        try:
             self._changing = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._changing = 0
+            return change(*arguments, **named)
+        finally:
+            self._changing = 0
 
+    @locked
     def close(self) -> None:
         """Keep nothing from now on. A thread that still asks gets an answer."""
-        with self._lock:
-            self._closed = True
-            self.abandon()
+        self._closed = True
+        self.abandon()
 
     def abandon(self) -> None:
         """Close the descriptors that are still ours, and change nothing else: in a forked child they are copies, and
@@ -190,6 +188,17 @@ class LivenessCheck:
         if epoll is not None and mark is not None:
             close_epoll(epoll, mark, 0)
 
+    def _is_tracked(self, owner: Owner) -> bool:
+        return owner in self._pidfds or self._track(owner)
+
+    def _track_all(self, owners: Iterable[Owner]) -> None:
+        for owner in owners:
+            self._is_tracked(owner)
+
+    def _drop_all(self, died: Iterable[tuple[int, int]]) -> None:
+        for pidfd, _ in died:
+            self._drop(pidfd)
+
     def _track(self, owner: Owner) -> bool:
         while len(self._owners) >= self.capacity:
             self._drop_oldest()
@@ -199,7 +208,7 @@ class LivenessCheck:
         self._owners[pidfd] = owner
         try:
             self._noted[pidfd] = note(pidfd)
-            self._opened_epoll().register(pidfd, _IN)
+            self._opened_epoll().register(pidfd, polling.EPOLLIN)
         except OSError as error:
             self._drop(pidfd)
             reraise_foreign(error)
@@ -225,7 +234,7 @@ class LivenessCheck:
                 return open_verified(owner)
             except OSError as error:
                 reraise_foreign(error)
-                if error.errno not in _OUT_OF_DESCRIPTORS:
+                if error.errno not in OUT_OF_DESCRIPTORS:
                     raise
                 if not self._owners:
                     raise SystemBusy(
@@ -261,109 +270,3 @@ class LivenessCheck:
                 del self._noted[pidfd]
             if is_ours:
                 os.close(pidfd)
-
-
-class DeathWatch:
-    """The registrar's implementation of `OwnerWatch`: one pidfd for each owner.
-
-    Half of all descriptors are for sockets. When the other half is used up, the registrar scans further owners: it
-    opens, checks and closes them one by one. Two descriptors are held back, so that a scan can always open a pidfd and
-    a file in /proc.
-    """
-
-    def __init__(self) -> None:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self.capacity = max(16, hard // 2 - 32)
-        self.scanned: set[Owner] = set()
-        self._epoll = polling.epoll()
-        self._pidfds: dict[Owner, int] = {}
-        self._owners: dict[int, Owner] = {}
-        self._spare: list[int] = []
-        self._hold_back()
-
-    def fileno(self) -> int:
-        """Readable when a watched owner has died (an epoll can be waited for in another one, epoll(7))."""
-        return self._epoll.fileno()
-
-    def __contains__(self, owner: object) -> bool:
-        return owner in self._pidfds or owner in self.scanned
-
-    def __len__(self) -> int:
-        return len(self._pidfds) + len(self.scanned)
-
-    def __iter__(self) -> Iterator[Owner]:
-        yield from self._pidfds
-        yield from self.scanned
-
-    def watch(self, owner: Owner) -> bool:
-        """Watch `owner` from now on; False when it is dead. The pidfd is open before the identity is checked."""
-        if owner in self:
-            return self.is_alive(owner)
-        if len(self._pidfds) < self.capacity:
-            try:
-                pidfd = open_verified(owner)
-            except OSError as error:
-                if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
-            else:
-                if pidfd is None:
-                    return False
-                self._epoll.register(pidfd, _IN)
-                self._pidfds[owner] = pidfd
-                self._owners[pidfd] = owner
-                return True
-        if not self._check(owner):
-            return False
-        self.scanned.add(owner)
-        return True
-
-    def is_alive(self, owner: Owner) -> bool:
-        """Whether `owner` is alive now, watched or not."""
-        pidfd = self._pidfds.get(owner)
-        return self._check(owner) if pidfd is None else not has_exited(pidfd)
-
-    def unwatch(self, owner: Owner) -> None:
-        pidfd = self._pidfds.pop(owner, None)
-        if pidfd is None:
-            self.scanned.discard(owner)
-            return
-        del self._owners[pidfd]
-        self._epoll.unregister(pidfd)
-        os.close(pidfd)
-
-    def deaths(self) -> list[Owner]:
-        """The watched owners that have died; they stay watched until `unwatch`."""
-        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, 1024)]
-
-    def scan(self) -> list[Owner]:
-        """The dead among the owners that have no pidfd here."""
-        return [owner for owner in self.scanned if not self._check(owner)]
-
-    def close(self) -> None:
-        for descriptor in [*self._owners, *self._spare]:
-            os.close(descriptor)
-        self._pidfds.clear()
-        self._owners.clear()
-        self._spare.clear()
-        self.scanned.clear()
-        self._epoll.close()
-
-    def _check(self, owner: Owner) -> bool:
-        try:
-            return is_running(owner)
-        except OSError as error:
-            if error.errno not in _OUT_OF_DESCRIPTORS:
-                raise
-        # With the descriptors that are held back the kernel can always be asked.
-        while self._spare:
-            os.close(self._spare.pop())
-        try:
-            return is_running(owner)
-        finally:
-            self._hold_back()
-
-    def _hold_back(self) -> None:
-        while len(self._spare) < 2:
-            self._spare.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))

@@ -1,6 +1,6 @@
 """Liveness as two ports: the reader's question, and the registrar's watch over all owners.
 
-`tests/conformance/test_liveness.py` is their suite; `liveness.LivenessCheck` and `liveness.DeathWatch` are today's
+`tests/conformance/test_liveness.py` is their suite; `liveness.LivenessCheck` and `death_watch.DeathWatch` are today's
 implementations. The rule for all: unknown is never dead.
 """
 

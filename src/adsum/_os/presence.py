@@ -18,6 +18,7 @@ from pathlib import Path
 from .._foreign import reraise_foreign
 from .descriptors import Descriptor, note
 from .forking import add_fork_aware
+from .locks import locked
 
 _FILE = "clients"
 
@@ -30,17 +31,24 @@ class Presence:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / _FILE
-        self._mutex = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         add_fork_aware(self)
 
+    @locked
     def show(self) -> None:
         """Hold the lock from now on. In a folder that was made anew, hold that of the new file."""
-        with self._mutex:
-            held = self._descriptor
-            if held is None or not held.is_ours() or not os.fstat(held.number).st_nlink:
-                self._release()
-                self._hold()
+        if not self._is_shown():
+            self._release()
+            self._hold()
+
+    def _is_shown(self) -> bool:
+        held = self._descriptor
+        try:
+            return held is not None and held.is_ours() and os.fstat(held.number).st_nlink > 0
+        except OSError as error:
+            reraise_foreign(error)
+            return False
 
     def _hold(self) -> None:
         try:
@@ -54,6 +62,10 @@ class Presence:
             # A process that asks `is_in_use` holds the lock for a moment only.
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             self._descriptor = note(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            reraise_foreign(error)
+            return
         except BaseException:
             os.close(descriptor)
             raise
@@ -81,12 +93,10 @@ class Presence:
     def quiesce(self) -> None:
         """Nothing: a child drops its copy of the descriptor, and takes a lock of its own when it connects."""
 
-    at_exit = quiesce
-
     def after_fork(self, *, child: bool) -> None:
         if child:
             # A thread of the parent may have held it.
-            self._mutex = threading.Lock()
+            self._lock = threading.RLock()
             self._release()
 
 

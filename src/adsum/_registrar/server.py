@@ -19,7 +19,7 @@ import select
 from .._engine.batch import Batch, Call, Death, EndedSession
 from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
-from .._os.liveness import DeathWatch
+from .._os.death_watch import DeathWatch
 from ..errors import AdsumError
 from ..model import Limits
 from .bell import Bell

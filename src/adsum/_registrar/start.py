@@ -21,7 +21,7 @@ from .. import _wire as wire
 from .._engine.engine import Engine
 from .._os import folder as folders
 from .._os import identity, log_file
-from .._os.liveness import DeathWatch
+from .._os.death_watch import DeathWatch
 from .._store import page as pages
 from .._store import tables
 from .._store.environment import (

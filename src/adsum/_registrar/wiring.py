@@ -14,7 +14,7 @@ from .._engine.counters import Counters
 from .._engine.engine import Engine
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
-from .._os.liveness import DeathWatch
+from .._os.death_watch import DeathWatch
 from .._store import tables
 from .._store.environment import Environment
 from .._store.page import Page

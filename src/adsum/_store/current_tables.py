@@ -28,6 +28,7 @@ import msgspec
 from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os.forking import notice_fork, own
+from .._os.locks import holding
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed
 from ..model import Limits
 from . import older_tables, page
@@ -68,7 +69,8 @@ class CurrentTables:
         self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
         self._active: set[int] = set()
-        self._quiescing = False
+        # The thread that quiesces, from before it waits for the reads until `resume`; 0 for none.
+        self._quiescer = 0
         self._environment: Environment | None = None
         self._recheck_at = 0.0
         self.page: page.Page | None = None
@@ -87,8 +89,7 @@ class CurrentTables:
                 # A read that was interrupted at a bad moment left LMDB's reader slot in use: open again.
                 if last_try:
                     raise translate(error, self.folder) from error
-                self.quiesce()
-                self.resume()
+                self._close_for_now()
             except lmdb.Error as error:
                 raise translate(error, self.folder) from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -102,21 +103,31 @@ class CurrentTables:
         # A signal handler may read during a read of the same thread; the outer read goes on after it.
         inner = me in self._active
         try:
-            with self._lock:
-                while self._quiescing and not inner:
-                    self._idle.wait()
-                environment = self.current()
-                if environment is None:
-                    return otherwise
-                self._active.add(me)
+            if not inner:
+                self._begin(me)
+            environment = self.current()
+            if environment is None:
+                return otherwise
             with environment.lmdb.begin() as txn:
                 return look(txn, environment)
         finally:
             if not inner:
-                with self._lock:
-                    self._active.discard(me)
-                    if not self._active:
-                        self._idle.notify_all()
+                self._active.discard(me)
+                if self._quiescer:
+                    holding(self._lock, self._idle.notify_all)
+
+    def _begin(self, me: int) -> None:
+        """Begin a read of this thread; waits while another thread quiesces.
+
+        Takes no lock where none does. Each side first says what it does, then looks at what the other says (Dekker's
+        algorithm), so either this read sees the quiescing thread, or that one sees this read.
+        """
+        self._active.add(me)
+        while self._quiescer not in (0, me):
+            self._active.discard(me)
+            # That one waits for this, or holds the lock until `resume`.
+            holding(self._lock, self._idle.notify_all)
+            self._active.add(me)
 
     # The choice of tables
 
@@ -146,38 +157,37 @@ class CurrentTables:
 
     def _attach(self) -> Environment | None:
         with translating(self.folder):
-            return self._attach_once()
+            return holding(self._lock, self._attach_unless_other_than, self._environment)
 
-    def _attach_once(self) -> Environment | None:
-        seen = self._environment
-        with self._lock:
-            if self._closed:
-                raise RegistryClosed("this registry was closed; open another")
-            # Another thread may have opened them while this one waited. LMDB must not be opened twice.
-            current, mapped = self._environment, self.page
-            if current is not seen and current and mapped and mapped.generation == current.generation:
-                return current
-            for _ in range(100):
-                self._detach()
-                if not folders.check(self.folder):
-                    return None
-                # Where no living member needs an older registry, the first write makes it anew.
-                mapped, _ = older_tables.attach(self.folder, older_tables.require_no_member)
-                generation = mapped.generation if mapped else 0
-                if mapped is None or not generation:
-                    return None
-                try:
-                    environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
-                except AdsumError:
-                    # The registrar may have switched to other tables while these were being opened.
-                    if mapped.generation == generation:
-                        raise
-                    continue
-                self.limits, self.node = check_identity(environment), node_of(environment)
-                self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
-                self._recheck_at = time.monotonic() + RECHECK_SECONDS
-                return environment
-            raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
+    def _attach_unless_other_than(self, seen: Environment | None) -> Environment | None:
+        """Open the tables, unless another thread has opened others than `seen` while this one waited for the lock: LMDB
+        must not be opened twice."""
+        if self._closed:
+            raise RegistryClosed("this registry was closed; open another")
+        current, mapped = self._environment, self.page
+        if current is not seen and current and mapped and mapped.generation == current.generation:
+            return current
+        for _ in range(100):
+            self._detach()
+            if not folders.check(self.folder):
+                return None
+            # Where no living member needs an older registry, the first write makes it anew.
+            mapped, _ = older_tables.attach(self.folder, older_tables.require_no_member)
+            generation = mapped.generation if mapped else 0
+            if mapped is None or not generation:
+                return None
+            try:
+                environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
+            except AdsumError:
+                # The registrar may have switched to other tables while these were being opened.
+                if mapped.generation == generation:
+                    raise
+                continue
+            self.limits, self.node = check_identity(environment), node_of(environment)
+            self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
+            self._recheck_at = time.monotonic() + RECHECK_SECONDS
+            return environment
+        raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
 
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""
@@ -187,16 +197,15 @@ class CurrentTables:
     # Quiescing
 
     def quiesce(self) -> None:
-        """Wait for the running reads to end, and close the tables; no read begins until `resume`."""
+        """Wait for the running reads to end, and close the tables; no read of another thread begins until `resume`,
+        which must follow also where this was interrupted."""
         self._lock.acquire()
-        self._active.discard(threading.get_ident())
-        # New reads wait meanwhile; otherwise a few busy threads could keep this one waiting without end.
-        self._quiescing = True
+        me = threading.get_ident()
+        self._active.discard(me)
+        self._quiescer = me
         while self._active:
             if not self._idle.wait(LOST_SECONDS):
                 self._active &= _threads_in(CurrentTables._read_once)
-        self._quiescing = False
-        self._idle.notify_all()
         try:
             if self._environment is not None:
                 self._environment.close()
@@ -205,13 +214,27 @@ class CurrentTables:
 
     def close(self) -> None:
         """Close the tables for good. A thread that reads ends its read first; one that comes later gets an error."""
-        self.quiesce()
-        self._closed = True
-        self.resume()
+        try:
+            self.quiesce()
+            self._closed = True
+        finally:
+            self.resume()
+
+    def _close_for_now(self) -> None:
+        try:
+            self.quiesce()
+        finally:
+            self.resume()
 
     def resume(self) -> None:
         """The next read opens the tables again."""
-        self._lock.release()
+        if self._quiescer == threading.get_ident():
+            self._quiescer = 0
+        try:
+            self._lock.release()
+        except RuntimeError as error:
+            # `quiesce` was interrupted before it held the lock.
+            reraise_foreign(error)
 
 
 def _threads_in(function: Callable[..., object]) -> set[int]:

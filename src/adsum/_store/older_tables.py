@@ -19,6 +19,7 @@ import lmdb
 
 from .._os.forking import call_around_fork
 from .._os.liveness import is_running
+from .._os.locks import holding
 from .._os.mappings import maps, name_of
 from ..errors import AdsumError, CorruptRegistry, VersionMismatch
 from ..model import Limits, Owner
@@ -61,25 +62,28 @@ class Member(NamedTuple):
 
 @contextlib.contextmanager
 def opened(folder: Path, older: page.Page) -> Iterator[tuple[Txn[bytes], Environment, Limits]]:
-    """A snapshot of the older tables, and their limits.
+    """A snapshot of the older tables, and their limits. A client that calls this holds `_opening`.
 
     Errors: `CorruptRegistry` where the tables do not belong to the page.
     """
-    with _opening:
-        environment = open_environment(folder, older.generation, older.map_size, writable=False)
-        try:
-            with translating(folder), environment.lmdb.begin() as txn:
-                yield txn, environment, stored_limits(txn, environment, older.format)
-        finally:
-            environment.close()
+    environment = open_environment(folder, older.generation, older.map_size, writable=False)
+    try:
+        with translating(folder), environment.lmdb.begin() as txn:
+            yield txn, environment, stored_limits(txn, environment, older.format)
+    finally:
+        environment.close()
 
 
 def living_members(folder: Path, older: page.Page) -> list[Member]:
     """The members of the older registry that are alive."""
-    with opened(folder, older) as (txn, environment, _):
-        known = [*_holders(txn, environment), *_standbys(txn, environment)]
+    known = holding(_opening, _known_members, folder, older)
     alive = {owner for owner in {member.owner for member in known} if is_running(owner)}
     return [member for member in known if member.owner in alive]
+
+
+def _known_members(folder: Path, older: page.Page) -> list[Member]:
+    with opened(folder, older) as (txn, environment, _):
+        return [*_holders(txn, environment), *_standbys(txn, environment)]
 
 
 def attach(folder: Path, require: Callable[[Path, page.Page], None]) -> tuple[page.Page | None, page.Page | None]:
@@ -142,14 +146,17 @@ def named(things: list[Member] | list[str]) -> str:
 
 def _reader_slots(data: Path) -> set[int]:
     """The pids in LMDB's reader table. Opened without a transaction, so that this process takes no slot itself."""
-    with _opening, translating(data.parent.parent):
+    first_words = [row.split()[0] for row in holding(_opening, _reader_table, data) if row.split()]
+    return {int(word) for word in first_words if word.isdecimal()}
+
+
+def _reader_table(data: Path) -> list[str]:
+    with translating(data.parent.parent):
         environment = lmdb.open(str(data.parent), readonly=True, create=False, lib_version=0)
         try:
-            rows = environment.readers().splitlines()
+            return environment.readers().splitlines()
         finally:
             environment.close()
-    first_words = [row.split()[0] for row in rows if row.split()]
-    return {int(word) for word in first_words if word.isdecimal()}
 
 
 def _holders(txn: Txn[bytes], environment: Environment) -> Iterator[Member]:

@@ -256,8 +256,6 @@ class Reader:
         else:
             self._tables.resume()
 
-    at_exit = quiesce
-
     # From the tables
 
     def _fetch(self, process_id: tuple[str, str, str]) -> CachedEntry | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from .._os.forking import notice_fork, own
-from .._watching import Lock, WatchBase
+from .._watching import WatchBase
 from ..errors import RegistryClosed
 from ..model import Event
 from .loop import require_loop
@@ -36,6 +35,9 @@ class AsyncWatch(WatchBase, OnlyAsync):
     registered 1
     unregistered 2
     """
+
+    # Whether a task waits.
+    _is_waiting = False
 
     async def __aenter__(self: W) -> W:
         return self
@@ -81,9 +83,11 @@ class AsyncWatch(WatchBase, OnlyAsync):
         require_loop()
         if not own[0]:
             notice_fork()
-        if not self._consumer_lock.acquire(blocking=False):
+        if self._is_waiting:
             raise RuntimeError("another task waits in this watch; give each task a watch of its own")
         try:
+            # No call, and so no other task or handler, comes between the question and this.
+            self._is_waiting = True
             while (event := self._take()) is None:
                 if self._waiter.is_connected:
                     await self._woken()
@@ -92,11 +96,15 @@ class AsyncWatch(WatchBase, OnlyAsync):
                     await in_thread(self._waiter.listen)
             return event
         finally:
-            self._consumer_lock.release()
+            self._is_waiting = False
             self._close_waiter()
 
-    def _new_lock(self) -> Lock:
-        return threading.Lock()
+    def _reset_after_fork(self) -> None:
+        self._is_waiting = False
+
+    def _close_waiter(self) -> None:
+        if self._closed and not self._is_waiting:
+            self._waiter.close()
 
     async def _woken(self) -> None:
         """Wait until the epoll is readable, then consume what made it so."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from .._os.forking import call_around_fork
+from .._os.locks import holding
 
 Measurements: TypeAlias = dict[str, float]
 Attributes: TypeAlias = dict[str, str]
@@ -56,14 +57,12 @@ def when_changed(adjust: Callable[[frozenset[str]], None]) -> None:
 
 
 def add(handler: Handler, events: frozenset[str]) -> None:
-    with _lock:
-        _replace(handler, [_Attached(handler, events)])
+    holding(_lock, _replace, handler, [_Attached(handler, events)])
 
 
 def remove(handler: Handler) -> bool:
     """Detach a handler. Returns whether it was attached."""
-    with _lock:
-        return _replace(handler, [])
+    return holding(_lock, _replace, handler, [])
 
 
 def wanted() -> frozenset[str]:

@@ -16,7 +16,8 @@ from .._client import client as clients
 from .._client.bell import Waiter
 from .._client.client import Client
 from .._instrument import instrument
-from .._os.forking import call_around_fork, call_at_exit
+from .._os.forking import call_around_fork
+from .._os.locks import holding, locked
 from .._store.feed import Base, TableFeed
 from .._store.history import Step
 from .._store.layout import MAX_DEPARTURES
@@ -39,7 +40,6 @@ EXTRA_DEPARTURES = 16
 # By the real path of the folder.
 _followers: dict[str, _RegistryFollower] = {}
 _lock = threading.RLock()
-_interpreter_ends = threading.Event()
 
 
 class _RegistryFollower:
@@ -51,8 +51,8 @@ class _RegistryFollower:
         # Durations of registrar starts that no event has reported yet.
         self._starts: deque[float] = deque()
         self._woken = threading.Event()
-        # Reentrant, because a finalizer may call `wake` in a thread that holds it.
-        self._waiter_lock = threading.RLock()
+        # A finalizer may call `wake` in a thread that holds it.
+        self._lock = threading.RLock()
         self._waiter: Waiter | None = None
         self._error_logged = False
         self._reader = client.reader
@@ -71,9 +71,16 @@ class _RegistryFollower:
     def wake(self) -> None:
         """Have the thread check whether a handler and a client still need it. Safe at any moment."""
         self._woken.set()
-        with self._waiter_lock:
-            if self._waiter is not None:
-                self._waiter.wake()
+        self._wake_waiter()
+
+    @locked
+    def _wake_waiter(self) -> None:
+        if self._waiter is not None:
+            self._waiter.wake()
+
+    @locked
+    def _forget_waiter(self) -> None:
+        self._waiter = None
 
     def note_start(self, seconds: float) -> None:
         """This process started a registrar, in so many seconds."""
@@ -102,14 +109,18 @@ class _RegistryFollower:
         """An open client of the registry, if a handler still wants its events. Else None, and this follower is removed:
         a client that opens later gets another."""
         # One lock for the check and the removal, or a client that opens in between would get no follower.
-        with _lock:
-            self._woken.clear()
-            found = [client for client in _open_clients() if client.real_path == self._real_path]
-            if found and _is_wanted():
-                return found[0]
-            if _followers.get(self._real_path) is self:
-                del _followers[self._real_path]
-        self._report_starts()
+        client = holding(_lock, self._client_or_removal)
+        if client is None:
+            self._report_starts()
+        return client
+
+    def _client_or_removal(self) -> Client | None:
+        self._woken.clear()
+        found = [client for client in _open_clients() if client.real_path == self._real_path]
+        if found and _is_wanted():
+            return found[0]
+        if _followers.get(self._real_path) is self:
+            del _followers[self._real_path]
         return None
 
     def _follow(self, client: Client) -> None:
@@ -133,8 +144,7 @@ class _RegistryFollower:
                     # To listen would create the registry.
                     waiter.wait(CREATION_CHECK_SECONDS)
         finally:
-            with self._waiter_lock:
-                self._waiter = None
+            self._forget_waiter()
             waiter.close()
 
     def _pause(self) -> None:
@@ -194,7 +204,7 @@ class _RegistryFollower:
 
 def _is_wanted() -> bool:
     """Whether a handler wants an event of a follower."""
-    return bool(wanted() & FOLLOWED) and not _interpreter_ends.is_set()
+    return bool(wanted() & FOLLOWED)
 
 
 def _open_clients() -> list[Client]:
@@ -205,25 +215,31 @@ def _open_clients() -> list[Client]:
 def _adjust(wanted: frozenset[str]) -> None:
     instrument.registrar_started = _note_start if STARTED in wanted else None
     instrument.client_opened = _follow_open_registries if wanted & FOLLOWED else None
-    with _lock:
-        for follower in list(_followers.values()):
-            follower.wake()
+    holding(_lock, _wake_all)
     if wanted & FOLLOWED:
         _follow_open_registries()
 
 
+def _wake_all() -> None:
+    for follower in list(_followers.values()):
+        follower.wake()
+
+
 def _follow_open_registries() -> None:
     """Start a follower for each open registry that has none."""
-    with _lock:
-        for client in _open_clients():
-            if client.real_path not in _followers:
-                follower = _RegistryFollower(client)
-                try:
-                    follower.start()
-                except RuntimeError as error:
-                    logger.warning("cannot follow %s: %s", client.folder, error, extra={"registry": str(client.folder)})
-                else:
-                    _followers[client.real_path] = follower
+    holding(_lock, _start_followers)
+
+
+def _start_followers() -> None:
+    for client in _open_clients():
+        if client.real_path not in _followers:
+            follower = _RegistryFollower(client)
+            try:
+                follower.start()
+            except RuntimeError as error:
+                logger.warning("cannot follow %s: %s", client.folder, error, extra={"registry": str(client.folder)})
+            else:
+                _followers[client.real_path] = follower
 
 
 def _note_start(folder: Path, seconds: float) -> None:
@@ -240,12 +256,6 @@ def _reset_after_fork() -> None:
     _followers.clear()
 
 
-def _at_exit() -> None:
-    # Before the connection to the bell is closed at exit, which would look like the end of a registrar.
-    _interpreter_ends.set()
-
-
-call_at_exit(_at_exit)
 call_around_fork(after_in_child=_reset_after_fork)
 
 

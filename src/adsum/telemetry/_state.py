@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from typing import NamedTuple
 
+from .._os.locks import locked
 from .._reads import RegistryReads
 from .._store.census import Group
 from ..model import Stats
@@ -55,15 +56,16 @@ class Namespaces:
             raise ValueError(f"max_namespaces={most!r}: give a number from 0 up")
         self._most = most
         self._named: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def name(self, namespace: str) -> str:
-        if namespace in self._named:
-            return namespace
-        with self._lock:
-            if len(self._named) >= self._most and namespace not in self._named:
-                return OTHER
-            self._named.add(namespace)
+        return namespace if namespace in self._named else self._name(namespace)
+
+    @locked
+    def _name(self, namespace: str) -> str:
+        if len(self._named) >= self._most and namespace not in self._named:
+            return OTHER
+        self._named.add(namespace)
         return namespace
 
 

@@ -39,6 +39,7 @@ import weakref
 from collections.abc import Callable, Iterable
 
 from .. import __version__
+from .._os.locks import holding
 from .._reads import RegistryReads
 from ..errors import AdsumError
 from . import attach, detach
@@ -93,16 +94,19 @@ def instrument(
         raise TypeError(f"cannot instrument {registry!r}: give a Registry or an AsyncRegistry")
     if meter_provider is None:
         meter_provider = get_meter_provider()
-    with _lock:
-        instruments = _instruments.get(meter_provider)
-        if instruments is None:
-            meter = meter_provider.get_meter("adsum", __version__)
-            instruments = _instruments[meter_provider] = _Instruments(meter)
-        if any(one.registry == str(registry.folder) for one in instruments.active):
-            raise ValueError(f"{registry.folder} is instrumented already; uninstrument() it first")
-        instrumentation = Instrumentation(registry, instruments, Namespaces(max_namespaces))
-        instruments.active = (*instruments.active, instrumentation)
+    instrumentation = holding(_lock, _instrument, registry, meter_provider, Namespaces(max_namespaces))
     attach(instrumentation.record)
+    return instrumentation
+
+
+def _instrument(registry: RegistryReads, meter_provider: MeterProvider, namespaces: Namespaces) -> Instrumentation:
+    instruments = _instruments.get(meter_provider)
+    if instruments is None:
+        instruments = _instruments[meter_provider] = _Instruments(meter_provider.get_meter("adsum", __version__))
+    if any(one.registry == str(registry.folder) for one in instruments.active):
+        raise ValueError(f"{registry.folder} is instrumented already; uninstrument() it first")
+    instrumentation = Instrumentation(registry, instruments, namespaces)
+    instruments.active = (*instruments.active, instrumentation)
     return instrumentation
 
 
@@ -118,8 +122,10 @@ class Instrumentation:
     def uninstrument(self) -> None:
         """Stop exporting. Calling it twice is fine."""
         detach(self.record)
-        with _lock:
-            self._instruments.active = tuple(one for one in self._instruments.active if one is not self)
+        holding(_lock, self._leave)
+
+    def _leave(self) -> None:
+        self._instruments.active = tuple(one for one in self._instruments.active if one is not self)
 
     def state(self) -> State | None:
         """The state of the registry now; None where it is closed or cannot be read."""
@@ -207,4 +213,4 @@ _GAUGES: tuple[tuple[str, str, str, Callable[[State], float]], ...] = (
 )
 
 _instruments: weakref.WeakKeyDictionary[MeterProvider, _Instruments] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()

@@ -33,6 +33,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 
+from .._os.locks import locked
 from .._reads import RegistryReads
 from ..errors import AdsumError
 from . import attach, detach
@@ -194,7 +195,7 @@ class _Durations:
 
     def __init__(self, folders: frozenset[str]) -> None:
         self._folders = folders
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counts: dict[tuple[str, str, str], list[int]] = {}
         self._sums: dict[tuple[str, str, str], float] = {}
 
@@ -204,14 +205,19 @@ class _Durations:
             return
         seconds = measurements["duration"]
         key = attributes["registry"], attributes["call"], attributes.get("reason", "ok")
-        with self._lock:
-            counts = self._counts.setdefault(key, [0] * (len(PROMETHEUS_EDGES) + 1))
-            counts[bisect.bisect_left(PROMETHEUS_EDGES, seconds)] += 1
-            self._sums[key] = self._sums.get(key, 0.0) + seconds
+        self._add(key, seconds)
+
+    @locked
+    def _add(self, key: tuple[str, str, str], seconds: float) -> None:
+        counts = self._counts.setdefault(key, [0] * (len(PROMETHEUS_EDGES) + 1))
+        counts[bisect.bisect_left(PROMETHEUS_EDGES, seconds)] += 1
+        self._sums[key] = self._sums.get(key, 0.0) + seconds
+
+    @locked
+    def _taken(self) -> list[tuple[tuple[str, str, str], list[int], float]]:
+        return [(key, list(counts), self._sums[key]) for key, counts in sorted(self._counts.items())]
 
     def add_to(self, family: HistogramMetricFamily) -> None:
-        with self._lock:
-            taken = [(key, list(counts), self._sums[key]) for key, counts in sorted(self._counts.items())]
-        for key, counts, total in taken:
+        for key, counts, total in self._taken():
             buckets = zip([*map(str, PROMETHEUS_EDGES), "+Inf"], itertools.accumulate(counts), strict=True)
             family.add_metric(list(key), [(bound, float(number)) for bound, number in buckets], total)

@@ -1,0 +1,121 @@
+"""Liveness of processes as the registrar needs it: it waits for deaths.
+
+It keeps the pidfd of each owner in one epoll, as a reader does (see `liveness`).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+
+from ..model import Owner
+from . import polling
+from .identity import has_exited, open_verified
+from .liveness import OUT_OF_DESCRIPTORS, is_running
+
+
+class DeathWatch:
+    """The registrar's implementation of `OwnerWatch`: one pidfd for each owner.
+
+    Half of all descriptors are for sockets. When the other half is used up, the registrar scans further owners: it
+    opens, checks and closes them one by one. Two descriptors are held back, so that a scan can always open a pidfd and
+    a file in /proc.
+    """
+
+    def __init__(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self.capacity = max(16, hard // 2 - 32)
+        self.scanned: set[Owner] = set()
+        self._epoll = polling.epoll()
+        self._pidfds: dict[Owner, int] = {}
+        self._owners: dict[int, Owner] = {}
+        self._spare: list[int] = []
+        self._hold_back()
+
+    def fileno(self) -> int:
+        """Readable when a watched owner has died (an epoll can be waited for in another one, epoll(7))."""
+        return self._epoll.fileno()
+
+    def __contains__(self, owner: object) -> bool:
+        return owner in self._pidfds or owner in self.scanned
+
+    def __len__(self) -> int:
+        return len(self._pidfds) + len(self.scanned)
+
+    def __iter__(self) -> Iterator[Owner]:
+        yield from self._pidfds
+        yield from self.scanned
+
+    def watch(self, owner: Owner) -> bool:
+        """Watch `owner` from now on; False when it is dead. The pidfd is open before the identity is checked."""
+        if owner in self:
+            return self.is_alive(owner)
+        if len(self._pidfds) < self.capacity:
+            try:
+                pidfd = open_verified(owner)
+            except OSError as error:
+                if error.errno not in OUT_OF_DESCRIPTORS:
+                    raise
+            else:
+                if pidfd is None:
+                    return False
+                self._epoll.register(pidfd, polling.EPOLLIN)
+                self._pidfds[owner] = pidfd
+                self._owners[pidfd] = owner
+                return True
+        if not self._check(owner):
+            return False
+        self.scanned.add(owner)
+        return True
+
+    def is_alive(self, owner: Owner) -> bool:
+        """Whether `owner` is alive now, watched or not."""
+        pidfd = self._pidfds.get(owner)
+        return self._check(owner) if pidfd is None else not has_exited(pidfd)
+
+    def unwatch(self, owner: Owner) -> None:
+        pidfd = self._pidfds.pop(owner, None)
+        if pidfd is None:
+            self.scanned.discard(owner)
+            return
+        del self._owners[pidfd]
+        self._epoll.unregister(pidfd)
+        os.close(pidfd)
+
+    def deaths(self) -> list[Owner]:
+        """The watched owners that have died; they stay watched until `unwatch`."""
+        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, 1024)]
+
+    def scan(self) -> list[Owner]:
+        """The dead among the owners that have no pidfd here."""
+        return [owner for owner in self.scanned if not self._check(owner)]
+
+    def close(self) -> None:
+        for descriptor in [*self._owners, *self._spare]:
+            os.close(descriptor)
+        self._pidfds.clear()
+        self._owners.clear()
+        self._spare.clear()
+        self.scanned.clear()
+        self._epoll.close()
+
+    def _check(self, owner: Owner) -> bool:
+        try:
+            return is_running(owner)
+        except OSError as error:
+            if error.errno not in OUT_OF_DESCRIPTORS:
+                raise
+        # With the descriptors that are held back the kernel can always be asked.
+        while self._spare:
+            os.close(self._spare.pop())
+        try:
+            return is_running(owner)
+        finally:
+            self._hold_back()
+
+    def _hold_back(self) -> None:
+        while len(self._spare) < 2:
+            self._spare.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
