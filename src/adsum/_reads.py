@@ -13,6 +13,7 @@ from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
 from ._choosing import Choice, Chooser, check_choice
 from ._client.client import Client
+from ._client.keeper import OnLost
 from ._instrument import Observation, instrument
 from ._os import folder as folders
 from ._os import identity
@@ -45,6 +46,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         namespace: str,
         node: str | None,
         limits: Limits | None,
+        on_lost: OnLost | None,
     ) -> None:
         identity.require_linux()
         self.folder: Path = places.locate(name, path)
@@ -62,7 +64,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         folders.check(self.folder)
         self._chooser = Chooser()
         with descriptors_needed():
-            self._client = Client(self.folder, self._limits)
+            self._client = Client(self.folder, self._limits, on_lost)
         self._reader: Reader = self._client.reader
         try:
             self._reader.attach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ._client.keeper import OnLost
 from .model import Limits
 from .registry import Registry
 
@@ -16,6 +17,7 @@ def open(
     node: str | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
+    on_lost: OnLost | None = None,
 ) -> Registry:
     """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
 
@@ -29,6 +31,9 @@ def open(
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
     - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
       other limits, a warning says so; `Registry.limits` are its own.
+    - `on_lost`: called when the registry is gone, because its folder was removed, with the list of the entries that
+      this process registered through this object. They are registered anew, as new incarnations, unless it returns
+      False. It runs in a thread of adsum's.
 
     Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`, also
     for a folder that holds other things; `InvalidProcessId` for an impossible namespace or node;
@@ -39,4 +44,4 @@ def open(
     ('robots', 0)
     >>> registry.close()
     """
-    return Registry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return Registry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits, on_lost=on_lost)

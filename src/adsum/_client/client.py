@@ -16,6 +16,7 @@ from .._store.reader import Reader
 from ..model import Limits
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
+from .keeper import Keeper, OnLost
 from .pipeline import Pipeline
 
 _readers: dict[str, tuple[Reader, int]] = {}
@@ -39,7 +40,7 @@ class Stoppable(Protocol):
 class Client:
     """Everything a `Registry` needs and must close."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, on_lost: OnLost | None = None) -> None:
         self.folder = folder
         self.limits = limits
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
@@ -50,6 +51,7 @@ class Client:
         self.pool = ConnectionPool(folder, limits, dialled)
         self.pipeline = Pipeline(folder, limits, dialled)
         self.bell = BellConnection(folder, limits, dialled)
+        self.keeper = Keeper(folder, on_lost)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
@@ -58,12 +60,14 @@ class Client:
 
     def close(self) -> None:
         """End the session and all that depends on it. Waits a moment for the registrar."""
+        self.keeper.close()
         self.pipeline.close()
         self.drop()
 
     def drop(self) -> None:
         """`close` for the garbage collector, which may run inside any other call: it waits for nothing."""
         self.closed = True
+        self.keeper.close()
         self.pipeline.stop()
         self.pool.close()
         for watch in list(self.watches):

@@ -34,6 +34,8 @@ from .pending_call import PendingCall
 RETRY_SECONDS = 1.0
 # How long `close` waits for a registrar that does not answer, because it is stopped, say. Ctrl-C ends in `close`, too.
 CLOSE_SECONDS = 1.0
+# How long a standby waits in a registry that is made anew, for the members that held ids in the one that is gone.
+HOLD_BACK_SECONDS = 1.0
 
 
 class Pipeline:
@@ -59,15 +61,28 @@ class Pipeline:
         self._connection: Connection | None = None
         self.holds_entries = False
         self._held = -1
+        # The file that was the page of the registry at the last connection; empty before.
+        self._page: tuple[int, ...] = ()
 
     def hold_entries(self) -> None:
         """From now on entries are bound to this session. The lock that proves its life must exist before they do."""
         with self._lock:
             if not self.holds_entries and not self._closed:
-                with descriptors_needed():
-                    folders.create(self._folder)
-                    self._held = session.hold(self._folder, self._session)
+                self._hold_session()
                 self.holds_entries = True
+            elif self.holds_entries:
+                self._renew_session()
+
+    def _hold_session(self) -> None:
+        with descriptors_needed():
+            folders.create(self._folder)
+            self._held = session.hold(self._folder, self._session)
+
+    def _renew_session(self) -> None:
+        """The folder may have gone, and with it the file that shows the session's life."""
+        if not session.is_shown_by(self._held, self._folder, self._session):
+            self._release_session()
+            self._hold_session()
 
     @property
     def has_calls(self) -> bool:
@@ -188,6 +203,8 @@ class Pipeline:
                 self._release_session()
 
     def _connect(self, poll: select.poll) -> None:
+        if self._registry_is_gone():
+            self._let_holders_be_first()
         calls = self._calls.all()
         soonest = min((call.give_up for call in calls), default=math.inf)
         until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
@@ -197,10 +214,24 @@ class Pipeline:
         self._connection = connection
         self._registration_timeout = connection.registration_timeout
         self._dialled()
+        self._page = _file_of_page(self._folder)
         poll.register(connection.sock, select.POLLIN)
         self._calls.send_again()
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)
+
+    def _registry_is_gone(self) -> bool:
+        return bool(self._page) and self._page != _file_of_page(self._folder)
+
+    def _let_holders_be_first(self) -> None:
+        """The registry is made anew. If a standby came back to it before the living holder of its id, it would be
+        granted the id."""
+        until = time.monotonic() + HOLD_BACK_SECONDS
+        while any(call.is_queued for call in self._calls.all()) and time.monotonic() < until and not self._closed:
+            time.sleep(HOLD_BACK_SECONDS / 20)
+        if self.holds_entries and self._calls:
+            with self._lock:
+                self._renew_session()
 
     def _is_open(self) -> bool:
         return not self._closed
@@ -251,7 +282,7 @@ class Pipeline:
             reply = wire.decode_reply(frame)
             if isinstance(reply, wire.Queued):
                 if (call := self._calls.get(reply.number)) is not None:
-                    call.queue()
+                    call.queue(reply.position)
             elif (call := self._calls.remove(reply.number)) is not None:
                 call.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
 
@@ -294,3 +325,12 @@ class Pipeline:
         self._reset()
         for call in calls:
             call.abandon()
+
+
+def _file_of_page(folder: Path) -> tuple[int, ...]:
+    """What identifies the file of the registry's page; empty where there is none."""
+    try:
+        found = os.stat(folder / "page")
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino

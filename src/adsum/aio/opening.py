@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from .._client.keeper import OnLost
 from ..model import Limits
 from .registry import AsyncRegistry
 
@@ -16,6 +17,7 @@ def open_async(
     node: str | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
+    on_lost: OnLost | None = None,
 ) -> AsyncRegistry:
     """Open a registry for asyncio. There is no server to start: an absent registry reads as empty, and the first write
     makes it. Opening does not wait, so this is a plain call.
@@ -27,10 +29,15 @@ def open_async(
     - `timeout`: seconds for each write that names no timeout; None for the registry's `Limits.registration_timeout`.
     - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
       other limits, a warning says so; `Registry.limits` are its own.
+    - `on_lost`: called when the registry is gone, because its folder was removed, with the list of the entries that
+      this process registered through this object. They are registered anew, as new incarnations, unless it returns
+      False. It runs in a thread of adsum's.
 
     >>> async with adsum.open_async(timeout=2) as registry:
     ...     registration = await registry.register("planner-1")
     ...     print(len(registry))
     1
     """
-    return AsyncRegistry(name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits)
+    return AsyncRegistry(
+        name, path=path, namespace=namespace, node=node, timeout=timeout, limits=limits, on_lost=on_lost
+    )

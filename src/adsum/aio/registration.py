@@ -33,6 +33,7 @@ class AsyncRegistration:
         self._pid = os.getpid()
         self._calls = calls
         self.entry = entry
+        calls.keep_current(self)
 
     def __repr__(self) -> str:
         return f"<AsyncRegistration {self.process_id} incarnation={self.entry.incarnation}>"

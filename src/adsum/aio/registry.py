@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from .._calls import Calls, pairs, whole
 from .._client.connection_pool import seconds
+from .._client.keeper import OnLost
 from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
@@ -53,9 +54,10 @@ class AsyncRegistry(RegistryReads):
         node: str | None = None,
         timeout: float | None = None,
         limits: Limits | None = None,
+        on_lost: OnLost | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
-        super().__init__(name, path=path, namespace=namespace, node=node, limits=limits)
+        super().__init__(name, path=path, namespace=namespace, node=node, limits=limits, on_lost=on_lost)
         self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 
     @property
