@@ -20,6 +20,7 @@ from . import _wire as wire
 from ._client.client import Client
 from ._client.connection_pool import seconds
 from ._client.interrupted import InterruptedRegistration
+from ._client.keeper import ASK_SECONDS, Holder, Kept, fields_of
 from ._client.member_call import MemberCall
 from ._client.member_end import MemberEnd
 from ._client.member_lifetimes import Member
@@ -38,7 +39,9 @@ Q = TypeVar("Q", bound=wire.AnyRequest)
 Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
 
 
-# The requests about an entry that exists. A tuple: a union would be built at every call.
+# Tuples: a union would be built at every call.
+_MAKING_AN_ENTRY = (wire.Register, wire.StandBy, wire.HandOver)
+# The requests about an entry that exists.
 _ABOUT_AN_ENTRY = (wire.Update, wire.Unregister, wire.Heartbeat, wire.HandOver)
 
 
@@ -63,6 +66,7 @@ class Calls:
         self._namespace = namespace
         self._node = node
         self.timeout = timeout
+        self._reference = weakref.ref(self)
         self._finalizer = weakref.finalize(self, client.drop)
         self._finalizer.atexit = False
 
@@ -143,6 +147,7 @@ class Calls:
             return self.submit(write, timeout, whole).result()
         try:
             done = self._without_registry(write.request) or self._client.pool.ask(write.request, self._seconds(timeout))
+            self._note(write.request, done)
         except AdsumError as error:
             if write.observer is not None:
                 write.observer.failed(error)
@@ -167,14 +172,17 @@ class Calls:
 
     def submit(self, write: Write[Any], timeout: float | None, convert: Callable[[wire.Done], T]) -> Future[T]:
         """Send it without waiting. The future gets what `convert` makes of the reply, in the pipeline's thread."""
-        client, own_timeout = self._client, self._seconds(timeout)
+        client, own_timeout, request = self._client, self._seconds(timeout), write.request
         call: PendingCall[T]
+
+        def noted(done: wire.Done) -> T:
+            self._note(request, done, write.member)
+            return convert(done)
+
         if write.member is None:
-            call = PendingCall(write.request, convert, own_timeout, write.observer)
+            call = PendingCall(request, noted, own_timeout, write.observer)
         else:
-            call = MemberCall(
-                write.request, convert, own_timeout, write.observer, write.member, client.pipeline, client.reader
-            )
+            call = MemberCall(request, noted, own_timeout, write.observer, write.member, client.pipeline, client.reader)
         with write:
             if (done := self._without_registry(write.request)) is None:
                 client.pipeline.submit(call)
@@ -192,8 +200,13 @@ class Calls:
             request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
             # The standby is bound to the session.
             client.pipeline.hold_entries()
+
+            def noted(done: wire.Done) -> T:
+                self._note(request, done)
+                return convert(done)
+
             call = StandByCall(
-                request, convert, self._seconds(timeout), write.observer, client.pipeline, client.reader.local_members
+                request, noted, self._seconds(timeout), write.observer, client.pipeline, client.reader.local_members
             )
             client.pipeline.submit(call)
         return call
@@ -210,6 +223,51 @@ class Calls:
     def give_back(self, entry: Entry) -> None:
         """Unregister an entry that no caller holds. Waits for nothing."""
         MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
+
+    def _note(self, request: wire.AnyRequest, done: wire.Done, member: Member = None) -> None:
+        """Let the keeper know of the entries that this process has registered, changed or ended."""
+        keeper = self._client.keeper
+        if isinstance(request, _MAKING_AN_ENTRY):
+            if done.changed:
+                epoch = self._epoch()
+                reference = None if member is None else weakref.ref(member)
+                for entry in done.entries:
+                    keeper.keep(Kept(entry, epoch, reference, self._reference))
+        elif isinstance(request, wire.Unregister):
+            dropped = keeper.drop(request.process_id)
+            if dropped is not None and not done.changed and dropped.epoch == self._epoch():
+                # It was registered anew at the same moment.
+                self.give_back(dropped.entry)
+        else:
+            for entry in done.entries:
+                keeper.saw(entry)
+
+    def _epoch(self) -> int:
+        """That of the registry, of which a reply has just come; 0 where it cannot be read."""
+        try:
+            return self._client.reader.position().epoch
+        except AdsumError:
+            return 0
+
+    def register_anew(self, lost: Entry, member: Member) -> Entry:
+        """Register an entry whose registry is gone. Errors: as `Registry.register`."""
+        request = wire.Register(
+            owner=lost.owner, items=[(lost.process_id, fields_of(lost.metadata))], bound=member is not None
+        )
+        if member is None:
+            done = self._client.pool.ask(request, ASK_SECONDS)
+        else:
+            client = self._client
+            client.pipeline.hold_entries()
+            call = MemberCall(request, whole, ASK_SECONDS, None, member, client.pipeline, client.reader)
+            client.pipeline.submit(call)
+            done = call.future.result()
+        self._note(request, done, member)
+        return done.entries[0]
+
+    def keep_current(self, registration: Holder) -> None:
+        """Give this registration the new entry when its own is registered anew in another registry."""
+        self._client.keeper.add_holder(registration)
 
     def _without_registry(self, request: wire.AnyRequest) -> wire.Done | None:
         """The reply to a request that would change an entry, where there is no registry: no registry is made for it.

@@ -13,6 +13,7 @@ from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
 from ._choosing import Choice, Chooser, check_choice
 from ._client.client import Client
+from ._client.keeper import OnLost
 from ._client.launch import Launch, parse_command
 from ._foreign import reraise_foreign
 from ._instrument import Observation, instrument
@@ -48,6 +49,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         node: str | None,
         limits: Limits | None,
         registrar_command: Sequence[str] | None,
+        on_lost: OnLost | None,
     ) -> None:
         identity.require_linux()
         self.folder: Path = places.locate(name, path)
@@ -66,7 +68,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         folders.check(self.folder)
         self._chooser = Chooser()
         with descriptors_needed():
-            self._client = Client(self.folder, Launch(self._limits, self.registrar_command))
+            self._client = Client(self.folder, Launch(self._limits, self.registrar_command), on_lost)
         self._reader: Reader = self._client.reader
         try:
             self._reader.attach()

@@ -103,11 +103,13 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=
 
 class StandBy(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="stand_by"):
     """Register `owner` as soon as the id is free. Answered by `Done` if it is, else by `Queued` at once and by `Done`
-    or `Failed` under the same number when it is this one's turn."""
+    or `Failed` under the same number when it is this one's turn. `position` is the one that it had in a registry that
+    is gone, 0 for none."""
 
     process_id: ProcessId
     owner: Owner
     fields: MetadataFields
+    position: int = 0
 
 
 class Cancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="cancel"):
@@ -138,9 +140,11 @@ class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
 
 
 class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
-    """The request waits in the tables. Its reply, `Done` or `Failed`, follows under the same number."""
+    """The request waits in the tables, at this position. Its reply, `Done` or `Failed`, follows under the same
+    number."""
 
     number: int
+    position: int = 0
 
 
 AnyRequest = Register | Update | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen

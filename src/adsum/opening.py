@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from ._client.keeper import OnLost
 from .model import Limits
 from .registry import Registry
 
@@ -18,6 +19,7 @@ def open(
     timeout: float | None = None,
     limits: Limits | None = None,
     registrar_command: Sequence[str] | None = None,
+    on_lost: OnLost | None = None,
 ) -> Registry:
     """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
 
@@ -35,6 +37,9 @@ def open(
       ``["/usr/bin/python3"]``: a Python that has adsum, or a program that calls `adsum.freeze_support` first. By
       default the Python in ``$ADSUM_PYTHON``, else the one that runs this process. Needed where that is none: in a
       program that embeds Python or is frozen.
+    - `on_lost`: called when the registry is gone, because its folder was removed, with the list of the entries that
+      this process registered through this object. They are registered anew, as new incarnations, unless it returns
+      False. It runs in a thread of adsum's.
 
     Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`, also
     for a folder that holds other things; `InvalidProcessId` for an impossible namespace or node;
@@ -53,4 +58,5 @@ def open(
         timeout=timeout,
         limits=limits,
         registrar_command=registrar_command,
+        on_lost=on_lost,
     )

@@ -32,6 +32,7 @@ class Registration:
         self._pid = os.getpid()
         self._calls = calls
         self.entry = entry
+        calls.keep_current(self)
 
     def __repr__(self) -> str:
         return f"<Registration {self.process_id} incarnation={self.entry.incarnation}>"

@@ -21,6 +21,7 @@ from typing import Any, TypeVar, Unpack, overload
 from . import _wire as wire
 from ._calls import Calls, pairs
 from ._client.connection_pool import seconds
+from ._client.keeper import OnLost
 from ._instrument import instrument
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
@@ -62,10 +63,17 @@ class Registry(RegistryReads):
         timeout: float | None = None,
         limits: Limits | None = None,
         registrar_command: Sequence[str] | None = None,
+        on_lost: OnLost | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
         super().__init__(
-            name, path=path, namespace=namespace, node=node, limits=limits, registrar_command=registrar_command
+            name,
+            path=path,
+            namespace=namespace,
+            node=node,
+            limits=limits,
+            registrar_command=registrar_command,
+            on_lost=on_lost,
         )
         self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 

@@ -12,7 +12,7 @@ from adsum import Registry, RegistryClosed
 from adsum._store import history
 from adsum.views.mirror import Mirror, Scope
 from adsum.views.rates import MISSED
-from tests.support import Opener, end_registrar, eventually
+from tests.support import Opener, end_registrar, eventually, let_go
 
 
 @pytest.mark.parametrize("history_rows", [4, 8192])
@@ -77,6 +77,7 @@ def test_a_registry_that_was_removed_is_empty(registry: Registry) -> None:
     """After the folder was removed, the mirror is empty."""
     registry.register("old")
     mirror = Mirror(registry, Scope())
+    let_go(registry)
     end_registrar(registry.folder)
     shutil.rmtree(registry.folder)
     eventually(lambda: mirror.follow() and not mirror.entries)
@@ -86,6 +87,7 @@ def test_a_recreated_registry_is_read_again(registry: Registry) -> None:
     """After the folder was removed and created again, the mirror holds the new registry."""
     registry.register("old")
     mirror = Mirror(registry, Scope())
+    let_go(registry)
     shutil.rmtree(registry.folder)
     with adsum.open(path=registry.folder, timeout=10) as again:
         again.register("new")

@@ -15,7 +15,7 @@ from adsum._client.follower import Follower
 from adsum._store import history
 from adsum._store.feed import ChangeFeed
 from adsum._store.query import Query
-from tests.support import end_registrar
+from tests.support import end_registrar, let_go
 
 # Makes a feed that starts after a revision, or now.
 Make: TypeAlias = "Callable[[Registry, int | None], ChangeFeed[list[Entry]]]"
@@ -149,6 +149,7 @@ def test_a_registry_that_is_made_anew_is_a_lag(make: Make, registry: Registry) -
     """The epoch differs, so the changes of the new registry are not mistaken for those of the old one."""
     registry.register("old")
     copy = Copy(make(registry, None))
+    let_go(registry)
     end_registrar(registry.folder)
     shutil.rmtree(registry.folder)
     with adsum.open(path=registry.folder, timeout=10) as again:
@@ -195,6 +196,7 @@ def test_a_registry_that_is_removed_is_gone(make: Make, registry: Registry) -> N
     registry.register("a")
     copy = Copy(feed := make(registry, None))
     assert not feed.is_gone()
+    let_go(registry)
     end_registrar(registry.folder)
     shutil.rmtree(registry.folder)
     registry._reader.recheck_folder()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adsum import Event, Kind, Registry, Revision, Timeout
-from tests.support import WITHIN, Agent, Opener, end_registrar, kill_registrar
+from tests.support import WITHIN, Agent, Opener, end_registrar, kill_registrar, let_go
 
 # The promise: the last so many changes.
 MAX_HISTORY = 8192
@@ -149,6 +149,7 @@ def test_another_life_of_the_registry_is_lagged(opener: Opener, registered: int)
     old.register_many([(f"old{number}", {}) for number in range(3)])
     with old.watch() as watch:
         at = watch.revision
+    let_go(old)
     end_registrar(old.folder)
     shutil.rmtree(old.folder)
     new = opener()
@@ -161,6 +162,7 @@ def test_a_watch_notices_that_its_registry_was_recreated(opener: Opener) -> None
     """A watch that is open when the folder is removed and recreated gets one `lagged` event, then new changes."""
     registry = opener()
     registry.register_many([(f"old{number}", {}) for number in range(3)])
+    let_go(registry)
     with registry.watch() as watch:
         end_registrar(registry.folder)
         shutil.rmtree(registry.folder)

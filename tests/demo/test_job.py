@@ -102,7 +102,8 @@ def test_the_declared_encoding_counts(tmp_path: Path) -> None:
         (b"# coding: no-such-coding\n", "cannot be read"),
         (b"# coding: unicode_escape\nx = '\\ud800'\n", "cannot be read"),
         (b"def def\n", "cannot be parsed"),
-        (b"x = 1\0\n", "cannot be parsed"),
+        # Python 3.14 refuses it when it detects the encoding.
+        (b"x = 1\0\n", "cannot be "),
         (b"if 1:\n  x\n y\n", "cannot be parsed"),
     ],
 )

@@ -96,7 +96,9 @@ thread.start()
 started.wait()
 """,
     "forks": """
-import os
+import os, warnings
+# Python 3.12 and later warn of each fork in a process with threads.
+warnings.filterwarnings("ignore", ".*multi-threaded")
 registry.register('a')
 pid = os.fork()
 registry.register(f'b{pid}')

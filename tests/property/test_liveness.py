@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adsum._os import liveness
+from adsum._os import death_watch, liveness
 from adsum._os.death_watch import DeathWatch
 from adsum._os.liveness import LivenessCheck
 from adsum.model import Owner
@@ -37,7 +37,8 @@ class _KernelMachine(RuleBasedStateMachine):
             self.kernel.closed(descriptor)
             close(descriptor)
 
-        self.patches.enter_context(patch.object(liveness, "open_verified", self.kernel.open_verified))
+        for module in (liveness, death_watch):
+            self.patches.enter_context(patch.object(module, "open_verified", self.kernel.open_verified))
         self.patches.enter_context(patch.object(os, "close", closing))
         # The watch takes all descriptors that the system grants; this process has other tests to run.
         self.patches.enter_context(patch.object(resource, "setrlimit"))

@@ -141,7 +141,7 @@ def test_a_queued_call_has_no_deadline(standby: StandByCall[wire.Done]) -> None:
     """The registrar will reply later; the caller knows that it is queued."""
     assert standby.claim()
     assert not standby.queued.done()
-    standby.queue()
+    standby.queue(1)
     assert standby.queued.result(0) is None
     assert standby.is_queued
     assert standby.begin(100.0, BOUND) == 100.0 + START_SECONDS
@@ -170,7 +170,7 @@ def test_a_standby_that_was_sent_is_cancelled_at_the_registrar(
     """It stays in the pipeline, and is sent again if the registrar dies, until the cancellation is answered."""
     standby.claim()
     if queued:
-        standby.queue()
+        standby.queue(1)
     assert standby.future.cancel()
     assert pipeline.cancelled == [7]
     assert standby.claim()

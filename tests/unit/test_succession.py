@@ -33,8 +33,8 @@ def waits(owner: Owner, position: int, id: ProcessId = A) -> Standby:
     return Standby(id, owner, NOTHING, session_of(owner), 7, position)
 
 
-def stand_by(owner: Owner, number: int = 7, id: ProcessId = A) -> Call:
-    request = wire.StandBy(process_id=id, owner=owner, fields=NOTHING)
+def stand_by(owner: Owner, number: int = 7, id: ProcessId = A, position: int = 0) -> Call:
+    request = wire.StandBy(process_id=id, owner=owner, fields=NOTHING, position=position)
     return Call(session_of(owner), number, 2 * SECOND, request, owner)
 
 
@@ -110,7 +110,8 @@ def test_a_standby_for_a_dead_holder_comes_last() -> None:
     """A standby that finds the holder dead is queued behind the heir."""
     decision = decide(Batch(calls=[stand_by(THREE)]), waits(ONE, 1), waits(TWO, 2), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]
-    assert decision.replies == [wire.Queued(7)]
+    (queued,) = decision.queued
+    assert decision.replies == [wire.Queued(7, queued.position)]
     assert [(one.owner, one.position > 2) for one in decision.queued] == [(THREE, True)]
 
 
@@ -139,8 +140,17 @@ def test_another_session_cannot_cancel_a_standby() -> None:
 def test_a_repeated_request_keeps_its_position() -> None:
     """A standby whose registrar died asks the next one under the same number, and keeps its position."""
     decision = decide(Batch(calls=[stand_by(ONE), stand_by(ONE, 8), stand_by(ONE, 8)]), waits(ONE, 1), waits(TWO, 2))
-    assert decision.replies == [wire.Queued(7), wire.Queued(8), wire.Queued(8)]
-    assert [one.number for one in decision.queued] == [8]
+    (queued,) = decision.queued
+    assert queued.number == 8
+    assert decision.replies == [wire.Queued(7, 1), wire.Queued(8, queued.position), wire.Queued(8, queued.position)]
+
+
+def test_a_former_position_counts() -> None:
+    """A standby of a registry that is gone takes its former position again, before later ones; one that is taken is the
+    next free one."""
+    again = [stand_by(ONE, 8, position=50), stand_by(TWO, 9, position=50)]
+    decision = decide(Batch(calls=again), waits(THREE, 60))
+    assert decision.replies == [wire.Queued(8, 50), wire.Queued(9, 51)]
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])

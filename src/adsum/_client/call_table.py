@@ -46,9 +46,14 @@ class CallTable:
         return list(self._calls.values())
 
     @locked
-    def send_again(self) -> None:
-        """All of them are unsent, for a new connection."""
-        self._unsent += list(self._calls)
+    def send_again(self, *, with_queued: bool) -> None:
+        """All of them are unsent, for a new connection; the queued ones only `with_queued`."""
+        self._unsent += [call.number for call in self.all() if with_queued or not call.is_queued]
+
+    @locked
+    def send_queued_again(self) -> None:
+        """The queued ones are unsent."""
+        self._unsent += [call.number for call in self.all() if call.is_queued]
 
     def claim_unsent(self) -> list[AnyCall]:
         """The calls to send now, by number; those that were cancelled meanwhile are removed."""

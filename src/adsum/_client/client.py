@@ -18,6 +18,7 @@ from .._os.presence import Presence
 from .._store.reader import Reader
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
+from .keeper import Keeper, OnLost
 from .launch import Launch
 from .pipeline import Pipeline
 
@@ -55,7 +56,7 @@ class Stoppable(Protocol):
 class Client:
     """Everything a `Registry` needs and must close."""
 
-    def __init__(self, folder: Path, launch: Launch) -> None:
+    def __init__(self, folder: Path, launch: Launch, on_lost: OnLost | None = None) -> None:
         if not own[0]:
             notice_fork()
         self.folder = folder
@@ -67,6 +68,7 @@ class Client:
         self.pool = ConnectionPool(folder, launch, dialled)
         self.pipeline = Pipeline(folder, launch, dialled)
         self.bell = BellConnection(folder, launch, dialled)
+        self.keeper = Keeper(folder, on_lost)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
@@ -77,14 +79,17 @@ class Client:
         """End the session and all that depends on it. Waits a moment for the registrar."""
         if not own[0]:
             notice_fork()
+        self.keeper.close()
         self.pipeline.close()
         self.drop()
+        self.keeper.join()
 
     def drop(self) -> None:
         """`close` for the garbage collector, which may run inside any other call: it waits for nothing."""
         if not own[0]:
             notice_fork()
         self.closed = True
+        self.keeper.close()
         self.pipeline.stop()
         self.pool.close()
         for watch in list(self.watches):

@@ -74,7 +74,7 @@ class PendingCall(Generic[T]):
             self.give_up = self._deadline + GRACE_SECONDS
         return self._deadline
 
-    def queue(self) -> None:
+    def queue(self, _position: int) -> None:
         """The registrar has queued it."""
         self.give_up = math.inf
 

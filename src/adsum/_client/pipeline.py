@@ -27,6 +27,7 @@ from .._os.descriptors import Descriptor, Wakeup, note
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
 from .._os.locks import locked
+from .._store import page as pages
 from ..errors import AdsumError, RegistrarUnavailable, RegistryClosed, SystemBusy, Timeout
 from .call_table import CallTable
 from .connection import Connection, expired, framed
@@ -37,6 +38,8 @@ from .pending_call import PendingCall
 RETRY_SECONDS = 1.0
 # How long `close` waits for a registrar that does not answer, because it is stopped, say. Ctrl-C ends in `close`, too.
 CLOSE_SECONDS = 1.0
+# How long standbys are held back where the registry is made anew, for the members that held ids in the lost one.
+HOLD_BACK_SECONDS = 1.0
 
 
 class Pipeline:
@@ -62,6 +65,10 @@ class Pipeline:
         self._connection: Connection | None = None
         self.holds_entries = False
         self._held: Descriptor | None = None
+        # The epoch of the registry at the last connection; 0 before.
+        self._epoch = 0
+        # When the standbys may be sent that are held back (monotonic); 0 where none are.
+        self._held_back_until = 0.0
 
     def hold_entries(self) -> None:
         """From now on entries are bound to this session. The lock that proves its life must exist before they do."""
@@ -75,6 +82,8 @@ class Pipeline:
         if not self.holds_entries and not self._closed:
             self._held = self._hold_session()
             self.holds_entries = True
+        elif self.holds_entries:
+            self._renew_session()
 
     def _hold_session(self) -> Descriptor:
         try:
@@ -86,6 +95,12 @@ class Pipeline:
         except OSError as error:
             reraise_foreign(error)
             raise SystemBusy(f"no session can begin in {self._folder} ({error}); nothing was changed") from error
+
+    def _renew_session(self) -> None:
+        """The folder may have gone, and with it the file that shows the session's life."""
+        if self._held is None or not session.is_shown_by(self._held.number, self._folder, self._session):
+            self._release_session()
+            self._held = self._hold_session()
 
     @property
     def has_calls(self) -> bool:
@@ -233,8 +248,11 @@ class Pipeline:
             self._notice_removal()
         if self._connection is None and (self._calls or self.holds_entries):
             self._connect(poll)
+        self._send_held_back()
         self._send(poll)
         nearest = self._calls.next_deadline()
+        if self._held_back_until:
+            nearest = min(self._held_back_until, nearest or math.inf)
         ready = poll.poll(self._milliseconds_until(nearest))
         for fd, events in ready if self._wake is wake else ():
             if fd == wake.fileno():
@@ -253,6 +271,11 @@ class Pipeline:
             self._release_session()
 
     def _connect(self, poll: polling.WaitSet) -> None:
+        if self._registry_is_gone():
+            # If a standby came back to the new registry before the living holder of its id, it would be granted the id.
+            self._held_back_until = time.monotonic() + HOLD_BACK_SECONDS
+            if self.holds_entries and self._calls:
+                self._renew_session()
         calls = self._calls.all()
         soonest = min((call.give_up for call in calls), default=math.inf)
         until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
@@ -264,9 +287,20 @@ class Pipeline:
         poll.register(connection.sock, polling.POLLIN)
         self._registration_timeout = connection.registration_timeout
         self._dialled()
-        self._calls.send_again()
+        self._epoch = _epoch_in(self._folder)
+        self._calls.send_again(with_queued=not self._held_back_until)
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)
+
+    def _registry_is_gone(self) -> bool:
+        """Whether the folder has another registry than at the last connection, or none."""
+        return self._epoch not in (0, _epoch_in(self._folder))
+
+    def _send_held_back(self) -> None:
+        """Send the standbys that were held back, when it is time."""
+        if self._held_back_until and time.monotonic() >= self._held_back_until:
+            self._held_back_until = 0.0
+            self._calls.send_queued_again()
 
     def _is_open(self) -> bool:
         return not self._closed
@@ -318,7 +352,7 @@ class Pipeline:
             reply = wire.decode_reply(frame)
             if isinstance(reply, wire.Queued):
                 if (call := self._calls.get(reply.number)) is not None:
-                    call.queue()
+                    call.queue(reply.position)
             elif (call := self._calls.remove(reply.number)) is not None:
                 call.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
 
@@ -360,3 +394,12 @@ class Pipeline:
         self._reset()
         for call in calls:
             call.abandon()
+
+
+def _epoch_in(folder: Path) -> int:
+    """The epoch of the registry in the folder; 0 where there is none, or none that can be read."""
+    try:
+        page = pages.peek(folder)
+    except (AdsumError, OSError):
+        return 0
+    return 0 if page is None else page.epoch

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+import msgspec
+
 from .. import _wire as wire
 from .._instrument import Observer
 from .._store.local_members import LocalMembers
@@ -31,7 +33,7 @@ class StandByCall(PendingCall[T]):
     `queued` is done as soon as the registrar has answered at all: the standby is queued, or the call is settled.
     """
 
-    __slots__ = ("_local_members", "_pipeline", "_sent", "queued")
+    __slots__ = ("_local_members", "_pipeline", "_request", "_sent", "queued")
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class StandByCall(PendingCall[T]):
         local_members: LocalMembers,
     ) -> None:
         super().__init__(request, convert, seconds, observer)
+        self._request = request
         self._pipeline = pipeline
         self._local_members = local_members
         self._sent = False
@@ -56,8 +59,10 @@ class StandByCall(PendingCall[T]):
         was_sent, self._sent = self._sent, True
         return was_sent or not self.future.cancelled()
 
-    def queue(self) -> None:
-        super().queue()
+    def queue(self, position: int) -> None:
+        super().queue(position)
+        # In a registry that is made anew, it takes its place again.
+        self.request = msgspec.structs.replace(self._request, position=position)
         self._answered()
 
     def settle(self, outcome: wire.Done | AdsumError) -> None:

@@ -37,16 +37,15 @@ class Succession:
         """Queue a standby behind the others. One that asks again, after its registrar died, keeps its position."""
         draft = self._draft
         standbys = draft.standbys_of(id_key(request.process_id))
-        if not any(one.session == call.session and one.number == call.number for one in standbys):
-            if draft.standby_count >= MAX_STANDBYS:
-                raise SystemBusy(
-                    f"{draft.standby_count} processes stand by already; nothing was changed, try again later"
-                )
-            # The monotonic clock goes on from one registrar to the next; standbys of the same instant are in the order
-            # of their requests. The rows that this batch removes are removed last, so their positions stay taken in it.
-            position = max([now, *(one.position + 1 for one in (*standbys, *draft.dequeued))])
-            draft.queue(Standby(request.process_id, request.owner, request.fields, call.session, call.number, position))
-        return wire.Queued(call.number)
+        for one in standbys:
+            if one.session == call.session and one.number == call.number:
+                return wire.Queued(call.number, one.position)
+        if draft.standby_count >= MAX_STANDBYS:
+            raise SystemBusy(f"{draft.standby_count} processes stand by already; nothing was changed, try again later")
+        # The rows that this batch removes are removed last, so their positions stay taken in it.
+        position = _free_position(request.position, [one.position for one in (*standbys, *draft.dequeued)], now)
+        draft.queue(Standby(request.process_id, request.owner, request.fields, call.session, call.number, position))
+        return wire.Queued(call.number, position)
 
     def refuse_oneself(self, holder: Record, owner: Owner) -> None:
         """A process cannot outlive itself. What is registered inside it can end before it does."""
@@ -99,3 +98,16 @@ class Succession:
         entry = self._draft.add(new.key, standby.process_id, standby.owner, new.metadata, b"")
         self.grants.append(Grant(standby, wire.Done(standby.number, [entry])))
         return True
+
+
+def _free_position(former: int, taken: list[int], now: int) -> int:
+    """The position of a new standby: behind all others, or its former one in a registry that is gone.
+
+    A position is a time of the monotonic clock, which goes on from one registrar and registry to the next. Standbys of
+    the same instant are in the order of their requests.
+    """
+    if not former:
+        return max([now, *(position + 1 for position in taken)])
+    while former in taken:
+        former += 1
+    return former

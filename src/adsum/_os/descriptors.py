@@ -64,9 +64,9 @@ def free_number() -> int:
     return descriptor
 
 
-def found_on(files: Collection[tuple[int, int]], first: int, but_not: int | None = None) -> list[Descriptor]:
+def found_on(files: Collection[tuple[int, int]], first: int, but_not: Collection[int] = ()) -> list[Descriptor]:
     """The descriptors that a library has just opened, one on each of `files`, given as device and inode. `first` was
-    free before; `but_not` is the caller's own descriptor of such a file."""
+    free before; `but_not` are descriptors of such files that it knows."""
     found: list[Descriptor] = []
     # The kernel gives the lowest free numbers (open(2)); other threads may have taken or freed some in between.
     for number in chain(range(first, first + _NEAR), map(int, os.listdir("/proc/self/fd"))):
@@ -75,7 +75,7 @@ def found_on(files: Collection[tuple[int, int]], first: int, but_not: int | None
         except OSError as error:
             reraise_foreign(error)
             continue
-        if noted.file in files and noted not in found and number != but_not:
+        if noted.file in files and noted not in found and number not in but_not:
             found.append(noted)
             if len({noted.file for noted in found}) == len(files):
                 break

@@ -28,6 +28,14 @@ def hold(folder: Path, session: bytes) -> int:
     return descriptor
 
 
+def is_shown_by(descriptor: int, folder: Path, session: bytes) -> bool:
+    """Whether a registrar that looks into the folder now finds the file of this descriptor."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(_file_of(folder, session)))
+    except OSError:
+        return False
+
+
 def is_over(folder: Path, session: bytes) -> bool:
     """Whether no process holds the session any more. If so, its file is removed."""
     try:

@@ -35,7 +35,8 @@ from .sessions import Sessions
 log = logging.getLogger("adsum.registrar")
 
 MAX_BATCH = 512
-TICK_SECONDS = 1.0
+# Half a second, for members are to be back within one when the folder is gone.
+TICK_SECONDS = 0.5
 AWAKE_SECONDS = 0.0001
 
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+import threading
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from zlib import crc32
@@ -24,6 +26,8 @@ from zlib import crc32
 from .._foreign import reraise_foreign
 from .._os import identity
 from .._os.descriptors import Descriptor, found_on, free_number, never_close
+from .._os.forking import call_around_fork
+from .._os.locks import holding
 from .._os.presence import is_in_use
 from ..errors import CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
@@ -220,7 +224,24 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
 
     Errors: `WrongNamespace`, `CorruptRegistry`.
     """
-    path = path_in(folder)
+    return holding(_opening, _peek, path_in(folder), writable)
+
+
+# One thread at a time: `_mapped` looks for a descriptor of the same file, and must not find that of another thread or
+# page.
+_opening = threading.RLock()
+_with_copies: weakref.WeakSet[Page] = weakref.WeakSet()
+
+
+def _replace_lock() -> None:
+    global _opening
+    _opening = threading.RLock()
+
+
+call_around_fork(after_in_child=_replace_lock)
+
+
+def _peek(path: Path, writable: bool) -> Page | None:
     try:
         descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -239,8 +260,11 @@ def _mapped(descriptor: int, size: int, access: int) -> Page:
     # The module keeps a copy of the descriptor, at the lowest free number (fcntl(2), F_DUPFD).
     number = free_number()
     mapping = mmap.mmap(descriptor, size, access=access)
-    copies = found_on([(file.st_dev, file.st_ino)], number, but_not=descriptor)
-    return Page(mapping, file, copies[0] if copies else None)
+    known = [page._copy.number for page in list(_with_copies) if page._copy is not None]
+    copies = found_on([(file.st_dev, file.st_ino)], number, but_not=[descriptor, *known])
+    page = Page(mapping, file, copies[0] if copies else None)
+    _with_copies.add(page)
+    return page
 
 
 def _map(descriptor: int, path: Path, writable: bool) -> Page | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from .._client.keeper import OnLost
 from ..model import Limits
 from .registry import AsyncRegistry
 
@@ -18,6 +19,7 @@ def open_async(
     timeout: float | None = None,
     limits: Limits | None = None,
     registrar_command: Sequence[str] | None = None,
+    on_lost: OnLost | None = None,
 ) -> AsyncRegistry:
     """Open a registry for asyncio. There is no server to start: an absent registry reads as empty, and the first write
     makes it. Opening does not wait, so this is a plain call; an ``await`` in front of it changes nothing.
@@ -30,6 +32,9 @@ def open_async(
     - `limits`: the `Limits` of the registry; they count only if this process makes it. Where the registry exists with
       other limits, a warning says so; `Registry.limits` are its own.
     - `registrar_command`: the program with which this process starts a registrar.
+    - `on_lost`: called when the registry is gone, because its folder was removed, with the list of the entries that
+      this process registered through this object. They are registered anew, as new incarnations, unless it returns
+      False. It runs in a thread of adsum's.
 
     >>> async with adsum.open_async(timeout=2) as registry:
     ...     registration = await registry.register("planner-1")
@@ -44,4 +49,5 @@ def open_async(
         timeout=timeout,
         limits=limits,
         registrar_command=registrar_command,
+        on_lost=on_lost,
     )

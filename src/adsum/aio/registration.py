@@ -35,6 +35,7 @@ class AsyncRegistration(OnlyAsync):
         self._pid = os.getpid()
         self._calls = calls
         self.entry = entry
+        calls.keep_current(self)
 
     def __repr__(self) -> str:
         return f"<AsyncRegistration {self.process_id} incarnation={self.entry.incarnation}>"

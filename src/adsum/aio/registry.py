@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from .._calls import pairs, whole
 from .._client.connection_pool import seconds
+from .._client.keeper import OnLost
 from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
@@ -59,10 +60,17 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         timeout: float | None = None,
         limits: Limits | None = None,
         registrar_command: Sequence[str] | None = None,
+        on_lost: OnLost | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
         super().__init__(
-            name, path=path, namespace=namespace, node=node, limits=limits, registrar_command=registrar_command
+            name,
+            path=path,
+            namespace=namespace,
+            node=node,
+            limits=limits,
+            registrar_command=registrar_command,
+            on_lost=on_lost,
         )
         self._calls = LoopCalls(self._client, self.namespace, self._named_node, own_timeout)
 

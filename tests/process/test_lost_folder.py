@@ -1,0 +1,196 @@
+"""The folder of a registry goes while its members live: at a logout, or because a program tidies up."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Entry, Registry
+from tests.support import Agent, Opener, end_registrar, eventually, kill_registrar
+
+
+def _found(folder: Path, name: str) -> Entry | None:
+    with adsum.open(path=folder) as registry:
+        return registry.lookup(name)
+
+
+@pytest.mark.parametrize("with_registrar", [True, False], ids=["registrar", "no registrar"])
+def test_members_are_back_within_a_second(with_registrar: bool, registry_folder: Path) -> None:
+    """Every process that has entries registers them anew when the folder is gone, also where no registrar is left that
+    could notice: with the same metadata, for the same process, as new incarnations."""
+    with Agent(registry_folder) as one, Agent(registry_folder) as two:
+        one.do("a = registry.register('a', capabilities={'x'}, custom={'n': [1]})")
+        one.do("a.update(endpoint='tcp://x:1')")
+        two.do("b = registry.register('b', heartbeat=60.0)")
+        two.do("gone = registry.register('gone'); gone.unregister()")
+        if not with_registrar:
+            kill_registrar(registry_folder)
+        shutil.rmtree(registry_folder)
+        eventually(lambda: _found(registry_folder, "a") and _found(registry_folder, "b"), 10)
+        with adsum.open(path=registry_folder) as registry:
+            a = registry["a"]
+            assert (a.pid, sorted(a.metadata.capabilities), a.metadata.endpoint) == (one.pid, ["x"], "tcp://x:1")
+            assert a.metadata.custom == {"n": [1]}
+            assert (registry["b"].pid, registry["b"].metadata.heartbeat) == (two.pid, 60.0)
+            assert len(registry) == 2
+            assert registry.audit() == []
+
+
+def test_a_registration_acts_on_its_new_incarnation(registry: Registry) -> None:
+    """The `Registration` of a member goes on to work: it has the entry that was registered anew."""
+    with registry.register("a") as registration, registry.register("b") as other:
+        before = registration.entry, other.entry
+        shutil.rmtree(registry.folder)
+        eventually(lambda: registration.entry is not before[0] and other.entry is not before[1])
+        assert registration.entry == registry["a"]
+        assert registration.update(endpoint="x").metadata.endpoint == "x"
+    assert len(registry) == 0
+
+
+def test_a_thread_and_a_child_are_back(registry: Registry) -> None:
+    """Entries of threads and of other processes are registered anew, too, and end as they would have."""
+    ends = threading.Event()
+    thread = threading.Thread(target=ends.wait)
+    thread.start()
+    with subprocess.Popen(["sleep", "60"]) as child:
+        of_thread = registry.register("thread", thread)
+        of_child = registry.register("child", child)
+        before = of_thread.entry, of_child.entry
+        shutil.rmtree(registry.folder)
+        eventually(lambda: of_thread.entry is not before[0] and of_child.entry is not before[1])
+        assert of_thread.entry == registry["thread"]
+        ends.set()
+        thread.join()
+        eventually(lambda: "thread" not in registry)
+        assert registry["child"].pid == child.pid
+        child.kill()
+    eventually(lambda: "child" not in registry)
+
+
+def test_the_program_decides(opener: Opener, registry_folder: Path) -> None:
+    """`on_lost` gets the lost entries, and the members stay away when it returns False. The `Registration` of a lost
+    entry acts on no later holder of its id."""
+    lost: list[list[Entry]] = []
+
+    def let_go(entries: list[Entry]) -> bool:
+        lost.append(entries)
+        return False
+
+    registry = opener(on_lost=let_go)
+    registration = registry.register("a")
+    shutil.rmtree(registry_folder)
+    eventually(lambda: bool(lost))
+    assert [[entry.process_id.local_id for entry in entries] for entries in lost] == [["a"]]
+    eventually(lambda: registration.entry.incarnation == 0)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        registry.register("a", other)
+        with pytest.raises(adsum.Stale):
+            registration.unregister()
+        other.kill()
+
+
+def test_the_program_is_asked_once(opener: Opener, registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no registrar can be started for a while, it is tried again, and `on_lost` is not called again."""
+    lost: list[list[Entry]] = []
+    registry = opener(on_lost=lost.append)
+    registration = registry.register("a")
+    before = registration.entry
+    monkeypatch.setenv("ADSUM_PYTHON", "/bin/false")
+    shutil.rmtree(registry_folder)
+    eventually(lambda: bool(lost))
+    tried = time.monotonic() + 2
+    eventually(lambda: time.monotonic() > tried)
+    monkeypatch.delenv("ADSUM_PYTHON")
+    eventually(lambda: registration.entry is not before)
+    assert len(lost) == 1
+    assert registry["a"] == registration.entry
+
+
+def test_an_error_in_on_lost_loses_no_member(registry_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that `on_lost` raises is logged, and the members are registered anew."""
+
+    def fails(_entries: list[Entry]) -> None:
+        raise ArithmeticError("of the program")
+
+    with caplog.at_level(logging.WARNING, "adsum"), adsum.open(path=registry_folder, timeout=10, on_lost=fails) as one:
+        one.register("a")
+        shutil.rmtree(registry_folder)
+        eventually(lambda: "a is registered anew, as incarnation 1" in caplog.text)
+    assert "of the program" in caplog.text
+
+
+def test_no_id_is_granted_whose_holder_lives(registry_folder: Path) -> None:
+    """S1: when the folder is gone, the holder holds its id again, and the standbys are granted it in their order."""
+    with Agent(registry_folder) as holder, Agent(registry_folder) as first, Agent(registry_folder) as second:
+        holder.do("registry.register('leader')")
+        for standby in (first, second):
+            standby.do("future = registry.stand_by('leader')")
+        shutil.rmtree(registry_folder)
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == holder.pid)
+        eventually(lambda: _standbys(registry_folder) == 2)
+        assert not first.value("future.done()")
+        assert not second.value("future.done()")
+        holder.kill()
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == first.pid)
+        assert not second.value("future.done()")
+        first.kill()
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == second.pid)
+
+
+def _standbys(folder: Path) -> int:
+    """The sessions that stand by."""
+    with adsum.open(path=folder) as registry:
+        registry._reader.attach()
+        environment = registry._reader._tables.current()
+        if environment is None:
+            return 0
+        with environment.lmdb.begin() as txn:
+            return int(txn.stat(environment.tables["standbys"])["entries"])
+
+
+def test_an_entry_that_was_unregistered_stays_away(registry_folder: Path) -> None:
+    """A member that its process unregisters while it is being registered anew does not come back."""
+    with Agent(registry_folder) as agent:
+        agent.do("regs = [registry.register(f'a{n}') for n in range(50)]")
+        shutil.rmtree(registry_folder)
+        eventually(lambda: _found(registry_folder, "a0"))
+        agent.do("for n in range(50): registry.unregister(f'a{n}')")
+        agent.do("last = registry.register('last')")
+        eventually(lambda: _names(registry_folder) == ["last"])
+        time.sleep(0.5)
+        assert _names(registry_folder) == ["last"]
+
+
+def _names(folder: Path) -> list[str]:
+    with adsum.open(path=folder) as registry:
+        return [entry.process_id.local_id for entry in registry.find()]
+
+
+def test_a_closed_registry_renews_nothing(registry: Registry) -> None:
+    """After `close` no member comes back, and no thread or descriptor is left."""
+    registry.register("a")
+    registry.close()
+    end_registrar(registry.folder)
+    shutil.rmtree(registry.folder)
+    time.sleep(1)
+    assert not registry.folder.exists()
+
+
+def test_a_forked_child_renews_no_entry_of_its_parent(registry_folder: Path) -> None:
+    """A child of `fork` registers only what it registered itself."""
+    with Agent(registry_folder) as parent:
+        parent.do("registry.register('parent')")
+        parent.do("import time; child = os.fork()\nif not child: time.sleep(60)")
+        parent.do("registry.unregister('parent')")
+        parent.do("keep = registry.register('other')")
+        shutil.rmtree(registry_folder)
+        eventually(lambda: _found(registry_folder, "other"))
+        assert _found(registry_folder, "parent") is None
+        parent.do("os.kill(child, 9); os.waitpid(child, 0)")
