@@ -229,25 +229,18 @@ class Calls:
         keeper = self._client.keeper
         if isinstance(request, _MAKING_AN_ENTRY):
             if done.changed:
-                epoch = self._epoch()
+                epoch = self._client.dialled.epoch
                 reference = None if member is None else weakref.ref(member)
                 for entry in done.entries:
                     keeper.keep(Kept(entry, epoch, reference, self._reference))
         elif isinstance(request, wire.Unregister):
             dropped = keeper.drop(request.process_id)
-            if dropped is not None and not done.changed and dropped.epoch == self._epoch():
+            if dropped is not None and not done.changed and dropped.epoch == self._client.dialled.epoch:
                 # It was registered anew at the same moment.
                 self.give_back(dropped.entry)
         else:
             for entry in done.entries:
                 keeper.saw(entry)
-
-    def _epoch(self) -> int:
-        """That of the registry, of which a reply has just come; 0 where it cannot be read."""
-        try:
-            return self._client.reader.position().epoch
-        except AdsumError:
-            return 0
 
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""

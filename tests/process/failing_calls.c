@@ -1,4 +1,4 @@
-/* Makes one system call of a process fail, for test_failing_calls.py: a library to be preloaded (ld.so(8)).
+/* Makes one system call of a process fail, for the tests of failing calls: a library to be preloaded (ld.so(8)).
 
 The test names the line of adsum that each thread executes (`failing_calls_at`), and may arm one failure: the next call
 of a certain function, made while a thread executes a certain line. Without a failure it notes which functions are called
@@ -14,13 +14,15 @@ from which lines. */
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 
 #define SITES 8192
 
 enum call { OPEN, SOCKET, CONNECT, SEND, RECV, RECVMSG, POLL, EPOLL_CREATE, EPOLL_CTL, EPOLL_WAIT, EVENTFD, READ, WRITE,
-            FSTAT, STAT, LSTAT, MKDIR, FLOCK, MMAP, PIPE, THREAD, PIDFD, CALLS };
+            FSTAT, STAT, LSTAT, MKDIR, FLOCK, MMAP, PIPE, THREAD, PIDFD, ACCEPT, SENDMSG, BIND, RENAME, UNLINK, LINK,
+            FALLOCATE, FTRUNCATE, STATVFS, CALLS };
 
 static __thread int site;
 static int armed_site, armed_call = -1, armed_errno;
@@ -53,6 +55,12 @@ int flock(int, int);
 ssize_t read(int, void *, size_t);
 ssize_t write(int, const void *, size_t);
 int pipe2(int[2], int);
+int accept4(int, struct sockaddr *, socklen_t *, int);
+int rename(const char *, const char *);
+int unlink(const char *);
+int link(const char *, const char *);
+int ftruncate(int, off_t);
+int ftruncate64(int, off64_t);
 void *mmap(void *, size_t, int, int, int, off_t);
 void *mmap64(void *, size_t, int, int, int, off64_t);
 long syscall(long, ...);
@@ -81,6 +89,22 @@ WRAP(FLOCK, int, flock, (int a, int b), (a, b))
 WRAP(MMAP, void *, mmap, (void *a, size_t b, int c, int d, int e, off_t f), (a, b, c, d, e, f))
 WRAP(MMAP, void *, mmap64, (void *a, size_t b, int c, int d, int e, off64_t f), (a, b, c, d, e, f))
 WRAP(PIPE, int, pipe2, (int a[2], int b), (a, b))
+WRAP(ACCEPT, int, accept4, (int a, struct sockaddr *b, socklen_t *c, int d), (a, b, c, d))
+WRAP(SENDMSG, ssize_t, sendmsg, (int a, const struct msghdr *b, int c), (a, b, c))
+WRAP(BIND, int, bind, (int a, const struct sockaddr *b, socklen_t c), (a, b, c))
+WRAP(RENAME, int, rename, (const char *a, const char *b), (a, b))
+WRAP(UNLINK, int, unlink, (const char *a), (a))
+WRAP(LINK, int, link, (const char *a, const char *b), (a, b))
+WRAP(FTRUNCATE, int, ftruncate, (int a, off_t b), (a, b))
+WRAP(FTRUNCATE, int, ftruncate64, (int a, off64_t b), (a, b))
+WRAP(STATVFS, int, fstatvfs, (int a, struct statvfs *b), (a, b))
+WRAP(STATVFS, int, fstatvfs64, (int a, struct statvfs64 *b), (a, b))
+WRAP(STATVFS, int, statvfs, (const char *a, struct statvfs *b), (a, b))
+WRAP(STATVFS, int, statvfs64, (const char *a, struct statvfs64 *b), (a, b))
+
+/* It returns the error. */
+int posix_fallocate(int a, off_t b, off_t c) { return fails(FALLOCATE) ? errno : REAL(posix_fallocate)(a, b, c); }
+int posix_fallocate64(int a, off64_t b, off64_t c) { return fails(FALLOCATE) ? errno : REAL(posix_fallocate64)(a, b, c); }
 
 /* To remove a descriptor takes no memory. */
 int epoll_ctl(int a, int operation, int b, struct epoll_event *c) {

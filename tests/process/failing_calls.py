@@ -1,4 +1,4 @@
-"""A client whose system calls fail one at a time: its life in steps, and the library that makes a call fail.
+"""A client or a registrar whose system calls fail one at a time, and the library that makes a call fail.
 
 `failing_calls.c` is compiled by the test and preloaded. A trace function tells it which line of adsum a thread
 executes.
@@ -48,6 +48,15 @@ CALLS = {
     "pipe": (errno.EMFILE,),
     "thread": (errno.EAGAIN,),
     "pidfd": (errno.EMFILE, errno.ENOMEM),
+    "accept": (errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED),
+    "sendmsg": (errno.EAGAIN, errno.ENOMEM, errno.EPIPE),
+    "bind": (errno.ENOSPC, errno.ENOMEM),
+    "rename": (errno.ENOSPC, errno.ENOMEM),
+    "unlink": (errno.ENOMEM,),
+    "link": (errno.ENOSPC,),
+    "fallocate": (errno.ENOSPC, errno.ENOMEM),
+    "ftruncate": (errno.ENOSPC, errno.EFBIG),
+    "statvfs": (errno.ENOMEM,),
 }
 _NAMES = list(CALLS)
 _SOURCES = str(Path(adsum.__file__).parent)
@@ -109,6 +118,19 @@ class Life:
             lambda: self.registry.unregister("later"),
         ]
 
+    def run(self) -> tuple[list[str], list[str]]:
+        """All steps, a second time where one raises an `AdsumError`; these errors, and the ids that were found."""
+        errors = []
+        for number, step in enumerate(self.steps()):
+            try:
+                step()
+            except AdsumError as error:
+                errors.append(f"{number}: {error!r}")
+                step()
+        found = sorted(entry.process_id.local_id for entry in self.registry.find())
+        self.end()
+        return errors, found
+
     def open(self) -> None:
         self.registry = self.kind(path=self.folder, timeout=10)
 
@@ -132,36 +154,63 @@ class Life:
         self.leader.wait()
 
 
+class Failure:
+    """The failure that `armed` names as JSON, or none (``null``), for as long as it is traced."""
+
+    def __init__(self, library: str, armed: str) -> None:
+        self._loaded = ctypes.CDLL(library)
+        self._lines = Lines(self._loaded)
+        case: Case | None = json.loads(armed)
+        if case is not None:
+            place, call, code = case
+            self._loaded.failing_calls_arm(self._lines.number_of(place), _NAMES.index(call), code)
+
+    def __enter__(self) -> None:
+        threading.settrace(self._lines.trace)
+        sys.settrace(self._lines.trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+        threading.settrace(None)
+
+    def seen(self) -> list[tuple[str, str]]:
+        """The calls from each line."""
+        return [
+            (place, call)
+            for place, number in self._lines.numbers.items()
+            for index, call in enumerate(_NAMES)
+            if self._loaded.failing_calls_seen(number, index)
+        ]
+
+
 def live(library: str, folder: str, armed: str) -> None:
-    """Live once, with the failure that `armed` names as JSON, or without one (``null``). Prints what happened as JSON:
-    the calls from each line, the steps that raised an `AdsumError`, and whether the failure happened."""
+    """Live once as a client, with a failure or without one. Prints what happened as JSON: the calls from each line, and
+    the steps that raised an `AdsumError`."""
     faulthandler.dump_traceback_later(60, exit=True)
-    loaded = ctypes.CDLL(library)
-    lines = Lines(loaded)
     # Imported now: a module that cannot be read is no affair of adsum's.
-    kind = adsum.Registry
-    case: Case | None = json.loads(armed)
-    if case is not None:
-        place, call, code = case
-        loaded.failing_calls_arm(lines.number_of(place), _NAMES.index(call), code)
-    life, errors = Life(kind, folder), []
-    threading.settrace(lines.trace)
-    sys.settrace(lines.trace)
-    for number, step in enumerate(life.steps()):
-        try:
-            step()
-        except AdsumError as error:
-            errors.append(f"{number}: {error!r}")
-            step()
-    found = sorted(entry.process_id.local_id for entry in life.registry.find())
-    life.end()
-    sys.settrace(None)
-    threading.settrace(None)
-    seen = [
-        (place, call)
-        for place, number in lines.numbers.items()
-        for index, call in enumerate(_NAMES)
-        if loaded.failing_calls_seen(number, index)
-    ]
+    life = Life(adsum.Registry, folder)
+    failure = Failure(library, armed)
+    with failure:
+        errors, found = life.run()
     life.stop()
-    print(json.dumps({"seen": seen, "errors": errors, "found": found, "failed": not loaded.failing_calls_armed()}))
+    print(json.dumps({"seen": failure.seen(), "errors": errors, "found": found}))
+
+
+def use(folder: str) -> None:
+    """Live once as a client, while the registrar may fail."""
+    faulthandler.dump_traceback_later(60, exit=True)
+    life = Life(adsum.Registry, folder)
+    errors, found = life.run()
+    life.stop()
+    print(json.dumps({"errors": errors, "found": found}))
+
+
+def serve(library: str, folder: str, armed: str) -> None:
+    """Be the registrar, with a failure or without one, until SIGTERM. Prints the calls from each line."""
+    import adsum._registrar.start
+    import adsum.admin
+
+    failure = Failure(library, armed)
+    with failure:
+        adsum.admin.serve(Path(folder), adsum.Limits())
+    print(json.dumps({"seen": failure.seen()}))

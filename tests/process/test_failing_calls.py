@@ -1,19 +1,23 @@
-"""Every system call of a client may fail: the caller gets an error of adsum's, and the same call works afterwards."""
+"""Every system call of client and registrar may fail: a caller gets an error of adsum's, and the same call works
+afterwards."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
+import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import adsum
+from adsum import admin
 
-from ..support import Child, end_registrar
+from ..support import Child, end_registrar, eventually
 from . import failing_calls
 from .failing_calls import CALLS, Case
 
@@ -31,47 +35,83 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _live(library: Path, folder: Path, case: Case | None) -> dict[str, Any]:
+def _client(library: Path, folder: Path, case: Case | None) -> Any:
     """A client's life in a folder of its own; checks what must hold after any failure."""
     with Child(failing_calls.live, library, folder, json.dumps(case), env={"LD_PRELOAD": str(library)}) as child:
         try:
-            told: dict[str, Any] = json.loads(child.line(90))
+            told = json.loads(child.line(90))
             assert child.wait() == 0
-            assert told["found"] == ["leader", "me", "thread"]
-            with adsum.open(path=folder, timeout=10) as registry:
-                assert registry.audit() == []
+            _is_sound(folder, told)
         finally:
             end_registrar(folder)
     return told
 
 
-def _cases(library: Path, folder: Path) -> list[Case]:
+def _registrar(library: Path, folder: Path, case: Case | None) -> Any:
+    """A client's life, while the registrar fails; checks what must hold after any failure. A registrar that dies of it
+    is replaced by the client."""
+    admin.create_folder(folder)
+    with Child(failing_calls.serve, library, folder, json.dumps(case), env={"LD_PRELOAD": str(library)}) as serving:
+        try:
+            eventually(lambda: serving.process.poll() is not None or _answers(folder))
+            with Child(failing_calls.use, folder) as client:
+                told = json.loads(client.line(90))
+                assert client.wait() == 0
+            _is_sound(folder, told)
+            assert not any("defect" in error for error in told["errors"]), told["errors"]
+            serving.signal(signal.SIGTERM)
+            if serving.wait(30) == 0:
+                told |= json.loads(serving.line())
+        finally:
+            end_registrar(folder)
+    return told
+
+
+def _answers(folder: Path) -> bool:
+    try:
+        return admin.ping(folder) > 0
+    except (OSError, adsum.AdsumError):
+        return False
+
+
+def _is_sound(folder: Path, told: Any) -> None:
+    assert told["found"] == ["leader", "me", "thread"]
+    with adsum.open(path=folder, timeout=10) as registry:
+        assert registry.audit() == []
+
+
+SIDES: dict[str, Callable[[Path, Path, Case | None], Any]] = {"client": _client, "registrar": _registrar}
+
+
+def _cases(side: str, library: Path, folder: Path) -> list[Case]:
     """Every call from every line, with each of its errors."""
-    told = _live(library, folder, None)
+    told = SIDES[side](library, folder, None)
     assert told["errors"] == []
     return [(place, call, code) for place, call in told["seen"] for code in CALLS[call]]
 
 
-def _fail(library: Path, base: Path, cases: list[Case]) -> None:
+def _fail(side: str, library: Path, base: Path, cases: list[Case]) -> None:
     wrong = []
     for number, case in enumerate(cases):
         try:
-            _live(library, base / str(number), case)
-        except AssertionError as error:
+            SIDES[side](library, base / str(number), case)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
             wrong.append(f"{case}: {error}")
     assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.timeout(600)
-def test_some_calls_fail(library: Path, registry_folder: Path) -> None:
+@pytest.mark.parametrize("side", SIDES)
+def test_some_calls_fail(library: Path, registry_folder: Path, side: str) -> None:
     """A few calls, chosen by a seed, fail one at a time."""
-    cases = _cases(library, registry_folder / "whole")
+    cases = _cases(side, library, registry_folder / "whole")
     seed = random.randrange(2**32)
     print(f"seed {seed}, {len(cases)} cases")
-    _fail(library, registry_folder, random.Random(seed).sample(cases, SOME))
+    _fail(side, library, registry_folder, random.Random(seed).sample(cases, SOME))
 
 
 @pytest.mark.soak
-def test_every_call_fails(library: Path, registry_folder: Path) -> None:
+@pytest.mark.parametrize("side", SIDES)
+def test_every_call_fails(library: Path, registry_folder: Path, side: str) -> None:
     """Every call fails once with each of its errors."""
-    _fail(library, registry_folder, _cases(library, registry_folder / "whole"))
+    _fail(side, library, registry_folder, _cases(side, library, registry_folder / "whole"))

@@ -271,7 +271,7 @@ def test_a_session_closed_while_no_registrar_can_be_had_is_over_at_once(registry
             with no_registrar(registry.folder):
                 eventually(lambda: pipeline._connection is None)
                 closing.close()
-                assert session.is_over(registry.folder, pipeline._session)
+                assert session.is_over(registry.folder, pipeline._session.token)
         # The thread of a closed registry starts no registrar, although one could start now.
         assert pipeline._thread is not None
         pipeline._thread.join(START_SECONDS)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +73,34 @@ def test_a_child_knows_nothing_of_its_parents_threads(registry: Registry) -> Non
         os._exit(0 if registry.lookup("thread") and registry.count() == 1 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     worker.end()
+
+
+READS: dict[str, Callable[[Registry], bool]] = {
+    "lookup": lambda registry: registry.lookup("thread") is None,
+    "find": lambda registry: registry.find(capability="c") == [],
+    "count": lambda registry: registry.count() == 0,
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_an_ended_thread_that_is_removed_during_a_read(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    """S2: a read finds no entry of a thread that has ended, also where the tables still had it when the read looked,
+    and its entry is removed, and its end forgotten, before the read returns."""
+    worker = Worker()
+    registry.register("thread", worker.thread, capabilities={"c"})
+    read_tables = registry._reader._tables.read
+    resume = ExitStack()
+
+    def and_resume(look: Any, otherwise: Any) -> Any:
+        found = read_tables(look, otherwise)
+        resume.close()
+        eventually(lambda: not registry._reader.local_members)
+        return found
+
+    with resume:
+        resume.enter_context(stopped(registry.folder))
+        worker.end()
+        monkeypatch.setattr(registry._reader._tables, "read", and_resume)
+        assert READS[read](registry)

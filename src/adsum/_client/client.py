@@ -15,6 +15,7 @@ from .._os import folder as folders
 from .._os.forking import call_around_fork, notice_fork, own
 from .._os.locks import holding
 from .._os.presence import Presence
+from .._store import page as pages
 from .._store.reader import Reader
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
@@ -64,7 +65,7 @@ class Client:
         self.real_path = folders.real_path(folder)
         self.reader = _acquire_reader(self.real_path, folder)
         self.presence = Presence(folder)
-        dialled = _Dialled(self.reader, self.presence)
+        self.dialled = dialled = _Dialled(folder, self.reader, self.presence)
         self.pool = ConnectionPool(folder, launch, dialled)
         self.pipeline = Pipeline(folder, launch, dialled)
         self.bell = BellConnection(folder, launch, dialled)
@@ -103,11 +104,15 @@ class Client:
 class _Dialled:
     """What follows each new connection to a registrar. Not a method of the client, which would never be freed then."""
 
-    def __init__(self, reader: Reader, presence: Presence) -> None:
+    def __init__(self, folder: Path, reader: Reader, presence: Presence) -> None:
+        self._folder = folder
         self._reader = reader
         self._presence = presence
+        # The epoch of the registry to which the newest connection leads; 0 where it is not known.
+        self.epoch = 0
 
     def __call__(self) -> None:
+        self.epoch = pages.epoch_in(self._folder)
         self._reader.recheck_folder()
         self._presence.show()
 

@@ -20,10 +20,8 @@ from typing import Any
 import msgspec
 
 from .. import _wire as wire
-from .._foreign import reraise_foreign
-from .._os import folder as folders
-from .._os import polling, session, threads
-from .._os.descriptors import Descriptor, Wakeup, note
+from .._os import polling, threads
+from .._os.descriptors import Wakeup
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.liveness import descriptors_needed
 from .._os.locks import locked
@@ -34,6 +32,7 @@ from .connection import Connection, expired, framed
 from .dial import START_SECONDS, dial
 from .launch import Launch
 from .pending_call import PendingCall
+from .session_lock import SessionLock
 
 RETRY_SECONDS = 1.0
 # How long `close` waits for a registrar that does not answer, because it is stopped, say. Ctrl-C ends in `close`, too.
@@ -57,14 +56,13 @@ class Pipeline:
         add_fork_aware(self)
 
     def _reset(self) -> None:
-        self._session = os.urandom(16)
+        self._session = SessionLock(self._folder)
         self._calls = CallTable(self._lock)
         self._outgoing = bytearray()
         self._wake: Wakeup | None = None
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
         self.holds_entries = False
-        self._held: Descriptor | None = None
         # The epoch of the registry at the last connection; 0 before.
         self._epoch = 0
         # When the standbys may be sent that are held back (monotonic); 0 where none are.
@@ -79,28 +77,9 @@ class Pipeline:
     @locked
     def _hold_entries(self) -> None:
         self._verify()
-        if not self.holds_entries and not self._closed:
-            self._held = self._hold_session()
+        if not self._closed:
+            self._session.hold()
             self.holds_entries = True
-        elif self.holds_entries:
-            self._renew_session()
-
-    def _hold_session(self) -> Descriptor:
-        try:
-            with descriptors_needed():
-                folders.create(self._folder)
-                return note(session.hold(self._folder, self._session))
-        except AdsumError:
-            raise
-        except OSError as error:
-            reraise_foreign(error)
-            raise SystemBusy(f"no session can begin in {self._folder} ({error}); nothing was changed") from error
-
-    def _renew_session(self) -> None:
-        """The folder may have gone, and with it the file that shows the session's life."""
-        if self._held is None or not session.is_shown_by(self._held.number, self._folder, self._session):
-            self._release_session()
-            self._held = self._hold_session()
 
     @property
     def has_calls(self) -> bool:
@@ -148,7 +127,7 @@ class Pipeline:
     @locked
     def _verify(self) -> None:
         """Begin anew where the program closed the descriptors: with a new session, in a new thread."""
-        if any(held is not None and not held.is_ours() for held in (self._wake, self._held)):
+        if (self._wake is not None and not self._wake.is_ours()) or self._session.is_closed:
             self._begin_anew(RegistrarUnavailable("this process closed the connection to the registrar; ask again"))
 
     def _begin_anew(self, error: AdsumError) -> None:
@@ -185,7 +164,7 @@ class Pipeline:
         """`close` without waiting for the thread."""
         self._closed = True
         # Now, and not by the thread, which may be dialling for a while: the next registrar must find the session over.
-        self._release_session()
+        self._session.release()
         if self._thread is None:
             self._release()
         elif self._wake is not None:
@@ -193,15 +172,10 @@ class Pipeline:
 
     def _release(self) -> None:
         """Close this session's descriptors. Forgotten first, so that no thread writes to a number that is reused."""
-        self._release_session()
+        self._session.release()
         wake, self._wake = self._wake, None
         if wake is not None:
             wake.close()
-
-    def _release_session(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            held.close()
 
     # The thread
 
@@ -268,33 +242,33 @@ class Pipeline:
         """The folder was removed, and the entries with it: a client that only held entries does not make it anew."""
         if self.holds_entries and not self._calls and not os.path.exists(self._folder):
             self.holds_entries = False
-            self._release_session()
+            self._session.release()
 
     def _connect(self, poll: polling.WaitSet) -> None:
         if self._registry_is_gone():
             # If a standby came back to the new registry before the living holder of its id, it would be granted the id.
             self._held_back_until = time.monotonic() + HOLD_BACK_SECONDS
             if self.holds_entries and self._calls:
-                self._renew_session()
+                self._session.hold()
         calls = self._calls.all()
         soonest = min((call.give_up for call in calls), default=math.inf)
         until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
         has_default_bound = any(call.seconds is None for call in calls)
         answer = self._registration_timeout if has_default_bound else START_SECONDS
-        connection = dial(self._folder, self._launch, self._session, until, answer, may_start=self._is_open)
+        connection = dial(self._folder, self._launch, self._session.token, until, answer, may_start=self._is_open)
         # Together: `_disconnect` undoes both.
         self._connection = connection
         poll.register(connection.sock, polling.POLLIN)
         self._registration_timeout = connection.registration_timeout
         self._dialled()
-        self._epoch = _epoch_in(self._folder)
+        self._epoch = pages.epoch_in(self._folder)
         self._calls.send_again(with_queued=not self._held_back_until)
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)
 
     def _registry_is_gone(self) -> bool:
         """Whether the folder has another registry than at the last connection, or none."""
-        return self._epoch not in (0, _epoch_in(self._folder))
+        return self._epoch not in (0, pages.epoch_in(self._folder))
 
     def _send_held_back(self) -> None:
         """Send the standbys that were held back, when it is time."""
@@ -394,12 +368,3 @@ class Pipeline:
         self._reset()
         for call in calls:
             call.abandon()
-
-
-def _epoch_in(folder: Path) -> int:
-    """The epoch of the registry in the folder; 0 where there is none, or none that can be read."""
-    try:
-        page = pages.peek(folder)
-    except (AdsumError, OSError):
-        return 0
-    return 0 if page is None else page.epoch

@@ -5,6 +5,7 @@ It keeps the pidfd of each owner in one epoll, as a reader does (see `liveness`)
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from ..model import Owner
 from . import polling
 from .identity import has_exited, open_verified
 from .liveness import OUT_OF_DESCRIPTORS, is_running
+
+# The cleanup of a batch holds what the dead had registered in memory.
+MOST_DEATHS = 16
 
 
 class DeathWatch:
@@ -62,13 +66,24 @@ class DeathWatch:
             else:
                 if pidfd is None:
                     return False
-                self._epoll.register(pidfd, polling.EPOLLIN)
-                self._pidfds[owner] = pidfd
-                self._owners[pidfd] = owner
-                return True
+                if self._can_wait_for(pidfd):
+                    self._pidfds[owner] = pidfd
+                    self._owners[pidfd] = owner
+                    return True
         if not self._check(owner):
             return False
         self.scanned.add(owner)
+        return True
+
+    def _can_wait_for(self, pidfd: int) -> bool:
+        """Put a pidfd into the epoll; close it where there is no memory, or fs.epoll.max_user_watches is reached."""
+        try:
+            self._epoll.register(pidfd, polling.EPOLLIN)
+        except OSError as error:
+            os.close(pidfd)
+            if error.errno not in (errno.ENOMEM, errno.ENOSPC):
+                raise
+            return False
         return True
 
     def is_alive(self, owner: Owner) -> bool:
@@ -86,8 +101,8 @@ class DeathWatch:
         os.close(pidfd)
 
     def deaths(self) -> list[Owner]:
-        """The watched owners that have died; they stay watched until `unwatch`."""
-        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, 1024)]
+        """The watched owners that have died, so many at once; they stay watched until `unwatch`."""
+        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, MOST_DEATHS)]
 
     def scan(self) -> list[Owner]:
         """The dead among the owners that have no pidfd here."""

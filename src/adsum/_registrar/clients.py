@@ -152,8 +152,14 @@ class Clients:
             if len(self._connections) >= self._most:
                 _refuse(connection, SystemBusy("the registrar has as many clients as it can take; try again later"))
                 continue
+            try:
+                self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
+            except OSError as error:
+                # No memory, or the user's bound on watches is reached (fs.epoll.max_user_watches, epoll(7)).
+                log.warning("cannot watch a client: %s", error)
+                _refuse(connection, SystemBusy(f"the registrar can watch no further client now ({error}); try again"))
+                continue
             self._connections[connection.fd] = connection
-            self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
 
     def _serve(self, connection: Connection, mask: int) -> None:
         with self._dropping(connection):

@@ -29,7 +29,7 @@ from .._os.descriptors import Descriptor, found_on, free_number, never_close
 from .._os.forking import call_around_fork
 from .._os.locks import holding
 from .._os.presence import is_in_use
-from ..errors import CorruptRegistry, VersionMismatch, WrongNamespace
+from ..errors import AdsumError, CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
 from . import page_layout as at
 from .layout import FORMAT
@@ -225,6 +225,16 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
     Errors: `WrongNamespace`, `CorruptRegistry`.
     """
     return holding(_opening, _peek, path_in(folder), writable)
+
+
+def epoch_in(folder: Path) -> int:
+    """The epoch of the registry in the folder; 0 where there is none, or where it cannot be read."""
+    try:
+        page = peek(folder)
+    except (AdsumError, OSError) as error:
+        reraise_foreign(error)
+        return 0
+    return 0 if page is None else page.epoch
 
 
 # One thread at a time: `_mapped` looks for a descriptor of the same file, and must not find that of another thread or

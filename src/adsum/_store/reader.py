@@ -11,6 +11,7 @@ The reads for the change feed (`position`, `steps_since`, `state_at`) check no o
 from __future__ import annotations
 
 import operator
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -123,6 +124,8 @@ class Reader:
 
     def _find_stored(self, query: Query) -> list[Entry]:
         cache = self._tables.cache
+        # Taken before the snapshot: members that end meanwhile, and are known no more afterwards, may be in it.
+        over = self.local_members.over()
         before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
         nothing: list[CachedEntry] = []
@@ -133,13 +136,15 @@ class Reader:
         found.sort(key=_by_key)
         entries = [cached.entry for cached in found if cached.owner in alive]
         return (
-            [one for one in entries if not self.local_members.is_over(one.incarnation)]
-            if self.local_members
+            [one for one in entries if one.incarnation not in over and not self.local_members.is_over(one.incarnation)]
+            if over or self.local_members
             else entries
         )
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
+
+        over = self.local_members.over()
 
         def counted(txn: snapshot.Txn, environment: Environment) -> int | None:
             stored = snapshot.count_stored(txn, environment, query)
@@ -148,7 +153,7 @@ class Reader:
             owners = snapshot.owners(txn, environment)
             dead = set(owners) - self._liveness.alive_among(owners)
             gone = [entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner)]
-            gone += snapshot.entries_at(txn, environment, self.local_members.over())
+            gone += snapshot.entries_at(txn, environment, over)
             return stored - sum(query.matches(entry) for entry in gone)
 
         if query.health_status is not None and self._limits_to_judge_by() is not None:
@@ -277,6 +282,9 @@ class Reader:
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks the kernel only.
             return None if self.local_members.is_over(entry.incarnation) else cached
+        if entry.pid == os.getpid() and cache.version_of(bucket) != version:
+            # It may be that of a local member which has ended since, and is known no more: its entry is removed first.
+            return self._fetch(process_id)
         cache.keep(entry.process_id, cached)
         return cached
 
