@@ -177,7 +177,7 @@ class Failure:
         """The calls from each line."""
         return [
             (place, call)
-            for place, number in self._lines.numbers.items()
+            for place, number in list(self._lines.numbers.items())
             for index, call in enumerate(_NAMES)
             if self._loaded.failing_calls_seen(number, index)
         ]

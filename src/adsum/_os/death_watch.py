@@ -15,8 +15,7 @@ from . import polling
 from .identity import has_exited, open_verified
 from .liveness import OUT_OF_DESCRIPTORS, is_running
 
-# The cleanup of a batch holds what the dead had registered in memory.
-MOST_DEATHS = 16
+MOST_DEATHS = 128
 
 
 class DeathWatch:
@@ -100,9 +99,9 @@ class DeathWatch:
         self._epoll.unregister(pidfd)
         os.close(pidfd)
 
-    def deaths(self) -> list[Owner]:
-        """The watched owners that have died, so many at once; they stay watched until `unwatch`."""
-        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, MOST_DEATHS)]
+    def deaths(self, most: int = MOST_DEATHS) -> list[Owner]:
+        """At most so many of the watched owners that have died; they stay watched until `unwatch`."""
+        return [self._owners[pidfd] for pidfd, _ in self._epoll.poll(0, most)]
 
     def scan(self) -> list[Owner]:
         """The dead among the owners that have no pidfd here."""

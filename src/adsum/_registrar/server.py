@@ -19,7 +19,7 @@ import select
 from .._engine.batch import Batch, Call, Death, EndedSession
 from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
-from .._os.death_watch import DeathWatch
+from .._os.death_watch import MOST_DEATHS, DeathWatch
 from ..errors import AdsumError
 from ..model import Limits
 from .bell import Bell
@@ -35,6 +35,8 @@ from .sessions import Sessions
 log = logging.getLogger("adsum.registrar")
 
 MAX_BATCH = 512
+# About so many entries of the dead are removed in one batch.
+DEAD_ENTRIES = 64
 # Half a second, for members are to be back within one when the folder is gone.
 TICK_SECONDS = 0.5
 AWAKE_SECONDS = 0.0001
@@ -147,8 +149,10 @@ class Server:
         return left
 
     def _deaths(self) -> list[Death]:
+        """So many that their cleanup, which holds what they have registered, is a small batch."""
         noticed = self._clock.monotonic_ns()
-        return [Death(owner, noticed) for owner in self._kernel.deaths()]
+        most = DEAD_ENTRIES * len(self._kernel) // max(1, self._committer.entries)
+        return [Death(owner, noticed) for owner in self._kernel.deaths(max(1, min(most, MOST_DEATHS)))]
 
     def _work(self, deaths: list[Death], looked: int = 0) -> None:
         """One batch. `looked` is when this turn began to read sockets: every heartbeat from before it was read."""
