@@ -25,6 +25,7 @@ from ._client import replace, spawn
 from ._client.launch import Launch
 from ._os import folder as folders
 from ._os import identity
+from ._os.presence import lock_holders
 from ._store import page as pages
 from ._store import places
 from ._store.room import fitted_to
@@ -154,6 +155,16 @@ def remedy_for_damage(folder: Path) -> str:
     True
     """
     return pages.remedy(folder)
+
+
+def starting_processes(folder: Path) -> list[int]:
+    """The pids of the processes that are starting a registrar in this folder, at most one. While it lives, no other
+    process starts one.
+
+    >>> adsum.admin.starting_processes(adsum.open().folder)
+    []
+    """
+    return lock_holders(folder / "starting")
 
 
 def complete_id(id: object, namespace: str, node: str) -> ProcessId:

@@ -163,6 +163,18 @@ def test_doctor_of_a_file_in_the_way(command: Command, name: str) -> None:
     assert command("doctor").code == 0
 
 
+def test_doctor_of_a_start_that_does_not_end(command: Command) -> None:
+    """A process that holds the lock of starts, and starts nothing, is a problem that names it."""
+    command.folder.mkdir(mode=0o700)
+    hold = "import fcntl, sys; lock = open(sys.argv[1], 'w'); fcntl.flock(lock, fcntl.LOCK_EX); print('held'); input()"
+    with Child(hold, command.folder / "starting") as holder:
+        holder.expect("held")
+        finding = _found(command.document("doctor"), "files")
+        assert finding["level"] == "problem"
+        assert f"process {holder.pid} holds {command.folder / 'starting'} " in finding["says"]
+    assert _found(command.document("doctor"), "files")["level"] == "ok"
+
+
 def _make_folder(path: Path) -> None:
     path.mkdir()
 

@@ -123,3 +123,17 @@ def is_locked(file: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def lock_holders(file: Path) -> list[int]:
+    """The processes that took a lock on a file and hold it, as far as the kernel names them (proc_locks(5)). A lock
+    that a forked child has inherited is still listed under the process that took it, which may have ended."""
+    try:
+        found = os.stat(file)
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except OSError as error:
+        reraise_foreign(error)
+        return []
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    rows = [line.split() for line in locks.splitlines()]
+    return [int(row[4]) for row in rows if row[5:6] == [place]]

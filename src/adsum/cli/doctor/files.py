@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ... import admin
 from ...errors import InvalidName, PermissionDenied
 from .findings import Finding, ok, problem, warning
+
+# A registrar serves in a tenth of a second; on a busy machine it may take longer.
+START_SECONDS = 2.0
 
 
 def check_files(folder: Path) -> Iterator[Finding]:
@@ -23,6 +27,13 @@ def check_files(folder: Path) -> Iterator[Finding]:
 
 
 def _faults(folder: Path) -> Iterator[Finding]:
+    if starting := _starting_for_long(folder):
+        pids = ", ".join(map(str, starting))
+        yield problem(
+            "files",
+            f"process {pids} holds {folder / 'starting'} and starts no registrar; no other process can start one",
+            f"see what it does (ps {pids}), and end it",
+        )
     for name in admin.WRITTEN_FILES:
         path = folder / name
         if why := _why_not_writable(path):
@@ -37,6 +48,14 @@ def _faults(folder: Path) -> Iterator[Finding]:
     for path in folder.glob("tables.*"):
         if not path.is_dir():
             yield problem("files", f"{path} is not a folder; no registrar can start", _remedy(path))
+
+
+def _starting_for_long(folder: Path) -> list[int]:
+    """The processes that hold the lock of starts for longer than a start takes."""
+    until = time.monotonic() + START_SECONDS
+    while (starting := admin.starting_processes(folder)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return starting
 
 
 def _why_not_writable(path: Path) -> str | None:
