@@ -158,8 +158,9 @@ def remedy_for_damage(folder: Path) -> str:
 
 
 def starting_processes(folder: Path) -> list[int]:
-    """The pids of the processes that are starting a registrar in this folder, at most one. While it lives, no other
-    process starts one.
+    """The pids of the processes that took the lock of starts in this folder, at most one: such a process is starting a
+    registrar, and no other one can. A lock that a child inherited is listed under the process that took it, which may
+    have ended.
 
     >>> adsum.admin.starting_processes(adsum.open().folder)
     []

@@ -171,7 +171,8 @@ def test_doctor_of_a_start_that_does_not_end(command: Command) -> None:
         holder.expect("held")
         finding = _found(command.document("doctor"), "files")
         assert finding["level"] == "problem"
-        assert f"process {holder.pid} holds {command.folder / 'starting'} " in finding["says"]
+        assert f"process {holder.pid}, or a child that inherited it, holds the lock on" in finding["says"]
+        assert str(command.folder / "starting") in finding["remedy"]
     assert _found(command.document("doctor"), "files")["level"] == "ok"
 
 

@@ -31,8 +31,9 @@ def _faults(folder: Path) -> Iterator[Finding]:
         pids = ", ".join(map(str, starting))
         yield problem(
             "files",
-            f"process {pids} holds {folder / 'starting'} and starts no registrar; no other process can start one",
-            f"see what it does (ps {pids}), and end it",
+            f"process {pids}, or a child that inherited it, holds the lock on {folder / 'starting'} and starts no "
+            "registrar; no other process can start one",
+            f"see which process has it open (fuser -v '{folder / 'starting'}'), and end it",
         )
     for name in admin.WRITTEN_FILES:
         path = folder / name
