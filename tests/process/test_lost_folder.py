@@ -13,6 +13,7 @@ import pytest
 
 import adsum
 from adsum import Entry, Registry
+from adsum._client.keeper import LOOK_SECONDS
 from tests.support import Agent, Opener, end_registrar, eventually, kill_registrar
 
 
@@ -171,6 +172,26 @@ def test_an_entry_that_was_unregistered_stays_away(registry_folder: Path) -> Non
 def _names(folder: Path) -> list[str]:
     with adsum.open(path=folder) as registry:
         return [entry.process_id.local_id for entry in registry.find()]
+
+
+def test_a_keeper_sleeps_while_a_registrar_serves(registry: Registry) -> None:
+    """The thread that waits for the loss of the folder costs no processor time until there is one."""
+    registry.register("a")
+    keeper = registry._client.keeper
+    eventually(lambda: keeper._thread is not None and keeper._thread.native_id is not None)
+    assert keeper._thread is not None
+    status = Path(f"/proc/self/task/{keeper._thread.native_id}/status")
+
+    def sleeps() -> int:
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt_switches")]
+        return int(line.split()[1])
+
+    until, before = time.monotonic() + 0.5, 0
+    eventually(lambda: time.monotonic() > until)
+    before = sleeps()
+    until = time.monotonic() + 3 * LOOK_SECONDS
+    eventually(lambda: time.monotonic() > until)
+    assert sleeps() == before
 
 
 def test_a_closed_registry_renews_nothing(registry: Registry) -> None:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -176,7 +177,7 @@ class Keeper:
             try:
                 # After the registrar is watched: a folder that goes later ends that registrar.
                 all_there = self._renew(self._lost())
-                self._wait(registrar, None if registrar is not None and all_there else LOOK_SECONDS)
+                self._wait(registrar, may_sleep=all_there)
             finally:
                 if registrar is not None:
                     registrar.close()
@@ -188,15 +189,20 @@ class Keeper:
         if wake is not None:
             wake.close()
 
-    def _wait(self, registrar: Descriptor | None, seconds: float | None) -> None:
-        """Wait for the end of the registrar, or of this keeper."""
+    def _wait(self, registrar: Descriptor | None, *, may_sleep: bool) -> None:
+        """Wait for the end of the registrar, or of this keeper; for a moment only, unless it `may_sleep`."""
         waiting = polling.wait_set()
         wake = self._opened()
         if wake is not None:
             waiting.register(wake, polling.POLLIN)
         if registrar is not None:
             waiting.register(registrar.number, polling.POLLIN)
-        waiting.poll(LOOK_SECONDS * 1000 if wake is None or seconds is None else seconds * 1000)
+        may_sleep = may_sleep and wake is not None and registrar is not None
+        try:
+            waiting.poll(None if may_sleep else LOOK_SECONDS * 1000)
+        except OSError:
+            # Without memory the kernel waits for nothing (poll(2)).
+            time.sleep(LOOK_SECONDS)
 
     @locked
     def _opened(self) -> Wakeup | None:
