@@ -258,7 +258,8 @@ def _interrupt_all_the_time(folder: str) -> None:
     hits = 0
     while time.monotonic() < until:
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.0005 + (hits % 20) * 0.0002)
+            # Repeated, because Python ignores what a handler raises inside a finalizer.
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + (hits % 20) * 0.0002, 0.1)
             while True:
                 registry.update("mine", custom={"hits": hits})
                 assert registry["mine"].metadata.custom == {"hits": hits}
