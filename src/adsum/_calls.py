@@ -31,7 +31,7 @@ from ._instrument import Begin, Observation, instrument
 from ._os import identity
 from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
-from .errors import AdsumError, NotRegistered
+from .errors import AdsumError, NotRegistered, Stale
 from .model import Entry, ProcessId
 
 T = TypeVar("T")
@@ -257,6 +257,25 @@ class Calls:
             done = call.future.result()
         self._note(request, done, member)
         return done.entries[0]
+
+    def wait_for(self, holder: Holder, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:
+        """`wait` for a write about the entry of `holder`. Where the registry is gone, once more when the entry is back;
+        then `make` returns a write about that one."""
+        lost = holder.entry
+        try:
+            return self.wait(make(), timeout)
+        except (NotRegistered, Stale):
+            if not self.await_return(holder, lost, timeout):
+                raise
+        return self.wait(make(), timeout)
+
+    def await_return(self, holder: Holder, lost: Entry, timeout: float | None) -> bool:
+        """Whether `holder` gets another entry in place of a lost one, within `timeout`. Waits for it."""
+        return self._client.keeper.await_return(holder, lost, ASK_SECONDS if timeout is None else timeout)
+
+    def may_return(self, entry: Entry) -> bool:
+        """Whether the entry is lost, and will be registered anew."""
+        return self._client.keeper.may_return(entry)
 
     def keep_current(self, registration: Holder) -> None:
         """Give this registration the new entry when its own is registered anew in another registry."""

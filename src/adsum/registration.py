@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Unpack
 
-from ._calls import Calls
+from ._calls import Calls, Write
 from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
 from .model import Entry, ProcessId
@@ -56,9 +57,7 @@ class Registration:
         >>> registration.update(custom={"task": 7}).metadata.custom
         {'task': 7}
         """
-        write = self._calls.update(self.process_id, metadata, self.entry.incarnation)
-        self.entry = self._calls.wait(write, timeout).entries[0]
-        return self.entry
+        return self._changed(lambda: self._calls.update(self.process_id, metadata, self.entry.incarnation), timeout)
 
     def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
@@ -69,9 +68,10 @@ class Registration:
         >>> registration.update_health("degraded").metadata.health_status.value
         'degraded'
         """
-        write = self._calls.update(self.process_id, {"health_status": status}, self.entry.incarnation, checked=True)
-        self.entry = self._calls.wait(write, timeout).entries[0]
-        return self.entry
+        fields: MetadataKeywords = {"health_status": status}
+        return self._changed(
+            lambda: self._calls.update(self.process_id, fields, self.entry.incarnation, checked=True), timeout
+        )
 
     def unregister(self, *, timeout: float | None = None) -> bool:
         """Remove this entry. Returns whether it was there; it is not where its process has died, for one.
@@ -95,9 +95,7 @@ class Registration:
         >>> registration.heartbeat().metadata.health_status.value
         'healthy'
         """
-        write = self._calls.heartbeat(self.process_id, self.entry.incarnation)
-        self.entry = self._calls.wait(write, timeout).entries[0]
-        return self.entry
+        return self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
 
     def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
@@ -115,8 +113,12 @@ class Registration:
         ...     successor.kill()
         True
         """
-        write = self._calls.hand_over(self.entry, process)
-        return self._calls.wait(write, timeout).entries[0]
+        return self._calls.wait_for(self, lambda: self._calls.hand_over(self.entry, process), timeout).entries[0]
+
+    def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:
+        """Make a write that returns this entry, and keep it."""
+        self.entry = self._calls.wait_for(self, make, timeout).entries[0]
+        return self.entry
 
     def __enter__(self) -> Registration:
         return self

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -215,3 +218,52 @@ def test_a_forked_child_renews_no_entry_of_its_parent(registry_folder: Path) -> 
         eventually(lambda: _found(registry_folder, "other"))
         assert _found(registry_folder, "parent") is None
         parent.do("os.kill(child, 9); os.waitpid(child, 0)")
+
+
+def test_a_registration_waits_for_its_return(registry: Registry) -> None:
+    """A call through a `Registration` right after the loss acts on the entry that comes back."""
+    with registry.register("a", heartbeat=60.0) as registration:
+        for number in range(3):
+            shutil.rmtree(registry.folder)
+            assert registration.update(custom={"number": number}).metadata.custom == {"number": number}
+            assert registry["a"].metadata.custom == {"number": number}
+            shutil.rmtree(registry.folder)
+            assert registration.heartbeat().pid == os.getpid()
+    assert registry.lookup("a") is None
+
+
+def test_an_entry_that_another_process_removed_is_not_waited_for(registry: Registry) -> None:
+    """Where the registry is there and the entry is not, the error comes at once."""
+    registration = registry.register("a")
+    with Agent(registry.folder) as other:
+        other.do("registry.unregister('a')")
+    began = time.monotonic()
+    with pytest.raises(adsum.NotRegistered):
+        registration.update(custom={}, timeout=60)
+    assert time.monotonic() - began < 30
+
+
+async def test_an_event_loop_goes_on_with_heartbeats(registry_folder: Path) -> None:
+    """The heartbeats of a loop are for the new incarnation, and an awaited call waits for it."""
+    async with adsum.open_async(path=registry_folder, timeout=10) as registry:
+        first = await registry.register("first")
+        registration = await registry.register("a", heartbeat="loop")
+        await first.unregister()
+        before = registration.entry
+        shutil.rmtree(registry_folder)
+        assert (await registration.update(custom={"back": True})).incarnation != before.incarnation
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            await asyncio.sleep(0.1)
+            assert registry["a"].metadata.health_status == "healthy"
+        assert registry["a"].metadata.last_health_check > before.metadata.last_health_check
+
+
+def test_an_exit_in_on_lost_loses_no_member(registry_folder: Path) -> None:
+    """`SystemExit` in `on_lost` does not end the thread that registers anew."""
+    with adsum.open(path=registry_folder, timeout=10, on_lost=lambda _: sys.exit(1)) as registry:
+        registration = registry.register("a")
+        for _ in range(2):
+            before = registration.entry
+            shutil.rmtree(registry_folder)
+            eventually(lambda before=before: registration.entry is not before)  # type: ignore[misc]

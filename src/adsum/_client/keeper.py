@@ -41,6 +41,8 @@ log = logging.getLogger("adsum")
 
 # How often the keeper looks at the folder while no registrar serves, or while an entry could not be registered anew.
 LOOK_SECONDS = 0.5
+# How often a caller looks whether its entry is back.
+RETURN_CHECK_SECONDS = 0.005
 # How long `join` waits for the thread, which may be registering.
 END_SECONDS = 1.0
 # So many entries are kept before the first look for those that have ended.
@@ -149,6 +151,31 @@ class Keeper:
         if self._wake is not None:
             self._wake.ring()
 
+    def await_return(self, holder: Holder, lost: Entry, seconds: float) -> bool:
+        """Wait until `holder` has another entry in place of a lost one. False where the entry is not lost, or does not
+        come back in time."""
+        until = time.monotonic() + seconds
+        while holder.entry is lost:
+            kept = self._kept.get(lost.process_id)
+            if kept is None or time.monotonic() > until:
+                return False
+            if kept.epoch == pages.epoch_in(self._folder) and self._renewing != lost.process_id:
+                # Its registry is there: another process has removed the entry.
+                return False
+            self._look_now()
+            time.sleep(RETURN_CHECK_SECONDS)
+        return holder.entry.incarnation > 0
+
+    def may_return(self, entry: Entry) -> bool:
+        """Whether the registry of this entry is gone, so that it will be registered anew."""
+        kept = self._kept.get(entry.process_id)
+        return kept is not None and kept.epoch != pages.epoch_in(self._folder)
+
+    @locked
+    def _look_now(self) -> None:
+        if self._wake is not None:
+            self._wake.ring()
+
     def join(self) -> None:
         """Wait, for a moment at most, until the thread has ended."""
         thread = self._thread
@@ -203,6 +230,8 @@ class Keeper:
         except OSError:
             # Without memory the kernel waits for nothing (poll(2)).
             time.sleep(LOOK_SECONDS)
+        if wake is not None:
+            wake.clear()
 
     @locked
     def _opened(self) -> Wakeup | None:
@@ -269,7 +298,7 @@ class Keeper:
             return True
         try:
             return self._on_lost(entries) is not False
-        except Exception:
+        except BaseException:
             log.exception("on_lost= raised an error; the members of %s are registered anew", self._folder)
             return True
 

@@ -245,11 +245,9 @@ class Pipeline:
             self._session.release()
 
     def _connect(self, poll: polling.WaitSet) -> None:
-        if self._registry_is_gone():
-            # If a standby came back to the new registry before the living holder of its id, it would be granted the id.
-            self._held_back_until = time.monotonic() + HOLD_BACK_SECONDS
-            if self.holds_entries and self._calls:
-                self._session.hold()
+        is_lost = self._registry_is_gone()
+        if is_lost and self.holds_entries and self._calls:
+            self._session.hold()
         calls = self._calls.all()
         soonest = min((call.give_up for call in calls), default=math.inf)
         until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
@@ -262,6 +260,10 @@ class Pipeline:
         self._registration_timeout = connection.registration_timeout
         self._dialled()
         self._epoch = pages.epoch_in(self._folder)
+        if is_lost:
+            # If a standby came back to the new registry before the living holder of its id, it would be granted the id.
+            # Both have waited for the registrar that serves now.
+            self._held_back_until = time.monotonic() + HOLD_BACK_SECONDS
         self._calls.send_again(with_queued=not self._held_back_until)
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)

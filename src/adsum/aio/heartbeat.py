@@ -37,8 +37,10 @@ class LoopHeartbeat:
     def __init__(self, loop: asyncio.AbstractEventLoop, calls: Calls, entry: Entry) -> None:
         self._loop = loop
         self._calls = calls
-        self._entry = entry
+        # Another one where the registry was lost, and the entry was registered anew.
+        self.entry = entry
         self._is_over = False
+        calls.keep_current(self)
 
     def start(self) -> None:
         self._loop.call_later(LOOP_SECONDS / HEARTBEATS, self._send)
@@ -46,13 +48,17 @@ class LoopHeartbeat:
     def _send(self) -> None:
         if self._is_over:
             return
+        entry = self.entry
         try:
-            self._calls.send_heartbeat(self._entry).add_done_callback(self._answered)
+            self._calls.send_heartbeat(entry).add_done_callback(lambda sent: self._answered(entry, sent))
         except RegistryClosed:
             return
         self.start()
 
-    def _answered(self, sent: Future[wire.Done]) -> None:
-        """In the pipeline's thread. A heartbeat that came too late is followed by others; one for no entry by none."""
-        if sent.cancelled() or isinstance(sent.exception(), (NotRegistered, Stale, RegistryClosed)):
+    def _answered(self, entry: Entry, sent: Future[wire.Done]) -> None:
+        """In the pipeline's thread. A heartbeat that came too late is followed by others; one for no entry by none,
+        unless the entry is lost and comes back."""
+        if sent.cancelled() or isinstance(sent.exception(), RegistryClosed):
             self._is_over = True
+        elif isinstance(sent.exception(), (NotRegistered, Stale)):
+            self._is_over = self.entry is entry and not self._calls.may_return(entry)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
-from .._calls import Calls
+from .. import _wire as wire
+from .._calls import Calls, Write
 from .._validation import MetadataKeywords
-from ..errors import AdsumError, Stale
+from ..errors import AdsumError, NotRegistered, Stale
 from ..model import Entry, ProcessId
 from .answer import answered
 from .only_async import OnlyAsync
+from .thread import in_thread
 
 
 class AsyncRegistration(OnlyAsync):
@@ -59,9 +63,9 @@ class AsyncRegistration(OnlyAsync):
         >>> (await registration.update(custom={"task": 7})).metadata.custom
         {'task': 7}
         """
-        write = self._calls.update(self.process_id, metadata, self.entry.incarnation)
-        self.entry = (await answered(self._calls, write, timeout)).entries[0]
-        return self.entry
+        return await self._changed(
+            lambda: self._calls.update(self.process_id, metadata, self.entry.incarnation), timeout
+        )
 
     async def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
@@ -72,9 +76,10 @@ class AsyncRegistration(OnlyAsync):
         >>> (await registration.update_health("degraded")).metadata.health_status.value
         'degraded'
         """
-        write = self._calls.update(self.process_id, {"health_status": status}, self.entry.incarnation, checked=True)
-        self.entry = (await answered(self._calls, write, timeout)).entries[0]
-        return self.entry
+        fields: MetadataKeywords = {"health_status": status}
+        return await self._changed(
+            lambda: self._calls.update(self.process_id, fields, self.entry.incarnation, checked=True), timeout
+        )
 
     async def unregister(self, *, timeout: float | None = None) -> bool:
         """Remove this entry. Returns whether it was there; it is not where its process has died, for one.
@@ -98,9 +103,7 @@ class AsyncRegistration(OnlyAsync):
         >>> (await registration.heartbeat()).metadata.health_status.value
         'healthy'
         """
-        write = self._calls.heartbeat(self.process_id, self.entry.incarnation)
-        self.entry = (await answered(self._calls, write, timeout)).entries[0]
-        return self.entry
+        return await self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
 
     async def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
@@ -118,8 +121,22 @@ class AsyncRegistration(OnlyAsync):
         ...     successor.kill()
         True
         """
-        write = self._calls.hand_over(self.entry, process)
-        return (await answered(self._calls, write, timeout)).entries[0]
+        return (await self._answered(lambda: self._calls.hand_over(self.entry, process), timeout)).entries[0]
+
+    async def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:
+        """Make a write that returns this entry, and keep it."""
+        self.entry = (await self._answered(make, timeout)).entries[0]
+        return self.entry
+
+    async def _answered(self, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:
+        """The reply to a write about this entry. Where the registry is gone, to another one when the entry is back."""
+        lost = self.entry
+        try:
+            return await answered(self._calls, make(), timeout)
+        except (NotRegistered, Stale):
+            if not await in_thread(partial(self._calls.await_return, self, lost, timeout)):
+                raise
+        return await answered(self._calls, make(), timeout)
 
     async def __aenter__(self) -> AsyncRegistration:
         return self
