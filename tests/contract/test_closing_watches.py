@@ -16,7 +16,7 @@ import pytest
 
 import adsum
 from adsum import AsyncRegistry, AsyncWatch, Event, Registry, RegistryClosed, Timeout, Watch
-from tests.support import WITHIN, Opener, eventually, eventually_awaited, stopped
+from tests.support import WITHIN, Opener, eventually, eventually_awaited, settle, stopped
 
 
 def descriptors() -> int:
@@ -106,6 +106,7 @@ def test_a_timeout_may_come_at_any_step(opener: Opener) -> None:
 def test_closing_a_watch_gives_back_what_it_held(either: Registry) -> None:
     """However many watches were opened, used and closed, they leave no descriptor open."""
     either.register("a")
+    settle(either)
     before = descriptors()
     for _ in range(50):
         with either.watch() as watch, pytest.raises(Timeout):
@@ -118,6 +119,7 @@ def test_a_watch_that_is_forgotten_holds_nothing(registry: Registry) -> None:
     """A watch without references closes its descriptors, without a call of `close`."""
     registry.register("a")
     registry.watch()
+    settle(registry)
     before = descriptors()
     for _ in range(20):
         registry.watch()
@@ -297,6 +299,7 @@ def test_a_watch_keeps_its_registry(registry: Registry) -> None:
     """A watch keeps its registry open without another reference, and closes it when the watch itself has none."""
     registry.register("a")
     assert registry.find()
+    settle(registry)
     before = descriptors()
     watch = adsum.open(path=registry.folder, timeout=10).watch()
     gc.collect()

@@ -3,7 +3,7 @@ interface."""
 
 from .children import Agent, Child, ChildFailed
 from .either import Awaited, Opener
-from .internals import let_go, liveness_of
+from .internals import let_go, liveness_of, settle
 from .registrars import end_registrar, kill_registrar, registrar_pid, stopped
 from .type_checker import mypy
 from .waiting import WITHIN, eventually, eventually_awaited
@@ -23,5 +23,6 @@ __all__ = [
     "liveness_of",
     "mypy",
     "registrar_pid",
+    "settle",
     "stopped",
 ]

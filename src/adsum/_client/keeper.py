@@ -108,6 +108,8 @@ class Keeper:
         self._holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self._thread: threading.Thread | None = None
         self._wake: Wakeup | None = None
+        # A pidfd of the registrar for whose end the thread waits.
+        self._registrar: Descriptor | None = None
 
     def keep(self, kept: Kept) -> None:
         """From now on, register this entry anew when its registry is gone."""
@@ -200,12 +202,13 @@ class Keeper:
 
     def _run(self) -> None:
         while not self._closed:
-            registrar = self._registrar()
+            # First, because a folder that goes later ends this registrar.
+            self._registrar = self._open_registrar()
             try:
-                # After the registrar is watched: a folder that goes later ends that registrar.
                 all_there = self._renew(self._lost())
-                self._wait(registrar, may_sleep=all_there)
+                self._wait(may_sleep=all_there)
             finally:
+                registrar, self._registrar = self._registrar, None
                 if registrar is not None:
                     registrar.close()
         self._release()
@@ -216,10 +219,10 @@ class Keeper:
         if wake is not None:
             wake.close()
 
-    def _wait(self, registrar: Descriptor | None, *, may_sleep: bool) -> None:
+    def _wait(self, *, may_sleep: bool) -> None:
         """Wait for the end of the registrar, or of this keeper; for a moment only, unless it `may_sleep`."""
         waiting = polling.wait_set()
-        wake = self._opened()
+        wake, registrar = self._opened(), self._registrar
         if wake is not None:
             waiting.register(wake, polling.POLLIN)
         if registrar is not None:
@@ -243,7 +246,7 @@ class Keeper:
                 self._wake = None
         return self._wake
 
-    def _registrar(self) -> Descriptor | None:
+    def _open_registrar(self) -> Descriptor | None:
         """A pidfd of the registrar that serves; None where none does, or where that cannot be known now."""
         with contextlib.suppress(AdsumError, OSError):
             page = pages.peek(self._folder)
@@ -356,11 +359,12 @@ class Keeper:
 
     def after_fork(self, *, child: bool) -> None:
         if child:
-            # The entries belong to the parent, and the descriptor is a copy of its own.
-            wake = self._wake
+            # The entries belong to the parent, and the descriptors are copies of its own.
+            copies = self._wake, self._registrar
             self._reset()
-            if wake is not None:
-                wake.close()
+            for copy in copies:
+                if copy is not None:
+                    copy.close()
 
 
 def fields_of(metadata: Metadata) -> MetadataFields:
