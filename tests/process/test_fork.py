@@ -22,7 +22,6 @@ from ..support import Child, eventually
 from .people import gone_from_tables, in_fork, open_descriptors, sleeper
 
 # Python 3.12 and newer warn of every fork in a process with threads, which these tests do on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 @pytest.fixture

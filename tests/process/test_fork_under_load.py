@@ -87,7 +87,6 @@ def _register_threads(registry: Registry) -> None:
         registry.unregister("mine")
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("capacity", [1024, 8], ids=["descriptors plenty", "descriptors few"])
 def test_forks_in_the_middle_of_everything(registry_folder: Path, capacity: int) -> None:
     """While seven threads read and write, a fork completes soon, its child works, and the parent's threads continue."""

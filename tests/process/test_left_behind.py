@@ -10,8 +10,6 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-import pytest
-
 import adsum
 from adsum import Registry
 
@@ -82,7 +80,6 @@ def test_interrupted_registrations_are_taken_back(registry_folder: Path) -> None
         assert child.line(60) == "nothing"
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_child_that_leaves_the_block(registry: Registry) -> None:
     """A forked child that leaves its parent's `with` block does not end the parent's entry."""
     try:

@@ -23,7 +23,6 @@ NOBODY = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of another user")
 # Python 3.12 and newer warn of every fork in a process with threads.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
 def fork(run: Callable[[], object]) -> int:

@@ -23,7 +23,6 @@ def _holders_of(file: Path, pid: int) -> list[str]:
 
 
 @pytest.mark.parametrize("fork", [os.fork, unseen_fork])
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_fork_in_the_middle_of_a_start(
     registry_folder: Path, monkeypatch: pytest.MonkeyPatch, fork: Callable[[], int]
 ) -> None:
