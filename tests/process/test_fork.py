@@ -21,8 +21,6 @@ from adsum import Registration, Registry
 from ..support import Child, eventually
 from .people import gone_from_tables, in_fork, open_descriptors, sleeper
 
-# Python 3.12 and newer warn of every fork in a process with threads, which these tests do on purpose.
-
 
 @pytest.fixture
 def living_thread() -> Iterator[threading.Thread]:

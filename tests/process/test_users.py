@@ -22,7 +22,6 @@ from .people import gone_from_tables, in_fork, sleeper
 NOBODY = 65534
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of another user")
-# Python 3.12 and newer warn of every fork in a process with threads.
 
 
 def fork(run: Callable[[], object]) -> int:
