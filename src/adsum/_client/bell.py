@@ -60,7 +60,7 @@ class BellConnection:
     `number` is that of the present connection, or of the next one while there is none.
     """
 
-    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], object]) -> None:
         self._folder = folder
         self._launch = launch
         self._dialled = dialled

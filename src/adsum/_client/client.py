@@ -111,10 +111,11 @@ class _Dialled:
         # The epoch of the registry to which the newest connection leads; 0 where it is not known.
         self.epoch = 0
 
-    def __call__(self) -> None:
-        self.epoch = pages.epoch_in(self._folder)
+    def __call__(self) -> int:
+        self.epoch = epoch = pages.epoch_in(self._folder)
         self._reader.recheck_folder()
         self._presence.show()
+        return epoch
 
 
 def _acquire_reader(real_path: str, folder: Path) -> Reader:

@@ -32,7 +32,7 @@ MAX_CHANNELS = 8
 class Channel:
     """One session with the registrar, over as many connections as it takes. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], object]) -> None:
         self._folder = folder
         self._launch = launch
         self._dialled = dialled
@@ -104,7 +104,7 @@ class ConnectionPool:
     """The channels that the threads of a process share, at most `MAX_CHANNELS`. Calls `dialled` after each new
     connection."""
 
-    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], object]) -> None:
         self._folder = folder
         self._launch = launch
         self._dialled = dialled

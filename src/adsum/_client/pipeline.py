@@ -44,7 +44,7 @@ HOLD_BACK_SECONDS = 1.0
 class Pipeline:
     """One session with many requests in flight. Its thread starts with the first of them."""
 
-    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], None]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], int]) -> None:
         self._folder = folder
         self._launch = launch
         self._registration_timeout = launch.limits.registration_timeout
@@ -258,8 +258,7 @@ class Pipeline:
         self._connection = connection
         poll.register(connection.sock, polling.POLLIN)
         self._registration_timeout = connection.registration_timeout
-        self._dialled()
-        self._epoch = pages.epoch_in(self._folder)
+        self._epoch = self._dialled()
         if is_lost:
             # If a standby came back to the new registry before the living holder of its id, it would be granted the id.
             # Both have waited for the registrar that serves now.
@@ -270,7 +269,7 @@ class Pipeline:
 
     def _registry_is_gone(self) -> bool:
         """Whether the folder has another registry than at the last connection, or none."""
-        return self._epoch not in (0, pages.epoch_in(self._folder))
+        return self._epoch != 0 and self._epoch != pages.epoch_in(self._folder)
 
     def _send_held_back(self) -> None:
         """Send the standbys that were held back, when it is time."""
