@@ -87,6 +87,8 @@ class Calls:
         with write:
             target = resolve(process)
             checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
+            if target.owner == identity.current():
+                self._client.hold_lifeline()
             is_bound = target.member is not None
             write.request = wire.Register(
                 owner=target.owner, items=checked, bound=is_bound, or_get=or_get, replace=replace
@@ -198,6 +200,7 @@ class Calls:
         with self._write(instrument.register, "stand_by", id) as write:
             process_id, fields, owner = self._id(id), parse_metadata(metadata), resolve(None).owner
             request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
+            client.hold_lifeline()
             # The standby is bound to the session.
             client.pipeline.hold_entries()
 

@@ -16,6 +16,7 @@ class Counters:
 
     def __init__(self, entries: int = 0) -> None:
         self.counters = memoryview(array("Q", [0] * 8))
+        self.lifelines = memoryview(array("Q", [0] * 8))
         self.entries = entries
 
 

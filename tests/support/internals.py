@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 from adsum import Registry
 from adsum._os.liveness import LivenessCheck
+from adsum.model import Owner
 
 from .waiting import eventually
 
@@ -24,3 +26,30 @@ def settle(registry: Registry) -> None:
 def liveness_of(registry: Registry) -> LivenessCheck:
     """The liveness check of a registry's reader."""
     return cast(LivenessCheck, registry._reader._liveness)
+
+
+def lifelines_of(registry: Registry) -> memoryview:
+    """The lifelines in the page that the registry's reader has open."""
+    registry._reader.attach()
+    page = registry._reader.open_page
+    assert page is not None
+    return page.lifelines
+
+
+def count_questions(registry: Registry) -> list[Owner]:
+    """From now on, the owners for which a reader of the registry asks the kernel."""
+    asked: list[Owner] = []
+    liveness = liveness_of(registry)
+    is_alive, alive_among = liveness.is_alive, liveness.alive_among
+
+    def one(owner: Owner) -> bool:
+        asked.append(owner)
+        return is_alive(owner)
+
+    def many(owners: Iterable[Owner]) -> set[Owner]:
+        wanted = set(owners)
+        asked.extend(wanted)
+        return alive_among(wanted)
+
+    liveness.is_alive, liveness.alive_among = one, many  # type: ignore[method-assign]
+    return asked

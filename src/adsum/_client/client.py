@@ -76,6 +76,12 @@ class Client:
         if (report := instrument.client_opened) is not None:
             report()
 
+    def hold_lifeline(self) -> None:
+        """Show the readers of this registry that this process lives, which registers itself."""
+        self.dialled.holds_lifeline = True
+        if (mapped := self.reader.open_page) is not None:
+            mapped.hold_lifeline(self.folder)
+
     def close(self) -> None:
         """End the session and all that depends on it. Waits a moment for the registrar."""
         if not own[0]:
@@ -110,9 +116,15 @@ class _Dialled:
         self._presence = presence
         # The epoch of the registry to which the newest connection leads; 0 where it is not known.
         self.epoch = 0
+        # Whether this process registers itself, so that readers need its lifeline.
+        self.holds_lifeline = False
 
     def __call__(self) -> int:
-        self.epoch = epoch = pages.epoch_in(self._folder)
+        page = pages.readable_in(self._folder)
+        self.epoch = epoch = 0 if page is None else page.epoch
+        if self.holds_lifeline and page is not None:
+            # Before the registration is sent that makes the process a member.
+            page.hold_lifeline(self._folder)
         self._reader.recheck_folder()
         self._presence.show()
         return epoch

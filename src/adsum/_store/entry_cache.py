@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ..model import Entry, Owner
+from .lifelines import NONE
 from .page_layout import BUCKETS
 
 # An id, for lookups, or the row key of an incarnation, for queries.
@@ -34,7 +35,8 @@ GENERATION_BYTES = 16 * 1024 * 1024
 
 class CachedEntry(NamedTuple):
     """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes. `late_at` is
-    when its promised heartbeat is late, on the monotonic clock; None where it promises none."""
+    when its promised heartbeat is late, on the monotonic clock; None where it promises none. The last four are the
+    lifeline of its owner."""
 
     entry: Entry
     owner: Owner
@@ -43,13 +45,20 @@ class CachedEntry(NamedTuple):
     version: int
     size: int
     late_at: float | None = None
+    mutex_at: int = NONE.mutex_at
+    mutex: int = NONE.mutex
+    stamp_at: int = NONE.stamp_at
+    stamp: int = NONE.stamp
 
 
 class VersionSource(Protocol):
-    """The counters that validate cached entries, and the number of entries in the registry. A `Page` is one."""
+    """The counters that validate cached entries, the lifelines of their owners, and the number of entries in the
+    registry. A `Page` is one."""
 
     @property
     def counters(self) -> memoryview: ...
+    @property
+    def lifelines(self) -> memoryview: ...
     @property
     def entries(self) -> int: ...
 
@@ -84,10 +93,12 @@ class EntryCache(Protocol):
 
 
 class TwoGenerationCache:
-    """The entry cache of one page. `Reader.lookup` reads `young` and `counters` itself: a call would cost it 5 %."""
+    """The entry cache of one page. `Reader.lookup` reads `young`, `counters` and `lifelines` itself: a call would cost
+    it 5 %."""
 
     def __init__(self, page: VersionSource) -> None:
         self.counters = page.counters
+        self.lifelines = page.lifelines
         self.young: dict[CacheKey, CachedEntry] = {}
         self._old: dict[CacheKey, CachedEntry] = {}
         self._page = page
@@ -142,8 +153,9 @@ class TwoGenerationCache:
 
 class _NoPage(NamedTuple):
     counters: memoryview
+    lifelines: memoryview
     entries: int = 0
 
 
 # The cache where there are no tables keeps nothing: its counters are odd, as in a commit that never ends.
-NO_CACHE = TwoGenerationCache(_NoPage(memoryview(array("Q", [1]) * BUCKETS)))
+NO_CACHE = TwoGenerationCache(_NoPage(memoryview(array("Q", [1]) * BUCKETS), memoryview(array("Q", [0]))))

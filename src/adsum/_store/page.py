@@ -31,9 +31,10 @@ from .._os.locks import holding
 from .._os.presence import is_in_use
 from ..errors import AdsumError, CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
+from . import lifelines
 from . import page_layout as at
 from .layout import FORMAT
-from .page_layout import BUCKETS, HEADER_BYTES, HEADER_WORDS, SIZE, WORD_BYTES
+from .page_layout import BUCKETS, HEADER_BYTES, HEADER_WORDS, LIFELINES_AT, SIZE, SIZE_OF_FORMAT_1, WORD_BYTES
 
 
 def bucket_of(key: bytes) -> int:
@@ -50,7 +51,8 @@ class OlderFormat(Exception):
 
 
 class Page:
-    """The mapped page of one registry. `counters` is read in the hot path; every other word has a property."""
+    """The mapped page of one registry. `counters` and `lifelines` are read in the hot path; every other word has a
+    property."""
 
     # For a page whose `__init__` was interrupted.
     _copy: Descriptor | None = None
@@ -61,7 +63,8 @@ class Page:
         self._copy = copy
         words = memoryview(mapping).cast("Q")
         self._header = words[:HEADER_WORDS]
-        self.counters = words[HEADER_WORDS : HEADER_WORDS + BUCKETS]
+        self.counters = words[HEADER_WORDS:LIFELINES_AT]
+        self.lifelines = words[LIFELINES_AT:]
 
     def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not is_finalizing() and self._copy is not None and not self._copy.is_ours():
@@ -127,6 +130,11 @@ class Page:
     @property
     def restarts(self) -> int:
         return self._header[at.RESTARTS]
+
+    def hold_lifeline(self, folder: Path) -> None:
+        """Show from now on that this process lives, to those who read this page in its folder."""
+        if self.format == FORMAT:
+            lifelines.hold(path_in(folder), self._file)
 
     def is_in(self, folder: Path) -> bool:
         """Whether a process that opens the folder now finds this page. True also where the kernel does not say: unknown
@@ -227,13 +235,18 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
     return holding(_opening, _peek, path_in(folder), writable)
 
 
-def epoch_in(folder: Path) -> int:
-    """The epoch of the registry in the folder; 0 where there is none, or where it cannot be read."""
+def readable_in(folder: Path) -> Page | None:
+    """`peek`, and None also where the page cannot be read now."""
     try:
-        page = peek(folder)
+        return peek(folder)
     except (AdsumError, OSError) as error:
         reraise_foreign(error)
-        return 0
+        return None
+
+
+def epoch_in(folder: Path) -> int:
+    """The epoch of the registry in the folder; 0 where there is none, or where it cannot be read."""
+    page = readable_in(folder)
     return 0 if page is None else page.epoch
 
 
@@ -279,15 +292,19 @@ def _mapped(descriptor: int, size: int, access: int) -> Page:
 
 def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
     file = os.fstat(descriptor)
-    wrong_size = CorruptRegistry(f"{path} has {file.st_size} bytes instead of {SIZE}; {remedy(path.parent)}")
     # A page of a newer format may have another size: only its frozen words count.
     if file.st_size < HEADER_BYTES:
-        raise wrong_size
+        raise _wrong_size(path, file, SIZE)
     access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
     page = _mapped(descriptor, min(file.st_size, SIZE) // WORD_BYTES * WORD_BYTES, access)
-    if file.st_size != SIZE and page.format <= FORMAT:
-        raise wrong_size
+    size = SIZE if page.format >= 2 else SIZE_OF_FORMAT_1
+    if file.st_size != size and page.format <= FORMAT:
+        raise _wrong_size(path, file, size)
     return page if _usable(page, path, by_registrar=writable) else None
+
+
+def _wrong_size(path: Path, file: os.stat_result, size: int) -> CorruptRegistry:
+    return CorruptRegistry(f"{path} has {file.st_size} bytes instead of {size}; {remedy(path.parent)}")
 
 
 def _usable(page: Page, path: Path, *, by_registrar: bool) -> bool:

@@ -26,8 +26,8 @@ from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
 from ..errors import CorruptRegistry
-from ..model import Departure, Entry, Limits, ProcessId, Stats
-from . import audit, history, page, snapshot
+from ..model import Departure, Entry, Limits, Owner, ProcessId, Stats
+from . import audit, history, lifelines, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
 from .entry_cache import CachedEntry, TwoGenerationCache
@@ -76,6 +76,11 @@ class Reader:
         """Whether there is a registry in the folder now."""
         return self._tables.current() is not None
 
+    @property
+    def open_page(self) -> page.Page | None:
+        """The page that the last read used; None where there was no registry yet."""
+        return self._tables.page
+
     def position(self) -> Position:
         """The present position, as the page has it: as cheap as memory, and never behind an acknowledged change. Zeros
         where there is no registry."""
@@ -95,10 +100,14 @@ class Reader:
         cache = self._tables.cache
         cached = cache.young.get(process_id)
         if cached is None or cache.counters[cached.bucket] != cached.version:
-            cached = self._fetch(process_id)
+            cached, cache = self._fetch(process_id)
             if cached is None:
                 return None
-        if not self._liveness.is_alive(cached.owner):
+        words = cache.lifelines
+        # The mutex first; see `lifelines`.
+        if (
+            words[cached.mutex_at] != cached.mutex or words[cached.stamp_at] != cached.stamp
+        ) and not self._liveness.is_alive(cached.owner):
             return None
         late_at = cached.late_at
         # Before the member is late there is nothing to judge, so only then does it matter whether a registrar is alive.
@@ -128,18 +137,24 @@ class Reader:
         over = self.local_members.over()
         before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
-        nothing: list[CachedEntry] = []
-        found = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
+        nothing: tuple[list[CachedEntry], memoryview] = [], cache.lifelines
+        found, words = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
         for row, cached in fresh.items():
             cache.keep(row, cached)
-        alive = self._liveness.alive_among({cached.owner for cached in found})
+        dead = self._dead_among(found, words)
         found.sort(key=_by_key)
-        entries = [cached.entry for cached in found if cached.owner in alive]
+        entries = [cached.entry for cached in found if cached.owner not in dead]
         return (
             [one for one in entries if one.incarnation not in over and not self.local_members.is_over(one.incarnation)]
             if over or self.local_members
             else entries
         )
+
+    def _dead_among(self, found: list[CachedEntry], words: memoryview) -> set[Owner]:
+        """The owners that are dead. `words` are the lifelines."""
+        # The mutex first; see `lifelines`.
+        doubtful = {one.owner for one in found if words[one.mutex_at] != one.mutex or words[one.stamp_at] != one.stamp}
+        return doubtful - self._liveness.alive_among(doubtful) if doubtful else doubtful
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
@@ -263,30 +278,33 @@ class Reader:
 
     # From the tables
 
-    def _fetch(self, process_id: tuple[str, str, str]) -> CachedEntry | None:
-        cached = self._tables.cache.get(process_id)
+    def _fetch(self, process_id: tuple[str, str, str]) -> tuple[CachedEntry | None, TwoGenerationCache]:
+        """The entry under an id, which may be of a dead owner, and the cache whose page validates it."""
+        cache = self._tables.cache
+        cached = cache.get(process_id)
         if cached is not None:
-            return cached
+            return cached, cache
         key = id_key(ProcessId(*process_id))
         if self._tables.current() is None:
-            return None
+            return None, cache
         bucket, cache = page.bucket_of(key), self._tables.cache
         # Read before the snapshot is opened: if the counter has this value later, no commit has touched the id since.
         version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
             cache.forget(process_id)
-            return None
+            return None, cache
         entry = self._decode(row)
-        cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row), self._late_at(entry))
+        late_at, lifeline = self._late_at(entry), lifelines.find(cache.lifelines, entry.owner)
+        cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row), late_at, *lifeline)
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks the kernel only.
-            return None if self.local_members.is_over(entry.incarnation) else cached
+            return None if self.local_members.is_over(entry.incarnation) else cached, cache
         if entry.pid == os.getpid() and cache.version_of(bucket) != version:
             # It may be that of a local member which has ended since, and is known no more: its entry is removed first.
             return self._fetch(process_id)
         cache.keep(entry.process_id, cached)
-        return cached
+        return cached, cache
 
     def _late_at(self, entry: Entry) -> float | None:
         limits = self._tables.limits
@@ -325,21 +343,26 @@ class Reader:
         query: Query,
         before: memoryview,
         fresh: dict[bytes, CachedEntry],
-    ) -> list[CachedEntry]:
-        """The cached entries that match. Those that had to be decoded also go into `fresh`, with their versions of
-        `before`."""
+    ) -> tuple[list[CachedEntry], memoryview]:
+        """The cached entries that match, and the lifelines. Those that had to be decoded also go into `fresh`, with
+        their versions of `before`."""
         newest = snapshot.revision(txn, environment)
         # Of the tables that are read here: since `before` was read, another read may have opened other tables.
-        found, others = self._tables.cache.current_among(snapshot.candidates(txn, environment, query), newest)
+        cache = self._tables.cache
+        found, others = cache.current_among(snapshot.candidates(txn, environment, query), newest)
         for row in others:
             stored = snapshot.row_of(txn, environment, row)
             entry = self._decode(stored)
             key = key_of(entry.process_id)
             bucket = page.bucket_of(key)
-            cached = fresh[row] = CachedEntry(entry, entry.owner, key, bucket, before[bucket], len(stored))
+            lifeline = lifelines.find(cache.lifelines, entry.owner)
+            cached = fresh[row] = CachedEntry(
+                entry, entry.owner, key, bucket, before[bucket], len(stored), None, *lifeline
+            )
             found.append(cached)
         one_index_decides = len(query.index_keys()) < 2
-        return found if one_index_decides else [cached for cached in found if query.matches(cached.entry)]
+        matching = found if one_index_decides else [cached for cached in found if query.matches(cached.entry)]
+        return matching, cache.lifelines
 
 
 _by_key = operator.attrgetter("key")
