@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
+from time import monotonic
 from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
 from ._choosing import Choice, Chooser, check_choice
@@ -21,6 +22,7 @@ from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
 from ._store import places
+from ._store.entry_cache import HotEntries
 from ._store.feed import TableFeed, position_of
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import Conditions, Query, parse_query
@@ -56,7 +58,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         named_node = node if node is not None else os.environ.get("ADSUM_NODE") or None
         self._follows_node = named_node is None
         self._node: str = identity.host_name() if named_node is None else named_node
-        self.namespace: str = namespace
+        self._namespace: str = namespace
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits={limits!r}: give an adsum.Limits, or None for the usual ones")
         self._limits = limits or Limits()
@@ -66,6 +68,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
                 raise InvalidProcessId(f"{word}={part!r}: give a non-empty string")
         parse_id("any", namespace, self._node)
         folders.check(self.folder)
+        self._forget_hot()
         self._chooser = Chooser()
         with descriptors_needed():
             self._client = Client(self.folder, Launch(self._limits, self.registrar_command), on_lost)
@@ -82,6 +85,15 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self._node!r}>"
 
     @property
+    def namespace(self) -> str:
+        """The namespace that completes a plain string to an id.
+
+        >>> adsum.open(namespace="team-7").namespace
+        'team-7'
+        """
+        return self._namespace
+
+    @property
     def node(self) -> str:
         """The node that completes a plain string to an id: the one that this object was opened with, else
         ``$ADSUM_NODE``, else the registry's own.
@@ -94,8 +106,18 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """
         if self._follows_node:
             self._reader.attach()
-            self._node = self._reader.node or self._node
+            self._follow(self._reader.node or self._node)
         return self._node
+
+    def _follow(self, node: str) -> None:
+        if node != self._node:
+            self._node = node
+            self._forget_hot()
+
+    def _forget_hot(self) -> None:
+        # The hot entries of this namespace and node, and the hot entries of the cache of which they were taken.
+        self._hot: HotEntries = {}
+        self._all_hot: object = None
 
     @property
     def limits(self) -> Limits:
@@ -136,9 +158,19 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if instrument.lookup is not None:
             return self._observed_lookup(id)
         try:
+            hot = self._hot.get(id)  # type: ignore[arg-type]
+            if hot is not None:
+                counters, bucket, version, words, mutex_at, mutex, stamp_at, stamp, late_at, entry = hot
+                # Current, and of a living owner: the same checks as in `Reader.lookup`.
+                if (
+                    counters[bucket] == version
+                    and words[mutex_at] == mutex
+                    and words[stamp_at] == stamp
+                    and (late_at is None or monotonic() < late_at)
+                ):
+                    return entry
             if isinstance(id, str):
-                entry = self._reader.lookup((self.namespace, self._node, id))
-                return self._lookup_again(id) if entry is None else entry
+                return self._lookup_string(id)
             if isinstance(id, tuple):
                 return self._reader.lookup(id)
         except TypeError as error:
@@ -146,13 +178,19 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             reraise_foreign(error)
         return self._reader.lookup(self._id(id))
 
+    def _lookup_string(self, id: str) -> Entry | None:
+        entry = self._reader.lookup((self._namespace, self._node, id))
+        if (all_hot := self._reader.hot) is not self._all_hot:
+            self._hot, self._all_hot = all_hot.setdefault((self._namespace, self._node), {}), all_hot
+        return self._lookup_again(id) if entry is None else entry
+
     def _lookup_again(self, id: str) -> Entry | None:
         """After a lookup that found nothing. That read may have found the registry made, with a node of its own."""
         node = self._reader.node
         if not self._follows_node or node is None or node == self._node:
             return None
-        self._node = node
-        return self._reader.lookup((self.namespace, node, id))
+        self._follow(node)
+        return self._reader.lookup((self._namespace, node, id))
 
     def _observed_lookup(self, id: AnyId) -> Entry | None:
         with Observation(instrument.lookup, "lookup", self.folder, id, self.namespace) as observation:
@@ -406,6 +444,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def _close_reads(self) -> None:
         self._follows_node = False
         self._reader = _CLOSED
+        self._forget_hot()
 
 
 def _warn_of_limits(folder: Path, given: Limits, own: Limits) -> None:

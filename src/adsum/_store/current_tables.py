@@ -61,6 +61,7 @@ class CurrentTables:
         """In a forked child, whose locks and threads are its parent's: forget everything that was opened. After a fork
         that Python did not see, the tables are still open, with a reader slot of the parent's."""
         environment = self._environment
+        self.cache.drop()
         self._reset()
         if environment is not None:
             environment.close_inherited()
@@ -192,7 +193,8 @@ class CurrentTables:
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""
         self.page = self._environment = None
-        self.cache = NO_CACHE
+        cache, self.cache = self.cache, NO_CACHE
+        cache.drop()
 
     # Quiescing
 

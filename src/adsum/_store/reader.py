@@ -30,7 +30,7 @@ from ..model import Departure, Entry, Limits, Owner, ProcessId, Stats
 from . import audit, history, lifelines, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
-from .entry_cache import CachedEntry, TwoGenerationCache
+from .entry_cache import CachedEntry, HotEntries, TwoGenerationCache
 from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
@@ -112,6 +112,11 @@ class Reader:
         late_at = cached.late_at
         # Before the member is late there is nothing to judge, so only then does it matter whether a registrar is alive.
         return cached.entry if late_at is None or time.monotonic() < late_at else self._judged(cached.entry)
+
+    @property
+    def hot(self) -> dict[tuple[str, str], HotEntries]:
+        """The hot entries of the present cache; see `TwoGenerationCache`."""
+        return self._tables.cache.hot
 
     def add_local_member(self, entry: Entry, is_over: Callable[[], bool]) -> None:
         """The entry is that of a thread or task of this process: from now on, reads return it only until `is_over`."""
