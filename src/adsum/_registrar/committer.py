@@ -20,8 +20,8 @@ from .._engine.handlers import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
 from .._store import tables
-from .._store.layout import Receipt, key_of
-from .._store.page import Page, bucket_of
+from .._store.layout import Receipt, index_keys, key_of, namespace_key
+from .._store.page import Page, bucket_of, index_bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Owner
@@ -230,9 +230,18 @@ def _needs_room(request: wire.AnyRequest) -> bool:
 
 
 def _buckets_of(decision: Decision) -> set[int]:
-    """The counters of every id that the decision changes."""
-    changed = {bucket_of(change.key) for change in decision.changes}
-    return changed | {bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed}
+    """The counters of every id that the decision changes, and of every index key that its entry has or had."""
+    changed = [(change.key, change.before, change.after) for change in decision.changes]
+    changed += [(key_of(record.entry.process_id), None, record) for record in decision.refreshed]
+    buckets = set()
+    for key, before, after in changed:
+        buckets.add(bucket_of(key))
+        for record in (before, after):
+            if record is not None:
+                keys = index_keys(record.entry)
+                keys.add(namespace_key(record.entry.process_id.namespace))
+                buckets.update(index_bucket_of(table, index) for table, index in keys)
+    return buckets
 
 
 def _defect(call: Call, error: Exception) -> InternalError:

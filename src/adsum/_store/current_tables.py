@@ -34,6 +34,7 @@ from ..model import Limits
 from . import older_tables, page
 from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating, unreadable_row
+from .kept_results import NO_RESULTS, KeptResults
 from .snapshot import Txn
 from .tables import check_identity, node_of
 
@@ -78,6 +79,7 @@ class CurrentTables:
         self.limits: Limits | None = None
         self.node: str | None = None
         self.cache = NO_CACHE
+        self.results = NO_RESULTS
 
     def read(self, look: Callable[[Txn, Environment], T], otherwise: T) -> T:
         """What `look` finds in one snapshot, or `otherwise` where there is no registry."""
@@ -186,6 +188,7 @@ class CurrentTables:
                 continue
             self.limits, self.node = check_identity(environment), node_of(environment)
             self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
+            self.results = KeptResults(mapped.counters, mapped.lifelines)
             self._recheck_at = time.monotonic() + RECHECK_SECONDS
             return environment
         raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
@@ -193,6 +196,7 @@ class CurrentTables:
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""
         self.page = self._environment = None
+        self.results = NO_RESULTS
         cache, self.cache = self.cache, NO_CACHE
         cache.drop()
 

@@ -34,6 +34,8 @@ from ..model import Departure, Entry, HealthSource, HealthStatus, Kind, Owner, P
 
 FORMAT = 2
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
+# No table: a name for `namespace_key`.
+BY_NAMESPACE = "by_namespace"
 ONE_ROW_TABLES = ("ids", "entries", "departures", "history", "receipts", "standbys", "meta")
 MANY_ROW_TABLES = (*INDEXES, "owners")
 TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
@@ -159,6 +161,11 @@ def key_of(process_id: ProcessId) -> bytes:
 def index_key(namespace: str, value: str) -> bytes:
     """The key of an index: the namespace comes first, so no search can leave it (S7)."""
     return f"{namespace}\0{value}".encode()
+
+
+def namespace_key(namespace: str) -> tuple[str, bytes]:
+    """What all entries of a namespace have in common, as if there were an index of namespaces."""
+    return BY_NAMESPACE, namespace.encode()
 
 
 def index_keys(entry: Entry) -> set[tuple[str, bytes]]:

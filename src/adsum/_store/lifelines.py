@@ -36,7 +36,7 @@ from ..model import Owner
 from .page_layout import LIFELINE_WORDS, LIFELINES, LIFELINES_AT, SIZE, WORD_BYTES
 
 # Words of a lifeline, after its mutex.
-_STAMP, _PROCESS, _INODE = 5, 6, 7
+STAMP, _PROCESS, _INODE = 5, 6, 7
 # So many places are tried.
 _TRIES = 64
 _LOW_HALF = 0xFFFF_FFFF
@@ -64,14 +64,14 @@ def find(words: memoryview, owner: Owner) -> Lifeline:
     for number in range(_TRIES):
         at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS
         # First, see above.
-        mutex, stamp = words[at], words[at + _STAMP]
+        mutex, stamp = words[at], words[at + STAMP]
         if not stamp:
             break
         if words[at + _PROCESS] == process and words[at + _INODE] == owner.pidfd_inode:
             thread = mutex & _LOW_HALF
             # A mark changes the word, so it is none of these numbers.
-            if thread and thread == stamp & _LOW_HALF and stamp == words[at + _STAMP]:
-                return Lifeline(at, mutex, at + _STAMP, stamp)
+            if thread and thread == stamp & _LOW_HALF and stamp == words[at + STAMP]:
+                return Lifeline(at, mutex, at + STAMP, stamp)
     return NONE
 
 
@@ -137,11 +137,11 @@ def _take(mutexes: robust_mutex.RobustMutexes, address: int, words: memoryview) 
     owner, thread = identity.current(), threading.get_native_id()
     for number in range(_TRIES):
         at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS
-        if words[at + _STAMP] & _LOW_HALF == thread or not mutexes.try_to_hold(address + WORD_BYTES * at):
+        if words[at + STAMP] & _LOW_HALF == thread or not mutexes.try_to_hold(address + WORD_BYTES * at):
             continue
         words[at + _PROCESS], words[at + _INODE] = _process_word(owner), owner.pidfd_inode
-        words[at + _STAMP] = stamp = int.from_bytes(os.urandom(4), "little") << 32 | thread
-        return Lifeline(at, words[at], at + _STAMP, stamp)
+        words[at + STAMP] = stamp = int.from_bytes(os.urandom(4), "little") << 32 | thread
+        return Lifeline(at, words[at], at + STAMP, stamp)
     return None
 
 

@@ -3,9 +3,12 @@
 The counters are seqlocks (Linux: Documentation/locking/seqlock.rst) whose write section is a commit. An id belongs to
 the counter at ``crc32(key) % BUCKETS``. The registrar makes the counters of a batch odd *before* the commit, and even,
 one higher, *after* it. A cached entry is current if its counter has the even value that it had before the entry was
-read; this costs two memory reads instead of a search. Marking before the commit is what makes it correct: as soon as a
-reader can see the new state, no reader trusts the old one. If the registrar dies in between, the counters stay odd, and
-readers go to the tables until the next registrar makes them even. The proof is in docs/internals.md.
+read; this costs two memory reads instead of a search. In the same way each key of an index has a counter, which every
+change of an entry with that key moves: it validates the result of a search.
+
+Marking before the commit is what makes it correct: as soon as a reader can see the new state, no reader trusts the old
+one. If the registrar dies in between, the counters stay odd, and readers go to the tables until the next registrar
+makes them even. The proof is in docs/internals.md.
 
 `page_layout` says where each word is, and which words are frozen for every later format. All words are aligned and 8
 bytes long, so x86-64 and arm64 read and write them whole. System calls and mutexes between mark and commit order the
@@ -33,13 +36,30 @@ from ..errors import AdsumError, CorruptRegistry, VersionMismatch, WrongNamespac
 from ..model import Owner
 from . import lifelines
 from . import page_layout as at
-from .layout import FORMAT
-from .page_layout import BUCKETS, HEADER_BYTES, HEADER_WORDS, LIFELINES_AT, SIZE, SIZE_OF_FORMAT_1, WORD_BYTES
+from .layout import BY_NAMESPACE, FORMAT, INDEXES
+from .page_layout import (
+    BUCKETS,
+    HEADER_BYTES,
+    HEADER_WORDS,
+    INDEX_BUCKETS,
+    LIFELINES_AT,
+    SIZE,
+    SIZE_OF_FORMAT_1,
+    WORD_BYTES,
+)
 
 
 def bucket_of(key: bytes) -> int:
     """The number of the counter of the id stored under `key`."""
     return crc32(key) % BUCKETS
+
+
+def index_bucket_of(table: str, key: bytes) -> int:
+    """The number of the counter of all entries that have this row in this index."""
+    return BUCKETS + crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS
+
+
+_INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPACE)}
 
 
 class OlderFormat(Exception):
@@ -168,7 +188,7 @@ class Page:
     def retire(self) -> None:
         """Invalidate everything: no reader trusts a cached entry any more, and every reader opens the folder again."""
         self._header[at.GENERATION] = 0
-        self.mark(range(BUCKETS))
+        self.mark(range(len(self.counters)))
 
     def mark(self, buckets: Iterable[int]) -> None:
         """Begin the write section of these counters: before the commit."""

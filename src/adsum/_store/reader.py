@@ -34,6 +34,7 @@ from .entry_cache import CachedEntry, HotEntries, TwoGenerationCache
 from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
+from .kept_results import KeptResult
 from .lateness import judged, seconds_left
 from .layout import decode_public, key_of
 from .local_members import LocalMembers
@@ -137,9 +138,30 @@ class Reader:
         return [entry for entry in entries if wanted in (None, entry.metadata.health_status)]
 
     def _find_stored(self, query: Query) -> list[Entry]:
-        cache = self._tables.cache
         # Taken before the snapshot: members that end meanwhile, and are known no more afterwards, may be in it.
         over = self.local_members.over()
+        # While threads and tasks of this process are members, each search asks whether they have ended.
+        has_local_members = bool(over or self.local_members)
+        results = self._tables.results
+        kept = None if has_local_members else results.get(query)
+        if kept is not None and self._all_live(kept):
+            return kept.entries.copy()
+        bucket, version = results.version_for(query)
+        found, dead = self._search(query)
+        if has_local_members:
+            over += [one.entry.incarnation for one in found if self.local_members.is_over(one.entry.incarnation)]
+        elif not dead:
+            results.keep(query, bucket, version, found)
+        return [one.entry for one in found if one.owner not in dead and one.entry.incarnation not in over]
+
+    def _all_live(self, kept: KeptResult) -> bool:
+        """Whether all owners in a result are alive. False also where that has to be asked one by one."""
+        others = kept.others
+        return kept.has_all_lifelines() and (not others or self._liveness.alive_among(others) == others)
+
+    def _search(self, query: Query) -> tuple[list[CachedEntry], set[Owner]]:
+        """The entries in the tables that match, sorted by id, and those of their owners that are dead."""
+        cache = self._tables.cache
         before = cache.versions()
         fresh: dict[bytes, CachedEntry] = {}
         nothing: tuple[list[CachedEntry], memoryview] = [], cache.lifelines
@@ -148,12 +170,7 @@ class Reader:
             cache.keep(row, cached)
         dead = self._dead_among(found, words)
         found.sort(key=_by_key)
-        entries = [cached.entry for cached in found if cached.owner not in dead]
-        return (
-            [one for one in entries if one.incarnation not in over and not self.local_members.is_over(one.incarnation)]
-            if over or self.local_members
-            else entries
-        )
+        return found, dead
 
     def _dead_among(self, found: list[CachedEntry], words: memoryview) -> set[Owner]:
         """The owners that are dead. `words` are the lifelines."""

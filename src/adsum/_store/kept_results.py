@@ -1,0 +1,126 @@
+"""The results of searches that a process keeps, and the proof that each is still right.
+
+A result holds as long as no commit has touched an entry that has one of the query's index keys: an entry that enters,
+leaves or changes in the result has all of them, before the change or after it. So one of them decides, by its counter
+in the page (see `page`). The counter is read before the snapshot of which the result is.
+
+That each owner lives is one comparison of bytes: the lifelines are what they were when each of them was checked (see
+`lifelines`). For owners without a lifeline the kernel is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..model import Entry, Owner
+from .entry_cache import NO_CACHE, CachedEntry
+from .layout import namespace_key
+from .lifelines import NONE, STAMP
+from .page import index_bucket_of
+from .page_layout import LIFELINE_WORDS
+from .query import Query
+
+# So many results, of so many entries in all, are kept; the one that was used first goes first.
+MOST_RESULTS = 256
+MOST_ENTRIES = 65_536
+# Lifelines that are no further apart than so many are compared in one piece.
+_GAP = 16 * LIFELINE_WORDS
+
+
+class Piece(NamedTuple):
+    """Lifelines that lie side by side, as they were when their processes were known to live."""
+
+    start: int
+    end: int
+    content: bytes
+
+
+class KeptResult(NamedTuple):
+    """The entries that match a query, sorted by id, and what validates them: the counter, and the lifelines of their
+    owners, which are among `words`; `others` have none."""
+
+    bucket: int
+    version: int
+    words: memoryview
+    pieces: list[Piece]
+    others: frozenset[Owner]
+    members: list[CachedEntry]
+    entries: list[Entry]
+
+    def is_current(self, counters: memoryview) -> bool:
+        """Whether the tables still give these entries."""
+        return bool(counters[self.bucket] == self.version)
+
+    def has_all_lifelines(self) -> bool:
+        """Whether every owner that has a lifeline is alive. False also where one has a mark and may live."""
+        words = self.words
+        return all(words[start:end].tobytes() == content for start, end, content in self.pieces)
+
+
+class KeptResults:
+    """Those of one page."""
+
+    def __init__(self, counters: memoryview, words: memoryview) -> None:
+        self._counters = counters
+        self._words = words
+        self._results: dict[Query, KeptResult] = {}
+        self._entries = 0
+
+    def get(self, query: Query) -> KeptResult | None:
+        """The result of a query, if the tables still give it. Its owners may have died."""
+        kept = self._results.get(query)
+        return kept if kept is not None and kept.is_current(self._counters) else None
+
+    def version_for(self, query: Query) -> tuple[int, int]:
+        """The counter that validates a result, and its value. To be read before the snapshot is opened."""
+        bucket = index_bucket_of(*next(iter(query.index_keys()), namespace_key(query.namespace)))
+        return bucket, self._counters[bucket]
+
+    def keep(self, query: Query, bucket: int, version: int, members: list[CachedEntry]) -> None:
+        """Keep a result, unless it was read during a commit, or is too large."""
+        old = self._results.pop(query, None)
+        self._entries -= 0 if old is None else len(old.entries)
+        if version & 1 or len(members) > MOST_ENTRIES:
+            return
+        self._make_room(len(members))
+        entries = [member.entry for member in members]
+        pieces, others = self._validated(members)
+        self._results[query] = KeptResult(bucket, version, self._words, pieces, others, members, entries)
+        self._entries += len(entries)
+
+    def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], frozenset[Owner]]:
+        pieces = [
+            Piece(start, end, self._words[start:end].tobytes())
+            for start, end in _spans(member.mutex_at for member in members if member.mutex != NONE.mutex)
+        ]
+        alive: set[tuple[int, int, int]] = set()
+        for start, _, content in pieces:
+            words = memoryview(content).cast("Q")
+            alive.update((start + at, words[at], words[at + STAMP]) for at in range(0, len(words), LIFELINE_WORDS))
+        others = {one.owner for one in members if (one.mutex_at, one.mutex, one.stamp) not in alive}
+        return pieces, frozenset(others)
+
+    def _make_room(self, entries: int) -> None:
+        while self._results and (len(self._results) >= MOST_RESULTS or self._entries + entries > MOST_ENTRIES):
+            try:
+                first = self._results.pop(next(iter(self._results)))
+            except (KeyError, RuntimeError, StopIteration):
+                # Another thread keeps a result at the same moment.
+                continue
+            self._entries -= len(first.entries)
+
+
+def _spans(places: Iterable[int]) -> list[tuple[int, int]]:
+    """The lifelines at these places, as few spans of words without large gaps."""
+    spans: list[tuple[int, int]] = []
+    for at in sorted(set(places)):
+        if spans and at - spans[-1][1] <= _GAP:
+            spans[-1] = spans[-1][0], at + LIFELINE_WORDS
+        else:
+            spans.append((at, at + LIFELINE_WORDS))
+    return spans
+
+
+# Where there are no tables: its counters are odd, as in a commit that never ends.
+NO_RESULTS = KeptResults(NO_CACHE.counters, NO_CACHE.lifelines)
