@@ -30,8 +30,9 @@ VERSION = 2
 # The oldest version that differs from this one by appended fields and kinds only.
 OLDEST = 2
 MAX_FRAME = 8 * 1024 * 1024
-# Either side takes at most so much from a socket in one call.
-READ_BYTES = 256 * 1024
+# Either side takes at most so much from a socket in one call. From 128 KiB on malloc(3) maps memory for each call, and
+# unmaps it.
+READ_BYTES = 64 * 1024
 SOCKET_NAME = "socket"
 # In place of the node, in a request to register or to stand by: the registrar puts the registry's own node there.
 NODE_OF_REGISTRY = ""
