@@ -1,4 +1,4 @@
-"""The lifeline of a member's process: a reader knows from memory that it lives, and a mark is no proof of death."""
+"""The lifeline of a member's process: intact, it proves that the process lives; broken, it proves nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def agent(registry_folder: Path) -> Iterator[Agent]:
 def seen(registry: Registry) -> bool:
     """Whether the agent is found. `lookup` and `find` must agree."""
     entry, found = registry.lookup("agent"), registry.find(capability="talking")
-    assert [entry] == (found or [None])
+    assert found == ([entry] if entry is not None else [])
     return entry is not None
 
 
@@ -55,8 +55,8 @@ def test_no_read_of_a_living_member_asks_the_kernel(registry: Registry, agent: A
     assert questions == []
 
 
-def test_the_mark_is_there_before_the_kernel_reports_the_death(registry: Registry, agent: Agent) -> None:
-    """When the pidfd of a member is readable, its lifeline is marked: no reader takes it for alive."""
+def test_a_lifeline_breaks_before_the_kernel_reports_the_death(registry: Registry, agent: Agent) -> None:
+    """When the pidfd of a member is readable, its lifeline is broken: no reader takes it for alive."""
     assert seen(registry)
     owner = owner_of(registry)
     assert find(lifelines_of(registry), owner) != NONE
@@ -66,7 +66,7 @@ def test_the_mark_is_there_before_the_kernel_reports_the_death(registry: Registr
 
 
 def test_a_process_goes_on_after_an_exec(registry: Registry, registry_folder: Path) -> None:
-    """An exec marks the lifeline; the member lives on, and is found."""
+    """An exec breaks the lifeline; the member lives on, and is found."""
     program = (
         "import adsum, os, sys;"
         f"adsum.open(path={str(registry_folder)!r}).register('agent', capabilities=['talking']);"
@@ -78,7 +78,7 @@ def test_a_process_goes_on_after_an_exec(registry: Registry, registry_folder: Pa
         assert seen(registry)
         questions = count_questions(registry)
         assert seen(registry)
-        assert questions, "the lifeline was not marked"
+        assert questions, "the lifeline is intact"
         process.kill()
         process.wait()
         assert not seen(registry)
@@ -136,10 +136,8 @@ def test_where_all_are_taken_the_kernel_is_asked(registry: Registry, monkeypatch
     assert seen(registry)
 
 
-def test_an_unmarked_mutex_is_not_believed_where_the_kernel_marks_none(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A system whose kernel does not mark the mutexes of a thread that ends: no lifeline is held."""
+def test_no_lifeline_is_held_where_the_kernel_breaks_none(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a system whose kernel does not break them, readers ask it, as before."""
     monkeypatch.setattr(robust_mutex, "available", lambda: None)
     registry.register("agent", capabilities={"talking"})
     assert find(lifelines_of(registry), identity.current()) == NONE

@@ -69,8 +69,8 @@ class RobustMutexes:
             raise OSError(failed, os.strerror(failed))
         return new.raw
 
-    def are_marked(self) -> bool:
-        """Whether the kernel marks a mutex at the end of its thread, where this module expects it. An emulated kernel,
+    def break_at_death(self) -> bool:
+        """Whether the kernel sets `OWNER_DIED` at the end of a thread, where this module expects it. An emulated one,
         or another C library, may not. Errors: `OSError` where no thread can be started now."""
         mutex, thread = self._ctypes.create_string_buffer(self._new, 64), self._ctypes.c_void_p()
         # The thread runs the C function alone: no interpreter, and nothing that a program has put in place of it.
@@ -125,7 +125,7 @@ def _loaded() -> RobustMutexes | None:
 @functools.cache
 def _works() -> bool:
     mutexes = _loaded()
-    return mutexes is not None and mutexes.are_marked()
+    return mutexes is not None and mutexes.break_at_death()
 
 
 def available() -> RobustMutexes | None:

@@ -53,7 +53,7 @@ class CachedEntry(NamedTuple):
 
 # What `RegistryReads.lookup` needs of a cached entry, in the order in which it takes it apart: the counters and the
 # lifelines of its page with the numbers that validate it, and the entry.
-HotEntry: TypeAlias = "tuple[memoryview, int, int, memoryview, int, int, int, int, float | None, Entry]"
+HotEntry: TypeAlias = "tuple[memoryview, int, int, memoryview, int, int, int, int, float | None, Entry | None]"
 # By local id.
 HotEntries: TypeAlias = "dict[str, HotEntry]"
 
@@ -104,8 +104,9 @@ class TwoGenerationCache:
     it 5 %.
 
     `hot` has the young entries once more, by namespace and node and then by local id, as far as their owners have
-    lifelines: a string is found in it without an id being made. Each hot entry carries what validates it. When the
-    cache rotates or is dropped, the inner dictionaries are emptied and `hot` is another dictionary.
+    lifelines, and None for ids that were looked for and are not registered: a string is found in it without an id
+    being made. Each hot entry carries what validates it. When the cache rotates or is dropped, the inner dictionaries
+    are emptied and `hot` is another dictionary.
     """
 
     def __init__(self, page: VersionSource) -> None:
@@ -113,6 +114,7 @@ class TwoGenerationCache:
         self.lifelines = page.lifelines
         self.young: dict[CacheKey, CachedEntry] = {}
         self.hot: dict[tuple[str, str], HotEntries] = {}
+        self._absent = 0
         self._dropped = False
         self._old: dict[CacheKey, CachedEntry] = {}
         self._page = page
@@ -147,14 +149,27 @@ class TwoGenerationCache:
         if isinstance(key, tuple) and cached.mutex != NONE.mutex:
             self._keep_hot(key, cached)
 
+    def keep_absent(self, key: tuple[str, str, str], bucket: int, version: int) -> None:
+        """Keep that nothing is registered under an id, unless that was read during a commit."""
+        self.forget(key)
+        if version & 1:
+            return
+        self._absent += 1
+        if self._absent > self._most():
+            self._forget_hot()
+        # No process has to be alive: the counter stands in the place of a lifeline.
+        words, at = self.counters, bucket
+        self._put_hot(key, (words, at, version, words, at, version, at, version, None, None))
+
     def _keep_hot(self, key: tuple[str, str, str], cached: CachedEntry) -> None:
+        valid = self.counters, cached.bucket, cached.version
+        alive = self.lifelines, cached.mutex_at, cached.mutex, cached.stamp_at, cached.stamp
+        self._put_hot(key, (*valid, *alive, cached.late_at, cached.entry))
+
+    def _put_hot(self, key: tuple[str, str, str], entry: HotEntry) -> None:
         namespace, node, local_id = key
         hot = self.hot.setdefault((namespace, node), {})
-        hot[local_id] = (
-            *(self.counters, cached.bucket, cached.version),
-            *(self.lifelines, cached.mutex_at, cached.mutex, cached.stamp_at, cached.stamp),
-            *(cached.late_at, cached.entry),
-        )
+        hot[local_id] = entry
         if self._dropped:
             # By another thread, which has emptied this dictionary perhaps before.
             hot.clear()
@@ -172,9 +187,12 @@ class TwoGenerationCache:
     def versions(self) -> memoryview:
         return memoryview(self.counters[:BUCKETS].tobytes()).cast("Q")
 
+    def _most(self) -> int:
+        return max(LEAST_ENTRIES, min(GENERATION_ENTRIES, 2 * self._page.entries))
+
     def _make_room(self, size: int) -> None:
         self._young_bytes += size
-        most = max(LEAST_ENTRIES, min(GENERATION_ENTRIES, 2 * self._page.entries))
+        most = self._most()
         if len(self.young) >= most or self._young_bytes > GENERATION_BYTES:
             # Far more cached entries than the registry has: most of them were removed, so none is carried over.
             self._old = self.young if len(self.young) <= 2 * most else {}
@@ -187,7 +205,7 @@ class TwoGenerationCache:
         self._forget_hot()
 
     def _forget_hot(self) -> None:
-        hot, self.hot = self.hot, {}
+        hot, self.hot, self._absent = self.hot, {}, 0
         for entries in list(hot.values()):
             entries.clear()
 

@@ -53,7 +53,7 @@ class KeptResult(NamedTuple):
         return bool(counters[self.bucket] == self.version)
 
     def has_all_lifelines(self) -> bool:
-        """Whether every owner that has a lifeline is alive. False also where one has a mark and may live."""
+        """Whether every owner that has a lifeline is alive. False also where a process lives whose lifeline broke."""
         words = self.words
         return all(words[start:end].tobytes() == content for start, end, content in self.pieces)
 

@@ -1,21 +1,21 @@
 """Lifelines: how a reader sees in shared memory that a process lives.
 
-A process that registers itself holds a robust mutex in the page: its lifeline. The kernel marks it when the thread that
-holds it ends (see `_os.robust_mutex`). So while the mutex is unmarked the process lives, and a reader knows that from
-memory. A mark means less, because a process may go on after its thread or its exec: then the reader asks the kernel, as
-it does for a process that has no lifeline.
+A process that registers itself holds a robust mutex in the page: its lifeline. The lifeline is intact while the thread
+that holds the mutex lives; the kernel breaks it when that thread ends (see `_os.robust_mutex`). So a reader knows from
+memory that the process of an intact lifeline lives. A broken one is no proof, because a process may go on after its
+thread, or its exec: then the reader asks the kernel, as it does for a process without a lifeline.
 
 A lifeline is eight words: the mutex, then the *stamp* of the process that took it, with its identity. A process takes
 the first one that no living thread holds, beginning at a place that its pid decides, so readers find it there.
 
-Why a reader that has found the mutex unmarked, and then the stamp of process X with the same thread number, knows that
-X lived during the read:
+A reader that has found the mutex held by a thread, and after that the stamp of process X with the number of that
+thread, knows that X lived during the read:
 
-- Only the thread that holds the mutex writes the stamp. It writes the stamp last, and its own number in it.
+- Only the thread that holds the mutex writes the stamp. It writes the stamp last, with its own number in it.
 - No thread takes a lifeline whose stamp has its own number. So a thread that holds the mutex, and has not written its
   stamp yet, has another number than the stamp.
-- So when the reader saw the mutex, it was held by X, or by a thread that ended before X took it and wrote the stamp
-  that the reader saw afterwards.
+- So at the moment when the reader saw the mutex it was held by X, or by a thread that ended before X took it and wrote
+  the stamp that the reader saw afterwards.
 
 A stamp has 32 random bits, so no later process has the same.
 """
@@ -44,8 +44,8 @@ _START_TIME_BITS = 42
 
 
 class Lifeline(NamedTuple):
-    """That of one process: the indexes of two words among the lifelines, and the values that they have while the
-    process lives."""
+    """That of one process: the indexes of two words among the lifelines, and the values that they have while it is
+    intact."""
 
     mutex_at: int
     mutex: int
@@ -58,8 +58,8 @@ NONE = Lifeline(0, -1, 0, -1)
 
 
 def find(words: memoryview, owner: Owner) -> Lifeline:
-    """The lifeline of `owner`, which is alive; `NONE` where it has none, or where that is marked. `words` are all
-    lifelines of a page."""
+    """The intact lifeline of `owner`, which is alive then; `NONE` where it has none. `words` are all lifelines of a
+    page."""
     process = _process_word(owner)
     for number in range(_TRIES):
         at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS
@@ -69,7 +69,7 @@ def find(words: memoryview, owner: Owner) -> Lifeline:
             break
         if words[at + _PROCESS] == process and words[at + _INODE] == owner.pidfd_inode:
             thread = mutex & _LOW_HALF
-            # A mark changes the word, so it is none of these numbers.
+            # The kernel clears the number when it breaks the lifeline.
             if thread and thread == stamp & _LOW_HALF and stamp == words[at + STAMP]:
                 return Lifeline(at, mutex, at + STAMP, stamp)
     return NONE

@@ -314,7 +314,7 @@ class Reader:
         version = cache.version_of(bucket)
         row = self._tables.read(lambda txn, env: snapshot.row_under(txn, env, key), None)
         if row is None:
-            cache.forget(process_id)
+            cache.keep_absent(process_id, bucket, version)
             return None, cache
         entry = self._decode(row)
         late_at, lifeline = self._late_at(entry), lifelines.find(cache.lifelines, entry.owner)

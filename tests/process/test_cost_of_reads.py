@@ -1,0 +1,117 @@
+"""What a read costs, counted in calls and never in time: the guard of the fast paths."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from adsum import Registry
+
+from ..support import Agent, eventually
+from ..support.children import ChildFailed
+from ..support.internals import count_questions
+
+
+@pytest.fixture
+def agents(registry_folder: Path) -> Iterator[list[Agent]]:
+    """Three processes, each of which registered itself."""
+    with Agent(registry_folder) as one, Agent(registry_folder) as two, Agent(registry_folder) as three:
+        for number, agent in enumerate((one, two, three)):
+            agent.do(f"held = registry.register('agent-{number}', capabilities=['talking'])")
+        yield [one, two, three]
+
+
+def calls_of(read: Callable[[], object]) -> Counter[str]:
+    """The functions that are called in a read, by name; those of C with a star."""
+    called: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call":
+            called[frame.f_code.co_name] += 1
+        elif event == "c_call":
+            called["*" + argument.__name__] += 1
+
+    sys.setprofile(note)
+    try:
+        read()
+    finally:
+        sys.setprofile(None)
+    del called["<lambda>"], called["*setprofile"]
+    return called
+
+
+def count_snapshots(registry: Registry) -> list[object]:
+    """From now on, the snapshots that a reader of the registry opens."""
+    opened: list[object] = []
+    tables = registry._reader._tables
+    read = tables._read_once
+
+    def noted(*arguments: Any) -> object:
+        opened.append(arguments)
+        return read(*arguments)
+
+    tables._read_once = noted  # type: ignore[method-assign, assignment]
+    return opened
+
+
+def test_a_lookup_of_a_name_seen_before_is_one_call(registry: Registry, agents: list[Agent]) -> None:
+    """It looks into a dictionary and compares memory; nothing else is called, so the kernel is not either."""
+    assert registry.lookup("agent-1")
+    assert calls_of(lambda: registry.lookup("agent-1")) == {"lookup": 1, "*get": 1}
+
+
+def test_a_search_asked_before_opens_no_snapshot(registry: Registry, agents: list[Agent]) -> None:
+    """It is answered from memory, whatever happens to members that it does not concern."""
+    assert len(registry.find(capability="talking")) == 3
+    questions, snapshots = count_questions(registry), count_snapshots(registry)
+    assert len(registry.find(capability="talking")) == 3
+    other = registry.register("other", capabilities=["listening"])
+    snapshots.clear()
+    assert len(registry.find(capability="talking")) == 3
+    other.update(endpoint="tcp://1.2.3.4:5")
+    assert len(registry.find(capability="talking")) == 3
+    assert (questions, snapshots) == ([], [])
+
+
+CHANGES = {
+    "update": "held.update(endpoint='tcp://1.2.3.4:5')",
+    "capability away": "held.update(capabilities=['silent'])",
+    "health": "held.update_health('degraded')",
+    "heartbeat": "held.heartbeat()",
+    "unregister": "held.unregister()",
+    "register anew": "registry.register('agent-1', replace=True, capabilities=['talking'])",
+    "another one": "registry.register('agent-9', capabilities=['talking'])",
+    "death": "import os; os._exit(0)",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_kept_result_follows_each_kind_of_change(registry: Registry, agents: list[Agent], change: str) -> None:
+    """What `find` kept is never older than what the tables hold, which another query has not kept."""
+    before = registry.find(capability="talking")
+    assert registry.find(capability="talking") == before
+    if change != "death":
+        agents[1].do(CHANGES[change])
+    else:
+        with pytest.raises(ChildFailed):
+            agents[1].do(CHANGES[change])
+        agents[1].wait()
+        assert [entry.process_id.local_id for entry in registry.find(capability="talking")] == ["agent-0", "agent-2"]
+        eventually(lambda: len(registry.departures()) == 1)
+    found = registry.find(capability="talking")
+    assert found != before
+    assert found == registry.find(capability="talking", where=lambda _: True)
+    assert found == [entry for entry in registry.list_all() if "talking" in entry.metadata.capabilities]
+
+
+def test_a_result_is_the_callers_own(registry: Registry, agents: list[Agent]) -> None:
+    """A caller may change the list that it got."""
+    registry.find(capability="talking").clear()
+    registry.find(capability="talking").clear()
+    assert len(registry.find(capability="talking")) == 3
