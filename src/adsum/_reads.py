@@ -179,7 +179,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return self._reader.lookup(self._id(id))
 
     def _lookup_string(self, id: str) -> Entry | None:
-        entry = self._reader.lookup((self._namespace, self._node, id))
+        entry = self._reader.lookup((self._namespace, self._node, id), keep_hot=True)
         if (all_hot := self._reader.hot) is not self._all_hot:
             self._hot, self._all_hot = all_hot.setdefault((self._namespace, self._node), {}), all_hot
         return self._lookup_again(id) if entry is None else entry

@@ -94,7 +94,7 @@ def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     return checked
 
 
-def id_key(process_id: ProcessId) -> bytes:
+def id_key(process_id: tuple[str, str, str]) -> bytes:
     """The bytes an id is stored under: its three parts joined by NUL, so that keys sort as ids do."""
     if not all(process_id):
         raise InvalidProcessId(f"a part of {tuple(process_id)!r} is empty; give three non-empty strings")

@@ -61,9 +61,21 @@ def count_snapshots(registry: Registry) -> list[object]:
 
 
 def test_a_lookup_of_a_name_seen_before_is_one_call(registry: Registry, agents: list[Agent]) -> None:
-    """It looks into a dictionary and compares memory; nothing else is called, so the kernel is not either."""
+    """From the third time on it looks into a dictionary and compares memory; nothing else is called, so the kernel is
+    not either."""
+    assert registry.lookup("agent-1")
     assert registry.lookup("agent-1")
     assert calls_of(lambda: registry.lookup("agent-1")) == {"lookup": 1, "*get": 1}
+
+
+def test_a_lookup_of_an_absent_name_is_one_call(registry: Registry, agents: list[Agent]) -> None:
+    """A name that was looked for is known to be absent until it is registered."""
+    assert registry.lookup("agent-7") is None
+    assert calls_of(lambda: registry.lookup("agent-7")) == {"lookup": 1, "*get": 1}
+    agents[0].do("registry.register('agent-7')")
+    assert registry.lookup("agent-7")
+    registry.unregister("agent-7")
+    assert registry.lookup("agent-7") is None
 
 
 def test_a_search_asked_before_opens_no_snapshot(registry: Registry, agents: list[Agent]) -> None:

@@ -103,10 +103,10 @@ class TwoGenerationCache:
     """The entry cache of one page. `Reader.lookup` reads `young`, `counters` and `lifelines` itself: a call would cost
     it 5 %.
 
-    `hot` has the young entries once more, by namespace and node and then by local id, as far as their owners have
-    lifelines, and None for ids that were looked for and are not registered: a string is found in it without an id
-    being made. Each hot entry carries what validates it. When the cache rotates or is dropped, the inner dictionaries
-    are emptied and `hot` is another dictionary.
+    `hot` has young entries once more, by namespace and node and then by local id: a string is found in it without an
+    id being made. These are entries that were used twice, as far as their owners have lifelines, and None for ids that
+    were looked for and are not registered. Each hot entry carries what validates it. When the cache rotates or is
+    dropped, the inner dictionaries are emptied and `hot` is another dictionary.
     """
 
     def __init__(self, page: VersionSource) -> None:
@@ -119,6 +119,8 @@ class TwoGenerationCache:
         self._old: dict[CacheKey, CachedEntry] = {}
         self._page = page
         self._young_bytes = 0
+        # How many young entries are enough to look how many may be kept.
+        self._enough = LEAST_ENTRIES
 
     def get(self, key: CacheKey) -> CachedEntry | None:
         cached = self.young.get(key)
@@ -144,10 +146,10 @@ class TwoGenerationCache:
     def keep(self, key: CacheKey, cached: CachedEntry) -> None:
         if cached.version & 1:
             return
-        self._make_room(cached.size)
+        self._young_bytes += cached.size
+        if len(self.young) >= self._enough or self._young_bytes > GENERATION_BYTES:
+            self._make_room(cached.size)
         self.young[key] = cached
-        if isinstance(key, tuple) and cached.mutex != NONE.mutex:
-            self._keep_hot(key, cached)
 
     def keep_absent(self, key: tuple[str, str, str], bucket: int, version: int) -> None:
         """Keep that nothing is registered under an id, unless that was read during a commit."""
@@ -161,7 +163,10 @@ class TwoGenerationCache:
         words, at = self.counters, bucket
         self._put_hot(key, (words, at, version, words, at, version, at, version, None, None))
 
-    def _keep_hot(self, key: tuple[str, str, str], cached: CachedEntry) -> None:
+    def keep_hot(self, key: tuple[str, str, str], cached: CachedEntry) -> None:
+        """Let the next lookup by string find this entry at once, if its owner has a lifeline."""
+        if cached.mutex == NONE.mutex or self.young.get(key) is not cached:
+            return
         valid = self.counters, cached.bucket, cached.version
         alive = self.lifelines, cached.mutex_at, cached.mutex, cached.stamp_at, cached.stamp
         self._put_hot(key, (*valid, *alive, cached.late_at, cached.entry))
@@ -191,8 +196,8 @@ class TwoGenerationCache:
         return max(LEAST_ENTRIES, min(GENERATION_ENTRIES, 2 * self._page.entries))
 
     def _make_room(self, size: int) -> None:
-        self._young_bytes += size
-        most = self._most()
+        """Rotate, if the young generation is full; `size` is that of the entry to come."""
+        self._enough = most = self._most()
         if len(self.young) >= most or self._young_bytes > GENERATION_BYTES:
             # Far more cached entries than the registry has: most of them were removed, so none is carried over.
             self._old = self.young if len(self.young) <= 2 * most else {}

@@ -26,7 +26,7 @@ from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
 from ..errors import CorruptRegistry
-from ..model import Departure, Entry, Limits, Owner, ProcessId, Stats
+from ..model import Departure, Entry, Limits, Owner, Stats
 from . import audit, history, lifelines, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
@@ -94,8 +94,9 @@ class Reader:
         the folder."""
         self._tables.recheck_folder()
 
-    def lookup(self, process_id: tuple[str, str, str]) -> Entry | None:
-        """The living entry under an id, or None. Errors: `InvalidProcessId`."""
+    def lookup(self, process_id: tuple[str, str, str], *, keep_hot: bool = False) -> Entry | None:
+        """The living entry under an id, or None. With `keep_hot`, an entry that is read again is kept where the next
+        lookup by string finds it. Errors: `InvalidProcessId`."""
         # After a fork that Python did not see this only reads: memory, and the parent's epoll. What changes one of
         # them, in `_fetch` and in `is_alive`, notices the fork.
         cache = self._tables.cache
@@ -104,6 +105,8 @@ class Reader:
             cached, cache = self._fetch(process_id)
             if cached is None:
                 return None
+        elif keep_hot:
+            cache.keep_hot(process_id, cached)
         words = cache.lifelines
         # The mutex first; see `lifelines`.
         if (
@@ -306,8 +309,10 @@ class Reader:
         cached = cache.get(process_id)
         if cached is not None:
             return cached, cache
-        key = id_key(ProcessId(*process_id))
-        if self._tables.current() is None:
+        if len(process_id) != 3:
+            raise TypeError("an id has three parts")
+        key = id_key(process_id)
+        if self._tables.page is None and self._tables.current() is None:
             return None, cache
         bucket, cache = page.bucket_of(key), self._tables.cache
         # Read before the snapshot is opened: if the counter has this value later, no commit has touched the id since.
@@ -317,8 +322,9 @@ class Reader:
             cache.keep_absent(process_id, bucket, version)
             return None, cache
         entry = self._decode(row)
-        late_at, lifeline = self._late_at(entry), lifelines.find(cache.lifelines, entry.owner)
-        cached = CachedEntry(entry, entry.owner, key, bucket, version, len(row), late_at, *lifeline)
+        owner, late_at = entry.owner, None if entry.metadata.heartbeat is None else self._late_at(entry)
+        lifeline = lifelines.find(cache.lifelines, owner)
+        cached = CachedEntry(entry, owner, key, bucket, version, len(row), late_at, *lifeline)
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks the kernel only.
             return None if self.local_members.is_over(entry.incarnation) else cached, cache
@@ -377,10 +383,9 @@ class Reader:
             entry = self._decode(stored)
             key = key_of(entry.process_id)
             bucket = page.bucket_of(key)
-            lifeline = lifelines.find(cache.lifelines, entry.owner)
-            cached = fresh[row] = CachedEntry(
-                entry, entry.owner, key, bucket, before[bucket], len(stored), None, *lifeline
-            )
+            owner = entry.owner
+            lifeline = lifelines.find(cache.lifelines, owner)
+            cached = fresh[row] = CachedEntry(entry, owner, key, bucket, before[bucket], len(stored), None, *lifeline)
             found.append(cached)
         one_index_decides = len(query.index_keys()) < 2
         matching = found if one_index_decides else [cached for cached in found if query.matches(cached.entry)]
