@@ -49,6 +49,9 @@ from .page_layout import (
 )
 
 
+_NAME = "page"
+
+
 def bucket_of(key: bytes) -> int:
     """The number of the counter of the id stored under `key`."""
     return crc32(key) % BUCKETS
@@ -160,7 +163,8 @@ class Page:
         """Whether a process that opens the folder now finds this page. True also where the kernel does not say: unknown
         is never gone."""
         try:
-            return os.path.samestat(self._file, os.stat(path_in(folder)))
+            # The registrar asks before each reply, and making a Path takes longer than the system call.
+            return os.path.samestat(self._file, os.stat(f"{folder}/{_NAME}"))
         except OSError as error:
             reraise_foreign(error)
             return not isinstance(error, (FileNotFoundError, NotADirectoryError))
@@ -203,7 +207,7 @@ class Page:
 
 
 def path_in(folder: Path) -> Path:
-    return folder / "page"
+    return folder / _NAME
 
 
 def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, restarts: int = 0) -> Page:
