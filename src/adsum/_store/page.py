@@ -48,7 +48,6 @@ from .page_layout import (
     WORD_BYTES,
 )
 
-
 _NAME = "page"
 
 
