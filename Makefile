@@ -17,7 +17,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-repeat test-real findings lint bench bench-large docs soak clean
+.PHONY: help demo test test-repeat test-real findings lint bench bench-large bench-peers docs soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: .venv/.stamp  ## measure; ARGS="..." are passed on
 bench-large: .venv/.stamp  ## measure up to the largest registry; takes long
 	@$(BIN)/python benchmarks/run.py --large $(ARGS)
 
+bench-peers: .venv-bench/.stamp  ## compare with Elixir, Valkey or Redis, SQLite, Pyro5 in one run; those that are here
+	@.venv-bench/bin/python benchmarks/peers.py $(ARGS)
+
 docs: .venv/.stamp  ## build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
@@ -59,7 +62,7 @@ soak: .venv/.stamp  ## the tests that run for minutes; each may take SOAK_TIMEOU
 	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
 
 clean:  ## remove environments, build products and caches
-	@rm -rf .venv .venv-demo .venv-real build dist docs/_build
+	@rm -rf .venv .venv-bench .venv-demo .venv-real build dist docs/_build
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .pytest
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
@@ -70,6 +73,13 @@ clean:  ## remove environments, build products and caches
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_INSTALL) -r requirements-dev.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-bench/.stamp: pyproject.toml requirements-bench.txt
+	@echo "making .venv-bench: the clients of the peers, pinned ..." >&2
+	@rm -rf .venv-bench
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python $(PIP_INSTALL) -r requirements-bench.txt -e .
 	@touch $@
 
 .venv-real/.stamp: pyproject.toml requirements-dev.txt requirements-real.txt

@@ -172,3 +172,12 @@ def test_a_removed_registry_leaves_no_mapped_page(tmp_path: Path) -> None:
     with adsum.open(path=tmp_path / "last") as registry:
         registry.register("agent").unregister()
         assert len([held for held in lifelines._held.values() if held.path.is_relative_to(tmp_path)]) == 1
+
+
+def test_a_page_that_was_truncated_harms_no_later_registry(tmp_path: Path) -> None:
+    """Memory behind the end of a truncated file is never touched again, which would end the process."""
+    with Agent(tmp_path / "one") as agent:
+        agent.do("held = registry.register('agent'); import adsum, os, shutil")
+        agent.do("registry.close()")
+        agent.do(f"os.truncate({str(tmp_path / 'one' / 'page')!r}, 0); shutil.rmtree({str(tmp_path / 'one')!r})")
+        agent.do(f"other = adsum.open(path={str(tmp_path / 'two')!r}); other.register('agent'); other.close()")

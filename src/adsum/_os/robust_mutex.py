@@ -28,6 +28,8 @@ _PTHREAD_PROCESS_SHARED = 1
 _PTHREAD_MUTEX_ROBUST = 1
 _EOWNERDEAD = 130
 _MAP_FAILED = 2**64 - 1
+# From linux/mman.h; the module `mmap` does not have it.
+_MAP_FIXED = 0x10
 
 
 class Mapped(NamedTuple):
@@ -90,6 +92,28 @@ class RobustMutexes:
             failed = self._ctypes.get_errno()
             raise OSError(failed, os.strerror(failed))
         return Mapped(address, memoryview((self._ctypes.c_char * size).from_address(address)).cast("B").cast("Q"))
+
+    def is_readable(self, address: int) -> bool:
+        """Whether a mapped word can be read. Memory behind the end of its file, which was truncated, ends a process
+        that touches it (SIGBUS); through a file of the kernel the same is an error (proc_pid_mem(5))."""
+        try:
+            memory = os.open("/proc/self/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            reraise_foreign(error)
+            return False
+        try:
+            return len(os.pread(memory, 8, address)) == 8
+        except OSError as error:
+            reraise_foreign(error)
+            return False
+        finally:
+            os.close(memory)
+
+    def abandon(self, mapped: Mapped) -> None:
+        """Put memory without a file in the place of a truncated one. The C library and the kernel may follow the list
+        of this thread's mutexes through it."""
+        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+        self._library.mmap(mapped.address, mapped.words.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, kind, -1, 0)
 
     def unmap(self, mapped: Mapped) -> None:
         """Only where no living thread holds a mutex in it, and nothing reads the words."""

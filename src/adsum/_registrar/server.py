@@ -40,6 +40,9 @@ DEAD_ENTRIES = 64
 # Half a second, for members are to be back within one when the folder is gone.
 TICK_SECONDS = 0.5
 AWAKE_SECONDS = 0.0001
+# A processor that is given away for so long is wanted by others; then the loop sleeps at once for a while.
+YIELD_SECONDS = 0.0001
+CROWDED_SECONDS = 0.1
 
 
 class Server:
@@ -77,7 +80,7 @@ class Server:
         self._postponed = postponed
         self._limits = limits
         self._clock = clock
-        self._awake_until = self._idle_since = self._last_tick = 0.0
+        self._crowded_until = self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
         self._stopping = self._evicted = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -131,10 +134,14 @@ class Server:
         been answered often asks again; so after an answer the loop polls for a moment, yielding to other processes, and
         then sleeps."""
         if not self._requests:
-            while self._clock.monotonic() < self._awake_until:
+            while self._crowded_until <= (now := self._clock.monotonic()) < self._awake_until:
                 if ready := self._epoll.poll(0, 1024):
                     return ready
                 os.sched_yield()
+                if self._clock.monotonic() - now > YIELD_SECONDS:
+                    # A process that sleeps gets the processor sooner, when a request wakes it.
+                    self._crowded_until = now + CROWDED_SECONDS
+                    break
         return self._epoll.poll(0 if self._requests else self._seconds_left(), 1024)
 
     def _seconds_left(self) -> float:

@@ -159,7 +159,7 @@ class TwoGenerationCache:
         self._absent += 1
         if self._absent > self._most():
             self._forget_hot()
-        # No process has to be alive: the counter stands in the place of a lifeline.
+        # No process has to be alive: the counter takes the places of the lifeline.
         words, at = self.counters, bucket
         self._put_hot(key, (words, at, version, words, at, version, at, version, None, None))
 

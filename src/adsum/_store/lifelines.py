@@ -150,10 +150,16 @@ def _release_gone(mutexes: robust_mutex.RobustMutexes) -> None:
     for key, held in list(_held.items()):
         if _is_at(held.path, key):
             continue
+        address = held.mapped.address + WORD_BYTES * (LIFELINES_AT + held.lifeline.mutex_at)
+        if not mutexes.is_readable(address):
+            # Truncated before it was removed.
+            del _held[key]
+            mutexes.abandon(held.mapped)
+            continue
         if held.is_intact():
             if held.thread != threading.get_native_id():
                 continue
-            mutexes.let_go(held.mapped.address + WORD_BYTES * (LIFELINES_AT + held.lifeline.mutex_at))
+            mutexes.let_go(address)
         del _held[key]
         mutexes.unmap(held.mapped)
 
