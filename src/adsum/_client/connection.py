@@ -25,7 +25,7 @@ from ..errors import InvalidMetadata, Timeout
 # How long a caller polls for its reply before it sleeps.
 SPIN_SECONDS = 0.0002
 # A processor that is given away, and does not come back within this time, is wanted by others. A process that sleeps
-# gets it sooner, when its reply wakes it, than one that waits for its next turn. So callers do not poll for a while then.
+# gets it sooner, when its reply wakes it, than one that waits for its next turn. So no caller polls for a while then.
 YIELD_SECONDS = 0.0001
 CROWDED_SECONDS = 0.1
 # One wait lasts at most this long; poll(2) and epoll_wait(2) count milliseconds in an int, some weeks.
