@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import pytest
 import adsum
 from adsum import Registry
 
-from ..support import WITHIN, eventually, kill_registrar
+from ..support import WITHIN, eventually, kill_registrar, registrar_pid
 from .failpoint import Failpoint
+from .watched import private_bytes
 
 
 @pytest.fixture
@@ -103,6 +107,59 @@ def test_a_sweep_that_kills_the_registrar_is_made_by_the_next(
     assert [entry.process_id.local_id for entry in registry.find()] == ["next"]
     assert registry.stats().revision == before + 2
     assert registry.audit() == []
+
+
+@contextlib.contextmanager
+def large_members(registry: Registry, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """So many processes, each with 50 entries of 8 kB; ended after the block."""
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(subprocess.Popen(["sleep", "1000"])) for _ in range(number)]
+        for process in processes:
+            registry.register_many(
+                [(f"{process.pid}-{n}", {"custom": {"x": os.urandom(4000).hex()}}) for n in range(50)], process
+            )
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.kill()
+
+
+@pytest.mark.parametrize("die", [True, False])
+def test_a_sweep_of_many_large_entries_takes_little_memory(
+    die: bool, registry: Registry, registry_folder: Path
+) -> None:
+    """A new registrar takes up 16 MB of entries, or removes those of the dead, and has less than 30 MB itself."""
+    with large_members(registry, 40) as processes:
+        kill_registrar(registry_folder)
+        if die:
+            for process in processes:
+                ended(process)
+        registry.register("next")
+        pid = registrar_pid(registry_folder)
+        assert pid is not None
+        assert private_bytes(pid) < 30_000_000
+        assert stored(registry) == (1 if die else 2001)
+        assert registry.audit() == []
+
+
+def test_a_sweep_in_parts_is_finished_by_the_next_registrar(
+    registry: Registry, registry_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registrar killed after a part of its sweep leaves the rest to the next, and each death is removed once."""
+    failpoint = Failpoint("after_commit", registry_folder, monkeypatch)
+    with large_members(registry, 3) as processes:
+        before = registry.stats().revision
+        kill_registrar(registry_folder)
+        for process in processes:
+            ended(process)
+        failpoint.arm()
+        registry.register("next")
+        assert failpoint.reached
+        assert registry.stats().revision == before + 151
+        assert sorted(Counter(one.entry.pid for one in registry.departures()).values()) == [50, 50, 50]
+        assert stored(registry) == 1
+        assert registry.audit() == []
 
 
 def test_a_thread_keeps_its_entry_over_a_new_registrar(registry: Registry, registry_folder: Path) -> None:

@@ -6,12 +6,16 @@ whether it is alive, and the kernel is asked about the session of every standby.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .._engine.batch import Batch, Death, EndedSession
 from .._store import tables
-from .._store.layout import key_of
+from .._store.layout import Standby, key_of
 from ..errors import RegistryFull
+from ..model import Owner
 from .ports import Ports
 from .postponed import Postponed
+from .server import DEAD_ENTRIES
 from .wiring import Core, Swept
 
 
@@ -19,23 +23,57 @@ def sweep(core: Core, ports: Ports) -> Swept:
     """Watch every owner; remove the entries of dead owners and the standbys of ended sessions."""
     with tables.read(core.generations.current) as stored:
         owners = stored.owners()
-        standbys = [EndedSession(standby.owner, standby.session) for standby in stored.all_standbys()]
-        records = [record for owner in owners for record in stored.owned(owner)]
-    now = ports.clock.monotonic_ns()
-    for record in records:
-        core.heartbeats.inherit(key_of(record.entry.process_id), record.entry, now)
-    dead = [Death(owner, None) for owner in owners if not ports.kernel.watch(owner)]
+        standbys = list(stored.all_standbys())
+        bound = _take_up(core, stored, owners, ports.clock.monotonic_ns())
+    bound |= {standby.session: standby.owner for standby in standbys}
+    dead = [owner for owner in owners if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
-    # A standby of an ended session is granted no id that a death frees.
-    ended = [one for one in standbys if ports.session_files.is_over(one.session)]
-    postponed = Postponed()
-    if dead or ended:
+    return Swept(bound, _clean_up(core, ports, dead, standbys))
+
+
+def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner], now: int) -> dict[bytes, Owner]:
+    """Take up the promised heartbeats. Returns the sessions that entries are bound to, with their owners.
+
+    The records of one owner at a time: those of all together may be more than this process should ever hold.
+    """
+    bound = {}
+    for owner in owners:
+        for record in stored.owned(owner):
+            core.heartbeats.inherit(key_of(record.entry.process_id), record.entry, now)
+            if record.session:
+                bound[record.session] = owner
+    return bound
+
+
+def _clean_up(core: Core, ports: Ports, dead: Sequence[Owner], standbys: Sequence[Standby]) -> Postponed:
+    """Remove what is dead, one small batch after the other. Returns that for which there was no room."""
+    # In the first batch: a standby of an ended session is granted no id that a death frees.
+    ended = [EndedSession(one.owner, one.session) for one in standbys if ports.session_files.is_over(one.session)]
+    batches = _batches(core, dead) or [[]]
+    removed = 0
+    for deaths in batches if dead or ended else ():
         try:
-            core.committer.commit(Batch(deaths=dead, ended=ended))
-            ports.log.info("swept %d dead owners", len(dead))
+            core.committer.commit(Batch(deaths=deaths, ended=ended))
         except RegistryFull as error:
-            postponed = Postponed(dead, ended)
-            ports.log.warning("could not sweep %d dead owners: %s", len(dead), error)
-    bound = {standby.session: standby.owner for standby in standbys}
-    bound |= {record.session: record.entry.owner for record in records if record.session}
-    return Swept(bound, postponed)
+            ports.log.warning("could not sweep %d dead owners: %s", len(dead) - removed, error)
+            return Postponed([Death(owner, None) for owner in dead[removed:]], ended)
+        removed += len(deaths)
+        ended = []
+    if removed:
+        ports.log.info("swept %d dead owners", removed)
+    return Postponed()
+
+
+def _batches(core: Core, dead: Sequence[Owner]) -> list[list[Death]]:
+    """The deaths in their order, so many at once that their cleanup holds about `DEAD_ENTRIES` records in memory."""
+    batches: list[list[Death]] = []
+    entries = DEAD_ENTRIES
+    with tables.read(core.generations.current) as stored:
+        for owner in dead:
+            count = stored.count_owned(owner)
+            if entries + count > DEAD_ENTRIES:
+                batches.append([])
+                entries = 0
+            batches[-1].append(Death(owner, None))
+            entries += count
+    return batches
