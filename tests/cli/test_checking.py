@@ -110,6 +110,17 @@ def test_doctor_names_the_file_system_that_is_too_small(tmp_path: Path) -> None:
     assert str(place) in finding.remedy
 
 
+@pytest.mark.parametrize(("kind", "is_named"), [("btrfs", True), ("zfs", True), ("ext4", False), ("tmpfs", False)])
+def test_doctor_names_a_file_system_that_can_end_processes(
+    kind: str, is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a copy-on-write file system `doctor` says that processes get SIGBUS when it is full."""
+    monkeypatch.setattr(machine, "_mount_of", lambda _: ("/", kind))
+    finding = next(one for one in machine.check_folder(tmp_path / "registry", 0) if one.check == "tmpfs")
+    assert ("SIGBUS" in finding.says) == is_named
+    assert finding.level == ("ok" if kind == "tmpfs" else "warning")
+
+
 def test_doctor_changes_nothing(command: Command) -> None:
     """`doctor` creates no registry and starts no registrar."""
     assert command("doctor").code == 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adsum import Registry
 
 CALLS = {
-    "open": (errno.EMFILE, errno.ENOMEM, errno.EIO),
+    "open": (errno.EMFILE, errno.ENOMEM, errno.EIO, errno.EDQUOT),
     "socket": (errno.EMFILE, errno.ENOMEM),
     "connect": (errno.EAGAIN, errno.ECONNREFUSED, errno.ENOMEM),
     "send": (errno.EAGAIN, errno.ENOMEM, errno.EPIPE),
@@ -38,11 +38,11 @@ CALLS = {
     "epoll_wait": (errno.EINTR,),
     "eventfd": (errno.EMFILE, errno.ENOMEM),
     "read": (errno.EIO, errno.EINTR),
-    "write": (errno.EIO, errno.ENOSPC),
+    "write": (errno.EIO, errno.ENOSPC, errno.EDQUOT),
     "fstat": (errno.ENOMEM,),
     "stat": (errno.ENOMEM, errno.EACCES),
     "lstat": (errno.ENOMEM, errno.EACCES),
-    "mkdir": (errno.ENOSPC, errno.EROFS),
+    "mkdir": (errno.ENOSPC, errno.EDQUOT, errno.EROFS),
     "flock": (errno.ENOLCK, errno.EAGAIN),
     "mmap": (errno.ENOMEM,),
     "pipe": (errno.EMFILE,),
@@ -50,11 +50,11 @@ CALLS = {
     "pidfd": (errno.EMFILE, errno.ENOMEM),
     "accept": (errno.EMFILE, errno.ENOMEM, errno.ECONNABORTED),
     "sendmsg": (errno.EAGAIN, errno.ENOMEM, errno.EPIPE),
-    "bind": (errno.ENOSPC, errno.ENOMEM),
-    "rename": (errno.ENOSPC, errno.ENOMEM),
+    "bind": (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM),
+    "rename": (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM),
     "unlink": (errno.ENOMEM,),
-    "link": (errno.ENOSPC,),
-    "fallocate": (errno.ENOSPC, errno.ENOMEM),
+    "link": (errno.ENOSPC, errno.EDQUOT),
+    "fallocate": (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM),
     "ftruncate": (errno.ENOSPC, errno.EFBIG),
     "statvfs": (errno.ENOMEM,),
 }

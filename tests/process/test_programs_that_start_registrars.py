@@ -50,7 +50,7 @@ def processes_naming(word: str) -> list[int]:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("exit 0", ("exit status 0", "it wrote nothing")),
+        ("exit 0", ("exit status 0", "no memory is left", "it wrote nothing")),
         ("echo no such licence >&2; exit 7", ("exit status 7", "no such licence")),
         ("kill -9 $$", ("SIGKILL",)),
     ],

@@ -122,6 +122,9 @@ class StartingProcess:
             how = f"was ended by {_signal_name(-code)} before a registrar served"
         else:
             how = f"ended with exit status {code} before a registrar served"
+            if code == 0:
+                # It forks, and exits with 0; what became of its child, no process is told.
+                how += " (if it started one that was killed: the kernel does that where no memory is left)"
         said = log_file.last_lines(self._folder, self._log_offset)[-_SAID_CHARACTERS:]
         return f"{self._program} {how}; it wrote{f': {said}' if said else ' nothing'}"
 

@@ -22,6 +22,8 @@ OLDEST_KERNEL = (5, 3)
 FEW_DESCRIPTORS = 4096
 LEAST_FREE_BYTES = 8 * 1024**2
 _IN_MEMORY = ("tmpfs", "ramfs")
+# They write a changed page to another place, so that a page which the file has may find no room (btrfs, Linux 6.18).
+_COPY_ON_WRITE = ("bcachefs", "btrfs", "zfs")
 
 
 def check_machine() -> Iterator[Finding]:
@@ -123,9 +125,11 @@ def _in_memory(existing: Path) -> Finding:
     _, kind = _mount_of(existing)
     if kind in _IN_MEMORY:
         return ok("tmpfs", f"{existing} is in memory ({kind})")
+    danger = "; where it is full, the kernel may end every process that uses the registry (SIGBUS)"
     return warning(
         "tmpfs",
-        f"{existing} is on {kind}, not in memory: writes are slower, and wear the disk",
+        f"{existing} is on {kind}, not in memory: writes are slower, and wear the disk"
+        f"{danger if kind in _COPY_ON_WRITE else ''}",
         f"unset --path, or set ADSUM_DIR=/dev/shm/adsum-{os.geteuid()}",
     )
 

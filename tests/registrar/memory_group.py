@@ -1,0 +1,76 @@
+"""A control group whose processes may use only so much memory, as those of a container (cgroups(7), memory).
+
+The pages of a file in shared memory count for the group of the process that touched them first. Where the group is
+full the kernel ends a process of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..support import eventually
+
+_FIRST = Path("/sys/fs/cgroup/memory")
+_SECOND = Path("/sys/fs/cgroup")
+
+
+class MemoryGroup:
+    """The group, of version 1 or 2."""
+
+    def __init__(self, group: Path) -> None:
+        self._group = group
+        self._is_first = group.parent == _FIRST
+        # Begins the command of a process that is to be in the group.
+        self.prefix = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+
+    def limit(self, size: int) -> None:
+        (self._group / ("memory.limit_in_bytes" if self._is_first else "memory.max")).write_text(str(size))
+        swap = self._group / ("memory.memsw.limit_in_bytes" if self._is_first else "memory.swap.max")
+        if swap.exists():
+            swap.write_text(str(size if self._is_first else 0))
+
+    def kills(self) -> int:
+        """How many processes the kernel has ended because the group was full."""
+        events = (self._group / ("memory.oom_control" if self._is_first else "memory.events")).read_text()
+        return int(dict(line.split() for line in events.splitlines())["oom_kill"])
+
+    def pids(self) -> list[int]:
+        return [int(line) for line in (self._group / "cgroup.procs").read_text().split()]
+
+
+@contextlib.contextmanager
+def memory_group(size: int) -> Iterator[MemoryGroup]:
+    """A group without processes that may use `size` bytes; removed after the block, when its processes have ended.
+    Skips the test without root, and where the kernel has no such group."""
+    if os.geteuid():
+        pytest.skip("only root may make a control group")
+    parent = _FIRST if (_FIRST / "cgroup.procs").exists() else _SECOND
+    group = parent / f"adsum-test-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made in {parent}: {error.strerror}")
+    try:
+        made = MemoryGroup(group)
+        try:
+            made.limit(size)
+        except OSError as error:
+            pytest.skip(f"{parent} does not bound memory: {error.strerror}")
+        yield made
+    finally:
+        eventually(lambda: not (group / "cgroup.procs").read_text())
+        eventually(lambda: _removed(group))
+
+
+def _removed(group: Path) -> bool:
+    """The kernel may still be about to let the last process go."""
+    try:
+        group.rmdir()
+    except OSError:
+        return False
+    return True
