@@ -24,7 +24,8 @@ sys.exit(main(sys.argv[3:]))
 
 
 @pytest.mark.parametrize(
-    "typed", ["ls", "ls --json", "stats", "stats --json", "audit", "audit --json", "metrics --once"]
+    "typed",
+    ["ls", "ls --json", "stats", "stats --json", "audit", "audit --json", "metrics --once", "top", "top --json"],
 )
 def test_an_absent_registry_is_not_an_empty_one(command: Command, typed: str) -> None:
     """A command that reads has exit code 1 and a message on standard error where there is no registry; it makes none.
@@ -38,7 +39,7 @@ def test_an_absent_registry_is_not_an_empty_one(command: Command, typed: str) ->
     assert "sound" not in out
 
 
-@pytest.mark.parametrize("typed", ["ls", "stats", "audit", "metrics --once"])
+@pytest.mark.parametrize("typed", ["ls", "stats", "audit", "metrics --once", "top"])
 def test_an_empty_registry_is_not_absent(command: Command, members: Registry, typed: str) -> None:
     """A registry without entries has exit code 0 and no message."""
     members.register("planner").unregister()

@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, UnknownCommandError
 
 from .. import __version__
-from ..errors import AdsumError, InvalidMetadata, InvalidName, InvalidProcessId, InvalidQuery, NotRegistered
+from ..errors import AdsumError, InvalidMetadata, InvalidProcessId, InvalidQuery, NotRegistered
 from . import BROKEN_PIPE, INTERRUPTED, NOT_FOUND, REGISTRY_ERROR, USAGE
 from .doctor.command import doctor
 from .members.health import health
@@ -116,7 +116,7 @@ def _run(tokens: list[str]) -> int:
         return _fail(f"there is no command {tokens[0]!r}; {meant}\nTry: adsum --help", USAGE)
     except CycloptsError as error:
         return _usage_error(error)
-    except (UsageError, InvalidProcessId, InvalidMetadata, InvalidName, InvalidQuery) as error:
+    except (UsageError, InvalidProcessId, InvalidMetadata, InvalidQuery) as error:
         return _fail(str(error), USAGE)
     except NotRegistered as error:
         return _fail(str(error), NOT_FOUND)

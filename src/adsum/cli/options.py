@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 from .. import Registry, admin
 from .. import open as open_registry
+from ..errors import InvalidName
 from ..model import ProcessId
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class RegistryOptions:
 
     def open(self) -> Registry:
         """Open the registry, with the timeout of a command. Errors: `UsageError`, and those of `adsum.open`."""
-        self._check()
+        self.check()
         return open_registry(
             "default" if self.name is None else self.name,
             path=self.path,
@@ -53,17 +54,22 @@ class RegistryOptions:
         )
 
     def folder(self) -> Path:
-        """The registry's folder, which may not exist yet. Errors: `UsageError`, `InvalidName`, `PermissionDenied`."""
-        self._check()
-        folder = admin.registry_folder("default" if self.name is None else self.name, self.path)
+        """The registry's folder, which may not exist yet. Errors: `UsageError`; `InvalidName` where it holds other
+        things; `PermissionDenied`."""
+        folder = self.check()
         admin.check_folder(folder)
         return folder
 
-    def _check(self) -> None:
+    def check(self) -> Path:
+        """The folder that the options name, whatever is there. Errors: `UsageError` where they can name none."""
         if self.name is not None and self.path is not None:
             raise UsageError("give --name or --path, not both")
         if self.path == Path():
             raise UsageError("--path: give the path of a folder of its own, not '' or '.'")
+        try:
+            return admin.registry_folder("default" if self.name is None else self.name, self.path)
+        except InvalidName as error:
+            raise UsageError(str(error)) from error
 
     def parse_id(self, text: str, registry: Registry) -> ProcessId:
         """The id that a user typed: ``local``, or ``namespace/node/local`` as `str(ProcessId)` writes it.

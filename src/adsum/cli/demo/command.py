@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import msgspec
 from cyclopts import Parameter, validators
 
-from ..options import WHOLE, Json, UsageError
+from ..options import WHOLE, Json, RegistryOptions, UsageError
 from ..output import render
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def demo(
     """
     from adsum_demo.run import Options
 
-    if name is not None and path is not None:
-        raise UsageError("give --name or --path, not both")
+    RegistryOptions(name, path).check()
     if folder is not None and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder")
     seed = random.randrange(1_000_000) if seed is None else seed

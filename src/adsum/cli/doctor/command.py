@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ... import admin
 from ...errors import AdsumError, WrongNamespace
 from ...model import Limits
 from ...views.documents import CheckDocument, ChecksDocument
@@ -36,8 +35,8 @@ def doctor(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -
 
 
 def _findings(options: RegistryOptions) -> Iterator[Finding]:
+    folder = options.check()
     yield from check_machine()
-    folder = admin.registry_folder("default" if options.name is None else options.name, options.path)
     needed_bytes = Limits().max_memory_bytes
     try:
         with options.open() as registry:

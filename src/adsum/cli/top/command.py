@@ -6,6 +6,8 @@ import os
 import time
 
 from ...views.mirror import Mirror, Scope
+from .. import NOT_FOUND
+from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 from .browsing import Browsing
@@ -33,17 +35,18 @@ def top(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> i
     s sort by the next column, r reverse the order, / filter (type, then Enter; Esc clears), arrows or j and k scroll.
 
     It reads shared memory and sends no request. So it starts no registrar, and works while one is stopped or stuck. In
-    a pipe, or with --json, it prints the present state once and ends.
+    a pipe, or with --json, it prints the present state once and ends, with exit code 1 where there is no registry.
     """
     with options.open() as registry:
         mirror = Mirror(registry, Scope(options.namespace, options.node))
+        if not json and render.is_terminal() and os.environ.get("TERM") != "dumb":
+            return _live(mirror, options)
+        exists = check_registry(registry, options)
         if json:
             render.print_json(document(mirror))
-        elif render.is_terminal() and os.environ.get("TERM") != "dumb":
-            return _live(mirror, options)
         else:
             print_once(mirror, options)
-    return 0
+    return 0 if exists else NOT_FOUND
 
 
 def _live(mirror: Mirror, options: RegistryOptions) -> int:
