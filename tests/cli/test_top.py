@@ -287,3 +287,37 @@ def test_an_entry_cannot_control_the_terminal(top: Top, members: Registry) -> No
     members.register("evil\x1b[2J", capabilities={"[red]x[/red]"})
     frame = top.until("evil\\x1b[2J")
     assert "[red]x[/red]" in frame
+
+
+LONG = "retrieval-agent-for-the-archive-of-2026-in-the-second-reading-room"
+
+
+@pytest.mark.parametrize(
+    ("columns", "headings"),
+    [
+        (160, ["ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "AGE"]),
+        (126, ["ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "AGE"]),
+        (114, ["ID", "PID", "HEALTH", "CAPABILITIES", "AGE"]),
+        (100, ["ID", "PID", "HEALTH", "AGE"]),
+        (84, ["ID", "HEALTH"]),
+    ],
+)
+def test_an_id_is_whole_while_other_columns_have_room(
+    top: Top, members: Registry, columns: int, headings: list[str]
+) -> None:
+    """Other columns are left out where an id would have to be cut, and capabilities are cut before."""
+    members.register(LONG, capabilities={"searching", "summarising", "translating"})
+    top.terminal.resize(columns, 35)
+    frame = top.until(LONG, "1-4 of 4")
+    shown = next(line for line in frame.splitlines() if line.startswith("ID "))
+    assert shown.split() == headings
+    assert max(len(line.rstrip()) for line in frame.splitlines()) <= columns
+
+
+def test_an_id_longer_than_the_screen_takes_no_column(top: Top, members: Registry) -> None:
+    """An id that no terminal of this width could show whole is cut, and the other columns stay."""
+    members.register("x" * 200)
+    frame = top.until("xxx", "1-4 of 4")
+    shown = next(line for line in frame.splitlines() if line.startswith("ID "))
+    assert shown.split() == ["ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "AGE"]
+    assert f"other/{NODE}/guest" in frame

@@ -24,8 +24,12 @@ KEYS = "q quit  s sort  r reverse  / filter  Esc clear  j k arrows scroll"
 _FULL_LINES, _SHORT_LINES = 18, 9
 # The least number of columns that a terminal must have to show each column.
 _LEAST_WIDTH = {"ID": 0, "PID": 30, "TYPE": 90, "HEALTH": 24, "CAPABILITIES": 70, "HEARTBEAT": 100, "AGE": 50}
+# Left out in this order where an id would have to be cut.
+_OPTIONAL = ("HEARTBEAT", "TYPE", "CAPABILITIES", "AGE", "PID")
 _RIGHT = ("PID", "AGE")
-_RATIOS = {"ID": 3, "CAPABILITIES": 2}
+_GAP = 2
+# Capabilities are cut first, down to this.
+_LEAST_CAPABILITIES = 12
 
 
 class View:
@@ -82,19 +86,23 @@ class View:
         from rich.table import Table
         from rich.text import Text
 
-        headings = [heading for heading in COLUMNS if columns >= _LEAST_WIDTH[heading]]
-        table = Table(box=None, header_style="bold reverse", pad_edge=False, padding=(0, 2, 0, 0), expand=True)
+        rows = [cells(entry, self._mirror, self._options) for entry in entries]
+        widths = _widths(rows, columns)
+        headings = _headings(widths, columns)
+        table = Table(box=None, header_style="bold reverse", pad_edge=False, padding=(0, _GAP, 0, 0), expand=True)
+        # What is left goes to the capabilities, or else to the ids.
+        widest = "CAPABILITIES" if "CAPABILITIES" in headings else "ID"
         for heading in headings:
             table.add_column(
                 heading,
                 no_wrap=True,
                 overflow="ellipsis",
-                ratio=_RATIOS.get(heading),
-                min_width=12 if heading == "ID" else None,
+                ratio=1 if heading == widest else None,
+                min_width=widths["ID"] if heading == "ID" else None,
+                max_width=widths["ID"] if heading == "ID" != widest else None,
                 justify="right" if heading in _RIGHT else "left",
             )
-        for entry in entries:
-            row = cells(entry, self._mirror, self._options)
+        for row in rows:
             table.add_row(*(Text(row[heading], style=_style(heading, row[heading])) for heading in headings))
         return table
 
@@ -121,6 +129,27 @@ class View:
         if browsing.filter:
             parts.append(f"filter: {browsing.filter}")
         return Text("  |  ".join([*parts, KEYS]), style="reverse", no_wrap=True, overflow="ellipsis")
+
+
+def _widths(rows: list[dict[str, str]], columns: int) -> dict[str, int]:
+    """The width that each column needs. An id that is cut on this terminal anyway takes no other column's room."""
+    from rich.cells import cell_len
+
+    widths = {heading: max([len(heading), *(cell_len(row[heading]) for row in rows)]) for heading in COLUMNS}
+    most = max(len("ID"), columns - _GAP - widths["HEALTH"])
+    widths["ID"] = max(len("ID"), *(width for row in rows if (width := cell_len(row["ID"])) <= most), 0)
+    widths["CAPABILITIES"] = min(_LEAST_CAPABILITIES, widths["CAPABILITIES"])
+    return widths
+
+
+def _headings(widths: dict[str, int], columns: int) -> list[str]:
+    """The columns to show: those for which there is room beside whole ids."""
+    headings = [heading for heading in COLUMNS if columns >= _LEAST_WIDTH[heading]]
+    for optional in _OPTIONAL:
+        if sum(widths[heading] + _GAP for heading in headings) - _GAP <= columns:
+            break
+        headings = [heading for heading in headings if heading != optional]
+    return headings
 
 
 def _style(heading: str, cell: str) -> str:
