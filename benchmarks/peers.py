@@ -2,7 +2,7 @@
 
 Each peer does the same work: ids at random from all entries, which belong to other processes, a reader that owns
 nothing, and an answer only for a living owner where the peer can know that. A line is the median of several
-repetitions, each the mean of many operations; the worst repetition stands beside it. Peers that this machine does not
+repetitions, each the mean of many operations, with the worst repetition beside it. Peers that this machine does not
 have are left out with a message: Elixir, Valkey or Redis, Pyro5.
 """
 
