@@ -29,6 +29,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._amendment import UpdateKeywords
     from ._store.query import Conditions
     from ._validation import AsyncMetadataKeywords, MetadataKeywords
     from ._watching import Watch
@@ -120,6 +121,7 @@ __all__ = [
     "SystemBusy",
     "Timeout",
     "UnsupportedPlatform",
+    "UpdateKeywords",
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
@@ -138,6 +140,7 @@ _HOMES = (
     "_os.folder",
     "_store.query",
     "_validation",
+    "_amendment",
     "freezing",
     "registration",
     "registry",

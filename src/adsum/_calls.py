@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from . import _wire as wire
+from ._amendment import parse_amendment
 from ._client.client import Client
 from ._client.connection_pool import seconds
 from ._client.interrupted import InterruptedRegistration
@@ -42,7 +43,7 @@ Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
 # Tuples: a union would be built at every call.
 _MAKING_AN_ENTRY = (wire.Register, wire.StandBy, wire.HandOver)
 # The requests about an entry that exists.
-_ABOUT_AN_ENTRY = (wire.Update, wire.Unregister, wire.Heartbeat, wire.HandOver)
+_ABOUT_AN_ENTRY = (wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat, wire.HandOver)
 
 
 class Write(Observation, Generic[Q]):
@@ -108,6 +109,37 @@ class Calls:
             _check_incarnation(if_incarnation)
             write.request = wire.Update(
                 process_id=process_id, fields=fields, if_incarnation=if_incarnation, checked=checked
+            )
+        return write
+
+    def amend(
+        self,
+        id: AnyId,
+        metadata: Mapping[str, object],
+        if_incarnation: int | None,
+        *,
+        merge: bool = False,
+        add: Mapping[str, int | float] | None = None,
+        if_revision: int | None = None,
+    ) -> Write[Any]:
+        """Update an entry from its present values. Where nothing asks for that, it is an `update`, which every version
+        of the registrar knows."""
+        if merge is False and add is None and if_revision is None:
+            return self.update(id, metadata, if_incarnation)
+        write: Write[wire.Amend] = self._write(instrument.update, "update", id)
+        with write:
+            process_id = self._id(id)
+            fields, merged, added = parse_amendment(metadata, merge=merge, add=add)
+            _check_incarnation(if_incarnation)
+            _check_revision(if_revision)
+            write.request = wire.Amend(
+                process_id=process_id,
+                fields=fields,
+                if_incarnation=if_incarnation,
+                # A `Revision` is an int of a class of its own.
+                if_revision=None if if_revision is None else int(if_revision),
+                merged=merged,
+                added=added,
             )
         return write
 
@@ -338,6 +370,11 @@ def pairs(items: Any) -> list[tuple[AnyId, dict[str, Any]]]:
 def _check_incarnation(value: object) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not -(2**63) <= value < 2**64):
         raise ValueError(f"if_incarnation={value!r}: give an entry's incarnation, or None")
+
+
+def _check_revision(value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**64):
+        raise ValueError(f"if_revision={value!r}: give an entry's revision, or None")
 
 
 def whole(done: wire.Done) -> wire.Done:

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Protocol, get_args
 
 import msgspec
 
+from ._amendment import NOTHING, MergeFields
 from ._foreign import reraise_foreign
 from ._validation import MetadataFields
 from .errors import BY_REASON, AdsumError, InvalidMetadata, VersionMismatch
@@ -79,6 +80,21 @@ class Update(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="up
     fields: MetadataFields
     if_incarnation: int | None = None
     checked: bool = False
+
+
+class Amend(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="amend"):
+    """Replace `fields`, merge `merged` and add `added`, in this order, to the entry at its newest revision; with
+    `if_revision`, only where that is this one.
+
+    It is a kind of its own, because an older registrar would ignore fields appended to `Update`, and apply the rest.
+    """
+
+    process_id: ProcessId
+    fields: MetadataFields
+    if_incarnation: int | None = None
+    if_revision: int | None = None
+    merged: MergeFields = NOTHING
+    added: dict[str, int | float] = {}
 
 
 class Unregister(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="unregister"):
@@ -148,7 +164,7 @@ class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
     position: int = 0
 
 
-AnyRequest = Register | Update | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen
+AnyRequest = Register | Update | Amend | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

@@ -98,9 +98,11 @@ class NotRegistered(AdsumError, KeyError):
 
 
 class Stale(AdsumError):
-    """The id is held, but by another incarnation than the one the call named."""
+    """The id is held, but by another incarnation, or at another revision, than the one the call named; `entry` is the
+    present one."""
 
     reason = "stale"
+    entry: Entry
 
 
 class RegistrarUnavailable(AdsumError):

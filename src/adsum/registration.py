@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
+from ._amendment import UpdateKeywords
 from ._calls import Calls, Write
 from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
@@ -47,17 +48,33 @@ class Registration:
         """
         return self.entry.process_id
 
-    def update(self, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]) -> Entry:
-        """Replace the given metadata fields of this entry, each as a whole. Returns the new entry.
+    def update(
+        self,
+        *,
+        merge: bool = False,
+        add: Mapping[str, int | float] | None = None,
+        if_revision: int | None = None,
+        timeout: float | None = None,
+        **metadata: Unpack[UpdateKeywords],
+    ) -> Entry:
+        """Replace the given metadata fields of this entry, each as a whole, merge into them, or add to numbers in them.
+        Returns the new entry.
 
-        `timeout` is in seconds, as in `Registry.register`. Errors: those of `Registry.update`; `Stale` where another
-        incarnation holds the id; `NotRegistered` where none does.
+        The arguments are those of `Registry.update`. Errors: as there; `Stale` where another incarnation holds the
+        id, too; `NotRegistered` where none does.
 
         >>> registration = registry.register("planner-1")
         >>> registration.update(custom={"task": 7}).metadata.custom
         {'task': 7}
+        >>> registration.update(add={"custom.done": 1}).metadata.custom
+        {'task': 7, 'done': 1}
         """
-        return self._changed(lambda: self._calls.update(self.process_id, metadata, self.entry.incarnation), timeout)
+        return self._changed(
+            lambda: self._calls.amend(
+                self.process_id, metadata, self.entry.incarnation, merge=merge, add=add, if_revision=if_revision
+            ),
+            timeout,
+        )
 
     def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.

@@ -28,6 +28,7 @@ COMMANDS = (
     "top",
     "run",
     "health",
+    "update",
     "unregister",
     "stats",
     "metrics",

@@ -57,6 +57,7 @@ NAMES = [
     "SystemBusy",
     "Timeout",
     "UnsupportedPlatform",
+    "UpdateKeywords",
     "VersionMismatch",
     "Watch",
     "WrongNamespace",

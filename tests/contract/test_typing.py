@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from adsum._amendment import UpdateKeywords
 from adsum._validation import AsyncMetadataKeywords, MetadataFields, MetadataKeywords
 from tests.support import mypy
 
@@ -14,7 +15,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import adsum
-from adsum import Entry, MetadataKeywords
+from adsum import Entry, MetadataKeywords, UpdateKeywords
 
 
 def right(registry: adsum.Registry, names: list[str]) -> None:
@@ -32,6 +33,8 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
     one: Entry = registry.wait_for("a", 1)
     mine: MetadataKeywords = {"type": "service", "heartbeat": 1.0}
     registry.register("c", **mine)
+    changes: UpdateKeywords = {"resources": {"gpu": None}, "capabilities": {"a": True, "b": None}}
+    registry.update("c", merge=True, add={"custom.done": 1, "resources.load": 0.5}, if_revision=one.revision, **changes)
     with registry.watch(type="service") as watch:
         for event in watch:
             if event.entry is not None:
@@ -53,6 +56,11 @@ def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
     registry.stand_by("a", heartbeat="five")  # error: arg-type
     registry.update("a", capabilites={"x"})  # error: call-arg
     registry.update("a", custom=3)  # error: arg-type
+    registry.update("a", add={"custom.done": "1"})  # error: dict-item
+    registry.update("a", merge=True, capabilities={"x": False})  # error: dict-item
+    registry.register("a", capabilities={"x": None})  # error: arg-type
+    registry.register("a", resources={"x": None})  # error: dict-item
+    registration.update(if_revision="1")  # error: arg-type
     registration.update(capabilites={"x"})  # error: call-arg
     registration.update(heartbeat="five")  # error: arg-type
     registry.find(capabilites="x")  # error: call-arg
@@ -69,6 +77,7 @@ def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
 async def right_async(registry: adsum.AsyncRegistry) -> None:
     registration = await registry.register("a", heartbeat="loop", capabilities={"x"})
     await registration.update(heartbeat=1.0)
+    await registration.update(merge=True, capabilities={"x": None}, add={"custom.done": 1}, if_revision=3)
     (await registry.stand_by("b", heartbeat="loop")).entry
     one: Entry = await registry.wait_for("a", timeout=1)
     async with registry.watch(capability="x") as watch:
@@ -117,4 +126,5 @@ def test_the_keywords_are_the_fields() -> None:
     """What a type checker knows as keywords of `register` is what `register` accepts."""
     fields = set(MetadataFields.__struct_fields__)
     assert MetadataKeywords.__optional_keys__ == AsyncMetadataKeywords.__optional_keys__ == fields
+    assert UpdateKeywords.__optional_keys__ == fields
     assert not MetadataKeywords.__required_keys__ | AsyncMetadataKeywords.__required_keys__

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adsum import _wire as wire
+from adsum._amendment import MergeFields
 from adsum._frozen import FrozenDict, FrozenList
 from adsum._store.layout import Record, decode_public, decode_record, encode
 from adsum._validation import MetadataFields
@@ -98,6 +99,20 @@ _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
         fields=_fields,
         if_incarnation=_known_incarnation,
         checked=st.booleans(),
+    ),
+    st.builds(
+        wire.Amend,
+        process_id=generated.process_ids,
+        fields=_fields,
+        if_incarnation=_known_incarnation,
+        if_revision=_known_incarnation,
+        merged=st.builds(
+            MergeFields,
+            capabilities=st.dictionaries(generated.text, st.booleans(), max_size=2),
+            resources=st.just(msgspec.UNSET),
+            custom=st.dictionaries(generated.text, generated.plain, max_size=2),
+        ),
+        added=st.dictionaries(generated.text, st.integers(-9, 9), max_size=2),
     ),
     st.builds(
         wire.Unregister,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adsum import _wire as wire
+from adsum._amendment import MergeFields
 from adsum._validation import MetadataFields
 from adsum.errors import BY_REASON, AdsumError
 from adsum.model import EPOCH, Entry, Metadata, Owner, ProcessId
@@ -18,6 +19,17 @@ ENTRY = Entry(ID, 1, 2, 2**40, 7, EPOCH, EPOCH, 9, Metadata(capabilities=frozens
 MESSAGES: list[wire.Envelope] = [
     wire.Envelope(1, 2**60, wire.Register(owner=OWNER, items=[(ID, MetadataFields(endpoint=None))], or_get=True)),
     wire.Envelope(2, 0, wire.Update(process_id=ID, fields=MetadataFields(capabilities=frozenset()), checked=True)),
+    wire.Envelope(
+        2,
+        5,
+        wire.Amend(
+            process_id=ID,
+            fields=MetadataFields(endpoint=None),
+            if_revision=7,
+            merged=MergeFields(capabilities={"x": False}, resources={"gpu": None, "cpu": 2}, custom={"a": {"b": None}}),
+            added={"custom.done": 1, "resources.tokens": -0.5},
+        ),
+    ),
     wire.Envelope(3, 5, wire.Unregister(process_id=ID, if_incarnation=7)),
     wire.Envelope(4, 5, wire.HandOver(process_id=ID, owner=OWNER, if_incarnation=7)),
 ]

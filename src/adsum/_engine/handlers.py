@@ -9,6 +9,8 @@ from typing import TypeVar
 import msgspec
 
 from .. import _wire as wire
+from .._amendment import Amendment, amended
+from .._store.layout import Record
 from .._validation import UNSET, MetadataFields, check_fields, id_key, merge
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
 from ..model import Entry, HealthSource, Kind, Owner
@@ -16,7 +18,7 @@ from .batch import Call
 from .draft import without_lateness
 from .round import Round
 
-R = TypeVar("R", wire.Update, wire.Unregister, wire.Heartbeat)
+R = TypeVar("R", wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat)
 
 # Fields that a full registry still takes: they hardly grow, and members have to be able to report their health.
 HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
@@ -41,6 +43,8 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
             return register(round, request, call)
         case wire.Update() as request:
             return update(round, _complete(round, request), call)
+        case wire.Amend() as request:
+            return amend(round, _complete(round, request), call)
         case wire.Unregister() as request:
             return unregister(round, _complete(round, request), call)
         case wire.HandOver() as request:
@@ -119,12 +123,23 @@ def _held(holder: Entry, call: Call) -> AlreadyRegistered:
 def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
     record = round.require_holder(request.process_id, request.if_incarnation)
     check_fields(request.fields)
-    entry, fields, basis = record.entry, request.fields, record
-    if request.checked:
+    return _change(round, record, request.fields, call, checked=request.checked)
+
+
+def amend(round: Round, request: wire.Amend, call: Call) -> wire.Done:
+    record = round.require_holder(request.process_id, request.if_incarnation)
+    round.require_revision(record.entry, request.if_revision)
+    amendment = Amendment(request.fields, request.merged, request.added)
+    return _change(round, record, amended(record.entry.metadata, amendment), call, checked=False)
+
+
+def _change(round: Round, record: Record, fields: MetadataFields, call: Call, *, checked: bool) -> wire.Done:
+    entry, basis = record.entry, record
+    if checked:
         # Never before an earlier check, whatever the wall clock does.
-        checked = max(round.now.utc, entry.metadata.last_health_check)
-        fields = MetadataFields(health_status=fields.health_status, last_health_check=checked)
-        metadata = merge(entry.metadata, fields, checked)
+        now = max(round.now.utc, entry.metadata.last_health_check)
+        fields = MetadataFields(health_status=fields.health_status, last_health_check=now)
+        metadata = merge(entry.metadata, fields, now)
     else:
         if "heartbeat" in fields.given() and fields.heartbeat is None:
             # A member that promises no heartbeat any more is not late with one.

@@ -116,6 +116,14 @@ class Round:
                 entry=entry,
             )
 
+    def require_revision(self, entry: Entry, if_revision: int | None) -> None:
+        if if_revision is not None and if_revision != entry.revision:
+            raise Stale(
+                f"{entry.process_id} is at revision {entry.revision} now, not {if_revision}: it was changed since, and "
+                "this update was not applied; the error's entry is the present one, decide again from it",
+                entry=entry,
+            )
+
     def require_alive(self, owner: Owner) -> None:
         if not self.is_alive(owner):
             raise DeadProcess(

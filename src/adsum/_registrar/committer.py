@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import _wire as wire
+from .._amendment import NOTHING
 from .._engine.batch import Batch, Call, Decision, Instant
 from .._engine.counters import Counters
 from .._engine.draft import View
@@ -225,6 +226,9 @@ def _needs_room(request: wire.AnyRequest) -> bool:
             return False
         case wire.Update():
             return not HEALTH_FIELDS.issuperset(request.fields.given())
+        case wire.Amend():
+            only_fields = request.merged == NOTHING and not request.added
+            return not (only_fields and HEALTH_FIELDS.issuperset(request.fields.given()))
         case _:
             return True
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
 
 from .. import _wire as wire
+from .._amendment import UpdateKeywords
 from .._calls import Calls, Write
 from .._validation import MetadataKeywords
 from ..errors import AdsumError, NotRegistered, Stale
@@ -53,18 +54,32 @@ class AsyncRegistration(OnlyAsync):
         """
         return self.entry.process_id
 
-    async def update(self, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]) -> Entry:
-        """Replace the given metadata fields of this entry, each as a whole. Returns the new entry.
+    async def update(
+        self,
+        *,
+        merge: bool = False,
+        add: Mapping[str, int | float] | None = None,
+        if_revision: int | None = None,
+        timeout: float | None = None,
+        **metadata: Unpack[UpdateKeywords],
+    ) -> Entry:
+        """Replace the given metadata fields of this entry, each as a whole, merge into them, or add to numbers in them.
+        Returns the new entry.
 
-        `timeout` is in seconds, as in `AsyncRegistry.register`. Errors: those of `AsyncRegistry.update`; `Stale` where
-        another incarnation holds the id; `NotRegistered` where none does.
+        The arguments are those of `AsyncRegistry.update`. Errors: as there; `Stale` where another incarnation holds the
+        id, too; `NotRegistered` where none does.
 
         >>> registration = await registry.register("planner-1")
         >>> (await registration.update(custom={"task": 7})).metadata.custom
         {'task': 7}
+        >>> (await registration.update(add={"custom.done": 1})).metadata.custom
+        {'task': 7, 'done': 1}
         """
         return await self._changed(
-            lambda: self._calls.update(self.process_id, metadata, self.entry.incarnation), timeout
+            lambda: self._calls.amend(
+                self.process_id, metadata, self.entry.incarnation, merge=merge, add=add, if_revision=if_revision
+            ),
+            timeout,
         )
 
     async def update_health(self, status: str, *, timeout: float | None = None) -> Entry:

@@ -6,16 +6,17 @@ import asyncio
 import math
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
+from .._amendment import UpdateKeywords
 from .._calls import pairs, whole
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
-from .._validation import AsyncMetadataKeywords, MetadataKeywords
+from .._validation import AsyncMetadataKeywords
 from .._watching import WaitCondition, instant_after
 from ..errors import AdsumError, SystemBusy, Timeout
 from ..model import Entry, Limits
@@ -225,25 +226,46 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         self,
         id: AnyId,
         *,
+        merge: bool = False,
+        add: Mapping[str, int | float] | None = None,
+        if_revision: int | None = None,
         if_incarnation: int | None = None,
         timeout: float | None = None,
-        **metadata: Unpack[MetadataKeywords],
+        **metadata: Unpack[UpdateKeywords],
     ) -> Entry:
-        """Replace the given metadata fields of an entry, each as a whole. Returns the new entry.
+        """Replace the given metadata fields of an entry, each as a whole, merge into them, or add to numbers in them.
+        Returns the new entry. The registrar decides from the newest entry: of several processes' changes none is lost.
 
         Any process that may open the registry may update any entry.
 
+        - `merge`: merge `custom`, `resources`, `capabilities` and `coordination_variables`; replace the others. In
+          a mapping each key given gets its value, None removes the key, and a mapping inside is merged likewise (JSON
+          Merge Patch, RFC 7396). A set adds its members to the present ones. To remove some, write it as a mapping:
+          ``capabilities={"review": True, "draft": None}``.
+        - `add`: numbers to add, by path, after the fields: ``{"custom.done": 1, "resources.tokens": -20}``. What is
+          absent counts as 0. In `custom` a path may go on into mappings: ``custom.stats.done``.
+        - `if_revision`: update only while the entry's `revision` is this one (compare and swap); None for any. A
+          heartbeat alone does not change it.
         - `if_incarnation`: update only this incarnation; None for any holder.
         - `timeout`: seconds, as in `register`.
 
-        Errors: `NotRegistered`; `Stale` where another incarnation holds the id; `InvalidMetadata`; `RegistryFull` where
-        the entry grows and there is no room; `SystemBusy`; `Timeout`.
+        Errors: `NotRegistered`; `Stale`, whose ``entry`` is the present one, where another incarnation holds the id, or
+        the entry has another revision; `InvalidMetadata`, also where `add` finds no number; `RegistryFull` where the
+        entry grows and there is no room; `SystemBusy`; `Timeout`; `VersionMismatch` where the registrar is of a version
+        that knows no `merge`, `add` and `if_revision`.
 
-        >>> registration = await registry.register("planner-1", endpoint="tcp://10.0.0.5:9001")
-        >>> (await registry.update("planner-1", capabilities={"review"})).metadata.endpoint
-        'tcp://10.0.0.5:9001'
+        >>> registration = await registry.register("planner-1", capabilities={"planning"}, endpoint="tcp://10.0.0.5:9001")
+        >>> entry = await registry.update("planner-1", capabilities={"review"})
+        >>> sorted(entry.metadata.capabilities), entry.metadata.endpoint
+        (['review'], 'tcp://10.0.0.5:9001')
+        >>> entry = await registry.update("planner-1", merge=True, custom={"model": "small"}, add={"custom.done": 1})
+        >>> entry.metadata.custom
+        {'model': 'small', 'done': 1}
+        >>> await registry.update("planner-1", if_revision=1, endpoint=None)
+        Traceback (most recent call last):
+        adsum.errors.Stale: ...
         """
-        write = self._calls.update(id, metadata, if_incarnation)
+        write = self._calls.amend(id, metadata, if_incarnation, merge=merge, add=add, if_revision=if_revision)
         return (await answered(self._calls, write, timeout)).entries[0]
 
     async def update_health(

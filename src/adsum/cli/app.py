@@ -17,6 +17,7 @@ from .members.health import health
 from .members.ls import ls
 from .members.show import show
 from .members.unregister import unregister
+from .members.update import update
 from .members.wait import wait
 from .members.watch import watch
 from .options import UsageError
@@ -37,6 +38,7 @@ _MEANT = {
     "get": "adsum show ID shows a member",
     "lookup": "adsum show ID shows a member",
     "find": "adsum ls lists the members that match its options",
+    "set": "adsum update ID --set custom.model=small changes the metadata of a member",
     "remove": "adsum unregister ID removes an entry",
     "rm": "adsum unregister ID removes an entry",
     "start": "the first write starts a registrar; adsum registrar does, too",
@@ -65,7 +67,7 @@ def build(tokens: list[str]) -> App:
         help=_HELP,
         help_format="markdown",
     )
-    for command in (ls, show, watch, wait, top, health, unregister, stats, audit, doctor, registrar, metrics):
+    for command in (ls, show, watch, wait, top, health, update, unregister, stats, audit, doctor, registrar, metrics):
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:

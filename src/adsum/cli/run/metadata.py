@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,9 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..options import HealthWord, TypeWord, UsageError
-
-# A whole number in metadata must fit 64 bits, with or without a sign.
-_WHOLE_NUMBERS = range(-(2**63), 2**64)
+from ..values import number_or_text
 
 
 @Parameter(name="*")
@@ -68,18 +65,5 @@ def _parse_resources(words: Sequence[str]) -> dict[str, int | float | str]:
             raise UsageError(f"--resource {word!r}: give NAME=VALUE, as in gpu=2")
         if name in resources:
             raise UsageError(f"--resource {word!r}: {name} is given twice; give each name once")
-        resources[name] = _parse_value(value)
+        resources[name] = number_or_text(value)
     return resources
-
-
-def _parse_value(text: str) -> int | float | str:
-    """A number, if the text reads as one that can be stored; otherwise the text."""
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            # Not a number of this kind.
-            continue
-        fits = number in _WHOLE_NUMBERS if isinstance(number, int) else math.isfinite(number)
-        return number if fits else text
-    return text

@@ -1,0 +1,68 @@
+"""Additions and comparisons of several processes, with registrars killed meanwhile: each is applied exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import adsum
+from adsum import Stale
+
+from ..support import Child, eventually, kill_registrar
+
+PROCESSES, TIMES = 4, 200
+
+
+def add(folder: str) -> None:
+    """Add 1 to a number of "counter", again and again."""
+    with adsum.open(path=folder, timeout=30) as registry:
+        print("ready")
+        input()
+        for _ in range(TIMES):
+            registry.update("counter", add={"custom.done": 1, "resources.tokens": 0.5})
+        print("done")
+
+
+def swap(folder: str) -> None:
+    """Add 1 by compare and swap; on `Stale` once more, from the entry that it carries."""
+    with adsum.open(path=folder, timeout=30) as registry:
+        print("ready")
+        input()
+        entry = registry["counter"]
+        for _ in range(TIMES // 4):
+            while True:
+                try:
+                    fields = {"custom": {"done": entry.metadata.custom.get("done", 0) + 1}}
+                    entry = registry.update("counter", if_revision=entry.revision, **fields)
+                    break
+                except Stale as stale:
+                    entry = stale.entry
+        print("done")
+
+
+def count(what: object, folder: Path, total: int) -> None:
+    with contextlib.ExitStack() as stack, adsum.open(path=folder, timeout=30) as registry:
+        registry.register("counter")
+        children = [stack.enter_context(Child(what, folder)) for _ in range(PROCESSES)]  # type: ignore[arg-type]
+        for child in children:
+            assert child.line() == "ready"
+        for child in children:
+            child.say("go")
+        for part in (1, 2, 3):
+            eventually(lambda part=part: registry.stats().revision > part * total // 5, within=60)  # type: ignore[misc]
+            assert kill_registrar(folder) is not None
+        for child in children:
+            assert child.line(within=60) == "done"
+        assert registry["counter"].metadata.custom == {"done": total}
+        assert registry.stats().revision == 1 + total
+        assert registry.audit() == []
+
+
+def test_no_addition_is_lost_or_doubled(registry_folder: Path) -> None:
+    """Four processes that add 1 two hundred times each make 800, although registrars are killed meanwhile."""
+    count(add, registry_folder, PROCESSES * TIMES)
+
+
+def test_no_swap_overwrites_another(registry_folder: Path) -> None:
+    """Processes that compare and swap, and decide again on `Stale`, lose no change either."""
+    count(swap, registry_folder, PROCESSES * (TIMES // 4))
