@@ -30,7 +30,9 @@ def test_set_replaces_fields(command: Command, members: Registry) -> None:
         ),
     ) == (0, "default/here/planner is updated, revision 2\n", "")
     metadata = members["planner"].metadata
-    assert (metadata.endpoint, metadata.capabilities, metadata.type) == ("tcp://here", {"a", "b"}, "service")
+    assert metadata.endpoint == "tcp://here"
+    assert metadata.capabilities == {"a", "b"}
+    assert metadata.type == "service"
     assert metadata.custom == {"stats": {"done": 2}, "name": "7up"}
     assert (metadata.resources, metadata.node_affinity, metadata.heartbeat) == ({"gpu": 1}, [], 5.0)
     assert command("update", "planner", "--set", "endpoint=null").code == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from adsum import InvalidMetadata, NotRegistered, Registry, Stale
+from adsum import Entry, InvalidMetadata, Limits, NotRegistered, Registry, Stale
 from tests.support import Agent
 
 CUSTOM = {"model": "small", "stats": {"done": 1, "failed": 2}, "tags": ["a"]}
@@ -56,7 +57,8 @@ def test_sets_are_merged_member_by_member(either: Registry, field: str) -> None:
     """A set that is merged adds its members; as a mapping it adds those with True and removes those with None."""
     after = merged(either, {field: {"x", "y"}}, {field: {"z"}})
     assert getattr(after, field) == {"x", "y", "z"}
-    after = either.update("a", merge=True, **{field: {"w": True, "x": None, "absent": None}}).metadata
+    patch: dict[str, Any] = {field: {"w": True, "x": None, "absent": None}}
+    after = either.update("a", merge=True, **patch).metadata
     assert getattr(after, field) == {"w", "y", "z"}
 
 
@@ -164,8 +166,6 @@ def test_a_wrong_merge_is_refused_by_its_path(either: Registry, patch: dict[str,
 
 def test_limits_hold_for_the_whole_result(opener: Any) -> None:
     """I4: a small merge into large metadata is refused where the result is too large."""
-    from adsum import Limits
-
     registry = opener(limits=Limits(max_metadata_bytes=1000, max_capabilities=2))
     registry.register("a", custom={"x": "x" * 800}, capabilities={"x", "y"})
     with pytest.raises(InvalidMetadata, match="1000"):
@@ -199,11 +199,12 @@ def test_another_revision_is_stale(either: Registry) -> None:
     registration = either.register("a")
     seen = registration.entry.revision
     present = either.update("a", custom={"by": "another"})
-    for call in (
+    calls: list[Callable[[], Entry]] = [
         lambda: either.update("a", if_revision=seen, endpoint="x"),
         lambda: either.update("a", if_revision=present.revision + 1, merge=True, custom={"x": 1}),
         lambda: registration.update(if_revision=seen, add={"custom.x": 1}),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(Stale, match=rf"at revision {present.revision} now") as caught:
             call()
         assert caught.value.entry == present
@@ -233,9 +234,10 @@ def test_what_is_not_registered_cannot_be_amended(either: Registry) -> None:
     """A merge, an addition and a comparison raise `NotRegistered` where no member is registered, before and after the
     registry is made."""
     for registered in ("a", "b"):
-        for how in ({"merge": True}, {"add": {"custom.x": 1}}, {"if_revision": 1}):
+        ways: list[dict[str, Any]] = [{"merge": True}, {"add": {"custom.x": 1}}, {"if_revision": 1}]
+        for how in ways:
             with pytest.raises(NotRegistered):
-                either.update("never", **how)  # type: ignore[arg-type]
+                either.update("never", **how)
         either.register(registered)
 
 

@@ -32,8 +32,8 @@ def swap(folder: str) -> None:
         for _ in range(TIMES // 4):
             while True:
                 try:
-                    fields = {"custom": {"done": entry.metadata.custom.get("done", 0) + 1}}
-                    entry = registry.update("counter", if_revision=entry.revision, **fields)
+                    done = entry.metadata.custom.get("done", 0) + 1
+                    entry = registry.update("counter", if_revision=entry.revision, custom={"done": done})
                     break
                 except Stale as stale:
                     entry = stale.entry

@@ -131,11 +131,9 @@ def _field_value(field: str, text: str) -> Any:
 
 def _put(fields: dict[str, Any], steps: list[str], value: Any, word: str) -> None:
     *outer, last = steps
-    target = fields
+    target: Any = fields
     for step in outer:
-        target = target.setdefault(step, {})
-        if not isinstance(target, dict):
-            break
+        target = target.setdefault(step, {}) if isinstance(target, dict) else None
     if not isinstance(target, dict) or last in target:
         raise UsageError(f"--set {word!r}: {'.'.join(steps)} is given twice; give each name once")
     target[last] = value
