@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._amendment import UpdateKeywords
-    from ._store.query import Conditions
+    from ._ranges import Range, at_least, at_most, between
+    from ._store.query import ALL, Conditions
     from ._validation import AsyncMetadataKeywords, MetadataKeywords
     from ._watching import Watch
     from .aio import AsyncRegistration, AsyncRegistry, open_async
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0.dev0"
 
 __all__ = [
+    "ALL",
     "AdsumError",
     "AlreadyRegistered",
     "AsyncMetadataKeywords",
@@ -110,6 +112,7 @@ __all__ = [
     "PermissionDenied",
     "ProcessId",
     "ProcessType",
+    "Range",
     "RegistrarUnavailable",
     "Registration",
     "Registry",
@@ -125,6 +128,9 @@ __all__ = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
+    "at_least",
+    "at_most",
+    "between",
     "freeze_support",
     "open_async",
 ]
@@ -138,6 +144,7 @@ _HOMES = (
     "errors",
     "model",
     "_os.folder",
+    "_ranges",
     "_store.query",
     "_validation",
     "_amendment",

@@ -25,7 +25,7 @@ from ._store import places
 from ._store.entry_cache import HotEntries
 from ._store.feed import TableFeed, position_of
 from ._store.layout import MAX_DEPARTURES
-from ._store.query import Conditions, Query, parse_query
+from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
 from .errors import InvalidProcessId, NotRegistered, RegistryClosed
@@ -259,11 +259,17 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         - `capability`: one name, or several that an entry must all have.
         - `type`, `health_status`, `node`: the value that an entry must have.
-        - `namespace`: the registry's own by default.
+        - `namespace`: the registry's own by default; ``adsum.ALL`` for all namespaces.
+        - `custom`, `resources`: names with the values that an entry must have, or with a range: `at_least`, `at_most`,
+          `between`. A mapping in `custom` asks for what is in it; None asks that there is no value.
+        - `any_capability`, `not_capability`: one name or several; an entry must have one of them at least, or none.
+        - `id_prefix`: the beginning of the local id. `pid`: the process that owns the entry.
         - `where`: a function of an entry; only entries for which it gives a true value are kept.
         - `limit`: at most so many entries; None for all.
 
-        The cost grows with the number of matches of the rarest condition (P3).
+        The cost grows with the number of matches of the rarest condition among `capability`, `type`, `health_status`
+        and `node` (P3). All others are compared with each of these entries; without one of the four, and with
+        ``adsum.ALL``, with all entries.
 
         Errors: `InvalidQuery`, a `ValueError`, for a condition that no entry could meet; `RegistryClosed`.
 
@@ -273,6 +279,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         ...     ("coder-1", {"capabilities": {"coding"}}),
         ... ])
         >>> [entry.process_id.local_id for entry in registry.find(capability="planning", health_status="healthy")]
+        ['planner-1']
+        >>> [entry.process_id.local_id for entry in registry.find(resources={"slots": adsum.at_least(4)})]
         ['planner-1']
         >>> registry.find(where=lambda entry: entry.metadata.resources.get("slots", 0) > 4)
         []
@@ -324,8 +332,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """
         return self.find(health_status=health_status)
 
-    def list_all(self, namespace: str | None = None) -> list[Entry]:
-        """Find all living entries of a namespace, the registry's own by default. Errors: as `find`.
+    def list_all(self, namespace: str | AllNamespaces | None = None) -> list[Entry]:
+        """Find all living entries of a namespace, the registry's own by default, ``adsum.ALL`` for all of them. Errors:
+        as `find`.
 
         >>> both = registry.register_many([("a", {}), (("other", "node", "b"), {})])
         >>> [str(entry.process_id) for entry in registry.list_all("other")]
@@ -357,7 +366,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def _searched(self, conditions: Conditions) -> str:
         """The namespace of a search whose conditions are not checked yet."""
         namespace = conditions.get("namespace")
-        return namespace if isinstance(namespace, str) else self.namespace
+        return namespace if isinstance(namespace, str) else "*" if namespace is ALL else self.namespace
 
     def choose(
         self, *, by: Choice = "random", where: Where | None = None, **conditions: Unpack[Conditions]
@@ -433,13 +442,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return parse_id(id, self.namespace, self.node)
 
     def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
-        """The query of a watch: one id, or the conditions of `find`."""
-        if id is None:
-            return parse_query(self.namespace, conditions)
-        if conditions:
-            raise TypeError("give an id or conditions, not both")
-        process_id = self._id(id)
-        return Query(process_id.namespace, process_id=process_id)
+        """The query of a watch: the conditions of `find`, and one id."""
+        query = parse_query(self.namespace, conditions)
+        return query if id is None else query.about(self._id(id), conditions)
 
     def _close_reads(self) -> None:
         self._follows_node = False

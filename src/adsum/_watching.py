@@ -1,7 +1,7 @@
 """Watches: the events of a `Follower`, and a `Waiter` that wakes the consumer when there may be another.
 
-`Watch` blocks its thread while it waits; `adsum.aio.watch` has the one that is awaited. This module also has what
-`wait_for` waits for.
+`Watch` blocks its thread while it waits; `adsum.aio.watch` has the one that is awaited. `_waiting` has the
+calls that wait for a state.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ._client.client import Client
 from ._client.follower import Follower
 from ._foreign import reraise_foreign
 from ._os.forking import add_fork_aware, notice_fork, own
-from ._reads import AnyId, RegistryReads, Where, check_where
-from ._store.query import Conditions, Query, parse_query
+from ._reads import RegistryReads, Where, check_where
+from ._store.query import Query
 from .errors import RegistryClosed, Timeout
 from .model import Entry, Event, Revision
 
@@ -30,7 +30,7 @@ class WatchBase:
     def __init__(
         self, reads: RegistryReads, client: Client, query: Query, where: Where | None, since: int | None
     ) -> None:
-        if since is not None and not _is_count(since):
+        if since is not None and not is_count(since):
             raise ValueError(f"since={since!r}: give the revision of a watch or an event, or None to begin now")
         check_where(where)
         # Keeps the registry open: one that no reference keeps is closed, and its watches with it.
@@ -242,55 +242,6 @@ def timed_out(what: str, seconds: float | None) -> Timeout:
     return Timeout(f"{what} within {seconds:g} s; wait longer with timeout=, or list the members with adsum ls")
 
 
-class WaitCondition:
-    """The members that a call of `wait_for` waits for: the one under an id, or so many that match conditions."""
-
-    def __init__(
-        self,
-        reads: RegistryReads,
-        id: AnyId | None,
-        count: int,
-        where: Where | None,
-        conditions: Conditions,
-    ) -> None:
-        if id is not None and (count != 1 or where is not None or conditions):
-            raise TypeError("give an id or conditions, not both")
-        if not _is_count(count):
-            raise ValueError(f"count={count!r}: give a number from 0 up")
-        check_where(where)
-        # Raises here for a mistake in the conditions, whether there are enough members already or not.
-        parse_query(reads.namespace, conditions)
-        self.reads = reads
-        self._id = None if id is None else reads._id(id)
-        self._count = count
-        self._where = where
-        self._conditions = conditions
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of the members."""
-        if self._id is not None:
-            return self._id.namespace
-        return self._conditions.get("namespace") or self.reads.namespace
-
-    def __str__(self) -> str:
-        if self._id is not None:
-            return f"{self._id} was"
-        conditions = ", ".join(f"{name}={value!r}" for name, value in self._conditions.items() if value is not None)
-        number = "1 member" if self._count == 1 else f"{self._count} members"
-        return f"{number}{' with ' if conditions else ''}{conditions} {'was' if self._count == 1 else 'were'}"
-
-    def timed_out(self, seconds: float | None) -> Timeout:
-        """The error of a call that waited so many seconds."""
-        return timed_out(f"{self} not registered", seconds)
-
-    def found(self) -> Entry | list[Entry] | None:
-        """The entry under the id, or all matching entries where there are enough; else None."""
-        if self._id is not None:
-            return self.reads.lookup(self._id)
-        found = self.reads.find(where=self._where, **self._conditions)
-        return found if len(found) >= self._count else None
-
-
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether the value is a whole number, 0 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

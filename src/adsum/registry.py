@@ -13,7 +13,6 @@ the registrar (`_calls`), which decides.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar, Unpack, overload
@@ -23,12 +22,11 @@ from ._amendment import UpdateKeywords
 from ._calls import Calls, pairs
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
-from ._instrument import instrument
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._validation import MetadataKeywords
-from ._watching import WaitCondition, Watch, instant_after
-from .errors import Timeout
+from ._waiting import GoneCondition, WaitCondition, wait
+from ._watching import Watch
 from .model import Entry, Limits
 from .registration import Registration
 
@@ -305,8 +303,9 @@ class Registry(RegistryReads):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> Watch:
-        """Watch one id, or all entries that match the conditions of `find`: one `Event` for each change, in order, none
-        lost. Returns a `Watch`, to be used in a ``with`` block or closed. It survives the registrar.
+        """Watch all entries that match the conditions of `find`, or one id, which may have conditions too: one `Event`
+        for each change, in order, none lost. Returns a `Watch`, to be used in a ``with`` block or closed.
+        It survives the registrar.
 
         - `since`: begin after this revision, which a watch or an event had; None to begin now. Where the history (the
           last 8,192 changes, or 8 MiB of them) does not reach back so far, the first event is ``lagged``.
@@ -326,7 +325,9 @@ class Registry(RegistryReads):
         return Watch(self, self._client, self._query(id, conditions), where, since)
 
     @overload
-    def wait_for(self, id: AnyId, timeout: float | None = None) -> Entry: ...
+    def wait_for(
+        self, id: AnyId, timeout: float | None = None, *, where: Where | None = None, **conditions: Unpack[Conditions]
+    ) -> Entry: ...
     @overload
     def wait_for(
         self,
@@ -345,8 +346,8 @@ class Registry(RegistryReads):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> Entry | list[Entry]:
-        """Wait until `id` is registered, and return its entry; or until at least `count` living members match the
-        conditions of `find`, and return them all, sorted by id.
+        """Wait until `id` is registered and its entry matches the conditions of `find`, and return the entry. Without
+        an id, wait until at least `count` living members match them, and return them all, sorted by id.
 
         `timeout` is in seconds; None waits without bound. Errors: `Timeout`; those of `find`.
 
@@ -355,18 +356,28 @@ class Registry(RegistryReads):
         True
         >>> len(registry.wait_for(capability="planning", count=1, timeout=10))
         1
+        >>> registry.wait_for("planner-1", health_status="healthy", timeout=10).metadata.health_status.value
+        'healthy'
         """
-        condition = WaitCondition(self, id, count, where, conditions)
-        until = instant_after(timeout)
-        if (found := condition.found()) is not None:
-            return found
-        with Watch(self, self._client, self._query(id, conditions), where, None) as watch:
-            while (found := condition.found()) is None:
-                try:
-                    watch.next(max(0.0, until - time.monotonic()))
-                except Timeout:
-                    raise self._timed_out(condition, timeout) from None
-        return found
+        return wait(WaitCondition(self, id, count, where, conditions), timeout)
+
+    def wait_until_gone(self, id: AnyId, timeout: float | None = None) -> Entry | None:
+        """Wait until the registration that holds `id` now has ended. Returns its last known entry, None where no living
+        member held the id to begin with.
+
+        It has ended when its process has died, and when it was unregistered or handed over. A later holder of the same
+        id does not prolong the wait. A thread or task of another process is gone once the registrar knows.
+
+        `timeout` is in seconds; None waits without bound. Errors: `Timeout`; `InvalidProcessId`.
+
+        >>> with subprocess.Popen(["sleep", "60"]) as worker:
+        ...     registration = registry.register("worker-1", worker)
+        ...     worker.kill()
+        ...     gone = registry.wait_until_gone("worker-1", timeout=10)
+        >>> gone.pid == worker.pid, "worker-1" in registry
+        (True, False)
+        """
+        return wait(GoneCondition(self, id), timeout).last
 
     def stand_by(
         self, id: AnyId, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
@@ -407,12 +418,6 @@ class Registry(RegistryReads):
 
     def _registrations(self, done: wire.Done) -> list[Registration]:
         return [Registration(self._calls, entry) for entry in done.entries]
-
-    def _timed_out(self, condition: WaitCondition, timeout: float | None) -> Timeout:
-        error = condition.timed_out(timeout)
-        if (report := instrument.wait_timed_out) is not None:
-            report(self.folder, condition.namespace, timeout or 0.0, error)
-        return error
 
 
 def _holder(done: wire.Done) -> tuple[Entry, bool]:

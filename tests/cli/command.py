@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support import Child
+from tests.support import Child, eventually
 
 ADSUM = (sys.executable, "-m", "adsum.cli")
 NODE = "here"
@@ -77,3 +77,17 @@ def pid_of(ready: str) -> int:
     word, pid = ready.split()
     assert word == "ready"
     return int(pid)
+
+
+def until_it_waits(waiting: Child) -> None:
+    """Wait until the command has the registrar's doorbell, an eventfd."""
+
+    def listens() -> bool:
+        try:
+            links = [str(fd.readlink()) for fd in Path(f"/proc/{waiting.pid}/fd").iterdir()]
+        except FileNotFoundError:
+            # This descriptor was closed while the list was read.
+            return False
+        return any("eventfd" in link for link in links)
+
+    eventually(listens)

@@ -42,8 +42,8 @@ def test_a_document_has_every_field_of_its_record(record: type[Any], document: t
 
 
 def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, command: Command) -> None:
-    """The answers of show, ls, health, stats, top, audit, unregister, registrar and doctor are documents of the
-    schema, with its fields and no others, in its order."""
+    """The answers of show, ls, health, update, stats, top, audit, unregister, wait, registrar and doctor are documents
+    of the schema, with its fields and no others, in its order."""
     registration = members.register("worker", capabilities={"b", "a"}, custom={"bytes": b"x", "n": [1, None]})
     members.register("other")
     registration.unregister()
@@ -59,6 +59,8 @@ def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, co
     assert [departure.how for departure in everything.departures] == ["unregistered"]
     assert _answer(command, documents.AuditDocument, "audit").violations == []
     assert _answer(command, documents.UnregistrationDocument, "unregister", "other").unregistered
+    assert _answer(command, documents.GoneDocument, "wait", "--gone", "other").entry is None
+    assert _answer(command, documents.EntryDocument, "update", "worker", "--add", "custom.n=1").revision == 7
     assert _answer(command, documents.RegistrarDocument, "registrar").pid == members.stats().registrar_pid
     assert _answer(command, documents.ChecksDocument, "doctor").checks
 

@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
 from adsum import Registry
-from tests.support import Child, eventually
 
-from .command import Command
-
-
-def _until_it_waits(waiting: Child) -> None:
-    """Wait until the command has the registrar's doorbell, an eventfd."""
-
-    def listens() -> bool:
-        try:
-            links = [str(fd.readlink()) for fd in Path(f"/proc/{waiting.pid}/fd").iterdir()]
-        except FileNotFoundError:
-            # This descriptor was closed while the list was read.
-            return False
-        return any("eventfd" in link for link in links)
-
-    eventually(listens)
+from .command import Command, until_it_waits
 
 
 def test_a_registered_id_is_shown_at_once(command: Command, members: Registry) -> None:
@@ -39,7 +23,7 @@ def test_it_waits_for_an_id(command: Command, members: Registry) -> None:
     """It ends when the id is registered, and prints the entry."""
     members.register("first")
     with command.start("wait", "planner", "--json") as waiting:
-        _until_it_waits(waiting)
+        until_it_waits(waiting)
         members.register("other")
         members.register("planner")
         assert waiting.wait() == 0
@@ -51,7 +35,7 @@ def test_it_waits_for_a_team(command: Command, members: Registry) -> None:
     """With conditions and --count it ends when so many members match, and lists them as `ls` does."""
     members.register("a", capabilities={"thinking"})
     with command.start("wait", "--capability", "thinking", "--count", "2") as waiting:
-        _until_it_waits(waiting)
+        until_it_waits(waiting)
         members.register("b")
         members.register("c", capabilities={"thinking"})
         assert waiting.wait() == 0
@@ -72,7 +56,9 @@ def test_a_timeout_fails(command: Command, members: Registry) -> None:
     [
         ((), "give an ID, conditions or --count"),
         (("planner", "--count", "2"), "not both"),
-        (("planner", "--type", "agent"), "not both"),
+        (("--gone",), "--gone: give an ID"),
+        (("planner", "--gone", "--type", "agent"), "neither conditions nor --count"),
+        (("planner", "--gone", "--count", "1"), "neither conditions nor --count"),
         (("--count", "-1"), "0 or more"),
         (("planner", "--timeout", "0"), "above 0"),
         (("--capability", ""), "non-empty"),
@@ -89,7 +75,7 @@ def test_ctrl_c_ends_it_quietly(command: Command, members: Registry) -> None:
     """Ctrl-C ends it with 130 and no message."""
     members.register("other")
     with command.start("wait", "planner") as waiting:
-        _until_it_waits(waiting)
+        until_it_waits(waiting)
         waiting.signal(signal.SIGINT)
         assert waiting.process.communicate(timeout=10) == (b"", b"")
         assert waiting.process.returncode == 130

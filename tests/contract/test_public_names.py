@@ -17,6 +17,7 @@ from adsum import Registry
 from tests.support import registrar_pid
 
 NAMES = [
+    "ALL",
     "AdsumError",
     "AlreadyRegistered",
     "AsyncMetadataKeywords",
@@ -46,6 +47,7 @@ NAMES = [
     "PermissionDenied",
     "ProcessId",
     "ProcessType",
+    "Range",
     "RegistrarUnavailable",
     "Registration",
     "Registry",
@@ -61,6 +63,9 @@ NAMES = [
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
+    "at_least",
+    "at_most",
+    "between",
     "freeze_support",
     "open_async",
 ]

@@ -30,6 +30,18 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
     registry.find(where=lambda entry: entry.pid > 1, limit=3, capability={"a"}, node="here")
     chosen: Entry | None = registry.choose(by="round_robin", capability="a")
     waited: list[Entry] = registry.wait_for(count=2, capability="a", timeout=1)
+    state: Entry = registry.wait_for("a", health_status="healthy", where=lambda entry: True)
+    gone: Entry | None = registry.wait_until_gone("a", timeout=1)
+    registry.find(
+        custom={"model": "x", "stats": {"done": adsum.at_least(1)}},
+        resources={"tokens": adsum.between(1, 2.5), "zone": "n", "absent": None},
+        any_capability={"a"},
+        not_capability="b",
+        id_prefix="worker-",
+        namespace=adsum.ALL,
+        pid=1,
+    )
+    print(state, gone)
     one: Entry = registry.wait_for("a", 1)
     mine: MetadataKeywords = {"type": "service", "heartbeat": 1.0}
     registry.register("c", **mine)
@@ -66,6 +78,14 @@ def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
     registry.find(capabilites="x")  # error: call-arg
     registry.find(capability=3)  # error: arg-type
     registry.find(where="x")  # error: arg-type
+    registry.find(custom="x")  # error: arg-type
+    registry.find(resources={"tokens": [1]})  # error: dict-item
+    registry.find(resources={"tokens": adsum.at_least("x")})  # error: arg-type
+    registry.find(any_capabilty="x")  # error: call-arg
+    registry.count(pid="1")  # error: arg-type
+    registry.find(namespace=adsum.All)  # error: attr-defined
+    registry.wait_for("a", helth_status="healthy")  # error: call-overload
+    registry.wait_until_gone(1)  # error: arg-type
     registry.count(health="healthy")  # error: call-arg
     registry.choose(by="fastest")  # error: arg-type
     registry.watch(capabilites="x")  # error: call-arg

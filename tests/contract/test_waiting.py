@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import Entry, InvalidProcessId, Registry, Timeout
+from adsum import Entry, InvalidProcessId, InvalidQuery, Registry, Timeout
 from tests.support import WITHIN, Agent, Opener, eventually, eventually_awaited, kill_registrar, stopped
 
 
@@ -195,9 +195,125 @@ def test_impossible_conditions_are_refused(either: Registry) -> None:
         either.wait_for(type="robot", timeout=0)
     with pytest.raises(TypeError, match="colour"):
         either.wait_for(colour="red", timeout=0)  # type: ignore[call-overload]
-    for also in ({"capability": "x"}, {"count": 2}, {"where": lambda entry: False}):
-        with pytest.raises(TypeError, match="an id or"):
-            either.wait_for("a", timeout=0, **also)
+    with pytest.raises(TypeError, match="an id or count="):
+        either.wait_for("a", timeout=0, count=2)  # type: ignore[call-overload]
+    for never in ({"type": "robot"}, {"namespace": "other"}, {"node": "other"}):
+        with pytest.raises(InvalidQuery, match=next(iter(never))):
+            either.wait_for("a", timeout=0, **never)  # type: ignore[call-overload]
+
+
+def test_a_state_of_an_id_is_waited_for(opener: Opener, meanwhile: Any) -> None:
+    """With an id and conditions, `wait_for` returns its entry once it matches all of them, and not before; another
+    member that matches does not count."""
+    waiting = opener()
+    waiting.register_many([("w", {"health_status": "degraded"}), ("other", {"capabilities": {"x"}})])
+
+    def change() -> None:
+        eventually(lambda: len(waiting._client.watches) > 0)
+        with adsum.open(path=waiting.folder, timeout=10) as other:
+            other.update_health("w", "healthy")
+            other.update("w", custom={"step": 1})
+            other.update("w", merge=True, capabilities={"x"})
+
+    meanwhile(change)
+    entry = waiting.wait_for("w", health_status="healthy", capability="x", timeout=WITHIN)
+    assert entry == waiting["w"]
+    assert (entry.metadata.health_status, entry.metadata.custom) == ("healthy", {"step": 1})
+    node = entry.process_id.node
+    assert waiting.wait_for("w", timeout=0, type="agent", namespace="default", node=node) == entry
+
+
+def test_a_state_that_does_not_come_is_a_timeout(either: Registry) -> None:
+    """`Timeout` names the id and the conditions."""
+    either.register("w")
+    with pytest.raises(Timeout, match=r"/w with health_status='unhealthy' was not registered within 0\.01 s"):
+        either.wait_for("w", health_status="unhealthy", timeout=0.01)
+    with pytest.raises(Timeout):
+        either.wait_for("w", where=lambda entry: False, timeout=0.01)
+
+
+def test_an_id_with_conditions_can_be_watched(either: Registry) -> None:
+    """A watch of an id with conditions reports when that entry starts and stops to match, and no other entry."""
+    either.register("w", health_status="degraded")
+    with either.watch("w", health_status="healthy") as watch:
+        assert watch.snapshot == []
+        either.register("other")
+        matching = either.update_health("w", "healthy")
+        changed = either.update_health("w", "unhealthy")
+        events = [watch.next(WITHIN), watch.next(WITHIN)]
+    assert [(event.kind, event.entry) for event in events] == [("registered", matching), ("unregistered", changed)]
+
+
+def test_an_end_is_waited_for(opener: Opener, meanwhile: Any) -> None:
+    """`wait_until_gone` returns when the process has died, and gives the entry; a zombie is gone."""
+    waiting = opener()
+    with Agent(waiting.folder) as agent:
+        agent.do("registry.register('w')")
+        entry = waiting["w"]
+
+        def die() -> None:
+            eventually(lambda: len(waiting._client.watches) > 0)
+            agent.kill_unreaped()
+
+        meanwhile(die)
+        assert waiting.wait_until_gone("w", timeout=WITHIN) == entry
+        assert "w" not in waiting
+
+
+@pytest.mark.parametrize("how", ["unregistered", "registered anew", "handed over"])
+def test_a_later_holder_does_not_prolong_the_wait(opener: Opener, meanwhile: Any, how: str) -> None:
+    """The wait is for the registration that held the id when it began: it ends with that, whether or not the id has
+    another holder at the next moment."""
+    waiting = opener()
+    with Agent(waiting.folder) as agent, Agent(waiting.folder) as heir:
+        agent.do("registration = registry.register('w')")
+        entry = waiting["w"]
+        does = {
+            "unregistered": "registration.unregister()",
+            "registered anew": "registry.register('w', replace=True)",
+            "handed over": f"registration.hand_over({heir.pid})",
+        }
+
+        def end() -> None:
+            eventually(lambda: len(waiting._client.watches) > 0)
+            agent.do(does[how])
+
+        meanwhile(end)
+        assert waiting.wait_until_gone("w", timeout=WITHIN) == entry
+        assert ("w" in waiting) == (how != "unregistered")
+
+
+def test_what_is_not_registered_is_gone_at_once(either: Registry) -> None:
+    """An id that no living member holds is gone at once, before the registry is made, too; the result is None."""
+    for _ in range(2):
+        assert either.wait_until_gone("nobody", timeout=0) is None
+        either.get_or_register("a")
+    with pytest.raises(InvalidProcessId):
+        either.wait_until_gone("a\0b", timeout=0)
+
+
+def test_what_does_not_end_in_time_is_a_timeout(either: Registry) -> None:
+    """`Timeout` says that the id was still registered."""
+    either.register("w")
+    with pytest.raises(Timeout, match=r"/w was still registered, it did not end within 0\.01 s"):
+        either.wait_until_gone("w", timeout=0.01)
+
+
+def test_an_end_is_seen_while_registrars_are_killed(opener: Opener, meanwhile: Any) -> None:
+    """A wait for an end starts a registrar where it was killed, and that one finds the death."""
+    waiting = opener()
+    with Agent(waiting.folder) as agent:
+        agent.do("registry.register('w')")
+
+        def die() -> None:
+            eventually(lambda: len(waiting._client.watches) > 0)
+            kill_registrar(waiting.folder)
+            agent.kill_unreaped()
+
+        meanwhile(die)
+        gone = waiting.wait_until_gone("w", timeout=WITHIN)
+        assert gone is not None
+        assert gone.pid == agent.pid
 
 
 def test_a_condition_that_raises_ends_the_wait(either: Registry) -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple, TypedDict, TypeVar
+import difflib
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import Final, NamedTuple, TypedDict, TypeVar
 
 from .._foreign import reraise_foreign
+from .._ranges import Range
 from ..errors import InvalidQuery
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from .layout import index_key
+from .scanned import ScannedCondition, scanned_conditions, several
 
 V = TypeVar("V", ProcessType, HealthStatus)
+
+
+class AllNamespaces(Enum):
+    """The type of `adsum.ALL`."""
+
+    ALL = "all"
+
+    def __repr__(self) -> str:
+        return "adsum.ALL"
+
+
+ALL: Final = AllNamespaces.ALL
 
 
 class Conditions(TypedDict, total=False):
@@ -20,21 +36,54 @@ class Conditions(TypedDict, total=False):
     type: str | None
     health_status: str | None
     node: str | None
-    namespace: str | None
+    namespace: str | AllNamespaces | None
+    custom: Mapping[str, object] | None
+    resources: Mapping[str, int | float | str | Range | None] | None
+    any_capability: str | Collection[str] | None
+    not_capability: str | Collection[str] | None
+    id_prefix: str | None
+    pid: int | None
+
+
+class UnknownCondition(InvalidQuery, TypeError):
+    """A keyword that is no condition. It is a `TypeError` too, as any unknown keyword in Python."""
 
 
 class Query(NamedTuple):
-    """Conditions that hold together, inside one namespace."""
+    """Conditions that hold together, inside one namespace, or in all of them where `namespace` is None."""
 
-    namespace: str
+    namespace: str | None
     capabilities: frozenset[str] = frozenset()
     type: ProcessType | None = None
     health_status: HealthStatus | None = None
     node: str | None = None
     process_id: ProcessId | None = None
+    scanned: tuple[ScannedCondition, ...] = ()
+
+    @property
+    def searched(self) -> str:
+        """The namespace, for telemetry; ``*`` for all of them."""
+        return "*" if self.namespace is None else self.namespace
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether one index alone decides, so that no candidate has to be compared."""
+        return self.namespace is not None and not self.scanned and len(self.index_keys()) < 2
+
+    def about(self, process_id: ProcessId, conditions: Conditions) -> Query:
+        """The same conditions, on the entry of one id. Errors: `InvalidQuery` where it could never match them."""
+        namespace, node = conditions.get("namespace"), self.node
+        if namespace not in (None, ALL, process_id.namespace):
+            raise InvalidQuery(f"namespace={namespace!r}: the id {process_id} is in another one; leave it out")
+        if node not in (None, process_id.node):
+            raise InvalidQuery(f"node={node!r}: the id {process_id} is on another one; leave it out")
+        return self._replace(namespace=process_id.namespace, process_id=process_id)
 
     def index_keys(self) -> list[tuple[str, bytes]]:
         """The index rows that every match must have, as (table, key)."""
+        if self.namespace is None:
+            # The keys of an index begin with the namespace.
+            return []
         keys = [("by_capability", index_key(self.namespace, capability)) for capability in self.capabilities]
         for table, value in (("by_type", self.type), ("by_health", self.health_status), ("by_node", self.node)):
             if value is not None:
@@ -44,13 +93,18 @@ class Query(NamedTuple):
     def matches(self, entry: Entry) -> bool:
         metadata = entry.metadata
         return (
-            entry.process_id.namespace == self.namespace
+            self.namespace in (None, entry.process_id.namespace)
             and self.capabilities <= metadata.capabilities
             and (self.type is None or metadata.type == self.type)
             and (self.health_status is None or metadata.health_status == self.health_status)
             and (self.node is None or entry.process_id.node == self.node)
             and (self.process_id is None or entry.process_id == self.process_id)
+            and all(condition.matches(entry) for condition in self.scanned)
         )
+
+
+# The conditions that have an index each, and the namespace.
+INDEXED = frozenset({"capability", "type", "health_status", "node", "namespace"})
 
 
 def _is_broken(text: str) -> bool:
@@ -65,17 +119,36 @@ def parse_query(own_namespace: str, conditions: Conditions) -> Query:
     """A checked `Query`; `InvalidQuery` says which values would have been possible."""
     unknown = conditions.keys() - Conditions.__annotations__.keys()
     if unknown:
-        known = ", ".join(Conditions.__annotations__)
-        raise TypeError(f"no such condition: {', '.join(sorted(unknown))}; the conditions are {known}")
+        raise _unknown_condition(sorted(unknown))
     type, health_status = conditions.get("type"), conditions.get("health_status")
     namespace, node = conditions.get("namespace"), conditions.get("node")
+    capability = conditions.get("capability")
+    capabilities = frozenset(() if capability is None else (_text("capability", one) for one in several(capability)))
+    scanned = () if conditions.keys() <= INDEXED else scanned_conditions(conditions, capabilities, _text)
     return Query(
-        namespace=own_namespace if namespace is None else _text("namespace", namespace),
-        capabilities=frozenset(_text("capability", one) for one in _several(conditions.get("capability"))),
+        namespace=_namespace(own_namespace, namespace),
+        capabilities=capabilities,
         type=None if type is None else _one_of(ProcessType, "type", type),
         health_status=None if health_status is None else _one_of(HealthStatus, "health_status", health_status),
         node=None if node is None else _text("node", node),
+        scanned=scanned,
     )
+
+
+def _unknown_condition(unknown: list[str]) -> UnknownCondition:
+    known = list(Conditions.__annotations__)
+    similar = difflib.get_close_matches(unknown[0], known, 1)
+    meant = f"do you mean {similar[0]}? " if similar else ""
+    return UnknownCondition(
+        f"no such condition: {', '.join(unknown)}; {meant}the conditions are {', '.join(known)}, and where= for a "
+        "function of an entry"
+    )
+
+
+def _namespace(own: str, given: object) -> str | None:
+    if given is None:
+        return own
+    return None if given is ALL else _text("namespace", given)
 
 
 def _text(name: str, value: object) -> str:
@@ -90,11 +163,3 @@ def _one_of(values: type[V], name: str, value: str) -> V:
     except ValueError as error:
         reraise_foreign(error)
         raise InvalidQuery(f"{name}={value!r}: give one of {', '.join(values)}") from None
-
-
-def _several(capability: object) -> list[object]:
-    if capability is None:
-        return []
-    if isinstance(capability, Collection) and not isinstance(capability, (str, bytes)):
-        return list(capability)
-    return [capability]

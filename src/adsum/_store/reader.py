@@ -387,8 +387,7 @@ class Reader:
             lifeline = lifelines.find(cache.lifelines, owner)
             cached = fresh[row] = CachedEntry(entry, owner, key, bucket, before[bucket], len(stored), None, *lifeline)
             found.append(cached)
-        one_index_decides = len(query.index_keys()) < 2
-        matching = found if one_index_decides else [cached for cached in found if query.matches(cached.entry)]
+        matching = found if query.is_indexed else [cached for cached in found if query.matches(cached.entry)]
         return matching, cache.lifelines
 
 

@@ -57,7 +57,7 @@ def revision(txn: Txn, environment: Environment) -> int:
 
 def candidates(txn: Txn, environment: Environment, query: Query) -> list[bytes]:
     """Row keys of entries that include every match: those of the condition with the fewest index rows, or all of the
-    namespace."""
+    namespace, or of all namespaces."""
     if query.process_id is not None:
         row = txn.get(key_of(query.process_id), db=environment.ids)
         return [] if row is None else [row]
@@ -81,9 +81,9 @@ def rows_under(txn: Txn, environment: Environment, table: str, key: bytes) -> in
 
 def count_stored(txn: Txn, environment: Environment, query: Query) -> int | None:
     """How many stored entries match, where one index says so; None where entries would have to be read."""
-    keys = query.index_keys() or [("by_type", index_key(query.namespace, kind)) for kind in ProcessType]
-    if query.index_keys() and len(keys) > 1:
+    if query.namespace is None or not query.is_indexed:
         return None
+    keys = query.index_keys() or [("by_type", index_key(query.namespace, kind)) for kind in ProcessType]
     return sum(rows_under(txn, environment, table, key) for table, key in keys)
 
 
@@ -129,8 +129,9 @@ def registrar_stats(txn: Txn, environment: Environment) -> RegistrarStats:
     return decode_stats(stored) if stored else RegistrarStats()
 
 
-def _incarnations_in(txn: Txn, environment: Environment, namespace: str) -> Iterator[bytes]:
-    prefix = namespace.encode() + b"\0"
+def _incarnations_in(txn: Txn, environment: Environment, namespace: str | None) -> Iterator[bytes]:
+    """Those of a namespace; of all of them for None."""
+    prefix = b"" if namespace is None else namespace.encode() + b"\0"
     with txn.cursor(environment.ids) as cursor:
         if not cursor.set_range(prefix):
             return

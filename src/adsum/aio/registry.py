@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import time
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
@@ -13,12 +11,11 @@ from .._amendment import UpdateKeywords
 from .._calls import pairs, whole
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
-from .._instrument import instrument
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
-from .._watching import WaitCondition, instant_after
-from ..errors import AdsumError, SystemBusy, Timeout
+from .._waiting import GoneCondition, WaitCondition
+from ..errors import SystemBusy
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
@@ -26,6 +23,7 @@ from .loop import LoopCalls, require_loop
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
 from .thread import in_thread
+from .waiting import wait
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
@@ -324,8 +322,9 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> AsyncWatch:
-        """Watch one id, or all entries that match the conditions of `find`: one `Event` for each change, in order, none
-        lost. Returns an `AsyncWatch`, to be used in an ``async with`` block or closed. It survives the registrar.
+        """Watch all entries that match the conditions of `find`, or one id, which may have conditions too: one `Event`
+        for each change, in order, none lost. Returns an `AsyncWatch`, to be used in an ``async with`` block or closed.
+        It survives the registrar.
 
         - `since`: begin after this revision, which a watch or an event had; None to begin now. Where the history (the
           last 8,192 changes, or 8 MiB of them) does not reach back so far, the first event is ``lagged``.
@@ -346,7 +345,9 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         return AsyncWatch(self, self._client, self._query(id, conditions), where, since)
 
     @overload
-    async def wait_for(self, id: AnyId, timeout: float | None = None) -> Entry: ...
+    async def wait_for(
+        self, id: AnyId, timeout: float | None = None, *, where: Where | None = None, **conditions: Unpack[Conditions]
+    ) -> Entry: ...
     @overload
     async def wait_for(
         self,
@@ -365,8 +366,8 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         where: Where | None = None,
         **conditions: Unpack[Conditions],
     ) -> Entry | list[Entry]:
-        """Wait until `id` is registered, and return its entry; or until at least `count` living members match the
-        conditions of `find`, and return them all, sorted by id.
+        """Wait until `id` is registered and its entry matches the conditions of `find`, and return the entry. Without
+        an id, wait until at least `count` living members match them, and return them all, sorted by id.
 
         `timeout` is in seconds; None waits without bound. Errors: `Timeout`; those of `find`.
 
@@ -375,23 +376,30 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         True
         >>> len(await registry.wait_for(capability="planning", count=1, timeout=10))
         1
+        >>> (await registry.wait_for("planner-1", health_status="healthy", timeout=10)).metadata.health_status.value
+        'healthy'
         """
         require_loop()
-        condition = WaitCondition(self, id, count, where, conditions)
-        until = instant_after(timeout)
-        if (found := condition.found()) is not None:
-            return found
-        bound = asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic()))
-        try:
-            async with bound, AsyncWatch(self, self._client, self._query(id, conditions), where, None) as watch:
-                while (found := condition.found()) is None:
-                    await watch.next()
-        except TimeoutError as error:
-            # Without `expired` it came from a signal handler.
-            if isinstance(error, AdsumError) or not bound.expired():
-                raise
-            raise self._timed_out(condition, timeout) from None
-        return found
+        return await wait(WaitCondition(self, id, count, where, conditions), timeout)
+
+    async def wait_until_gone(self, id: AnyId, timeout: float | None = None) -> Entry | None:
+        """Wait until the registration that holds `id` now has ended. Returns its last known entry, None where no living
+        member held the id to begin with.
+
+        It has ended when its process has died, and when it was unregistered or handed over. A later holder of the same
+        id does not prolong the wait. A thread or task of another process is gone once the registrar knows.
+
+        `timeout` is in seconds; None waits without bound. Errors: `Timeout`; `InvalidProcessId`.
+
+        >>> with subprocess.Popen(["sleep", "60"]) as worker:
+        ...     registration = await registry.register("worker-1", worker)
+        ...     worker.kill()
+        ...     gone = await registry.wait_until_gone("worker-1", timeout=10)
+        >>> gone.pid == worker.pid, "worker-1" in registry
+        (True, False)
+        """
+        require_loop()
+        return (await wait(GoneCondition(self, id), timeout)).last
 
     async def stand_by(
         self, id: AnyId, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
@@ -425,12 +433,6 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
 
     def _beat(self, entry: Entry) -> None:
         LoopHeartbeat(require_loop(), self._calls, entry).start()
-
-    def _timed_out(self, condition: WaitCondition, timeout: float | None) -> Timeout:
-        error = condition.timed_out(timeout)
-        if (report := instrument.wait_timed_out) is not None:
-            report(self.folder, condition.namespace, timeout or 0.0, error)
-        return error
 
 
 def _reopen(

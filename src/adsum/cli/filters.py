@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .. import Conditions
-from .options import HealthWord, RegistryOptions, TypeWord, complete_capability
+from .. import ALL, Conditions
+from .options import FLAG, WHOLE, HealthWord, RegistryOptions, TypeWord, UsageError, complete_capability
+from .where import Expression, parse_where
 
 
 @Parameter(name="*")
@@ -28,18 +29,66 @@ class Filter:
     ] = ()
     type: Annotated[TypeWord | None, Parameter(help="Only members of this type.")] = None
     health: Annotated[HealthWord | None, Parameter(help="Only members with this health status.")] = None
+    any_capability: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            help="Only members with this capability or another one that is given so. Repeat the option.",
+            show_default=False,
+            completer=complete_capability,
+        ),
+    ] = ()
+    not_capability: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            help="Only members without this capability. Repeat the option for several.",
+            show_default=False,
+            completer=complete_capability,
+        ),
+    ] = ()
+    where: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            metavar="CONDITIONS",
+            help="Only members whose resources or custom data meet these conditions, as in 'tokens>=1000 model=x'. "
+            "Signs: = != >= <= > <. A name is looked up in both; custom.NAME, also custom.NAME.NAME for a mapping "
+            "inside, and resources.NAME in one of them.",
+            show_default=False,
+        ),
+    ] = ()
+    id_prefix: Annotated[
+        str | None, Parameter(metavar="TEXT", help="Only members whose local id begins with this.")
+    ] = None
+    pid: Annotated[int | None, WHOLE, Parameter(help="Only members that this process owns.")] = None
+    all_namespaces: Annotated[
+        bool, FLAG, Parameter(name=("--all-namespaces", "-A"), help="Members of all namespaces.")
+    ] = False
 
     def conditions(self, options: RegistryOptions) -> Conditions:
-        """The keywords for `Registry.find`. With --node, only members on that node match."""
+        """The keywords for `Registry.find`. With --node, only members on that node match. Errors: `UsageError`."""
+        if self.all_namespaces and options.namespace is not None:
+            raise UsageError("give --namespace or --all-namespaces, not both")
         return {
             "capability": set(self.capability) or None,
             "type": self.type,
             "health_status": self.health,
             "node": options.node,
+            "namespace": ALL if self.all_namespaces else None,
+            "any_capability": set(self.any_capability) or None,
+            "not_capability": set(self.not_capability) or None,
+            "id_prefix": self.id_prefix,
+            "pid": self.pid,
         }
 
+    @property
+    def expression(self) -> Expression | None:
+        """What --where asks for, for the `where` of `Registry.find`. Errors: `UsageError`."""
+        return parse_where(self.where)
+
     def __bool__(self) -> bool:
-        return bool(self.capability or self.type or self.health)
+        return self != NO_FILTER
 
 
 NO_FILTER = Filter()

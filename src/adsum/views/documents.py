@@ -126,6 +126,14 @@ class UnregistrationDocument(msgspec.Struct, frozen=True):
     unregistered: bool
 
 
+class GoneDocument(msgspec.Struct, frozen=True):
+    """The end of a wait until the registration under `id` has ended. `entry` is what it was when the wait began; None
+    where nothing was registered."""
+
+    id: str
+    entry: EntryDocument | None
+
+
 class AuditDocument(msgspec.Struct, frozen=True):
     """The violations of the invariants in one snapshot; none where the tables are sound."""
 
@@ -165,6 +173,7 @@ DOCUMENTS = (
     Stats,
     RegistryDocument,
     UnregistrationDocument,
+    GoneDocument,
     AuditDocument,
     RegistrarDocument,
     ChecksDocument,

@@ -33,6 +33,7 @@ def ls(
 
     ```console
     $ adsum ls --capability planning --health healthy
+    $ adsum ls --where 'tokens>=1000 model=x'
     ```
 
     A member is listed if all conditions hold; a dead process is never listed. With --node, only members on that node
@@ -45,7 +46,8 @@ def ls(
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
     with options.open() as registry:
         exists = check_registry(registry, options)
-        found = sorted(registry.find(**filter.conditions(options)), key=lambda entry: by_id(entry.process_id))
+        matching = registry.find(where=filter.expression, **filter.conditions(options))
+        found = sorted(matching, key=lambda entry: by_id(entry.process_id))
         print_entries(found[:limit], options, registry, json=json)
     return 0 if exists else NOT_FOUND
 

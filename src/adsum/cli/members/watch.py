@@ -51,14 +51,12 @@ def watch(
     $ adsum watch --capability planning
     ```
 
-    Follows one ID, or all members of a namespace that match the conditions. The events are registered, updated,
+    Follows all members of a namespace that match the conditions, or one ID. The events are registered, updated,
     unregistered and died, in the order of the changes, none lost and none twice. An entry that starts to match through
     an update is registered, one that stops to match is unregistered. Where the history does not reach back to all
     changes, one line says lagged: read the entries again. A line ends with the revision of the change; give it to
     --since to continue there.
     """
-    if id is not None and filter:
-        raise UsageError("give an ID or conditions, not both")
     if since is not None and since < 0:
         raise UsageError(f"--since {since}: give a revision, 0 or more")
     with options.open() as registry, _open(registry, id, filter, since, options) as watching:
@@ -74,9 +72,8 @@ def watch(
 
 
 def _open(registry: Registry, id: str | None, filter: Filter, since: int | None, options: RegistryOptions) -> Watch:
-    if id is not None:
-        return registry.watch(options.parse_id(id, registry), since=since)
-    return registry.watch(since=since, **filter.conditions(options))
+    process_id = None if id is None else options.parse_id(id, registry)
+    return registry.watch(process_id, since=since, where=filter.expression, **filter.conditions(options))
 
 
 def _events(watching: Watch) -> Iterator[Event]:

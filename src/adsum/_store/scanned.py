@@ -1,0 +1,169 @@
+"""Conditions that no index decides: own data, alternatives, exclusions, prefixes, pids.
+
+Each is compared with every candidate, that is, with the entries that the rarest indexed condition leaves, and with all
+of the namespace where there is none. A condition on a mapping asks for the keys that it names and for no others
+(containment, as of PostgreSQL's jsonb).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from .._ranges import Range
+from ..errors import InvalidQuery
+from ..model import Entry
+
+
+class OwnData(msgspec.Struct, frozen=True):
+    """The value at `path` in a field is in the wanted range, or equal to the wanted value. None: there is none."""
+
+    field: str
+    path: tuple[str, ...]
+    wanted: Hashable
+
+    def matches(self, entry: Entry) -> bool:
+        value: object = getattr(entry.metadata, self.field)
+        for name in self.path:
+            value = value.get(name) if isinstance(value, dict) else None
+        wanted = self.wanted
+        return value in wanted if isinstance(wanted, Range) else _comparable(value) == wanted
+
+
+class AnyCapability(msgspec.Struct, frozen=True):
+    """The entry has one of the capabilities, or several of them."""
+
+    names: frozenset[str]
+
+    def matches(self, entry: Entry) -> bool:
+        return not self.names.isdisjoint(entry.metadata.capabilities)
+
+
+class NoCapability(msgspec.Struct, frozen=True):
+    """The entry has none of the capabilities."""
+
+    names: frozenset[str]
+
+    def matches(self, entry: Entry) -> bool:
+        return self.names.isdisjoint(entry.metadata.capabilities)
+
+
+class IdPrefix(msgspec.Struct, frozen=True):
+    """The local id begins with the prefix."""
+
+    prefix: str
+
+    def matches(self, entry: Entry) -> bool:
+        return entry.process_id.local_id.startswith(self.prefix)
+
+
+class OwnedBy(msgspec.Struct, frozen=True):
+    """The process with this pid owns the entry."""
+
+    pid: int
+
+    def matches(self, entry: Entry) -> bool:
+        return entry.pid == self.pid
+
+
+ScannedCondition: TypeAlias = "OwnData | AnyCapability | NoCapability | IdPrefix | OwnedBy"
+
+
+def scanned_conditions(
+    conditions: Mapping[str, object], capabilities: frozenset[str], text: Callable[[str, object], str]
+) -> tuple[ScannedCondition, ...]:
+    """The checked conditions of a search that are scanned, whose `capabilities` are required. `text` checks a string.
+    Errors: `InvalidQuery`."""
+    found: list[ScannedCondition] = []
+    for field in ("custom", "resources"):
+        if (wanted := conditions.get(field)) is not None:
+            found += _own_data(field, field, (), wanted)
+    any_of, none_of = conditions.get("any_capability"), conditions.get("not_capability")
+    if any_of is not None:
+        found.append(AnyCapability(frozenset(text("any_capability", one) for one in several(any_of))))
+    if none_of is not None:
+        found.append(NoCapability(frozenset(text("not_capability", one) for one in several(none_of))))
+    _check_capabilities(capabilities, found)
+    if (prefix := conditions.get("id_prefix")) is not None:
+        found.append(IdPrefix(text("id_prefix", prefix)))
+    if (pid := conditions.get("pid")) is not None:
+        if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**63:
+            raise InvalidQuery(f"pid={pid!r}: give the number of a process, a whole number above 0")
+        found.append(OwnedBy(pid))
+    return tuple(found)
+
+
+def several(value: object) -> list[object]:
+    """One value, or those of a collection."""
+    if isinstance(value, Collection) and not isinstance(value, (str, bytes)):
+        return list(value)
+    return [value]
+
+
+def _check_capabilities(required: frozenset[str], found: list[ScannedCondition]) -> None:
+    excluded = next((one.names for one in found if isinstance(one, NoCapability)), frozenset[str]())
+    if both := required & excluded:
+        raise InvalidQuery(f"capability and not_capability both name {min(both)!r}: no entry could match")
+    for one in found:
+        if isinstance(one, AnyCapability) and not one.names - excluded:
+            reason = "not_capability excludes all of them" if one.names else "it is empty"
+            raise InvalidQuery(f"any_capability={set(one.names) or '{}'}: {reason}, so no entry could match")
+
+
+def _own_data(field: str, place: str, path: tuple[str, ...], wanted: object) -> list[OwnData]:
+    """The conditions that a mapping of names and values makes, also for mappings inside."""
+    if not isinstance(wanted, Mapping):
+        raise InvalidQuery(f"{place}={wanted!r:.80}: give a dict of names and values, such as {{'model': 'small'}}")
+    found: list[OwnData] = []
+    for name, value in wanted.items():
+        if not isinstance(name, str):
+            raise InvalidQuery(f"{place}: the key {name!r} is no string")
+        inner, here = f"{place}[{name!r}]", (*path, name)
+        if isinstance(value, Range):
+            found.append(OwnData(field, here, value))
+        elif field == "resources" and not _is_resource(value):
+            raise InvalidQuery(f"{inner}={value!r:.80}: a resource is a number or a string; or give at_least(1000)")
+        elif isinstance(value, Mapping):
+            if not value:
+                raise InvalidQuery(f"{inner}={{}}: give at least one name and its value")
+            found += _own_data(field, inner, here, value)
+        else:
+            _check_value(inner, value)
+            found.append(OwnData(field, here, _comparable(value)))
+    return found
+
+
+def _is_resource(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float, str)) and not isinstance(value, bool))
+
+
+def _check_value(place: str, value: object) -> None:
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            _check_value(place, part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            _check_value(place, part)
+    elif isinstance(value, float) and math.isnan(value):
+        raise InvalidQuery(f"{place}: nan equals nothing, so no entry could match")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise InvalidQuery(f"{place}: {value} does not fit 64 bits, so no entry could have it")
+    elif value is not None and not isinstance(value, (bool, int, float, str, bytes)):
+        raise InvalidQuery(
+            f"{place}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict, "
+            "or at_least(), at_most(), between()"
+        )
+
+
+def _comparable(value: object) -> Hashable:
+    """A value that can be hashed, and equals another one where the plain data do. 1 equals 1.0, but not True."""
+    if isinstance(value, Mapping):
+        return dict, frozenset((name, _comparable(part)) for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return list, tuple(_comparable(part) for part in value)
+    if isinstance(value, bool):
+        return bool, value
+    return value

@@ -1,0 +1,127 @@
+"""What `wait_for` and `wait_until_gone` wait for, and the wait that blocks its thread; `adsum.aio.waiting` has the one
+that is awaited.
+
+A wait looks, and after each change that its watch reports it looks again. It ends by what it sees in the registry,
+never by an event alone, so it cannot miss a change that came before its watch.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from ._instrument import instrument
+from ._reads import AnyId, RegistryReads, Where, check_where
+from ._store.query import Conditions, Query
+from ._watching import Watch, instant_after, is_count, timed_out
+from .errors import Timeout
+from .model import Entry
+
+T = TypeVar("T")
+
+
+class Awaited(Generic[T]):
+    """A state of a registry that a call waits for.
+
+    `query` and `where` are what a watch has to follow so that it reports every change that may bring the state about.
+    """
+
+    reads: RegistryReads
+    query: Query
+    where: Where | None = None
+
+    def found(self) -> T | None:
+        """The result of the wait where the state is reached, else None."""
+        raise NotImplementedError
+
+    def missed(self, seconds: float | None) -> Timeout:
+        """The error of a call that waited so many seconds."""
+        raise NotImplementedError
+
+
+def wait(awaited: Awaited[T], timeout: float | None) -> T:
+    """Wait until the state is reached, and return the result. Errors: `Timeout`."""
+    until = instant_after(timeout)
+    if (found := awaited.found()) is not None:
+        return found
+    reads = awaited.reads
+    with Watch(reads, reads._client, awaited.query, awaited.where, None) as watch:
+        while (found := awaited.found()) is None:
+            try:
+                watch.next(max(0.0, until - time.monotonic()))
+            except Timeout:
+                raise missed(awaited, timeout) from None
+    return found
+
+
+def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
+    """The error of a wait in vain, which is also reported to telemetry."""
+    error = awaited.missed(timeout)
+    if (report := instrument.wait_timed_out) is not None:
+        report(awaited.reads.folder, awaited.query.searched, timeout or 0.0, error)
+    return error
+
+
+class WaitCondition(Awaited[Entry | list[Entry]]):
+    """The members that a call of `wait_for` waits for: the one under an id, in a state that matches conditions; or so
+    many that match conditions."""
+
+    def __init__(
+        self, reads: RegistryReads, id: AnyId | None, count: int, where: Where | None, conditions: Conditions
+    ) -> None:
+        if id is not None and count != 1:
+            raise TypeError("give an id or count=, not both: an id has one holder")
+        if not is_count(count):
+            raise ValueError(f"count={count!r}: give a number from 0 up")
+        check_where(where)
+        self.reads = reads
+        self.where = where
+        # Raises here for a mistake in the conditions, whether there are enough members already or not.
+        self.query = reads._query(id, conditions)
+        self._count = count
+        self._conditions = conditions
+
+    def __str__(self) -> str:
+        conditions = ", ".join(f"{name}={value!r}" for name, value in self._conditions.items() if value is not None)
+        given = f" with {conditions}" if conditions else ""
+        if self.query.process_id is not None:
+            return f"{self.query.process_id}{given} was"
+        return f"1 member{given} was" if self._count == 1 else f"{self._count} members{given} were"
+
+    def missed(self, seconds: float | None) -> Timeout:
+        return timed_out(f"{self} not registered", seconds)
+
+    def found(self) -> Entry | list[Entry] | None:
+        """The entry under the id, or all matching entries where there are enough; else None."""
+        if self.query.process_id is None:
+            found = self.reads.find(where=self.where, **self._conditions)
+            return found if len(found) >= self._count else None
+        entry = self.reads.lookup(self.query.process_id)
+        if entry is None or not self.query.matches(entry):
+            return None
+        return entry if self.where is None or self.where(entry) else None
+
+
+class Gone(NamedTuple):
+    """The end of a wait for an end: the entry that was there when the wait began."""
+
+    last: Entry | None
+
+
+class GoneCondition(Awaited[Gone]):
+    """The end of the registration that holds an id when this object is made."""
+
+    def __init__(self, reads: RegistryReads, id: AnyId) -> None:
+        self.reads = reads
+        self.query = reads._query(id, {})
+        self._id = reads._id(id)
+        self._holder = reads.lookup(self._id)
+
+    def found(self) -> Gone | None:
+        present = self.reads.lookup(self._id)
+        if self._holder is None or present is None or present.incarnation != self._holder.incarnation:
+            return Gone(self._holder)
+        return None
+
+    def missed(self, seconds: float | None) -> Timeout:
+        return timed_out(f"{self._id} was still registered, it did not end", seconds)
