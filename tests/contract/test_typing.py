@@ -83,7 +83,6 @@ def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
     registry.find(resources={"tokens": adsum.at_least("x")})  # error: arg-type
     registry.find(any_capabilty="x")  # error: call-arg
     registry.count(pid="1")  # error: arg-type
-    registry.find(namespace=adsum.All)  # error: attr-defined
     registry.wait_for("a", helth_status="healthy")  # error: call-overload
     registry.wait_until_gone(1)  # error: arg-type
     registry.count(health="healthy")  # error: call-arg
