@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,33 +13,22 @@ from pathlib import Path
 
 import pytest
 
+import adsum
 from tests.support import Agent, end_registrar
 
 ROOT = Path(__file__).resolve().parents[2]
 # adsum 0.1, table format 1, protocol 1.
 PREVIOUS = "aaf0993f650c9f9163dca029737752433edae1d6"
-# The last version whose registrar knows no amendments: table format 2, protocol 2.
-BEFORE_AMENDMENTS = "3012a7921e4fee044ce6283ba3e9db24515fd902"
 
 
 @pytest.fixture(scope="session")
 def previous_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the installed package `adsum` of the previous release."""
-    return _install(PREVIOUS, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def without_amendments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the installed package `adsum` as it was before amendments."""
-    return _install(BEFORE_AMENDMENTS, tmp_path_factory)
-
-
-def _install(commit: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = subprocess.run(
-        ["git", "-C", ROOT, "archive", commit, "pyproject.toml", "README.md", "LICENSE", "src"], capture_output=True
+        ["git", "-C", ROOT, "archive", PREVIOUS, "pyproject.toml", "README.md", "LICENSE", "src"], capture_output=True
     )
     if archive.returncode:
-        pytest.skip("the commit of that version is not in this repository (a shallow clone, or no clone)")
+        pytest.skip("the commit of the previous release is not in this repository (a shallow clone, or no clone)")
     folder = tmp_path_factory.mktemp("previous")
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder / "source", filter="data")
@@ -59,9 +49,16 @@ def old_agent(previous_release: Path, registry_folder: Path) -> Iterator[Callabl
 
 
 @pytest.fixture
-def agent_without_amendments(without_amendments: Path, registry_folder: Path) -> Iterator[Callable[[], Agent]]:
-    """Starts processes of the version before amendments that have the registry open."""
-    yield from _agents_of(without_amendments, registry_folder)
+def agent_without_amendments(registry_folder: Path, tmp_path: Path) -> Iterator[Callable[[], Agent]]:
+    """Starts processes of an adsum that differs from this one in one thing: it knows no request to amend."""
+    package = tmp_path / "older" / "adsum"
+    shutil.copytree(Path(adsum.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    wire = package / "_wire.py"
+    kinds = "AnyRequest = Register | Update | Amend | "
+    text = wire.read_text()
+    assert kinds in text
+    wire.write_text(text.replace(kinds, "AnyRequest = Register | Update | "))
+    yield from _agents_of(package.parent, registry_folder)
 
 
 def _agents_of(release: Path, registry_folder: Path) -> Iterator[Callable[[], Agent]]:

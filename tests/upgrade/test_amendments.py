@@ -1,4 +1,4 @@
-"""Amendments between this version and one of the same formats that knows none."""
+"""Amendments between this version and one that knows none, and is the same in everything else."""
 
 from __future__ import annotations
 
