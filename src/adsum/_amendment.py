@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 
-from ._validation import UNSET, MetadataFields, Names, Unset, check_fields, parse_metadata
+from ._validation import MAX_DEPTH, UNSET, MetadataFields, Names, Unset, check_fields, parse_metadata
 from .errors import InvalidMetadata
 from .model import Metadata
 
@@ -117,6 +117,8 @@ def _check_addition(path: object, number: object) -> None:
         )
     if path in ("custom", "resources"):
         raise InvalidMetadata(f"add: {path!r} names no number; give {path}.NAME")
+    if path.startswith("custom.") and path.count(".") > MAX_DEPTH:
+        raise InvalidMetadata(f"add: {path[:40]!r}...: leads more than {MAX_DEPTH} deep; flatten the data")
     if not _is_number(number):
         raise InvalidMetadata(f"add: {path}: {number!r:.80} is no number; give an int or a float")
     _check_number(number, f"add: {path}")

@@ -14,6 +14,7 @@ import pytest
 
 from adsum import Limits, ProcessId, Registry
 from adsum import _wire as wire
+from adsum._amendment import MergeFields
 from adsum._client.connection import Connection
 from adsum._client.dial import dial
 from adsum._client.launch import Launch
@@ -88,6 +89,40 @@ def test_bad_metadata_is_refused_by_the_registrar(registry: Registry, raw: Raw, 
     assert registry.audit() == []
 
 
+def nested(depth: int) -> dict[str, Any]:
+    return {"a": nested(depth - 1)} if depth else {}
+
+
+BAD_AMENDMENTS: list[dict[str, Any]] = [
+    *({"fields": MetadataFields(**fields)} for fields in BAD_FIELDS),
+    {"merged": MergeFields(capabilities={"": True})},
+    {"merged": MergeFields(capabilities=dict.fromkeys(map(str, range(257)), True))},
+    {"merged": MergeFields(coordination_variables={"a\0b": True})},
+    {"merged": MergeFields(resources={"": 1})},
+    {"merged": MergeFields(resources={"a": "x" * 70_000})},
+    {"merged": MergeFields(custom={"a": "x" * 70_000})},
+    {"merged": MergeFields(custom=nested(80))},
+    {"added": {"custom": 1}},
+    {"added": {"": 1}},
+    {"added": {"endpoint.x": 1}},
+    {"added": {"custom..x": 1}},
+    {"added": {"custom" + ".a" * 5000: 1}},
+    {"added": {"custom.a": float("nan")}},
+    {"added": {"custom.a": float("inf")}},
+    {"added": {"custom.a": 2**64 - 1, "custom.b": 1, "resources.a\0b": 1}},
+]
+
+
+@pytest.mark.parametrize("amendment", BAD_AMENDMENTS, ids=range(len(BAD_AMENDMENTS)))
+def test_bad_amendments_are_refused_by_the_registrar(registry: Registry, raw: Raw, amendment: dict[str, Any]) -> None:
+    """I4: the registrar refuses an amendment that would make invalid metadata from any client, and changes nothing."""
+    before = registry[A]
+    request = wire.Amend(**{"process_id": A, "fields": MetadataFields(), **amendment})
+    assert raw.refused(request) == "invalid_metadata"
+    assert registry.list_all() == [before]
+    assert registry.audit() == []
+
+
 @pytest.mark.parametrize("id", [("", "n", "a"), ("s", "n", "a\0b"), ("s", "n", "x" * 479)], ids=range(3))
 def test_bad_ids_are_refused_by_the_registrar(registry: Registry, raw: Raw, id: tuple[str, str, str]) -> None:
     """The registrar refuses an invalid id from any client."""
@@ -95,6 +130,7 @@ def test_bad_ids_are_refused_by_the_registrar(registry: Registry, raw: Raw, id: 
     owner = identity.current()
     assert raw.refused(wire.Register(owner=owner, items=[(bad, MetadataFields())])) == "invalid_process_id"
     assert raw.refused(wire.Update(process_id=bad, fields=MetadataFields())) == "invalid_process_id"
+    assert raw.refused(wire.Amend(process_id=bad, fields=MetadataFields())) == "invalid_process_id"
     assert raw.refused(wire.Unregister(process_id=bad)) == "invalid_process_id"
     assert raw.refused(wire.HandOver(process_id=bad, owner=owner, if_incarnation=1)) == "invalid_process_id"
     assert len(registry) == 0 or registry.list_all()[0].process_id == A

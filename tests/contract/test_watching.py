@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adsum import AsyncWatch, Entry, Event, Kind, Registry, Timeout, Watch
+from adsum import AsyncWatch, Entry, Event, InvalidQuery, Kind, Registry, Timeout, Watch
 from tests.support import WITHIN, Agent, Child, Opener, eventually
 
 
@@ -236,14 +236,15 @@ def test_a_consumer_that_raises_ends_only_its_loop(either: Registry) -> None:
 
 
 def test_impossible_conditions_are_refused(either: Registry) -> None:
-    """An impossible condition is a `ValueError`, as in `find`, and so is an impossible id; an id goes alone."""
+    """An impossible condition is a `ValueError`, as in `find`, and so is an impossible id, or one in another namespace
+    than the condition's."""
     either.register("a")
     mistakes: list[dict[str, Any]] = [{"type": "robot"}, {"health_status": "fine"}, {"capability": ""}, {"id": "a\0b"}]
     for wrong in mistakes:
         with pytest.raises(ValueError):  # noqa: PT011 - each has words of its own
             either.watch(**wrong)
-    with pytest.raises(TypeError, match="an id or conditions"):
-        either.watch("a", capability="x")
+    with pytest.raises(InvalidQuery, match=r"namespace='other': the id .* is in another one"):
+        either.watch("a", namespace="other")
     with pytest.raises(TypeError, match="no such condition: colour"):
         either.watch(colour="red")  # type: ignore[call-arg]
 
