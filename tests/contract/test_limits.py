@@ -152,6 +152,11 @@ def test_without_memory_all_else_goes_on(opener: Opener) -> None:
     assert registry.update("fill-1", custom={}).metadata.custom == {}
     with pytest.raises(RegistryFull):
         registry.update("fill-2", custom={"ballast": "x" * 60_000})
+    with pytest.raises(RegistryFull):
+        registry.update("fill-2", merge=True, custom={"more": "x" * 60_000})
+    seen = registry["fill-2"].revision
+    assert registry.update("fill-2", if_revision=seen, health_status="degraded").revision > seen
+    assert registry.update("fill-2", merge=True, custom={"ballast": None}).metadata.custom == {}
     assert registry.get_or_register("fill-3")[1] is False
     assert registry.unregister("fill-4")
     assert registry.audit() == []
