@@ -106,6 +106,29 @@ def test_all_namespaces_are_listed(team: Registry) -> None:
     assert repr(adsum.ALL) == "adsum.ALL"
 
 
+def test_every_search_sees_the_latest_change(team: Registry) -> None:
+    """L5: a search that was made before sees each later change, of own data, of ids, and in any namespace."""
+    searches: list[tuple[dict[str, Any], list[str], list[str]]] = [
+        ({"custom": {"model": "x"}}, ["worker-1"], ["worker-2"]),
+        ({"capability": "a", "custom": {"model": "x"}}, [], ["worker-2"]),
+        ({"resources": {"tokens": adsum.at_least(1000)}}, ["worker-1"], ["worker-1", "worker-2"]),
+        ({"any_capability": {"c", "d"}}, [], ["worker-2"]),
+        ({"namespace": adsum.ALL, "id_prefix": "worker-9"}, ["worker-9"], []),
+        ({"namespace": adsum.ALL, "custom": {"model": "x"}}, ["worker-1", "worker-9"], ["worker-2"]),
+    ]
+    with Agent(team.folder) as agent:
+        for _ in range(2):
+            for conditions, before, _ in searches:
+                assert names(team.find(**conditions)) == before, conditions
+        agent.do("registry.update('worker-1', custom={})")
+        agent.do("registry.update('worker-2', merge=True, custom={'model': 'x'}, add={'resources.tokens': 1})")
+        agent.do("registry.update('worker-2', merge=True, capabilities={'c'})")
+        agent.do("registry.unregister(('elsewhere', 'n', 'worker-9'))")
+        for conditions, _, after in searches:
+            assert names(team.find(**conditions)) == after, conditions
+            assert team.count(**conditions) == len(after)
+
+
 def test_a_change_of_own_data_is_watched(team: Registry) -> None:
     """A watch with conditions on own data reports the update by which an entry starts to match, and stops."""
     with team.watch(resources={"tokens": adsum.at_least(5000)}) as watch:

@@ -60,7 +60,7 @@ def raw(registry: Registry) -> Iterator[Raw]:
     connection.close()
 
 
-BAD_FIELDS = [
+BAD_FIELDS: list[dict[str, Any]] = [
     {"capabilities": frozenset({""})},
     {"capabilities": frozenset({"a\0b"})},
     {"capabilities": frozenset({"x" * 256})},

@@ -74,6 +74,9 @@ class KeptResults:
 
     def version_for(self, query: Query) -> tuple[int, int]:
         """The counter that validates a result, and its value. To be read before the snapshot is opened."""
+        if query.namespace is None:
+            # No counter has the changes of all namespaces: an odd one, so that the result is not kept.
+            return 0, 1
         bucket = index_bucket_of(*next(iter(query.index_keys()), namespace_key(query.namespace)))
         return bucket, self._counters[bucket]
 
