@@ -16,7 +16,7 @@ lookup, find        when a read begins; `Observer` when it ends       the caller
 register, update,   when a write begins, before its arguments are     the caller's; `Observer` in the pipeline's where
 unregister,         checked; `Observer` when it ends                  the caller does not wait in its own thread
 heartbeat
-wait_timed_out      when `wait_for` has waited in vain                the caller's
+wait_timed_out      when a wait for a state was in vain               the caller's
 client_opened       when a registry was opened                        the caller's
 registrar_started   when a registrar that this process started        the caller's, or the pipeline's
                     serves
@@ -81,9 +81,9 @@ class Observation:
 
 
 class WaitTimedOut(Protocol):
-    """`wait_for` raises `error` after `seconds`."""
+    """The call, `wait_for` or `wait_until_gone`, raises `error` after `seconds`."""
 
-    def __call__(self, folder: Path, namespace: str, seconds: float, error: AdsumError) -> None: ...
+    def __call__(self, call: str, folder: Path, namespace: str, seconds: float, error: AdsumError) -> None: ...
 
 
 class ClientOpened(Protocol):

@@ -23,9 +23,11 @@ T = TypeVar("T")
 class Awaited(Generic[T]):
     """A state of a registry that a call waits for.
 
-    `query` and `where` are what a watch has to follow so that it reports every change that may bring the state about.
+    `call` is the name of the call. `query` and `where` are what a watch has to follow so that it reports every change
+    that may bring the state about.
     """
 
+    call: str
     reads: RegistryReads
     query: Query
     where: Where | None = None
@@ -58,13 +60,15 @@ def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
     """The error of a wait in vain, which is also reported to telemetry."""
     error = awaited.missed(timeout)
     if (report := instrument.wait_timed_out) is not None:
-        report(awaited.reads.folder, awaited.query.searched, timeout or 0.0, error)
+        report(awaited.call, awaited.reads.folder, awaited.query.searched, timeout or 0.0, error)
     return error
 
 
 class WaitCondition(Awaited[Entry | list[Entry]]):
     """The members that a call of `wait_for` waits for: the one under an id, in a state that matches conditions; or so
     many that match conditions."""
+
+    call = "wait_for"
 
     def __init__(
         self, reads: RegistryReads, id: AnyId | None, count: int, where: Where | None, conditions: Conditions
@@ -110,6 +114,8 @@ class Gone(NamedTuple):
 
 class GoneCondition(Awaited[Gone]):
     """The end of the registration that holds an id when this object is made."""
+
+    call = "wait_until_gone"
 
     def __init__(self, reads: RegistryReads, id: AnyId) -> None:
         self.reads = reads

@@ -247,6 +247,15 @@ def test_wait_for_in_vain(either: Registry, calls: EventLog) -> None:
     _words(told, either, namespace="elsewhere", call="wait_for", reason="timeout")
 
 
+def test_wait_until_gone_in_vain(either: Registry, calls: EventLog) -> None:
+    """A `wait_until_gone` that ends without an end emits a timeout event with the name of the call."""
+    either.register("a")
+    with pytest.raises(adsum.Timeout):
+        either.wait_until_gone("a", timeout=0.01)
+    told = calls.one("adsum.timeout")
+    _words(told, either, namespace="default", call="wait_until_gone", reason="timeout")
+
+
 def test_closed(opener: Opener, calls: EventLog) -> None:
     """A call that a closed registry refuses emits an event."""
     registry = opener()

@@ -29,8 +29,8 @@ stopped
 The last three concern every registry that this process has open: `died` is emitted for every entry whose owner died,
 whichever process that was. All others concern this process's own calls: `call` is ``register``, ``get_or_register``,
 ``stand_by`` (without a duration, which would be how long another member lives), ``lookup``, ``find``, ``count``,
-``update``, ``update_health``, ``hand_over``, ``unregister``, ``heartbeat`` (only where it fails) or ``wait_for``
-(likewise).
+``update``, ``update_health``, ``hand_over``, ``unregister``, ``heartbeat`` (only where it fails), ``wait_for`` or
+``wait_until_gone`` (likewise). The `namespace` of a search in all of them is ``*``.
 
 A handler is called once the call is over: in the caller's thread for a `Registry`; in a thread of adsum's for an
 awaited call, for `register_nowait` and `stand_by`, and for the last three events. So it must be quick, and must not

@@ -95,8 +95,8 @@ def _emit_failure(error: AdsumError, seconds: float, attributes: Attributes, cau
     emit(event, {"duration": seconds}, {**attributes, "reason": error.reason}, caught)
 
 
-def _wait_timed_out(folder: Path, namespace: str, seconds: float, error: AdsumError) -> None:
-    _emit_failure(error, seconds, _attributes("wait_for", folder, namespace), Exception)
+def _wait_timed_out(call: str, folder: Path, namespace: str, seconds: float, error: AdsumError) -> None:
+    _emit_failure(error, seconds, _attributes(call, folder, namespace), Exception)
 
 
 def _adjust(wanted: frozenset[str]) -> None:
