@@ -46,6 +46,12 @@ CALLS = {
     ),
     "get_or_register": Call(lambda r: r.get_or_register("new")[1], True, 1),
     "update": Call(lambda r: r.update("held", endpoint="x").metadata.endpoint, "x", 1),
+    "merge": Call(lambda r: r.update("held", merge=True, capabilities={"x"}).metadata.capabilities, {"x"}, 1),
+    "add": Call(lambda r: r.update("held", add={"custom.n": 1}).metadata.custom, {"n": 1}, 1),
+    "compare and swap": Call(
+        lambda r: r.update("held", if_revision=r["held"].revision, endpoint="x").metadata.endpoint, "x", 1
+    ),
+    "compare in vain": Call(_or_error(lambda r: r.update("held", if_revision=10**9), Stale), Stale, 0),
     "update_health": Call(lambda r: r.update_health("held", "degraded").metadata.health_status, "degraded", 1),
     "unregister": Call(lambda r: r.unregister("held"), True, 1),
     "get what is held": Call(lambda r: r.get_or_register("held")[1], False, 0),
