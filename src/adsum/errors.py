@@ -55,9 +55,15 @@ class InvalidName(AdsumError, ValueError):
 
 
 class InvalidQuery(AdsumError, ValueError):
-    """A condition of `find` or `count` has a value that no entry could have."""
+    """A condition of `find` or `count` has a value that no entry could have, or there is no such condition."""
 
     reason = "invalid_query"
+
+
+class UnknownCondition(InvalidQuery, TypeError):
+    """A keyword of `find` or `count` is no condition. It is a `TypeError` too, as any unknown keyword in Python."""
+
+    reason = "unknown_condition"
 
 
 class InvalidMetadata(AdsumError, ValueError):
@@ -167,6 +173,7 @@ BY_REASON: dict[str, type[AdsumError]] = {
         InvalidMetadata,
         InvalidName,
         InvalidQuery,
+        UnknownCondition,
         DeadProcess,
         RegistryFull,
         SystemBusy,

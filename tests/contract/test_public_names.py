@@ -58,6 +58,7 @@ NAMES = [
     "Stats",
     "SystemBusy",
     "Timeout",
+    "UnknownCondition",
     "UnsupportedPlatform",
     "UpdateKeywords",
     "VersionMismatch",

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypedDict, TypeVar
 
 from .._foreign import reraise_foreign
 from .._ranges import Range
-from ..errors import InvalidQuery
+from ..errors import InvalidQuery, UnknownCondition
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from .layout import index_key
 from .scanned import ScannedCondition, scanned_conditions, several
@@ -43,10 +43,6 @@ class Conditions(TypedDict, total=False):
     not_capability: str | Collection[str] | None
     id_prefix: str | None
     pid: int | None
-
-
-class UnknownCondition(InvalidQuery, TypeError):
-    """A keyword that is no condition. It is a `TypeError` too, as any unknown keyword in Python."""
 
 
 class Query(NamedTuple):
