@@ -38,10 +38,13 @@ TABLE = (
     Row("watch absent --json", None, None),
     Row("wait absent --timeout 0.1", 1, 1),
     Row("wait --capability absent --timeout 0.1 --json", 1, 1),
+    # What is not registered is gone already.
+    Row("wait --gone absent", 0, 0),
     Row("top", 1, 0),
     Row("top --json", 1, 0),
     Row("run absent -- true", 0, 0),
     Row("health absent healthy", 1, 1),
+    Row("update absent --add custom.n=1", 1, 1),
     Row("unregister absent", 1, 1),
     Row("stats", 1, 0),
     Row("metrics --once", 1, 0),
@@ -68,7 +71,8 @@ def test_the_table_has_every_command() -> None:
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.no_registry is not None], ids=lambda row: row.typed)
 def test_no_registry(row: Row, command: Command) -> None:
-    """Where there is no registry, a command that reads or removes has exit code 1 and makes none."""
+    """Where there is no registry, a command that reads or removes has exit code 1 and makes none; a wait for an end
+    is over."""
     assert command(*row.typed.split()).code == row.no_registry
     assert command.folder.exists() == (row.typed.split()[0] in MAKERS)
 
