@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -253,7 +255,8 @@ def test_an_end_is_waited_for(opener: Opener, meanwhile: Any) -> None:
 
         def die() -> None:
             eventually(lambda: len(waiting._client.watches) > 0)
-            agent.kill_unreaped()
+            # Not reaped before the wait is over.
+            os.kill(agent.pid, signal.SIGKILL)
 
         meanwhile(die)
         assert waiting.wait_until_gone("w", timeout=WITHIN) == entry
@@ -264,7 +267,7 @@ def test_an_end_is_waited_for(opener: Opener, meanwhile: Any) -> None:
 def test_a_later_holder_does_not_prolong_the_wait(opener: Opener, meanwhile: Any, how: str) -> None:
     """The wait is for the registration that held the id when it began: it ends with that, whether or not the id has
     another holder at the next moment."""
-    waiting = opener()
+    waiting, ended = opener(), threading.Event()
     with Agent(waiting.folder) as agent, Agent(waiting.folder) as heir:
         agent.do("registration = registry.register('w')")
         entry = waiting["w"]
@@ -277,9 +280,11 @@ def test_a_later_holder_does_not_prolong_the_wait(opener: Opener, meanwhile: Any
         def end() -> None:
             eventually(lambda: len(waiting._client.watches) > 0)
             agent.do(does[how])
+            ended.set()
 
         meanwhile(end)
         assert waiting.wait_until_gone("w", timeout=WITHIN) == entry
+        assert ended.wait(WITHIN)
         assert ("w" in waiting) == (how != "unregistered")
 
 
@@ -308,7 +313,8 @@ def test_an_end_is_seen_while_registrars_are_killed(opener: Opener, meanwhile: A
         def die() -> None:
             eventually(lambda: len(waiting._client.watches) > 0)
             kill_registrar(waiting.folder)
-            agent.kill_unreaped()
+            # Not reaped before the wait is over.
+            os.kill(agent.pid, signal.SIGKILL)
 
         meanwhile(die)
         gone = waiting.wait_until_gone("w", timeout=WITHIN)
