@@ -10,6 +10,7 @@ The reads for the change feed (`position`, `steps_since`, `state_at`) check no o
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 import time
@@ -157,6 +158,29 @@ class Reader:
             results.keep(query, bucket, version, found)
         return [one.entry for one in found if one.owner not in dead and one.entry.incarnation not in over]
 
+    def kept(self, query: Query) -> KeptResult | None:
+        """What is kept of a query and holds for the tables, so that one member or a few can be taken of it without the
+        others being asked for. None where `find` has to be asked. Its owners may have died: see `lives`."""
+        if self._tables.current() is None or self.local_members or self._limits_to_judge_by() is not None:
+            return None
+        return self._tables.results.get(query)
+
+    def lives(self, kept: KeptResult, member: CachedEntry) -> bool:
+        """Whether the owner of a member of a result is alive."""
+        words = kept.words
+        # The mutex first; see `lifelines`.
+        if words[member.mutex_at] == member.mutex and words[member.stamp_at] == member.stamp:
+            return True
+        return self._liveness.is_alive(member.owner)
+
+    def find_first(self, query: Query, limit: int) -> list[Entry]:
+        """At most `limit` of the entries of `find`, the first ones."""
+        kept = self.kept(query)
+        if kept is None:
+            return self.find(query)[:limit]
+        living = (member.entry for member in kept.members if self.lives(kept, member))
+        return list(itertools.islice(living, limit))
+
     def _all_live(self, kept: KeptResult) -> bool:
         """Whether all owners in a result are alive. False also where that has to be asked one by one."""
         others = kept.others
@@ -183,7 +207,9 @@ class Reader:
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
-
+        kept = self.kept(query)
+        if kept is not None and self._all_live(kept):
+            return len(kept.entries)
         over = self.local_members.over()
 
         def counted(txn: snapshot.Txn, environment: Environment) -> int | None:
