@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
+from ._ordering import Key, check_key, measured
 from ._store.query import Query
 from .model import Entry
 
-Choice: TypeAlias = "Literal['random', 'round_robin'] | Callable[[list[Entry]], Entry | None]"
+Choice: TypeAlias = (
+    "Literal['random', 'round_robin', 'least', 'two_choices', 'weighted'] | Callable[[list[Entry]], Entry | None]"
+)
 
 # A registry object keeps the turns of so many different queries; those used least recently begin anew.
 MAX_TURNS = 1024
+# The key of `weighted` where the call names none, and the weight of a member that has no such number.
+WEIGHT = "weight"
+USUAL_WEIGHT = 1
+
+_WITHOUT_KEY = ("random", "round_robin")
+_WITH_KEY = ("least", "two_choices", "weighted")
 
 
 class Chooser:
@@ -23,8 +33,9 @@ class Chooser:
     def __init__(self) -> None:
         self._turns = lru_cache(MAX_TURNS)(_first_turn)
 
-    def choose(self, members: list[Entry], by: Choice, query: Query) -> Entry | None:
-        """One of `members`, which are sorted by id. Errors: `ValueError` where a callable gives something else."""
+    def choose(self, members: list[Entry], by: Choice, key: Key | None, query: Query) -> Entry | None:
+        """One of `members`, which are sorted by id. `by` and `key` are checked. Errors: `ValueError` where a callable
+        gives something else."""
         if not members:
             return None
         if callable(by):
@@ -34,12 +45,38 @@ class Chooser:
             return chosen
         if by == "random":
             return random.choice(members)
-        return members[next(self._turns(query)) % len(members)]
+        if by == "round_robin":
+            return members[next(self._turns(query)) % len(members)]
+        if by == "weighted":
+            return _weighted(members, WEIGHT if key is None else key)
+        return _least(members if by == "least" else random.sample(members, min(2, len(members))), key or "")
 
 
-def check_choice(by: object) -> None:
-    if not callable(by) and by not in ("random", "round_robin"):
-        raise ValueError(f"by={by!r}: give 'random', 'round_robin' or a callable")
+def check_choice(by: object, key: object = None) -> None:
+    """Errors: `ValueError` for a way to choose that does not exist, or whose key is missing, impossible or needless."""
+    if not callable(by) and by not in _WITHOUT_KEY + _WITH_KEY:
+        raise ValueError(f"by={by!r}: give {', '.join(map(repr, _WITHOUT_KEY + _WITH_KEY))} or a callable")
+    if callable(by) or by in _WITHOUT_KEY:
+        if key is not None:
+            raise ValueError(f"key={key!r}: by={by!r} compares no numbers; use it with {', '.join(_WITH_KEY)}")
+    elif key is not None or by != "weighted":
+        check_key(key, "key")
+
+
+def _least(members: Sequence[Entry], key: Key) -> Entry:
+    """The first member with the least number; the first of all where none has one."""
+    numbers = [measured(member, key) for member in members]
+    return min(zip(numbers, members, strict=True), key=lambda pair: (pair[0] is None, pair[0] or 0))[1]
+
+
+def _weighted(members: list[Entry], key: Key) -> Entry | None:
+    weights = [USUAL_WEIGHT if (weight := measured(member, key)) is None else max(0, weight) for member in members]
+    largest = max(weights)
+    if not largest:
+        return None
+    # As shares of the largest, whose sum is finite. Beside an infinite weight no finite one counts.
+    shares = [float(weight == largest) if math.isinf(largest) else weight / largest for weight in weights]
+    return random.choices(members, shares)[0]
 
 
 def _first_turn(_: Query) -> itertools.count[int]:

@@ -18,6 +18,7 @@ from ._client.keeper import OnLost
 from ._client.launch import Launch, parse_command
 from ._foreign import reraise_foreign
 from ._instrument import Observation, instrument
+from ._ordering import Key, OrderBy, check_order, ordered
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
@@ -253,7 +254,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     # Many entries
 
     def find(
-        self, *, where: Where | None = None, limit: int | None = None, **conditions: Unpack[Conditions]
+        self,
+        *,
+        where: Where | None = None,
+        order_by: OrderBy | None = None,
+        limit: int | None = None,
+        **conditions: Unpack[Conditions],
     ) -> list[Entry]:
         """Find the living entries for which all conditions hold, sorted by id. They are of one snapshot (S3).
 
@@ -265,7 +271,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         - `any_capability`, `not_capability`: one name or several; an entry must have one of them at least, or none.
         - `id_prefix`: the beginning of the local id. `pid`: the process that owns the entry.
         - `where`: a function of an entry; only entries for which it gives a true value are kept.
-        - `limit`: at most so many entries; None for all.
+        - `order_by`: the name of a number in `resources`, the smallest first; ``"-name"`` for the largest first; a
+          function of an entry; or a tuple of these, of which the later ones decide between equals. Equals are sorted
+          by id. Entries without the number, and those for which a function gives None, come last. None sorts by id.
+        - `limit`: at most so many entries, the first of that order; None for all.
 
         The cost grows with the number of matches of the rarest condition among `capability`, `type`, `health_status`
         and `node` (P3). All others are compared with each of these entries; without one of the four, and with
@@ -284,24 +293,32 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         ['planner-1']
         >>> registry.find(where=lambda entry: entry.metadata.resources.get("slots", 0) > 4)
         []
+        >>> [entry.process_id.local_id for entry in registry.find(order_by="-slots", limit=2)]
+        ['planner-1', 'coder-1']
         """
         if instrument.find is not None:
-            return self._observed_find(where, limit, conditions)
-        return self._find(where, limit, conditions)
+            return self._observed_find(where, order_by, limit, conditions)
+        return self._find(where, order_by, limit, conditions)
 
-    def _find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
+    def _find(
+        self, where: Where | None, order_by: OrderBy | None, limit: int | None, conditions: Conditions
+    ) -> list[Entry]:
         if limit is not None:
             _check_limit(limit)
         if where is not None:
             check_where(where)
+        keys = () if order_by is None else check_order(order_by)
         found = self._reader.find(parse_query(self.namespace, conditions))
         if where is not None:
             found = [entry for entry in found if where(entry)]
+        found = ordered(found, keys)
         return found if limit is None else found[:limit]
 
-    def _observed_find(self, where: Where | None, limit: int | None, conditions: Conditions) -> list[Entry]:
+    def _observed_find(
+        self, where: Where | None, order_by: OrderBy | None, limit: int | None, conditions: Conditions
+    ) -> list[Entry]:
         with Observation(instrument.find, "find", self.folder, None, self._searched(conditions)) as observation:
-            found = self._find(where, limit, conditions)
+            found = self._find(where, order_by, limit, conditions)
             observation.succeeded(len(found))
         return found
 
@@ -369,7 +386,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return namespace if isinstance(namespace, str) else "*" if namespace is ALL else self.namespace
 
     def choose(
-        self, *, by: Choice = "random", where: Where | None = None, **conditions: Unpack[Conditions]
+        self,
+        *,
+        by: Choice = "random",
+        key: Key | None = None,
+        where: Where | None = None,
+        **conditions: Unpack[Conditions],
     ) -> Entry | None:
         """Choose one living member for which all conditions hold, None where there is none.
 
@@ -377,19 +399,33 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
         - `by`: ``random``, the default; ``round_robin``, where this registry object takes the members in turn and
           begins at a random one, so that many callers spread evenly; or a function of the members, sorted by id, that
-          returns one of them or None.
+          returns one of them or None. Three others compare the numbers that `key` gives:
 
-        Errors: as `find`; `ValueError` where `by` is none of these, or returns anything else.
+          - ``least``: the member with the smallest number, of equals the first by id. Many callers that choose at the
+            same time all get the same one.
+          - ``two_choices``: of two members drawn at random the one with the smaller number. Many callers spread, and
+            rarely get a busy member (M. Mitzenmacher, "The power of two choices in randomized load balancing").
+          - ``weighted``: at random, each member with a probability in proportion to its number.
+
+        - `key`: the name of a number in `resources`, or a function of an entry that returns a number or None. ``least``
+          and ``two_choices`` need it, and take a member without the number only where no other is to be had. For
+          ``weighted`` it is ``"weight"`` by default; a member without the number has weight 1, one with a number of 0
+          or less is never chosen.
+
+        Errors: as `find`; `ValueError` where `by` or `key` is none of these, or returns anything else.
 
         >>> team = registry.register_many([(f"coder-{n}", {"capabilities": {"coding"}}) for n in range(3)])
         >>> chosen = [registry.choose(by="round_robin", capability="coding") for _ in range(3)]
         >>> sorted(entry.process_id.local_id for entry in chosen)
         ['coder-0', 'coder-1', 'coder-2']
+        >>> busy = registry.update("coder-0", resources={"load": 7}), registry.update("coder-2", resources={"load": 2})
+        >>> registry.choose(by="least", key="load", capability="coding").process_id.local_id
+        'coder-2'
         """
         conditions.setdefault("health_status", HealthStatus.healthy)
         query = parse_query(self.namespace, conditions)
-        check_choice(by)
-        return self._chooser.choose(self.find(where=where, **conditions), by, query)
+        check_choice(by, key)
+        return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
 
     # The registry itself
 

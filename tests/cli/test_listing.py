@@ -51,6 +51,32 @@ def test_ls_lists_the_members_that_match_every_condition(
     assert _ids(command, *options) == expected
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--sort", "load"), ["worker-1", "planner", "default/there/worker-2"]),
+        (("--sort", "-load"), ["planner", "worker-1", "default/there/worker-2"]),
+        (("--sort=-load", "--limit", "1"), ["planner"]),
+        (("--sort", "nothing", "--sort", "load"), ["worker-1", "planner", "default/there/worker-2"]),
+    ],
+)
+def test_ls_sorts_by_a_number(
+    command: Command, members: Registry, options: tuple[str, ...], expected: list[str]
+) -> None:
+    """`ls --sort` lists by a number in the resources, up or down, and members without it last."""
+    members.update("planner", resources={"load": 2})
+    members.update("worker-1", resources={"load": 1.5})
+    assert _ids(command, *options) == expected
+
+
+def test_ls_refuses_an_empty_order(command: Command) -> None:
+    """`ls --sort ''` is a usage error."""
+    for word in ("", "-"):
+        answer = command("ls", "--sort", word)
+        assert answer.code == 2
+        assert answer.err.startswith(f"adsum: --sort {word!r}: ")
+
+
 def test_columns_are_aligned_and_complete_in_a_pipe(command: Command) -> None:
     """In a pipe every row has a word for every column, under its heading, and no escape sequence."""
     answer = command("ls", "--capability", "thinking", "--health", "degraded")

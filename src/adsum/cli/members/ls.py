@@ -25,7 +25,18 @@ _OPTIONAL_COLUMNS = ("type", "endpoint", "capabilities", "up", "pid")
 def ls(
     *,
     filter: Filter = NO_FILTER,
-    limit: Annotated[int | None, WHOLE, Parameter(help="List at most this many, in order of id.")] = None,
+    sort: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            metavar="NAME",
+            show_default=False,
+            allow_leading_hyphen=True,
+            help="Sort by this number in the resources, the smallest first; by -NAME the largest first. Members "
+            "without the number come last. Repeat the option to order equal ones.",
+        ),
+    ] = (),
+    limit: Annotated[int | None, WHOLE, Parameter(help="List at most this many, the first of the order.")] = None,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -34,6 +45,7 @@ def ls(
     ```console
     $ adsum ls --capability planning --health healthy
     $ adsum ls --where 'tokens>=1000 model=x'
+    $ adsum ls --sort load --limit 3
     ```
 
     A member is listed if all conditions hold; a dead process is never listed. With --node, only members on that node
@@ -44,12 +56,18 @@ def ls(
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
+    if "" in (nameless := [name.removeprefix("-") for name in sort]):
+        raise UsageError(f"--sort {sort[nameless.index('')]!r}: give the name of a number in the resources, or -NAME")
     with options.open() as registry:
         exists = check_registry(registry, options)
-        matching = registry.find(where=filter.expression, **filter.conditions(options))
-        found = sorted(matching, key=lambda entry: by_id(entry.process_id))
-        print_entries(found[:limit], options, registry, json=json)
+        where, conditions = filter.expression, filter.conditions(options)
+        found = registry.find(where=where, order_by=(*sort, _place), limit=limit, **conditions)
+        print_entries(found, options, registry, json=json)
     return 0 if exists else NOT_FOUND
+
+
+def _place(entry: Entry) -> object:
+    return by_id(entry.process_id)
 
 
 def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: Registry, *, json: bool) -> None:
