@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 import msgspec
 
 from ._foreign import reraise_foreign
+from ._plain import Custom, is_object, to_plain
 from ._wording import explain
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
@@ -68,7 +69,7 @@ class _CommonKeywords(TypedDict, total=False):
     created_at: datetime
     last_health_check: datetime
     endpoint: str | None
-    custom: Mapping[str, Any]
+    custom: Custom
 
 
 class MetadataKeywords(_CommonKeywords, total=False):
@@ -113,6 +114,8 @@ def id_key(process_id: tuple[str, str, str]) -> bytes:
 
 def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
+    if isinstance(fields, Mapping) and is_object(custom := fields.get("custom")):
+        fields = {**fields, "custom": _plain_custom(custom)}
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
@@ -123,6 +126,15 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
         raise InvalidMetadata(said) from error
     check_fields(parsed)
     return parsed
+
+
+def _plain_custom(custom: object) -> Any:
+    """The plain data of an object. Errors: `InvalidMetadata`."""
+    try:
+        return to_plain(custom)
+    except (TypeError, ValueError, RecursionError, OverflowError) as error:
+        reraise_foreign(error)
+        raise InvalidMetadata(f"metadata.custom: the {type(custom).__name__} is no plain data: {error}") from error
 
 
 def check_fields(fields: MetadataFields) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from ._entry_forms import EntryForms
 from ._frozen import EMPTY_DICT, EMPTY_LIST, FrozenDict, FrozenList, freeze
 from .limits import Limits as Limits
 from .stats import CleanupLatency as CleanupLatency
@@ -120,7 +121,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     - `created_at`, `last_health_check`: UTC times, ``created_at <= last_health_check <= now``; by default the time of
       the registration.
     - `endpoint`: the URL or address at which it is reached; None by default.
-    - `custom`: any plain data: None, bool, int, float, str, bytes, and lists and string-keyed maps of them.
+    - `custom`: any plain data: None, bool, int, float, str, bytes, and lists and string-keyed maps of them. A msgspec
+      struct, a dataclass or a model of pydantic is stored as the plain data of its fields; see `Entry.custom_as`.
     - `heartbeat`: the seconds within which it promises a heartbeat, None for no promise; `last_health_check` is the
       time of the last one.
 
@@ -157,7 +159,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
             _set(self, "custom", freeze(custom) if custom else EMPTY_DICT)
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One registered member, as of `revision`.
 
     - `process_id`: its unique name.
@@ -168,6 +170,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `metadata`: a `Metadata`.
     - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
       `metadata.last_health_check`.
+    - `id`, `owner`, `endpoint`, `custom`: short for parts of these.
 
     Fields are only ever appended: stored rows are arrays.
 

@@ -12,10 +12,22 @@ from tests.support import mypy
 # A line that ends with `# error: code` is a mistake, and mypy must report exactly these.
 PROGRAM = """
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 import adsum
 from adsum import Entry, MetadataKeywords, UpdateKeywords
+
+
+@dataclass
+class Job:
+    number: int
+
+
+class Task(msgspec.Struct):
+    number: int
 
 
 def right(registry: adsum.Registry, names: list[str]) -> None:
@@ -26,6 +38,10 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
         last_health_check=datetime.now(UTC), custom={"a": [1, None]}, heartbeat=5, timeout=1,
     )
     registration.update(capabilities=("b",), heartbeat=None)
+    registry.register("d", custom=Job(1))
+    job: Job = registry["d"].custom_as(Job)
+    registry.update("d", custom=Task(job.number))
+    document: dict[str, object] = registry["d"].to_dict()
     registry.stand_by("b", capabilities=frozenset(names)).result().update_health("healthy")
     registry.find(where=lambda entry: entry.pid > 1, limit=3, capability={"a"}, node="here")
     chosen: Entry | None = registry.choose(by="round_robin", capability="a")
