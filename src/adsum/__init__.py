@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ._store.query import ALL, Conditions
     from ._validation import AsyncMetadataKeywords, MetadataKeywords
     from ._watching import Watch
-    from .aio import AsyncRegistration, AsyncRegistry, open_async
+    from .aio import AsyncRegistration, AsyncRegistrations, AsyncRegistry, open_async
     from .aio.watch import AsyncWatch
     from .errors import (
         AdsumError,
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     )
     from .opening import open as open
     from .registration import Registration
+    from .registrations import Registrations
     from .registry import Registry
 
 __version__ = "0.2.0.dev0"
@@ -88,6 +89,7 @@ __all__ = [
     "AlreadyRegistered",
     "AsyncMetadataKeywords",
     "AsyncRegistration",
+    "AsyncRegistrations",
     "AsyncRegistry",
     "AsyncWatch",
     "CleanupLatency",
@@ -116,6 +118,7 @@ __all__ = [
     "Range",
     "RegistrarUnavailable",
     "Registration",
+    "Registrations",
     "Registry",
     "RegistryClosed",
     "RegistryFull",
@@ -152,6 +155,7 @@ _HOMES = (
     "_amendment",
     "freezing",
     "registration",
+    "registrations",
     "registry",
     "opening",
     "aio",

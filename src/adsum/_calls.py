@@ -43,7 +43,15 @@ Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
 # Tuples: a union would be built at every call.
 _MAKING_AN_ENTRY = (wire.Register, wire.StandBy, wire.HandOver)
 # The requests about an entry that exists.
-_ABOUT_AN_ENTRY = (wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat, wire.HandOver)
+_ABOUT_AN_ENTRY = (
+    wire.Update,
+    wire.Amend,
+    wire.Unregister,
+    wire.Heartbeat,
+    wire.HandOver,
+    wire.UpdateMany,
+    wire.UnregisterMany,
+)
 
 
 class Write(Observation, Generic[Q]):
@@ -148,6 +156,20 @@ class Calls:
         with write:
             _check_incarnation(if_incarnation)
             write.request = wire.Unregister(process_id=self._id(id), if_incarnation=if_incarnation)
+        return write
+
+    def update_many(self, items: Items) -> Write[wire.UpdateMany]:
+        """Replace the given fields of several entries, of all or none."""
+        write: Write[wire.UpdateMany] = self._write(instrument.update, "update", items[0][0])
+        with write:
+            write.request = wire.UpdateMany(items=[(self._id(id), parse_metadata(metadata)) for id, metadata in items])
+        return write
+
+    def unregister_many(self, items: Sequence[tuple[AnyId, int | None]]) -> Write[wire.UnregisterMany]:
+        """Remove several entries at once. Of one with an incarnation, no other incarnation."""
+        write: Write[wire.UnregisterMany] = self._write(instrument.unregister, "unregister", items[0][0])
+        with write:
+            write.request = wire.UnregisterMany(items=[(self._id(id), incarnation) for id, incarnation in items])
         return write
 
     def heartbeat(self, id: AnyId, if_incarnation: int | None) -> Write[wire.Heartbeat]:
@@ -269,13 +291,21 @@ class Calls:
                 for entry in done.entries:
                     keeper.keep(Kept(entry, epoch, reference, self._reference))
         elif isinstance(request, wire.Unregister):
-            dropped = keeper.drop(request.process_id)
-            if dropped is not None and not done.changed and dropped.epoch == self._client.dialled.epoch:
-                # It was registered anew at the same moment.
-                self.give_back(dropped.entry)
+            self._note_unregistered(request.process_id, done.changed)
+        elif isinstance(request, wire.UnregisterMany):
+            removed = {entry.process_id for entry in done.entries}
+            for process_id, incarnation in request.items:
+                if incarnation is None or process_id in removed:
+                    self._note_unregistered(process_id, process_id in removed)
         else:
             for entry in done.entries:
                 keeper.saw(entry)
+
+    def _note_unregistered(self, process_id: ProcessId, was_there: bool) -> None:
+        dropped = self._client.keeper.drop(process_id)
+        if dropped is not None and not was_there and dropped.epoch == self._client.dialled.epoch:
+            # It was registered anew at the same moment.
+            self.give_back(dropped.entry)
 
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
@@ -321,7 +351,7 @@ class Calls:
         None where the registrar has to decide. Errors: `NotRegistered`."""
         if not isinstance(request, _ABOUT_AN_ENTRY):
             return None
-        reader, process_id = self._client.reader, request.process_id
+        reader = self._client.reader
         if self._client.pipeline.has_calls:
             # One of them may be making the registry, and was sent before this request.
             return None
@@ -329,8 +359,9 @@ class Calls:
         if reader.node is not None:
             # It was made at this moment perhaps; the registrar completes an id without a node.
             return None
-        if isinstance(request, wire.Unregister):
+        if isinstance(request, (wire.Unregister, wire.UnregisterMany)):
             return wire.Done(0, [], changed=False)
+        process_id = request.items[0][0] if isinstance(request, wire.UpdateMany) else request.process_id
         raise NotRegistered(
             f"{process_id.local_id} is not registered: there is no registry in {self._client.folder}; the first "
             "registration makes it"
@@ -380,3 +411,23 @@ def _check_revision(value: object) -> None:
 def whole(done: wire.Done) -> wire.Done:
     """For `Calls.submit`: the future gets the reply itself."""
     return done
+
+
+def listed_ids(ids: Any) -> list[tuple[AnyId, int | None]]:
+    """The `ids` of `unregister_many`, each for any incarnation. Errors: `TypeError`."""
+    if isinstance(ids, (str, bytes, Mapping, ProcessId)) or not isinstance(ids, Iterable):
+        raise TypeError(f"{ids!r}: give several ids, such as ['a', 'b']")
+    return [(id, None) for id in ids]
+
+
+def removed_of(items: Sequence[tuple[ProcessId, int | None]], done: wire.Done) -> list[bool]:
+    """For each item of a request to remove several entries, whether there was one. A second time there was none."""
+    # The registrar has completed an id without a node.
+    removed = {entry.process_id for entry in done.entries}
+    nodeless = {entry.process_id._replace(node=wire.NODE_OF_REGISTRY): entry.process_id for entry in done.entries}
+    found = []
+    for process_id, _ in items:
+        process_id = nodeless.get(process_id, process_id)
+        found.append(process_id in removed)
+        removed.discard(process_id)
+    return found

@@ -114,8 +114,7 @@ def id_key(process_id: tuple[str, str, str]) -> bytes:
 
 def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
-    if isinstance(fields, Mapping) and is_object(custom := fields.get("custom")):
-        fields = {**fields, "custom": _plain_custom(custom)}
+    fields = _with_plain_custom(fields)
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
@@ -128,10 +127,13 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     return parsed
 
 
-def _plain_custom(custom: object) -> Any:
-    """The plain data of an object. Errors: `InvalidMetadata`."""
+def _with_plain_custom(fields: Any) -> Any:
+    """The fields, with plain data in place of an object. Errors: `InvalidMetadata`."""
+    custom = fields.get("custom") if isinstance(fields, Mapping) else None
+    if not is_object(custom):
+        return fields
     try:
-        return to_plain(custom)
+        return {**fields, "custom": to_plain(custom)}
     except (TypeError, ValueError, RecursionError, OverflowError) as error:
         reraise_foreign(error)
         raise InvalidMetadata(f"metadata.custom: the {type(custom).__name__} is no plain data: {error}") from error

@@ -102,6 +102,19 @@ class Unregister(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag
     if_incarnation: int | None = None
 
 
+class UpdateMany(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="update_many"):
+    """Replace the given fields of several entries, of all or none. Answered by the entries after it."""
+
+    items: list[tuple[ProcessId, MetadataFields]]
+
+
+class UnregisterMany(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="unregister_many"):
+    """Remove the entries under these ids, all at once. An entry of another incarnation than the given one stays.
+    Answered by the outlines of the entries that were removed."""
+
+    items: list[tuple[ProcessId, int | None]]
+
+
 class HandOver(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="hand_over"):
     """Give the id to another live process, under a new incarnation."""
 
@@ -164,7 +177,19 @@ class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
     position: int = 0
 
 
-AnyRequest = Register | Update | Amend | Unregister | HandOver | Heartbeat | StandBy | Cancel | Listen
+AnyRequest = (
+    Register
+    | Update
+    | Amend
+    | Unregister
+    | HandOver
+    | Heartbeat
+    | StandBy
+    | Cancel
+    | Listen
+    | UpdateMany
+    | UnregisterMany
+)
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

@@ -19,9 +19,10 @@ from typing import Any, TypeVar, Unpack, overload
 
 from . import _wire as wire
 from ._amendment import UpdateKeywords
-from ._calls import Calls, pairs
+from ._calls import Calls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
+from ._many import ManyCalls
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._validation import MetadataKeywords
@@ -33,7 +34,7 @@ from .registration import Registration
 R = TypeVar("R", bound="Registry")
 
 
-class Registry(RegistryReads):
+class Registry(ManyCalls, RegistryReads):
     """A registry of living processes, as this process sees it. Made by `adsum.open`.
 
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
@@ -142,30 +143,6 @@ class Registry(RegistryReads):
         """
         write = self._calls.register([(id, metadata)], process, replace=replace)
         return self._calls.register_and_wait(write, timeout, self._registration)
-
-    def register_many(
-        self,
-        items: Sequence[tuple[AnyId, dict[str, Any]]],
-        process: Any = None,
-        *,
-        replace: bool = False,
-        timeout: float | None = None,
-    ) -> list[Registration]:
-        """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
-
-        `process`, `replace` and `timeout` are those of `register`. Returns the registrations in the order of `items`.
-
-        Errors: as `register`; `TypeError` where an item is no pair.
-
-        >>> arms = registry.register_many([("arm-left", {"type": "service"}), ("arm-right", {"type": "service"})])
-        >>> [arm.entry.incarnation for arm in arms]
-        [1, 2]
-        """
-        items = pairs(items)
-        if not items:
-            return []
-        write = self._calls.register(items, process, replace=replace)
-        return self._calls.register_and_wait(write, timeout, self._registrations)
 
     def register_nowait(
         self,
@@ -415,9 +392,6 @@ class Registry(RegistryReads):
 
     def _registration(self, done: wire.Done) -> Registration:
         return Registration(self._calls, done.entries[0])
-
-    def _registrations(self, done: wire.Done) -> list[Registration]:
-        return [Registration(self._calls, entry) for entry in done.entries]
 
 
 def _holder(done: wire.Done) -> tuple[Entry, bool]:

@@ -28,9 +28,11 @@ _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 CLASSES = (
     adsum.Registry,
     adsum.Registration,
+    adsum.Registrations,
     adsum.Watch,
     adsum.AsyncRegistry,
     adsum.AsyncRegistration,
+    adsum.AsyncRegistrations,
     adsum.AsyncWatch,
 )
 RECORDS = (

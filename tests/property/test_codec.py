@@ -119,6 +119,8 @@ _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
         process_id=generated.process_ids,
         if_incarnation=_known_incarnation,
     ),
+    st.builds(wire.UpdateMany, items=_items),
+    st.builds(wire.UnregisterMany, items=st.lists(st.tuples(generated.process_ids, _known_incarnation), max_size=3)),
     st.builds(
         wire.HandOver,
         process_id=generated.process_ids,

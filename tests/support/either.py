@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
 
-from adsum import AsyncRegistration, AsyncRegistry, AsyncWatch, Event, Registry, Timeout
+from adsum import AsyncRegistration, AsyncRegistrations, AsyncRegistry, AsyncWatch, Event, Registry, Timeout
 
 
 class Opener(Protocol):
@@ -95,9 +95,32 @@ class Awaited:
     def _twin(self, value: Any) -> Any:
         if isinstance(value, AsyncRegistration):
             return Awaited(value, self.runner)
+        if isinstance(value, AsyncRegistrations):
+            return AwaitedRegistrations(value, self)
         if isinstance(value, AsyncWatch):
             return AwaitedWatch(value, self.runner)
         return [self._twin(part) for part in value] if isinstance(value, list) else value
+
+
+class AwaitedRegistrations(list[Any]):
+    """`AsyncRegistrations` with the interface of `Registrations`."""
+
+    def __init__(self, inner: AsyncRegistrations, registry: Awaited) -> None:
+        super().__init__(registry._twin(one) for one in inner)
+        self.inner = inner
+        self._registry = registry
+
+    def unregister(self, **named: Any) -> Any:
+        return self._registry._settled(self.inner.unregister(**named))
+
+    def __enter__(self) -> AwaitedRegistrations:
+        self._registry._settled(self.inner.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._registry._settled(self.inner.__aexit__(kind, error, traceback))
 
 
 class AwaitedWatch:

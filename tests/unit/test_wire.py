@@ -32,6 +32,8 @@ MESSAGES: list[wire.Envelope] = [
     ),
     wire.Envelope(3, 5, wire.Unregister(process_id=ID, if_incarnation=7)),
     wire.Envelope(4, 5, wire.HandOver(process_id=ID, owner=OWNER, if_incarnation=7)),
+    wire.Envelope(5, 5, wire.UpdateMany(items=[(ID, MetadataFields(endpoint=None)), (ID, MetadataFields())])),
+    wire.Envelope(6, 5, wire.UnregisterMany(items=[(ID, None), (ID, 7)])),
 ]
 
 

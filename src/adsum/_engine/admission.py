@@ -5,6 +5,7 @@ A check that fails raises before its request has changed anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._store.layout import encode
@@ -25,6 +26,14 @@ class NewEntry(NamedTuple):
     process_id: ProcessId
     metadata: Metadata
     footprint: int
+
+
+class Update(NamedTuple):
+    """The new metadata of an entry, which may grow freely or only where there is room."""
+
+    entry: Entry
+    metadata: Metadata
+    may_grow: bool
 
 
 class Admission:
@@ -55,6 +64,17 @@ class Admission:
         size = len(encode(metadata))
         check_limits(metadata, entry.process_id.namespace, size, self._limits)
         if not may_grow and (grown := size - len(encode(entry.metadata))) > 0:
+            self._require_memory(grown)
+
+    def check_updates(self, updates: Sequence[Update]) -> None:
+        """`check_update` for several entries at once: they grow together, or not at all."""
+        grown = 0
+        for update in updates:
+            size = len(encode(update.metadata))
+            check_limits(update.metadata, update.entry.process_id.namespace, size, self._limits)
+            if not update.may_grow:
+                grown += max(0, size - len(encode(update.entry.metadata)))
+        if grown:
             self._require_memory(grown)
 
     def require_room(self, prepared: list[NewEntry]) -> None:

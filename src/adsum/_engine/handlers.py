@@ -11,17 +11,16 @@ import msgspec
 from .. import _wire as wire
 from .._amendment import Amendment, amended
 from .._store.layout import Record
-from .._validation import UNSET, MetadataFields, check_fields, id_key, merge
+from .._validation import MetadataFields, check_fields, id_key, merge
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
-from ..model import Entry, HealthSource, Kind, Owner
+from ..model import Entry, Kind
+from . import many
 from .batch import Call
 from .draft import without_lateness
+from .health import HEALTH_FIELDS, health_source
 from .round import Round
 
 R = TypeVar("R", wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat)
-
-# Fields that a full registry still takes: they hardly grow, and members have to be able to report their health.
-HEALTH_FIELDS = frozenset({"health_status", "last_health_check"})
 
 
 def answer(round: Round, call: Call) -> wire.AnyReply:
@@ -53,12 +52,13 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
             return heartbeat(round, _complete(round, request), call)
         case wire.StandBy() as request:
             return stand_by(round, request, call)
-        case wire.Cancel() as request:
-            canceled = round.succession.cancel(call.session, request.stand_by)
+        case wire.UpdateMany() | wire.UnregisterMany() as request:
+            return many.carry_out(round, request, call)
+        case wire.Cancel() | wire.Listen() as request:
+            # `Listen` is answered where the socket is; it never comes here.
+            is_cancel = isinstance(request, wire.Cancel)
+            canceled = is_cancel and round.succession.cancel(call.session, request.stand_by)
             return wire.Done(call.number, [], changed=canceled)
-        case wire.Listen():
-            # Answered where the socket is; it never comes here.
-            return wire.Done(call.number, [], changed=False)
 
 
 def _complete(round: Round, request: R) -> R:
@@ -93,16 +93,10 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
         round.draft.remove(holder, Kind.unregistered, "unregistered")
     add, owner, session = round.draft.add, request.owner, call.session if request.bound else b""
     entries = [
-        add(new.key, new.process_id, owner, new.metadata, session, _health_source(fields, call, owner))
+        add(new.key, new.process_id, owner, new.metadata, session, health_source(fields, call, owner))
         for new, (_, fields) in zip(prepared, request.items, strict=True)
     ]
     return wire.Done(call.number, entries)
-
-
-def _health_source(fields: MetadataFields, call: Call, owner: Owner) -> HealthSource:
-    """The source of a health status: a status that a call does not give is no word of the caller."""
-    is_by_itself = fields.health_status is UNSET or call.caller is None or call.caller == owner
-    return HealthSource.process if is_by_itself else HealthSource.other
 
 
 def _held(holder: Entry, call: Call) -> AlreadyRegistered:
@@ -150,7 +144,7 @@ def _change(round: Round, record: Record, fields: MetadataFields, call: Call, *,
     if "health_status" not in given:
         after = round.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
         return wire.Done(call.number, [after])
-    source = _health_source(fields, call, entry.owner)
+    source = health_source(fields, call, entry.owner)
     # A report of its health counts as a heartbeat, also when another process makes it.
     round.heartbeats.append(entry.incarnation)
     return wire.Done(call.number, [round.draft.replace(record, metadata, source, None)])

@@ -17,7 +17,7 @@ from .._engine.batch import Batch, Call, Decision, Instant
 from .._engine.counters import Counters
 from .._engine.draft import View
 from .._engine.engine import Engine
-from .._engine.handlers import HEALTH_FIELDS
+from .._engine.health import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
 from .._store import tables
@@ -222,8 +222,10 @@ class Committer:
 
 def _needs_room(request: wire.AnyRequest) -> bool:
     match request:
-        case wire.Unregister() | wire.Heartbeat() | wire.Cancel():
+        case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel():
             return False
+        case wire.UpdateMany():
+            return not all(HEALTH_FIELDS.issuperset(fields.given()) for _, fields in request.items)
         case wire.Update():
             return not HEALTH_FIELDS.issuperset(request.fields.given())
         case wire.Amend():

@@ -68,7 +68,7 @@ def subject(call: Call) -> str:
     """A request in words: its kind, its ids, and its caller."""
     request = call.request
     match request:
-        case wire.Register():
+        case wire.Register() | wire.UpdateMany() | wire.UnregisterMany():
             ids = [process_id for process_id, _ in request.items]
         case wire.Cancel() | wire.Listen():
             ids = []

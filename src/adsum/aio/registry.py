@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar, Unpack, overload
 
 from .._amendment import UpdateKeywords
-from .._calls import pairs, whole
+from .._calls import whole
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._reads import AnyId, RegistryReads, Where
@@ -20,6 +20,7 @@ from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
 from .loop import LoopCalls, require_loop
+from .many import AsyncManyCalls
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
 from .thread import in_thread
@@ -29,7 +30,7 @@ from .watch import AsyncWatch
 A = TypeVar("A", bound="AsyncRegistry")
 
 
-class AsyncRegistry(RegistryReads, OnlyAsync):
+class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
@@ -157,32 +158,6 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         if from_loop:
             self._beat(done.entries[0])
         return AsyncRegistration(self._calls, done.entries[0])
-
-    async def register_many(
-        self,
-        items: Sequence[tuple[AnyId, dict[str, Any]]],
-        process: Any = None,
-        *,
-        replace: bool = False,
-        timeout: float | None = None,
-    ) -> list[AsyncRegistration]:
-        """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
-
-        `process`, `replace`, `timeout` are those of `register`. Returns the registrations in the order of `items`. If
-        the await is cancelled, all are undone.
-
-        Errors: as `register`; `TypeError` where an item is no pair.
-
-        >>> arms = await registry.register_many([("arm-left", {"type": "service"}), ("arm-right", {})])
-        >>> [arm.entry.incarnation for arm in arms]
-        [1, 2]
-        """
-        items = pairs(items)
-        if not items:
-            return []
-        write = self._calls.register(items, process, replace=replace)
-        done = await registered(self._calls, write, timeout)
-        return [AsyncRegistration(self._calls, entry) for entry in done.entries]
 
     def register_nowait(
         self,
