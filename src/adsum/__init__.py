@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ._store.query import ALL, Conditions
     from ._validation import AsyncMetadataKeywords, MetadataKeywords
     from ._watching import Watch
-    from .aio import AsyncRegistration, AsyncRegistrations, AsyncRegistry, open_async
+    from .aio import AsyncLiveEntries, AsyncRegistration, AsyncRegistrations, AsyncRegistry, open_async
     from .aio.watch import AsyncWatch
     from .errors import (
         AdsumError,
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         WrongNamespace,
     )
     from .freezing import freeze_support
+    from .live_entries import LiveEntries
     from .model import (
         CleanupLatency,
         Departure,
@@ -87,6 +88,7 @@ __all__ = [
     "ALL",
     "AdsumError",
     "AlreadyRegistered",
+    "AsyncLiveEntries",
     "AsyncMetadataKeywords",
     "AsyncRegistration",
     "AsyncRegistrations",
@@ -108,6 +110,7 @@ __all__ = [
     "InvalidQuery",
     "Kind",
     "Limits",
+    "LiveEntries",
     "Metadata",
     "MetadataKeywords",
     "NoEventLoop",
@@ -156,6 +159,7 @@ _HOMES = (
     "freezing",
     "registration",
     "registrations",
+    "live_entries",
     "registry",
     "opening",
     "aio",

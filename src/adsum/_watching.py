@@ -14,6 +14,7 @@ from typing import TypeVar
 from ._client.bell import Waiter
 from ._client.client import Client
 from ._client.follower import Follower
+from ._event_delivery import EventDelivery, OnEvent
 from ._foreign import reraise_foreign
 from ._os.forking import add_fork_aware, notice_fork, own
 from ._reads import RegistryReads, Where, check_where
@@ -138,6 +139,15 @@ class Watch(WatchBase):
     unregistered 2
     """
 
+    # Calls the function of `Registry.watch(on_event=)`.
+    _delivery: EventDelivery | None = None
+
+    def _deliver_to(self: W, on_event: OnEvent | None) -> W:
+        """Call a function, if there is one, for each event from now on, in a thread of the watch."""
+        if on_event is not None:
+            self._delivery = EventDelivery(self, on_event)
+        return self
+
     def __enter__(self: W) -> W:
         return self
 
@@ -145,7 +155,8 @@ class Watch(WatchBase):
         self.close()
 
     def close(self) -> None:
-        """End the watch, and wake a thread that waits in it. Closing twice does nothing.
+        """End the watch, and wake a thread that waits in it. Closing twice does nothing. With `on_event`, no call of it
+        begins any more; one that has begun is waited for, a second at most.
 
         >>> watch = registry.watch()
         >>> watch.close()
@@ -154,6 +165,8 @@ class Watch(WatchBase):
         adsum.errors.RegistryClosed: this watch was closed; ...
         """
         self.stop()
+        if self._delivery is not None:
+            self._delivery.end()
 
     def __iter__(self: W) -> W:
         return self

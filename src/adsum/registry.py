@@ -22,12 +22,14 @@ from ._amendment import UpdateKeywords
 from ._calls import Calls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
+from ._event_delivery import OnEvent, check_on_event
 from ._many import ManyCalls
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._validation import MetadataKeywords
 from ._waiting import GoneCondition, WaitCondition, wait
 from ._watching import Watch
+from .live_entries import LiveEntries
 from .model import Entry, Limits
 from .registration import Registration
 
@@ -278,6 +280,7 @@ class Registry(ManyCalls, RegistryReads):
         *,
         since: int | None = None,
         where: Where | None = None,
+        on_event: OnEvent | None = None,
         **conditions: Unpack[Conditions],
     ) -> Watch:
         """Watch all entries that match the conditions of `find`, or one id, which may have conditions too: one `Event`
@@ -287,6 +290,8 @@ class Registry(ManyCalls, RegistryReads):
         - `since`: begin after this revision, which a watch or an event had; None to begin now. Where the history (the
           last 8,192 changes, or 8 MiB of them) does not reach back so far, the first event is ``lagged``.
         - `where`: a function of an entry, as in `find`.
+        - `on_event`: a function of an event, which a thread of the watch calls for each one, until the watch is closed.
+          Its errors go to the log ``adsum``, and the next event follows. It is not called in a forked child.
 
         An entry that starts to match because of an update is ``registered`` to this watch, and one that stops to match
         is ``unregistered``; such an event has `previous`.
@@ -298,8 +303,29 @@ class Registry(ManyCalls, RegistryReads):
         ...     event = watch.next(timeout=10)
         >>> event.kind.value, event.entry.process_id.local_id, event.revision
         ('registered', 'planner-1', 1)
+        >>> with registry.watch(on_event=lambda event: print(event.kind.value)):
+        ...     removed = registration.unregister()
+        ...     time.sleep(0.5)
+        unregistered
         """
-        return Watch(self, self._client, self._query(id, conditions), where, since)
+        check_on_event(on_event)
+        return Watch(self, self._client, self._query(id, conditions), where, since)._deliver_to(on_event)
+
+    def follow(self, *, where: Where | None = None, **conditions: Unpack[Conditions]) -> LiveEntries:
+        """Follow the entries that match the conditions of `find`: a read-only mapping of ids to entries that is true at
+        each use. Returns `LiveEntries`, to be used in a ``with`` block or closed.
+
+        A dictionary that a program would fill from `find` and `watch`, without the work and without the dead in it. Use
+        `find` for a single answer, and `watch` to act on each change.
+
+        Errors: as `find`.
+
+        >>> workers = registry.follow(type="agent", health_status="healthy")
+        >>> registration = registry.register("worker-1")
+        >>> [id.local_id for id in workers], workers["worker-1"].pid == os.getpid()
+        (['worker-1'], True)
+        """
+        return LiveEntries(self, self._client, self._query(None, conditions), where)
 
     @overload
     def wait_for(

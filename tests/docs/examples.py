@@ -11,6 +11,7 @@ import io
 import os
 import subprocess
 import threading
+import time
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -30,10 +31,12 @@ CLASSES = (
     adsum.Registration,
     adsum.Registrations,
     adsum.Watch,
+    adsum.LiveEntries,
     adsum.AsyncRegistry,
     adsum.AsyncRegistration,
     adsum.AsyncRegistrations,
     adsum.AsyncWatch,
+    adsum.AsyncLiveEntries,
 )
 RECORDS = (
     adsum.CleanupLatency,
@@ -142,4 +145,5 @@ def names_for(one: Documented) -> dict[str, Any]:
         "registry": registry,
         "subprocess": subprocess,
         "threading": threading,
+        "time": time,
     }

@@ -55,10 +55,12 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
         case wire.UpdateMany() | wire.UnregisterMany() as request:
             return many.carry_out(round, request, call)
         case wire.Cancel() | wire.Listen() as request:
-            # `Listen` is answered where the socket is; it never comes here.
-            is_cancel = isinstance(request, wire.Cancel)
-            canceled = is_cancel and round.succession.cancel(call.session, request.stand_by)
-            return wire.Done(call.number, [], changed=canceled)
+            return wire.Done(call.number, [], changed=_cancel(round, request, call))
+
+
+def _cancel(round: Round, request: wire.Cancel | wire.Listen, call: Call) -> bool:
+    """Whether a standby was canceled. `Listen` is answered where the socket is; it never comes here."""
+    return isinstance(request, wire.Cancel) and round.succession.cancel(call.session, request.stand_by)
 
 
 def _complete(round: Round, request: R) -> R:

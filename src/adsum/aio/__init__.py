@@ -4,16 +4,17 @@
         await registry.register("planner-1", capabilities={"planning"})
         team = registry.find(capability="planning")
 
-`opening`, `registry`, `registration`, `registrations` and `many` are the twins of the modules of those names one level
-up.
+`opening`, `registry`, `registration`, `registrations`, `live_entries` and `many` are the twins of the modules of those
+names one level up.
 """
 
 from __future__ import annotations
 
+from .live_entries import AsyncLiveEntries
 from .opening import open_async
 from .registration import AsyncRegistration
 from .registrations import AsyncRegistrations
 from .registry import AsyncRegistry
 from .watch import AsyncWatch
 
-__all__ = ["AsyncRegistration", "AsyncRegistrations", "AsyncRegistry", "AsyncWatch", "open_async"]
+__all__ = ["AsyncLiveEntries", "AsyncRegistration", "AsyncRegistrations", "AsyncRegistry", "AsyncWatch", "open_async"]

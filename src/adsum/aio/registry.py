@@ -11,6 +11,7 @@ from .._amendment import UpdateKeywords
 from .._calls import whole
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
+from .._event_delivery import OnEvent, check_on_event
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
@@ -19,6 +20,7 @@ from ..errors import SystemBusy
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
 from .heartbeat import LoopHeartbeat, is_from_loop
+from .live_entries import AsyncLiveEntries
 from .loop import LoopCalls, require_loop
 from .many import AsyncManyCalls
 from .only_async import OnlyAsync
@@ -295,6 +297,7 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         *,
         since: int | None = None,
         where: Where | None = None,
+        on_event: OnEvent | None = None,
         **conditions: Unpack[Conditions],
     ) -> AsyncWatch:
         """Watch all entries that match the conditions of `find`, or one id, which may have conditions too: one `Event`
@@ -304,6 +307,8 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         - `since`: begin after this revision, which a watch or an event had; None to begin now. Where the history (the
           last 8,192 changes, or 8 MiB of them) does not reach back so far, the first event is ``lagged``.
         - `where`: a function of an entry, as in `find`.
+        - `on_event`: a function of an event, plain or ``async``, which a task of the watch calls for each one, until
+          the watch is closed. Its errors go to the log ``adsum``, and the next event follows.
 
         An entry that starts to match because of an update is ``registered`` to this watch, and one that stops to match
         is ``unregistered``; such an event has `previous`.
@@ -316,8 +321,29 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         ...         print(event.kind.value, event.entry.process_id.local_id, event.revision)
         ...         break
         registered planner-1 1
+        >>> async with registry.watch(on_event=lambda event: print(event.kind.value)):
+        ...     removed = await registration.unregister()
+        ...     await asyncio.sleep(0.5)
+        unregistered
         """
-        return AsyncWatch(self, self._client, self._query(id, conditions), where, since)
+        check_on_event(on_event)
+        return AsyncWatch(self, self._client, self._query(id, conditions), where, since)._deliver_to(on_event)
+
+    def follow(self, *, where: Where | None = None, **conditions: Unpack[Conditions]) -> AsyncLiveEntries:
+        """Follow the entries that match the conditions of `find`: a read-only mapping of ids to entries that is true at
+        each use. Returns `AsyncLiveEntries`, to be used in an ``async with`` block or closed. This is a plain call.
+
+        A dictionary that a program would fill from `find` and `watch`, without the work and without the dead in it. Use
+        `find` for a single answer, and `watch` to act on each change.
+
+        Errors: as `find`.
+
+        >>> workers = registry.follow(type="agent", health_status="healthy")
+        >>> registration = await registry.register("worker-1")
+        >>> [id.local_id for id in workers], workers["worker-1"].pid == os.getpid()
+        (['worker-1'], True)
+        """
+        return AsyncLiveEntries(self, self._client, self._query(None, conditions), where)
 
     @overload
     async def wait_for(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, TypeVar
 
+from .._event_delivery import END_SECONDS, REPEAT_SECONDS, OnEvent, log_failure, log_pause
 from .._os.forking import notice_fork, own
 from .._watching import WatchBase
 from ..errors import RegistryClosed
@@ -38,12 +40,41 @@ class AsyncWatch(WatchBase, OnlyAsync):
 
     # Whether a task waits.
     _is_waiting = False
+    # Calls the function of `AsyncRegistry.watch(on_event=)`.
+    _delivery: asyncio.Task[None] | None = None
+
+    def _deliver_to(self: W, on_event: OnEvent | None) -> W:
+        """Call a function, if there is one, for each event from now on, in a task of the watch."""
+        if on_event is not None:
+            self._delivery = require_loop().create_task(self._deliver(on_event))
+        return self
+
+    async def _deliver(self, on_event: OnEvent) -> None:
+        while not self._closed:
+            try:
+                event = await self.next()
+            except RegistryClosed:
+                return
+            except Exception as error:  # noqa: BLE001 - logged, and it may be an error of the program's `where`
+                log_pause(error)
+                await asyncio.sleep(REPEAT_SECONDS)
+                continue
+            try:
+                result = on_event(event)
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as error:  # noqa: BLE001 - the program's own, which has no other place to go to
+                log_failure(event, error)
 
     async def __aenter__(self: W) -> W:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+        delivery = self._delivery
+        if delivery is not None and delivery is not asyncio.current_task():
+            # A call of the function that has begun may go on; a second later the block ends without it.
+            await asyncio.wait([delivery], timeout=END_SECONDS)
 
     def close(self) -> None:
         """End the watch, and wake a task that waits in it. Closing twice does nothing. This is a plain call.
