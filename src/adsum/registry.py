@@ -13,9 +13,9 @@ the registrar (`_calls`), which decides.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from . import _wire as wire
 from ._amendment import UpdateKeywords
@@ -24,6 +24,7 @@ from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
 from ._event_delivery import OnEvent, check_on_event
 from ._many import ManyCalls
+from ._member_functions import MemberId, check_member_id, member_function
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._validation import MetadataKeywords
@@ -33,7 +34,9 @@ from .live_entries import LiveEntries
 from .model import Entry, Limits
 from .registration import Registration
 
+P = ParamSpec("P")
 R = TypeVar("R", bound="Registry")
+T = TypeVar("T")
 
 
 class Registry(ManyCalls, RegistryReads):
@@ -271,6 +274,41 @@ class Registry(ManyCalls, RegistryReads):
         """
         write = self._calls.heartbeat(id, None)
         return self._calls.wait(write, timeout).entries[0]
+
+    def member(
+        self, id: MemberId, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """Decorate a function: this process is registered under `id` while a call of the function runs. The entry is
+        removed when the call returns or raises.
+
+        - `id`: an id, or a function of the call's arguments that returns one, for functions that run several times at
+          once.
+        - `timeout`, `metadata`: those of `register`.
+
+        The function may be ``async``; then its two writes block the event loop for as long as the registrar takes, and
+        `AsyncRegistry.member` awaits them. Errors of the registration are raised instead of the call:
+        `AlreadyRegistered` where the function runs already under the same id, and those of `register`. If the entry
+        cannot be removed, the log ``adsum`` says so, and the call returns its result.
+
+        Errors: `TypeError` for a generator, whose call ends before its work begins, and for what is no function.
+
+        >>> @registry.member("planner-1", capabilities={"planning"})
+        ... def plan():
+        ...     return registry.count(capability="planning")
+        >>> plan(), registry.count(capability="planning")
+        (1, 0)
+        >>> @registry.member(lambda number: f"worker-{number}")
+        ... def work(number):
+        ...     return [id.local_id for id in registry]
+        >>> work(7)
+        ['worker-7']
+        """
+        check_member_id(id)
+
+        def register(id: AnyId) -> Registration:
+            return self.register(id, timeout=timeout, **metadata)
+
+        return lambda function: member_function(function, id, register)
 
     # Following
 

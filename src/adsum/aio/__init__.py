@@ -4,8 +4,8 @@
         await registry.register("planner-1", capabilities={"planning"})
         team = registry.find(capability="planning")
 
-`opening`, `registry`, `registration`, `registrations`, `live_entries` and `many` are the twins of the modules of those
-names one level up.
+`opening`, `registry`, `registration`, `registrations`, `live_entries`, `many` and `member_functions` are the twins of
+the modules of those names one level up.
 """
 
 from __future__ import annotations

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from .._amendment import UpdateKeywords
 from .._calls import whole
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
+from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
@@ -23,6 +24,7 @@ from .heartbeat import LoopHeartbeat, is_from_loop
 from .live_entries import AsyncLiveEntries
 from .loop import LoopCalls, require_loop
 from .many import AsyncManyCalls
+from .member_functions import async_member_function
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
 from .thread import in_thread
@@ -30,6 +32,8 @@ from .waiting import wait
 from .watch import AsyncWatch
 
 A = TypeVar("A", bound="AsyncRegistry")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
@@ -288,6 +292,35 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         """
         write = self._calls.heartbeat(id, None)
         return (await answered(self._calls, write, timeout)).entries[0]
+
+    def member(
+        self, id: MemberId, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
+    ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[Any, Any, T]]]:
+        """Decorate an async function: this process is registered under `id` while a call of the function runs. The
+        entry is removed when the call returns, raises or is cancelled. This is a plain call.
+
+        - `id`: an id, or a function of the call's arguments that returns one, for functions that run several times at
+          once.
+        - `timeout`, `metadata`: those of `register`, ``heartbeat="loop"`` included.
+
+        Errors of the registration are raised instead of the call: `AlreadyRegistered` where the function runs already
+        under the same id, and those of `register`. If the entry cannot be removed, the log ``adsum`` says so, and the
+        call returns its result.
+
+        Errors: `TypeError` for a function that is not ``async``, and for a generator.
+
+        >>> @registry.member(lambda number: f"worker-{number}", capabilities={"counting"})
+        ... async def work(number):
+        ...     return [id.local_id for id in registry]
+        >>> await work(7), len(registry)
+        (['worker-7'], 0)
+        """
+        check_member_id(id)
+
+        async def register(id: AnyId) -> AsyncRegistration:
+            return await self.register(id, timeout=timeout, **metadata)
+
+        return lambda function: async_member_function(function, id, register)
 
     # Following
 
