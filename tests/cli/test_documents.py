@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,8 +43,8 @@ def test_a_document_has_every_field_of_its_record(record: type[Any], document: t
 
 
 def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, command: Command) -> None:
-    """The answers of show, ls, health, update, stats, top, audit, unregister, wait, registrar and doctor are documents
-    of the schema, with its fields and no others, in its order."""
+    """The answers of show, ls, health, update, stats, top, departures, namespaces, register, audit, unregister, wait,
+    registrar and doctor are documents of the schema, with its fields and no others, in its order."""
     registration = members.register("worker", capabilities={"b", "a"}, custom={"bytes": b"x", "n": [1, None]})
     members.register("other")
     registration.unregister()
@@ -57,6 +58,10 @@ def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, co
     everything = _answer(command, documents.RegistryDocument, "top")
     assert [entry.id for entry in everything.entries] == ["default/here/other", "default/here/worker"]
     assert [departure.how for departure in everything.departures] == ["unregistered"]
+    assert [one.how for one in _answer(command, list[documents.DepartureDocument], "departures")] == ["unregistered"]
+    assert [one.members for one in _answer(command, list[documents.NamespaceDocument], "namespaces")] == [2]
+    assert _answer(command, documents.EntryDocument, "register", "third", str(os.getpid())).pid == os.getpid()
+    assert _answer(command, documents.UnregistrationDocument, "unregister", "third").unregistered
     assert _answer(command, documents.AuditDocument, "audit").violations == []
     assert _answer(command, documents.UnregistrationDocument, "unregister", "other").unregistered
     assert _answer(command, documents.GoneDocument, "wait", "--gone", "other").entry is None

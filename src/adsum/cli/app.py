@@ -13,8 +13,11 @@ from .. import __version__
 from ..errors import AdsumError, InvalidMetadata, InvalidProcessId, InvalidQuery, NotRegistered
 from . import BROKEN_PIPE, INTERRUPTED, NOT_FOUND, REGISTRY_ERROR, USAGE
 from .doctor.command import doctor
+from .members.departures import departures
 from .members.health import health
 from .members.ls import ls
+from .members.namespaces import namespaces
+from .members.register import register
 from .members.show import show
 from .members.unregister import unregister
 from .members.update import update
@@ -32,7 +35,6 @@ _DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its pr
 
 # Words that users type for a command whose name is not similar.
 _MEANT = {
-    "register": "adsum run ID -- COMMAND registers a program for as long as it runs",
     "list": "adsum ls lists the members",
     "ps": "adsum ls lists the members",
     "get": "adsum show ID shows a member",
@@ -67,7 +69,9 @@ def build(tokens: list[str]) -> App:
         help=_HELP,
         help_format="markdown",
     )
-    for command in (ls, show, watch, wait, top, health, update, unregister, stats, audit, doctor, registrar, metrics):
+    reading = (ls, show, namespaces, departures, watch, wait, top)
+    writing = (register, health, update, unregister)
+    for command in (*reading, *writing, stats, audit, doctor, registrar, metrics):
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:

@@ -119,6 +119,16 @@ class RegistryDocument(msgspec.Struct, frozen=True):
     departures: list[DepartureDocument]
 
 
+class NamespaceDocument(msgspec.Struct, frozen=True):
+    """A namespace: how many living members it has, and how many of them have each health status."""
+
+    namespace: str
+    members: int
+    healthy: int
+    degraded: int
+    unhealthy: int
+
+
 class UnregistrationDocument(msgspec.Struct, frozen=True):
     """The result of unregistering `id`; False where nothing was registered under it."""
 
@@ -172,6 +182,7 @@ DOCUMENTS = (
     DepartureDocument,
     Stats,
     RegistryDocument,
+    NamespaceDocument,
     UnregistrationDocument,
     GoneDocument,
     AuditDocument,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from ..options import HealthWord, TypeWord, UsageError
@@ -40,6 +41,19 @@ class MetadataOptions:
         ),
     ] = ()
 
+    heartbeat: Annotated[
+        float | None,
+        Parameter(
+            metavar="SECONDS",
+            help="Promise that the program sends a heartbeat within this time; without one its health becomes worse. "
+            "It sends them itself, by Registry.heartbeat.",
+        ),
+    ] = None
+    custom: Annotated[
+        str | None,
+        Parameter(metavar="JSON", help="Data of its own, as a JSON object.", show_default=False),
+    ] = None
+
     def fields(self) -> dict[str, Any]:
         """The keywords for `Registry.register`. Errors: `UsageError`."""
         fields: dict[str, Any] = {
@@ -48,6 +62,10 @@ class MetadataOptions:
             "endpoint": self.endpoint,
             "resources": _parse_resources(self.resource),
         }
+        if self.heartbeat is not None:
+            fields["heartbeat"] = self.heartbeat
+        if self.custom is not None:
+            fields["custom"] = _parse_custom(self.custom)
         if self.health != "healthy":
             # What every member begins with is no word of this command about the program.
             fields["health_status"] = self.health
@@ -67,3 +85,13 @@ def _parse_resources(words: Sequence[str]) -> dict[str, int | float | str]:
             raise UsageError(f"--resource {word!r}: {name} is given twice; give each name once")
         resources[name] = number_or_text(value)
     return resources
+
+
+def _parse_custom(text: str) -> dict[str, Any]:
+    try:
+        custom = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
+        raise UsageError(f"--custom {text!r} is no JSON: {error}") from error
+    if not isinstance(custom, dict):
+        raise UsageError(f'--custom {text!r}: give a JSON object, as in \'{{"model": "small"}}\'')
+    return custom

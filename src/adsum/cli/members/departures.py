@@ -1,0 +1,67 @@
+"""``adsum departures``: lists how the last entries ended."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ... import Registry
+from ...model import Departure
+from ...views import words
+from ...views.description import removal
+from ...views.documents import departure_document
+from .. import NOT_FOUND
+from ..absence import check_registry
+from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
+from ..output import render
+
+
+def departures(
+    *,
+    limit: Annotated[int | None, WHOLE, Parameter(help="List at most this many, the newest ones.")] = None,
+    json: Json = False,
+    options: RegistryOptions = DEFAULT_REGISTRY,
+) -> int:
+    """List how the last entries ended, newest first.
+
+    ```console
+    $ adsum departures --limit 10
+    ```
+
+    An entry ends when its process died, when it was unregistered, when it was handed over, or when its process was
+    found dead as another one took the ID (replaced). The registry keeps the last 1,000, of all namespaces; --namespace
+    and --node list only theirs. Exit code 1 where there is no registry.
+    """
+    if limit is not None and limit < 0:
+        raise UsageError(f"--limit {limit}: give a number, 0 or more")
+    with options.open() as registry:
+        exists = check_registry(registry, options)
+        found = [one for one in registry.departures() if _is_asked_for(one, options)][:limit]
+        if json:
+            render.print_json([departure_document(one) for one in found])
+        elif found:
+            columns = ("id", "how", "at", "pid", "lived", "detection")
+            rows = [_row(one, options, registry) for one in found]
+            render.print_table(columns, rows, optional=("detection", "lived", "pid"))
+    return 0 if exists else NOT_FOUND
+
+
+def _is_asked_for(departure: Departure, options: RegistryOptions) -> bool:
+    namespace, node, _ = departure.entry.process_id
+    return options.namespace in (None, namespace) and options.node in (None, node)
+
+
+def _row(departure: Departure, options: RegistryOptions, registry: Registry) -> list[str]:
+    entry = departure.entry
+    lived = (departure.at - entry.registered_at).total_seconds()
+    detection = f"{departure.detection * 1000:.2f}ms" if departure.detection else ""
+    return [
+        render.printable_id(options.show_id(entry.process_id, registry)),
+        departure.how,
+        # One word in a pipe, so that awk(1) and similar tools can split the line.
+        words.second(departure.at) if render.is_terminal() else departure.at.isoformat(timespec="milliseconds"),
+        str(entry.pid),
+        words.duration(lived),
+        removal(departure) if render.is_terminal() and departure.how == "died" else detection,
+    ]
