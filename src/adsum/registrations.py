@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from ._calls import Calls, removed_of
-from .errors import AdsumError
+from .errors import AdsumError, Stale, VersionMismatch
 from .registration import Registration
 
 
@@ -30,7 +30,8 @@ class Registrations(list[Registration]):
         self._calls = calls
 
     def unregister(self, *, timeout: float | None = None) -> list[bool]:
-        """Remove these entries, visible at once. Returns for each, in order, whether it was there; an entry that
+        """Remove these entries, visible at once (one after the other, where the registrar is of an older
+        version). Returns for each, in order, whether it was there; an entry that
         another registration has replaced stays, and counts as not there.
 
         `timeout` is in seconds, as in `Registry.register`. Errors: `SystemBusy`; `Timeout`.
@@ -42,7 +43,11 @@ class Registrations(list[Registration]):
         if not self:
             return []
         own = [(one.process_id, one.entry.incarnation) for one in self]
-        return removed_of(own, self._calls.wait(self._calls.unregister_many(own), timeout))
+        try:
+            return removed_of(own, self._calls.wait(self._calls.unregister_many(own), timeout))
+        except VersionMismatch:
+            # A registrar of an older version removes them one after the other.
+            return [_removed(one, timeout) for one in self]
 
     def __enter__(self) -> Registrations:
         return self
@@ -58,3 +63,11 @@ class Registrations(list[Registration]):
             # The block's own error matters more; the entries go with their process in any case.
             if error is None:
                 raise
+
+
+def _removed(registration: Registration, timeout: float | None) -> bool:
+    try:
+        return registration.unregister(timeout=timeout)
+    except Stale:
+        # Another registration has replaced it.
+        return False

@@ -17,6 +17,7 @@ from adsum import (
     NotRegistered,
     Registry,
     RegistryFull,
+    VersionMismatch,
 )
 from tests.support import Agent, Opener
 
@@ -72,6 +73,22 @@ def test_unregistering_says_which_were_there(either: Registry) -> None:
     assert arms.unregister() == [False, True]
     assert arms.unregister() == [False, False]
     assert either.register_many([]).unregister() == []
+
+
+def test_an_older_registrar_removes_them_one_by_one(either: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the registrar does not know the request to remove several, the block removes each by itself."""
+
+    def refused(*_: object) -> None:
+        raise VersionMismatch("this registrar is older than its client")
+
+    with either.register_many([*ARMS, ("middle", {})]):
+        either.unregister("left")
+        either.unregister("right")
+        later = either.register("right").entry
+        monkeypatch.setattr("adsum._calls.Calls.unregister_many", refused)
+    assert either.find() == [later]
+    with pytest.raises(VersionMismatch):
+        either.unregister_many(["right"])
 
 
 def test_the_blocks_own_error_comes_out(opener: Opener) -> None:

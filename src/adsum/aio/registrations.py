@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from .._calls import Calls, removed_of
-from ..errors import AdsumError
+from ..errors import AdsumError, Stale, VersionMismatch
 from .answer import answered
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
@@ -32,7 +32,8 @@ class AsyncRegistrations(list[AsyncRegistration], OnlyAsync):
         self._calls = calls
 
     async def unregister(self, *, timeout: float | None = None) -> list[bool]:
-        """Remove these entries, visible at once. Returns for each, in order, whether it was there; an entry that
+        """Remove these entries, visible at once (one after the other, where the registrar is of an older
+        version). Returns for each, in order, whether it was there; an entry that
         another registration has replaced stays, and counts as not there.
 
         `timeout` is in seconds, as in `AsyncRegistry.register`. Errors: `SystemBusy`; `Timeout`.
@@ -44,7 +45,11 @@ class AsyncRegistrations(list[AsyncRegistration], OnlyAsync):
         if not self:
             return []
         own = [(one.process_id, one.entry.incarnation) for one in self]
-        return removed_of(own, await answered(self._calls, self._calls.unregister_many(own), timeout))
+        try:
+            return removed_of(own, await answered(self._calls, self._calls.unregister_many(own), timeout))
+        except VersionMismatch:
+            # A registrar of an older version removes them one after the other.
+            return [await _removed(one, timeout) for one in self]
 
     async def __aenter__(self) -> AsyncRegistrations:
         return self
@@ -60,3 +65,11 @@ class AsyncRegistrations(list[AsyncRegistration], OnlyAsync):
             # The block's own error matters more; the entries go with their process in any case.
             if error is None:
                 raise
+
+
+async def _removed(registration: AsyncRegistration, timeout: float | None) -> bool:
+    try:
+        return await registration.unregister(timeout=timeout)
+    except Stale:
+        # Another registration has replaced it.
+        return False
