@@ -29,11 +29,14 @@ class Row(NamedTuple):
 
 
 # These make a registry, and so are done where there was none.
-MAKERS = ("registrar", "run")
+MAKERS = ("register", "registrar", "run")
 TABLE = (
     Row("ls", 1, 0),
     Row("ls --capability absent --json", 1, 0),
+    Row("ls --sort absent", 1, 0),
     Row("show absent", 1, 1),
+    Row("namespaces", 1, 0),
+    Row("departures --json", 1, 0),
     Row("watch", None, None),
     Row("watch absent --json", None, None),
     Row("wait absent --timeout 0.1", 1, 1),
@@ -43,6 +46,8 @@ TABLE = (
     Row("top", 1, 0),
     Row("top --json", 1, 0),
     Row("run absent -- true", 0, 0),
+    # The process 1 exists everywhere.
+    Row("register absent 1", 0, 0),
     Row("health absent healthy", 1, 1),
     Row("update absent --add custom.n=1", 1, 1),
     Row("unregister absent", 1, 1),
