@@ -65,7 +65,7 @@ def test_the_answers_of_the_command_line_follow_the_schema(members: Registry, co
     assert _answer(command, documents.AuditDocument, "audit").violations == []
     assert _answer(command, documents.UnregistrationDocument, "unregister", "other").unregistered
     assert _answer(command, documents.GoneDocument, "wait", "--gone", "other").entry is None
-    assert _answer(command, documents.EntryDocument, "update", "worker", "--add", "custom.n=1").revision == 7
+    assert _answer(command, documents.EntryDocument, "update", "worker", "--add", "custom.n=1").revision == 9
     assert _answer(command, documents.RegistrarDocument, "registrar").pid == members.stats().registrar_pid
     assert _answer(command, documents.ChecksDocument, "doctor").checks
 
