@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 import msgspec
 
+from ._plain import Custom
 from ._validation import MAX_DEPTH, UNSET, MetadataFields, Names, Unset, check_fields, parse_metadata
 from .errors import InvalidMetadata
 from .model import Metadata
@@ -38,7 +39,7 @@ class UpdateKeywords(TypedDict, total=False):
     created_at: datetime
     last_health_check: datetime
     endpoint: str | None
-    custom: Mapping[str, Any]
+    custom: Custom
     heartbeat: float | None
 
 
