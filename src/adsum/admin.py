@@ -36,7 +36,8 @@ PING_SECONDS = 2.0
 STOP_SECONDS = 10.0
 # The files that a registrar opens for writing, and those that it puts into place by rename(2) or link(2).
 WRITTEN_FILES = ("starting", "lock", "registrar.log")
-RENAMED_FILES = (wire.SOCKET_NAME, f"{wire.SOCKET_NAME}.new", "page", "page.new", "page.replaced")
+_PAGE_FILES = ("page", "page.new", "page.replaced", "board", "board.new")
+RENAMED_FILES = (wire.SOCKET_NAME, f"{wire.SOCKET_NAME}.new", *_PAGE_FILES)
 LOG_NAME = "registrar.log"
 
 

@@ -118,11 +118,11 @@ def test_a_stamp_of_the_own_thread_number_is_left_alone(registry: Registry) -> N
     registry.register("first")
     held = next(iter(lifelines._held.values()))
     other = (identity.current().pid + 1) % LIFELINES * LIFELINE_WORDS
-    held.words[other + 5] = 7 << 32 | mine
+    held.mapped.words[LIFELINES_AT + other + 5] = 7 << 32 | mine
     mutexes = robust_mutex.available()
     assert mutexes is not None
     # The first is held, the second has the number; the third is free.
-    taken = lifelines._take(mutexes, held.mapped.address + 8 * LIFELINES_AT, held.words)
+    taken = lifelines._take(mutexes, held.mapped)
     assert taken is not None
     assert taken.mutex_at == (identity.current().pid + 2) % LIFELINES * LIFELINE_WORDS
     mutexes.let_go(held.mapped.address + 8 * (LIFELINES_AT + taken.mutex_at))
@@ -155,15 +155,15 @@ def test_garbage_in_a_lifeline_harms_its_own_process_only(registry: Registry, ag
     agent.do("held = next(iter(lifelines._held.values())); at = held.lifeline.mutex_at")
     for _ in range(20):
         word, value = numbers.randrange(3, LIFELINE_WORDS), numbers.getrandbits(64)
-        agent.do(f"held.words[at + {word}] = {value}")
+        agent.do(f"held.mapped.words[lifelines.LIFELINES_AT + at + {word}] = {value}")
         assert seen(registry)
         assert "other" in registry
     agent.kill()
     assert not seen(registry)
 
 
-def test_a_removed_registry_leaves_no_mapped_page(tmp_path: Path) -> None:
-    """A process that registers in one registry after the other, and removes each, keeps one page mapped at most."""
+def test_a_removed_registry_leaves_no_mapped_board(tmp_path: Path) -> None:
+    """A process that registers in one registry after the other, and removes each, keeps one board mapped at most."""
     for number in range(5):
         folder = tmp_path / str(number)
         with adsum.open(path=folder) as registry:
@@ -174,10 +174,10 @@ def test_a_removed_registry_leaves_no_mapped_page(tmp_path: Path) -> None:
         assert len([held for held in lifelines._held.values() if held.path.is_relative_to(tmp_path)]) == 1
 
 
-def test_a_page_that_was_truncated_harms_no_later_registry(tmp_path: Path) -> None:
+def test_a_board_that_was_truncated_harms_no_later_registry(tmp_path: Path) -> None:
     """Memory behind the end of a truncated file is never touched again, which would end the process."""
     with Agent(tmp_path / "one") as agent:
         agent.do("held = registry.register('agent'); import adsum, os, shutil")
         agent.do("registry.close()")
-        agent.do(f"os.truncate({str(tmp_path / 'one' / 'page')!r}, 0); shutil.rmtree({str(tmp_path / 'one')!r})")
+        agent.do(f"os.truncate({str(tmp_path / 'one' / 'board')!r}, 0); shutil.rmtree({str(tmp_path / 'one')!r})")
         agent.do(f"other = adsum.open(path={str(tmp_path / 'two')!r}); other.register('agent'); other.close()")

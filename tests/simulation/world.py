@@ -74,9 +74,9 @@ class UnsettledPage(pages.Page):
 
     killed = False
 
-    def settle(self, buckets: Iterable[int]) -> None:
+    def settle(self, ids: Iterable[int], keys: Iterable[int] = ()) -> None:
         if not self.killed:
-            super().settle(buckets)
+            super().settle(ids, keys)
 
 
 class RecordingEngine(Engine):
@@ -139,7 +139,7 @@ class World:
     def start(self) -> bool:
         """Start a registrar on the tables of the last one. False when it was killed before it served."""
         environment, page, limits = open_registry(self.folder, self.limits, self._failpoint)
-        self.page = UnsettledPage(page._mapping, page._file)
+        self.page = UnsettledPage(page.mapped, page.board)
         self.watch = SimulatedWatch(self.processes)
         self.engine = RecordingEngine(limits, self.watch)
         self.marked = set()

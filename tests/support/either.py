@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from adsum import AsyncRegistration, AsyncRegistrations, AsyncRegistry, AsyncWatch, Event, Registry, Timeout
+import adsum
+from adsum import AsyncRegistration, AsyncRegistry, AsyncWatch, Event, Registry, Timeout
+
+if TYPE_CHECKING:
+    # Processes of the previous release, which does not have it, import this module too.
+    from adsum import AsyncRegistrations
 
 
 class Opener(Protocol):
@@ -95,7 +100,7 @@ class Awaited:
     def _twin(self, value: Any) -> Any:
         if isinstance(value, AsyncRegistration):
             return Awaited(value, self.runner)
-        if isinstance(value, AsyncRegistrations):
+        if isinstance(value, adsum.AsyncRegistrations):
             return AwaitedRegistrations(value, self)
         if isinstance(value, AsyncWatch):
             return AwaitedWatch(value, self.runner)

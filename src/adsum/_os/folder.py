@@ -18,8 +18,8 @@ from ..errors import InvalidName, PermissionDenied
 
 # The names that a registry's folder may have before its page is there; the tables' names end with a number.
 _FILES = frozenset({
-    "lock", "starting", "clients", "sessions", "socket", "socket.new", "page", "page.new", "page.replaced",
-    "registrar.log", "registrar.log.1",
+    "lock", "starting", "clients", "sessions", "socket", "socket.new", "page", "page.new", "page.replaced", "board",
+    "board.new", "registrar.log", "registrar.log.1",
 })  # fmt: skip
 
 

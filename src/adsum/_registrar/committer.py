@@ -10,6 +10,7 @@ sent (L5). Owners of new entries are watched before the commit, so an entry is n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .. import _wire as wire
 from .._amendment import NOTHING
@@ -21,8 +22,9 @@ from .._engine.health import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
 from .._store import tables
+from .._store.board import index_bucket_of
 from .._store.layout import Receipt, index_keys, key_of, namespace_key
-from .._store.page import Page, bucket_of, index_bucket_of
+from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Owner
@@ -133,7 +135,7 @@ class Committer:
                 continue
 
     def _commit_in_time(self, batch: Batch, retention: Retention) -> list[Answer]:
-        marked: set[int] = set()
+        marked = Marked(set(), set())
         watched: list[Owner] = []
         receipts: list[Receipt] = []
         try:
@@ -141,8 +143,8 @@ class Committer:
                 decision = self._decide(transaction, batch, self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
-                    marked = _buckets_of(decision)
-                    self._page.mark(marked)
+                    marked = _counters_of(decision)
+                    self._page.mark(*marked)
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
                     transaction.refresh(decision.refreshed)
@@ -157,7 +159,7 @@ class Committer:
             raise
         finally:
             # Also when nothing was committed: a counter that moved only makes readers look.
-            self._page.settle(marked)
+            self._page.settle(*marked)
         self._failpoint("after_commit")
         if decision.writes:
             self._page.revision = transaction.revision
@@ -235,19 +237,26 @@ def _needs_room(request: wire.AnyRequest) -> bool:
             return True
 
 
-def _buckets_of(decision: Decision) -> set[int]:
-    """The counters of every id that the decision changes, and of every index key that its entry has or had."""
+class Marked(NamedTuple):
+    """The counters of ids, and of index keys."""
+
+    ids: set[int]
+    keys: set[int]
+
+
+def _counters_of(decision: Decision) -> Marked:
+    """Those of every id that the decision changes, and of every index key that its entry has or had."""
     changed = [(change.key, change.before, change.after) for change in decision.changes]
     changed += [(key_of(record.entry.process_id), None, record) for record in decision.refreshed]
-    buckets = set()
+    marked = Marked(set(), set())
     for key, before, after in changed:
-        buckets.add(bucket_of(key))
+        marked.ids.add(bucket_of(key))
         for record in (before, after):
             if record is not None:
                 keys = index_keys(record.entry)
                 keys.add(namespace_key(record.entry.process_id.namespace))
-                buckets.update(index_bucket_of(table, index) for table, index in keys)
-    return buckets
+                marked.keys.update(index_bucket_of(table, index) for table, index in keys)
+    return marked
 
 
 def _defect(call: Call, error: Exception) -> InternalError:

@@ -188,7 +188,7 @@ class CurrentTables:
                 continue
             self.limits, self.node = check_identity(environment), node_of(environment)
             self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
-            self.results = KeptResults(mapped.counters, mapped.lifelines)
+            self.results = KeptResults(mapped.board)
             self._recheck_at = time.monotonic() + RECHECK_SECONDS
             return environment
         raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from ..model import Entry, Owner
 from .lifelines import NONE
-from .page_layout import BUCKETS, INDEX_BUCKETS
+from .page_layout import BUCKETS
 
 # An id, for lookups, or the row key of an incarnation, for queries.
 CacheKey: TypeAlias = "tuple[str, str, str] | bytes"
@@ -95,7 +95,7 @@ class EntryCache(Protocol):
         ...
 
     def versions(self) -> memoryview:
-        """A copy of the counters of ids. To be made before the snapshot is opened."""
+        """A copy of all counters. To be made before the snapshot is opened."""
         ...
 
 
@@ -190,7 +190,7 @@ class TwoGenerationCache:
         return self.counters[bucket]
 
     def versions(self) -> memoryview:
-        return memoryview(self.counters[:BUCKETS].tobytes()).cast("Q")
+        return memoryview(self.counters.tobytes()).cast("Q")
 
     def _most(self) -> int:
         return max(LEAST_ENTRIES, min(GENERATION_ENTRIES, 2 * self._page.entries))
@@ -222,6 +222,4 @@ class _NoPage(NamedTuple):
 
 
 # The cache where there are no tables keeps nothing: its counters are odd, as in a commit that never ends.
-NO_CACHE = TwoGenerationCache(
-    _NoPage(memoryview(array("Q", [1]) * (BUCKETS + INDEX_BUCKETS)), memoryview(array("Q", [0])))
-)
+NO_CACHE = TwoGenerationCache(_NoPage(memoryview(array("Q", [1]) * BUCKETS), memoryview(array("Q", [0]))))

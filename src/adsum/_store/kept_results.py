@@ -2,7 +2,7 @@
 
 A result holds as long as no commit has touched an entry that has one of the query's index keys: an entry that enters,
 leaves or changes in the result has all of them, before the change or after it. So one of them decides, by its counter
-in the page (see `page`). The counter is read before the snapshot of which the result is.
+on the board (see `board`). The counter is read before the snapshot of which the result is.
 
 That each owner lives is one comparison of bytes: the lifelines are what they were when each of them was checked (see
 `lifelines`). For owners without a lifeline the kernel is asked.
@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..model import Entry, Owner
-from .entry_cache import NO_CACHE, CachedEntry
+from .board import NO_BOARD, Board, index_bucket_of
+from .entry_cache import CachedEntry
 from .layout import namespace_key
 from .lifelines import NONE, STAMP
-from .page import index_bucket_of
 from .page_layout import LIFELINE_WORDS
 from .query import Query
 
@@ -59,11 +59,11 @@ class KeptResult(NamedTuple):
 
 
 class KeptResults:
-    """Those of one page."""
+    """Those of one registry."""
 
-    def __init__(self, counters: memoryview, words: memoryview) -> None:
-        self._counters = counters
-        self._words = words
+    def __init__(self, board: Board) -> None:
+        self._counters = board.counters
+        self._words = board.lifelines
         self._results: dict[Query, KeptResult] = {}
         self._entries = 0
 
@@ -126,4 +126,4 @@ def _spans(places: Iterable[int]) -> list[tuple[int, int]]:
 
 
 # Where there are no tables: its counters are odd, as in a commit that never ends.
-NO_RESULTS = KeptResults(NO_CACHE.counters, NO_CACHE.lifelines)
+NO_RESULTS = KeptResults(NO_BOARD)

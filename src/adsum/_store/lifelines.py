@@ -1,6 +1,6 @@
 """Lifelines: how a reader sees in shared memory that a process lives.
 
-A process that registers itself holds a robust mutex in the page: its lifeline. The lifeline is intact while the thread
+A process that registers itself holds a robust mutex on the board: its lifeline. The lifeline is intact while the thread
 that holds the mutex lives; the kernel breaks it when that thread ends (see `_os.robust_mutex`). So a reader knows from
 memory that the process of an intact lifeline lives. A broken one is no proof, because a process may go on after its
 thread, or its exec: then the reader asks the kernel, as it does for a process without a lifeline.
@@ -33,7 +33,7 @@ from .._os.forking import call_around_fork
 from .._os.locks import holding
 from .._os.robust_mutex import Mapped
 from ..model import Owner
-from .page_layout import LIFELINE_WORDS, LIFELINES, LIFELINES_AT, SIZE, WORD_BYTES
+from .page_layout import BOARD_SIZE, LIFELINE_WORDS, LIFELINES, LIFELINES_AT, WORD_BYTES
 
 # Words of a lifeline, after its mutex.
 STAMP, _PROCESS, _INODE = 5, 6, 7
@@ -59,7 +59,7 @@ NONE = Lifeline(0, -1, 0, -1)
 
 def find(words: memoryview, owner: Owner) -> Lifeline:
     """The intact lifeline of `owner`, which is alive then; `NONE` where it has none. `words` are all lifelines of a
-    page."""
+    board."""
     process = _process_word(owner)
     for number in range(_TRIES):
         at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS
@@ -84,60 +84,87 @@ def _process_word(owner: Owner) -> int:
 
 class _Held(NamedTuple):
     path: Path
+    # Device and inode of the board.
+    file: tuple[int, int]
     mapped: Mapped
-    # All lifelines of that page.
-    words: memoryview
     lifeline: Lifeline
-    thread: int
+    thread: threading.Thread
+    thread_number: int
 
-    def is_intact(self) -> bool:
-        line = self.lifeline
-        return self.words[line.mutex_at] == line.mutex and self.words[line.stamp_at] == line.stamp
+    @property
+    def address(self) -> int:
+        return self.mapped.address + WORD_BYTES * (LIFELINES_AT + self.lifeline.mutex_at)
+
+    def is_by_this_thread(self) -> bool:
+        # A greenlet may look like a thread of its own; the kernel knows better.
+        return self.thread_number == threading.get_native_id()
+
+    def may_be_intact(self) -> bool:
+        """Not by way of the memory, which ends a process that touches it where the file was truncated."""
+        return self.is_by_this_thread() or self.thread.is_alive()
+
+    def is_gone(self) -> bool:
+        """Whether the board is in its folder no more."""
+        try:
+            return _number_of(os.stat(self.path)) != self.file
+        except OSError as error:
+            reraise_foreign(error)
+            return isinstance(error, (FileNotFoundError, NotADirectoryError))
 
 
 _lock = threading.RLock()
-# Those of this process, by device and inode of the page.
-_held: dict[tuple[int, int], _Held] = {}
+# Those of this process, by the epoch of the registry.
+_held: dict[int, _Held] = {}
 
 
-def hold(path: Path, file: os.stat_result) -> None:
-    """Hold a lifeline in the page at `path` from now on, unless this process does. Where that is not possible, readers
-    ask the kernel."""
-    held = _held.get((file.st_dev, file.st_ino))
-    if held is None or not held.is_intact():
-        holding(_lock, _hold, path, file)
+def hold(path: Path, epoch: int) -> None:
+    """Hold a lifeline on the board at `path`, that of the registry with this epoch, from now on, unless this process
+    does. Where that is not possible, readers ask the kernel."""
+    held = _held.get(epoch)
+    if held is None or not held.may_be_intact():
+        holding(_lock, _hold, path, epoch)
 
 
-def _hold(path: Path, file: os.stat_result) -> None:
-    mutexes, key = robust_mutex.available(), (file.st_dev, file.st_ino)
-    if mutexes is None:
+def _hold(path: Path, epoch: int) -> None:
+    if (mutexes := robust_mutex.available()) is None:
         return
     _release_gone(mutexes)
     try:
-        mapped = _held[key].mapped if key in _held else _map(mutexes, path, file)
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         reraise_foreign(error)
         return
-    if mapped is not None:
-        words = mapped.words[LIFELINES_AT:]
-        lifeline = _take(mutexes, mapped.address + WORD_BYTES * LIFELINES_AT, words)
-        if lifeline is not None:
-            _held[key] = _Held(path, mapped, words, lifeline, threading.get_native_id())
-
-
-def _map(mutexes: robust_mutex.RobustMutexes, path: Path, file: os.stat_result) -> Mapped | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        return mutexes.map(descriptor, SIZE) if os.path.samestat(os.fstat(descriptor), file) else None
+        _hold_on(mutexes, path, descriptor, epoch)
+    except OSError as error:
+        reraise_foreign(error)
     finally:
         os.close(descriptor)
 
 
-def _take(mutexes: robust_mutex.RobustMutexes, address: int, words: memoryview) -> Lifeline | None:
-    owner, thread = identity.current(), threading.get_native_id()
+def _hold_on(mutexes: robust_mutex.RobustMutexes, path: Path, descriptor: int, epoch: int) -> None:
+    file, held = os.fstat(descriptor), _held.get(epoch)
+    if file.st_size != BOARD_SIZE:
+        return
+    mapped = mutexes.map(descriptor, BOARD_SIZE) if held is None else held.mapped
+    lifeline = _take(mutexes, mapped) if mapped.words[0] == epoch else None
+    if lifeline is not None:
+        thread = threading.current_thread(), threading.get_native_id()
+        _held[epoch] = _Held(path, _number_of(file), mapped, lifeline, *thread)
+    elif held is None:
+        mutexes.unmap(mapped)
+
+
+def _number_of(file: os.stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
+def _take(mutexes: robust_mutex.RobustMutexes, mapped: Mapped) -> Lifeline | None:
+    owner, thread, words = identity.current(), threading.get_native_id(), mapped.words[LIFELINES_AT:]
     for number in range(_TRIES):
         at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS
-        if words[at + STAMP] & _LOW_HALF == thread or not mutexes.try_to_hold(address + WORD_BYTES * at):
+        address = mapped.address + WORD_BYTES * (LIFELINES_AT + at)
+        if words[at + STAMP] & _LOW_HALF == thread or not mutexes.try_to_hold(address):
             continue
         words[at + _PROCESS], words[at + _INODE] = _process_word(owner), owner.pidfd_inode
         words[at + STAMP] = stamp = int.from_bytes(os.urandom(4), "little") << 32 | thread
@@ -146,31 +173,21 @@ def _take(mutexes: robust_mutex.RobustMutexes, address: int, words: memoryview) 
 
 
 def _release_gone(mutexes: robust_mutex.RobustMutexes) -> None:
-    """Unmap the pages that are in no folder any more, as far as no living thread holds a mutex in them."""
-    for key, held in list(_held.items()):
-        if _is_at(held.path, key):
+    """Unmap the boards that are in no folder any more, as far as no living thread holds a mutex on them."""
+    for epoch, held in list(_held.items()):
+        if not held.is_gone():
             continue
-        address = held.mapped.address + WORD_BYTES * (LIFELINES_AT + held.lifeline.mutex_at)
-        if not mutexes.is_readable(address):
+        if not mutexes.is_readable(held.address):
             # Truncated before it was removed.
-            del _held[key]
+            del _held[epoch]
             mutexes.abandon(held.mapped)
             continue
-        if held.is_intact():
-            if held.thread != threading.get_native_id():
-                continue
-            mutexes.let_go(address)
-        del _held[key]
+        if held.is_by_this_thread():
+            mutexes.let_go(held.address)
+        elif held.thread.is_alive():
+            continue
+        del _held[epoch]
         mutexes.unmap(held.mapped)
-
-
-def _is_at(path: Path, key: tuple[int, int]) -> bool:
-    try:
-        file = os.stat(path)
-    except OSError as error:
-        reraise_foreign(error)
-        return not isinstance(error, (FileNotFoundError, NotADirectoryError))
-    return (file.st_dev, file.st_ino) == key
 
 
 def _forget() -> None:

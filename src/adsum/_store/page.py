@@ -3,8 +3,8 @@
 The counters are seqlocks (Linux: Documentation/locking/seqlock.rst) whose write section is a commit. An id belongs to
 the counter at ``crc32(key) % BUCKETS``. The registrar makes the counters of a batch odd *before* the commit, and even,
 one higher, *after* it. A cached entry is current if its counter has the even value that it had before the entry was
-read; this costs two memory reads instead of a search. In the same way each key of an index has a counter, which every
-change of an entry with that key moves: it validates the result of a search.
+read; this costs two memory reads instead of a search. In the same way each key of an index has a counter, on the board,
+which every change of an entry with that key moves: it validates the result of a search.
 
 Marking before the commit is what makes it correct: as soon as a reader can see the new state, no reader trusts the old
 one. If the registrar dies in between, the counters stay odd, and readers go to the tables until the next registrar
@@ -17,36 +17,22 @@ writes for other processors.
 
 from __future__ import annotations
 
-import mmap
 import os
-import sys
-import threading
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
 from .._foreign import reraise_foreign
 from .._os import identity
-from .._os.descriptors import Descriptor, found_on, free_number, never_close
-from .._os.forking import call_around_fork
-from .._os.locks import holding
+from .._os.mapped_file import MappedFile, create_mapped, open_mapped
 from .._os.presence import is_in_use
 from ..errors import AdsumError, CorruptRegistry, VersionMismatch, WrongNamespace
 from ..model import Owner
+from . import board as boards
 from . import lifelines
 from . import page_layout as at
-from .layout import BY_NAMESPACE, FORMAT, INDEXES
-from .page_layout import (
-    BUCKETS,
-    HEADER_BYTES,
-    HEADER_WORDS,
-    INDEX_BUCKETS,
-    LIFELINES_AT,
-    SIZE,
-    SIZE_OF_FORMAT_1,
-    WORD_BYTES,
-)
+from .layout import FORMAT
+from .page_layout import BUCKETS, HEADER_BYTES, HEADER_WORDS, SIZE
 
 _NAME = "page"
 
@@ -54,14 +40,6 @@ _NAME = "page"
 def bucket_of(key: bytes) -> int:
     """The number of the counter of the id stored under `key`."""
     return crc32(key) % BUCKETS
-
-
-def index_bucket_of(table: str, key: bytes) -> int:
-    """The number of the counter of all entries that have this row in this index."""
-    return BUCKETS + crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS
-
-
-_INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPACE)}
 
 
 class OlderFormat(Exception):
@@ -73,24 +51,18 @@ class OlderFormat(Exception):
 
 
 class Page:
-    """The mapped page of one registry. `counters` and `lifelines` are read in the hot path; every other word has a
-    property."""
+    """The mapped page of one registry. `counters` is read in the hot path; every other word has a property."""
 
-    # For a page whose `__init__` was interrupted.
-    _copy: Descriptor | None = None
+    def __init__(self, mapped: MappedFile, board: boards.Board = boards.NO_BOARD) -> None:
+        self.mapped = mapped
+        self.board = board
+        self._header = mapped.words[:HEADER_WORDS]
+        self.counters = mapped.words[HEADER_WORDS : HEADER_WORDS + BUCKETS]
 
-    def __init__(self, mapping: mmap.mmap, file: os.stat_result, copy: Descriptor | None = None) -> None:
-        self._mapping = mapping
-        self._file = file
-        self._copy = copy
-        words = memoryview(mapping).cast("Q")
-        self._header = words[:HEADER_WORDS]
-        self.counters = words[HEADER_WORDS:LIFELINES_AT]
-        self.lifelines = words[LIFELINES_AT:]
-
-    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not is_finalizing() and self._copy is not None and not self._copy.is_ours():
-            never_close(self._mapping)
+    @property
+    def lifelines(self) -> memoryview:
+        """Those on the board."""
+        return self.board.lifelines
 
     @property
     def format(self) -> int:
@@ -154,16 +126,15 @@ class Page:
         return self._header[at.RESTARTS]
 
     def hold_lifeline(self, folder: Path) -> None:
-        """Show from now on that this process lives, to those who read this page in its folder."""
-        if self.format == FORMAT:
-            lifelines.hold(path_in(folder), self._file)
+        """Show from now on that this process lives, to those who read this registry in its folder."""
+        lifelines.hold(boards.path_in(folder), self.epoch)
 
     def is_in(self, folder: Path) -> bool:
         """Whether a process that opens the folder now finds this page. True also where the kernel does not say: unknown
         is never gone."""
         try:
             # The registrar asks before each reply, and making a Path takes longer than the system call.
-            return os.path.samestat(self._file, os.stat(f"{folder}/{_NAME}"))
+            return os.path.samestat(self.mapped.file, os.stat(f"{folder}/{_NAME}"))
         except OSError as error:
             reraise_foreign(error)
             return not isinstance(error, (FileNotFoundError, NotADirectoryError))
@@ -176,9 +147,8 @@ class Page:
             # The one before did not leave: it was killed, or failed.
             self._header[at.RESTARTS] += 1
         self._header[at.STARTED] = started_ns
-        for bucket, count in enumerate(self.counters):
-            if count & 1:
-                self.counters[bucket] = count + 1
+        for counters in (self.counters, self.board.counters):
+            _make_even(counters, [bucket for bucket, count in enumerate(counters) if count & 1])
 
     def leave(self) -> None:
         """The registrar ends in order: the one that follows is no restart."""
@@ -191,18 +161,29 @@ class Page:
     def retire(self) -> None:
         """Invalidate everything: no reader trusts a cached entry any more, and every reader opens the folder again."""
         self._header[at.GENERATION] = 0
-        self.mark(range(len(self.counters)))
+        # Kept results are found by way of the generation.
+        self.mark(range(BUCKETS))
 
-    def mark(self, buckets: Iterable[int]) -> None:
-        """Begin the write section of these counters: before the commit."""
-        for bucket in buckets:
-            if not self.counters[bucket] & 1:
-                self.counters[bucket] += 1
+    def mark(self, ids: Iterable[int], keys: Iterable[int] = ()) -> None:
+        """Begin the write section of these counters, of ids and of index keys: before the commit."""
+        _make_odd(self.counters, ids)
+        _make_odd(self.board.counters, keys)
 
-    def settle(self, buckets: Iterable[int]) -> None:
+    def settle(self, ids: Iterable[int], keys: Iterable[int] = ()) -> None:
         """End the write section of these counters: after the commit."""
-        for bucket in buckets:
-            self.counters[bucket] += 1
+        _make_even(self.counters, ids)
+        _make_even(self.board.counters, keys)
+
+
+def _make_odd(counters: memoryview, buckets: Iterable[int]) -> None:
+    for bucket in buckets:
+        if not counters[bucket] & 1:
+            counters[bucket] += 1
+
+
+def _make_even(counters: memoryview, odd: Iterable[int]) -> None:
+    for bucket in odd:
+        counters[bucket] += 1
 
 
 def path_in(folder: Path) -> Path:
@@ -212,20 +193,15 @@ def path_in(folder: Path) -> Path:
 def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, restarts: int = 0) -> Page:
     """A new page, put in its place in one step when it is complete: a page that can be opened is whole. Epoch 0 asks
     for a new one."""
+    epoch = epoch or int.from_bytes(os.urandom(8), "little") or 1
     unfinished = folder / "page.new"
-    descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        # Allocated, not just sized: touching a mapped page that a full tmpfs cannot provide is SIGBUS.
-        os.posix_fallocate(descriptor, 0, SIZE)
-        page = _mapped(descriptor, SIZE, mmap.ACCESS_WRITE)
-    finally:
-        os.close(descriptor)
+    page = Page(create_mapped(unfinished, SIZE), boards.create(folder, epoch))
     header = page._header
     header[at.FORMAT], header[at.MAGIC] = FORMAT, at.MAGIC_VALUE
     boot = identity.boot_id()
     header[at.BOOT], header[at.BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
     header[at.PID_NAMESPACE] = identity.pid_namespace()
-    header[at.EPOCH] = epoch or int.from_bytes(os.urandom(8), "little") or 1
+    header[at.EPOCH] = epoch
     header[at.RESTARTS] = restarts
     page.switch(generation, map_size)
     unfinished.rename(path_in(folder))
@@ -239,7 +215,10 @@ def attach(folder: Path, *, writable: bool = False) -> Page | None:
     `CorruptRegistry`.
     """
     page = peek(folder, writable=writable)
-    if page is None or page.format == FORMAT:
+    if page is None:
+        return None
+    if page.format == FORMAT:
+        page.board = (boards.attach_or_create if writable else boards.attach)(folder, page.epoch)
         return page
     if page.format < FORMAT:
         raise OlderFormat(page)
@@ -251,11 +230,14 @@ def attach(folder: Path, *, writable: bool = False) -> Page | None:
 
 def peek(folder: Path, *, writable: bool = False) -> Page | None:
     """The registry's page, of whatever format, or None where there is no registry of this boot, or only one of another
-    PID namespace that no process uses any more. Only the registrar, which holds its lock, asks for a writable one.
+    PID namespace that no process uses any more; without its board. Only the registrar, which holds its lock, asks for
+    a writable one.
 
     Errors: `WrongNamespace`, `CorruptRegistry`.
     """
-    return holding(_opening, _peek, path_in(folder), writable)
+    path = path_in(folder)
+    mapped = open_mapped(path, lambda file: _size_to_map(path, file), writable=writable)
+    return None if mapped is None else _checked(mapped, path, by_registrar=writable)
 
 
 def readable_in(folder: Path) -> Page | None:
@@ -273,61 +255,22 @@ def epoch_in(folder: Path) -> int:
     return 0 if page is None else page.epoch
 
 
-# One thread at a time: `_mapped` looks for a descriptor of the same file, and must not find that of another thread or
-# page.
-_opening = threading.RLock()
-_with_copies: weakref.WeakSet[Page] = weakref.WeakSet()
-
-
-def _replace_lock() -> None:
-    global _opening
-    _opening = threading.RLock()
-
-
-call_around_fork(after_in_child=_replace_lock)
-
-
-def _peek(path: Path, writable: bool) -> Page | None:
-    try:
-        descriptor = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        reraise_foreign(error)
-        return None
-    try:
-        return _map(descriptor, path, writable)
-    finally:
-        os.close(descriptor)
-
-
-def _mapped(descriptor: int, size: int, access: int) -> Page:
-    file = os.fstat(descriptor)
-    if sys.version_info >= (3, 13):
-        return Page(mmap.mmap(descriptor, size, access=access, trackfd=False), file)
-    # The module keeps a copy of the descriptor, at the lowest free number (fcntl(2), F_DUPFD).
-    number = free_number()
-    mapping = mmap.mmap(descriptor, size, access=access)
-    known = [page._copy.number for page in list(_with_copies) if page._copy is not None]
-    copies = found_on([(file.st_dev, file.st_ino)], number, but_not=[descriptor, *known])
-    page = Page(mapping, file, copies[0] if copies else None)
-    _with_copies.add(page)
-    return page
-
-
-def _map(descriptor: int, path: Path, writable: bool) -> Page | None:
-    file = os.fstat(descriptor)
+def _size_to_map(path: Path, file: os.stat_result) -> int:
     # A page of a newer format may have another size: only its frozen words count.
     if file.st_size < HEADER_BYTES:
-        raise _wrong_size(path, file, SIZE)
-    access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-    page = _mapped(descriptor, min(file.st_size, SIZE) // WORD_BYTES * WORD_BYTES, access)
-    size = SIZE if page.format >= 2 else SIZE_OF_FORMAT_1
-    if file.st_size != size and page.format <= FORMAT:
-        raise _wrong_size(path, file, size)
-    return page if _usable(page, path, by_registrar=writable) else None
+        raise _wrong_size(path, file)
+    return min(file.st_size, SIZE)
 
 
-def _wrong_size(path: Path, file: os.stat_result, size: int) -> CorruptRegistry:
-    return CorruptRegistry(f"{path} has {file.st_size} bytes instead of {size}; {remedy(path.parent)}")
+def _checked(mapped: MappedFile, path: Path, *, by_registrar: bool) -> Page | None:
+    page = Page(mapped)
+    if mapped.file.st_size != SIZE and page.format <= FORMAT:
+        raise _wrong_size(path, mapped.file)
+    return page if _usable(page, path, by_registrar=by_registrar) else None
+
+
+def _wrong_size(path: Path, file: os.stat_result) -> CorruptRegistry:
+    return CorruptRegistry(f"{path} has {file.st_size} bytes instead of {SIZE}; {remedy(path.parent)}")
 
 
 def _usable(page: Page, path: Path, *, by_registrar: bool) -> bool:
@@ -358,17 +301,13 @@ def retire_replaced(folder: Path) -> None:
     """Retire the page that was replaced, if there is one. A registrar calls this before it serves: a process that still
     maps that page must not trust it once there may be changes."""
     replaced = _replaced_in(folder)
-    try:
-        descriptor = os.open(replaced, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        # The same file under both names: it was not replaced in the end.
-        if not _is_same(replaced, path_in(folder)) and (page := _map(descriptor, replaced, writable=True)) is not None:
+    # The same file under both names: it was not replaced in the end.
+    if not _is_same(replaced, path_in(folder)):
+        mapped = open_mapped(replaced, lambda file: _size_to_map(replaced, file), writable=True)
+        page = None if mapped is None else _checked(mapped, replaced, by_registrar=True)
+        if page is not None:
             page.retire()
-    finally:
-        os.close(descriptor)
-    replaced.unlink()
+    replaced.unlink(missing_ok=True)
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -1,8 +1,10 @@
 """Where each word of the page is. This is the only place that says so, for Python and for compiled code.
 
-The page is an array of 64-bit words in the machine's byte order: a header of `HEADER_WORDS`, then the change counters,
-`BUCKETS` for ids and `INDEX_BUCKETS` for index keys, then `LIFELINES` lifelines (see `lifelines`). A constant below is
-the index of a word in the header.
+The page is an array of 64-bit words in the machine's byte order: a header of `HEADER_WORDS`, then `BUCKETS` change
+counters. A constant below is the index of a word in the header.
+
+The board (see `board`) is another such array: eight words, then the `INDEX_BUCKETS` change counters of index keys, then
+`LIFELINES` lifelines of a cache line each.
 
 The words of the first group are **frozen**: they keep index and meaning in every table format, past and future. By them
 an adsum of any version recognises a page, finds its format, knows whether it belongs to this boot and this PID
@@ -13,15 +15,15 @@ since format 1, which a migration relies on. A later format may move them.
 WORD_BYTES = 8
 HEADER_WORDS = 512
 BUCKETS = 4096
-INDEX_BUCKETS = 4096
 HEADER_BYTES = WORD_BYTES * HEADER_WORDS
+SIZE = HEADER_BYTES + WORD_BYTES * BUCKETS
+
+INDEX_BUCKETS = 4096
 LIFELINES = 4096
-# One cache line each.
 LIFELINE_WORDS = 8
-LIFELINES_AT = HEADER_WORDS + BUCKETS + INDEX_BUCKETS
-# Format 1 ended with the counters of ids.
-SIZE_OF_FORMAT_1 = HEADER_BYTES + WORD_BYTES * BUCKETS
-SIZE = WORD_BYTES * (LIFELINES_AT + LIFELINE_WORDS * LIFELINES)
+BOARD_COUNTERS_AT = 8
+LIFELINES_AT = BOARD_COUNTERS_AT + INDEX_BUCKETS
+BOARD_SIZE = WORD_BYTES * (LIFELINES_AT + LIFELINE_WORDS * LIFELINES)
 
 MAGIC_VALUE = int.from_bytes(b"adsum\0\0\0", "little")
 

@@ -1,0 +1,91 @@
+"""The board: a mapped file beside the page, with what readers need besides.
+
+It has the change counters of index keys, which validate results of searches (see `kept_results`), and the lifelines
+(see `lifelines`). It is a file of its own because versions before it know the size of the page. A board belongs to the
+page with the same epoch. Where a reader finds none, it keeps no results and asks the kernel who lives.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from array import array
+from pathlib import Path
+from zlib import crc32
+
+from .._foreign import reraise_foreign
+from .._os.mapped_file import MappedFile, create_mapped, open_mapped
+from .layout import BY_NAMESPACE, INDEXES
+from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, INDEX_BUCKETS, LIFELINES_AT
+
+_NAME = "board"
+# The first word, the only one before the counters that is in use.
+_EPOCH = 0
+_INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPACE)}
+
+
+def index_bucket_of(table: str, key: bytes) -> int:
+    """The number of the counter of all entries that have this row in this index."""
+    return crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS
+
+
+class Board:
+    """The mapped board of one registry. `counters` and `lifelines` are read in the hot path."""
+
+    def __init__(self, words: memoryview, mapped: MappedFile | None = None) -> None:
+        self._mapped = mapped
+        self.counters = words[BOARD_COUNTERS_AT:LIFELINES_AT]
+        self.lifelines = words[LIFELINES_AT:]
+
+
+def _no_board() -> Board:
+    """Its counters are odd, as in a commit that never ends, and it has no lifeline. Its memory is never touched."""
+    board = Board(memoryview(mmap.mmap(-1, BOARD_SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)).cast("Q"))
+    board.counters = memoryview(array("Q", [1]) * INDEX_BUCKETS)
+    return board
+
+
+NO_BOARD = _no_board()
+
+
+def path_in(folder: Path) -> Path:
+    return folder / _NAME
+
+
+def create(folder: Path, epoch: int) -> Board:
+    """A new board, put in its place in one step when it is complete."""
+    unfinished = folder / f"{_NAME}.new"
+    mapped = create_mapped(unfinished, BOARD_SIZE)
+    mapped.words[_EPOCH] = epoch
+    unfinished.rename(path_in(folder))
+    return Board(mapped.words, mapped)
+
+
+def attach(folder: Path, epoch: int) -> Board:
+    """The board of the registry with this epoch, to read; `NO_BOARD` where there is none."""
+    try:
+        return _attach(folder, epoch, writable=False) or NO_BOARD
+    except OSError as error:
+        reraise_foreign(error)
+        return NO_BOARD
+
+
+def attach_or_create(folder: Path, epoch: int) -> Board:
+    """The board for the registrar, which makes it where it is missing or damaged."""
+    try:
+        board = _attach(folder, epoch, writable=True)
+    except IsADirectoryError:
+        path_in(folder).rmdir()
+        board = None
+    return create(folder, epoch) if board is None else board
+
+
+def _attach(folder: Path, epoch: int, *, writable: bool) -> Board | None:
+    mapped = open_mapped(path_in(folder), _size_to_map, writable=writable)
+    if mapped is None or mapped.words[_EPOCH] != epoch:
+        return None
+    return Board(mapped.words, mapped)
+
+
+def _size_to_map(file: os.stat_result) -> int:
+    return BOARD_SIZE if file.st_size == BOARD_SIZE else 0
