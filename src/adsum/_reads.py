@@ -308,7 +308,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         if where is not None:
             check_where(where)
         keys = () if order_by is None else check_order(order_by)
-        found = self._reader.find(parse_query(self.namespace, conditions))
+        query = parse_query(self.namespace, conditions)
+        if limit is not None and where is None and not keys:
+            return self._reader.find_first(query, limit)
+        found = self._reader.find(query)
         if where is not None:
             found = [entry for entry in found if where(entry)]
         found = ordered(found, keys)
@@ -425,6 +428,13 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         conditions.setdefault("health_status", HealthStatus.healthy)
         query = parse_query(self.namespace, conditions)
         check_choice(by, key)
+        if where is None and not callable(by) and instrument.find is None:
+            kept = self._reader.kept(query)
+            if kept is not None and kept.entries:
+                chosen = self._chooser.choose(kept.entries, by, key, query)
+                # Only the chosen one has to be alive.
+                if chosen is None or self._reader.lookup(chosen.process_id) is not None:
+                    return chosen
         return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
 
     # The registry itself

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from adsum import Registry
+from adsum import Conditions, Registry
 
 from ..support import Agent, eventually
 from ..support.children import ChildFailed
@@ -120,6 +120,24 @@ def test_a_kept_result_follows_each_kind_of_change(registry: Registry, agents: l
     assert found != before
     assert found == registry.find(capability="talking", where=lambda _: True)
     assert found == [entry for entry in registry.list_all() if "talking" in entry.metadata.capabilities]
+
+
+def test_one_of_many_is_taken_without_asking_for_the_others(registry: Registry, agents: list[Agent]) -> None:
+    """choose, count and the first of a search need no snapshot once a search was kept, and never give a dead one."""
+    conditions: Conditions = {"capability": "talking", "health_status": "healthy"}
+    assert len(registry.find(**conditions)) == 3
+    questions, snapshots = count_questions(registry), count_snapshots(registry)
+    assert registry.count(**conditions) == 3
+    assert [entry.process_id.local_id for entry in registry.find(limit=1, **conditions)] == ["agent-0"]
+    chosen = {registry.choose(by="round_robin", **conditions) for _ in range(3)}
+    assert {entry.process_id.local_id for entry in chosen if entry} == {"agent-0", "agent-1", "agent-2"}
+    assert questions == []
+    # The one lookup of each that was chosen for the first time.
+    assert len(snapshots) <= 3
+    agents[0].kill_unreaped()
+    assert registry.count(**conditions) == 2
+    assert [entry.process_id.local_id for entry in registry.find(limit=1, **conditions)] == ["agent-1"]
+    assert "agent-0" not in {entry.process_id.local_id for _ in range(9) if (entry := registry.choose(**conditions))}
 
 
 def test_a_result_is_the_callers_own(registry: Registry, agents: list[Agent]) -> None:
