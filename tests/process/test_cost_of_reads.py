@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 
 from adsum import Conditions, Registry
 
-from ..support import Agent, eventually
+from ..support import Agent, eventually, kill_registrar
 from ..support.children import ChildFailed
 from ..support.internals import count_questions
 
@@ -145,3 +146,29 @@ def test_a_result_is_the_callers_own(registry: Registry, agents: list[Agent]) ->
     registry.find(capability="talking").clear()
     registry.find(capability="talking").clear()
     assert len(registry.find(capability="talking")) == 3
+
+
+@pytest.mark.parametrize("damage", ["removed", "truncated", "garbage"])
+def test_a_board_that_was_lost_is_made_anew(
+    registry: Registry, registry_folder: Path, agents: list[Agent], damage: str
+) -> None:
+    """A registrar that starts without the board makes another, and no reader trusts what it kept by the lost one."""
+    assert len(registry.find(capability="talking")) == 3
+    kill_registrar(registry_folder)
+    board = registry_folder / "board"
+    if damage == "garbage":
+        with open(board, "r+b") as file:
+            file.write(os.urandom(8))
+    else:
+        # Not in place, which would end the processes that have it in memory (SIGBUS).
+        content = board.read_bytes()
+        board.unlink()
+        if damage == "truncated":
+            board.write_bytes(content[:1000])
+    agents[1].do("held.update(capabilities=['silent'])")
+    assert len(registry.find(capability="talking")) == 2
+    assert len(registry.find(capability="talking")) == 2
+    agents[1].do("held.update(capabilities=['talking'])")
+    assert len(registry.find(capability="talking")) == 3
+    agents[1].kill()
+    assert len(registry.find(capability="talking")) == 2

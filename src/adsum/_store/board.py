@@ -1,8 +1,9 @@
 """The board: a mapped file beside the page, with what readers need besides.
 
 It has the change counters of index keys, which validate results of searches (see `kept_results`), and the lifelines
-(see `lifelines`). It is a file of its own because versions before it know the size of the page. A board belongs to the
-page with the same epoch. Where a reader finds none, it keeps no results and asks the kernel who lives.
+(see `lifelines`). It is a file of its own because versions before it know the size of the page. A board has a random
+number, and the page names the one that is in use: a registrar that finds none, because it was removed or damaged, makes
+another. Where a reader finds none, it keeps no results and asks the kernel who lives.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, INDEX_BUCKETS, LIFELINES
 
 _NAME = "board"
 # The first word, the only one before the counters that is in use.
-_EPOCH = 0
+_NUMBER = 0
 _INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPACE)}
 
 
@@ -34,6 +35,7 @@ class Board:
 
     def __init__(self, words: memoryview, mapped: MappedFile | None = None) -> None:
         self._mapped = mapped
+        self.number = words[_NUMBER]
         self.counters = words[BOARD_COUNTERS_AT:LIFELINES_AT]
         self.lifelines = words[LIFELINES_AT:]
 
@@ -52,39 +54,37 @@ def path_in(folder: Path) -> Path:
     return folder / _NAME
 
 
-def create(folder: Path, epoch: int) -> Board:
+def create(folder: Path) -> Board:
     """A new board, put in its place in one step when it is complete."""
     unfinished = folder / f"{_NAME}.new"
     mapped = create_mapped(unfinished, BOARD_SIZE)
-    mapped.words[_EPOCH] = epoch
+    mapped.words[_NUMBER] = int.from_bytes(os.urandom(8), "little") or 1
     unfinished.rename(path_in(folder))
     return Board(mapped.words, mapped)
 
 
-def attach(folder: Path, epoch: int) -> Board:
-    """The board of the registry with this epoch, to read; `NO_BOARD` where there is none."""
+def attach(folder: Path, number: int) -> Board:
+    """The board with this number, to read; `NO_BOARD` where there is none."""
     try:
-        return _attach(folder, epoch, writable=False) or NO_BOARD
+        return _attach(folder, number, writable=False) or NO_BOARD
     except OSError as error:
         reraise_foreign(error)
         return NO_BOARD
 
 
-def attach_or_create(folder: Path, epoch: int) -> Board:
-    """The board for the registrar, which makes it where it is missing or damaged."""
+def attach_or_create(folder: Path, number: int) -> Board:
+    """The board for the registrar: that with this number, or another where it is missing or damaged."""
     try:
-        board = _attach(folder, epoch, writable=True)
+        board = _attach(folder, number, writable=True)
     except IsADirectoryError:
         path_in(folder).rmdir()
         board = None
-    return create(folder, epoch) if board is None else board
+    return create(folder) if board is None else board
 
 
-def _attach(folder: Path, epoch: int, *, writable: bool) -> Board | None:
+def _attach(folder: Path, number: int, *, writable: bool) -> Board | None:
     mapped = open_mapped(path_in(folder), _size_to_map, writable=writable)
-    if mapped is None or mapped.words[_EPOCH] != epoch:
-        return None
-    return Board(mapped.words, mapped)
+    return None if mapped is None or not number or mapped.words[_NUMBER] != number else Board(mapped.words, mapped)
 
 
 def _size_to_map(file: os.stat_result) -> int:

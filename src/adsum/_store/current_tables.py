@@ -141,6 +141,8 @@ class CurrentTables:
         mapped, environment = self.page, self._environment
         if mapped is None or environment is None or mapped.generation != environment.generation:
             return self._attach()
+        if mapped.has_another_board():
+            holding(self._lock, self._change_board, mapped)
         if time.monotonic() < self._recheck_at:
             return environment
         # A folder that was removed and made again has another page, and perhaps no registrar retired this one.
@@ -192,6 +194,13 @@ class CurrentTables:
             self._recheck_at = time.monotonic() + RECHECK_SECONDS
             return environment
         raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
+
+    def _change_board(self, mapped: page.Page) -> None:
+        if mapped is self.page and mapped.has_another_board():
+            mapped.open_board(self.folder)
+            cache, self.cache = self.cache, self._make_cache(mapped)
+            self.results = KeptResults(mapped.board)
+            cache.drop()
 
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""

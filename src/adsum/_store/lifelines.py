@@ -113,19 +113,19 @@ class _Held(NamedTuple):
 
 
 _lock = threading.RLock()
-# Those of this process, by the epoch of the registry.
+# Those of this process, by the number of the board.
 _held: dict[int, _Held] = {}
 
 
-def hold(path: Path, epoch: int) -> None:
-    """Hold a lifeline on the board at `path`, that of the registry with this epoch, from now on, unless this process
-    does. Where that is not possible, readers ask the kernel."""
-    held = _held.get(epoch)
+def hold(path: Path, board: int) -> None:
+    """Hold a lifeline on the board at `path`, the one with this number, from now on, unless this process does. Where
+    that is not possible, readers ask the kernel."""
+    held = _held.get(board)
     if held is None or not held.may_be_intact():
-        holding(_lock, _hold, path, epoch)
+        holding(_lock, _hold, path, board)
 
 
-def _hold(path: Path, epoch: int) -> None:
+def _hold(path: Path, board: int) -> None:
     if (mutexes := robust_mutex.available()) is None:
         return
     _release_gone(mutexes)
@@ -135,22 +135,22 @@ def _hold(path: Path, epoch: int) -> None:
         reraise_foreign(error)
         return
     try:
-        _hold_on(mutexes, path, descriptor, epoch)
+        _hold_on(mutexes, path, descriptor, board)
     except OSError as error:
         reraise_foreign(error)
     finally:
         os.close(descriptor)
 
 
-def _hold_on(mutexes: robust_mutex.RobustMutexes, path: Path, descriptor: int, epoch: int) -> None:
-    file, held = os.fstat(descriptor), _held.get(epoch)
+def _hold_on(mutexes: robust_mutex.RobustMutexes, path: Path, descriptor: int, board: int) -> None:
+    file, held = os.fstat(descriptor), _held.get(board)
     if file.st_size != BOARD_SIZE:
         return
     mapped = mutexes.map(descriptor, BOARD_SIZE) if held is None else held.mapped
-    lifeline = _take(mutexes, mapped) if mapped.words[0] == epoch else None
+    lifeline = _take(mutexes, mapped) if mapped.words[0] == board else None
     if lifeline is not None:
         thread = threading.current_thread(), threading.get_native_id()
-        _held[epoch] = _Held(path, _number_of(file), mapped, lifeline, *thread)
+        _held[board] = _Held(path, _number_of(file), mapped, lifeline, *thread)
     elif held is None:
         mutexes.unmap(mapped)
 
@@ -174,19 +174,19 @@ def _take(mutexes: robust_mutex.RobustMutexes, mapped: Mapped) -> Lifeline | Non
 
 def _release_gone(mutexes: robust_mutex.RobustMutexes) -> None:
     """Unmap the boards that are in no folder any more, as far as no living thread holds a mutex on them."""
-    for epoch, held in list(_held.items()):
+    for board, held in list(_held.items()):
         if not held.is_gone():
             continue
         if not mutexes.is_readable(held.address):
             # Truncated before it was removed.
-            del _held[epoch]
+            del _held[board]
             mutexes.abandon(held.mapped)
             continue
         if held.is_by_this_thread():
             mutexes.let_go(held.address)
         elif held.thread.is_alive():
             continue
-        del _held[epoch]
+        del _held[board]
         mutexes.unmap(held.mapped)
 
 

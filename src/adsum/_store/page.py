@@ -56,6 +56,8 @@ class Page:
     def __init__(self, mapped: MappedFile, board: boards.Board = boards.NO_BOARD) -> None:
         self.mapped = mapped
         self.board = board
+        # The number of the board that was looked for.
+        self._opened_board = 0
         self._header = mapped.words[:HEADER_WORDS]
         self.counters = mapped.words[HEADER_WORDS : HEADER_WORDS + BUCKETS]
 
@@ -122,12 +124,31 @@ class Page:
         self._header[at.PROMISES] = promises
 
     @property
+    def board_number(self) -> int:
+        """The number of the board in use; 0 where the registrar is of a version without it."""
+        return self._header[at.BOARD]
+
+    @board_number.setter
+    def board_number(self, number: int) -> None:
+        self._header[at.BOARD] = number
+
+    def open_board(self, folder: Path) -> None:
+        """Open the board that is in use now, to read."""
+        self._opened_board = self.board_number
+        self.board = boards.attach(folder, self._opened_board)
+
+    def has_another_board(self) -> bool:
+        """Whether the registrar has made a board since this one was opened: nothing marks the counters of this one."""
+        return bool(self._header[at.BOARD] != self._opened_board)
+
+    @property
     def restarts(self) -> int:
         return self._header[at.RESTARTS]
 
     def hold_lifeline(self, folder: Path) -> None:
         """Show from now on that this process lives, to those who read this registry in its folder."""
-        lifelines.hold(boards.path_in(folder), self.epoch)
+        if number := self.board_number:
+            lifelines.hold(boards.path_in(folder), number)
 
     def is_in(self, folder: Path) -> bool:
         """Whether a process that opens the folder now finds this page. True also where the kernel does not say: unknown
@@ -193,15 +214,15 @@ def path_in(folder: Path) -> Path:
 def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, restarts: int = 0) -> Page:
     """A new page, put in its place in one step when it is complete: a page that can be opened is whole. Epoch 0 asks
     for a new one."""
-    epoch = epoch or int.from_bytes(os.urandom(8), "little") or 1
     unfinished = folder / "page.new"
-    page = Page(create_mapped(unfinished, SIZE), boards.create(folder, epoch))
+    page = Page(create_mapped(unfinished, SIZE), boards.create(folder))
+    page.board_number = page.board.number
     header = page._header
     header[at.FORMAT], header[at.MAGIC] = FORMAT, at.MAGIC_VALUE
     boot = identity.boot_id()
     header[at.BOOT], header[at.BOOT + 1] = int.from_bytes(boot[:8], "little"), int.from_bytes(boot[8:], "little")
     header[at.PID_NAMESPACE] = identity.pid_namespace()
-    header[at.EPOCH] = epoch
+    header[at.EPOCH] = epoch or int.from_bytes(os.urandom(8), "little") or 1
     header[at.RESTARTS] = restarts
     page.switch(generation, map_size)
     unfinished.rename(path_in(folder))
@@ -218,7 +239,11 @@ def attach(folder: Path, *, writable: bool = False) -> Page | None:
     if page is None:
         return None
     if page.format == FORMAT:
-        page.board = (boards.attach_or_create if writable else boards.attach)(folder, page.epoch)
+        if writable:
+            page.board = boards.attach_or_create(folder, page.board_number)
+            page.board_number = page.board.number
+        else:
+            page.open_board(folder)
         return page
     if page.format < FORMAT:
         raise OlderFormat(page)

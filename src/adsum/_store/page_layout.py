@@ -42,5 +42,6 @@ RESTARTS = 11
 EPOCH = 12
 REVISION = 13
 ENTRIES = 14
-# Zero where the registrar is of a version before this word.
+# Zero where the registrar is of a version before these words.
 PROMISES = 15
+BOARD = 16
