@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,3 +182,41 @@ def test_a_board_that_was_truncated_harms_no_later_registry(tmp_path: Path) -> N
         agent.do("registry.close()")
         agent.do(f"os.truncate({str(tmp_path / 'one' / 'board')!r}, 0); shutil.rmtree({str(tmp_path / 'one')!r})")
         agent.do(f"other = adsum.open(path={str(tmp_path / 'two')!r}); other.register('agent'); other.close()")
+
+
+def test_threads_that_begin_at_once_hold_one_lifeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second lifeline of a process would be unmapped together with the first, while its thread still holds it."""
+    taken: list[object] = []
+    take = lifelines._take
+
+    def noted(*given: Any) -> object:
+        taken.append(given)
+        return take(*given)
+
+    monkeypatch.setattr(lifelines, "_take", noted)
+    both_registered = threading.Barrier(3)
+
+    def register(name: str) -> None:
+        registry.register(name)
+        both_registered.wait(10)
+
+    with adsum.open(path=tmp_path / "registry") as registry:
+        registry.register("first", os.getppid())
+        # Both threads find that none is held, and wait for the lock.
+        lifelines._lock.acquire()
+        try:
+            threads = [threading.Thread(target=register, args=(f"agent-{n}",)) for n in range(2)]
+            for thread in threads:
+                thread.start()
+            eventually(lambda: all(_waits_for_the_lock(thread) for thread in threads))
+        finally:
+            lifelines._lock.release()
+        both_registered.wait(10)
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+
+
+def _waits_for_the_lock(thread: threading.Thread) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "holding" and frame.f_locals.get("lock") is lifelines._lock

@@ -3,7 +3,7 @@
 It has the change counters of index keys, which validate results of searches (see `kept_results`), and the lifelines
 (see `lifelines`). It is a file of its own because versions before it know the size of the page. A board has a random
 number, and the page names the one that is in use: a registrar that finds none, because it was removed or damaged, makes
-another. Where a reader finds none, it keeps no results and asks the kernel who lives.
+another. Where a reader finds none, it keeps no results, and asks the kernel about each owner.
 """
 
 from __future__ import annotations

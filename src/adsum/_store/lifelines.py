@@ -120,13 +120,19 @@ _held: dict[int, _Held] = {}
 def hold(path: Path, board: int) -> None:
     """Hold a lifeline on the board at `path`, the one with this number, from now on, unless this process does. Where
     that is not possible, readers ask the kernel."""
-    held = _held.get(board)
-    if held is None or not held.may_be_intact():
+    if not _is_held(board):
         holding(_lock, _hold, path, board)
 
 
+def _is_held(board: int) -> bool:
+    held = _held.get(board)
+    return held is not None and held.may_be_intact()
+
+
 def _hold(path: Path, board: int) -> None:
-    if (mutexes := robust_mutex.available()) is None:
+    mutexes = robust_mutex.available()
+    # Another thread may have been quicker.
+    if mutexes is None or _is_held(board):
         return
     _release_gone(mutexes)
     try:
