@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import select
+import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -96,3 +101,41 @@ def test_no_addition_is_lost_or_doubled(registry_folder: Path, what: object) -> 
 def test_no_swap_overwrites_another(registry_folder: Path) -> None:
     """Processes that compare and swap, and decide again on `Stale`, lose no change either."""
     count(swap, registry_folder, PROCESSES * (TIMES // 4))
+
+
+class _LosesItsPeer:
+    """A socket whose first send succeeds, and reports, when the reply is there, that the peer is gone."""
+
+    def __init__(self, sock: socket.socket, meanwhile: Callable[[], object]) -> None:
+        self._sock = sock
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        sent = self._sock.send(data, flags)
+        if (meanwhile := self._meanwhile) is not None:
+            self._meanwhile = None
+            assert select.select([self._sock.fileno()], [], [], 10)[0]
+            meanwhile()
+            raise ConnectionResetError(errno.ECONNRESET, "closed with unread data")
+        return sent
+
+
+def test_a_reply_that_is_there_is_read_before_the_request_is_sent_again(
+    registry: Registry, registry_folder: Path
+) -> None:
+    """A registrar that dies with requests unread lets the next send of its client fail, while replies are in the
+    socket. Their receipts may be gone."""
+    registry.register("counter")
+    with adsum.open(path=registry_folder) as other:
+        other.register_nowait("warm").result()
+        pipeline = other._client.pipeline
+        connection = pipeline._connection
+        assert connection is not None
+        # A later commit drops the receipt of the reply that was sent.
+        connection.sock = cast(Any, _LosesItsPeer(cast(Any, connection.sock), lambda: registry.register("later")))
+        write = other._calls.amend("counter", {}, None, add={"custom.done": 1})
+        other._calls.submit(write, 10, lambda done: done).result(10)
+    assert registry["counter"].metadata.custom == {"done": 1}

@@ -7,6 +7,7 @@ itself while there are such entries, to say that the session goes on.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -194,6 +195,7 @@ class Pipeline:
                     self._fail_all(error)
                 except (OSError, msgspec.DecodeError, wire.FrameTooLarge):
                     # The registrar died, or another program answers at its socket: ask the next one.
+                    self._take_last_replies()
                     self._disconnect(poll)
             if self.holds_entries and self._connection is None and self._wake is wake:
                 self._say_goodbye(poll)
@@ -330,6 +332,16 @@ class Pipeline:
                     call.queue(reply.position)
             elif (call := self._calls.remove(reply.number)) is not None:
                 call.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
+
+    def _take_last_replies(self) -> None:
+        """Take the replies that the registrar has sent before it died. It may have dropped their receipts, so their
+        requests must not be sent again. A send may fail before they are read: the kernel reports to it that the peer
+        was closed with unread data (unix_release_sock in net/unix/af_unix.c)."""
+        connection = self._connection
+        with contextlib.suppress(OSError, msgspec.DecodeError, wire.FrameTooLarge):
+            while connection is not None:
+                connection.read()
+                self._take_replies(connection)
 
     def _expire(self, *, unanswered: bool = False) -> None:
         expired_calls = self._calls.remove_expired(time.monotonic(), unanswered=unanswered)
