@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Iterable
 from typing import cast
 
@@ -18,9 +20,17 @@ def let_go(registry: Registry) -> None:
 
 
 def settle(registry: Registry) -> None:
-    """Wait until the thread that waits for the loss of the folder has opened what it waits for, if there is one."""
+    """Wait until the thread that waits for the loss of the folder has opened what it waits for, and closed what it
+    looked at, if there is one."""
     keeper = registry._client.keeper
-    eventually(lambda: keeper._thread is None or keeper._registrar is not None)
+    eventually(lambda: keeper._thread is None or (keeper._registrar is not None and _is_in(keeper._thread, "_wait")))
+
+
+def _is_in(thread: threading.Thread, function: str) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_name != function:
+        frame = frame.f_back
+    return frame is not None
 
 
 def liveness_of(registry: Registry) -> LivenessCheck:
