@@ -177,7 +177,7 @@ def redis_peer(bench: Bench, entries: int) -> None:
         if path is None:
             return
         client = redis.Redis(unix_socket_path=path)
-        print(f"Valkey or Redis {client.info()['redis_version']}, parser {client.connection_pool.connection_kwargs}")
+        print(f"Valkey or Redis {client.info()['redis_version']}")
         for first in range(0, entries, 5000):
             client.mset({f"agent-{n:07}": json.dumps({"endpoint": n}) for n in range(first, first + 5000)})
         chance = random.Random(2)
