@@ -432,8 +432,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             kept = self._reader.kept(query)
             if kept is not None and kept.entries:
                 chosen = self._chooser.choose(kept.entries, by, key, query)
-                # Only the chosen one has to be alive.
-                if chosen is None or self._reader.lookup(chosen.process_id) is not None:
+                # Only the chosen one has to be alive, and not a later holder of its id.
+                living = None if chosen is None else self._reader.lookup(chosen.process_id)
+                if chosen is None or (living is not None and living.incarnation == chosen.incarnation):
                     return chosen
         return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
 

@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 
 from .._foreign import reraise_foreign
 
-# Bits of the word, from linux/futex.h. The others are the number of the thread.
+# The bit of the word from linux/futex.h; while the thread lives, the word is its number.
 OWNER_DIED = 0x4000_0000
-THREAD_BITS = 0x3FFF_FFFF
 # What a mutex takes at most; it begins with the word (`pthread_mutex_t` of glibc on 64-bit machines).
-MUTEX_BYTES = 40
+_MUTEX_BYTES = 40
 
 _PTHREAD_PROCESS_SHARED = 1
 _PTHREAD_MUTEX_ROBUST = 1
@@ -82,7 +81,7 @@ class RobustMutexes:
             raise OSError(failed, os.strerror(failed))
         library.pthread_join(thread, None)
         word = int.from_bytes(mutex.raw[:4], sys.byteorder)
-        return word == OWNER_DIED and not any(self._new[:8]) and not any(self._new[MUTEX_BYTES:])
+        return word == OWNER_DIED and not any(self._new[:8]) and not any(self._new[_MUTEX_BYTES:])
 
     def map(self, descriptor: int, size: int) -> Mapped:
         """Map a file, to write to it. It stays mapped until `unmap`, because at the end of each thread the kernel

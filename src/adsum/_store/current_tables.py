@@ -32,6 +32,7 @@ from .._os.locks import holding
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed
 from ..model import Limits
 from . import older_tables, page
+from .board import NO_BOARD
 from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating, unreadable_row
 from .kept_results import NO_RESULTS, KeptResults
@@ -75,6 +76,8 @@ class CurrentTables:
         self._quiescer = 0
         self._environment: Environment | None = None
         self._recheck_at = 0.0
+        # Kept while the tables are closed for a fork: it is memory alone.
+        self._board = NO_BOARD
         self.page: page.Page | None = None
         self.limits: Limits | None = None
         self.node: str | None = None
@@ -189,6 +192,7 @@ class CurrentTables:
                     raise
                 continue
             self.limits, self.node = check_identity(environment), node_of(environment)
+            self._open_board(mapped)
             self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
             self.results = KeptResults(mapped.board)
             self._recheck_at = time.monotonic() + RECHECK_SECONDS
@@ -197,10 +201,14 @@ class CurrentTables:
 
     def _change_board(self, mapped: page.Page) -> None:
         if mapped is self.page and mapped.has_another_board():
-            mapped.open_board(self.folder)
+            self._open_board(mapped)
             cache, self.cache = self.cache, self._make_cache(mapped)
             self.results = KeptResults(mapped.board)
             cache.drop()
+
+    def _open_board(self, mapped: page.Page) -> None:
+        mapped.open_board(self.folder, self._board)
+        self._board = mapped.board
 
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""

@@ -132,10 +132,10 @@ class Page:
     def board_number(self, number: int) -> None:
         self._header[at.BOARD] = number
 
-    def open_board(self, folder: Path) -> None:
-        """Open the board that is in use now, to read."""
-        self._opened_board = self.board_number
-        self.board = boards.attach(folder, self._opened_board)
+    def open_board(self, folder: Path, known: boards.Board) -> None:
+        """Open the board that is in use now, to read, unless it is the `known` one."""
+        self._opened_board = number = self.board_number
+        self.board = known if number and known.number == number else boards.attach(folder, number)
 
     def has_another_board(self) -> bool:
         """Whether the registrar has made a board since this one was opened: nothing marks the counters of this one."""
@@ -230,7 +230,7 @@ def create(folder: Path, map_size: int, *, generation: int = 1, epoch: int = 0, 
 
 
 def attach(folder: Path, *, writable: bool = False) -> Page | None:
-    """The registry's page, or None where there is no registry of this boot.
+    """The registry's page, or None where there is no registry of this boot. A writable one has its board.
 
     Errors: `VersionMismatch` where its format is newer, `OlderFormat` where it is older, `WrongNamespace`,
     `CorruptRegistry`.
@@ -242,8 +242,6 @@ def attach(folder: Path, *, writable: bool = False) -> Page | None:
         if writable:
             page.board = boards.attach_or_create(folder, page.board_number)
             page.board_number = page.board.number
-        else:
-            page.open_board(folder)
         return page
     if page.format < FORMAT:
         raise OlderFormat(page)

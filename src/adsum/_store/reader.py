@@ -352,7 +352,7 @@ class Reader:
         lifeline = lifelines.find(cache.lifelines, owner)
         cached = CachedEntry(entry, owner, key, bucket, version, len(row), late_at, *lifeline)
         if entry.incarnation in self.local_members:
-            # Not cached: for a cached entry, a lookup asks the kernel only.
+            # Not cached: for a cached entry, a lookup asks only whether the process lives.
             return None if self.local_members.is_over(entry.incarnation) else cached, cache
         if entry.pid == os.getpid() and cache.version_of(bucket) != version:
             # It may be that of a local member which has ended since, and is known no more: its entry is removed first.
