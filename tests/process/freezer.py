@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 
 from ..support import eventually
-
-_FIRST = Path("/sys/fs/cgroup/freezer")
-_SECOND = Path("/sys/fs/cgroup")
+from ..support.control_group import ControlGroup, control_group
 
 
 class Freezer:
     """The group, of version 1 or 2."""
 
-    def __init__(self, group: Path) -> None:
-        self._group = group
-        self._is_first = group.parent == _FIRST
+    def __init__(self, group: ControlGroup) -> None:
+        self._group, self._is_first = group
 
     def add(self, pids: Iterable[int]) -> None:
         for pid in pids:
@@ -46,20 +41,8 @@ class Freezer:
 
 @contextlib.contextmanager
 def freezer() -> Iterator[Freezer]:
-    """A group without processes, removed after the block, when its processes have ended. Skips the test without root,
-    and where the kernel has no freezer."""
-    if os.geteuid():
-        pytest.skip("only root may make a control group")
-    parent = _FIRST if (_FIRST / "cgroup.procs").exists() else _SECOND
-    group = parent / f"adsum-test-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"no control group can be made in {parent}: {error.strerror}")
-    try:
-        if not any((group / name).exists() for name in ("freezer.state", "cgroup.freeze")):
-            pytest.skip(f"{parent} has no freezer")
+    """A group without processes. Skips the test where there can be none, and where the kernel has no freezer."""
+    with control_group("freezer") as group:
+        if not any((group.path / name).exists() for name in ("freezer.state", "cgroup.freeze")):
+            pytest.skip(f"{group.path} has no freezer")
         yield Freezer(group)
-    finally:
-        eventually(lambda: not (group / "cgroup.procs").read_text())
-        group.rmdir()

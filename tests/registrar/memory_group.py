@@ -7,26 +7,20 @@ full the kernel ends a process of it.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from ..support import eventually
-
-_FIRST = Path("/sys/fs/cgroup/memory")
-_SECOND = Path("/sys/fs/cgroup")
+from ..support.control_group import ControlGroup, control_group
 
 
 class MemoryGroup:
     """The group, of version 1 or 2."""
 
-    def __init__(self, group: Path) -> None:
-        self._group = group
-        self._is_first = group.parent == _FIRST
+    def __init__(self, group: ControlGroup) -> None:
+        self._group, self._is_first = group
         # Begins the command of a process that is to be in the group.
-        self.prefix = ("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh")
+        self.prefix = ("sh", "-c", f'echo $$ > {self._group}/cgroup.procs && exec "$@"', "sh")
 
     def limit(self, size: int) -> None:
         (self._group / ("memory.limit_in_bytes" if self._is_first else "memory.max")).write_text(str(size))
@@ -45,32 +39,12 @@ class MemoryGroup:
 
 @contextlib.contextmanager
 def memory_group(size: int) -> Iterator[MemoryGroup]:
-    """A group without processes that may use `size` bytes; removed after the block, when its processes have ended.
-    Skips the test without root, and where the kernel has no such group."""
-    if os.geteuid():
-        pytest.skip("only root may make a control group")
-    parent = _FIRST if (_FIRST / "cgroup.procs").exists() else _SECOND
-    group = parent / f"adsum-test-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"no control group can be made in {parent}: {error.strerror}")
-    try:
+    """A group without processes that may use `size` bytes. Skips the test where there can be none; see
+    `control_group`."""
+    with control_group("memory") as group:
         made = MemoryGroup(group)
         try:
             made.limit(size)
         except OSError as error:
-            pytest.skip(f"{parent} does not bound memory: {error.strerror}")
+            pytest.skip(f"{group.path} does not bound memory: {error.strerror}")
         yield made
-    finally:
-        eventually(lambda: not (group / "cgroup.procs").read_text())
-        eventually(lambda: _removed(group))
-
-
-def _removed(group: Path) -> bool:
-    """The kernel may still be about to let the last process go."""
-    try:
-        group.rmdir()
-    except OSError:
-        return False
-    return True

@@ -61,10 +61,7 @@ class Admission:
 
     def check_update(self, entry: Entry, metadata: Metadata, *, may_grow: bool) -> None:
         """Require that `metadata` keeps the limits and, unless it `may_grow` freely, that there is room for it."""
-        size = len(encode(metadata))
-        check_limits(metadata, entry.process_id.namespace, size, self._limits)
-        if not may_grow and (grown := size - len(encode(entry.metadata))) > 0:
-            self._require_memory(grown)
+        self.check_updates([Update(entry, metadata, may_grow)])
 
     def check_updates(self, updates: Sequence[Update]) -> None:
         """`check_update` for several entries at once: they grow together, or not at all."""

@@ -10,14 +10,13 @@ import msgspec
 
 from .. import _wire as wire
 from .._amendment import Amendment, amended
-from .._store.layout import Record
-from .._validation import MetadataFields, check_fields, id_key, merge
+from .._validation import check_fields, id_key
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
 from ..model import Entry, Kind
-from . import many
+from . import many, updating
 from .batch import Call
 from .draft import without_lateness
-from .health import HEALTH_FIELDS, health_source
+from .health import health_source
 from .round import Round
 
 R = TypeVar("R", wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat)
@@ -64,10 +63,8 @@ def _cancel(round: Round, request: wire.Cancel | wire.Listen, call: Call) -> boo
 
 
 def _complete(round: Round, request: R) -> R:
-    """The request, with the registry's own node where it names none (`wire.NODE_OF_REGISTRY`)."""
-    if request.process_id.node:
-        return request
-    return msgspec.structs.replace(request, process_id=request.process_id._replace(node=round.node))
+    process_id = round.complete(request.process_id)
+    return request if process_id is request.process_id else msgspec.structs.replace(request, process_id=process_id)
 
 
 def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
@@ -119,37 +116,15 @@ def _held(holder: Entry, call: Call) -> AlreadyRegistered:
 def update(round: Round, request: wire.Update, call: Call) -> wire.Done:
     record = round.require_holder(request.process_id, request.if_incarnation)
     check_fields(request.fields)
-    return _change(round, record, request.fields, call, checked=request.checked)
+    prepared = updating.prepare(round, record, request.fields, call, checked=request.checked)
+    return wire.Done(call.number, updating.apply(round, [prepared]))
 
 
 def amend(round: Round, request: wire.Amend, call: Call) -> wire.Done:
     record = round.require_holder(request.process_id, request.if_incarnation)
     round.require_revision(record.entry, request.if_revision)
-    amendment = Amendment(request.fields, request.merged, request.added)
-    return _change(round, record, amended(record.entry.metadata, amendment), call, checked=False)
-
-
-def _change(round: Round, record: Record, fields: MetadataFields, call: Call, *, checked: bool) -> wire.Done:
-    entry, basis = record.entry, record
-    if checked:
-        # Never before an earlier check, whatever the wall clock does.
-        now = max(round.now.utc, entry.metadata.last_health_check)
-        fields = MetadataFields(health_status=fields.health_status, last_health_check=now)
-        metadata = merge(entry.metadata, fields, now)
-    else:
-        if "heartbeat" in fields.given() and fields.heartbeat is None:
-            # A member that promises no heartbeat any more is not late with one.
-            basis = without_lateness(record)
-        metadata = merge(basis.entry.metadata, fields, round.now.utc)
-    given = fields.given()
-    round.admission.check_update(entry, metadata, may_grow=HEALTH_FIELDS.issuperset(given))
-    if "health_status" not in given:
-        after = round.draft.replace(record, metadata, basis.entry.health_source, basis.before_late)
-        return wire.Done(call.number, [after])
-    source = health_source(fields, call, entry.owner)
-    # A report of its health counts as a heartbeat, also when another process makes it.
-    round.heartbeats.append(entry.incarnation)
-    return wire.Done(call.number, [round.draft.replace(record, metadata, source, None)])
+    fields = amended(record.entry.metadata, Amendment(request.fields, request.merged, request.added))
+    return wire.Done(call.number, updating.apply(round, [updating.prepare(round, record, fields, call)]))
 
 
 def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:

@@ -116,6 +116,10 @@ class Round:
                 entry=entry,
             )
 
+    def complete(self, process_id: ProcessId) -> ProcessId:
+        """The id, with the registry's own node where it names none (`wire.NODE_OF_REGISTRY`)."""
+        return process_id if process_id.node else process_id._replace(node=self.node)
+
     def require_revision(self, entry: Entry, if_revision: int | None) -> None:
         if if_revision is not None and if_revision != entry.revision:
             raise Stale(

@@ -1,0 +1,51 @@
+"""Updates of entries that exist, for one request or several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .._store.layout import BeforeLate, Record
+from .._validation import UNSET, MetadataFields, merge
+from ..model import Entry, HealthSource, Metadata
+from .admission import Update
+from .batch import Call
+from .draft import without_lateness
+from .health import HEALTH_FIELDS, health_source
+from .round import Round
+
+
+class Prepared(NamedTuple):
+    """A record, what an update makes of it, and whether that counts as a heartbeat."""
+
+    record: Record
+    metadata: Metadata
+    source: HealthSource
+    before_late: BeforeLate | None
+    is_heartbeat: bool
+    may_grow: bool
+
+
+def prepare(round: Round, record: Record, fields: MetadataFields, call: Call, *, checked: bool = False) -> Prepared:
+    """The update of a record by checked fields; `checked`: its `last_health_check` becomes now."""
+    entry, now = record.entry, round.now.utc
+    if checked:
+        # Never before an earlier check, whatever the wall clock does.
+        now = max(now, entry.metadata.last_health_check)
+        fields = MetadataFields(health_status=fields.health_status, last_health_check=now)
+    given = fields.given()
+    # A member that promises no heartbeat any more is not late with one.
+    basis = without_lateness(record) if given.get("heartbeat", UNSET) is None else record
+    metadata = merge(basis.entry.metadata, fields, now)
+    may_grow = HEALTH_FIELDS.issuperset(given)
+    if "health_status" not in given:
+        return Prepared(record, metadata, basis.entry.health_source, basis.before_late, False, may_grow)
+    # A report of its health counts as a heartbeat, also when another process makes it.
+    return Prepared(record, metadata, health_source(fields, call, entry.owner), None, True, may_grow)
+
+
+def apply(round: Round, prepared: Sequence[Prepared]) -> list[Entry]:
+    """Carry out the updates, or none of them where one breaks a limit. Returns the new entries."""
+    round.admission.check_updates([Update(one.record.entry, one.metadata, one.may_grow) for one in prepared])
+    round.heartbeats += [one.record.entry.incarnation for one in prepared if one.is_heartbeat]
+    return [round.draft.replace(one.record, one.metadata, one.source, one.before_late) for one in prepared]
