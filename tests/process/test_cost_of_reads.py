@@ -141,6 +141,23 @@ def test_one_of_many_is_taken_without_asking_for_the_others(registry: Registry, 
     assert "agent-0" not in {entry.process_id.local_id for _ in range(9) if (entry := registry.choose(**conditions))}
 
 
+def test_a_dead_member_whose_id_was_taken_again_is_not_chosen(
+    registry: Registry, agents: list[Agent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the death and the next registration come between the look at the result and that at the member."""
+    conditions: Conditions = {"id_prefix": "agent-0", "health_status": "healthy"}
+    (old,) = registry.find(**conditions)
+    kept = registry._reader.kept(registry._query(None, conditions))
+    assert kept is not None
+    agents[0].kill()
+    eventually(lambda: len(registry.departures()) == 1)
+    agents[1].do("registry.register('agent-0')")
+    monkeypatch.setattr(registry._reader, "kept", lambda _: kept)
+    chosen = registry.choose(**conditions)
+    assert chosen is not None
+    assert chosen.incarnation > old.incarnation
+
+
 def test_a_result_is_the_callers_own(registry: Registry, agents: list[Agent]) -> None:
     """A caller may change the list that it got."""
     registry.find(capability="talking").clear()
