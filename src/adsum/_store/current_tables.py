@@ -76,7 +76,7 @@ class CurrentTables:
         self._quiescer = 0
         self._environment: Environment | None = None
         self._recheck_at = 0.0
-        # Kept while the tables are closed for a fork: it is memory alone.
+        # Kept while the tables are closed for a fork, until `close`: it is memory alone.
         self._board = NO_BOARD
         self.page: page.Page | None = None
         self.limits: Limits | None = None
@@ -240,6 +240,7 @@ class CurrentTables:
         try:
             self.quiesce()
             self._closed = True
+            self._board = NO_BOARD
         finally:
             self.resume()
 
