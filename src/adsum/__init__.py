@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from .freezing import freeze_support
     from .live_entries import LiveEntries
+    from .member_gauges import Gauges
     from .model import (
         CleanupLatency,
         Departure,
@@ -101,6 +102,7 @@ __all__ = [
     "Departure",
     "Entry",
     "Event",
+    "Gauges",
     "HealthSource",
     "HealthStatus",
     "InternalError",
@@ -157,6 +159,7 @@ _HOMES = (
     "_validation",
     "_amendment",
     "freezing",
+    "member_gauges",
     "registration",
     "registrations",
     "live_entries",

@@ -33,6 +33,7 @@ from ._os import identity
 from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
 from .errors import AdsumError, NotRegistered, Stale
+from .member_gauges import EntryHolder, Gauges
 from .model import Entry, ProcessId
 
 T = TypeVar("T")
@@ -191,7 +192,10 @@ class Calls:
                     "an id is handed over to another process; a thread or task of this one can register itself"
                 )
             write.request = wire.HandOver(
-                process_id=entry.process_id, owner=target.owner, if_incarnation=entry.incarnation
+                process_id=entry.process_id,
+                owner=target.owner,
+                if_incarnation=entry.incarnation,
+                gauges=entry.gauges,
             )
         return write
 
@@ -290,6 +294,9 @@ class Calls:
                 reference = None if member is None else weakref.ref(member)
                 for entry in done.entries:
                     keeper.keep(Kept(entry, epoch, reference, self._reference))
+                    if entry.gauge_place:
+                        # The gauges of the entry are read where this reader has them open.
+                        self._client.reader.attach()
         elif isinstance(request, wire.Unregister):
             self._note_unregistered(request.process_id, done.changed)
         elif isinstance(request, wire.UnregisterMany):
@@ -309,9 +316,7 @@ class Calls:
 
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
-        request = wire.Register(
-            owner=lost.owner, items=[(lost.process_id, fields_of(lost.metadata))], bound=member is not None
-        )
+        request = wire.Register(owner=lost.owner, items=[(lost.process_id, fields_of(lost))], bound=member is not None)
         if member is None:
             done = self._client.pool.ask(request, ASK_SECONDS)
         else:
@@ -341,6 +346,12 @@ class Calls:
     def may_return(self, entry: Entry) -> bool:
         """Whether the entry is lost, and will be registered anew."""
         return self._client.keeper.may_return(entry)
+
+    def gauges_of(self, entry: Entry) -> Gauges:
+        """The gauges of an entry of this process, to be set."""
+        holder = EntryHolder(entry)
+        self.keep_current(holder)
+        return Gauges(self, holder, self._client.gauges)
 
     def keep_current(self, registration: Holder) -> None:
         """Give this registration the new entry when its own is registered anew in another registry."""

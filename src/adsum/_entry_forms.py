@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from . import _plain
+from . import _gauges, _plain
 from ._foreign import reraise_foreign
 from .errors import InvalidMetadata
 
@@ -60,6 +60,21 @@ class EntryForms:
         """
         return self._entry.metadata.custom
 
+    @property
+    def gauges(self) -> dict[str, float]:
+        """The gauges of the member, each with its present value: as of this access, not of the lookup.
+
+        The values are read from shared memory, which costs about a microsecond for each. They are those of the
+        registration, ``metadata.gauges``, once the entry is over, or no registry is open in this process.
+
+        >>> registration = registry.register("worker-1", gauges={"load": 0.0})
+        >>> entry = registry["worker-1"]
+        >>> registration.gauges["load"] = 0.7
+        >>> entry.gauges
+        {'load': 0.7}
+        """
+        return _gauges.values_of(self._entry)
+
     def custom_as(self, type: type[T]) -> T:
         """The custom data as an object of a class: a msgspec struct, a dataclass, a model of pydantic, or another type
         that `msgspec.convert` takes. The counterpart of ``register(custom=object)``.
@@ -96,7 +111,9 @@ class EntryForms:
         for name, value in metadata.items():
             if isinstance(value, frozenset):
                 metadata[name] = sorted(value)
-        fields = {"id": self.id, **msgspec.structs.asdict(entry), "metadata": metadata}
+        fields = {"id": self.id, **msgspec.structs.asdict(entry), "metadata": metadata, "gauges": self.gauges}
+        # Of no use outside this machine.
+        del fields["gauge_place"]
         fields["process_id"] = entry.process_id._asdict()
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields))
         return document

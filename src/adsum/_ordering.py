@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from ._gauges import value_of
 from .errors import InvalidQuery
 from .model import Entry
 
@@ -21,8 +22,10 @@ DESCENDING = "-"
 
 
 def number_of(entry: Entry, name: str) -> float | None:
-    """The number that `entry` has under `name`: the one in its `resources`. None where it has none: nothing under the
-    name, a string, or NaN, which compares with no number."""
+    """The number that `entry` has under `name`: the present value of its gauge, else the one in its `resources`. None
+    where it has none: nothing under the name, a string, or NaN, which compares with no number."""
+    if name in entry.metadata.gauges:
+        return value_of(entry, name)
     value = entry.metadata.resources.get(name)
     return None if value is None or isinstance(value, str) or math.isnan(value) else value
 
@@ -30,7 +33,9 @@ def number_of(entry: Entry, name: str) -> float | None:
 def check_key(key: object, what: str) -> None:
     """Errors: `InvalidQuery` unless `key` is a name or a function. `what` is the argument as the caller wrote it."""
     if not callable(key) and not (isinstance(key, str) and key):
-        raise InvalidQuery(f"{what}={key!r}: give the name of a number in resources, or a function of an entry")
+        raise InvalidQuery(
+            f"{what}={key!r}: give the name of a gauge or of a number in resources, or a function of an entry"
+        )
 
 
 def measured(entry: Entry, key: Key) -> float | None:

@@ -17,6 +17,7 @@ from ._client.client import Client
 from ._client.keeper import OnLost
 from ._client.launch import Launch, parse_command
 from ._foreign import reraise_foreign
+from ._gauges import require_value
 from ._instrument import Observation, instrument
 from ._ordering import Key, OrderBy, check_order, ordered
 from ._os import folder as folders
@@ -271,9 +272,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         - `any_capability`, `not_capability`: one name or several; an entry must have one of them at least, or none.
         - `id_prefix`: the beginning of the local id. `pid`: the process that owns the entry.
         - `where`: a function of an entry; only entries for which it gives a true value are kept.
-        - `order_by`: the name of a number in `resources`, the smallest first; ``"-name"`` for the largest first; a
-          function of an entry; or a tuple of these, of which the later ones decide between equals. Equals are sorted
-          by id. Entries without the number, and those for which a function gives None, come last. None sorts by id.
+        - `order_by`: the name of a gauge or of a number in `resources`, the smallest first; ``"-name"`` for the largest
+          first; a function of an entry; or a tuple of these, of which the later ones decide between equals. Equals are
+          sorted by id. Entries without the number, and those for which a function gives None, come last. None sorts by
+          id.
         - `limit`: at most so many entries, the first of that order; None for all.
 
         The cost grows with the number of matches of the rarest condition among `capability`, `type`, `health_status`
@@ -410,10 +412,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             rarely get a busy member (M. Mitzenmacher, "The power of two choices in randomized load balancing").
           - ``weighted``: at random, each member with a probability in proportion to its number.
 
-        - `key`: the name of a number in `resources`, or a function of an entry that returns a number or None. ``least``
-          and ``two_choices`` need it, and take a member without the number only where no other is to be had. For
-          ``weighted`` it is ``"weight"`` by default; a member without the number has weight 1, one with a number of 0
-          or less is never chosen.
+        - `key`: the name of a gauge, of a number in `resources` where a member has no such gauge, or a function of an
+          entry that returns a number or None. ``least`` and ``two_choices`` need it, and take a member without the
+          number only where no other is to be had. For ``weighted`` it is ``"weight"`` by default; a member without the
+          number has weight 1, one with a number of 0 or less is never chosen.
 
         Errors: as `find`; `ValueError` where `by` or `key` is none of these, or returns anything else.
 
@@ -437,6 +439,31 @@ class RegistryReads(Mapping[ProcessId, Entry]):
                 if chosen is None or (living is not None and living.incarnation == chosen.incarnation):
                     return chosen
         return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
+
+    def gauge(self, id: AnyId, name: str) -> float:
+        """Read the present value of a gauge of a living member, from shared memory.
+
+        Errors: `NotRegistered`; `InvalidQuery`, a `ValueError`, where the member has no gauge of this name;
+        `RegistryClosed`.
+
+        >>> registration = registry.register("worker-1", gauges={"load": 0.25})
+        >>> registry.gauge("worker-1", "load")
+        0.25
+        """
+        return require_value(self[id], name)
+
+    def set_gauge(self, id: AnyId, name: str, value: float) -> None:
+        """Set a gauge of any living member, in shared memory and without a request, as `Registration.gauges` does.
+
+        Errors: `NotRegistered`; `Stale` where the id changes hands meanwhile; `InvalidQuery`, a `ValueError`, where the
+        member has no gauge of this name; `InvalidMetadata` for NaN and for what is no number; `RegistryClosed`.
+
+        >>> registration = registry.register("worker-1", gauges={"load": 0.25})
+        >>> registry.set_gauge("worker-1", "load", 0.5)
+        >>> registry.gauge("worker-1", "load")
+        0.5
+        """
+        self._client.gauges.set(self[id], name, value)
 
     # The registry itself
 

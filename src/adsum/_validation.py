@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 import msgspec
 
 from ._foreign import reraise_foreign
+from ._gauges import check_gauges
 from ._plain import Custom, is_object, to_plain
 from ._wording import explain
 from .errors import InvalidMetadata, InvalidProcessId
@@ -46,6 +47,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str | Unset | None = UNSET
     custom: dict[str, Any] | Unset = UNSET
     heartbeat: float | Unset | None = UNSET
+    gauges: dict[str, float] | Unset = UNSET
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
@@ -54,6 +56,9 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # The words that a field admits, for messages; None where it admits any.
 _CHOICES = dict.fromkeys(MetadataFields.__struct_fields__) | {"type": ProcessType, "health_status": HealthStatus}
+
+# The fields that consist of names, or have names as keys.
+_WITH_NAMES = ("capabilities", "coordination_variables", "node_affinity", "resources", "gauges")
 
 # Not Iterable[str]: a plain string is one too, and a generator is refused.
 Names: TypeAlias = "set[str] | frozenset[str] | list[str] | tuple[str, ...]"
@@ -70,6 +75,7 @@ class _CommonKeywords(TypedDict, total=False):
     last_health_check: datetime
     endpoint: str | None
     custom: Custom
+    gauges: Mapping[str, float]
 
 
 class MetadataKeywords(_CommonKeywords, total=False):
@@ -141,19 +147,17 @@ def _with_plain_custom(fields: Any) -> Any:
 
 def check_fields(fields: MetadataFields) -> None:
     """Apply the rules that types cannot say to every field that is given."""
-    if fields.capabilities:
-        _check_names(fields.capabilities, "metadata.capabilities")
-    if fields.coordination_variables:
-        _check_names(fields.coordination_variables, "metadata.coordination_variables")
-    if fields.node_affinity:
-        _check_names(fields.node_affinity, "metadata.node_affinity")
+    for field in _WITH_NAMES:
+        if names := getattr(fields, field):
+            _check_names(names, f"metadata.{field}")
     if fields.resources:
-        _check_names(fields.resources, "metadata.resources")
         _check_plain(fields.resources, "metadata.resources", 0)
     if fields.endpoint is not UNSET and fields.endpoint is not None:
         _check_text(fields.endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
     if fields.custom:
         _check_plain(fields.custom, "metadata.custom", 0)
+    if fields.gauges:
+        check_gauges(fields.gauges)
     if fields.heartbeat is not UNSET and fields.heartbeat is not None:
         _check_heartbeat(fields.heartbeat)
     for name, time in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):

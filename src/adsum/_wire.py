@@ -116,11 +116,13 @@ class UnregisterMany(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
 
 
 class HandOver(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="hand_over"):
-    """Give the id to another live process, under a new incarnation."""
+    """Give the id to another live process, under a new incarnation. `gauges` are the values of its gauges that are
+    handed over too."""
 
     process_id: ProcessId
     owner: Owner
     if_incarnation: int
+    gauges: dict[str, float] = {}
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="heartbeat"):

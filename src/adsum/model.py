@@ -125,6 +125,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
       struct, a dataclass or a model of pydantic is stored as the plain data of its fields; see `Entry.custom_as`.
     - `heartbeat`: the seconds within which it promises a heartbeat, None for no promise; `last_health_check` is the
       time of the last one.
+    - `gauges`: the names of its gauges, with their values at the registration; at most 8. The present values are
+      `Entry.gauges`.
 
     Fields are only ever appended: stored rows are arrays.
 
@@ -147,6 +149,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     endpoint: str | None = None
     custom: dict[str, Any] = EMPTY_DICT
     heartbeat: float | None = None
+    gauges: dict[str, float] = EMPTY_DICT
 
     def __post_init__(self) -> None:
         # It runs at every decoding and is a third of its time. So it is written out, skips frozen values, and gives all
@@ -157,6 +160,8 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
             _set(self, "node_affinity", freeze(affinity) if affinity else EMPTY_LIST)
         if type(custom := self.custom) is not FrozenDict:
             _set(self, "custom", freeze(custom) if custom else EMPTY_DICT)
+        if type(gauges := self.gauges) is not FrozenDict:
+            _set(self, "gauges", freeze(gauges) if gauges else EMPTY_DICT)
 
 
 class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -170,7 +175,8 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `metadata`: a `Metadata`.
     - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
       `metadata.last_health_check`.
-    - `id`, `owner`, `endpoint`, `custom`: short for parts of these.
+    - `gauge_place`: where its gauges are in shared memory; 0 where it has none.
+    - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values.
 
     Fields are only ever appended: stored rows are arrays.
 
@@ -190,6 +196,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     revision: int
     metadata: Metadata
     health_source: HealthSource = HealthSource.process
+    gauge_place: int = 0
 
     def __hash__(self) -> int:
         return hash((self.process_id, self.revision))

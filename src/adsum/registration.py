@@ -11,6 +11,7 @@ from ._amendment import UpdateKeywords
 from ._calls import Calls, Write
 from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
+from .member_gauges import Gauges
 from .model import Entry, ProcessId
 
 
@@ -34,6 +35,7 @@ class Registration:
         self._pid = os.getpid()
         self._calls = calls
         self.entry = entry
+        self._gauges: Gauges | None = None
         calls.keep_current(self)
 
     def __repr__(self) -> str:
@@ -47,6 +49,19 @@ class Registration:
         'planner-1'
         """
         return self.entry.process_id
+
+    @property
+    def gauges(self) -> Gauges:
+        """The gauges of this entry: names with the present values, which can be set. See `Gauges`.
+
+        >>> registration = registry.register("planner-1", gauges={"load": 0.0})
+        >>> registration.gauges["load"] = 0.7
+        >>> registry["planner-1"].gauges
+        {'load': 0.7}
+        """
+        if self._gauges is None:
+            self._gauges = self._calls.gauges_of(self.entry)
+        return self._gauges
 
     def update(
         self,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adsum._engine.draft import Draft
+from adsum._engine.free_rows import FreeRows
 from adsum._store.layout import Change, Record
 from adsum._validation import id_key
 from adsum.model import HealthSource, Kind, Metadata, Owner, ProcessId
@@ -29,7 +30,7 @@ class DraftMachine(RuleBasedStateMachine):
     def begin(self, held: list[tuple[ProcessId, Owner]]) -> None:
         stored = [Record(entry(id, owner, number, Metadata())) for number, (id, owner) in enumerate(held, 1)]
         self.before = {id_key(one.entry.process_id): one for one in stored}
-        self.draft = Draft(FakeView(stored), NOW)
+        self.draft = Draft(FakeView(stored), NOW, FreeRows())
         self.after = dict(self.before)
         self.revision = self.first = len(stored)
         self.departed: list[tuple[int, str, Record]] = []
@@ -57,7 +58,7 @@ class DraftMachine(RuleBasedStateMachine):
     def transfer(self, data: st.DataObject, owner: Owner) -> None:
         held = self._any(data)
         self.revision += 1
-        transferred = self.draft.transfer(held, owner)
+        transferred = self.draft.transfer(held, owner, {})
         wanted = entry(held.entry.process_id, owner, self.revision, held.entry.metadata)
         assert transferred == msgspec.structs.replace(wanted, health_source=held.entry.health_source)
         self.after[id_key(wanted.process_id)] = Record(transferred)

@@ -140,6 +140,8 @@ class Driver:
             given["health_status"] = random.choice(("healthy", "degraded", "unhealthy"))
         if random.random() < 0.2:
             given["heartbeat"] = random.choice((None, 0.2, 5.0))
+        if random.random() < 0.1:
+            given["gauges"] = {"load": random.random()}
         if random.random() < 0.2:
             given["custom"] = {"blob": bytes(random.randrange(6000))}
         return given

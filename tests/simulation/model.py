@@ -178,6 +178,8 @@ class Model(Rules):
             checked = max(self._turn.utc, entry.metadata["last_health_check"])
             given = {"health_status": item.fields.get("health_status", entry.metadata["health_status"])}
             metadata = {**entry.metadata, **given, "last_health_check": checked}
+        elif "gauges" in item.fields:
+            raise Refused("invalid_metadata")
         else:
             status = entry.metadata["health_status"]
             if item.fields.get("heartbeat", ...) is None and entry.before_late is not None:

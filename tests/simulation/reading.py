@@ -27,6 +27,7 @@ _METADATA = (
     "endpoint",
     "custom",
     "heartbeat",
+    "gauges",
 )
 _INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 _SETS = ("capabilities", "coordination_variables")
@@ -78,6 +79,8 @@ class Tables(NamedTuple):
     history: list[tuple[int, str, int, int, PlainEntry | None]]
     standing_by: list[tuple[Id, bytes, int]]
     bytes_used: int
+    # Of the entries that have one.
+    gauge_rows: list[int]
 
     @property
     def by_id(self) -> dict[Id, PlainEntry]:
@@ -103,6 +106,7 @@ def read(environment: lmdb.Environment) -> Tables:
             departures=[_gone(_number(key), row) for key, row in rows("departures")],
             history=[_step(_number(key), row) for key, row in rows("history")],
             standing_by=[_waits(key, row) for key, row in rows("standbys")],
+            gauge_rows=[row for _, stored in rows("entries") if (row := _gauge_row(_plain(stored)[0])) is not None],
             bytes_used=sum(pages(table) for table in ("ids", "entries", "owners", *_INDEXES)),
         )
 
@@ -120,9 +124,17 @@ def _stored(row: Sequence[Any]) -> PlainEntry:
     return plain_entry(entry)._replace(session=session, before_late=None if before_late is None else tuple(before_late))
 
 
+def _gauge_row(entry: Sequence[Any]) -> int | None:
+    """The gauge row of a decoded entry, which it has where it has gauges."""
+    gauges, place = dict(zip(_METADATA, entry[8], strict=True))["gauges"], entry[10]
+    if bool(gauges) != bool(place):
+        raise ValueError(f"the entry has the gauges {gauges} at the place {place}")
+    return place & 4095 if place else None
+
+
 def plain_entry(row: Sequence[Any]) -> PlainEntry:
     """A decoded entry."""
-    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, source = row
+    process_id, pid, started, inode, incarnation, registered_at, last_updated, revision, metadata, source = row[:10]
     fields = dict(zip(_METADATA, metadata, strict=True))
     for name in _SETS:
         if len(set(fields[name])) != len(fields[name]):
@@ -149,7 +161,8 @@ def encoded_entry(entry: PlainEntry) -> int:
     """The size in bytes that an entry has as a departure."""
     metadata = [entry.metadata[name] for name in _METADATA]
     times = [entry.registered_at, entry.last_updated]
-    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source]
+    place = 4096 if entry.metadata["gauges"] else 0
+    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source, place]
     return len(msgspec.msgpack.encode(row))
 
 

@@ -24,6 +24,7 @@ _DEFAULTS: Fields = {
     "endpoint": None,
     "custom": {},
     "heartbeat": None,
+    "gauges": {},
 }
 
 

@@ -36,6 +36,9 @@ FLAWED_FIELDS: tuple[Fields, ...] = (
     {"capabilities": frozenset({"c" * 256})},
     {"coordination_variables": frozenset({"\0"})},
     {"node_affinity": ["n", ""]},
+    {"gauges": {"": 1.0}},
+    {"gauges": {"load": float("nan")}},
+    {"gauges": dict.fromkeys("abcdefghi", 1.0)},
     {"resources": {"": 1}},
     {"endpoint": ""},
     {"endpoint": "e" * 2049},
@@ -88,6 +91,7 @@ _all_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
         "endpoint": st.none() | words,
         "custom": st.dictionaries(words, plain, max_size=2)
         | st.integers(0, 70_000).map(lambda size: {"blob": bytes(size)}),
+        "gauges": st.dictionaries(words, st.floats(allow_nan=False), max_size=2),
     },
 )
 _few_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(

@@ -19,6 +19,7 @@ from .._store import page as pages
 from .._store.reader import Reader
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
+from .gauge_writer import GaugeWriter
 from .keeper import Keeper, OnLost
 from .launch import Launch
 from .pipeline import Pipeline
@@ -70,6 +71,7 @@ class Client:
         self.pipeline = Pipeline(folder, launch, dialled)
         self.bell = BellConnection(folder, launch, dialled)
         self.keeper = Keeper(folder, on_lost)
+        self.gauges = GaugeWriter(folder, self.reader)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
@@ -99,6 +101,7 @@ class Client:
         self.keeper.close()
         self.pipeline.stop()
         self.pool.close()
+        self.gauges.close()
         for watch in list(self.watches):
             watch.stop()
         self.bell.close()

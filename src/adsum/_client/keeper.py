@@ -32,7 +32,7 @@ from .._os.locks import locked
 from .._store import page as pages
 from .._validation import MetadataFields
 from ..errors import AdsumError, AlreadyRegistered, DeadProcess, RegistryClosed
-from ..model import Entry, Metadata, ProcessId
+from ..model import Entry, ProcessId
 from .member_lifetimes import Member
 
 OnLost: TypeAlias = Callable[[list[Entry]], object]
@@ -50,7 +50,7 @@ FEW = 256
 # How long one registration may take, including the start of a registrar.
 ASK_SECONDS = 5.0
 # The time of these is that of the new entry.
-_NOT_KEPT = ("created_at", "last_health_check")
+_NOT_KEPT = ("created_at", "last_health_check", "gauges")
 
 
 class Holder(Protocol):
@@ -367,10 +367,12 @@ class Keeper:
                     copy.close()
 
 
-def fields_of(metadata: Metadata) -> MetadataFields:
-    """The fields with which an entry of this metadata is registered anew."""
+def fields_of(entry: Entry) -> MetadataFields:
+    """The fields with which an entry is registered anew."""
     names = [name for name in MetadataFields.__struct_fields__ if name not in _NOT_KEPT]
-    return MetadataFields(**{name: getattr(metadata, name) for name in names})
+    fields = MetadataFields(**{name: getattr(entry.metadata, name) for name in names})
+    # A registrar of a version without gauges does not know the field.
+    return msgspec.structs.replace(fields, gauges=entry.gauges) if entry.metadata.gauges else fields
 
 
 def _named(entries: list[Entry]) -> str:

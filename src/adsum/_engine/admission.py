@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._store.layout import encode
+from .._store.page_layout import GAUGE_ROWS
 from .._validation import MetadataFields, check_fields, check_limits, id_key, new_metadata
 from ..errors import RegistryFull
 from ..model import Entry, Limits, Metadata, ProcessId
@@ -81,6 +82,12 @@ class Admission:
             raise RegistryFull(
                 f"the registry holds {self._draft.entries} entries, {len(prepared)} more were asked for, max_entries "
                 f"is {most}; unregister some, or make the registry with a larger Limits.max_entries"
+            )
+        with_gauges = sum(bool(new.metadata.gauges) for new in prepared)
+        if with_gauges > (free := self._draft.free_rows):
+            raise RegistryFull(
+                f"{with_gauges} members with gauges were asked for, and the registry has room for {free} more of them "
+                f"({GAUGE_ROWS} in all); register without gauges=, or unregister some that have them"
             )
         self._require_memory(sum(new.footprint for new in prepared))
 

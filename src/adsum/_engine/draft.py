@@ -6,7 +6,7 @@ first, and nothing is written before the whole batch is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 
 from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of
 from ..model import Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
+from .free_rows import FreeRows
 
 # A departure keeps only the outline of an entry larger than this, which bounds the memory of the last departures.
 MAX_DEPARTURE_BYTES = 4096
@@ -45,9 +46,11 @@ class Draft:
     `refreshed` holds, by key, the records that a heartbeat changed in their last health check and in nothing else.
     """
 
-    def __init__(self, view: View, now: datetime) -> None:
+    def __init__(self, view: View, now: datetime, free_rows: FreeRows) -> None:
         self._view = view
         self._now = now
+        self._free_rows = free_rows
+        self._given_rows = 0
         self._records: dict[bytes, Record | None] = {}
         # By owner: the records that this batch gave it, and the incarnations of stored ones that it took away.
         self._gained: dict[Owner, dict[int, Record]] = {}
@@ -75,6 +78,11 @@ class Draft:
         """Whether the file system has room for `needed` bytes beside those that this batch stages. Twice, for a commit
         stores each entry a second time, in the receipt of its reply."""
         return self._view.has_room(2 * (self._staged_bytes + needed))
+
+    @property
+    def free_rows(self) -> int:
+        """How many entries with gauges there is a row for."""
+        return len(self._free_rows) - self._given_rows
 
     def stage(self, size: int) -> None:
         """Count `size` bytes that this batch will write."""
@@ -121,9 +129,16 @@ class Draft:
     ) -> Entry:
         """A new registration. `source` is that of its health status."""
         self.revision += 1
-        entry = Entry(process_id, *owner, self.revision, self._now, self._now, self.revision, metadata, source)
+        now, place = self._now, self._gauge_place(metadata)
+        entry = Entry(process_id, *owner, self.revision, now, now, self.revision, metadata, source, gauge_place=place)
         self._change(key, Kind.registered, None, Record(entry, session))
         return entry
+
+    def _gauge_place(self, metadata: Metadata) -> int:
+        if not metadata.gauges:
+            return 0
+        self._given_rows += 1
+        return self._free_rows.place(self._given_rows - 1)
 
     def replace(
         self, before: Record, metadata: Metadata, source: HealthSource, before_late: BeforeLate | None
@@ -150,12 +165,17 @@ class Draft:
             self._gained[entry.owner][entry.incarnation] = after
         return entry
 
-    def transfer(self, before: Record, owner: Owner) -> Entry:
-        """Another process takes the id, under a new incarnation."""
+    def transfer(self, before: Record, owner: Owner, gauges: Mapping[str, float]) -> Entry:
+        """Another process takes the id, under a new incarnation, with these values of its gauges."""
         self.revision += 1
         # The old owner's missed heartbeats are not the new one's.
         basis, id, now = without_lateness(before).entry, before.entry.process_id, self._now
-        entry = Entry(id, *owner, self.revision, now, now, self.revision, basis.metadata, basis.health_source)
+        metadata = basis.metadata
+        if metadata.gauges:
+            metadata = msgspec.structs.replace(metadata, gauges={**metadata.gauges, **gauges})
+        entry = Entry(id, *owner, self.revision, now, now, self.revision, metadata, basis.health_source)
+        # It keeps the row. Its pairs have another key from now on, as it is another incarnation.
+        entry = msgspec.structs.replace(entry, gauge_place=before.entry.gauge_place)
         self._depart(before.entry, "handed_over", 0.0)
         self._change(key_of(id), Kind.updated, before, Record(entry))
         return entry

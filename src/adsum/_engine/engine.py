@@ -12,21 +12,24 @@ from collections.abc import Collection
 from ..model import Limits, Owner
 from .batch import Batch, Decision, Instant, Kernel
 from .draft import View
+from .free_rows import FreeRows
 from .handlers import answer
 from .round import Round
 
 
 class Engine:
-    """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none."""
+    """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `free_rows` are
+    the gauge rows that can be given; its caller keeps them as they are after each commit."""
 
-    def __init__(self, limits: Limits, kernel: Kernel, node: str = "") -> None:
+    def __init__(self, limits: Limits, kernel: Kernel, node: str = "", free_rows: FreeRows | None = None) -> None:
         self._limits = limits
         self._node = node
         self._kernel = kernel
+        self.free_rows = FreeRows() if free_rows is None else free_rows
 
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
-        round = Round(self._limits, self._kernel, view, now, dead, self._node)
+        round = Round(self._limits, self._kernel, view, now, dead, self._node, self.free_rows)
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)

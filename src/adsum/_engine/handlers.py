@@ -10,6 +10,7 @@ import msgspec
 
 from .. import _wire as wire
 from .._amendment import Amendment, amended
+from .._gauges import check_gauges
 from .._validation import check_fields, id_key
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
 from ..model import Entry, Kind
@@ -170,6 +171,9 @@ def unregister(round: Round, request: wire.Unregister, call: Call) -> wire.Done:
 def hand_over(round: Round, request: wire.HandOver, call: Call) -> wire.Done:
     record = round.require_holder(request.process_id, request.if_incarnation)
     round.require_alive(request.owner)
-    entry = round.draft.transfer(record, request.owner)
+    known = record.entry.metadata.gauges
+    gauges = {name: value for name, value in request.gauges.items() if name in known}
+    check_gauges(gauges)
+    entry = round.draft.transfer(record, request.owner, gauges)
     round.succession.grant_handed_over(entry)
     return wire.Done(call.number, [entry])

@@ -18,6 +18,7 @@ from ..model import Entry, HealthSource, Kind, Limits, Owner, ProcessId
 from .admission import Admission
 from .batch import Death, Decision, Instant, Kernel
 from .draft import Draft, View
+from .free_rows import FreeRows
 from .heartbeats import Lateness
 from .succession import Succession
 
@@ -29,11 +30,18 @@ class Round:
     """
 
     def __init__(
-        self, limits: Limits, kernel: Kernel, view: View, now: Instant, dead: Collection[Owner], node: str
+        self,
+        limits: Limits,
+        kernel: Kernel,
+        view: View,
+        now: Instant,
+        dead: Collection[Owner],
+        node: str,
+        free_rows: FreeRows,
     ) -> None:
         self.now = now
         self.node = node
-        self.draft = Draft(view, now.utc)
+        self.draft = Draft(view, now.utc, free_rows)
         self.admission = Admission(limits, self.draft, now, node)
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)

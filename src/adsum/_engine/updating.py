@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .._store.layout import BeforeLate, Record
 from .._validation import UNSET, MetadataFields, merge
+from ..errors import InvalidMetadata
 from ..model import Entry, HealthSource, Metadata
 from .admission import Update
 from .batch import Call
@@ -34,6 +35,11 @@ def prepare(round: Round, record: Record, fields: MetadataFields, call: Call, *,
         now = max(now, entry.metadata.last_health_check)
         fields = MetadataFields(health_status=fields.health_status, last_health_check=now)
     given = fields.given()
+    if "gauges" in given:
+        raise InvalidMetadata(
+            "metadata.gauges: the names are given at the registration, and stay; set a value with "
+            "registration.gauges[name], or registry.set_gauge(id, name, value)"
+        )
     # A member that promises no heartbeat any more is not late with one.
     basis = without_lateness(record) if given.get("heartbeat", UNSET) is None else record
     metadata = merge(basis.entry.metadata, fields, now)

@@ -60,10 +60,11 @@ def open_mapped(path: Path, size_of: Callable[[os.stat_result], int], *, writabl
     return holding(_opening, _open, path, size_of, writable)
 
 
-def create_mapped(path: Path, size: int) -> MappedFile:
+def create_mapped(path: Path, size: int, *, allocated: int | None = None) -> MappedFile:
     """Make and map a file that only this user can open. It is allocated, not just sized: touching a mapped page that a
-    full file system cannot provide is SIGBUS."""
-    return holding(_opening, _create, path, size)
+    full file system cannot provide is SIGBUS. Where only the first `allocated` bytes are, the caller sees to the
+    others."""
+    return holding(_opening, _create, path, size, size if allocated is None else allocated)
 
 
 def _open(path: Path, size_of: Callable[[os.stat_result], int], writable: bool) -> MappedFile | None:
@@ -79,10 +80,11 @@ def _open(path: Path, size_of: Callable[[os.stat_result], int], writable: bool) 
         os.close(descriptor)
 
 
-def _create(path: Path, size: int) -> MappedFile:
+def _create(path: Path, size: int, allocated: int) -> MappedFile:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        os.posix_fallocate(descriptor, 0, allocated)
+        os.ftruncate(descriptor, size)
         return _map(descriptor, size, mmap.ACCESS_WRITE)
     finally:
         os.close(descriptor)

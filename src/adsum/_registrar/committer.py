@@ -27,7 +27,7 @@ from .._store.layout import Receipt, index_keys, key_of, namespace_key
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
-from ..model import Owner
+from ..model import Entry, Owner
 from .answers import Answer, answers_to, refusals
 from .generations import Generations
 from .log_lines import LogLines, subject
@@ -95,6 +95,15 @@ class Committer:
             with tables.write(self._generations.current) as transaction:
                 transaction.keep_stats(self._counters.stats(pending, len(self._kernel.scanned)))
 
+    def take_up_gauges(self, entry: Entry) -> None:
+        """An entry of an earlier registrar keeps its gauges, with their values where the board is still the same."""
+        self._engine.free_rows.take_up(entry)
+        try:
+            self._page.board.begin_gauges(self._generations.current.folder, [entry])
+        except RegistryFull as error:
+            # Its gauges stay as they were registered.
+            self._log.warning("%s", error)
+
     # When a batch cannot be committed as it is
 
     def _commit_what_frees(self, batch: Batch, error: RegistryFull) -> list[Answer]:
@@ -145,6 +154,7 @@ class Committer:
                 if decision.writes:
                     marked = _counters_of(decision)
                     self._page.mark(*marked)
+                    self._begin_gauges(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
                     transaction.refresh(decision.refreshed)
@@ -166,6 +176,12 @@ class Committer:
             self._receipts.committed(receipts)
         self._follow(batch, decision)
         return answers
+
+    def _begin_gauges(self, decision: Decision) -> None:
+        """Before the commit: a reader that finds the entry finds the values."""
+        begun = [entry for change in decision.changes if (entry := change.begun_gauges) is not None]
+        if begun:
+            self._page.board.begin_gauges(self._generations.current.folder, begun)
 
     def _decide(self, view: View, batch: Batch, now: Instant, watched: list[Owner]) -> Decision:
         """Decide, and begin to watch the owners of new entries, which `watched` collects.
@@ -212,6 +228,9 @@ class Committer:
         now = self._clock.monotonic_ns()
         for change in decision.changes:
             self._heartbeats.follow(change, now)
+            if (ended := change.ended_gauges) is not None:
+                self._page.board.gauges.end(ended)
+            self._engine.free_rows.follow(change)
         for incarnation in decision.heartbeats:
             self._heartbeats.received(incarnation, now)
         self._page.promises = len(self._heartbeats)

@@ -19,6 +19,7 @@ from types import FrameType
 
 from .. import _wire as wire
 from .._engine.engine import Engine
+from .._engine.free_rows import FreeRows
 from .._os import folder as folders
 from .._os import identity, log_file
 from .._os.death_watch import DeathWatch
@@ -95,7 +96,8 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
     with translating(folder):
         environment, page, limits = open_registry(folder, limits, failpoint)
         kernel = DeathWatch()
-        engine = Engine(limits, kernel, tables.node_of(environment))
+        salt = int.from_bytes(os.urandom(6), "little") or 1
+        engine = Engine(limits, kernel, tables.node_of(environment), FreeRows(salt))
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
         core = build_core(environment, page, limits, engine, ports, Retention())
         swept = sweep(core, ports)

@@ -32,7 +32,7 @@ def sweep(core: Core, ports: Ports) -> Swept:
 
 
 def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner], now: int) -> dict[bytes, Owner]:
-    """Take up the promised heartbeats. Returns the sessions that entries are bound to, with their owners.
+    """Take up promised heartbeats, and gauges. Returns the sessions that entries are bound to, with their owners.
 
     The records of one owner at a time: those of all together may be more than this process should ever hold.
     """
@@ -40,6 +40,8 @@ def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner]
     for owner in owners:
         for record in stored.owned(owner):
             core.heartbeats.inherit(key_of(record.entry.process_id), record.entry, now)
+            if record.entry.gauge_place:
+                core.committer.take_up_gauges(record.entry)
             if record.session:
                 bound[record.session] = owner
     return bound

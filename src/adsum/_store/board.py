@@ -1,26 +1,31 @@
 """The board: a mapped file beside the page, with what readers need besides.
 
-It has the change counters of index keys, which validate results of searches (see `kept_results`), and the lifelines
-(see `lifelines`). It is a file of its own because versions before it know the size of the page. A board has a random
-number, and the page names the one that is in use: a registrar that finds none, because it was removed or damaged, makes
-another. Where a reader finds none, it keeps no results, and asks the kernel about each owner.
+It has the change counters of index keys, which validate results of searches (see `kept_results`), the lifelines (see
+`lifelines`), and the gauges of members (see `gauge_rows`). It is a file of its own because versions before it know the
+size of the page. A board has a random number, and the page names the one that is in use: a registrar that finds none,
+because it was removed or damaged, makes another. Where a reader finds none, it keeps no results, asks the kernel about
+each owner, and has gauges as they were registered.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from array import array
 from pathlib import Path
 from zlib import crc32
 
+from .. import _gauges
 from .._foreign import reraise_foreign
 from .._os.mapped_file import MappedFile, create_mapped, open_mapped
+from ..model import Entry
+from .gauge_rows import GaugeRows
 from .layout import BY_NAMESPACE, INDEXES
-from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, INDEX_BUCKETS, LIFELINES_AT
+from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, GAUGES_AT, INDEX_BUCKETS, LIFELINES_AT, WORD_BYTES
 
 _NAME = "board"
-# The first word, the only one before the counters that is in use.
+# The first word. The second one is `gauge_rows.ALLOCATED`; the others before the counters are not in use.
 _NUMBER = 0
 _INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPACE)}
 
@@ -37,7 +42,14 @@ class Board:
         self._mapped = mapped
         self.number = words[_NUMBER]
         self.counters = words[BOARD_COUNTERS_AT:LIFELINES_AT]
-        self.lifelines = words[LIFELINES_AT:]
+        self.lifelines = words[LIFELINES_AT:GAUGES_AT]
+        self.gauges = GaugeRows(words)
+
+    def begin_gauges(self, folder: Path, entries: list[Entry]) -> None:
+        """Let these entries have the gauges of their registrations. Errors: `RegistryFull`."""
+        self.gauges.allocate(path_in(folder), entries)
+        for entry in entries:
+            self.gauges.begin(entry)
 
 
 def _no_board() -> Board:
@@ -57,19 +69,28 @@ def path_in(folder: Path) -> Path:
 def create(folder: Path) -> Board:
     """A new board, put in its place in one step when it is complete."""
     unfinished = folder / f"{_NAME}.new"
-    mapped = create_mapped(unfinished, BOARD_SIZE)
+    mapped = create_mapped(unfinished, BOARD_SIZE, allocated=WORD_BYTES * GAUGES_AT)
     mapped.words[_NUMBER] = int.from_bytes(os.urandom(8), "little") or 1
     unfinished.rename(path_in(folder))
     return Board(mapped.words, mapped)
 
 
-def attach(folder: Path, number: int) -> Board:
-    """The board with this number, to read; `NO_BOARD` where there is none."""
+def attach(folder: Path, number: int, *, writable: bool = False) -> Board:
+    """The board with this number, to read, or to write gauges; `NO_BOARD` where there is none. As long as one to read
+    is in use, entries have the present values of their gauges."""
     try:
-        return _attach(folder, number, writable=False) or NO_BOARD
+        board = _attach(folder, number, writable=writable)
     except OSError as error:
         reraise_foreign(error)
         return NO_BOARD
+    if board is None:
+        return NO_BOARD
+    board.gauges.refresh()
+    if writable:
+        return board
+    _gauges.add_open(board.gauges)
+    weakref.finalize(board, _gauges.remove_open, board.gauges).atexit = False
+    return board
 
 
 def attach_or_create(folder: Path, number: int) -> Board:

@@ -84,6 +84,22 @@ class Change(NamedTuple):
     before: Record | None
     after: Record | None
 
+    @property
+    def begun_gauges(self) -> Entry | None:
+        """The entry after it, where that is a new incarnation with gauges."""
+        after = None if self.after is None else self.after.entry
+        if after is None or not after.gauge_place:
+            return None
+        return after if self.before is None or self.before.entry.incarnation != after.incarnation else None
+
+    @property
+    def ended_gauges(self) -> Entry | None:
+        """The entry before it, where it had gauges and its row is free now."""
+        before = None if self.before is None else self.before.entry
+        if before is None or not before.gauge_place:
+            return None
+        return before if self.after is None or self.after.entry.gauge_place != before.gauge_place else None
+
 
 class Standby(msgspec.Struct, frozen=True, array_like=True):
     """A process that stands by for an id. `position` orders the standbys of one id; `session` and `number` name the

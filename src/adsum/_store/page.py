@@ -132,6 +132,11 @@ class Page:
     def board_number(self, number: int) -> None:
         self._header[at.BOARD] = number
 
+    @property
+    def board_in_use(self) -> memoryview:
+        """The word with that number."""
+        return self._header[at.BOARD : at.BOARD + 1]
+
     def open_board(self, folder: Path, known: boards.Board) -> None:
         """Open the board that is in use now, to read, unless it is the `known` one."""
         self._opened_board = number = self.board_number

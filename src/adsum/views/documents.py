@@ -62,10 +62,12 @@ class MetadataDocument(msgspec.Struct, frozen=True):
     endpoint: str | None
     custom: dict[str, Any]
     heartbeat: float | None
+    gauges: dict[str, float]
 
 
 class EntryDocument(msgspec.Struct, frozen=True):
-    """The fields of `adsum.Entry`, after `id`, the process id as one string."""
+    """The fields of `adsum.Entry`, after `id`, the process id as one string. `gauges` are the values when the document
+    was made, those in `metadata` the values at the registration."""
 
     id: str
     process_id: ProcessIdDocument
@@ -78,6 +80,7 @@ class EntryDocument(msgspec.Struct, frozen=True):
     revision: int
     metadata: MetadataDocument
     health_source: HealthSource
+    gauges: dict[str, float]
 
 
 class EventDocument(msgspec.Struct, frozen=True):
@@ -205,6 +208,7 @@ def entry_document(entry: Entry) -> EntryDocument:
         revision=entry.revision,
         metadata=_metadata_document(entry.metadata),
         health_source=entry.health_source,
+        gauges=entry.gauges,
     )
 
 
@@ -221,6 +225,7 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
         endpoint=metadata.endpoint,
         custom=metadata.custom,
         heartbeat=metadata.heartbeat,
+        gauges=metadata.gauges,
     )
 
 

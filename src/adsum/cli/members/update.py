@@ -22,6 +22,7 @@ from ..options import (
     check_timeout,
 )
 from ..output import render
+from ..run.metadata import parse_gauges
 from ..values import number_or_text, plain_value
 
 _TEXTS = ("type", "health_status")
@@ -53,6 +54,15 @@ def update(
             "option for several.",
         ),
     ] = (),
+    gauge: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            metavar="NAME=NUMBER",
+            show_default=False,
+            help="Set a gauge of the member, which makes no revision and no event. Repeat the option for several.",
+        ),
+    ] = (),
     merge: Annotated[
         bool,
         FLAG,
@@ -80,22 +90,30 @@ def update(
     custom.stats.done. The registrar decides from the newest entry, so no change of several processes is lost. Exit code
     1 where no living member is registered under ID, 3 where --if-revision names another revision than the present one.
     """
-    if not (set or add):
-        raise UsageError("give --set or --add, as in --set endpoint=http://127.0.0.1:9001")
+    if not (set or add or gauge):
+        raise UsageError("give --set, --add or --gauge, as in --set endpoint=http://127.0.0.1:9001")
     if if_revision is not None and if_revision < 0:
         raise UsageError(f"--if-revision {if_revision}: give a revision, 0 or more")
     fields: Any = _fields(set)
+    gauges = parse_gauges(gauge)
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
         with shell_advice(process_id, options, registry):
-            entry = registry.update(
-                process_id,
-                merge=merge,
-                add=_additions(add) or None,
-                if_revision=if_revision,
-                timeout=check_timeout(timeout),
-                **fields,
-            )
+            entry = registry[process_id]
+            for name in gauges:
+                # Before the first change.
+                registry.gauge(process_id, name)
+            if set or add:
+                entry = registry.update(
+                    process_id,
+                    merge=merge,
+                    add=_additions(add) or None,
+                    if_revision=if_revision,
+                    timeout=check_timeout(timeout),
+                    **fields,
+                )
+            for name, value in gauges.items():
+                registry.set_gauge(process_id, name, value)
         if json:
             render.print_json(entry_document(entry))
         else:

@@ -53,6 +53,16 @@ class MetadataOptions:
         str | None,
         Parameter(metavar="JSON", help="Data of its own, as a JSON object.", show_default=False),
     ] = None
+    gauge: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            metavar="NAME=NUMBER",
+            show_default=False,
+            help="A gauge of the program with its first value, as in load=0. It sets the gauge by Registry.set_gauge, "
+            "a script by adsum update --gauge. Repeat the option for several, at most 8.",
+        ),
+    ] = ()
 
     def fields(self) -> dict[str, Any]:
         """The keywords for `Registry.register`. Errors: `UsageError`."""
@@ -66,6 +76,8 @@ class MetadataOptions:
             fields["heartbeat"] = self.heartbeat
         if self.custom is not None:
             fields["custom"] = _parse_custom(self.custom)
+        if self.gauge:
+            fields["gauges"] = parse_gauges(self.gauge)
         if self.health != "healthy":
             # What every member begins with is no word of this command about the program.
             fields["health_status"] = self.health
@@ -85,6 +97,20 @@ def _parse_resources(words: Sequence[str]) -> dict[str, int | float | str]:
             raise UsageError(f"--resource {word!r}: {name} is given twice; give each name once")
         resources[name] = number_or_text(value)
     return resources
+
+
+def parse_gauges(words: Sequence[str]) -> dict[str, float]:
+    """The values of ``--gauge`` by name. Errors: `UsageError`."""
+    gauges: dict[str, float] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        value = number_or_text(text)
+        if not (name and equals) or isinstance(value, str):
+            raise UsageError(f"--gauge {word!r}: give NAME=NUMBER, as in load=0.5")
+        if name in gauges:
+            raise UsageError(f"--gauge {word!r}: {name} is given twice; give each name once")
+        gauges[name] = value
+    return gauges
 
 
 def _parse_custom(text: str) -> dict[str, Any]:

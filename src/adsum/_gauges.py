@@ -1,0 +1,153 @@
+"""Gauges: numbers that a member changes in shared memory, as often as it likes, and that readers find there.
+
+An entry has the names of its gauges, the values at its registration, and a *place*: the number of a row on the board
+with room for `MAX_GAUGES`. A gauge is two words there: the value as a float64, and the same bits exclusive-or the key
+of its entry. So a reader accepts a value only if it was written for this entry, and whole: of a pair that is torn, of
+another member, or of no member at all, the words do not fit together. A program that writes into a row that is not its
+own may hide a value, but is never mistaken for its owner.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import InvalidMetadata, InvalidQuery
+
+if TYPE_CHECKING:
+    from .model import Entry
+
+MAX_GAUGES = 8
+# A place is a row number, and above it random bits of the registrar that gave it: entries of two registries differ.
+ROW_BITS = 12
+ROW_WORDS = 2 * MAX_GAUGES
+# How often a reader looks at a pair that does not fit: its writer may be between the two words, and perhaps without a
+# processor.
+_TRIES = 10
+
+
+class OpenRows(Protocol):
+    """The gauge rows of a registry that this process reads: their words, the same as floats, and how many of them have
+    memory. They are those of the board with this number; `in_use` has the number of the board that is in use."""
+
+    words: memoryview
+    floats: memoryview[float]
+    ready: int
+    number: int
+    in_use: memoryview
+
+    def renew(self) -> None:
+        """Make `ready` the present number, and open the board that is in use."""
+        ...
+
+
+# Those of every registry that is open. Another tuple after each change.
+_open: tuple[OpenRows, ...] = ()
+
+
+def add_open(rows: OpenRows) -> None:
+    global _open
+    _open = (*_open, rows)
+
+
+def remove_open(rows: OpenRows) -> None:
+    global _open
+    _open = tuple(one for one in _open if one is not rows)
+
+
+def row_of(place: int) -> int:
+    return place & ((1 << ROW_BITS) - 1)
+
+
+def first_word_of(entry: Entry) -> int:
+    """Where the row of an entry begins, among the words of all rows."""
+    return row_of(entry.gauge_place) * ROW_WORDS
+
+
+def key_of(entry: Entry) -> int:
+    """The key of an entry's pairs."""
+    return entry.gauge_place ^ entry.incarnation << ROW_BITS
+
+
+def values_of(entry: Entry) -> dict[str, float]:
+    """The present value of each gauge of an entry."""
+    at, values = first_word_of(entry), {}
+    for name in entry.metadata.gauges:
+        values[name] = _value(entry, at, name)
+        at += 2
+    return values
+
+
+def value_of(entry: Entry, name: str) -> float | None:
+    """The present value of one gauge; None where the entry has none of this name."""
+    at = first_word_of(entry)
+    for known in entry.metadata.gauges:
+        if known == name:
+            return _value(entry, at, name)
+        at += 2
+    return None
+
+
+def _value(entry: Entry, at: int, name: str) -> float:
+    key = entry.gauge_place ^ entry.incarnation << ROW_BITS
+    for rows in _open:
+        words = rows.words
+        if at < rows.ready and (bits := words[at]) ^ words[at + 1] == key and rows.in_use[0] == rows.number:
+            value: float = rows.floats[at]
+            # NaN is no value of a gauge, whatever program wrote it.
+            if words[at] == bits and value == value:
+                return value
+    return _value_after_a_while(entry, at, name, key)
+
+
+def _value_after_a_while(entry: Entry, at: int, name: str, key: int) -> float:
+    for rows in _open:
+        rows.renew()
+    for _ in range(_TRIES):
+        for rows in _open:
+            words = rows.words
+            if at < rows.ready and words[at] ^ words[at + 1] == key and rows.in_use[0] == rows.number:
+                value: float = rows.floats[at]
+                if words[at] ^ words[at + 1] == key and value == value:
+                    return value
+        time.sleep(0)
+    registered: float = entry.metadata.gauges[name]
+    return registered
+
+
+def require_value(entry: Entry, name: str) -> float:
+    """`value_of`, for a gauge that must exist. Errors: `InvalidQuery`."""
+    value = value_of(entry, name)
+    if value is None:
+        raise no_gauge(entry, name)
+    return value
+
+
+def no_gauge(entry: Entry, name: object) -> InvalidQuery:
+    """The error where an entry has no gauge of this name."""
+    names = ", ".join(map(repr, entry.metadata.gauges))
+    advice = f"it has {names}" if names else "give gauges= at its registration"
+    return InvalidQuery(f"{entry.process_id} has no gauge {name!r}; {advice}")
+
+
+def check_value(name: str, value: object) -> float:
+    """A value for a gauge. Errors: `InvalidMetadata`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidMetadata(f"gauges[{name!r}]: {value!r:.80} is no number; give an int or a float")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InvalidMetadata(f"gauges[{name!r}]: {value!r:.40}... is too large for a float") from None
+    if math.isnan(number):
+        raise InvalidMetadata(f"gauges[{name!r}]: NaN compares with no number; give another value")
+    return number
+
+
+def check_gauges(gauges: Mapping[str, float]) -> None:
+    """Errors: `InvalidMetadata` where these cannot be the gauges of a member."""
+    if len(gauges) > MAX_GAUGES:
+        raise InvalidMetadata(f"metadata.gauges: {len(gauges)} given, a member has up to {MAX_GAUGES}")
+    for name, value in gauges.items():
+        check_value(name, value)
