@@ -14,6 +14,7 @@ import pytest
 
 import adsum
 from adsum import AlreadyRegistered, AsyncRegistry, InvalidMetadata, InvalidProcessId, Registry
+from tests.support import eventually_awaited
 
 
 def test_a_call_is_a_member_while_it_runs(registry: Registry) -> None:
@@ -136,9 +137,11 @@ async def test_async_functions_are_awaited(registry_folder: Path) -> None:
     """`AsyncRegistry.member` decorates async functions: calls run at once under ids of their own, and an error or the
     cancelling of a call ends its entry."""
     async with adsum.open_async(path=registry_folder) as registry:
+        works = asyncio.Event()
 
         @registry.member(lambda name, _last: name, heartbeat="loop")
         async def work(name: str, last: float) -> int:
+            works.set()
             entry = registry[name]
             assert entry.metadata.heartbeat == 1.0
             await asyncio.sleep(last)
@@ -147,12 +150,20 @@ async def test_async_functions_are_awaited(registry_folder: Path) -> None:
         first, second = await asyncio.gather(work("a", 0.2), work("b", 0.2))
         assert first == 2
         assert second in (1, 2)
+        works.clear()
         task = asyncio.create_task(work("c", 60))
-        await registry.wait_for("c", timeout=10)
+        await works.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert len(registry) == 0
+        # Others find an entry before its task has the reply. When it is cancelled then, the entry is given back.
+        task = asyncio.create_task(work("d", 60))
+        await registry.wait_for("d", timeout=10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await eventually_awaited(lambda: not registry)
         for _ in range(2):
             await work("d", 0)
 

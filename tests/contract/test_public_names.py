@@ -33,6 +33,7 @@ NAMES = [
     "Departure",
     "Entry",
     "Event",
+    "Gauges",
     "HealthSource",
     "HealthStatus",
     "InternalError",
