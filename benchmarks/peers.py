@@ -41,7 +41,7 @@ import os, signal, sys, adsum
 registry = adsum.open(path=sys.argv[1], timeout=60)
 for number in range(1000):
     if not os.fork():
-        registry.register(f"one-{number}", capabilities={"wanted"}, timeout=60)
+        registry.register(f"one-{number}", capabilities={"wanted"}, gauges={"load": number}, timeout=60)
         os.write(1, b".")
         signal.pause()
 os.write(1, b"ready\\n")
@@ -122,6 +122,11 @@ def adsum_crowd(bench: Bench) -> None:
         find(0)
         bench.often("find 1,000 of 1,000", "adsum", find, list(range(200)))
         bench.often("choose 1 of 1,000", "adsum", lambda _: registry.choose(capability="wanted"), list(range(2000)))
+        for by in ("least", "two_choices"):
+            least = [{"by": by, "key": "load", "capability": "wanted"}] * 200
+            bench.often(f"choose by {by} of 1,000 gauges", "adsum", lambda how: registry.choose(**how), least)
+        gauges = [(f"one-{number}", "load") for number in range(1000)]
+        bench.often("read a gauge", "adsum", lambda gauge: registry.gauge(*gauge), gauges * 5)
         bench.often("count 1,000", "adsum", lambda _: registry.count(capability="wanted"), list(range(200)))
         first = [f"limit-{n}" for n in range(2000)]
         bench.often("find 1 of 1,000", "adsum", lambda _: registry.find(capability="wanted", limit=1), first)
@@ -135,6 +140,10 @@ def adsum_crowd(bench: Bench) -> None:
 
 def adsum_writes(bench: Bench) -> None:
     with fresh_registry() as registry:
+        gauges = registry.register("busy", gauges={"load": 0.0}).gauges
+        bench.often("set a gauge", "adsum", lambda load: gauges.__setitem__("load", load), [0.25, 0.75] * 5000)
+        beating = registry.register("beating", heartbeat=60.0)
+        bench.often("heartbeat", "adsum", lambda _: beating.heartbeat(timeout=5), list(range(2000)))
         for repetition in range(bench.repetitions):
             ids = [f"new-{repetition}-{n}" for n in range(WRITES)]
             bench.add("register", "adsum", lambda id: registry.register(id, timeout=5), ids)

@@ -20,17 +20,17 @@ _LOOK_UP_OWN_ENTRY = """
 import adsum, os
 entry = adsum.open().lookup("me")
 print(entry.pid == os.getpid(), sorted(entry.metadata.capabilities), entry.metadata.type,
-      entry.metadata.health_status, entry.metadata.endpoint, dict(entry.metadata.resources))
+      entry.metadata.health_status, entry.metadata.endpoint, dict(entry.metadata.resources), entry.gauges)
 """
 
 
 def test_a_program_is_registered_before_its_first_instruction(command: Command) -> None:
     """The program finds itself registered, with its own pid and the metadata of the options."""
     options = ["-c", "planning", "--capability", "thinking", "--type", "service", "--health", "degraded"]
-    options += ["--endpoint", "http://x", "--resource", "gpu=2", "--resource", "mem=1.5", "--resource", "os=linux"]
+    options += ["--gauge", "load=0.5", "--endpoint", "http://x", "--resource", "gpu=2", "--resource", "mem=1.5", "--resource", "os=linux"]
     answer = command("run", "me", *options, "--", sys.executable, "-c", _LOOK_UP_OWN_ENTRY)
     resources = {"gpu": 2, "mem": 1.5, "os": "linux"}
-    assert answer.out == f"True ['planning', 'thinking'] service degraded http://x {resources}\n"
+    assert answer.out == f"True ['planning', 'thinking'] service degraded http://x {resources} {{'load': 0.5}}\n"
     assert answer.code == 0
 
 
@@ -148,6 +148,9 @@ def test_a_failed_registration_never_runs_the_program(command: Command, members:
         ("me", "-c", ""),
         ("me", "--resource", "gpu"),
         ("me", "--resource", "gpu=1", "--resource", "gpu=2"),
+        ("me", "--gauge", "load"),
+        ("me", "--gauge", "load=much"),
+        ("me", "--gauge", "load=1", "--gauge", "load=2"),
         ("a//b",),
         ("",),
         ("me", "--timeout", "0"),

@@ -11,7 +11,7 @@ from .command import Command
 
 @pytest.fixture(autouse=True)
 def _planner(members: Registry) -> None:
-    members.register("planner", custom={"model": "small", "done": 1}, capabilities={"x"}, resources={"gpu": 1})
+    members.register("planner", custom={"model": "small", "done": 1}, capabilities={"x"}, resources={"gpu": 1}, gauges={"load": 0, "q": 1})
 
 
 def test_set_replaces_fields(command: Command, members: Registry) -> None:
@@ -88,6 +88,19 @@ def test_another_revision_changes_nothing(command: Command, members: Registry) -
     assert members["planner"].metadata.custom["done"] == 2
 
 
+def test_a_gauge_is_set(command: Command, members: Registry) -> None:
+    """--gauge sets a gauge, alone or after a change, and `show` prints the present values."""
+    assert command("update", "planner", "--gauge", "load=0.7", "--gauge", "q=-2") == (
+        0,
+        "default/here/planner is updated, revision 1\n",
+        "",
+    )
+    assert members["planner"].gauges == {"load": 0.7, "q": -2.0}
+    assert command("update", "planner", "--set", "endpoint=x", "--gauge", "load=1").code == 0
+    assert (members["planner"].gauges, members["planner"].endpoint) == ({"load": 1.0, "q": -2.0}, "x")
+    assert "load=1, q=-2" in command("show", "planner").out
+
+
 def test_an_absent_id_fails(command: Command) -> None:
     """`update` of an id that is not registered has exit code 1, and advises commands."""
     answer = command("update", "absent", "--add", "custom.done=1")
@@ -98,7 +111,12 @@ def test_an_absent_id_fails(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give --set or --add"),
+        ([], "give --set, --add or --gauge"),
+        (["--gauge", "load"], "give NAME=NUMBER"),
+        (["--gauge", "load=x"], "give NAME=NUMBER"),
+        (["--gauge", "load=1", "--gauge", "load=2"], "load is given twice"),
+        (["--set", "endpoint=x", "--gauge", "lod=1"], "has no gauge 'lod'; it has 'load', 'q'"),
+        (["--set", "gauges.load=1"], "metadata.gauges"),
         (["--set", "endpoint"], "give a name, = and a value"),
         (["--set", "=x"], "give a name, = and a value"),
         (["--set", "custom..x=1"], "a name is empty"),
@@ -113,7 +131,7 @@ def test_an_absent_id_fails(command: Command) -> None:
         (["--add", "custom.model=1"], "metadata.custom['model']: 'small' is no number"),
         (["--add", "custom.done=1", "--if-revision", "-1"], "--if-revision -1: give a revision"),
     ],
-    ids=range(14),
+    ids=range(19),
 )
 def test_mistakes_are_usage_errors(command: Command, members: Registry, arguments: list[str], said: str) -> None:
     """A mistake has exit code 2, a message that says what to type, and changes nothing."""
