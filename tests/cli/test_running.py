@@ -27,7 +27,8 @@ print(entry.pid == os.getpid(), sorted(entry.metadata.capabilities), entry.metad
 def test_a_program_is_registered_before_its_first_instruction(command: Command) -> None:
     """The program finds itself registered, with its own pid and the metadata of the options."""
     options = ["-c", "planning", "--capability", "thinking", "--type", "service", "--health", "degraded"]
-    options += ["--gauge", "load=0.5", "--endpoint", "http://x", "--resource", "gpu=2", "--resource", "mem=1.5", "--resource", "os=linux"]
+    options += ["--gauge", "load=0.5"]
+    options += ["--endpoint", "http://x", "--resource", "gpu=2", "--resource", "mem=1.5", "--resource", "os=linux"]
     answer = command("run", "me", *options, "--", sys.executable, "-c", _LOOK_UP_OWN_ENTRY)
     resources = {"gpu": 2, "mem": 1.5, "os": "linux"}
     assert answer.out == f"True ['planning', 'thinking'] service degraded http://x {resources} {{'load': 0.5}}\n"

@@ -11,7 +11,8 @@ from .command import Command
 
 @pytest.fixture(autouse=True)
 def _planner(members: Registry) -> None:
-    members.register("planner", custom={"model": "small", "done": 1}, capabilities={"x"}, resources={"gpu": 1}, gauges={"load": 0, "q": 1})
+    own = {"custom": {"model": "small", "done": 1}, "resources": {"gpu": 1}, "gauges": {"load": 0, "q": 1}}
+    members.register("planner", capabilities={"x"}, **own)
 
 
 def test_set_replaces_fields(command: Command, members: Registry) -> None:
