@@ -25,6 +25,7 @@ USUAL_WEIGHT = 1
 
 _WITHOUT_KEY = ("random", "round_robin")
 _WITH_KEY = ("least", "two_choices", "weighted")
+_WAYS = _WITHOUT_KEY + _WITH_KEY
 
 
 class Chooser:
@@ -43,19 +44,21 @@ class Chooser:
             if chosen is not None and chosen not in members:
                 raise ValueError(f"by={by!r} returned {chosen!r}: return one of the entries it is given, or None")
             return chosen
-        if by == "random":
-            return random.choice(members)
-        if by == "round_robin":
-            return members[next(self._turns(query)) % len(members)]
+        if by in _WITHOUT_KEY:
+            return members[self.place(len(members), by, query)]
         if by == "weighted":
             return _weighted(members, WEIGHT if key is None else key)
         return _least(members if by == "least" else random.sample(members, min(2, len(members))), key or "")
 
+    def place(self, members: int, by: Choice, query: Query) -> int:
+        """Which of so many members comes next, where no number is compared."""
+        return int(random.random() * members) if by == "random" else next(self._turns(query)) % members
+
 
 def check_choice(by: object, key: object = None) -> None:
     """Errors: `ValueError` for a way to choose that does not exist, or whose key is missing, impossible or needless."""
-    if not callable(by) and by not in _WITHOUT_KEY + _WITH_KEY:
-        raise ValueError(f"by={by!r}: give {', '.join(map(repr, _WITHOUT_KEY + _WITH_KEY))} or a callable")
+    if not callable(by) and by not in _WAYS:
+        raise ValueError(f"by={by!r}: give {', '.join(map(repr, _WAYS))} or a callable")
     if callable(by) or by in _WITHOUT_KEY:
         if key is not None:
             raise ValueError(f"key={key!r}: by={by!r} compares no numbers; use it with {', '.join(_WITH_KEY)}")

@@ -31,7 +31,7 @@ from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
 from .errors import InvalidProcessId, NotRegistered, RegistryClosed
-from .model import CleanupLatency, Departure, Entry, HealthStatus, Limits, ProcessId, Stats
+from .model import CleanupLatency, Departure, Entry, Limits, ProcessId, Stats
 
 T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
@@ -427,17 +427,25 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.choose(by="least", key="load", capability="coding").process_id.local_id
         'coder-2'
         """
-        conditions.setdefault("health_status", HealthStatus.healthy)
-        query = parse_query(self.namespace, conditions)
-        check_choice(by, key)
+        conditions.setdefault("health_status", "healthy")
+        query = parse_query(self._namespace, conditions)
+        if by != "random" or key is not None:
+            check_choice(by, key)
         if where is None and not callable(by) and instrument.find is None:
-            kept = self._reader.kept(query)
+            reader = self._reader
+            kept = reader.kept(query)
             if kept is not None and kept.entries:
-                chosen = self._chooser.choose(kept.entries, by, key, query)
-                # Only the chosen one has to be alive, and not a later holder of its id.
-                living = None if chosen is None else self._reader.lookup(chosen.process_id)
-                if chosen is None or (living is not None and living.incarnation == chosen.incarnation):
-                    return chosen
+                # Only the chosen one has to be alive.
+                if key is None and by != "weighted":
+                    member = kept.members[self._chooser.place(len(kept.members), by, query)]
+                    if reader.lives(kept, member):
+                        return member.entry
+                else:
+                    chosen = self._chooser.choose(kept.entries, by, key, query)
+                    living = None if chosen is None else reader.lookup(chosen.process_id)
+                    # Not a later holder of its id.
+                    if chosen is None or (living is not None and living.incarnation == chosen.incarnation):
+                        return chosen
         return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
 
     def gauge(self, id: AnyId, name: str) -> float:

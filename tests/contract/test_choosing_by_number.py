@@ -131,7 +131,7 @@ def test_without_a_match_the_choice_is_none(either: Registry, by: Any) -> None:
 @pytest.mark.parametrize("by", ["least", "two_choices"])
 def test_a_key_is_needed(either: Registry, by: Any) -> None:
     """``least`` and ``two_choices`` without a key are an error, whether members match or not."""
-    with pytest.raises(InvalidQuery, match="key=None: give the name of a number"):
+    with pytest.raises(InvalidQuery, match="key=None: give the name of a gauge or of a number"):
         either.choose(by=by)
 
 

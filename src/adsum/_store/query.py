@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 from enum import Enum
-from typing import Final, NamedTuple, TypedDict, TypeVar
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypedDict, TypeVar, cast
 
 from .._foreign import reraise_foreign
 from .._ranges import Range
@@ -99,6 +100,8 @@ class Query(NamedTuple):
         )
 
 
+# Queries that are asked again are parsed once: so many of them, those used least recently are parsed anew.
+MAX_PARSED = 1024
 # The conditions that have an index each, and the namespace.
 INDEXED = frozenset({"capability", "type", "health_status", "node", "namespace"})
 
@@ -113,6 +116,21 @@ def _is_broken(text: str) -> bool:
 
 def parse_query(own_namespace: str, conditions: Conditions) -> Query:
     """A checked `Query`; `InvalidQuery` says which values would have been possible."""
+    if conditions.keys() <= INDEXED:
+        try:
+            return _parsed_before(own_namespace, tuple(conditions.items()))
+        except TypeError as error:
+            # A value that cannot be hashed, such as a set.
+            reraise_foreign(error)
+    return _parsed(own_namespace, conditions)
+
+
+@lru_cache(MAX_PARSED)
+def _parsed_before(own_namespace: str, conditions: tuple[tuple[str, Any], ...]) -> Query:
+    return _parsed(own_namespace, cast("Conditions", dict(conditions)))
+
+
+def _parsed(own_namespace: str, conditions: Conditions) -> Query:
     unknown = conditions.keys() - Conditions.__annotations__.keys()
     if unknown:
         raise _unknown_condition(sorted(unknown))

@@ -10,7 +10,6 @@ The reads for the change feed (`position`, `steps_since`, `state_at`) check no o
 
 from __future__ import annotations
 
-import itertools
 import operator
 import os
 import time
@@ -41,6 +40,9 @@ from .layout import decode_public, key_of
 from .local_members import LocalMembers
 from .query import Query
 from .tables import bytes_used
+
+# So many entries are read in order to count them: then the result is kept, and the next count is answered from it.
+MOST_COUNTED = 2048
 
 
 class Reader:
@@ -178,8 +180,13 @@ class Reader:
         kept = self.kept(query)
         if kept is None:
             return self.find(query)[:limit]
-        living = (member.entry for member in kept.members if self.lives(kept, member))
-        return list(itertools.islice(living, limit))
+        found: list[Entry] = []
+        for member in kept.members:
+            if len(found) == limit:
+                break
+            if self.lives(kept, member):
+                found.append(member.entry)
+        return found
 
     def _all_live(self, kept: KeptResult) -> bool:
         """Whether all owners in a result are alive. False also where that has to be asked one by one."""
@@ -214,7 +221,7 @@ class Reader:
 
         def counted(txn: snapshot.Txn, environment: Environment) -> int | None:
             stored = snapshot.count_stored(txn, environment, query)
-            if stored is None:
+            if stored is None or stored <= MOST_COUNTED:
                 return None
             owners = snapshot.owners(txn, environment)
             dead = set(owners) - self._liveness.alive_among(owners)
