@@ -321,3 +321,12 @@ def test_an_id_longer_than_the_screen_takes_no_column(top: Top, members: Registr
     shown = next(line for line in frame.splitlines() if line.startswith("ID "))
     assert shown.split() == ["ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "AGE"]
     assert f"other/{NODE}/guest" in frame
+
+
+def test_gauges_are_shown_as_they_are_now(top: Top, members: Registry) -> None:
+    """A column has the present values of gauges, where a member has some; setting one is no change of the registry."""
+    busy = members.register("busy", gauges={"load": 0.5, "queue": 12})
+    frame = top.until("load=0.5, queue=12")
+    assert "GAUGES" in next(line for line in frame.splitlines() if line.startswith("ID "))
+    busy.gauges["load"] = 0.75
+    top.until("load=0.75, queue=12")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from ..model import Entry, HealthSource, HealthStatus
@@ -89,3 +90,8 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number} bytes"
+
+
+def numbers(values: Mapping[str, float]) -> str:
+    """Names with numbers, as of gauges."""
+    return ", ".join(f"{name}={value:g}" for name, value in values.items())

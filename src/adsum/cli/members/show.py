@@ -52,7 +52,7 @@ def _pairs(entry: Entry) -> dict[str, str]:
         "capabilities": ", ".join(sorted(metadata.capabilities)),
         "endpoint": metadata.endpoint or "",
         "resources": ", ".join(f"{name}={value}" for name, value in metadata.resources.items()),
-        "gauges": ", ".join(f"{name}={value:g}" for name, value in entry.gauges.items()),
+        "gauges": words.numbers(entry.gauges),
         "coordination": ", ".join(sorted(metadata.coordination_variables)),
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from ...model import Departure, Entry, Stats
@@ -20,7 +21,7 @@ MAX_DEPARTURES = 5
 ALL_DEPARTURES = 1000
 _MAX_NAMES = 6
 
-COLUMNS = ("ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "AGE")
+COLUMNS = ("ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "GAUGES", "AGE")
 
 
 def print_once(mirror: Mirror, options: RegistryOptions) -> None:
@@ -28,8 +29,9 @@ def print_once(mirror: Mirror, options: RegistryOptions) -> None:
     render.print_pairs({"registry": source(mirror), **figures(mirror, rates=False)})
     if entries := _sorted_entries(mirror):
         print()
-        rows = [list(cells(entry, mirror, options).values()) for entry in entries]
-        render.print_table([name.lower() for name in COLUMNS], rows)
+        rows = [cells(entry, mirror, options) for entry in entries]
+        columns = columns_of(rows)
+        render.print_table([name.lower() for name in columns], [[row[name] for name in columns] for row in rows])
     if departures := latest_departures(mirror, MAX_DEPARTURES):
         print("\nlatest departures")
         for departure in departures:
@@ -101,6 +103,11 @@ def _counts(counts: Counter[str]) -> str:
     return "  ".join([*shown, *([f"and {others} more"] if others else [])])
 
 
+def columns_of(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The columns that may be shown; that of the gauges only where a member has some."""
+    return [name for name in COLUMNS if name != "GAUGES" or any(row["GAUGES"] for row in rows)]
+
+
 def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, str]:
     """The row of a member, by column."""
     metadata = entry.metadata
@@ -112,6 +119,7 @@ def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, s
         "HEALTH": f"{metadata.health_status} {words.ago(metadata.last_health_check)}{late}",
         "CAPABILITIES": render.printable(",".join(sorted(metadata.capabilities))),
         "HEARTBEAT": heartbeat(entry),
+        "GAUGES": render.printable(words.numbers(entry.gauges)),
         "AGE": words.ago(entry.registered_at),
     }
 

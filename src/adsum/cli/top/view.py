@@ -12,7 +12,7 @@ from ..options import RegistryOptions
 from ..output import render
 from ..output.styles import style_of
 from .browsing import Browsing
-from .summary import COLUMNS, MAX_DEPARTURES, cells, departure_line, figures, latest_departures, source
+from .summary import COLUMNS, MAX_DEPARTURES, cells, columns_of, departure_line, figures, latest_departures, source
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,9 +23,18 @@ KEYS = "q quit  s sort  r reverse  / filter  Esc clear  j k arrows scroll"
 # With fewer lines than this the figures are shortened, with fewer still they are left out, in favour of the members.
 _FULL_LINES, _SHORT_LINES = 18, 9
 # The least number of columns that a terminal must have to show each column.
-_LEAST_WIDTH = {"ID": 0, "PID": 30, "TYPE": 90, "HEALTH": 24, "CAPABILITIES": 70, "HEARTBEAT": 100, "AGE": 50}
+_LEAST_WIDTH = {
+    "ID": 0,
+    "PID": 30,
+    "TYPE": 90,
+    "HEALTH": 24,
+    "CAPABILITIES": 70,
+    "HEARTBEAT": 100,
+    "GAUGES": 80,
+    "AGE": 50,
+}
 # Left out in this order where an id would have to be cut.
-_OPTIONAL = ("HEARTBEAT", "TYPE", "CAPABILITIES", "AGE", "PID")
+_OPTIONAL = ("HEARTBEAT", "TYPE", "GAUGES", "CAPABILITIES", "AGE", "PID")
 _RIGHT = ("PID", "AGE")
 _GAP = 2
 # Capabilities are cut first, down to this.
@@ -88,7 +97,7 @@ class View:
 
         rows = [cells(entry, self._mirror, self._options) for entry in entries]
         widths = _widths(rows, columns)
-        headings = _headings(widths, columns)
+        headings = _headings(columns_of(rows), widths, columns)
         table = Table(box=None, header_style="bold reverse", pad_edge=False, padding=(0, _GAP, 0, 0), expand=True)
         # What is left goes to the capabilities, or else to the ids.
         widest = "CAPABILITIES" if "CAPABILITIES" in headings else "ID"
@@ -142,9 +151,9 @@ def _widths(rows: list[dict[str, str]], columns: int) -> dict[str, int]:
     return widths
 
 
-def _headings(widths: dict[str, int], columns: int) -> list[str]:
+def _headings(possible: list[str], widths: dict[str, int], columns: int) -> list[str]:
     """The columns to show: those for which there is room beside whole ids."""
-    headings = [heading for heading in COLUMNS if columns >= _LEAST_WIDTH[heading]]
+    headings = [heading for heading in possible if columns >= _LEAST_WIDTH[heading]]
     for optional in _OPTIONAL:
         if sum(widths[heading] + _GAP for heading in headings) - _GAP <= columns:
             break
