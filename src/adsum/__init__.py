@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._amendment import UpdateKeywords
+    from ._os.usage import Usage
     from ._ranges import Range, at_least, at_most, between
     from ._store.query import ALL, Conditions
     from ._validation import AsyncMetadataKeywords, MetadataKeywords
@@ -135,6 +136,7 @@ __all__ = [
     "UnknownCondition",
     "UnsupportedPlatform",
     "UpdateKeywords",
+    "Usage",
     "VersionMismatch",
     "Watch",
     "WrongNamespace",
@@ -154,6 +156,7 @@ _HOMES = (
     "errors",
     "model",
     "_os.folder",
+    "_os.usage",
     "_ranges",
     "_store.query",
     "_validation",

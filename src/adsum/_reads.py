@@ -23,6 +23,7 @@ from ._ordering import Key, OrderBy, check_order, ordered
 from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
+from ._os.usage import Usage, usage_of
 from ._store import places
 from ._store.entry_cache import HotEntries
 from ._store.feed import TableFeed, position_of
@@ -30,7 +31,7 @@ from ._store.layout import MAX_DEPARTURES
 from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
-from .errors import InvalidProcessId, NotRegistered, RegistryClosed
+from .errors import InvalidProcessId, NotRegistered, PermissionDenied, RegistryClosed
 from .model import CleanupLatency, Departure, Entry, Limits, ProcessId, Stats
 
 T = TypeVar("T")
@@ -472,6 +473,25 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         0.5
         """
         self._client.gauges.set(self[id], name, value)
+
+    def usage(self, id: AnyId) -> Usage:
+        """Read what the process of a living member uses: processor time and memory, as the kernel counts them now. For
+        a thread or a task it is what its whole process uses.
+
+        Errors: `NotRegistered`; `PermissionDenied` where ``/proc`` does not show the process; `RegistryClosed`.
+
+        >>> registration = registry.register("planner-1")
+        >>> registry.usage("planner-1").memory_bytes > 1_000_000
+        True
+        """
+        entry = self[id]
+        usage = usage_of(entry.pid)
+        # It is alive after the reading, so its pid was no other process's then.
+        if self[entry.process_id].owner != entry.owner:
+            return self.usage(id)
+        if usage is None:
+            raise PermissionDenied(f"/proc does not show process {entry.pid} to this one; mount it without hidepid")
+        return usage
 
     # The registry itself
 

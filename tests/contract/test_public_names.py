@@ -66,6 +66,7 @@ NAMES = [
     "UnknownCondition",
     "UnsupportedPlatform",
     "UpdateKeywords",
+    "Usage",
     "VersionMismatch",
     "Watch",
     "WrongNamespace",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from ...errors import NotRegistered
+from ...errors import NotRegistered, PermissionDenied
 from ...model import Entry
+from ...registry import Registry
 from ...views import words
 from ...views.documents import entry_document
 from ..absence import hint
@@ -30,8 +31,20 @@ def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_RE
                 f"{process_id} is not registered (or its process has died); adsum ls lists the members"
                 + hint(process_id, registry, options)
             )
-        print_entry(entry, json=json)
+        if json:
+            print_entry(entry, json=True)
+        else:
+            render.print_pairs(_pairs(entry, _usage(registry, entry)))
     return 0
+
+
+def _usage(registry: Registry, entry: Entry) -> str:
+    """What its process uses, in words; nothing where that cannot be read, or the process has just died."""
+    try:
+        usage = registry.usage(entry.process_id)
+    except (NotRegistered, PermissionDenied):
+        return ""
+    return f", {usage.cpu_seconds:.1f} s CPU, {words.size(usage.memory_bytes)}"
 
 
 def print_entry(entry: Entry, *, json: bool) -> None:
@@ -42,7 +55,7 @@ def print_entry(entry: Entry, *, json: bool) -> None:
         render.print_pairs(_pairs(entry))
 
 
-def _pairs(entry: Entry) -> dict[str, str]:
+def _pairs(entry: Entry, usage: str = "") -> dict[str, str]:
     metadata = entry.metadata
     return {
         "id": render.printable_id(str(entry.process_id)),
@@ -56,7 +69,7 @@ def _pairs(entry: Entry) -> dict[str, str]:
         "coordination": ", ".join(sorted(metadata.coordination_variables)),
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
-        "process": f"{entry.pid}, registered {words.ago(entry.registered_at)} ago",
+        "process": f"{entry.pid}, registered {words.ago(entry.registered_at)} ago{usage}",
         "created": words.second(metadata.created_at),
         "registered": words.second(entry.registered_at),
         "updated": words.second(entry.last_updated),
