@@ -10,7 +10,6 @@ own may hide a value, but is never mistaken for its owner.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,7 +38,7 @@ class OpenRows(Protocol):
     in_use: memoryview
 
     def renew(self) -> None:
-        """Make `ready` the present number, and open the board that is in use."""
+        """Make `ready` the present number, and open the board that is in use. Lets other threads run."""
         ...
 
 
@@ -103,16 +102,16 @@ def _value(entry: Entry, at: int, name: str) -> float:
 
 
 def _value_after_a_while(entry: Entry, at: int, name: str, key: int) -> float:
-    for rows in _open:
-        rows.renew()
     for _ in range(_TRIES):
+        for rows in _open:
+            rows.renew()
+        # Others may be open now.
         for rows in _open:
             words = rows.words
             if at < rows.ready and words[at] ^ words[at + 1] == key and rows.in_use[0] == rows.number:
                 value: float = rows.floats[at]
                 if words[at] ^ words[at + 1] == key and value == value:
                     return value
-        time.sleep(0)
     registered: float = entry.metadata.gauges[name]
     return registered
 

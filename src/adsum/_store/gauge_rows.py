@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +47,8 @@ class GaugeRows:
         self._renew = weakref.WeakMethod(renew)
 
     def renew(self) -> None:
-        """`refresh`, and open the board that is in use."""
+        """`refresh`, and open the board that is in use. Lets other threads run, and a writer that has no processor."""
+        time.sleep(0)
         self.refresh()
         if (renew := self._renew()) is not None:
             # Where the registry cannot be read, its entries have the values of their registrations.

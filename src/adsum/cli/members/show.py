@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ... import Registry
 from ...errors import NotRegistered, PermissionDenied
 from ...model import Entry
-from ...registry import Registry
 from ...views import words
 from ...views.documents import entry_document
 from ..absence import hint
