@@ -522,6 +522,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def departures(self, limit: int | None = None) -> list[Departure]:
         """List how the newest `limit` of the ended entries ended, newest first. The registry keeps the last 1,000.
 
+        `Departure.exit` says how a process ended. It becomes known after the death: on Linux 6.15 and newer when the
+        parent has reaped the process, on older kernels where the parent registered it as a `Popen` or `Process`.
+
         Errors: `ValueError` for an impossible limit; `RegistryClosed`.
 
         >>> registry.register("planner-1").unregister()

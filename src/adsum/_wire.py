@@ -150,6 +150,14 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="ca
     stand_by: int
 
 
+class ExitOf(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="exit_of"):
+    """How the process `owner` ended: an exit code, or the negative number of a signal. From a process that knows it.
+    Answered by `Done` without entries; `changed` is False where no departure lacks it."""
+
+    owner: Owner
+    code: Annotated[int, msgspec.Meta(ge=-255, le=255)]
+
+
 class Listen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="listen"):
     """Be woken after changes. The reply brings an eventfd along (SCM_RIGHTS, unix(7)), which is written then."""
 
@@ -191,6 +199,7 @@ AnyRequest = (
     | Listen
     | UpdateMany
     | UnregisterMany
+    | ExitOf
 )
 
 

@@ -265,6 +265,8 @@ class Event(NamedTuple):
     - `revision`: the change's own `Revision`, one more than that of the change before; for ``lagged`` that of the new
       snapshot.
     - `previous`: the entry before the change, where there was one and it goes on; None otherwise.
+    - `exit`: for ``died``, the `Departure.exit` if it is known when the watch reads the change; else None. It often
+      becomes known a moment later: `Registry.departures` has it then.
 
     >>> registration = registry.register("planner-1")
     >>> with registry.watch("planner-1") as watch:
@@ -278,6 +280,7 @@ class Event(NamedTuple):
     entry: Entry | None
     revision: Revision
     previous: Entry | None = None
+    exit: int | None = None
 
 
 class Departure(msgspec.Struct, frozen=True, array_like=True):
@@ -289,6 +292,9 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
     - `at`: the UTC time of the removal.
     - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved, and
       where it came while no registrar ran: then `at` is the time of the removal, and when the owner died is not known.
+    - `exit`: how the process ended, as `subprocess.Popen.returncode` says it: an exit code, or the negative number of
+      the signal that ended it. None where no process has died, and where it is not known, or not yet: see
+      `Registry.departures`.
 
     >>> registry.register("planner-1").unregister()
     True
@@ -300,3 +306,4 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
     how: str
     at: datetime
     detection: float
+    exit: int | None = None

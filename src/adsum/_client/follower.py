@@ -19,6 +19,7 @@ class Follower:
     def __init__(
         self, reader: Reader, query: Query, where: Callable[[Entry], object] | None, since: int | None
     ) -> None:
+        self._reader = reader
         self._query = query
         self._where = where
         self._lock = threading.RLock()
@@ -69,7 +70,9 @@ class Follower:
         if before is not None and after is not None and matched != matches:
             kind = Kind.registered if matches else Kind.unregistered
         previous = before if after is not None else None
-        return Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous)
+        ended = before if kind is Kind.died else None
+        known = None if ended is None else self._reader.exit_of(ended, step.revision)
+        return Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous, known)
 
     def _matches(self, entry: Entry | None) -> bool:
         return entry is not None and self._query.matches(entry) and (self._where is None or bool(self._where(entry)))

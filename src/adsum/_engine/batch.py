@@ -33,6 +33,13 @@ class Death(NamedTuple):
     noticed: int | None
 
 
+class Exit(NamedTuple):
+    """The process `owner`, which is dead, ended with this exit code or negative signal number."""
+
+    owner: Owner
+    code: int
+
+
 class EndedSession(NamedTuple):
     """A client's session is over; its process may live on."""
 
@@ -51,12 +58,13 @@ class Call(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Deaths, ended sessions, requests and missed heartbeats that are decided and committed together."""
+    """Deaths, ended sessions, requests, missed heartbeats and exits that are decided and committed together."""
 
     deaths: Sequence[Death] = ()
     ended: Sequence[EndedSession] = ()
     calls: Sequence[Call] = ()
     late: Sequence[Lateness] = ()
+    exits: Sequence[Exit] = ()
 
 
 class Grant(NamedTuple):
@@ -76,6 +84,7 @@ class Decision(NamedTuple):
     - `heartbeats`: the incarnations that sent a heartbeat; `refreshed`: the records that a heartbeat changed in
       their last health check, and in nothing else.
     - `queued`, `dequeued`: rows of standbys to add and to remove.
+    - `amended`: departures of earlier batches, with their revisions, whose `exit` has become known.
     """
 
     changes: Sequence[Change]
@@ -88,8 +97,9 @@ class Decision(NamedTuple):
     refreshed: Sequence[Record]
     queued: Sequence[Standby]
     dequeued: Sequence[Standby]
+    amended: Sequence[tuple[int, Departure]] = ()
 
     @property
     def writes(self) -> bool:
         """Whether anything has to be written."""
-        return bool(self.changes or self.refreshed or self.queued or self.dequeued)
+        return bool(self.changes or self.refreshed or self.queued or self.dequeued or self.amended)

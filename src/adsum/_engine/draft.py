@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of
+from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of, lacks_exit
 from ..model import Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
 from .free_rows import FreeRows
 
@@ -38,12 +38,14 @@ class View(Protocol):
     def count_owned(self, owner: Owner) -> int: ...
     def standbys_of(self, key: bytes) -> list[Standby]: ...
     def all_standbys(self) -> Iterable[Standby]: ...
+    def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]: ...
 
 
 class Draft:
     """The changes of one batch, in order, and the registry as they leave it.
 
-    `refreshed` holds, by key, the records that a heartbeat changed in their last health check and in nothing else.
+    `refreshed` holds, by key, the records that a heartbeat changed in their last health check and in nothing else;
+    `amended`, by revision, the stored departures whose `exit` has become known.
     """
 
     def __init__(self, view: View, now: datetime, free_rows: FreeRows) -> None:
@@ -59,6 +61,7 @@ class Draft:
         self.changes: list[Change] = []
         self.departures: list[tuple[int, Departure]] = []
         self.refreshed: dict[bytes, Record] = {}
+        self.amended: dict[int, Departure] = {}
         self.queued: list[Standby] = []
         self.dequeued: list[Standby] = []
         self.revision = view.revision
@@ -209,6 +212,20 @@ class Draft:
             )
             entry = msgspec.structs.replace(entry, metadata=outline)
         self.departures.append((self.revision, Departure(entry, how, self._now, detection)))
+
+    def note_exit(self, owner: Owner, code: int) -> bool:
+        """The dead process `owner` ended with this code: note it with the departures of its death that lack one.
+        Whether there were any."""
+        amended = False
+        for place, (revision, departure) in enumerate(self.departures):
+            if lacks_exit(departure, owner):
+                self.departures[place] = revision, msgspec.structs.replace(departure, exit=code)
+                amended = True
+        for revision, departure in self._view.deaths_of(owner):
+            if revision not in self.amended:
+                self.amended[revision] = msgspec.structs.replace(departure, exit=code)
+                amended = True
+        return amended
 
     # Standbys
 

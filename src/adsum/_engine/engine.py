@@ -2,7 +2,8 @@
 
 The order inside a batch is part of the promises. Deaths come before requests, so that no request of the batch meets an
 entry whose owner is known to be dead. Sessions that ended come next, then the requests in the order of their arrival,
-and missed heartbeats last, for one may be among the requests.
+and missed heartbeats after them, for one may be among the requests. Exits are noted last, with the departures that all
+of these have made.
 """
 
 from __future__ import annotations
@@ -40,4 +41,6 @@ class Engine:
         replies = [answer(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
+        for owner, code in batch.exits:
+            round.draft.note_exit(owner, code)
         return round.decision(batch.deaths, replies)

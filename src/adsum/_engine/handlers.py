@@ -20,6 +20,10 @@ from .draft import without_lateness
 from .health import health_source
 from .round import Round
 
+# The `Departure.detection` of a death that a request reports before the kernel does. It is no 0, which means that no
+# registrar ran.
+_AT_ONCE = 1e-6
+
 R = TypeVar("R", wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat)
 
 
@@ -54,12 +58,15 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
             return stand_by(round, request, call)
         case wire.UpdateMany() | wire.UnregisterMany() as request:
             return many.carry_out(round, request, call)
-        case wire.Cancel() | wire.Listen() as request:
-            return wire.Done(call.number, [], changed=_cancel(round, request, call))
+        case wire.Cancel() | wire.Listen() | wire.ExitOf() as request:
+            return wire.Done(call.number, [], changed=_changes_no_entry(round, request, call))
 
 
-def _cancel(round: Round, request: wire.Cancel | wire.Listen, call: Call) -> bool:
-    """Whether a standby was canceled. `Listen` is answered where the socket is; it never comes here."""
+def _changes_no_entry(round: Round, request: wire.Cancel | wire.Listen | wire.ExitOf, call: Call) -> bool:
+    """Carry out a request that names no entry. Returns whether a standby was canceled, or an exit noted."""
+    if isinstance(request, wire.ExitOf):
+        return note_exit(round, request)
+    # `Listen` is answered where the socket is; it never comes here.
     return isinstance(request, wire.Cancel) and round.succession.cancel(call.session, request.stand_by)
 
 
@@ -177,3 +184,14 @@ def hand_over(round: Round, request: wire.HandOver, call: Call) -> wire.Done:
     entry = round.draft.transfer(record, request.owner, gauges)
     round.succession.grant_handed_over(entry)
     return wire.Done(call.number, [entry])
+
+
+def note_exit(round: Round, request: wire.ExitOf) -> bool:
+    """Note how a process ended, where no exit is noted yet. Nothing is while the kernel says that it is alive."""
+    owner = request.owner
+    if round.is_alive(owner):
+        return False
+    if not round.draft.owns_nothing(owner):
+        # The kernel's report is behind this request in the queue of deaths.
+        round.remove_dead(owner, "died", _AT_ONCE)
+    return round.draft.note_exit(owner, request.code)

@@ -67,6 +67,7 @@ class Round:
             list(draft.refreshed.values()),
             draft.queued,
             draft.dequeued,
+            list(draft.amended.items()),
         )
 
     # Steps that no request asks for

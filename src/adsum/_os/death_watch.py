@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from ..model import Owner
 from . import polling
+from .exit_watch import ExitWatch
 from .identity import has_exited, open_verified
 from .liveness import OUT_OF_DESCRIPTORS, is_running
 
@@ -24,14 +25,18 @@ class DeathWatch:
     Half of all descriptors are for sockets. When the other half is used up, the registrar scans further owners: it
     opens, checks and closes them one by one. Two descriptors are held back, so that a scan can always open a pidfd and
     a file in /proc.
+
+    With `exits`, the pidfd of a dead owner goes over to it at `unwatch`. It may have the descriptors that the living
+    leave.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exits: ExitWatch | None = None) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self.capacity = max(16, hard // 2 - 32)
         self.scanned: set[Owner] = set()
+        self._exits = exits
         self._epoll = polling.epoll()
         self._pidfds: dict[Owner, int] = {}
         self._owners: dict[int, Owner] = {}
@@ -57,6 +62,7 @@ class DeathWatch:
         if owner in self:
             return self.is_alive(owner)
         if len(self._pidfds) < self.capacity:
+            self._make_way()
             try:
                 pidfd = open_verified(owner)
             except OSError as error:
@@ -97,7 +103,14 @@ class DeathWatch:
             return
         del self._owners[pidfd]
         self._epoll.unregister(pidfd)
-        os.close(pidfd)
+        # Here it may be taken over. Of an owner that is alive, an entry was removed.
+        if self._exits is None or not has_exited(pidfd) or not self._exits.keep(owner, pidfd):
+            os.close(pidfd)
+
+    def _make_way(self) -> None:
+        """Take a descriptor from the dead where the living need it."""
+        if self._exits is not None and len(self._pidfds) + len(self._exits) >= self.capacity:
+            self._exits.drop_oldest()
 
     def deaths(self, most: int = MOST_DEATHS) -> list[Owner]:
         """At most so many of the watched owners that have died; they stay watched until `unwatch`."""

@@ -119,7 +119,7 @@ class Committer:
     def _commit_one_by_one(self, batch: Batch, error: Exception) -> list[Answer]:
         """The engine failed on this batch, which is a defect of ours: it must cost its sender alone."""
         unasked = batch._replace(calls=())
-        answers = self._commit(unasked, self._retention) if batch.deaths or batch.ended or batch.late else []
+        answers = self._commit(unasked, self._retention) if any(unasked) else []
         if len(batch.calls) == 1:
             return answers + self.refuse(batch.calls, _defect(batch.calls[0], error))
         return answers + [answer for call in batch.calls for answer in self._commit_alone(call)]
@@ -158,6 +158,7 @@ class Committer:
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
                     transaction.refresh(decision.refreshed)
+                    transaction.amend_departures(decision.amended)
                     transaction.write_standbys(decision.queued, decision.dequeued)
                     receipts = [Receipt(a.session, a.number, a.data) for a in answers if a.kept]
                     transaction.keep_receipts(receipts, self._receipts.obsolete)
@@ -243,7 +244,7 @@ class Committer:
 
 def _needs_room(request: wire.AnyRequest) -> bool:
     match request:
-        case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel():
+        case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel() | wire.ExitOf():
             return False
         case wire.UpdateMany():
             return not all(HEALTH_FIELDS.issuperset(fields.given()) for _, fields in request.items)

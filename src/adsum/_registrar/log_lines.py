@@ -11,12 +11,12 @@ from logging import Logger
 
 from .. import _wire as wire
 from .._engine.batch import Call, Decision
+from .._store.layout import DEATHS
 from ..model import Departure, Owner
 from .ports import Clock
 
 LINES_PER_SECOND = 20
 _SUBJECT_CHARACTERS = 200
-_DEATHS = frozenset({"died", "replaced"})
 
 
 class LogLines:
@@ -32,7 +32,7 @@ class LogLines:
     def follow(self, calls: Sequence[Call], decision: Decision) -> None:
         """Note what a committed decision did to members and callers."""
         if decision.departures:
-            self._note_deaths([departure for _, departure in decision.departures if departure.how in _DEATHS])
+            self._note_deaths([departure for _, departure in decision.departures if departure.how in DEATHS])
         for call, reply in zip(calls, decision.replies, strict=True):
             if isinstance(reply, wire.Failed):
                 self._write("refused: %s, %s", reply.reason, subject(call))
@@ -70,7 +70,7 @@ def subject(call: Call) -> str:
     match request:
         case wire.Register() | wire.UpdateMany() | wire.UnregisterMany():
             ids = [process_id for process_id, _ in request.items]
-        case wire.Cancel() | wire.Listen():
+        case wire.Cancel() | wire.Listen() | wire.ExitOf():
             ids = []
         case _:
             ids = [request.process_id]

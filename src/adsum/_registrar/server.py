@@ -5,9 +5,10 @@ Gawlick and Kinkade, "Varieties of Concurrency Control in IMS/VS Fast Path", 198
 and deaths that have arrived, decides and commits them together, and answers. A batch never waits for more, so a lone
 request is not delayed, and a storm pays for one commit per batch. Since there is one thread there is nothing to lock.
 
-A batch comes from four places: deaths from the kernel, ended `sessions`, `requests`, and missed `heartbeats`. `clients`
-fills `sessions` and `requests` and sends the answers; then the `bell` wakes the processes that watch. What has no event
-of its own (timeouts, owners that no descriptor watches, a folder that was taken away) is checked once per tick.
+A batch comes from five places: deaths from the kernel, ended `sessions`, `requests`, missed `heartbeats`, and the `exits`
+of processes that were reaped. `clients` fills `sessions` and `requests` and sends the answers; then the `bell` wakes the
+processes that watch. What has no event of its own (timeouts, owners that no descriptor watches, a folder that was taken
+away) is checked once per tick.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import logging
 import os
 import select
 
-from .._engine.batch import Batch, Call, Death, EndedSession
+from .._engine.batch import Batch, Call, Death, EndedSession, Exit
 from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._os.death_watch import MOST_DEATHS, DeathWatch
+from .._os.exit_watch import ExitWatch
 from ..errors import AdsumError
 from ..model import Limits
 from .bell import Bell
@@ -53,6 +55,7 @@ class Server:
         epoll: select.epoll,
         *,
         kernel: DeathWatch,
+        exits: ExitWatch,
         sessions: Sessions,
         requests: Requests,
         heartbeats: Heartbeats,
@@ -68,6 +71,7 @@ class Server:
     ) -> None:
         self._epoll = epoll
         self._kernel = kernel
+        self._exits = exits
         self._sessions = sessions
         self._requests = requests
         self._heartbeats = heartbeats
@@ -86,6 +90,7 @@ class Server:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         epoll.register(self._wake, select.EPOLLIN)
         epoll.register(kernel, select.EPOLLIN)
+        epoll.register(exits, select.EPOLLIN)
 
     def run(self) -> str:
         """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder was taken away)."""
@@ -112,20 +117,25 @@ class Server:
     def close(self) -> None:
         self._clients.close()
         self._bell.close()
+        self._exits.close()
         self._epoll.close()
         os.close(self._wake)
 
     # One turn
 
     def _turn(self) -> None:
-        died, looked = False, self._clock.monotonic_ns()
+        died, exited, looked = False, False, self._clock.monotonic_ns()
         self._heartbeats.look(looked)
         for fd, mask in self._ready():
             if fd == self._kernel.fileno():
                 died = True
+            elif fd == self._exits.fileno():
+                exited = True
             else:
                 self._clients.ready(fd, mask)
         self._work(self._deaths() if died else [], looked)
+        if exited:
+            self._note_exits()
         self._clients.resume()
         self._bell.ring_if_due()
 
@@ -160,6 +170,17 @@ class Server:
         noticed = self._clock.monotonic_ns()
         most = DEAD_ENTRIES * len(self._kernel) // max(1, self._committer.entries)
         return [Death(owner, noticed) for owner in self._kernel.deaths(max(1, min(most, MOST_DEATHS)))]
+
+    def _note_exits(self) -> None:
+        """A batch of their own, after the one that waits for no exit."""
+        exits = [Exit(*one) for one in self._exits.exits()]
+        if not exits:
+            return
+        try:
+            self._committer.commit(Batch(exits=exits))
+        except AdsumError as error:
+            # An exit may stay unknown.
+            log.warning("%d exits could not be noted: %s", len(exits), error)
 
     def _work(self, deaths: list[Death], looked: int = 0) -> None:
         """One batch. `looked` is when this turn began to read sockets: every heartbeat from before it was read."""

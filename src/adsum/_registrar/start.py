@@ -23,6 +23,7 @@ from .._engine.free_rows import FreeRows
 from .._os import folder as folders
 from .._os import identity, log_file
 from .._os.death_watch import DeathWatch
+from .._os.exit_watch import ExitWatch
 from .._store import page as pages
 from .._store import tables
 from .._store.environment import (
@@ -95,7 +96,8 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
     failpoint("starting")
     with translating(folder):
         environment, page, limits = open_registry(folder, limits, failpoint)
-        kernel = DeathWatch()
+        exits = ExitWatch()
+        kernel = DeathWatch(exits)
         salt = int.from_bytes(os.urandom(6), "little") or 1
         engine = Engine(limits, kernel, tables.node_of(environment), FreeRows(salt))
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
@@ -106,7 +108,7 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         page.announce(identity.current(), started)
         listener = _listen(folder)
     claim = Claim(folder, lock, page, core.generations)
-    server = build_server(core, limits, kernel, listener, claim, swept, ports)
+    server = build_server(core, limits, kernel, exits, listener, claim, swept, ports)
     _stop_on_signals(server)
     gc.freeze()
     log.info("serving %s, %d entries", folder, core.committer.entries)

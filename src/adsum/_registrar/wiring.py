@@ -15,6 +15,7 @@ from .._engine.engine import Engine
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
 from .._os.death_watch import DeathWatch
+from .._os.exit_watch import ExitWatch
 from .._store import tables
 from .._store.environment import Environment
 from .._store.page import Page
@@ -88,6 +89,7 @@ def build_server(
     core: Core,
     limits: Limits,
     kernel: DeathWatch,
+    exits: ExitWatch,
     listener: socket.socket,
     claim: Claim,
     swept: Swept,
@@ -113,6 +115,7 @@ def build_server(
     return Server(
         epoll,
         kernel=kernel,
+        exits=exits,
         sessions=sessions,
         requests=requests,
         heartbeats=core.heartbeats,

@@ -113,6 +113,15 @@ class Standby(msgspec.Struct, frozen=True, array_like=True):
     position: int
 
 
+# How an entry ended whose process died.
+DEATHS = frozenset({"died", "replaced"})
+
+
+def lacks_exit(departure: Departure, owner: Owner) -> bool:
+    """Whether a departure is by the death of this process, and it is not noted how the process ended."""
+    return departure.exit is None and departure.how in DEATHS and departure.entry.owner == owner
+
+
 class Identity(msgspec.Struct, frozen=True, array_like=True):
     """The format, boot and PID namespace for which the tables are valid."""
 

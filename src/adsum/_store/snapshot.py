@@ -123,6 +123,18 @@ def departures(txn: Txn, environment: Environment, limit: int) -> list[Departure
     return found
 
 
+def exit_of(txn: Txn, environment: Environment, entry: Entry, revision: int) -> int | None:
+    """How the process of an entry ended that was removed at this revision; None where it is not known."""
+    row = txn.get(pack_number(revision), db=environment.tables["departures"])
+    departure = None if row is None else decode_departure(row)
+    # A registry that was made anew has other departures at the same revisions.
+    is_of_entry = departure is not None and (departure.entry.process_id, departure.entry.owner) == (
+        entry.process_id,
+        entry.owner,
+    )
+    return departure.exit if departure is not None and is_of_entry else None
+
+
 def registrar_stats(txn: Txn, environment: Environment) -> RegistrarStats:
     """The figures that the registrar stored last."""
     stored = txn.get(META_STATS, db=environment.meta)

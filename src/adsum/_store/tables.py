@@ -36,12 +36,14 @@ from .layout import (
     Receipt,
     Record,
     Standby,
+    decode_departure,
     decode_identity,
     decode_record,
     decode_standby,
     decode_stats,
     encode,
     index_keys,
+    lacks_exit,
     owner_key,
     owner_of,
     pack_number,
@@ -131,6 +133,20 @@ class ReadTransaction:
             for value in cursor.iternext(keys=False, values=True):
                 yield decode_standby(value)
 
+    def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]:
+        """The departures by the death of this process that lack its exit, with their revisions. They are consecutive,
+        and mostly among the newest."""
+        found: list[tuple[int, Departure]] = []
+        # The encoded fields of the owner, as they are inside an encoded entry: most rows need not be decoded.
+        inside = encode(owner)[1:]
+        with self._txn.cursor(self._tables["departures"]) as cursor:
+            for key, row in cursor.iterprev():
+                if inside in row and lacks_exit(departure := decode_departure(row), owner):
+                    found.append((unpack_number(key), departure))
+                elif found:
+                    break
+        return found
+
     def owners(self) -> list[Owner]:
         """Every owner of an entry."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
@@ -186,6 +202,14 @@ class WriteTransaction(ReadTransaction):
         """Write records that differ in nothing that an index or the history knows."""
         for record in records:
             self._txn.put(pack_number(record.entry.incarnation), encode(record), db=self._environment.entries)
+
+    def amend_departures(self, amended: Iterable[tuple[int, Departure]]) -> None:
+        """Write departures that are known better, except those that newer ones have pushed out meanwhile."""
+        table = self._tables["departures"]
+        for revision, departure in amended:
+            key = pack_number(revision)
+            if self._txn.get(key, db=table) is not None:
+                self._txn.put(key, encode(departure), db=table)
 
     def write_standbys(self, queued: Iterable[Standby], dequeued: Iterable[Standby]) -> None:
         """Add rows of standbys, then remove rows; one may be in both."""
