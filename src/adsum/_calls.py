@@ -99,6 +99,7 @@ class Calls:
             checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
             if target.owner == identity.current():
                 self._client.hold_lifeline()
+            self._client.exit_reports.expect(target.owner, process)
             is_bound = target.member is not None
             write.request = wire.Register(
                 owner=target.owner, items=checked, bound=is_bound, or_get=or_get, replace=replace
@@ -191,6 +192,7 @@ class Calls:
                 raise TypeError(
                     "an id is handed over to another process; a thread or task of this one can register itself"
                 )
+            self._client.exit_reports.expect(target.owner, process)
             write.request = wire.HandOver(
                 process_id=entry.process_id,
                 owner=target.owner,

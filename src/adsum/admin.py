@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import _wire as wire
-from ._client import replace, spawn
+from ._client import exit_reports, replace, spawn
 from ._client.launch import Launch
 from ._os import folder as folders
 from ._os import identity
@@ -232,6 +232,26 @@ def ping(folder: Path, timeout: float = PING_SECONDS) -> float:
     if isinstance(answer, wire.Failed):
         raise wire.error_from(answer)
     return time.monotonic() - began
+
+
+def report_exit(folder: Path, owner: Owner, exit: int, timeout: float = PING_SECONDS) -> bool:
+    """Let the registrar note how the process `owner` ended: the `Departure.exit` of its entries. For its parent, after
+    its end; starts no registrar. Returns False, and changes nothing, where no entry has ended by its death, where the
+    exit is known already, and where there is no registry.
+
+    Errors: an `AdsumError` where no registrar serves, or it refuses; `OSError` where it leaves at that moment.
+
+    >>> registry = adsum.open()
+    >>> child = subprocess.Popen(["sleep", "60"])
+    >>> owner = registry.register("worker-1", child.pid).entry.owner
+    >>> child.kill()
+    >>> ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    >>> adsum.admin.report_exit(registry.folder, owner, -9)
+    True
+    >>> registry.departures(1)[0].exit, child.wait()
+    (-9, -9)
+    """
+    return exit_reports.report(folder, owner, exit, timeout)
 
 
 def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS) -> None:

@@ -75,13 +75,13 @@ def test_departures_are_listed_newest_first(command: Command, members: Registry)
         process.kill()
     eventually(lambda: len(members.departures()) == 3)
     heading, *rows = command("departures").out.splitlines()
-    assert heading.split() == ["ID", "HOW", "AT", "PID", "LIVED", "DETECTION"]
+    assert heading.split() == ["ID", "HOW", "AT", "PID", "LIVED", "DETECTION", "EXIT"]
     assert [row.split()[:2] for row in rows] == [
         ["c", "died"],
         ["other/there/b", "unregistered"],
         ["a", "unregistered"],
     ]
-    assert {len(row.split()) for row in rows} == {6}
+    assert {len(row.split()) for row in rows} == {7}
     assert [row.split()[0] for row in command("departures", "--limit", "1").out.splitlines()[1:]] == ["c"]
     (only,) = command.document("departures", "--namespace", "other")
     assert (only["id"], only["how"]) == ("other/there/b", "unregistered")

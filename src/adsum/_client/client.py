@@ -19,6 +19,7 @@ from .._store import page as pages
 from .._store.reader import Reader
 from .bell import BellConnection
 from .connection_pool import ConnectionPool
+from .exit_reports import ExitReports
 from .gauge_writer import GaugeWriter
 from .keeper import Keeper, OnLost
 from .launch import Launch
@@ -72,6 +73,7 @@ class Client:
         self.bell = BellConnection(folder, launch, dialled)
         self.keeper = Keeper(folder, on_lost)
         self.gauges = GaugeWriter(folder, self.reader)
+        self.exit_reports = ExitReports(folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
         clients[id(self)] = self
@@ -92,6 +94,7 @@ class Client:
         self.pipeline.close()
         self.drop()
         self.keeper.join()
+        self.exit_reports.join()
 
     def drop(self) -> None:
         """`close` for the garbage collector, which may run inside any other call: it waits for nothing."""
@@ -99,6 +102,7 @@ class Client:
             notice_fork()
         self.closed = True
         self.keeper.close()
+        self.exit_reports.close()
         self.pipeline.stop()
         self.pool.close()
         self.gauges.close()

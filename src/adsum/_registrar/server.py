@@ -5,10 +5,10 @@ Gawlick and Kinkade, "Varieties of Concurrency Control in IMS/VS Fast Path", 198
 and deaths that have arrived, decides and commits them together, and answers. A batch never waits for more, so a lone
 request is not delayed, and a storm pays for one commit per batch. Since there is one thread there is nothing to lock.
 
-A batch comes from five places: deaths from the kernel, ended `sessions`, `requests`, missed `heartbeats`, and the `exits`
-of processes that were reaped. `clients` fills `sessions` and `requests` and sends the answers; then the `bell` wakes the
-processes that watch. What has no event of its own (timeouts, owners that no descriptor watches, a folder that was taken
-away) is checked once per tick.
+A batch comes from five places: deaths from the kernel, ended `sessions`, `requests`, missed `heartbeats`, and `exits`
+of processes that were reaped. `clients` fills `sessions` and `requests` and sends the answers; then the `bell` wakes
+the processes that watch. What has no event of its own (timeouts, owners that no descriptor watches, a folder that was
+taken away) is checked once per tick.
 """
 
 from __future__ import annotations

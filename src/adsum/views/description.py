@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -19,6 +20,10 @@ LAGGED = (
     "changes were missed: the history does not reach back to them, or the registry was made anew. Read the entries "
     "again; events go on from here"
 )
+
+# How long after a death a report waits for the exit: parents mostly reap at once.
+EXIT_SECONDS = 0.1
+_LOOK_SECONDS = 0.005
 
 # Which registration it was. A registry that is made anew counts incarnations from the beginning.
 _RegistrationKey: TypeAlias = tuple[ProcessId, int, datetime]
@@ -39,6 +44,19 @@ class Departures:
             self._known = {_key(departure.entry): departure for departure in self._registry.departures()}
         return self._known.get(wanted)
 
+    def with_exit(self, entry: Entry) -> Departure | None:
+        """The departure of an entry that died. Waits a moment for its exit, counted from the death, so that many deaths
+        together cost one moment."""
+        departure = self.of(entry)
+        until = time.monotonic() + EXIT_SECONDS
+        while departure is not None and departure.exit is None and time.monotonic() < until:
+            if words.seconds_since(departure.at) > EXIT_SECONDS:
+                break
+            time.sleep(_LOOK_SECONDS)
+            self._known.clear()
+            departure = self.of(entry)
+        return departure
+
 
 def _key(entry: Entry) -> _RegistrationKey:
     return entry.process_id, entry.incarnation, entry.registered_at
@@ -48,9 +66,14 @@ class EventReport:
     """An event, with the UTC time `at` which it happened."""
 
     def __init__(self, event: Event, departures: Departures) -> None:
-        self.event = event
         ended = event.entry is not None and event.previous is None and event.kind in (Kind.died, Kind.unregistered)
-        self.departure = departures.of(event.entry) if ended and event.entry is not None else None
+        self.departure = None
+        if ended and event.entry is not None:
+            read = departures.with_exit if event.kind is Kind.died else departures.of
+            self.departure = read(event.entry)
+        if self.departure is not None and event.exit is None:
+            event = event._replace(exit=self.departure.exit)
+        self.event = event
         if self.departure is not None:
             self.at = self.departure.at
         elif event.entry is not None and not ended:
@@ -64,14 +87,15 @@ class EventReport:
 
     def description(self) -> str:
         """What changed, for people."""
-        kind, entry, revision, previous = self.event
+        kind, entry, revision, previous, exit = self.event
         if entry is None:
             return f"{LAGGED} (revision {revision})"
         if previous is not None:
             prefix = {Kind.registered: "matches now: ", Kind.unregistered: "matches no more: "}.get(kind, "")
             return prefix + ("; ".join(differences(previous, entry)) or "written again, the same")
         if kind is Kind.died and self.departure is not None:
-            return f"{self._lifetime(entry)}, {removal(self.departure)}"
+            how = "" if exit is None else f", {words.ending(exit)}"
+            return f"{self._lifetime(entry)}{how}, {removal(self.departure)}"
         return summary(entry) if kind is Kind.registered else self._lifetime(entry)
 
     def _lifetime(self, entry: Entry) -> str:

@@ -87,7 +87,8 @@ class EventDocument(msgspec.Struct, frozen=True):
     """One change as a watch reports it, or, with the kind ``snapshot``, one entry of the watch's snapshot.
 
     `at` is when it happened, in UTC; `entry` the entry after it, or the last one where it ended, None for ``lagged``;
-    `previous` the entry before it, where it goes on.
+    `previous` the entry before it, where it goes on; `exit` is how the process of an entry that died ended, as in a
+    departure.
     """
 
     kind: EventKind
@@ -96,16 +97,19 @@ class EventDocument(msgspec.Struct, frozen=True):
     id: str | None
     entry: EntryDocument | None
     previous: EntryDocument | None
+    exit: int | None = None
 
 
 class DepartureDocument(msgspec.Struct, frozen=True):
-    """How an entry ended: the fields of `adsum.Departure`, with the id in front."""
+    """How an entry ended: the fields of `adsum.Departure`, with the id in front. `exit` is an exit code or the negative
+    number of a signal; None where no process died, and where it is not known, or not yet."""
 
     id: str
     how: str
     at: Time
     detection: float
     entry: EntryDocument
+    exit: int | None = None
 
 
 class RegistryDocument(msgspec.Struct, frozen=True):
@@ -231,14 +235,15 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
 
 def event_document(event: Event, at: datetime) -> EventDocument:
     """The document of an event that happened `at` a UTC time."""
-    kind, entry, revision, previous = event
+    entry, previous = event.entry, event.previous
     return EventDocument(
-        EventKind(kind),
-        int(revision),
+        EventKind(event.kind),
+        int(event.revision),
         at,
         None if entry is None else str(entry.process_id),
         None if entry is None else entry_document(entry),
         None if previous is None else entry_document(previous),
+        event.exit,
     )
 
 
@@ -253,7 +258,12 @@ def departure_document(departure: Departure) -> DepartureDocument:
     """The document of a departure."""
     entry = departure.entry
     return DepartureDocument(
-        str(entry.process_id), departure.how, departure.at, departure.detection, entry_document(entry)
+        str(entry.process_id),
+        departure.how,
+        departure.at,
+        departure.detection,
+        entry_document(entry),
+        departure.exit,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -44,6 +45,19 @@ def heartbeat(entry: Entry) -> str:
     last = seconds_since(entry.metadata.last_health_check)
     late = f", {last - interval:.1f} s late" if last > interval else ""
     return f"every {interval:g} s, the last {last:.1f} s ago{late}"
+
+
+def ending(exit: int) -> str:
+    """How a process ended: ``exit code 3``, ``killed by SIGKILL``."""
+    return f"exit code {exit}" if exit >= 0 else f"killed by {signal_name(-exit)}"
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal; its number where it has none, as most real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def seconds_since(moment: datetime) -> float:

@@ -30,8 +30,9 @@ def departures(
     ```
 
     An entry ends when its process died, when it was unregistered, when it was handed over, or when its process was
-    found dead as another one took the ID (replaced). The registry keeps the last 1,000, of all namespaces; --namespace
-    and --node list only theirs. Exit code 1 where there is no registry.
+    found dead as another one took the ID (replaced). EXIT is how the process ended: an exit code or a signal, where
+    that is known. The registry keeps the last 1,000, of all namespaces; --namespace and --node list only theirs. Exit
+    code 1 where there is no registry.
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
@@ -41,7 +42,7 @@ def departures(
         if json:
             render.print_json([departure_document(one) for one in found])
         elif found:
-            columns = ("id", "how", "at", "pid", "lived", "detection")
+            columns = ("id", "how", "at", "pid", "lived", "detection", "exit")
             rows = [_row(one, options, registry) for one in found]
             render.print_table(columns, rows, optional=("detection", "lived", "pid"))
     return 0 if exists else NOT_FOUND
@@ -64,4 +65,12 @@ def _row(departure: Departure, options: RegistryOptions, registry: Registry) -> 
         str(entry.pid),
         words.duration(lived),
         removal(departure) if render.is_terminal() and departure.how == "died" else detection,
+        _exit(departure.exit),
     ]
+
+
+def _exit(exit: int | None) -> str:
+    """An exit code, or the name of a signal. In a pipe both are numbers."""
+    if exit is None:
+        return ""
+    return words.signal_name(-exit) if exit < 0 and render.is_terminal() else str(exit)

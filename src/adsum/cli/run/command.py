@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from ... import admin
+from ...errors import AdsumError
+from ...model import Owner
 from ..advice import shell_advice
 from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, Id, RegistryOptions, Timeout, UsageError, check_timeout
 from . import supervise
 from .gate import GatedChild
 from .metadata import DEFAULT_METADATA, MetadataOptions
 
+# How long the end of this command may wait for a registrar that does not answer.
+REPORT_SECONDS = 0.5
 _SEPARATOR = "--"
 _HELP_FLAGS = {"--help", "-h", "--version"}
 
@@ -59,13 +66,22 @@ def run(
         with options.open() as registry:
             process_id = options.parse_id(id, registry)
             with shell_advice(process_id, options, registry):
-                registry.register(process_id, child.pid, timeout=seconds, **fields)
+                registration = registry.register(process_id, child.pid, timeout=seconds, **fields)
         supervise.block()
     except BaseException:
         child.abandon()
         raise
     child.release()
-    return supervise.attend(child.pid)
+    exit = supervise.attend(child.pid)
+    _report(registry.folder, registration.entry.owner, exit)
+    return exit if exit >= 0 else 128 - exit
+
+
+def _report(folder: Path, owner: Owner, exit: int) -> None:
+    """Let the registrar note how the program ended. A kernel older than Linux 6.15 does not say it to the registrar."""
+    with contextlib.suppress(AdsumError, OSError):
+        # It does not answer in time, or none serves. The exit stays unknown then, and that is no error of the program.
+        admin.report_exit(folder, owner, exit, REPORT_SECONDS)
 
 
 def require_separator(tokens: list[str]) -> None:

@@ -27,7 +27,8 @@ def block() -> None:
 
 
 def attend(child: int) -> int:
-    """Pass signals on to `child`, stop when it stops, and return its exit code: 128 + n where signal n ended it.
+    """Pass signals on to `child`, stop when it stops, and return how it ended: its exit code, or the negative number of
+    the signal that ended it.
 
     Call `block` before the child can end.
     """
@@ -63,7 +64,7 @@ def _pass_on(number: int, child: int) -> None:
 
 
 def _collect(child: int) -> int | None:
-    """The exit code of the child, None while it runs. Reaps orphans where this is the first process of a container."""
+    """How the child ended, None while it runs. Reaps orphans where this is the first process of a container."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
         if pid == 0:
@@ -71,6 +72,5 @@ def _collect(child: int) -> int | None:
         if pid != child:
             continue
         if not os.WIFSTOPPED(status):
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return os.waitstatus_to_exitcode(status)
         stop_with(child, os.WSTOPSIG(status))

@@ -145,9 +145,9 @@ def departure_line(departure: Departure) -> str:
     """A departure on one line."""
     entry = departure.entry
     lifetime = words.duration((departure.at - entry.registered_at).total_seconds())
-    removed = ""
+    removed = "" if departure.exit is None else f", {words.ending(departure.exit)}"
     if departure.how == "died":
-        removed = f", {removal(departure)}"
+        removed += f", {removal(departure)}"
     name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
     return (
         f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lifetime}, "
