@@ -127,6 +127,7 @@ _requests: st.SearchStrategy[wire.AnyRequest] = st.one_of(
         owner=generated.owners,
         if_incarnation=generated.words,
     ),
+    st.builds(wire.ExitOf, owner=generated.owners, code=st.integers(-64, 255)),
 )
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from adsum._store.layout import Record, Standby, key_of
-from adsum.model import Owner
+from adsum._store.layout import Record, Standby, key_of, lacks_exit
+from adsum.model import Departure, Owner
 
 
 class FakeView:
     """A `View` of the given entries, at their newest revision."""
 
-    def __init__(self, records: Sequence[Record], standbys: Sequence[Standby] = ()) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        standbys: Sequence[Standby] = (),
+        departures: Sequence[tuple[int, Departure]] = (),
+    ) -> None:
         self._records = records
+        self._departures = departures
         self._standbys = list(standbys)
         self.revision = max((record.entry.revision for record in records), default=0)
         self.entries = len(records)
@@ -39,6 +45,9 @@ class FakeView:
 
     def all_standbys(self) -> list[Standby]:
         return self._standbys
+
+    def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]:
+        return [one for one in self._departures if lacks_exit(one[1], owner)]
 
 
 class FakeKernel:
