@@ -14,6 +14,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import compress
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from . import _wire as wire
@@ -24,6 +25,7 @@ from ._client.interrupted import InterruptedRegistration
 from ._client.keeper import ASK_SECONDS, Holder, Kept, fields_of
 from ._client.member_call import MemberCall
 from ._client.member_end import MemberEnd
+from ._client.member_heartbeat import heartbeat_thread, promised
 from ._client.member_lifetimes import Member
 from ._client.pending_call import PendingCall
 from ._client.stand_by_call import StandByCall
@@ -56,12 +58,14 @@ _ABOUT_AN_ENTRY = (
 
 
 class Write(Observation, Generic[Q]):
-    """A write: its `request`, which is made inside ``with write:``, and the thread or task that it registers."""
+    """A write: its `request`, which is made inside ``with write:``; the thread or task that it registers; and for which
+    of its items a thread of adsum's sends heartbeats."""
 
-    __slots__ = ("member", "request")
+    __slots__ = ("by_thread", "member", "request")
 
     request: Q
     member: Member
+    by_thread: Sequence[bool]
 
 
 class Calls:
@@ -83,6 +87,7 @@ class Calls:
     def close(self) -> None:
         """Close the client. Closing twice is fine."""
         if self._finalizer.detach():
+            heartbeat_thread.end(self)
             self._client.close()
 
     # Making
@@ -96,7 +101,13 @@ class Calls:
         write: Write[wire.Register] = self._write(instrument.register, call, items[0][0])
         with write:
             target = resolve(process)
-            checked = [(self._id(id), parse_metadata(metadata)) for id, metadata in items]
+            promises = [promised(metadata, target) for _, metadata in items]
+            write.by_thread = [by_thread for _, by_thread in promises]
+            checked = [
+                (self._id(id), parse_metadata(fields)) for (id, _), (fields, _) in zip(items, promises, strict=True)
+            ]
+            if any(write.by_thread):
+                heartbeat_thread.prepare()
             if target.owner == identity.current():
                 self._client.hold_lifeline()
             self._client.exit_reports.expect(target.owner, process)
@@ -209,7 +220,7 @@ class Calls:
             return self.submit(write, timeout, whole).result()
         try:
             done = self._without_registry(write.request) or self._client.pool.ask(write.request, self._seconds(timeout))
-            self._note(write.request, done)
+            self._note(write.request, done, by_thread=write.by_thread)
         except AdsumError as error:
             if write.observer is not None:
                 write.observer.failed(error)
@@ -238,7 +249,7 @@ class Calls:
         call: PendingCall[T]
 
         def noted(done: wire.Done) -> T:
-            self._note(request, done, write.member)
+            self._note(request, done, write.member, write.by_thread)
             return convert(done)
 
         if write.member is None:
@@ -258,14 +269,18 @@ class Calls:
         """Stand by for an id. Sends the request; `convert` makes the result of the grant."""
         client = self._client
         with self._write(instrument.register, "stand_by", id) as write:
-            process_id, fields, owner = self._id(id), parse_metadata(metadata), resolve(None).owner
+            target = resolve(None)
+            promise, by_thread = promised(metadata, target)
+            process_id, fields, owner = self._id(id), parse_metadata(promise), target.owner
+            if by_thread:
+                heartbeat_thread.prepare()
             request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
             client.hold_lifeline()
             # The standby is bound to the session.
             client.pipeline.hold_entries()
 
             def noted(done: wire.Done) -> T:
-                self._note(request, done)
+                self._note(request, done, by_thread=[by_thread])
                 return convert(done)
 
             call = StandByCall(
@@ -287,8 +302,11 @@ class Calls:
         """Unregister an entry that no caller holds. Waits for nothing."""
         MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
 
-    def _note(self, request: wire.AnyRequest, done: wire.Done, member: Member = None) -> None:
-        """Let the keeper know of the entries that this process has registered, changed or ended."""
+    def _note(
+        self, request: wire.AnyRequest, done: wire.Done, member: Member = None, by_thread: Sequence[bool] = ()
+    ) -> None:
+        """Let the keeper know of the entries that this process has registered, changed or ended, and the thread of
+        those for which it sends heartbeats."""
         keeper = self._client.keeper
         if isinstance(request, _MAKING_AN_ENTRY):
             if done.changed:
@@ -299,6 +317,8 @@ class Calls:
                     if entry.gauge_place:
                         # The gauges of the entry are read where this reader has them open.
                         self._client.reader.attach()
+                for entry in compress(done.entries, by_thread):
+                    heartbeat_thread.begin(self, entry)
         elif isinstance(request, wire.Unregister):
             self._note_unregistered(request.process_id, done.changed)
         elif isinstance(request, wire.UnregisterMany):
@@ -382,7 +402,7 @@ class Calls:
 
     def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
         write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)
-        write.member = None
+        write.member, write.by_thread = None, ()
         return write
 
     def _id(self, id: object) -> ProcessId:

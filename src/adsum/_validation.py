@@ -79,15 +79,16 @@ class _CommonKeywords(TypedDict, total=False):
 
 
 class MetadataKeywords(_CommonKeywords, total=False):
-    """The keywords of `register` and `update`, for type checkers: the fields of `Metadata`, none of them required."""
+    """The keywords of `register`, for type checkers: the fields of `Metadata`, none of them required. A thread of
+    adsum's can send the heartbeats."""
 
-    heartbeat: float | None
+    heartbeat: float | Literal["thread"] | None
 
 
 class AsyncMetadataKeywords(_CommonKeywords, total=False):
     """`MetadataKeywords` for the calls of `AsyncRegistry` that register: an event loop can send the heartbeats."""
 
-    heartbeat: float | Literal["loop"] | None
+    heartbeat: float | Literal["thread", "loop"] | None
 
 
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
@@ -127,7 +128,7 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
         reraise_foreign(error)
         said = explain(str(error), fields, _CHOICES)
         if said.startswith("metadata.heartbeat:"):
-            said += "; give seconds, or None ('loop': with register, get_or_register and stand_by of an AsyncRegistry)"
+            said += "; give seconds, or None (in calls that register also 'thread', and in an AsyncRegistry's 'loop')"
         raise InvalidMetadata(said) from error
     check_fields(parsed)
     return parsed

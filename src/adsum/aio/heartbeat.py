@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
 from typing import Any
 
-from .. import _wire as wire
 from .._calls import Calls
+from .._client.member_heartbeat import HEARTBEATS, SECONDS, MemberHeartbeat
 from .._validation import AsyncMetadataKeywords
-from ..errors import NotRegistered, RegistryClosed, Stale
 from ..model import Entry
 
 LOOP = "loop"
-# The promise that `heartbeat="loop"` makes, and how many heartbeats are sent within it.
-LOOP_SECONDS = 1.0
-HEARTBEATS = 3
 
 
 def is_from_loop(metadata: AsyncMetadataKeywords, process: Any = None) -> bool:
@@ -24,41 +19,22 @@ def is_from_loop(metadata: AsyncMetadataKeywords, process: Any = None) -> bool:
         return False
     if process is not None and not isinstance(process, asyncio.Task):
         raise ValueError("heartbeat='loop' is this process's event loop's; give seconds for another process")
-    metadata["heartbeat"] = LOOP_SECONDS
+    metadata["heartbeat"] = SECONDS
     return True
 
 
-class LoopHeartbeat:
-    """Sends a heartbeat for `entry` from the loop, until the loop, the registry or the entry ends.
-
-    It keeps the registry open, because the entry has promised heartbeats.
-    """
+class LoopHeartbeat(MemberHeartbeat):
+    """Sends a heartbeat for `entry` from the loop, until the loop, the registry or the entry ends."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, calls: Calls, entry: Entry) -> None:
+        super().__init__(calls, entry)
         self._loop = loop
-        self._calls = calls
-        # Another one where the registry was lost, and the entry was registered anew.
-        self.entry = entry
-        self._is_over = False
-        calls.keep_current(self)
 
     def start(self) -> None:
-        self._loop.call_later(LOOP_SECONDS / HEARTBEATS, self._send)
+        self._loop.call_later(SECONDS / HEARTBEATS, self._beat)
 
-    def _send(self) -> None:
-        if self._is_over:
-            return
-        entry = self.entry
-        try:
-            self._calls.send_heartbeat(entry).add_done_callback(lambda sent: self._answered(entry, sent))
-        except RegistryClosed:
-            return
-        self.start()
-
-    def _answered(self, entry: Entry, sent: Future[wire.Done]) -> None:
-        """In the pipeline's thread. A heartbeat that came too late is followed by others; one for no entry by none,
-        unless the entry is lost and comes back."""
-        if sent.cancelled() or isinstance(sent.exception(), RegistryClosed):
-            self._is_over = True
-        elif isinstance(sent.exception(), (NotRegistered, Stale)):
-            self._is_over = self.entry is entry and not self._calls.may_return(entry)
+    def _beat(self) -> None:
+        if not self.is_over:
+            self.send()
+        if not self.is_over:
+            self.start()
