@@ -59,6 +59,7 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
     )
     print(state, gone)
     one: Entry = registry.wait_for("a", 1)
+    registry.register("b", heartbeat="thread")
     mine: MetadataKeywords = {"type": "service", "heartbeat": 1.0}
     registry.register("c", **mine)
     changes: UpdateKeywords = {"resources": {"gpu": None}, "capabilities": {"a": True, "b": None}}
@@ -74,6 +75,7 @@ def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
     registry.register("a", capabilities="x")  # error: arg-type
     registry.register("a", heartbeat="five")  # error: arg-type
     registry.register("a", heartbeat="loop")  # error: arg-type
+    registry.update("a", heartbeat="thread")  # error: arg-type
     registry.register("a", custom=3)  # error: arg-type
     registry.register("a", resources=["slots"])  # error: arg-type
     registry.register("a", endpoint=8080)  # error: arg-type
@@ -114,6 +116,7 @@ async def right_async(registry: adsum.AsyncRegistry) -> None:
     await registration.update(heartbeat=1.0)
     await registration.update(merge=True, capabilities={"x": None}, add={"custom.done": 1}, if_revision=3)
     (await registry.stand_by("b", heartbeat="loop")).entry
+    await registry.register("c", heartbeat="thread")
     one: Entry = await registry.wait_for("a", timeout=1)
     async with registry.watch(capability="x") as watch:
         async for event in watch:

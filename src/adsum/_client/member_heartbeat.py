@@ -121,6 +121,7 @@ class HeartbeatThread:
         self._heartbeats.append(heartbeat)
         # A registration may have taken longer than the thread waits.
         self._prepare()
+        self._awaited_until = 0.0
 
     def end(self, sender: Sender) -> None:
         """Send no more heartbeats through this sender, which is closed."""
@@ -144,7 +145,8 @@ class HeartbeatThread:
             # Not from `due`: heartbeats that were missed while this process was stopped are not made up for.
             due = time.monotonic() + SECONDS / HEARTBEATS
             for heartbeat in list(self._heartbeats):
-                heartbeat.send()
+                if not heartbeat.is_over:
+                    heartbeat.send()
 
     def _may_end(self) -> bool:
         self._heartbeats = [one for one in self._heartbeats if not one.is_over]
