@@ -16,7 +16,7 @@ import pytest
 
 import adsum
 from adsum import Entry, InvalidMetadata, Registry, SystemBusy
-from adsum._client import member_heartbeat
+from adsum._os import threads as os_threads
 from tests.support import Agent, Child, eventually
 
 NAME = "adsum-heartbeats"
@@ -250,7 +250,7 @@ def test_without_a_thread_nothing_is_promised(registry: Registry, monkeypatch: p
         raise SystemBusy("no thread")
 
     registry.register("first")
-    monkeypatch.setattr(member_heartbeat.threads, "start", refuse)
+    monkeypatch.setattr(os_threads, "start", refuse)
     with pytest.raises(SystemBusy):
         registry.register("a", heartbeat="thread")
     assert "a" not in registry
