@@ -3,10 +3,14 @@ that is awaited.
 
 A wait looks, and after each change that its watch reports it looks again. It ends by what it sees in the registry,
 never by an event alone, so it cannot miss a change that came before its watch.
+
+No registrar need report what a reader can judge by itself: the death of a process. A wait for that looks again at an
+interval, too. So it ends also while the registrar is stopped, and where none can be started.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -14,23 +18,34 @@ from ._instrument import instrument
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query
 from ._watching import Watch, instant_after, is_count, timed_out
-from .errors import Timeout
+from .errors import RegistrarUnavailable, Timeout
 from .model import Entry
 
 T = TypeVar("T")
+
+# How often a wait looks again at what the registrar need not report.
+RECHECK_SECONDS = 0.2
+# How long such a wait dials a registrar before it looks again.
+DIAL_SECONDS = 2.0
+# How long such a wait leaves a registrar alone that did not answer.
+REDIAL_SECONDS = 5.0
+# The errors of a watch that no registrar reports changes to.
+UNREACHABLE = (Timeout, RegistrarUnavailable)
 
 
 class Awaited(Generic[T]):
     """A state of a registry that a call waits for.
 
     `call` is the name of the call. `query` and `where` are what a watch has to follow so that it reports every change
-    that may bring the state about.
+    that may bring the state about. `recheck` is how often to look again without a change, in seconds; infinity where
+    only changes can bring the state about.
     """
 
     call: str
     reads: RegistryReads
     query: Query
     where: Where | None = None
+    recheck: float = math.inf
 
     def found(self) -> T | None:
         """The result of the wait where the state is reached, else None."""
@@ -48,12 +63,40 @@ def wait(awaited: Awaited[T], timeout: float | None) -> T:
         return found
     reads = awaited.reads
     with Watch(reads, reads._client, awaited.query, awaited.where, None) as watch:
+        changes = _Changes(watch, awaited.recheck)
         while (found := awaited.found()) is None:
-            try:
-                watch.next(max(0.0, until - time.monotonic()))
-            except Timeout:
-                raise missed(awaited, timeout) from None
+            if time.monotonic() >= until or not changes.wait(until):
+                raise missed(awaited, timeout)
     return found
+
+
+class _Changes:
+    """The changes that a watch reports, for a wait that looks again after each of them, and every `recheck` seconds."""
+
+    def __init__(self, watch: Watch, recheck: float) -> None:
+        self._watch = watch
+        self._recheck = recheck
+        self._redial_at = 0.0
+
+    def wait(self, until: float) -> bool:
+        """Wait for a change, or until it is time to look again. False where the time is up, or no registrar answers
+        and only it could report a change."""
+        now = time.monotonic()
+        seconds = max(0.0, min(until - now, self._recheck))
+        if now < self._redial_at:
+            time.sleep(seconds)
+            return True
+        self._watch._dial_seconds = max(0.0, min(until - now, DIAL_SECONDS))
+        try:
+            self._watch.next(seconds)
+        except UNREACHABLE as error:
+            if self._recheck == math.inf:
+                if isinstance(error, Timeout):
+                    return False
+                raise
+            if not self._watch._is_connected:
+                self._redial_at = time.monotonic() + REDIAL_SECONDS
+        return True
 
 
 def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
@@ -116,6 +159,7 @@ class GoneCondition(Awaited[Gone]):
     """The end of the registration that holds an id when this object is made."""
 
     call = "wait_until_gone"
+    recheck = RECHECK_SECONDS
 
     def __init__(self, reads: RegistryReads, id: AnyId) -> None:
         self.reads = reads

@@ -84,6 +84,11 @@ class WatchBase:
         """
         return self._follower.revision
 
+    @property
+    def _is_connected(self) -> bool:
+        """Whether a registrar can report the next change, as far as this process knows."""
+        return self._waiter.is_connected
+
     def _take(self) -> Event | None:
         if self._client.closed:
             raise RegistryClosed("this registry was closed; open another")
@@ -139,6 +144,8 @@ class Watch(WatchBase):
     unregistered 2
     """
 
+    # `next` dials a registrar for so many seconds at least, though its timeout is shorter: to start one takes a moment.
+    _dial_seconds = 0.0
     # Calls the function of `Registry.watch(on_event=)`.
     _delivery: EventDelivery | None = None
 
@@ -210,7 +217,7 @@ class Watch(WatchBase):
                 if self._waiter.is_connected:
                     self._waiter.wait(left)
                 else:
-                    self._waiter.listen(left)
+                    self._waiter.listen(max(left, self._dial_seconds))
             return event
         finally:
             if self._waiting_thread == me:

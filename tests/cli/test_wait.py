@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from adsum import Registry
+from tests.support import Child, stopped
 
 from .command import Command, until_it_waits
 
@@ -79,3 +80,15 @@ def test_ctrl_c_ends_it_quietly(command: Command, members: Registry) -> None:
         waiting.signal(signal.SIGINT)
         assert waiting.process.communicate(timeout=10) == (b"", b"")
         assert waiting.process.returncode == 130
+
+
+def test_gone_needs_no_registrar(command: Command, members: Registry) -> None:
+    """`wait --gone` sees a death while the registrar is stopped."""
+    with Child("input()") as child:
+        members.register("planner", child.pid)
+        with command.start("wait", "--gone", "planner", "--timeout", "60") as waiting:
+            until_it_waits(waiting)
+            with stopped(members.folder):
+                child.kill()
+                assert waiting.line().endswith("/planner is gone")
+                assert waiting.wait() == 0
