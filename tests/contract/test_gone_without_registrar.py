@@ -61,7 +61,8 @@ def test_a_death_is_seen_while_the_registrar_is_stopped(opener: Opener, begun: s
             released = threading.Event()
 
             def stop_and_kill() -> None:
-                eventually(lambda: any(watch._is_connected for watch in list(waiting._client.watches)))
+                watches = waiting._client.watches
+                eventually(lambda: any(getattr(watch, "_is_connected", False) for watch in list(watches)))
                 with stopped(waiting.folder):
                     agent.kill()
                     assert released.wait(WITHIN), "the wait did not end while the registrar was stopped"

@@ -16,7 +16,7 @@ Id: TypeAlias = "tuple[str, str, str]"
 Fields: TypeAlias = "dict[str, Any]"
 
 
-Kind: TypeAlias = Literal["register", "update", "unregister", "hand_over", "heartbeat", "stand_by", "cancel"]
+Kind: TypeAlias = Literal["register", "update", "unregister", "hand_over", "heartbeat", "stand_by", "cancel", "exit_of"]
 
 NOBODY = Owner(0, 0, 0)
 
@@ -31,7 +31,8 @@ class Item(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Ask:
-    """One request of one session, which is `caller`'s. `stand_by` is the number of the request that is cancelled."""
+    """One request of one session, which is `caller`'s. `stand_by` is the number of the request that is cancelled;
+    `code` is the exit of a process."""
 
     kind: Kind
     session: bytes
@@ -45,6 +46,7 @@ class Ask:
     if_incarnation: int | None = None
     caller: Owner | None = None
     stand_by: int = 0
+    code: int = 0
 
     @property
     def name(self) -> tuple[bytes, int]:
@@ -94,3 +96,5 @@ class Ask:
                 return wire.StandBy(process_id=process_id, owner=self.owner, fields=fields)
             case "cancel":
                 return wire.Cancel(stand_by=self.stand_by)
+            case "exit_of":
+                return wire.ExitOf(owner=self.owner, code=self.code)

@@ -19,7 +19,7 @@ INJECTED: tuple[Fault, ...] = tuple(fault for fault in FAULTS if fault != "answe
 KEEP_DEPARTURES = 1000
 KINDS: tuple[Kind, ...] = (
     *("register", "register", "register", "register", "update", "update", "update"),
-    *("unregister", "hand_over", "heartbeat", "stand_by", "stand_by", "cancel"),
+    *("unregister", "hand_over", "heartbeat", "stand_by", "stand_by", "cancel", "exit_of", "exit_of"),
 )
 
 
@@ -104,6 +104,7 @@ class Driver:
                 if_incarnation=self._incarnation(kind, items[0].id),
                 caller=caller,
                 stand_by=random.choice(standing_by or [0]),
+                code=random.choice((0, 3, -9)),
             )
         )
 
@@ -118,7 +119,7 @@ class Driver:
     def _incarnation(self, kind: str, id: Id) -> int | None:
         held = self.play.model.holders.get(id)
         right = held.incarnation if held else 1
-        if kind in ("stand_by", "cancel"):
+        if kind in ("stand_by", "cancel", "exit_of"):
             return None
         return self.random.choice((right, right, 1) if kind == "hand_over" else (None, None, right, 1))
 

@@ -33,6 +33,7 @@ class ExpectedDeparture(NamedTuple):
     revision: int
     how: str
     entry: PlainEntry
+    exit: int | None = None
 
 
 class Refused(Exception):

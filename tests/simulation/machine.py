@@ -171,6 +171,22 @@ class RegistryMachine(AskingMachine):
         self.play.world.processes.fuses[process] = questions
         self.play.commit(fault)
 
+    @rule(caller=living, owner=anybody, code=st.sampled_from((0, 3, -9)), go=faults)
+    def report_an_exit(self, caller: Owner, owner: Owner, code: int, go: Fault | None) -> None:
+        """Of a process that may be alive, be dead for long, or never have been."""
+        self._ask(go, caller, "exit_of", Item(("a", "n", "x")), owner=owner, code=code)
+
+    @precondition(lambda self: len(self.play.world.processes.living) > 1)
+    @rule(process=dying, caller=living, notice=st.booleans(), again=st.booleans(), go=faults)
+    def die_and_be_reaped(self, process: Owner, caller: Owner, notice: bool, again: bool, go: Fault | None) -> None:
+        """The parent reports the exit in the batch of the death, or before the death is reported; perhaps twice."""
+        self.play.world.processes.kill(process)
+        for code in (3, 4) if again else (3,):
+            if self.play.world.processes.is_alive(caller):
+                self._ask(None, caller, "exit_of", Item(("a", "n", "x")), owner=process, code=code)
+        if go:
+            self.play.commit(go, notice=notice)
+
     @precondition(lambda self: len(self.play.world.processes.living) < len(PIDS))
     @rule(pid=st.sampled_from(PIDS))
     def start_a_process(self, pid: int) -> None:

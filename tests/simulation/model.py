@@ -73,15 +73,15 @@ class Model(Rules):
         return (
             self.revision,
             dict(self.holders),
-            len(self.departures),
+            list(self.departures),
             len(self.incarnations),
             len(self.changes),
             (self.queues.copy()),
         )
 
     def _restore(self, saved: tuple[Any, ...]) -> None:
-        self.revision, self.holders, departures, incarnations, changes, self.queues = saved
-        del self.departures[departures:], self.incarnations[incarnations:], self.changes[changes:]
+        self.revision, self.holders, self.departures, incarnations, changes, self.queues = saved
+        del self.incarnations[incarnations:], self.changes[changes:]
 
     def _decide(
         self,
@@ -142,6 +142,8 @@ class Model(Rules):
                 return self._stand_by(ask, position)
             case "cancel":
                 return self._cancel(ask)
+            case "exit_of":
+                return self._exit_of(ask)
 
     def _register(self, ask: Ask, position: int) -> Expected:
         wanted = [(item.id, self._new_metadata(item)) for item in ask.items]
@@ -262,6 +264,17 @@ class Model(Rules):
         for one in mine:
             self.queues.leave(one)
         return Expected(changed=bool(mine))
+
+    def _exit_of(self, ask: Ask) -> Expected:
+        if self._turn.is_alive(ask.owner):
+            return Expected(changed=False)
+        self._remove_dead(ask.owner, "died")
+        changed = False
+        for place, left in enumerate(self.departures):
+            if Owner(*left.entry.owner) == ask.owner and left.how in ("died", "replaced") and left.exit is None:
+                self.departures[place] = left._replace(exit=ask.code)
+                changed = True
+        return Expected(changed=changed)
 
     # Steps that no request asks for
 

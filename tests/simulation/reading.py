@@ -66,6 +66,7 @@ class PlainDeparture(NamedTuple):
     entry: PlainEntry
     detection: float
     size: int
+    exit: int | None
 
 
 class Tables(NamedTuple):
@@ -197,8 +198,8 @@ def reply(data: bytes) -> list[Any]:
 
 
 def _gone(revision: int, row: bytes) -> PlainDeparture:
-    entry, how, _, detection = _plain(row)
-    return PlainDeparture(revision, how, plain_entry(entry), detection, len(row))
+    entry, how, _, detection, exit = _plain(row)
+    return PlainDeparture(revision, how, plain_entry(entry), detection, len(row), exit)
 
 
 def _step(revision: int, row: bytes) -> tuple[int, str, int, int, PlainEntry | None]:
