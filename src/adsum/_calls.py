@@ -307,18 +307,9 @@ class Calls:
     ) -> None:
         """Let the keeper know of the entries that this process has registered, changed or ended, and the thread of
         those for which it sends heartbeats."""
-        keeper = self._client.keeper
         if isinstance(request, _MAKING_AN_ENTRY):
             if done.changed:
-                epoch = self._client.dialled.epoch
-                reference = None if member is None else weakref.ref(member)
-                for entry in done.entries:
-                    keeper.keep(Kept(entry, epoch, reference, self._reference))
-                    if entry.gauge_place:
-                        # The gauges of the entry are read where this reader has them open.
-                        self._client.reader.attach()
-                for entry in compress(done.entries, by_thread):
-                    heartbeat_thread.begin(self, entry)
+                self._note_made(done.entries, member, by_thread)
         elif isinstance(request, wire.Unregister):
             self._note_unregistered(request.process_id, done.changed)
         elif isinstance(request, wire.UnregisterMany):
@@ -328,7 +319,18 @@ class Calls:
                     self._note_unregistered(process_id, process_id in removed)
         else:
             for entry in done.entries:
-                keeper.saw(entry)
+                self._client.keeper.saw(entry)
+
+    def _note_made(self, entries: Sequence[Entry], member: Member, by_thread: Sequence[bool]) -> None:
+        epoch = self._client.dialled.epoch
+        reference = None if member is None else weakref.ref(member)
+        for entry in entries:
+            self._client.keeper.keep(Kept(entry, epoch, reference, self._reference))
+            if entry.gauge_place:
+                # The gauges of the entry are read where this reader has them open.
+                self._client.reader.attach()
+        for entry in compress(entries, by_thread):
+            heartbeat_thread.begin(self, entry)
 
     def _note_unregistered(self, process_id: ProcessId, was_there: bool) -> None:
         dropped = self._client.keeper.drop(process_id)
