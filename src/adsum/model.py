@@ -124,7 +124,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     - `custom`: any plain data: None, bool, int, float, str, bytes, and lists and string-keyed maps of them. A msgspec
       struct, a dataclass or a model of pydantic is stored as the plain data of its fields; see `Entry.custom_as`.
     - `heartbeat`: the seconds within which it promises a heartbeat, None for no promise; `last_health_check` is the
-      time of the last one.
+      time of the last one. In a call that registers, ``"thread"`` promises one each second, and has adsum send them.
     - `gauges`: the names of its gauges, with their values at the registration; at most 8. The present values are
       `Entry.gauges`.
 

@@ -134,10 +134,16 @@ class Registry(ManyCalls, RegistryReads):
           alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
-        - `metadata`: the fields of `Metadata`.
+        - `metadata`: the fields of `Metadata`. ``heartbeat="thread"`` promises a heartbeat each second and lets a
+          thread of this process send three in that time: a process in which no Python code runs for 1.5 s, because it
+          is stopped, for one, shows as degraded to every process.
+
+        Where `process` is a `Popen` or `multiprocessing.Process`, a thread waits for its end, without reaping it, and
+        lets the registrar know the exit (`Departure.exit`).
 
         Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
-        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`.
+        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`; `ValueError` for ``heartbeat="thread"`` and another
+        process.
 
         >>> registration = registry.register("planner-1", capabilities={"planning"})
         >>> registry["planner-1"].pid == os.getpid()
@@ -175,7 +181,7 @@ class Registry(ManyCalls, RegistryReads):
         """Get the entry of the living holder and False, or register and get the new entry and True.
 
         The registrar decides this in one step, so of many callers exactly one gets True. The arguments are those of
-        `register`. Errors: as `register`, without `AlreadyRegistered`.
+        `register`, ``heartbeat="thread"`` included. Errors: as `register`, without `AlreadyRegistered`.
 
         >>> registry.get_or_register("leader")[1], registry.get_or_register("leader")[1]
         (True, False)
@@ -407,7 +413,9 @@ class Registry(ManyCalls, RegistryReads):
         None where no living member held the id then.
 
         It has ended when its process has died, and when it was unregistered or handed over. A later holder of the same
-        id does not prolong the wait. A thread or task of another process is gone once the registrar knows.
+        id does not prolong the wait. A thread or task of another process is gone once the registrar knows. A death is
+        noticed by this process itself, within two seconds at most also while the registrar is stopped, or none can be
+        started; other ends are noticed when a registrar has committed them.
 
         `timeout` is in seconds; None waits without bound. Errors: `Timeout`; `InvalidProcessId`.
 
@@ -431,7 +439,7 @@ class Registry(ManyCalls, RegistryReads):
         closed.
 
         - `timeout`: seconds until the registrar has answered; the time until the grant has no bound.
-        - `metadata`: the fields of `Metadata`.
+        - `metadata`: the fields of `Metadata`; ``heartbeat="thread"`` begins with the grant.
 
         Errors, raised immediately: `AlreadyRegistered` where this process itself holds the id; `InvalidProcessId`;
         `InvalidMetadata`; `SystemBusy`; `Timeout`. Errors of the future: `RegistryFull`; `RegistryClosed`.

@@ -82,7 +82,7 @@ def test_stored_departures_are_amended(batch: Batch) -> None:
 
 
 def test_no_exit_of_a_living_process() -> None:
-    """The kernel's word counts more than a request's: a process that is alive has not ended."""
+    """A request about a process that the kernel says is alive changes nothing."""
     decision = decide(Batch(calls=[exit_of(ALIVE, 1)]))
     assert (decision.replies, decision.writes) == ([wire.Done(1, [], changed=False)], False)
 

@@ -147,7 +147,11 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`. ``heartbeat="loop"`` promises a heartbeat each second and lets the event
-          loop send three in that time, so a loop that is blocked for 1.5 s shows as degraded to every process.
+          loop send three in that time, so a loop that is blocked for 1.5 s shows as degraded to every process. With
+          ``heartbeat="thread"`` a thread sends them: only a process in which no Python code runs is late then.
+
+        Where `process` is a process of `asyncio`, a `Popen` or a `multiprocessing.Process`, a thread waits for its end,
+        without reaping it, and lets the registrar know the exit (`Departure.exit`).
 
         Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
         `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`.
@@ -189,7 +193,7 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         """Get the entry of the living holder and False, or register and get the new entry and True.
 
         The registrar decides this in one step, so of many callers exactly one gets True. The arguments are those of
-        `register`, ``heartbeat="loop"`` included. Errors: as `register`, without `AlreadyRegistered`.
+        `register`, ``heartbeat="loop"`` and ``"thread"`` included. Errors: as `register`, without `AlreadyRegistered`.
 
         >>> (await registry.get_or_register("leader"))[1], (await registry.get_or_register("leader"))[1]
         (True, False)
@@ -421,7 +425,9 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         None where no living member held the id then.
 
         It has ended when its process has died, and when it was unregistered or handed over. A later holder of the same
-        id does not prolong the wait. A thread or task of another process is gone once the registrar knows.
+        id does not prolong the wait. A thread or task of another process is gone once the registrar knows. A death is
+        noticed by this process itself, within a second at most also while the registrar is stopped, or none can be
+        started; other ends are noticed when a registrar has committed them.
 
         `timeout` is in seconds; None waits without bound. Errors: `Timeout`; `InvalidProcessId`.
 
@@ -446,7 +452,7 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         registry is closed.
 
         - `timeout`: seconds until the registrar has answered; the time until the grant has no bound.
-        - `metadata`: the fields of `Metadata`; ``heartbeat="loop"`` begins with the grant.
+        - `metadata`: the fields of `Metadata`; ``heartbeat="loop"`` and ``"thread"`` begin with the grant.
 
         Errors: `AlreadyRegistered` where this process itself holds the id; `InvalidProcessId`; `InvalidMetadata`;
         `SystemBusy`; `Timeout`; `RegistryFull`; `RegistryClosed`.
