@@ -48,8 +48,7 @@ def test_it_has_what_find_gives(either: Registry) -> None:
         elif step == 1:
             either.update_health(name, draw.choice(["healthy", "degraded"]))
         else:
-            fields["resources"] = {"n": draw.randrange(3)}
-            either.update(name, **fields)
+            either.update(name, capabilities=fields["capabilities"], resources={"n": draw.randrange(3)})
         found = either.find(**conditions, where=lambda entry: entry.metadata.resources.get("n") != 1)
         assert dict(live) == {entry.process_id: entry for entry in found}
         assert (list(live.values()), list(live), len(live)) == (found, [e.process_id for e in found], len(found))
