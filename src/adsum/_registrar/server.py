@@ -25,7 +25,6 @@ from .._os.exit_watch import ExitWatch
 from ..errors import AdsumError
 from ..model import Limits
 from .bell import Bell
-from .claim import Claim
 from .clients import Clients
 from .committer import Committer
 from .generations import Generations
@@ -33,6 +32,7 @@ from .ports import Clock
 from .postponed import LOOK_SECONDS, Postponed
 from .requests import Requests
 from .sessions import Sessions
+from .tenure import Tenure
 
 log = logging.getLogger("adsum.registrar")
 
@@ -64,7 +64,7 @@ class Server:
         clients: Clients,
         bell: Bell,
         generations: Generations,
-        claim: Claim,
+        tenure: Tenure,
         postponed: Postponed,
         limits: Limits,
         clock: Clock,
@@ -80,7 +80,7 @@ class Server:
         self._clients = clients
         self._bell = bell
         self._generations = generations
-        self._claim = claim
+        self._tenure = tenure
         self._postponed = postponed
         self._limits = limits
         self._clock = clock
@@ -102,7 +102,7 @@ class Server:
             now = self._clock.monotonic()
             if now - self._last_tick >= self._tick_seconds():
                 self._last_tick = now
-                if not self._claim.holds():
+                if not self._tenure.holds():
                     return "evicted"
                 self._tick(now)
             if self._idle(now):

@@ -39,14 +39,14 @@ from .._store.room import fitted_to
 from .._store.tables import Retention
 from ..errors import AdsumError, RegistrarUnavailable
 from ..model import Limits
-from . import claim as claims
-from .claim import Claim
+from . import tenure as tenures
 from .clock import SystemClock
 from .failpoints import from_environment
 from .ports import Failpoint, Ports
 from .server import Server
 from .sessions import LockedFiles
 from .sweep import sweep
+from .tenure import Tenure
 from .wiring import build_core, build_server
 
 BACKLOG = 1024
@@ -74,7 +74,7 @@ def serve(
         folders.create(folder)
     elif not folders.check(folder):
         return False
-    lock = claims.lock(folder)
+    lock = tenures.lock(folder)
     if lock is None:
         return False
     _log_to(folder, foreground)
@@ -107,8 +107,8 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         page.promises = len(core.heartbeats)
         page.announce(identity.current(), started)
         listener = _listen(folder)
-    claim = Claim(folder, lock, page, core.generations)
-    server = build_server(core, limits, kernel, exits, listener, claim, swept, ports)
+    tenure = Tenure(folder, lock, page, core.generations)
+    server = build_server(core, limits, kernel, exits, listener, tenure, swept, ports)
     _stop_on_signals(server)
     gc.freeze()
     log.info("serving %s, %d entries", folder, core.committer.entries)
@@ -118,7 +118,7 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
         why = server.run()
     finally:
         # First no client can connect any more, then the connected ones see that they must ask the next registrar.
-        claim.release(evicted=why == "evicted", failed=why == "failed")
+        tenure.release(evicted=why == "evicted", failed=why == "failed")
         server.close()
         core.generations.close()
         log.info("left: %s", why)

@@ -22,7 +22,6 @@ from .._store.page import Page
 from .._store.tables import Retention
 from ..model import Limits, Owner
 from .bell import Bell
-from .claim import Claim
 from .clients import Clients
 from .committer import Committer
 from .generations import Generations
@@ -31,6 +30,7 @@ from .postponed import Postponed
 from .requests import Requests
 from .server import Server
 from .sessions import Sessions
+from .tenure import Tenure
 
 # How much of the memory limit the history may take beside the entries, at most.
 HISTORY_SHARE = 1 / 8
@@ -91,7 +91,7 @@ def build_server(
     kernel: DeathWatch,
     exits: ExitWatch,
     listener: socket.socket,
-    claim: Claim,
+    tenure: Tenure,
     swept: Swept,
     ports: Ports,
 ) -> Server:
@@ -124,7 +124,7 @@ def build_server(
         clients=clients,
         bell=bell,
         generations=core.generations,
-        claim=claim,
+        tenure=tenure,
         postponed=swept.postponed,
         limits=limits,
         clock=ports.clock,

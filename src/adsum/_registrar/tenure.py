@@ -1,8 +1,8 @@
-"""A registrar's claim to its folder: the lock, the socket, the page and the tables are the ones it has.
+"""A registrar's tenure of its folder: the lock, the socket, the page and the tables are the ones it has.
 
 An exclusive `flock` on the file ``lock`` makes the registrar the only one: the kernel releases it when the process
 dies, however it dies. A folder that is removed, or made anew, takes all of these away without an event; a registrar
-that finds its claim void is evicted.
+that finds its tenure over is evicted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def lock(folder: Path) -> int | None:
     return descriptor
 
 
-class Claim:
-    """The claim of the registrar that holds `locked` and has just put its socket in place."""
+class Tenure:
+    """The tenure of the registrar that holds `locked` and has just put its socket in place."""
 
     def __init__(self, folder: Path, locked: int, page: Page, generations: Generations) -> None:
         self._lock = folder / "lock"
