@@ -35,8 +35,17 @@ if TYPE_CHECKING:
     from ._store.query import ALL, Conditions
     from ._validation import AsyncMetadataKeywords, MetadataKeywords
     from ._watching import Watch
-    from .aio import AsyncLiveEntries, AsyncRegistration, AsyncRegistrations, AsyncRegistry, open_async
+    from .aio import (
+        AsyncClaim,
+        AsyncClaimCall,
+        AsyncLiveEntries,
+        AsyncRegistration,
+        AsyncRegistrations,
+        AsyncRegistry,
+        open_async,
+    )
     from .aio.watch import AsyncWatch
+    from .claim import Claim
     from .errors import (
         AdsumError,
         AlreadyRegistered,
@@ -65,6 +74,7 @@ if TYPE_CHECKING:
     from .live_entries import LiveEntries
     from .member_gauges import Gauges
     from .model import (
+        ClaimRecord,
         CleanupLatency,
         Departure,
         Entry,
@@ -90,12 +100,16 @@ __all__ = [
     "ALL",
     "AdsumError",
     "AlreadyRegistered",
+    "AsyncClaim",
+    "AsyncClaimCall",
     "AsyncLiveEntries",
     "AsyncMetadataKeywords",
     "AsyncRegistration",
     "AsyncRegistrations",
     "AsyncRegistry",
     "AsyncWatch",
+    "Claim",
+    "ClaimRecord",
     "CleanupLatency",
     "Conditions",
     "CorruptRegistry",
@@ -166,6 +180,7 @@ _HOMES = (
     "registration",
     "registrations",
     "live_entries",
+    "claim",
     "registry",
     "opening",
     "aio",

@@ -41,6 +41,7 @@ class UpdateKeywords(TypedDict, total=False):
     endpoint: str | None
     custom: Custom
     heartbeat: float | None
+    slots: int | None
 
 
 class MergeFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ write to the pipeline and get a future. The requests are the same, and are made 
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from ._client.member_end import MemberEnd
 from ._client.member_heartbeat import heartbeat_thread, promised
 from ._client.member_lifetimes import Member
 from ._client.pending_call import PendingCall
+from ._client.pipeline import CLOSE_SECONDS
 from ._client.stand_by_call import StandByCall
 from ._client.target import resolve
 from ._instrument import Begin, Observation, instrument
@@ -54,6 +56,8 @@ _ABOUT_AN_ENTRY = (
     wire.HandOver,
     wire.UpdateMany,
     wire.UnregisterMany,
+    wire.Claim,
+    wire.Release,
 )
 
 
@@ -80,15 +84,25 @@ class Calls:
         self._namespace = namespace
         self._node = node
         self.timeout = timeout
+        # By number: the claims that were granted through this object and not released.
+        self.claims: dict[int, wire.Claim] = {}
         self._reference = weakref.ref(self)
         self._finalizer = weakref.finalize(self, client.drop)
         self._finalizer.atexit = False
 
     def close(self) -> None:
-        """Close the client. Closing twice is fine."""
+        """Release the claims, and close the client. Closing twice is fine."""
         if self._finalizer.detach():
             heartbeat_thread.end(self)
+            self._release_claims()
             self._client.close()
+
+    def _release_claims(self) -> None:
+        """What a registrar does not answer in time ends with the process."""
+        own = [claim for claim in list(self.claims.values()) if claim.owner == identity.current()]
+        with contextlib.suppress(AdsumError):
+            for claim in own:
+                self._client.pool.ask(wire.Release(owner=claim.owner, number=claim.number), CLOSE_SECONDS)
 
     # Making
 
@@ -394,9 +408,12 @@ class Calls:
         if reader.node is not None:
             # It was made at this moment perhaps; the registrar completes an id without a node.
             return None
-        if isinstance(request, (wire.Unregister, wire.UnregisterMany)):
+        if isinstance(request, (wire.Unregister, wire.UnregisterMany, wire.Release)):
             return wire.Done(0, [], changed=False)
         process_id = request.items[0][0] if isinstance(request, wire.UpdateMany) else request.process_id
+        if process_id is None:
+            # A claim on any member, which may wait for one.
+            return None
         raise NotRegistered(
             f"{process_id.local_id} is not registered: there is no registry in {self._client.folder}; the first "
             "registration makes it"

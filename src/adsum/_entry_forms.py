@@ -115,6 +115,7 @@ class EntryForms:
         # Of no use outside this machine.
         del fields["gauge_place"]
         fields["process_id"] = entry.process_id._asdict()
+        fields["claims"] = [msgspec.structs.asdict(record) for record in entry.claims]
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields))
         return document
 

@@ -15,7 +15,8 @@ point               called                                            in which t
 lookup, find        when a read begins; `Observer` when it ends       the caller's
 register, update,   when a write begins, before its arguments are     the caller's; `Observer` in the pipeline's where
 unregister,         checked; `Observer` when it ends                  the caller does not wait in its own thread
-heartbeat
+heartbeat, claim,
+release
 wait_timed_out      when a wait for a state was in vain               the caller's
 client_opened       when a registry was opened                        the caller's
 registrar_started   when a registrar that this process started        the caller's, or the pipeline's
@@ -102,12 +103,14 @@ class Instrument:
     """The points. Slots, because those are the quickest attributes to load."""
 
     __slots__ = (
+        "claim",
         "client_opened",
         "find",
         "heartbeat",
         "lookup",
         "register",
         "registrar_started",
+        "release",
         "unregister",
         "update",
         "wait_timed_out",
@@ -120,6 +123,8 @@ class Instrument:
         self.update: Begin | None = None
         self.unregister: Begin | None = None
         self.heartbeat: Begin | None = None
+        self.claim: Begin | None = None
+        self.release: Begin | None = None
         self.wait_timed_out: WaitTimedOut | None = None
         self.client_opened: ClientOpened | None = None
         self.registrar_started: RegistrarStarted | None = None

@@ -27,6 +27,8 @@ MAX_INDEX_KEY_BYTES = 511
 MAX_DEPTH = 64
 MIN_HEARTBEAT = 0.01
 MAX_HEARTBEAT = 1e6
+# A bound of the length of an entry's row, which has a record for each claim.
+MAX_SLOTS = 1024
 
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Unset = msgspec.UnsetType
@@ -48,6 +50,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     custom: dict[str, Any] | Unset = UNSET
     heartbeat: float | Unset | None = UNSET
     gauges: dict[str, float] | Unset = UNSET
+    slots: int | Unset | None = UNSET
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
@@ -76,6 +79,7 @@ class _CommonKeywords(TypedDict, total=False):
     endpoint: str | None
     custom: Custom
     gauges: Mapping[str, float]
+    slots: int | None
 
 
 class MetadataKeywords(_CommonKeywords, total=False):
@@ -161,6 +165,7 @@ def check_fields(fields: MetadataFields) -> None:
         check_gauges(fields.gauges)
     if fields.heartbeat is not UNSET and fields.heartbeat is not None:
         _check_heartbeat(fields.heartbeat)
+    _check_slots(fields.slots)
     for name, time in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):
         if time is not UNSET:
             _check_time(time, f"metadata.{name}")
@@ -232,6 +237,11 @@ def _check_heartbeat(seconds: float) -> None:
             f"metadata.heartbeat: {seconds!r} is not possible; give seconds from {MIN_HEARTBEAT} to {MAX_HEARTBEAT}, "
             "or None"
         )
+
+
+def _check_slots(slots: int | Unset | None) -> None:
+    if isinstance(slots, int) and not 1 <= slots <= MAX_SLOTS:
+        raise InvalidMetadata(f"metadata.slots: {slots} is not possible; give 1 to {MAX_SLOTS}, or None, which means 1")
 
 
 def _check_time(time: datetime, path: str) -> None:

@@ -158,6 +158,32 @@ class ExitOf(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="ex
     code: Annotated[int, msgspec.Meta(ge=-255, le=255)]
 
 
+class Claim(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="claim"):
+    """Claim a slot of one healthy member for `owner`: of `process_id`, or of one that meets `conditions`, those of a
+    search as plain data (see `_store.sent_query`), in `namespace`, or in all of them for None.
+
+    Answered by `Done` with the member's entry, which has the claim under `number`. Where all slots are taken: by
+    `Failed`, or, where it `may_wait`, by `Queued` at once and by `Done` or `Failed` under the request's number when it
+    is this one's turn. `position` is the one that it had with an earlier registrar, 0 for none.
+    """
+
+    owner: Owner
+    number: Annotated[int, msgspec.Meta(ge=0)]
+    namespace: str | None
+    conditions: dict[str, Any] = {}
+    process_id: ProcessId | None = None
+    may_wait: bool = True
+    position: int = 0
+
+
+class Release(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="release"):
+    """End the claim of `owner` with this number, whether it waits or holds a slot. `Done` without a change where there
+    is none."""
+
+    owner: Owner
+    number: Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Listen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="listen"):
     """Be woken after changes. The reply brings an eventfd along (SCM_RIGHTS, unix(7)), which is written then."""
 
@@ -200,6 +226,8 @@ AnyRequest = (
     | UpdateMany
     | UnregisterMany
     | ExitOf
+    | Claim
+    | Release
 )
 
 

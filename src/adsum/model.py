@@ -19,6 +19,7 @@ import msgspec
 
 from ._entry_forms import EntryForms
 from ._frozen import EMPTY_DICT, EMPTY_LIST, FrozenDict, FrozenList, freeze
+from .claim_record import ClaimRecord as ClaimRecord
 from .limits import Limits as Limits
 from .stats import CleanupLatency as CleanupLatency
 from .stats import RegistrarStats as RegistrarStats
@@ -127,6 +128,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
       time of the last one. In a call that registers, ``"thread"`` promises one each second, and has adsum send them.
     - `gauges`: the names of its gauges, with their values at the registration; at most 8. The present values are
       `Entry.gauges`.
+    - `slots`: how many claims it takes at a time, from 1 to 1,024; None, the default, means 1. See `Registry.claim`.
 
     Fields are only ever appended: stored rows are arrays.
 
@@ -150,6 +152,7 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     custom: dict[str, Any] = EMPTY_DICT
     heartbeat: float | None = None
     gauges: dict[str, float] = EMPTY_DICT
+    slots: int | None = None
 
     def __post_init__(self) -> None:
         # It runs at every decoding and is a third of its time. So it is written out, skips frozen values, and gives all
@@ -176,6 +179,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
       `metadata.last_health_check`.
     - `gauge_place`: where its gauges are in shared memory; 0 where it has none.
+    - `claims`: a `ClaimRecord` for each slot that a process has claimed, the oldest first; see `Registry.claim`.
     - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values.
 
     Fields are only ever appended: stored rows are arrays.
@@ -197,6 +201,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     metadata: Metadata
     health_source: HealthSource = HealthSource.process
     gauge_place: int = 0
+    claims: tuple[ClaimRecord, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.process_id, self.revision))

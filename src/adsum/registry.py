@@ -30,6 +30,7 @@ from ._store.query import Conditions
 from ._validation import MetadataKeywords
 from ._waiting import GoneCondition, WaitCondition, wait
 from ._watching import Watch
+from .claim import ClaimCalls
 from .live_entries import LiveEntries
 from .model import Entry, Limits
 from .registration import Registration
@@ -39,7 +40,7 @@ R = TypeVar("R", bound="Registry")
 T = TypeVar("T")
 
 
-class Registry(ManyCalls, RegistryReads):
+class Registry(ManyCalls, ClaimCalls, RegistryReads):
     """A registry of living processes, as this process sees it. Made by `adsum.open`.
 
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
@@ -105,7 +106,8 @@ class Registry(ManyCalls, RegistryReads):
         """Close this object, its watches, and its connections. Closing twice is fine.
 
         Entries of processes stay, because they belong to the processes. Entries of threads and tasks that were
-        registered through this object end, and so do its standbys. Every later call raises `RegistryClosed`.
+        registered through this object end, and so do its standbys and this process's claims. Every later call raises
+        `RegistryClosed`.
 
         >>> registry.close()
         >>> registry.lookup("planner-1")

@@ -12,7 +12,7 @@ from adsum import AsyncRegistration, AsyncRegistry, AsyncWatch, Event, Registry,
 
 if TYPE_CHECKING:
     # Processes of the previous release, which does not have it, import this module too.
-    from adsum import AsyncRegistrations
+    from adsum import AsyncClaim, AsyncRegistrations
 
 
 class Opener(Protocol):
@@ -22,15 +22,17 @@ class Opener(Protocol):
 
 
 class Awaited:
-    """An `AsyncRegistry` or `AsyncRegistration` with the interface of its synchronous twin: awaitables are awaited in
+    """An `AsyncRegistry`, `AsyncRegistration` or `AsyncClaim` with the interface of its twin: awaitables are awaited in
     an event loop of the test; everything else is passed through."""
 
-    def __init__(self, inner: AsyncRegistry | AsyncRegistration, runner: asyncio.Runner) -> None:
+    def __init__(self, inner: AsyncRegistry | AsyncRegistration | AsyncClaim, runner: asyncio.Runner) -> None:
         vars(self).update(inner=inner, runner=runner)
 
     def __getattr__(self, name: str) -> Any:
         if name == "stand_by":
             return self._stand_by
+        if name == "claim":
+            return self._claim
         value = getattr(self.inner, name)
         # The test awaits the future of `register_nowait` itself, with `result`.
         if not callable(value) or name == "register_nowait":
@@ -90,6 +92,9 @@ class Awaited:
         if future.done():
             future.result()
         return future
+
+    def _claim(self, *args: Any, **named: Any) -> Awaited:
+        return Awaited(self._settled(self._mapping.claim(*args, **named)), self.runner)
 
     def _settled(self, awaitable: Awaitable[Any]) -> Any:
         async def wait() -> Any:

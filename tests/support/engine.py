@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from adsum._store.layout import Record, Standby, key_of, lacks_exit
+from adsum._store.layout import Record, Standby, key_of, lacks_exit, pack_number, unpack_number
+from adsum._store.query import Query
 from adsum.model import Departure, Owner
 
 
@@ -39,6 +40,13 @@ class FakeView:
 
     def count_owned(self, owner: Owner) -> int:
         return len(self.owned(owner))
+
+    def candidates(self, query: Query) -> list[bytes]:
+        return [pack_number(record.entry.incarnation) for record in self._records]
+
+    def record_at(self, incarnation: bytes) -> Record:
+        number = unpack_number(incarnation)
+        return next(record for record in self._records if record.entry.incarnation == number)
 
     def standbys_of(self, key: bytes) -> list[Standby]:
         return [one for one in self._standbys if key_of(one.process_id) == key]

@@ -63,3 +63,8 @@ def count_questions(registry: Registry) -> list[Owner]:
 
     liveness.is_alive, liveness.alive_among = one, many  # type: ignore[method-assign]
     return asked
+
+
+def queued_calls(registry: Registry) -> int:
+    """How many calls of a registry the registrar has queued: standbys, and claims that wait."""
+    return sum(call.is_queued for call in registry._client.pipeline._calls.all())

@@ -20,6 +20,7 @@ from tests.support import Child, eventually
 
 from .event_log import EventLog
 
+CALLS = {"lookup", "find", "register", "update", "unregister", "heartbeat", "claim", "release"}
 CLASSES = [*Registry.__mro__, *AsyncRegistry.__mro__]
 
 
@@ -31,6 +32,8 @@ def test_the_events_are_these() -> None:
         "adsum.find",
         "adsum.update",
         "adsum.unregister",
+        "adsum.claim",
+        "adsum.release",
         "adsum.died",
         "adsum.rejected",
         "adsum.timeout",
@@ -96,6 +99,8 @@ POINTS = {
     "update",
     "unregister",
     "heartbeat",
+    "claim",
+    "release",
     "wait_timed_out",
     "client_opened",
     "registrar_started",
@@ -132,9 +137,11 @@ def test_attaching_fills_the_points_and_detaching_empties_them(registry: Registr
         ("adsum.find", {"find"}),
         ("adsum.update", {"update"}),
         ("adsum.unregister", {"unregister"}),
+        ("adsum.claim", {"claim"}),
+        ("adsum.release", {"release"}),
         ("adsum.died", {"client_opened"}),
-        ("adsum.rejected", {"lookup", "find", "register", "update", "unregister", "heartbeat"}),
-        ("adsum.timeout", {"lookup", "find", "register", "update", "unregister", "heartbeat", "wait_timed_out"}),
+        ("adsum.rejected", CALLS),
+        ("adsum.timeout", CALLS | {"wait_timed_out"}),
         ("adsum.registrar.started", {"client_opened", "registrar_started"}),
         ("adsum.registrar.stopped", {"client_opened"}),
     ],

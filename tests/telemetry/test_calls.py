@@ -181,9 +181,34 @@ def test_unregister(either: Registry, calls: EventLog) -> None:
     assert (first.measurements["count"], second.measurements["count"]) == (1, 0)
 
 
+def test_claim_and_release(either: Registry, calls: EventLog) -> None:
+    """`claim` and `release` emit an event each, that of a release with the number of slots: 1, or 0 without any."""
+    either.register("a")
+    with either.claim("a") as claim:
+        claim.release()
+    claimed, (first, second) = calls.one("adsum.claim"), calls.of("adsum.release")
+    _numbers(claimed, "duration")
+    _words(claimed, either, namespace="default", call="claim")
+    _numbers(first, "duration", "count")
+    _words(first, either, namespace="default", call="release")
+    assert (first.measurements["count"], second.measurements["count"]) == (1, 0)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_a_claim_in_vain(either: Registry, calls: EventLog, timeout: float) -> None:
+    """A claim that gets no slot in time emits one event, a time-out."""
+    either.register("a")
+    with either.claim("a"), pytest.raises(adsum.Timeout):
+        either.claim("a", timeout=timeout)
+    _words(calls.one("adsum.timeout"), either, namespace="default", call="claim", reason="timeout")
+    assert len(calls.of("adsum.claim")) == 1
+
+
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
+        ("claim", "not_registered"),
+        ("claim", "invalid_query"),
         ("register", "already_registered"),
         ("register", "invalid_metadata"),
         ("register", "dead_process"),
@@ -204,6 +229,8 @@ def test_rejected(either: Registry, calls: EventLog, call: str, reason: str) -> 
         registration = either.register("a")
         calls.all.clear()
         refusals: dict[tuple[str, str], Callable[[], object]] = {
+            ("claim", "not_registered"): lambda: either.claim("b"),
+            ("claim", "invalid_query"): lambda: either.claim(type="wizard"),
             ("register", "already_registered"): lambda: either.register("a"),
             ("register", "invalid_metadata"): lambda: either.register("b", bogus=1),  # type: ignore[call-arg]
             ("register", "dead_process"): lambda: either.register("b", dead),

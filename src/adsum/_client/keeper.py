@@ -370,9 +370,13 @@ class Keeper:
 def fields_of(entry: Entry) -> MetadataFields:
     """The fields with which an entry is registered anew."""
     names = [name for name in MetadataFields.__struct_fields__ if name not in _NOT_KEPT]
-    fields = MetadataFields(**{name: getattr(entry.metadata, name) for name in names})
-    # A registrar of a version without gauges does not know the field.
-    return msgspec.structs.replace(fields, gauges=entry.gauges) if entry.metadata.gauges else fields
+    fields = {name: getattr(entry.metadata, name) for name in names}
+    # None is the default wherever it is possible; a registrar of a version without `slots` does not know the field.
+    fields = {name: value for name, value in fields.items() if value is not None}
+    if entry.metadata.gauges:
+        # Nor does one of a version without gauges.
+        fields["gauges"] = entry.gauges
+    return MetadataFields(**fields)
 
 
 def _named(entries: list[Entry]) -> str:

@@ -1,4 +1,5 @@
-"""The end of a registration that its process ends by itself: of a thread or task, or of one that no caller holds."""
+"""Requests that no caller waits for: the end of a registration that its process ends by itself, of a thread or task for
+one, or of one that no caller holds."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from types import NoneType
 from .. import _wire as wire
 from .._os import threads
 from .._store.local_members import LocalMembers
-from ..errors import RegistryClosed, Stale, SystemBusy
+from ..errors import RegistryClosed, Stale, SystemBusy, VersionMismatch
 from ..model import Entry
 from .dial import START_SECONDS
 from .pending_call import PendingCall
@@ -19,18 +20,13 @@ from .pipeline import Pipeline
 REPEAT_SECONDS = 0.1
 
 
-class MemberEnd:
-    """Unregisters one incarnation, and repeats the request until a registrar has answered it: no caller waits for it,
-    and no other would repeat it.
+class Repeated:
+    """A request that is repeated until a registrar has answered it: no caller waits for it, and no other would repeat
+    it. It does not keep the registry open."""
 
-    It does not keep the registry open. Where that is closed there is nothing to do: the entry ended with the session.
-    """
-
-    def __init__(self, pipeline: Pipeline, local_members: LocalMembers, entry: Entry) -> None:
+    def __init__(self, pipeline: Pipeline, request: wire.AnyRequest) -> None:
         self._pipeline = pipeline
-        self._local_members = local_members
-        self._incarnation = entry.incarnation
-        self._request = wire.Unregister(process_id=entry.process_id, if_incarnation=entry.incarnation)
+        self._request = request
 
     def send(self) -> None:
         """Send the request. Waits for nothing."""
@@ -38,13 +34,16 @@ class MemberEnd:
         try:
             self._pipeline.submit(call)
         except RegistryClosed:
-            self._local_members.discard(self._incarnation)
+            self._ended()
         else:
             call.future.add_done_callback(self._answered)
 
+    def _ended(self) -> None:
+        """It is answered, or never will be."""
+
     def _answered(self, future: Future[bool]) -> None:
-        if future.cancelled() or isinstance(future.exception(), (NoneType, Stale, RegistryClosed)):
-            self._local_members.discard(self._incarnation)
+        if future.cancelled() or isinstance(future.exception(), (NoneType, Stale, RegistryClosed, VersionMismatch)):
+            self._ended()
             return
         repeat = threading.Timer(REPEAT_SECONDS, self.send)
         repeat.daemon = True
@@ -53,6 +52,19 @@ class MemberEnd:
         except SystemBusy:
             # Then the pipeline's thread waits, in which this runs.
             repeat.run()
+
+
+class MemberEnd(Repeated):
+    """Unregisters one incarnation. Where the registry is closed there is nothing to do: the entry ended with the
+    session."""
+
+    def __init__(self, pipeline: Pipeline, local_members: LocalMembers, entry: Entry) -> None:
+        super().__init__(pipeline, wire.Unregister(process_id=entry.process_id, if_incarnation=entry.incarnation))
+        self._local_members = local_members
+        self._incarnation = entry.incarnation
+
+    def _ended(self) -> None:
+        self._local_members.discard(self._incarnation)
 
 
 def _was_there(done: wire.Done) -> bool:

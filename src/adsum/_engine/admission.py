@@ -18,6 +18,8 @@ from .draft import Draft
 
 # Bytes kept free below the memory limit: one group commit never allocates more than it was estimated to by this much.
 HEADROOM = 128 * 1024
+# What the record of a claim adds to the row of an entry, at most.
+CLAIM_BYTES = 64
 
 
 class NewEntry(NamedTuple):
@@ -90,6 +92,10 @@ class Admission:
                 f"({GAUGE_ROWS} in all); register without gauges=, or unregister some that have them"
             )
         self._require_memory(sum(new.footprint for new in prepared))
+
+    def require_room_for_claim(self) -> None:
+        """Require room for one more claim, and count it as taken."""
+        self._require_memory(CLAIM_BYTES)
 
     def _require_memory(self, needed: int) -> None:
         most = self._limits.max_memory_bytes

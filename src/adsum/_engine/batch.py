@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from .. import _wire as wire
 from .._store.layout import Change, Record, Standby
 from ..model import Departure, Owner
+from .claimers import Waiting
 from .heartbeats import Lateness
 
 
@@ -68,9 +69,10 @@ class Batch(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """The late answer to a standby: `Done` when it holds the id, `Failed` when it could not be registered."""
+    """The late answer to a request that was queued: `Done` when the standby holds the id, or the claimer a slot;
+    `Failed` when that is impossible."""
 
-    standby: Standby
+    standby: Standby | Waiting
     reply: wire.AnyReply
 
 
@@ -78,13 +80,15 @@ class Decision(NamedTuple):
     """The result of a round, which its caller carries out.
 
     - `changes`, `departures`: the steps of the history, and how entries ended, each with its revision.
-    - `replies`: one for each call, in order; `grants` are late answers to standbys.
-    - `watched`: the owners of new and changed entries, which have to be watched from before the commit on.
-    - `released`: the owners that own nothing any more.
+    - `replies`: one for each call, in order; `grants` are late answers to standbys and waiting claims.
+    - `watched`: the owners of new and changed entries, and new claimers: they have to be watched from before the
+      commit on.
+    - `released`: the owners that own nothing any more, and hold no slot.
     - `heartbeats`: the incarnations that sent a heartbeat; `refreshed`: the records that a heartbeat changed in
       their last health check, and in nothing else.
     - `queued`, `dequeued`: rows of standbys to add and to remove.
     - `amended`: departures of earlier batches, with their revisions, whose `exit` has become known.
+    - `joined`, `left`: claims that begin to wait, and those that wait no more. They are in memory alone.
     """
 
     changes: Sequence[Change]
@@ -98,6 +102,8 @@ class Decision(NamedTuple):
     queued: Sequence[Standby]
     dequeued: Sequence[Standby]
     amended: Sequence[tuple[int, Departure]] = ()
+    joined: Sequence[Waiting] = ()
+    left: Sequence[Waiting] = ()
 
     @property
     def writes(self) -> bool:

@@ -13,7 +13,8 @@ from typing import Protocol
 import msgspec
 
 from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of, lacks_exit
-from ..model import Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
+from .._store.query import Query
+from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
 from .free_rows import FreeRows
 
 # A departure keeps only the outline of an entry larger than this, which bounds the memory of the last departures.
@@ -36,6 +37,8 @@ class View(Protocol):
     def record(self, key: bytes) -> Record | None: ...
     def owned(self, owner: Owner) -> list[Record]: ...
     def count_owned(self, owner: Owner) -> int: ...
+    def candidates(self, query: Query) -> list[bytes]: ...
+    def record_at(self, incarnation: bytes) -> Record: ...
     def standbys_of(self, key: bytes) -> list[Standby]: ...
     def all_standbys(self) -> Iterable[Standby]: ...
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]: ...
@@ -49,7 +52,7 @@ class Draft:
     """
 
     def __init__(self, view: View, now: datetime, free_rows: FreeRows) -> None:
-        self._view = view
+        self.view = view
         self._now = now
         self._free_rows = free_rows
         self._given_rows = 0
@@ -72,15 +75,15 @@ class Draft:
     @property
     def bytes_used(self) -> int:
         """An upper bound of the bytes in use. `measure` is exact, except for the bytes that this batch stages."""
-        return self._view.bytes_used + self._staged_bytes
+        return self.view.bytes_used + self._staged_bytes
 
     def measure(self) -> int:
-        return self._view.measure() + self._staged_bytes
+        return self.view.measure() + self._staged_bytes
 
     def has_room(self, needed: int) -> bool:
         """Whether the file system has room for `needed` bytes beside those that this batch stages. Twice, for a commit
         stores each entry a second time, in the receipt of its reply."""
-        return self._view.has_room(2 * (self._staged_bytes + needed))
+        return self.view.has_room(2 * (self._staged_bytes + needed))
 
     @property
     def free_rows(self) -> int:
@@ -96,20 +99,20 @@ class Draft:
     def record(self, key: bytes) -> Record | None:
         """The record under an id's key."""
         if key not in self._records:
-            self._records[key] = self._view.record(key)
+            self._records[key] = self.view.record(key)
         return self._records[key]
 
     def owned(self, owner: Owner) -> list[Record]:
         """Every record of `owner`, in the order in which they were registered."""
         lost, gained = self._lost.get(owner, set()), self._gained.get(owner, {})
-        stored = [record for record in self._view.owned(owner) if record.entry.incarnation not in lost]
+        stored = [record for record in self.view.owned(owner) if record.entry.incarnation not in lost]
         if self.refreshed:
             stored = [self.refreshed.get(key_of(record.entry.process_id), record) for record in stored]
         return sorted([*stored, *gained.values()], key=lambda record: record.entry.incarnation)
 
     def owns_nothing(self, owner: Owner) -> bool:
         gained, lost = len(self._gained.get(owner, ())), len(self._lost.get(owner, ()))
-        return self._view.count_owned(owner) - lost + gained == 0
+        return self.view.count_owned(owner) - lost + gained == 0
 
     def gaining_owners(self) -> list[Owner]:
         """The owners of new and changed records."""
@@ -158,6 +161,15 @@ class Draft:
         self._change(key_of(entry.process_id), Kind.updated, before, Record(entry, before.session, before_late))
         return entry
 
+    def put_claims(self, before: Record, claims: tuple[ClaimRecord, ...]) -> Entry:
+        """A claim began or ended: an update in which the member itself has changed nothing."""
+        self.revision += 1
+        updated = max(self._now, before.entry.registered_at)
+        entry = msgspec.structs.replace(before.entry, claims=claims, revision=self.revision, last_updated=updated)
+        after = Record(entry, before.session, before.before_late)
+        self._change(key_of(entry.process_id), Kind.updated, before, after)
+        return entry
+
     def refresh(self, before: Record, metadata: Metadata) -> Entry:
         """A heartbeat: `metadata` differs in its last health check alone, so this is no change of the registry."""
         entry = msgspec.structs.replace(before.entry, metadata=metadata)
@@ -178,7 +190,8 @@ class Draft:
             metadata = msgspec.structs.replace(metadata, gauges={**metadata.gauges, **gauges})
         entry = Entry(id, *owner, self.revision, now, now, self.revision, metadata, basis.health_source)
         # It keeps the row. Its pairs have another key from now on, as it is another incarnation.
-        entry = msgspec.structs.replace(entry, gauge_place=before.entry.gauge_place)
+        # Its claims stay: otherwise a new claimer would have a slot beside one that believes to hold it.
+        entry = msgspec.structs.replace(entry, gauge_place=before.entry.gauge_place, claims=before.entry.claims)
         self._depart(before.entry, "handed_over", 0.0)
         self._change(key_of(id), Kind.updated, before, Record(entry))
         return entry
@@ -210,7 +223,7 @@ class Draft:
                 created_at=full.created_at,
                 last_health_check=full.last_health_check,
             )
-            entry = msgspec.structs.replace(entry, metadata=outline)
+            entry = msgspec.structs.replace(entry, metadata=outline, claims=())
         self.departures.append((self.revision, Departure(entry, how, self._now, detection)))
 
     def note_exit(self, owner: Owner, code: int) -> bool:
@@ -221,7 +234,7 @@ class Draft:
             if lacks_exit(departure, owner):
                 self.departures[place] = revision, msgspec.structs.replace(departure, exit=code)
                 amended = True
-        for revision, departure in self._view.deaths_of(owner):
+        for revision, departure in self.view.deaths_of(owner):
             if revision not in self.amended:
                 self.amended[revision] = msgspec.structs.replace(departure, exit=code)
                 amended = True
@@ -231,20 +244,20 @@ class Draft:
 
     @property
     def standby_count(self) -> int:
-        return self._view.standby_count + len(self.queued) - len(self.dequeued)
+        return self.view.standby_count + len(self.queued) - len(self.dequeued)
 
     def standbys_of(self, key: bytes) -> list[Standby]:
         """The standbys of an id, in the order of their positions."""
         if not self.standby_count:
             return []
         queued = [one for one in self.queued if key_of(one.process_id) == key]
-        return [one for one in [*self._view.standbys_of(key), *queued] if one not in self.dequeued]
+        return [one for one in [*self.view.standbys_of(key), *queued] if one not in self.dequeued]
 
     def standbys_in(self, session: bytes) -> list[Standby]:
         """The standbys of one session, for any id."""
         if not self.standby_count:
             return []
-        standbys = [*self._view.all_standbys(), *self.queued]
+        standbys = [*self.view.all_standbys(), *self.queued]
         return [one for one in standbys if one.session == session and one not in self.dequeued]
 
     def queue(self, standby: Standby) -> None:

@@ -2,8 +2,8 @@
 
 The order inside a batch is part of the promises. Deaths come before requests, so that no request of the batch meets an
 entry whose owner is known to be dead. Sessions that ended come next, then the requests in the order of their arrival,
-and missed heartbeats after them, for one may be among the requests. Exits are noted last, with the departures that all
-of these have made.
+and missed heartbeats after them, for one may be among the requests. Then slots that became free go to claims that wait.
+Exits are noted last, with the departures that all of these have made.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from ..model import Limits, Owner
 from .batch import Batch, Decision, Instant, Kernel
+from .claimers import Claimers
 from .draft import View
 from .free_rows import FreeRows
 from .handlers import answer
@@ -20,20 +21,23 @@ from .round import Round
 
 class Engine:
     """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `free_rows` are
-    the gauge rows that can be given; its caller keeps them as they are after each commit."""
+    the gauge rows that can be given; its caller keeps them as they are after each commit. `claimers` is what is known
+    of claims, likewise."""
 
     def __init__(self, limits: Limits, kernel: Kernel, node: str = "", free_rows: FreeRows | None = None) -> None:
         self._limits = limits
         self._node = node
         self._kernel = kernel
         self.free_rows = FreeRows() if free_rows is None else free_rows
+        self.claimers = Claimers()
 
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
-        round = Round(self._limits, self._kernel, view, now, dead, self._node, self.free_rows)
+        round = Round(self._limits, self._kernel, view, now, dead, self._node, self.free_rows, self.claimers)
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)
+            round.claims.end_session(session)
         for owner, noticed in batch.deaths:
             round.remove_dead(owner, "died", 0.0 if noticed is None else (now.monotonic - noticed) / 1e9)
         for owner, session in batch.ended:
@@ -41,6 +45,7 @@ class Engine:
         replies = [answer(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
+        round.claims.grant_waiting()
         for owner, code in batch.exits:
             round.draft.note_exit(owner, code)
         return round.decision(batch.deaths, replies)

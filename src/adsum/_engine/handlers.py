@@ -14,7 +14,7 @@ from .._gauges import check_gauges
 from .._validation import check_fields, id_key
 from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
 from ..model import Entry, Kind
-from . import many, updating
+from . import claiming, many, updating
 from .batch import Call
 from .draft import without_lateness
 from .health import health_source
@@ -56,10 +56,18 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
             return heartbeat(round, _complete(round, request), call)
         case wire.StandBy() as request:
             return stand_by(round, request, call)
-        case wire.UpdateMany() | wire.UnregisterMany() as request:
-            return many.carry_out(round, request, call)
         case wire.Cancel() | wire.Listen() | wire.ExitOf() as request:
             return wire.Done(call.number, [], changed=_changes_no_entry(round, request, call))
+        case wire.UpdateMany() | wire.UnregisterMany() | wire.Claim() | wire.Release() as request:
+            return _carry_out_elsewhere(round, request, call)
+
+
+def _carry_out_elsewhere(
+    round: Round, request: wire.UpdateMany | wire.UnregisterMany | wire.Claim | wire.Release, call: Call
+) -> wire.AnyReply:
+    if isinstance(request, (wire.Claim, wire.Release)):
+        return claiming.carry_out(round, request, call)
+    return many.carry_out(round, request, call)
 
 
 def _changes_no_entry(round: Round, request: wire.Cancel | wire.Listen | wire.ExitOf, call: Call) -> bool:

@@ -17,6 +17,8 @@ from ..errors import DeadProcess, NotRegistered, Stale
 from ..model import Entry, HealthSource, Kind, Limits, Owner, ProcessId
 from .admission import Admission
 from .batch import Death, Decision, Instant, Kernel
+from .claimers import Claimers
+from .claims import Claims
 from .draft import Draft, View
 from .free_rows import FreeRows
 from .heartbeats import Lateness
@@ -38,6 +40,7 @@ class Round:
         dead: Collection[Owner],
         node: str,
         free_rows: FreeRows,
+        claimers: Claimers,
     ) -> None:
         self.now = now
         self.node = node
@@ -46,13 +49,18 @@ class Round:
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
+        self.claims = Claims(self.draft, self.admission, self.is_alive, claimers, now)
         self.heartbeats: list[int] = []
 
     def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
         """The result of the round."""
-        draft = self.draft
+        draft, claims = self.draft, self.claims
         watched = draft.gaining_owners() if draft.changes else []
         released = draft.emptied_owners() if draft.changes else []
+        if claimers := claims.watched():
+            watched = list(dict.fromkeys([*watched, *claimers]))
+        released = [owner for owner in released if not claims.holds_slots(owner)]
+        released += [owner for owner in claims.emptied() if draft.owns_nothing(owner) and owner not in released]
         if deaths:
             # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
             released = list(dict.fromkeys([*released, *(death.owner for death in deaths)]))
@@ -60,7 +68,7 @@ class Round:
             draft.changes,
             draft.departures,
             replies,
-            self.succession.grants,
+            [*self.succession.grants, *claims.grants],
             watched,
             released,
             self.heartbeats,
@@ -68,16 +76,19 @@ class Round:
             draft.queued,
             draft.dequeued,
             list(draft.amended.items()),
+            claims.joined,
+            claims.left,
         )
 
     # Steps that no request asks for
 
     def remove_dead(self, owner: Owner, how: str, detection: float = 0.0) -> None:
-        """Remove everything that a dead owner owned: consecutive revisions, one commit, all or none."""
+        """Remove everything that a dead owner owned: consecutive revisions, one commit, all or none. End its claims."""
         owned = self.draft.owned(owner)
         for record in owned:
             self.draft.remove(record, Kind.died, how, detection)
         self.succession.grant_freed(owned)
+        self.claims.release_all(owner)
 
     def remove_bound(self, owner: Owner, session: bytes) -> None:
         """Remove the entries bound to a session that is over; its process may live on."""

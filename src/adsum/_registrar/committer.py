@@ -227,6 +227,7 @@ class Committer:
             self._kernel.unwatch(owner)
         self._log_lines.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
+        self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         for change in decision.changes:
             self._heartbeats.follow(change, now)
             if (ended := change.ended_gauges) is not None:
@@ -244,7 +245,9 @@ class Committer:
 
 def _needs_room(request: wire.AnyRequest) -> bool:
     match request:
-        case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel() | wire.ExitOf():
+        case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel():
+            return False
+        case wire.ExitOf() | wire.Release():
             return False
         case wire.UpdateMany():
             return not all(HEALTH_FIELDS.issuperset(fields.given()) for _, fields in request.items)

@@ -70,8 +70,10 @@ def subject(call: Call) -> str:
     match request:
         case wire.Register() | wire.UpdateMany() | wire.UnregisterMany():
             ids = [process_id for process_id, _ in request.items]
-        case wire.Cancel() | wire.Listen() | wire.ExitOf():
+        case wire.Cancel() | wire.Listen() | wire.ExitOf() | wire.Release():
             ids = []
+        case wire.Claim():
+            ids = [] if request.process_id is None else [request.process_id]
         case _:
             ids = [request.process_id]
     by = f" by process {call.caller.pid}" if call.caller is not None else ""

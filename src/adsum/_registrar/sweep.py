@@ -1,7 +1,7 @@
 """The sweep: before a registrar serves, it catches up with the time in which none ran.
 
-Owners may have died and sessions may have ended, and no event will report it. So every owner is watched, which says
-whether it is alive, and the kernel is asked about the session of every standby.
+Owners and claimers may have died and sessions may have ended, and no event will report it. So each of them is watched,
+which says whether it is alive, and the kernel is asked about the session of every standby.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ from .wiring import Core, Swept
 
 
 def sweep(core: Core, ports: Ports) -> Swept:
-    """Watch every owner; remove the entries of dead owners and the standbys of ended sessions."""
+    """Watch every owner and claimer; remove the entries and claims of dead ones, and the standbys of ended sessions."""
     with tables.read(core.generations.current) as stored:
         owners = stored.owners()
         standbys = list(stored.all_standbys())
         bound = _take_up(core, stored, owners, ports.clock.monotonic_ns())
     bound |= {standby.session: standby.owner for standby in standbys}
-    dead = [owner for owner in owners if not ports.kernel.watch(owner)]
+    watched = dict.fromkeys([*owners, *core.claimers])
+    dead = [owner for owner in watched if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
     return Swept(bound, _clean_up(core, ports, dead, standbys))
 
 
 def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner], now: int) -> dict[bytes, Owner]:
-    """Take up promised heartbeats, and gauges. Returns the sessions that entries are bound to, with their owners.
+    """Take up heartbeats, gauges and claims. Returns the sessions that entries are bound to, with their owners.
 
     The records of one owner at a time: those of all together may be more than this process should ever hold.
     """
     bound = {}
     for owner in owners:
         for record in stored.owned(owner):
-            core.heartbeats.inherit(key_of(record.entry.process_id), record.entry, now)
             if record.entry.gauge_place:
                 core.committer.take_up_gauges(record.entry)
+            key = key_of(record.entry.process_id)
+            core.heartbeats.inherit(key, record.entry, now)
+            core.claimers.inherit(key, record.entry)
             if record.session:
                 bound[record.session] = owner
     return bound
@@ -72,7 +75,8 @@ def _batches(core: Core, dead: Sequence[Owner]) -> list[list[Death]]:
     entries = DEAD_ENTRIES
     with tables.read(core.generations.current) as stored:
         for owner in dead:
-            count = stored.count_owned(owner)
+            # A claimer need not own an entry; the members of its claims are changed.
+            count = max(1, stored.count_owned(owner) + len(core.claimers.held_by(owner)))
             if entries + count > DEAD_ENTRIES:
                 batches.append([])
                 entries = 0

@@ -10,6 +10,7 @@ import select
 import socket
 from typing import NamedTuple
 
+from .._engine.claimers import Claimers
 from .._engine.counters import Counters
 from .._engine.engine import Engine
 from .._engine.heartbeats import Heartbeats
@@ -44,6 +45,7 @@ class Core(NamedTuple):
     heartbeats: Heartbeats
     receipts: Receipts
     counters: Counters
+    claimers: Claimers
 
 
 class Swept(NamedTuple):
@@ -82,7 +84,7 @@ def build_core(
         retention=retention._replace(history_bytes=history_bytes),
         entries=entries,
     )
-    return Core(committer, generations, heartbeats, receipts, counters)
+    return Core(committer, generations, heartbeats, receipts, counters, engine.claimers)
 
 
 def build_server(

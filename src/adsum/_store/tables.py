@@ -19,7 +19,7 @@ from .._foreign import reraise_foreign
 from .._os import identity
 from ..errors import CorruptRegistry
 from ..model import Departure, Entry, Limits, Owner, RegistrarStats
-from . import history
+from . import history, snapshot
 from .environment import Environment, translating, unreadable_row
 from .layout import (
     FORMAT,
@@ -53,6 +53,7 @@ from .layout import (
     unpack_number,
 )
 from .page import remedy
+from .query import Query
 from .room import reserve_for
 
 # What entries cost. Departures and receipts are bounded by themselves, and must not keep a full registry full.
@@ -99,17 +100,21 @@ class ReadTransaction:
     def record(self, key: bytes) -> Record | None:
         """The record stored under an id's key."""
         incarnation = self._txn.get(key, db=self._environment.ids)
-        return None if incarnation is None else self._record_at(incarnation)
+        return None if incarnation is None else self.record_at(incarnation)
 
     def owned(self, owner: Owner) -> list[Record]:
         """Every record of `owner`, in the order in which they were registered."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
             found = cursor.set_key(owner_key(owner))
-            return [self._record_at(row) for row in cursor.iternext_dup()] if found else []
+            return [self.record_at(row) for row in cursor.iternext_dup()] if found else []
 
     def count_owned(self, owner: Owner) -> int:
         with self._txn.cursor(self._tables["owners"]) as cursor:
             return cursor.count() if cursor.set_key(owner_key(owner)) else 0
+
+    def candidates(self, query: Query) -> list[bytes]:
+        """Rows of entries that include every match; see `record_at`."""
+        return snapshot.candidates(self._txn, self._environment, query)
 
     @property
     def standby_count(self) -> int:
@@ -162,7 +167,8 @@ class ReadTransaction:
         stored = self._txn.get(META_STATS, db=self._environment.meta)
         return decode_stats(stored) if stored else RegistrarStats()
 
-    def _record_at(self, incarnation: bytes) -> Record:
+    def record_at(self, incarnation: bytes) -> Record:
+        """The record of an incarnation, which an index or another table names."""
         row = self._txn.get(incarnation, db=self._environment.entries)
         if row is None:
             file, number = self._environment.data_file, unpack_number(incarnation)

@@ -20,6 +20,7 @@ from .._waiting import GoneCondition, WaitCondition
 from ..errors import SystemBusy
 from ..model import Entry, Limits
 from .answer import answered, granted, registered
+from .claim import AsyncClaimCalls
 from .heartbeat import LoopHeartbeat, is_from_loop
 from .live_entries import AsyncLiveEntries
 from .loop import LoopCalls, require_loop
@@ -36,7 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
+class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
@@ -108,7 +109,8 @@ class AsyncRegistry(AsyncManyCalls, RegistryReads, OnlyAsync):
         """Close this object, its watches, and its connections. Closing twice is fine.
 
         Entries of processes stay, because they belong to the processes. Entries of threads and tasks that were
-        registered through this object end, and so do its standbys. Every later call raises `RegistryClosed`.
+        registered through this object end, and so do its standbys and this process's claims. Every later call raises
+        `RegistryClosed`.
 
         >>> await registry.close()
         >>> registry.lookup("planner-1")

@@ -28,6 +28,7 @@ from .registrar.audit import audit
 from .registrar.command import registrar
 from .registrar.metrics import metrics
 from .registrar.stats import stats
+from .run.claim import claim, pack_program
 from .run.command import require_separator, run
 from .top.command import top
 
@@ -37,6 +38,7 @@ _DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its pr
 _MEANT = {
     "list": "adsum ls lists the members",
     "ps": "adsum ls lists the members",
+    "lock": "adsum claim ID -- COMMAND runs a program while it holds a slot of a member",
     "get": "adsum show ID shows a member",
     "lookup": "adsum show ID shows a member",
     "find": "adsum ls lists the members that match its options",
@@ -74,6 +76,7 @@ def build(tokens: list[str]) -> App:
     for command in (*reading, *writing, stats, audit, doctor, registrar, metrics):
         app.command(command)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
+    app.command(claim, usage="Usage: adsum claim [ID] [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:
         from .demo.command import demo
 
@@ -114,7 +117,7 @@ def _run(tokens: list[str]) -> int:
     app.suppress_keyboard_interrupt = False
     try:
         require_separator(tokens)
-        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        result = app(pack_program(tokens), exit_on_error=False, print_error=False, result_action="return_value")
         return result if isinstance(result, int) else 0
     except UnknownCommandError as error:
         if (meant := _MEANT.get(tokens[0])) is None:

@@ -17,6 +17,8 @@ adsum.lookup           duration                      registry, namespace, call, 
 adsum.find             duration, count of matches    registry, namespace, call
 adsum.update           duration                      registry, namespace, call
 adsum.unregister       duration, count: 0 or 1       registry, namespace, call
+adsum.claim            duration, the wait included   registry, namespace, call
+adsum.release          duration, count: 0 or 1       registry, namespace, call
 adsum.rejected         duration                      registry, namespace, call, reason: the error's
 adsum.timeout          duration                      registry, namespace, call, reason: timeout
 adsum.died             count: 1, detection           registry, namespace, type, health_status
@@ -29,8 +31,8 @@ stopped
 The last three concern every registry that this process has open: `died` is emitted for every entry whose owner died,
 whichever process that was. All others concern this process's own calls: `call` is ``register``, ``get_or_register``,
 ``stand_by`` (without a duration, which would be how long another member lives), ``lookup``, ``find``, ``count``,
-``update``, ``update_health``, ``hand_over``, ``unregister``, ``heartbeat`` (only where it fails), ``wait_for`` or
-``wait_until_gone`` (likewise). The `namespace` of a search in all of them is ``*``.
+``update``, ``update_health``, ``hand_over``, ``unregister``, ``claim``, ``release``, ``heartbeat`` (only where it
+fails), ``wait_for`` or ``wait_until_gone`` (likewise). The `namespace` of a search in all of them is ``*``.
 
 A handler is called once the call is over: in the caller's thread for a `Registry`; in a thread of adsum's for an
 awaited call, for `register_nowait` and `stand_by`, and for the last three events. So it must be quick, and must not

@@ -11,10 +11,12 @@ from pathlib import Path
 from .._instrument import Begin, instrument
 from ..errors import AdsumError, Timeout
 from ._dispatch import (
+    CLAIM,
     FIND,
     LOOKUP,
     REGISTER,
     REJECTED,
+    RELEASE,
     TIMEOUT,
     UNREGISTER,
     UPDATE,
@@ -38,6 +40,8 @@ _EVENTS: dict[str, str] = {
     "update_health": UPDATE,
     "hand_over": UPDATE,
     "unregister": UNREGISTER,
+    "claim": CLAIM,
+    "release": RELEASE,
 }
 # It has no duration, because that depends on how long another member lives.
 _UNTIMED = "stand_by"
@@ -64,7 +68,7 @@ class _CallObserver:
         elif self._event == REGISTER:
             measurements["count"] = entries if changed else 0
             attributes["result"] = "registered" if changed else "held"
-        elif self._event == UNREGISTER:
+        elif self._event in (UNREGISTER, RELEASE):
             measurements["count"] = int(changed)
         emit(self._event, measurements, attributes, _caught(background))
 
@@ -106,6 +110,8 @@ def _adjust(wanted: frozenset[str]) -> None:
     instrument.update = _begin_for(wanted, UPDATE)
     instrument.unregister = _begin_for(wanted, UNREGISTER)
     instrument.heartbeat = _begin_for(wanted)
+    instrument.claim = _begin_for(wanted, CLAIM)
+    instrument.release = _begin_for(wanted, RELEASE)
     instrument.wait_timed_out = _wait_timed_out if TIMEOUT in wanted else None
 
 

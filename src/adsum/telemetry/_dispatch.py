@@ -19,13 +19,15 @@ LOOKUP = "adsum.lookup"
 FIND = "adsum.find"
 UPDATE = "adsum.update"
 UNREGISTER = "adsum.unregister"
+CLAIM = "adsum.claim"
+RELEASE = "adsum.release"
 DIED = "adsum.died"
 REJECTED = "adsum.rejected"
 TIMEOUT = "adsum.timeout"
 STARTED = "adsum.registrar.started"
 STOPPED = "adsum.registrar.stopped"
 
-EVENTS = (REGISTER, LOOKUP, FIND, UPDATE, UNREGISTER, DIED, REJECTED, TIMEOUT, STARTED, STOPPED)
+EVENTS = (REGISTER, LOOKUP, FIND, UPDATE, UNREGISTER, CLAIM, RELEASE, DIED, REJECTED, TIMEOUT, STARTED, STOPPED)
 
 logger = logging.getLogger("adsum.telemetry")
 

@@ -38,10 +38,12 @@ from .._reads import RegistryReads
 from ..errors import AdsumError
 from . import attach, detach
 from ._dispatch import (
+    CLAIM,
     FIND,
     LOOKUP,
     REGISTER,
     REJECTED,
+    RELEASE,
     TIMEOUT,
     UNREGISTER,
     UPDATE,
@@ -191,7 +193,7 @@ _PLAIN = {
 class _Durations:
     """A histogram of calls, by registry, call and outcome."""
 
-    EVENTS = (REGISTER, LOOKUP, FIND, UPDATE, UNREGISTER, REJECTED, TIMEOUT)
+    EVENTS = (REGISTER, LOOKUP, FIND, UPDATE, UNREGISTER, CLAIM, RELEASE, REJECTED, TIMEOUT)
 
     def __init__(self, folders: frozenset[str]) -> None:
         self._folders = folders

@@ -116,6 +116,7 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
     if before.incarnation != after.incarnation:
         yield f"handed over: pid {before.pid} -> {after.pid}, incarnation {before.incarnation} -> {after.incarnation}"
     yield from _in_health(before, after)
+    yield from _in_claims(before, after)
     old, new = before.metadata, after.metadata
     if old.capabilities != new.capabilities:
         yield f"capabilities {_in_set(old.capabilities, new.capabilities)}"
@@ -123,7 +124,7 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
         yield f"coordination {_in_set(old.coordination_variables, new.coordination_variables)}"
     for name in ("resources", "custom"):
         yield from _in_map(name, getattr(old, name), getattr(new, name))
-    for name in ("type", "endpoint", "node_affinity", "heartbeat", "created_at"):
+    for name in ("type", "endpoint", "node_affinity", "heartbeat", "slots", "created_at"):
         if getattr(old, name) != getattr(new, name):
             yield f"{name} {_value(getattr(old, name))} -> {_value(getattr(new, name))}"
 
@@ -136,6 +137,14 @@ def _in_health(before: Entry, after: Entry) -> Iterator[str]:
         yield f"health {new.health_status} ({words.source(after)})"
     elif old.last_health_check != new.last_health_check and _same_otherwise(old, new):
         yield f"still {new.health_status}"
+
+
+def _in_claims(before: Entry, after: Entry) -> Iterator[str]:
+    old, new = set(before.claims), set(after.claims)
+    if old != new:
+        words = [f"claimed by {one.pid}" for one in after.claims if one not in old]
+        words += [f"released by {one.pid}" for one in before.claims if one not in new]
+        yield f"{', '.join(words)} ({len(new)} of {after.metadata.slots or 1} slots)"
 
 
 def _same_otherwise(old: Metadata, new: Metadata) -> bool:

@@ -63,6 +63,17 @@ class MetadataDocument(msgspec.Struct, frozen=True):
     custom: dict[str, Any]
     heartbeat: float | None
     gauges: dict[str, float]
+    slots: int | None
+
+
+class ClaimDocument(msgspec.Struct, frozen=True):
+    """One claim on a member: the fields of `adsum.ClaimRecord`."""
+
+    number: int
+    pid: int
+    start_time: int
+    pidfd_inode: int
+    since: Time
 
 
 class EntryDocument(msgspec.Struct, frozen=True):
@@ -81,6 +92,7 @@ class EntryDocument(msgspec.Struct, frozen=True):
     metadata: MetadataDocument
     health_source: HealthSource
     gauges: dict[str, float]
+    claims: list[ClaimDocument]
 
 
 class EventDocument(msgspec.Struct, frozen=True):
@@ -213,6 +225,7 @@ def entry_document(entry: Entry) -> EntryDocument:
         metadata=_metadata_document(entry.metadata),
         health_source=entry.health_source,
         gauges=entry.gauges,
+        claims=[ClaimDocument(*msgspec.structs.astuple(record)) for record in entry.claims],
     )
 
 
@@ -230,6 +243,7 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
         custom=metadata.custom,
         heartbeat=metadata.heartbeat,
         gauges=metadata.gauges,
+        slots=metadata.slots,
     )
 
 

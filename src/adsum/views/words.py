@@ -60,6 +60,14 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def slots(entry: Entry) -> str:
+    """The slots that are claimed, and by which processes; empty without a claim and a number of slots."""
+    if entry.metadata.slots is None and not entry.claims:
+        return ""
+    by = ", ".join(f"{record.pid} for {ago(record.since)}" for record in entry.claims)
+    return f"{len(entry.claims)} of {entry.metadata.slots or 1} claimed" + (f", by {by}" if by else "")
+
+
 def seconds_since(moment: datetime) -> float:
     return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 

@@ -69,6 +69,7 @@ def _pairs(entry: Entry, usage: str = "") -> dict[str, str]:
         "coordination": ", ".join(sorted(metadata.coordination_variables)),
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
+        "slots": words.slots(entry),
         "process": f"{entry.pid}, registered {words.ago(entry.registered_at)} ago{usage}",
         "created": words.second(metadata.created_at),
         "registered": words.second(entry.registered_at),

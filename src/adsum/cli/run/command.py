@@ -87,5 +87,8 @@ def _report(folder: Path, owner: Owner, exit: int) -> None:
 def require_separator(tokens: list[str]) -> None:
     """Errors: `UsageError` where -- is missing. Without it, options of the program would be parsed as options of
     adsum."""
-    if tokens[:1] == ["run"] and len(tokens) > 1 and _SEPARATOR not in tokens and not _HELP_FLAGS.intersection(tokens):
-        raise UsageError("type -- before the program, as in: adsum run planner -- node agent.js")
+    if tokens[:1] not in (["run"], ["claim"]) or _HELP_FLAGS.intersection(tokens):
+        return
+    if len(tokens) > 1 and _SEPARATOR not in tokens:
+        member = "planner" if tokens[0] == "run" else "printer"
+        raise UsageError(f"type -- before the program, as in: adsum {tokens[0]} {member} -- node agent.js")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from ..options import HealthWord, TypeWord, UsageError
+from ..options import WHOLE, HealthWord, TypeWord, UsageError
 from ..values import number_or_text
 
 
@@ -49,6 +49,9 @@ class MetadataOptions:
             "It sends them itself, by Registry.heartbeat.",
         ),
     ] = None
+    slots: Annotated[
+        int | None, WHOLE, Parameter(help="How many claims it takes at a time, 1 by default; see adsum claim.")
+    ] = None
     custom: Annotated[
         str | None,
         Parameter(metavar="JSON", help="Data of its own, as a JSON object.", show_default=False),
@@ -74,6 +77,8 @@ class MetadataOptions:
         }
         if self.heartbeat is not None:
             fields["heartbeat"] = self.heartbeat
+        if self.slots is not None:
+            fields["slots"] = self.slots
         if self.custom is not None:
             fields["custom"] = _parse_custom(self.custom)
         if self.gauge:

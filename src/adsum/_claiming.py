@@ -1,0 +1,151 @@
+"""Claims of one registry: the requests about them, for `Registry` and `AsyncRegistry` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from . import _wire as wire
+from ._calls import Calls, Write
+from ._client.claim_call import ClaimCall, ClaimEnd, new_number
+from ._client.connection_pool import seconds
+from ._client.target import resolve
+from ._instrument import instrument
+from ._reads import AnyId
+from ._store.sent_query import claimed_query, plain_conditions
+from .errors import AdsumError, InvalidQuery, Timeout
+from .model import Entry
+
+T = TypeVar("T")
+
+# A registrar has this long to answer a claim that waits less for a slot, and to answer that one waits no more.
+ANSWER_SECONDS = 1.0
+
+
+class Claiming(NamedTuple):
+    """A claim that is to be sent: its request, and how many seconds it waits for a slot, None for any number."""
+
+    write: Write[wire.Claim]
+    timeout: float | None
+
+    @property
+    def request(self) -> wire.Claim:
+        return self.write.request
+
+    def too_late(self) -> Timeout:
+        """The error where no slot became free in time."""
+        request = self.request
+        what = "a member that matches the conditions" if request.process_id is None else str(request.process_id)
+        return Timeout(
+            f"no slot of {what} became free within {self.timeout:g} s, and nothing is claimed; give a longer timeout=, "
+            "or register members with more slots="
+        )
+
+
+def claiming(
+    calls: Calls, id: AnyId | None, process: Any, timeout: float | None, conditions: Mapping[str, Any]
+) -> Claiming:
+    """A checked claim. Errors: `InvalidQuery`, `InvalidProcessId`, `DeadProcess`, `TypeError`, `ValueError`."""
+    patience = seconds(timeout)
+    write: Write[wire.Claim] = calls._write(instrument.claim, "claim", id)
+    with write:
+        if "where" in conditions:
+            raise InvalidQuery(
+                "where: the registrar chooses the member, and no function can be sent to it; give conditions"
+            )
+        process_id = None if id is None else calls._id(id)
+        query = claimed_query(calls._namespace, conditions, None)
+        if process_id is not None and process_id.node:
+            query = query.about(process_id, {"namespace": conditions.get("namespace")})
+        target = resolve(process)
+        if target.member is not None:
+            raise TypeError("a slot is claimed for a process: a thread or task holds it by the Claim itself")
+        write.request = wire.Claim(
+            owner=target.owner,
+            number=new_number(),
+            namespace=query.namespace,
+            conditions=plain_conditions(conditions),
+            process_id=process_id,
+            may_wait=patience != 0,
+        )
+    return Claiming(write, patience)
+
+
+def try_now(calls: Calls, claiming: Claiming) -> Entry | None:
+    """Claim a slot that is free, in the caller's thread: no other thread has to be woken. The member's entry, or None.
+
+    A claim that waits is not overtaken, for no member with a free slot matches it."""
+    request, client = msgspec.structs.replace(claiming.request, may_wait=False), calls._client
+    try:
+        with claiming.write:
+            calls._without_registry(request)
+            done = client.pool.ask(request, _answer_seconds(calls, claiming))
+    except BaseException as error:
+        if isinstance(error, Timeout) or not isinstance(error, AdsumError):
+            # It may have been granted, and no caller will hold it.
+            ClaimEnd(client.pipeline, request).send()
+        raise
+    if not done.entries:
+        return None
+    _note(calls, request)
+    if claiming.write.observer is not None:
+        claiming.write.observer.succeeded(1, changed=done.changed)
+    return done.entries[0]
+
+
+def send(calls: Calls, claiming: Claiming, convert: Callable[[Entry], T]) -> ClaimCall[T]:
+    """Send a claim. The future gets what `convert` makes of the member's entry; `Timeout` where no slot is free and it
+    does not wait."""
+
+    def granted(done: wire.Done) -> T:
+        if not done.entries:
+            raise claiming.too_late()
+        _note(calls, claiming.request)
+        return convert(done.entries[0])
+
+    write, client = claiming.write, calls._client
+    call = ClaimCall(write.request, granted, _answer_seconds(calls, claiming), write.observer, client.pipeline)
+    with write:
+        calls._without_registry(write.request)
+        client.pipeline.submit(call)
+    return call
+
+
+def _answer_seconds(calls: Calls, claiming: Claiming) -> float | None:
+    """How long the registrar may take to answer at all; None for the registry's own bound."""
+    own, patience = calls._seconds(None), claiming.timeout
+    return own if patience is None or patience < (own or ANSWER_SECONDS) else patience
+
+
+def _note(calls: Calls, request: wire.Claim) -> None:
+    """The claim is held; closing the registry releases it, if it is this process's."""
+    calls.claims[request.number] = request
+
+
+def releasing(calls: Calls, request: wire.Claim) -> Write[wire.Release]:
+    """The request to end a claim."""
+    write: Write[wire.Release] = calls._write(instrument.release, "release", request.process_id)
+    with write:
+        write.request = wire.Release(owner=request.owner, number=request.number)
+    return write
+
+
+def disown(calls: Calls, claiming: Claiming) -> None:
+    """End a claim that was granted after all, and that no caller will hold."""
+    if claiming.request.number in calls.claims:
+        end_later(calls, claiming.request)
+
+
+def end_later(calls: Calls, request: wire.Claim) -> None:
+    """End a claim in the background, however long that takes."""
+    calls.claims.pop(request.number, None)
+    ClaimEnd(calls._client.pipeline, request).send()
+
+
+def fail(claiming: Claiming, error: AdsumError) -> AdsumError:
+    """Report the error of a claim whose call was cancelled."""
+    if claiming.write.observer is not None:
+        claiming.write.observer.failed(error)
+    return error

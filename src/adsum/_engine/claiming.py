@@ -1,0 +1,36 @@
+"""Requests about claims: one handler for each. The rules are in `claims`."""
+
+from __future__ import annotations
+
+from .. import _wire as wire
+from .._store.sent_query import claimed_query
+from .._validation import id_key
+from ..errors import UnknownCondition, VersionMismatch
+from .batch import Call
+from .claims import not_registered
+from .round import Round
+
+
+def carry_out(round: Round, request: wire.Claim | wire.Release, call: Call) -> wire.AnyReply:
+    if isinstance(request, wire.Claim):
+        return claim(round, request, call)
+    released = round.claims.release(request.owner, request.number)
+    # The slot goes to the one that waits for it before a later request of the batch looks for one.
+    round.claims.grant_waiting()
+    return wire.Done(call.number, [], changed=released)
+
+
+def claim(round: Round, request: wire.Claim, call: Call) -> wire.AnyReply:
+    process_id = None if request.process_id is None else round.complete(request.process_id)
+    try:
+        query = claimed_query(request.namespace, request.conditions, process_id)
+    except UnknownCondition as error:
+        # The client knows it.
+        raise VersionMismatch(
+            f"this registrar is older than its client, and nothing was changed: {error}. Replace it: adsum registrar "
+            "--replace"
+        ) from error
+    round.require_alive(request.owner)
+    if process_id is not None and round.live_holder(id_key(process_id)) is None:
+        raise not_registered(query)
+    return round.claims.claim(request, query, call)

@@ -1,0 +1,209 @@
+"""`AsyncClaim` and the call that claims a slot: the twin of `adsum.claim`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Generator, Mapping
+from types import TracebackType
+from typing import Any, Unpack
+
+from .. import _wire as wire
+from .._calls import Calls
+from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
+from .._foreign import reraise_foreign
+from .._reads import AnyId
+from .._store.query import Conditions
+from ..errors import AdsumError, RegistryClosed
+from ..model import Entry, ProcessId
+from .answer import answered
+from .loop import LoopCalls
+from .only_async import OnlyAsync
+
+
+class AsyncClaim(OnlyAsync):
+    """A slot of one member, which a process holds until the claim is released or the process dies. Made by
+    `AsyncRegistry.claim`.
+
+    - `entry`: the member's entry as it was when the slot was granted.
+    - `number`: names the claim among all of this process's; the member's entry has it in ``claims``.
+
+    As an asynchronous context manager it releases the slot at the end of the block, but only in the process that made
+    it: a forked child that leaves the block releases nothing. Where no registrar answers in time, and where the task is
+    cancelled meanwhile, the release is repeated in the background until one does. Dropping the object releases nothing.
+
+    >>> registration = await registry.register("printer")
+    >>> async with registry.claim("printer") as claim:
+    ...     print(claim.process_id.local_id, len(registry["printer"].claims))
+    printer 1
+    >>> registry["printer"].claims
+    ()
+    """
+
+    def __init__(self, calls: Calls, request: wire.Claim, entry: Entry) -> None:
+        self._pid = os.getpid()
+        self._calls = calls
+        self._request = request
+        self.entry = entry
+
+    def __repr__(self) -> str:
+        return f"<AsyncClaim {self.number} of {self.process_id}>"
+
+    @property
+    def process_id(self) -> ProcessId:
+        """The id of the member.
+
+        >>> registration = await registry.register("printer")
+        >>> (await registry.claim("printer")).process_id.local_id
+        'printer'
+        """
+        return self.entry.process_id
+
+    @property
+    def number(self) -> int:
+        """The claim's number, by which the member's entry names it.
+
+        >>> registration = await registry.register("printer")
+        >>> claim = await registry.claim("printer")
+        >>> [record.number for record in registry["printer"].claims] == [claim.number]
+        True
+        """
+        return self._request.number
+
+    async def release(self, *, timeout: float | None = None) -> bool:
+        """Release the slot. Returns whether the claim held it: it does not where it was released before, or where the
+        member has died, was unregistered, or registered anew.
+
+        `timeout` is in seconds, as in `AsyncRegistry.register`. Errors: `SystemBusy`; `Timeout`;
+        `RegistrarUnavailable`. After each of them the claim may be held still, and can be released again.
+
+        >>> registration = await registry.register("printer")
+        >>> claim = await registry.claim("printer")
+        >>> await claim.release(), await claim.release()
+        (True, False)
+        """
+        held = (await answered(self._calls, releasing(self._calls, self._request), timeout)).changed
+        self._calls.claims.pop(self.number, None)
+        return held
+
+    async def __aenter__(self) -> AsyncClaim:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if os.getpid() != self._pid:
+            return
+        try:
+            await self.release()
+        except RegistryClosed:
+            # Closing the registry has released it.
+            return
+        except AdsumError as error:
+            reraise_foreign(error)
+            end_later(self._calls, self._request)
+        except BaseException:
+            end_later(self._calls, self._request)
+            raise
+
+
+class AsyncClaimCall(OnlyAsync):
+    """A claim that is made when it is awaited, or at the beginning of an ``async with`` block. `AsyncRegistry.claim`
+    returns it.
+
+    >>> registration = await registry.register("printer")
+    >>> async with registry.claim("printer") as claim:
+    ...     claim.number == registry["printer"].claims[0].number
+    True
+    """
+
+    def __init__(
+        self, calls: Calls, id: AnyId | None, process: Any, timeout: float | None, conditions: Mapping[str, Any]
+    ) -> None:
+        self._calls = calls
+        self._arguments = id, process, timeout, conditions
+        self._claim: AsyncClaim | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncClaim]:
+        return self._claimed().__await__()
+
+    async def _claimed(self) -> AsyncClaim:
+        wanted = claiming(self._calls, *self._arguments)
+        call = send(self._calls, wanted, lambda entry: AsyncClaim(self._calls, wanted.request, entry))
+        pending = asyncio.wrap_future(call.future)
+        is_held = False
+        try:
+            # A claim that only tries waits for the answer of the registrar, which has a bound of its own.
+            await asyncio.wait([pending], timeout=wanted.timeout or None)
+            if not pending.done() and call.future.cancel():
+                if call.ended is not None:
+                    # A slot that is released from now on is not granted to it.
+                    await asyncio.wait([asyncio.wrap_future(call.ended)], timeout=ANSWER_SECONDS)
+                raise fail(wanted, wanted.too_late())
+            claim = await pending
+            is_held = True
+            return claim
+        finally:
+            if not is_held:
+                # No caller will hold it: granted, queued, or on its way.
+                pending.cancel()
+                call.end()
+                self._calls.claims.pop(wanted.request.number, None)
+
+    async def __aenter__(self) -> AsyncClaim:
+        self._claim = await self
+        return self._claim
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._claim is not None:
+            await self._claim.__aexit__(kind, error, traceback)
+
+
+class AsyncClaimCalls:
+    """What `AsyncRegistry` inherits: claims."""
+
+    _calls: LoopCalls
+
+    def claim(
+        self,
+        id: AnyId | None = None,
+        process: Any = None,
+        *,
+        timeout: float | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> AsyncClaimCall:
+        """Claim a slot of one healthy member that matches, for as long as this process lives or until it is released.
+        Waits while all slots are taken, first come first served. Write ``async with registry.claim(...) as claim:``, or
+        await it for the `AsyncClaim`.
+
+        The registrar chooses the member and takes the slot in one step: of the members with a free slot one with the
+        fewest claims, of equals the one that was not claimed for longest. A member has as many slots as it was
+        registered with, ``register(..., slots=2)``, and one by default. `Entry.claims` shows which processes hold them.
+
+        - `id`: a member; None for any one that meets the conditions.
+        - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
+          default. A claim for another process ends with that process, not when the registry is closed here.
+        - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
+        - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
+
+        A claim ends with the death of its process, which the kernel reports, and with the member's entry; a hand-over
+        keeps it. A task that is cancelled while it waits leaves the queue. Each call is a claim of its own: one process
+        may hold several slots, also of one member.
+
+        Errors, when it is awaited: `Timeout` where no slot became free in time, or no registrar answers;
+        `NotRegistered` where no living member holds `id`, also if it ends while the claim waits; `InvalidQuery`;
+        `InvalidProcessId`; `DeadProcess`; `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a
+        version without claims.
+
+        >>> team = await registry.register_many([("gpu-0", {"slots": 2}), ("gpu-1", {"slots": 2})])
+        >>> async with registry.claim(id_prefix="gpu", timeout=5) as one, registry.claim(id_prefix="gpu") as two:
+        ...     print(sorted([one.process_id.local_id, two.process_id.local_id]))
+        ['gpu-0', 'gpu-1']
+        >>> claims = [await registry.claim("gpu-0") for _ in range(2)]
+        >>> await registry.claim("gpu-0", timeout=0)
+        Traceback (most recent call last):
+        adsum.errors.Timeout: ...
+        """
+        return AsyncClaimCall(self._calls, id, process, timeout, conditions)

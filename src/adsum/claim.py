@@ -1,0 +1,187 @@
+"""`Claim`: a slot of a member that this process holds, and the call that claims one."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent import futures
+from types import TracebackType
+from typing import Any, Unpack
+
+from . import _wire as wire
+from ._calls import Calls
+from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
+from ._client.claim_call import ClaimCall
+from ._foreign import reraise_foreign
+from ._reads import AnyId
+from ._store.query import Conditions
+from .errors import AdsumError, RegistryClosed
+from .model import Entry, ProcessId
+
+
+class Claim:
+    """A slot of one member, which a process holds until the claim is released or the process dies. Made by
+    `Registry.claim`.
+
+    - `entry`: the member's entry as it was when the slot was granted.
+    - `number`: names the claim among all of this process's; the member's entry has it in ``claims``.
+
+    As a context manager it releases the slot at the end of the block, but only in the process that made it: a forked
+    child that leaves the block releases nothing. Where no registrar answers in time, the release is repeated in the
+    background until one does. Dropping the object releases nothing.
+
+    >>> registration = registry.register("printer")
+    >>> with registry.claim("printer") as claim:
+    ...     print(claim.process_id.local_id, len(registry["printer"].claims))
+    printer 1
+    >>> registry["printer"].claims
+    ()
+    """
+
+    def __init__(self, calls: Calls, request: wire.Claim, entry: Entry) -> None:
+        self._pid = os.getpid()
+        self._calls = calls
+        self._request = request
+        self.entry = entry
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.number} of {self.process_id}>"
+
+    @property
+    def process_id(self) -> ProcessId:
+        """The id of the member.
+
+        >>> registration = registry.register("printer")
+        >>> registry.claim("printer").process_id.local_id
+        'printer'
+        """
+        return self.entry.process_id
+
+    @property
+    def number(self) -> int:
+        """The claim's number, by which the member's entry names it.
+
+        >>> registration = registry.register("printer")
+        >>> claim = registry.claim("printer")
+        >>> [record.number for record in registry["printer"].claims] == [claim.number]
+        True
+        """
+        return self._request.number
+
+    def release(self, *, timeout: float | None = None) -> bool:
+        """Release the slot. Returns whether the claim held it: it does not where it was released before, or where the
+        member has died, was unregistered, or registered anew.
+
+        `timeout` is in seconds, as in `Registry.register`. Errors: `SystemBusy`; `Timeout`; `RegistrarUnavailable`.
+        After each of them the claim may be held still, and can be released again.
+
+        >>> registration = registry.register("printer")
+        >>> claim = registry.claim("printer")
+        >>> claim.release(), claim.release()
+        (True, False)
+        """
+        held = self._calls.wait(releasing(self._calls, self._request), timeout).changed
+        self._calls.claims.pop(self.number, None)
+        return held
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if os.getpid() != self._pid:
+            return
+        try:
+            self.release()
+        except RegistryClosed:
+            # Closing the registry has released it.
+            return
+        except AdsumError as error:
+            reraise_foreign(error)
+            end_later(self._calls, self._request)
+        except BaseException:
+            end_later(self._calls, self._request)
+            raise
+
+
+class ClaimCalls:
+    """What `Registry` inherits: claims."""
+
+    _calls: Calls
+
+    def claim(
+        self,
+        id: AnyId | None = None,
+        process: Any = None,
+        *,
+        timeout: float | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Claim:
+        """Claim a slot of one healthy member that matches, for as long as this process lives or until it is released.
+        Waits while all slots are taken, first come first served. Returns a `Claim`, to be used in a ``with`` block or
+        released.
+
+        The registrar chooses the member and takes the slot in one step: of the members with a free slot one with the
+        fewest claims, of equals the one that was not claimed for longest. A member has as many slots as it was
+        registered with, ``register(..., slots=2)``, and one by default. `Entry.claims` shows which processes hold them.
+
+        - `id`: a member; None for any one that meets the conditions.
+        - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
+          default. A claim for another process ends with that process, not when the registry is closed here.
+        - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
+        - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
+
+        A claim ends with the death of its process, which the kernel reports, and with the member's entry; a hand-over
+        keeps it. A process that dies or is interrupted while it waits leaves the queue. Each call is a claim of its
+        own: one process may hold several slots, also of one member.
+
+        Errors: `Timeout` where no slot became free in time, or no registrar answers; `NotRegistered` where no living
+        member holds `id`, also if it ends while the claim waits; `InvalidQuery`; `InvalidProcessId`; `DeadProcess`;
+        `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a version without claims.
+
+        >>> team = registry.register_many([(f"gpu-{n}", {"capabilities": {"gpu"}, "slots": 2}) for n in range(2)])
+        >>> with registry.claim(capability="gpu", timeout=5) as one, registry.claim(capability="gpu", timeout=5) as two:
+        ...     print(sorted([one.process_id.local_id, two.process_id.local_id]))
+        ['gpu-0', 'gpu-1']
+        >>> claims = [registry.claim("gpu-0") for _ in range(2)]
+        >>> registry.claim("gpu-0", timeout=0)
+        Traceback (most recent call last):
+        adsum.errors.Timeout: ...
+        """
+        wanted = claiming(self._calls, id, process, timeout, conditions)
+        is_held = False
+        try:
+            claim = self._claimed(wanted)
+            is_held = True
+            return claim
+        finally:
+            if not is_held:
+                disown(self._calls, wanted)
+
+    def _claimed(self, wanted: Claiming) -> Claim:
+        began = time.monotonic()
+        entry = try_now(self._calls, wanted)
+        if entry is not None:
+            return Claim(self._calls, wanted.request, entry)
+        if wanted.timeout == 0:
+            raise fail(wanted, wanted.too_late())
+        call = send(self._calls, wanted, lambda entry: Claim(self._calls, wanted.request, entry))
+        try:
+            return _granted(wanted, call, began)
+        finally:
+            if not call.is_granted:
+                # Queued, or on its way, and no caller will hold it.
+                call.end()
+
+
+def _granted(wanted: Claiming, call: ClaimCall[Claim], began: float) -> Claim:
+    """Wait for the claim, no longer than the caller wants since it `began`."""
+    left = None if wanted.timeout is None else max(0.0, began + wanted.timeout - time.monotonic())
+    futures.wait([call.future], left)
+    if not call.future.done() and call.future.cancel():
+        if call.ended is not None:
+            # A slot that is released from now on is not granted to it.
+            futures.wait([call.ended], ANSWER_SECONDS)
+        raise fail(wanted, wanted.too_late())
+    return call.future.result()

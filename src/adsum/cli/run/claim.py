@@ -1,0 +1,181 @@
+"""``adsum claim``: runs a program while it holds a slot of a member, as a lock."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ... import Registry
+from ...errors import NotRegistered, Timeout
+from ..absence import hint
+from ..options import (
+    DEFAULT_REGISTRY,
+    RegistryOptions,
+    TypeWord,
+    UsageError,
+    check_timeout,
+    complete_capability,
+    complete_id,
+)
+from . import supervise
+from .gate import GatedChild
+
+NO_SLOT = 1
+_SEPARATOR = "--"
+# Between the words of the program, which as arguments of a process can contain none.
+_NUL = "\0"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ClaimFilter:
+    """Conditions on the member to claim. All of them must hold."""
+
+    capability: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=("--capability", "-c"),
+            negative=(),
+            help="Only a member with this capability. Repeat the option to require several.",
+            show_default=False,
+            completer=complete_capability,
+        ),
+    ] = ()
+    any_capability: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            help="Only a member with this capability or another one that is given so. Repeat the option.",
+            show_default=False,
+            completer=complete_capability,
+        ),
+    ] = ()
+    not_capability: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            help="Only a member without this capability. Repeat the option for several.",
+            show_default=False,
+            completer=complete_capability,
+        ),
+    ] = ()
+    type: Annotated[TypeWord | None, Parameter(help="Only a member of this type.")] = None
+    id_prefix: Annotated[
+        str | None, Parameter(metavar="TEXT", help="Only a member whose local id begins with this.")
+    ] = None
+
+
+ANY_MEMBER = ClaimFilter()
+
+
+def claim(
+    *words: Annotated[
+        str,
+        Parameter(
+            help="The ID of the member, if it is to be a certain one; then --, and the program with its arguments, "
+            "passed on unchanged.",
+            completer=complete_id,
+        ),
+    ],
+    filter: ClaimFilter = ANY_MEMBER,
+    timeout: Annotated[
+        float | None,
+        Parameter(metavar="SECONDS", help="Wait at most this long for a slot; 0 to try only. Default: no limit."),
+    ] = None,
+    die_with_parent: Annotated[
+        bool,
+        Parameter(
+            negative="--outlive",
+            help="Whether the program is killed when adsum is killed, or keeps running and keeps the slot.",
+        ),
+    ] = True,
+    options: RegistryOptions = DEFAULT_REGISTRY,
+) -> int:
+    """Run a program while it holds a slot of a member: a lock for shell scripts.
+
+    ```console
+    $ adsum claim printer -- lpr report.pdf
+    $ adsum claim --capability gpu --timeout 60 -- python train.py
+    ```
+
+    Waits until a slot of the member is free, or of any healthy member that meets the conditions; first come, first
+    served. A member has one slot, or as many as --slots said when it was registered. The slot is the program's: it is
+    free when the program has ended, in whatever way. Signals and the exit code pass through, as with adsum run. Exit
+    code 1 where no slot is free in time, and where no living member is registered under ID; then the program never
+    runs.
+    """
+    id, command = _split(words, filter)
+    seconds = None if timeout is None or math.isinf(timeout) else 0.0 if timeout == 0 else check_timeout(timeout)
+    child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent)
+    try:
+        # The registry is closed before the program starts: nothing of it stays open while the program runs.
+        with options.open() as registry:
+            _claim(registry, child.pid, id, filter, seconds, options)
+        supervise.block()
+    except Timeout as error:
+        child.abandon()
+        if seconds is None:
+            raise
+        print(f"adsum: {error}".replace("timeout=", "--timeout").replace("slots=", "--slots"), file=sys.stderr)
+        return NO_SLOT
+    except BaseException:
+        child.abandon()
+        raise
+    child.release()
+    return supervise.attend(child.pid)
+
+
+def _claim(
+    registry: Registry,
+    pid: int,
+    id: str | None,
+    filter: ClaimFilter,
+    seconds: float | None,
+    options: RegistryOptions,
+) -> None:
+    process_id = None if id is None else options.parse_id(id, registry)
+    try:
+        registry.claim(
+            process_id,
+            pid,
+            timeout=seconds,
+            capability=set(filter.capability) or None,
+            any_capability=set(filter.any_capability) or None,
+            not_capability=set(filter.not_capability) or None,
+            type=filter.type,
+            id_prefix=filter.id_prefix,
+            node=options.node,
+        )
+    except NotRegistered as error:
+        if process_id is None:
+            raise
+        raise NotRegistered(
+            f"{process_id} is not registered (or its process has died), so it cannot be claimed"
+            + hint(process_id, registry, options)
+        ) from error
+
+
+def _split(words: tuple[str, ...], filter: ClaimFilter) -> tuple[str | None, list[str]]:
+    """The ID, if there is one, and the program. Errors: `UsageError`."""
+    *ids, packed = words or ("",)
+    command = packed.split(_NUL)[1:]
+    if not command or not command[0]:
+        raise UsageError("no program to run; type it after --, as in: adsum claim printer -- lpr report.pdf")
+    if len(ids) > 1:
+        raise UsageError(f"give one ID, not {len(ids)}: {' '.join(ids)}")
+    if not ids and filter == ANY_MEMBER:
+        raise UsageError("give an ID or conditions, as in: adsum claim --capability gpu -- python train.py")
+    return (ids[0] if ids else None), command
+
+
+def pack_program(tokens: list[str]) -> list[str]:
+    """The command line of ``adsum claim`` with its program as one word, which starts with NUL: without an ID, the first
+    word of the program would be parsed as one."""
+    if tokens[:1] != ["claim"] or _SEPARATOR not in tokens:
+        return tokens
+    at = tokens.index(_SEPARATOR)
+    return [*tokens[: at + 1], "".join(f"{_NUL}{word}" for word in tokens[at + 1 :])]
