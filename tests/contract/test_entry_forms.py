@@ -123,9 +123,9 @@ def test_a_repr_is_one_line(entry: Entry, either: Registry) -> None:
 
 
 def test_the_stored_record_has_the_fields_alone(entry: Entry) -> None:
-    """What is stored and sent of an entry are its eleven fields, in their order."""
-    assert Entry.__struct_fields__[-3:] == ("metadata", "health_source", "gauge_place")
-    assert len(msgspec.msgpack.decode(msgspec.msgpack.encode(entry))) == len(Entry.__struct_fields__) == 11
+    """What is stored and sent of an entry are its twelve fields, in their order."""
+    assert Entry.__struct_fields__[-3:] == ("health_source", "gauge_place", "claims")
+    assert len(msgspec.msgpack.decode(msgspec.msgpack.encode(entry))) == len(Entry.__struct_fields__) == 12
 
 
 @pytest.mark.parametrize("custom", OBJECTS, ids=["struct", "dataclass", "model"])

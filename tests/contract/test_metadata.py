@@ -292,6 +292,8 @@ def test_metadata_is_no_positional_puzzle() -> None:
         "endpoint",
         "custom",
         "heartbeat",
+        "gauges",
+        "slots",
     )
     promised = {
         "process_id",

@@ -28,6 +28,7 @@ _METADATA = (
     "custom",
     "heartbeat",
     "gauges",
+    "slots",
 )
 _INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 _SETS = ("capabilities", "coordination_variables")
@@ -163,7 +164,7 @@ def encoded_entry(entry: PlainEntry) -> int:
     metadata = [entry.metadata[name] for name in _METADATA]
     times = [entry.registered_at, entry.last_updated]
     place = 4096 if entry.metadata["gauges"] else 0
-    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source, place]
+    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source, place, []]
     return len(msgspec.msgpack.encode(row))
 
 

@@ -25,6 +25,7 @@ _DEFAULTS: Fields = {
     "custom": {},
     "heartbeat": None,
     "gauges": {},
+    "slots": None,
 }
 
 

@@ -39,6 +39,8 @@ FLAWED_FIELDS: tuple[Fields, ...] = (
     {"gauges": {"": 1.0}},
     {"gauges": {"load": float("nan")}},
     {"gauges": dict.fromkeys("abcdefghi", 1.0)},
+    {"slots": 0},
+    {"slots": 1025},
     {"resources": {"": 1}},
     {"endpoint": ""},
     {"endpoint": "e" * 2049},
@@ -92,6 +94,7 @@ _all_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
         "custom": st.dictionaries(words, plain, max_size=2)
         | st.integers(0, 70_000).map(lambda size: {"blob": bytes(size)}),
         "gauges": st.dictionaries(words, st.floats(allow_nan=False), max_size=2),
+        "slots": st.none() | st.integers(1, 1024),
     },
 )
 _few_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
