@@ -54,6 +54,8 @@ CALLS = {
     "compare in vain": Call(_or_error(lambda r: r.update("held", if_revision=10**9), Stale), Stale, 0),
     "update_health": Call(lambda r: r.update_health("held", "degraded").metadata.health_status, "degraded", 1),
     "unregister": Call(lambda r: r.unregister("held"), True, 1),
+    "claim": Call(lambda r: [one.pid for one in r.claim("held").entry.claims], [os.getpid()], 1),
+    "claim and release": Call(lambda r: r.claim("held").release(), True, 2),
     "get what is held": Call(lambda r: r.get_or_register("held")[1], False, 0),
     "register what is held": Call(_or_error(lambda r: r.register("held"), AlreadyRegistered), AlreadyRegistered, 0),
     "update by another incarnation": Call(_or_error(lambda r: r.update("held", if_incarnation=10**9), Stale), Stale, 0),
