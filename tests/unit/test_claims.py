@@ -11,6 +11,7 @@ import pytest
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Instant
 from adsum._engine.engine import Engine
+from adsum._registrar.committer import _needs_room
 from adsum._store.layout import Record, key_of
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, ClaimRecord, Entry, Limits, Metadata, Owner, ProcessId
@@ -124,6 +125,18 @@ def test_a_slot_released_in_a_batch_goes_to_the_one_that_waited() -> None:
     assert registrar.held() == {"a": [2]}
 
 
+@pytest.mark.parametrize("is_dead", [False, True], ids=["released", "dead"])
+def test_conditions_do_not_matter_for_the_order(is_dead: bool) -> None:
+    """A claim that waits for one id gets its slot before a later claim on any member, in the batch that frees it."""
+    registrar = Registrar(member("a", 1, (ONE, 1)))
+    registrar.decide(claim(TWO, 2, "a"))
+    if is_dead:
+        registrar.dead.add(ONE)
+    calls = [claim(THREE, 3)] if is_dead else [release(ONE, 1), claim(THREE, 3)]
+    assert granted(registrar.decide(*calls)) == [(2, "held")]
+    assert registrar.held() == {"a": [2]}
+
+
 def test_a_claim_that_begins_to_wait_may_be_granted_in_the_same_batch() -> None:
     """A claim that is queued in a batch gets a slot that a later request of the batch frees."""
     registrar = Registrar(member("a", 1, (ONE, 1)))
@@ -150,6 +163,23 @@ def test_a_dead_claimer_that_waits_is_skipped() -> None:
     registrar.decide(claim(TWO, 2), claim(THREE, 3))
     registrar.dead.add(TWO)
     assert granted(registrar.decide(release(ONE, 1))) == [(3, "held")]
+
+
+def test_a_slot_of_a_dead_claimer_is_free_at_once() -> None:
+    """A claim that finds all slots taken gets that of a claimer that has died and is not reported yet; one that waits
+    for another member of the dead claimer gets a slot in the same batch."""
+    registrar = Registrar(member("a", 1, (ONE, 1)), member("b", 2, (ONE, 2)))
+    registrar.decide(claim(TWO, 3, "b"))
+    registrar.dead.add(ONE)
+    decision = registrar.decide(claim(THREE, 4, "a"))
+    assert (given(decision), granted(decision)) == (["a"], [(3, "held")])
+    assert list(decision.released) == [ONE]
+
+
+def test_a_release_needs_no_room() -> None:
+    """A release is carried out where no page is left to write, as is all that frees room; a claim is not."""
+    assert not _needs_room(wire.Release(owner=ONE, number=1))
+    assert _needs_room(wire.Claim(owner=ONE, number=1, namespace="default"))
 
 
 def test_an_ended_session_leaves_the_queue_and_keeps_slots() -> None:

@@ -14,10 +14,7 @@ from .round import Round
 def carry_out(round: Round, request: wire.Claim | wire.Release, call: Call) -> wire.AnyReply:
     if isinstance(request, wire.Claim):
         return claim(round, request, call)
-    released = round.claims.release(request.owner, request.number)
-    # The slot goes to the one that waits for it before a later request of the batch looks for one.
-    round.claims.grant_waiting()
-    return wire.Done(call.number, [], changed=released)
+    return wire.Done(call.number, [], changed=round.claims.release(request.owner, request.number))
 
 
 def claim(round: Round, request: wire.Claim, call: Call) -> wire.AnyReply:
