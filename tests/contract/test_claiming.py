@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import threading
@@ -12,8 +13,18 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import ClaimRecord, DeadProcess, InvalidMetadata, InvalidQuery, NotRegistered, Registry, Timeout
-from tests.support import Opener, eventually
+from adsum import (
+    ClaimRecord,
+    DeadProcess,
+    InvalidMetadata,
+    InvalidQuery,
+    MetadataKeywords,
+    NotRegistered,
+    Registry,
+    Timeout,
+)
+from tests.support import Opener, eventually, eventually_awaited
+from tests.support.internals import queued_calls
 
 
 def claimers(registry: Registry, id: str = "w") -> list[int]:
@@ -59,7 +70,8 @@ def test_the_end_of_the_block_releases_the_slot(either: Registry) -> None:
 @pytest.mark.parametrize("slots", [None, 1, 3])
 def test_no_member_has_more_claims_than_slots(slots: int | None, either: Registry) -> None:
     """A member takes as many claims at a time as it has slots, one by default; the next claim waits in vain."""
-    either.register("w", **({} if slots is None else {"slots": slots}))
+    fields: MetadataKeywords = {} if slots is None else {"slots": slots}
+    either.register("w", **fields)
     held = [either.claim("w") for _ in range(slots or 1)]
     assert len({claim.number for claim in held}) == len(held)
     for timeout in (0, 0.05):
@@ -337,3 +349,43 @@ def test_a_full_registry_takes_no_claim_and_every_release(opener: Opener) -> Non
     _until_full(lambda _: held.append(registry.claim("w", timeout=0)))
     assert all(claim.release() for claim in held)
     assert eventually(lambda: registry["w"].claims == ())
+
+
+def test_a_cancelled_task_leaves_the_queue(opener: Opener) -> None:
+    """A task that is cancelled while it waits leaves the queue; one that is cancelled in its block releases the
+    slot."""
+    registry: Any = opener()
+    if isinstance(registry, Registry):
+        pytest.skip("a thread cannot be cancelled")
+    registry.register("w")
+
+    async def cancel(held: bool) -> None:
+        is_in_block = asyncio.Event()
+
+        async def work() -> None:
+            async with registry.inner.claim("w"):
+                is_in_block.set()
+                await asyncio.sleep(99)
+
+        task = asyncio.ensure_future(work())
+        if held:
+            await is_in_block.wait()
+        else:
+            await eventually_awaited(lambda: queued_calls(registry.inner) == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    registry.runner.run(cancel(held=True))
+    with registry.claim("w", timeout=5):
+        registry.runner.run(cancel(held=False))
+    registry.claim("w", timeout=5)
+
+
+def test_only_with_async_with(opener: Opener) -> None:
+    """A claim of an `AsyncRegistry` in a plain `with` is refused with what to write."""
+    registry: Any = opener()
+    if isinstance(registry, Registry):
+        pytest.skip("it is for a plain with")
+    with pytest.raises(TypeError, match="async with"), registry.inner.claim("w"):
+        pass
