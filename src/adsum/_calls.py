@@ -38,7 +38,7 @@ from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
 from .errors import AdsumError, NotRegistered, Stale
 from .member_gauges import EntryHolder, Gauges
-from .model import Entry, ProcessId
+from .model import Entry, Owner, ProcessId
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=wire.AnyRequest)
@@ -84,8 +84,8 @@ class Calls:
         self._namespace = namespace
         self._node = node
         self.timeout = timeout
-        # By number: the claims that were granted through this object and not released.
-        self.claims: dict[int, wire.Claim] = {}
+        # By number: the claimer and the member of each claim that was granted through this object and not released.
+        self.claims: dict[int, tuple[Owner, ProcessId]] = {}
         self._reference = weakref.ref(self)
         self._finalizer = weakref.finalize(self, client.drop)
         self._finalizer.atexit = False
@@ -98,11 +98,13 @@ class Calls:
             self._client.close()
 
     def _release_claims(self) -> None:
-        """What a registrar does not answer in time ends with the process."""
-        own = [claim for claim in list(self.claims.values()) if claim.owner == identity.current()]
+        """Those of this process. What a registrar does not answer in time ends with the process."""
         with contextlib.suppress(AdsumError):
-            for claim in own:
-                self._client.pool.ask(wire.Release(owner=claim.owner, number=claim.number), CLOSE_SECONDS)
+            for number, (owner, process_id) in list(self.claims.items()):
+                # No registrar is started for a member that is gone.
+                entry = self._client.reader.lookup(process_id) if owner == identity.current() else None
+                if entry is not None and number in {record.number for record in entry.claims}:
+                    self._client.pool.ask(wire.Release(owner=owner, number=number), CLOSE_SECONDS)
 
     # Making
 

@@ -89,7 +89,7 @@ def try_now(calls: Calls, claiming: Claiming) -> Entry | None:
         raise
     if not done.entries:
         return None
-    _note(calls, request)
+    _note(calls, request, done.entries[0])
     if claiming.write.observer is not None:
         claiming.write.observer.succeeded(1, changed=done.changed)
     return done.entries[0]
@@ -102,7 +102,7 @@ def send(calls: Calls, claiming: Claiming, convert: Callable[[Entry], T]) -> Cla
     def granted(done: wire.Done) -> T:
         if not done.entries:
             raise claiming.too_late()
-        _note(calls, claiming.request)
+        _note(calls, claiming.request, done.entries[0])
         return convert(done.entries[0])
 
     write, client = claiming.write, calls._client
@@ -119,9 +119,9 @@ def _answer_seconds(calls: Calls, claiming: Claiming) -> float | None:
     return own if patience is None or patience < (own or ANSWER_SECONDS) else patience
 
 
-def _note(calls: Calls, request: wire.Claim) -> None:
+def _note(calls: Calls, request: wire.Claim, entry: Entry) -> None:
     """The claim is held; closing the registry releases it, if it is this process's."""
-    calls.claims[request.number] = request
+    calls.claims[request.number] = request.owner, entry.process_id
 
 
 def releasing(calls: Calls, request: wire.Claim) -> Write[wire.Release]:

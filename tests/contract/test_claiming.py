@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from adsum import (
     Registry,
     Timeout,
 )
-from tests.support import Opener, eventually, eventually_awaited
+from tests.support import Opener, end_registrar, eventually, eventually_awaited, registrar_pid
 from tests.support.internals import queued_calls
 
 
@@ -389,3 +390,13 @@ def test_only_with_async_with(opener: Opener) -> None:
         pytest.skip("it is for a plain with")
     with pytest.raises(TypeError, match="async with"), registry.inner.claim("w"):
         pass
+
+
+def test_closing_starts_no_registrar_for_members_that_are_gone(registry_folder: Path) -> None:
+    """Closing a registry whose claimed member is gone asks for nothing: it starts no registrar and makes no folder."""
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        registration = registry.register("w")
+        registry.claim("w")
+        registration.unregister()
+        end_registrar(registry_folder)
+    assert registrar_pid(registry_folder) is None

@@ -28,7 +28,7 @@ def test_a_release_happens_once(step: str, registry_folder: Path, monkeypatch: p
         wait_for_slot(waiting)
         failpoint.arm()
         assert claim.release() is True
-        assert failpoint.reached
+        eventually(lambda: failpoint.reached)
         assert waiting.value("waiting.result(9).entry.claims[0].pid") == waiting.pid
         assert [record.pid for record in registry["w"].claims] == [waiting.pid]
         waiting.do("waiting.result().release()")
@@ -47,7 +47,7 @@ def test_a_death_is_not_forgotten(step: str, registry_folder: Path, monkeypatch:
             failpoint.arm()
             claimer.kill()
         assert waiting.value("waiting.result(9).entry.claims[0].pid") == waiting.pid
-        assert failpoint.reached
+        eventually(lambda: failpoint.reached)
         assert [record.pid for record in registry["w"].claims] == [waiting.pid]
 
 

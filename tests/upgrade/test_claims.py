@@ -15,7 +15,7 @@ from tests.support import Agent, kill_registrar
 from .conftest import _agents_of
 
 OldAgent = Callable[[], Agent]
-# What this version has more, kinds of requests and appended fields; and what stands in their place in the older one.
+# Kinds of requests and fields that this version has, each with its replacement in the older one.
 _ADDED = {
     "_wire.py": {"    | Claim\n": "", "    | Release\n": ""},
     "_validation.py": {"    slots: int | Unset | None = UNSET\n": "    slots: ClassVar[object] = UNSET\n"},
