@@ -46,6 +46,7 @@ TABLE = (
     Row("top", 1, 0),
     Row("top --json", 1, 0),
     Row("run absent -- true", 0, 0),
+    Row("claim absent --timeout 1 -- true", 1, 1),
     # The process 1 exists everywhere.
     Row("register absent 1", 0, 0),
     Row("health absent healthy", 1, 1),
