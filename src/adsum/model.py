@@ -262,8 +262,15 @@ class Revision(int):
         return Revision, (int(self), self.epoch)
 
 
-class Event(NamedTuple):
-    """One change, as a watch reports it.
+class _EventFields(NamedTuple):
+    kind: Kind
+    entry: Entry | None
+    revision: Revision
+    previous: Entry | None = None
+
+
+class Event(_EventFields):
+    """One change, as a watch reports it: a tuple of four, with the attribute `exit`.
 
     - `kind`: a `Kind`. A hand-over is ``updated``: the id was never free.
     - `entry`: the entry after the change, the last one where it ended; None for ``lagged``.
@@ -271,7 +278,8 @@ class Event(NamedTuple):
       snapshot.
     - `previous`: the entry before the change, where there was one and it goes on; None otherwise.
     - `exit`: for ``died``, the `Departure.exit` if it is known when the watch reads the change; else None. It often
-      becomes known a moment later: `Registry.departures` has it then.
+      becomes known a moment later: `Registry.departures` has it then. So it is no item of the tuple, and does not count
+      when events are compared.
 
     >>> registration = registry.register("planner-1")
     >>> with registry.watch("planner-1") as watch:
@@ -281,11 +289,18 @@ class Event(NamedTuple):
     ('updated', {}, {'task': 7})
     """
 
-    kind: Kind
-    entry: Entry | None
-    revision: Revision
-    previous: Entry | None = None
     exit: int | None = None
+
+    def with_exit(self, exit: int | None) -> Event:
+        """The same event, with this `exit`.
+
+        >>> event = adsum.Event(adsum.Kind.died, None, adsum.Revision(7))
+        >>> event.with_exit(-9).exit, event.with_exit(-9) == event
+        (-9, True)
+        """
+        event = Event(*self)
+        event.exit = exit
+        return event
 
 
 class Departure(msgspec.Struct, frozen=True, array_like=True):

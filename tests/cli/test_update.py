@@ -11,8 +11,8 @@ from .command import Command
 
 @pytest.fixture(autouse=True)
 def _planner(members: Registry) -> None:
-    own = {"custom": {"model": "small", "done": 1}, "resources": {"gpu": 1}, "gauges": {"load": 0, "q": 1}}
-    members.register("planner", capabilities={"x"}, **own)
+    own = {"model": "small", "done": 1}
+    members.register("planner", custom=own, capabilities={"x"}, resources={"gpu": 1}, gauges={"load": 0, "q": 1})
 
 
 def test_set_replaces_fields(command: Command, members: Registry) -> None:

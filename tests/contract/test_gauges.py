@@ -117,7 +117,7 @@ def test_the_names_stay(either: Registry, merge: bool) -> None:
     """An update cannot give, change or remove gauges; the error says how to set a value."""
     registration = either.register("w", gauges={"load": 0.5})
     with pytest.raises(InvalidMetadata, match=r"set a value with registration\.gauges\[name\]"):
-        registration.update(gauges={"load": 1.0}, merge=merge)
+        registration.update(gauges={"load": 1.0}, merge=merge)  # type: ignore[call-arg]
     with pytest.raises(InvalidMetadata, match="gauges"):
         either.update_many([("w", {"gauges": {"x": 1.0}})])
     assert either["w"].gauges == {"load": 0.5}

@@ -47,7 +47,7 @@ def test_each_change_is_one_event(either: Registry) -> None:
         Event(Kind.updated, updated, events[2].revision, a),
         Event(Kind.updated, degraded, events[3].revision, updated),
         # The exit may be known already.
-        Event(Kind.died, b, events[4].revision, exit=events[4].exit),
+        Event(Kind.died, b, events[4].revision),
         Event(Kind.unregistered, degraded, events[5].revision),
     ]
     assert [event.revision for event in events] == [1, 2, 3, 4, 5, 6]

@@ -72,7 +72,8 @@ class Follower:
         previous = before if after is not None else None
         ended = before if kind is Kind.died else None
         known = None if ended is None else self._reader.exit_of(ended, step.revision)
-        return Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous, known)
+        event = Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous)
+        return event if known is None else event.with_exit(known)
 
     def _matches(self, entry: Entry | None) -> bool:
         return entry is not None and self._query.matches(entry) and (self._where is None or bool(self._where(entry)))

@@ -72,7 +72,7 @@ class EventReport:
             read = departures.with_exit if event.kind is Kind.died else departures.of
             self.departure = read(event.entry)
         if self.departure is not None and event.exit is None:
-            event = event._replace(exit=self.departure.exit)
+            event = event.with_exit(self.departure.exit)
         self.event = event
         if self.departure is not None:
             self.at = self.departure.at
@@ -87,14 +87,14 @@ class EventReport:
 
     def description(self) -> str:
         """What changed, for people."""
-        kind, entry, revision, previous, exit = self.event
+        kind, entry, revision, previous = self.event
         if entry is None:
             return f"{LAGGED} (revision {revision})"
         if previous is not None:
             prefix = {Kind.registered: "matches now: ", Kind.unregistered: "matches no more: "}.get(kind, "")
             return prefix + ("; ".join(differences(previous, entry)) or "written again, the same")
         if kind is Kind.died and self.departure is not None:
-            how = "" if exit is None else f", {words.ending(exit)}"
+            how = "" if self.event.exit is None else f", {words.ending(self.event.exit)}"
             return f"{self._lifetime(entry)}{how}, {removal(self.departure)}"
         return summary(entry) if kind is Kind.registered else self._lifetime(entry)
 
