@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from .errors import InvalidMetadata, InvalidQuery
 
@@ -70,13 +70,31 @@ def key_of(entry: Entry) -> int:
     return entry.gauge_place ^ entry.incarnation << ROW_BITS
 
 
+class _Values(dict[str, float]):
+    """Values as they were read. Setting one here would change no gauge."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_arguments: object, **_named: object) -> NoReturn:
+        raise TypeError(
+            "these are the values of one moment; set a gauge with registration.gauges[name] = value, or with "
+            "registry.set_gauge(id, name, value)"
+        )
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
+    __ior__ = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
 def values_of(entry: Entry) -> dict[str, float]:
     """The present value of each gauge of an entry."""
     at, values = first_word_of(entry), {}
     for name in entry.metadata.gauges:
         values[name] = _value(entry, at, name)
         at += 2
-    return values
+    return _Values(values)
 
 
 def value_of(entry: Entry, name: str) -> float | None:

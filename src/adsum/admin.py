@@ -241,13 +241,13 @@ def report_exit(folder: Path, owner: Owner, exit: int, timeout: float = PING_SEC
 
     Errors: an `AdsumError` where no registrar serves, or it refuses; `OSError` where it leaves at that moment.
 
+    >>> import os, subprocess
     >>> registry = adsum.open()
     >>> child = subprocess.Popen(["sleep", "60"])
     >>> owner = registry.register("worker-1", child.pid).entry.owner
     >>> child.kill()
     >>> ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    >>> adsum.admin.report_exit(registry.folder, owner, -9)
-    True
+    >>> reported = adsum.admin.report_exit(registry.folder, owner, -9)
     >>> registry.departures(1)[0].exit, child.wait()
     (-9, -9)
     """

@@ -55,6 +55,14 @@ def test_a_gauge_is_a_mapping_item(either: Registry) -> None:
         del gauges["load"]  # type: ignore[attr-defined]
 
 
+def test_the_values_of_an_entry_cannot_be_set(either: Registry) -> None:
+    """`Entry.gauges` has the values of one moment; setting one there is an error that says how to set a gauge."""
+    either.register("w", gauges={"load": 0.5})
+    with pytest.raises(TypeError, match=r"set a gauge with registration\.gauges\[name\]"):
+        either["w"].gauges["load"] = 1
+    assert pickle.loads(pickle.dumps(either["w"].gauges)) == {"load": 0.5}
+
+
 @pytest.mark.parametrize("value", [0, -0.0, 1e308, -1e-308, math.inf, -math.inf, 2**53, 5e-324])
 def test_any_float_is_kept_exactly(either: Registry, value: float) -> None:
     """Every number but NaN comes back bit by bit."""

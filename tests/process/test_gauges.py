@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,17 @@ def test_all_rows_are_taken(registry: Registry) -> None:
     registry.register("plain", timeout=10)
     assert (len(registry), "late" in registry) == (GAUGE_ROWS + 1, False)
     assert [registry.gauge(f"m{number}", "load") for number in (0, 4095)] == [0, 4095]
+    # It has a row: its own.
+    again = registry.register("m5", gauges={"load": 55}, replace=True, timeout=10)
+    again.gauges["load"] = 56
+    assert registry["m5"].gauges == {"load": 56}
+    with subprocess.Popen(["sleep", "60"]) as worker:
+        registry.unregister("m6")
+        registry.register("m6", worker, gauges={"load": 1}, timeout=10)
+        standby = registry.stand_by("m6", gauges={"load": 66}, timeout=10)
+        worker.kill()
+    standby.result(timeout=10).gauges["load"] = 67
+    assert registry.gauge("m6", "load") == 67
     members[7].unregister()
     registry.register("late", gauges={"load": 1}, timeout=10).gauges["load"] = 2
     assert registry.gauge("late", "load") == 2

@@ -97,7 +97,7 @@ def _is_departure(gone: PlainDeparture, left: ExpectedDeparture) -> bool:
     if encoded_entry(entry) > DEPARTURE_BYTES:
         kept = ("type", "health_status", "created_at", "last_health_check")
         outline = {name: entry.metadata[name] if name in kept else type(v)() for name, v in entry.metadata.items()}
-        entry = entry._replace(metadata={**outline, "endpoint": None, "heartbeat": None})
+        entry = entry._replace(metadata={**outline, "endpoint": None, "heartbeat": None, "slots": None})
     return (gone.revision, gone.how, gone.entry, gone.exit) == (left.revision, left.how, entry, left.exit) and (
         gone.detection >= 0 and gone.size <= DEPARTURE_BYTES + 64
     )

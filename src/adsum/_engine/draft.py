@@ -56,6 +56,8 @@ class Draft:
         self._now = now
         self._free_rows = free_rows
         self._given_rows = 0
+        # Places of entries that this batch has ended: given again where there are no others.
+        self._freed_places: list[int] = []
         self._records: dict[bytes, Record | None] = {}
         # By owner: the records that this batch gave it, and the incarnations of stored ones that it took away.
         self._gained: dict[Owner, dict[int, Record]] = {}
@@ -88,7 +90,7 @@ class Draft:
     @property
     def free_rows(self) -> int:
         """How many entries with gauges there is a row for."""
-        return len(self._free_rows) - self._given_rows
+        return len(self._free_rows) - self._given_rows + len(self._freed_places)
 
     def stage(self, size: int) -> None:
         """Count `size` bytes that this batch will write."""
@@ -143,6 +145,8 @@ class Draft:
     def _gauge_place(self, metadata: Metadata) -> int:
         if not metadata.gauges:
             return 0
+        if self._given_rows >= len(self._free_rows):
+            return self._freed_places.pop()
         self._given_rows += 1
         return self._free_rows.place(self._given_rows - 1)
 
@@ -202,7 +206,9 @@ class Draft:
         self._change(key_of(before.entry.process_id), kind, before, None)
 
     def _change(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
-        self.changes.append(Change(kind, self.revision, key, before, after))
+        self.changes.append(change := Change(kind, self.revision, key, before, after))
+        if (ended := change.ended_gauges) is not None:
+            self._freed_places.append(ended.gauge_place)
         self._records[key] = after
         # `before` includes the refreshed health check of a heartbeat earlier in the batch.
         self.refreshed.pop(key, None)

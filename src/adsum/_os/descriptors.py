@@ -68,8 +68,10 @@ def found_on(files: Collection[tuple[int, int]], first: int, but_not: Collection
     """The descriptors that a library has just opened, one on each of `files`, given as device and inode. `first` was
     free before; `but_not` are descriptors of such files that it knows."""
     found: list[Descriptor] = []
-    # The kernel gives the lowest free numbers (open(2)); other threads may have taken or freed some in between.
-    for number in chain(range(first, first + _NEAR), map(int, os.listdir("/proc/self/fd"))):
+    # The kernel gives the lowest free numbers (open(2)): often the next ones, or the highest of all. Other threads may
+    # have taken or freed some in between.
+    listed = sorted(map(int, os.listdir("/proc/self/fd")), reverse=True)
+    for number in chain(range(first, first + _NEAR), listed):
         try:
             noted = note(number)
         except OSError as error:

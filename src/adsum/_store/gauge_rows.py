@@ -97,10 +97,11 @@ class GaugeRows:
             at += 2
 
     def end(self, entry: Entry) -> None:
-        """Clear the row of an entry that is over."""
-        at = first_word_of(entry)
-        for index in range(ROW_WORDS if at < self.ready else 0):
-            self.words[at + index] = 0
+        """Clear the values of an entry that is over, and not those of an entry that has its row by now."""
+        at, key = first_word_of(entry), key_of(entry)
+        for pair in range(at, at + 2 * len(entry.metadata.gauges), 2):
+            if self.fits(pair, key):
+                self.words[pair + 1] = self.words[pair] = 0
 
 
 def _nothing() -> None:

@@ -126,7 +126,7 @@ def claim(
         child.abandon()
         raise
     child.release()
-    return supervise.attend(child.pid)
+    return supervise.exit_code(supervise.attend(child.pid))
 
 
 def _claim(

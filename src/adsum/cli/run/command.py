@@ -74,7 +74,7 @@ def run(
     child.release()
     exit = supervise.attend(child.pid)
     _report(registry.folder, registration.entry.owner, exit)
-    return exit if exit >= 0 else 128 - exit
+    return supervise.exit_code(exit)
 
 
 def _report(folder: Path, owner: Owner, exit: int) -> None:

@@ -26,6 +26,11 @@ def block() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
 
 
+def exit_code(ended: int) -> int:
+    """The exit code of a shell for a program that `attend` saw end."""
+    return ended if ended >= 0 else 128 - ended
+
+
 def attend(child: int) -> int:
     """Pass signals on to `child`, stop when it stops, and return how it ended: its exit code, or the negative number of
     the signal that ended it.
