@@ -158,8 +158,8 @@ def test_an_interrupt_at_any_moment_of_a_call(registry: Registry, registry_folde
         with Child(_interrupt_everywhere, registry_folder, what) as child:
             moments, descriptors = map(int, child.line(110).split())
     assert moments > 10
-    # One is lost where an interrupt comes between the kernel that opens it and Python that notes it: at a few places, some
-    # of them met more than once. A loss at each moment would be hundreds.
+    # One is lost where an interrupt comes between the kernel that opens it and Python that notes it: at a few places,
+    # some of them met more than once. A loss at each moment would be hundreds.
     assert descriptors < 64
 
 
