@@ -148,7 +148,9 @@ def test_all_rows_are_taken(registry: Registry) -> None:
     registry.register("plain", timeout=10)
     assert (len(registry), "late" in registry) == (GAUGE_ROWS + 1, False)
     assert [registry.gauge(f"m{number}", "load") for number in (0, 4095)] == [0, 4095]
-    # It has a row: its own.
+    with pytest.raises(RegistryFull, match=f"{GAUGE_ROWS} in all"):
+        registry.register("plain", gauges={"load": 1}, replace=True, timeout=10)
+    # This one has a row: its own.
     again = registry.register("m5", gauges={"load": 55}, replace=True, timeout=10)
     again.gauges["load"] = 56
     assert registry["m5"].gauges == {"load": 56}

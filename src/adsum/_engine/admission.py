@@ -77,16 +77,18 @@ class Admission:
         if grown:
             self._require_memory(grown)
 
-    def require_room(self, prepared: list[NewEntry]) -> None:
-        """Require room for these entries, and count it as taken."""
+    def require_room(self, prepared: list[NewEntry], replaced: Sequence[tuple[Entry, NewEntry]] = ()) -> None:
+        """Require room for these entries, and count it as taken. Those in `replaced` take the gauge rows of the entries
+        that they replace."""
         most = self._limits.max_entries
         if most is not None and self._draft.entries + len(prepared) > most:
             raise RegistryFull(
                 f"the registry holds {self._draft.entries} entries, {len(prepared)} more were asked for, max_entries "
                 f"is {most}; unregister some, or make the registry with a larger Limits.max_entries"
             )
-        with_gauges = sum(bool(new.metadata.gauges) for new in prepared)
-        if with_gauges > (free := self._draft.free_rows):
+        with_gauges = sum(bool(new.metadata.gauges) for new in (*prepared, *(new for _, new in replaced)))
+        free = self._draft.free_rows + sum(bool(entry.gauge_place) for entry, _ in replaced)
+        if with_gauges > free:
             raise RegistryFull(
                 f"{with_gauges} members with gauges were asked for, and the registry has room for {free} more of them "
                 f"({GAUGE_ROWS} in all); register without gauges=, or unregister some that have them"

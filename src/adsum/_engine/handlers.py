@@ -102,7 +102,7 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
             raise _held(holder.entry, call)
     for holder, new in replaced:
         round.admission.check_update(holder.entry, new.metadata, may_grow=False)
-    round.admission.require_room(added)
+    round.admission.require_room(added, [(holder.entry, new) for holder, new in replaced])
     for holder, _ in replaced:
         # No standby gets the id: it is not free at any revision that a reader sees.
         round.draft.remove(holder, Kind.unregistered, "unregistered")
