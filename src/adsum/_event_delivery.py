@@ -63,7 +63,8 @@ class EventDelivery:
     def _deliver(self, event: Event) -> None:
         try:
             self._on_event(event)
-        except Exception as error:  # noqa: BLE001 - the program's own, which has no other place to go to
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the program's own, which has no other place to go to
+            # Python ends a thread without a word for SystemExit, and the program would go on without its events.
             log_failure(event, error)
 
 
@@ -78,7 +79,7 @@ def log_pause(error: Exception) -> None:
     log.error("a watch with on_event= cannot go on now, and tries again in %g s", REPEAT_SECONDS, exc_info=error)
 
 
-def log_failure(event: Event, error: Exception) -> None:
+def log_failure(event: Event, error: BaseException) -> None:
     """Note that the function failed on an event."""
     log.error(
         "on_event= failed on %s at revision %d; the next event follows", event.kind, event.revision, exc_info=error

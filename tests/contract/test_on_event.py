@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,20 @@ def test_an_error_goes_to_the_log(registry: Registry, caplog: pytest.LogCaptureF
         eventually(lambda: len(recorder.calls) == 2)
     assert "on_event= failed on registered at revision 1" in caplog.text
     assert "ZeroDivisionError: on purpose" in caplog.text
+
+
+def test_an_exit_in_the_function_ends_no_watch(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    """`sys.exit` in the function is logged as its errors are: it would end the thread alone, and the watch with it."""
+    seen = []
+
+    def leave(event: adsum.Event) -> None:
+        seen.append(event.revision)
+        sys.exit(1)
+
+    with registry.watch(on_event=leave), caplog.at_level(logging.ERROR, "adsum"):
+        registry.register_many([("a", {}), ("b", {})])
+        eventually(lambda: len(seen) == 2)
+    assert "on_event= failed on registered at revision 1" in caplog.text
 
 
 def test_an_error_of_the_condition_ends_nothing(
