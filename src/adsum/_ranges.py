@@ -65,6 +65,8 @@ def between(low: int | float, high: int | float) -> Range:
 
 
 def _number(name: str, value: object) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # An int of any size compares with a float, and has no infinity.
+    is_finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not is_finite:
         raise InvalidQuery(f"{name}({value!r}): give a finite number")
     return value

@@ -134,8 +134,20 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
         if said.startswith("metadata.heartbeat:"):
             said += "; give seconds, or None (in calls that register also 'thread', and in an AsyncRegistry's 'loop')"
         raise InvalidMetadata(said) from error
+    except (AttributeError, UnicodeEncodeError) as error:
+        # msgspec takes some values for a mapping, and reads a text, before it checks them.
+        reraise_foreign(error)
+        raise InvalidMetadata(_unreadable(fields, error)) from error
     check_fields(parsed)
     return parsed
+
+
+def _unreadable(fields: Mapping[str, object], error: Exception) -> str:
+    for name in ("resources", "custom", "gauges"):
+        value = fields.get(name, {})
+        if not isinstance(value, Mapping):
+            return f"metadata.{name}: expected `dict`, got `{type(value).__name__}`"
+    return f"metadata: a text in it is not valid Unicode text ({error})"
 
 
 def _with_plain_custom(fields: Any) -> Any:
