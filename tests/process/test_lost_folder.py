@@ -25,6 +25,25 @@ def _found(folder: Path, name: str) -> Entry | None:
         return registry.lookup(name)
 
 
+def test_an_ended_thread_does_not_come_back(registry: Registry) -> None:
+    """A thread that has ended is not registered anew, although the program still has the object; its name is free."""
+    gate = threading.Event()
+    thread = threading.Thread(target=gate.wait)
+    thread.start()
+    registry.register("thread", thread)
+    with registry.register("keep") as kept:
+        before = kept.entry
+        gate.set()
+        thread.join()
+        eventually(lambda: registry.stats().entries == 1)
+        shutil.rmtree(registry.folder)
+        eventually(lambda: kept.entry is not before)
+        assert [id.local_id for id in registry] == ["keep"]
+        assert registry.register("thread").entry.pid == os.getpid()
+        # One change for each of the two.
+        assert registry["thread"].incarnation == 2
+
+
 @pytest.mark.parametrize("with_registrar", [True, False], ids=["registrar", "no registrar"])
 def test_members_are_back_within_a_second(with_registrar: bool, registry_folder: Path) -> None:
     """Every process that has entries registers them anew when the folder is gone, also where no registrar is left that

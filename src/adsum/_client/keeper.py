@@ -33,7 +33,7 @@ from .._store import page as pages
 from .._validation import MetadataFields
 from ..errors import AdsumError, AlreadyRegistered, DeadProcess, RegistryClosed
 from ..model import Entry, ProcessId
-from .member_lifetimes import Member
+from .member_lifetimes import EndCheck, Member
 
 OnLost: TypeAlias = Callable[[list[Entry]], object]
 
@@ -83,7 +83,8 @@ class Kept(NamedTuple):
     def has_ended(self) -> bool:
         """Whether no process, thread or task is left to register."""
         if self.member is not None:
-            return self.member() is None
+            member = self.member()
+            return member is None or EndCheck(member)()
         owner = self.entry.owner
         return owner.pid != os.getpid() and not is_running(owner)
 
@@ -307,7 +308,7 @@ class Keeper:
 
     def _renew_one(self, kept: Kept) -> None:
         writer, member = kept.writer(), None if kept.member is None else kept.member()
-        if writer is None or (member is None) != (kept.member is None):
+        if writer is None or (kept.member is not None and kept.has_ended()):
             # The registry object was dropped, or the thread or task has ended.
             self.drop(kept.entry.process_id)
             return
