@@ -45,7 +45,7 @@ class EventDelivery:
         """After the watch was stopped: wait for a call that has begun, but not in it."""
         self._ended.set()
         if self._thread is not threading.current_thread():
-            self._thread.join(END_SECONDS)
+            threads.join(self._thread, END_SECONDS)
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -112,7 +112,7 @@ class ExitReports:
         """Wait, for a moment at most, until the thread has ended."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(REPORT_SECONDS)
+            threads.join(thread, REPORT_SECONDS)
 
     # The thread
 

@@ -183,7 +183,7 @@ class Keeper:
         """Wait, for a moment at most, until the thread has ended."""
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(END_SECONDS)
+            threads.join(thread, END_SECONDS)
 
     @locked
     def _start(self) -> None:

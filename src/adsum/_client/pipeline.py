@@ -158,7 +158,7 @@ class Pipeline:
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(CLOSE_SECONDS)
+            threads.join(thread, CLOSE_SECONDS)
 
     @locked
     def stop(self) -> None:

@@ -18,6 +18,15 @@ def start(thread: threading.Thread) -> None:
         raise cannot_start(error) from error
 
 
+def join(thread: threading.Thread, seconds: float) -> None:
+    """Wait until a thread has ended, so long at most; not for this one, and not for one whose start was interrupted."""
+    try:
+        thread.join(seconds)
+    except RuntimeError as error:
+        # "cannot join thread before it is started", "cannot join current thread".
+        reraise_foreign(error)
+
+
 def cannot_start(error: RuntimeError) -> SystemBusy:
     """The error of a call that needs a thread."""
     return SystemBusy(
