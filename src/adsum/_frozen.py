@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+_SHARED = "entries are shared and never change in place; copy it, and use update() to change the registry"
+
 
 def _refuse(self: object, *_args: object, **_named: object) -> NoReturn:
-    raise TypeError("entries are shared and never change in place; copy it, and use update() to change the registry")
+    raise TypeError(getattr(self, "refusal", _SHARED))
 
 
 class FrozenDict(dict[str, Any]):

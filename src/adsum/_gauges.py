@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ._frozen import FrozenDict
 from .errors import InvalidMetadata, InvalidQuery
 
 if TYPE_CHECKING:
@@ -70,19 +71,14 @@ def key_of(entry: Entry) -> int:
     return entry.gauge_place ^ entry.incarnation << ROW_BITS
 
 
-class _Values(dict[str, float]):
+class _Values(FrozenDict):
     """Values as they were read. Setting one here would change no gauge."""
 
     __slots__ = ()
-
-    def _refuse(self, *_arguments: object, **_named: object) -> NoReturn:
-        raise TypeError(
-            "these are the values of one moment; set a gauge with registration.gauges[name] = value, or with "
-            "registry.set_gauge(id, name, value)"
-        )
-
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = _refuse
-    __ior__ = _refuse
+    refusal = (
+        "these are the values of one moment; set a gauge with registration.gauges[name] = value, or with "
+        "registry.set_gauge(id, name, value)"
+    )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
