@@ -160,9 +160,12 @@ class Hoard:
                 raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        while self._held:
+    def give_back(self, number: int) -> None:
+        for _ in range(number):
             os.close(self._held.pop())
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back(len(self._held))
 
 
 # Each prints the outcome of its call without a free descriptor: the result, or the reason of the error.
@@ -235,3 +238,28 @@ def test_no_descriptor_left(registry: Registry, registry_folder: Path, warm: str
         right = {"find": str(members + 1), "count": str(members + 1), "open": "None"}
     wrong = {what: word for what, word in outcomes.items() if word not in (right.get(what, "True"), "system_busy")}
     assert (wrong, set(afterwards.values())) == ({}, {"fine"})
+
+
+def _register_with_few(folder: str, most: str) -> None:
+    """Print what becomes of a registry that has to start its registrar, for each number of free descriptors."""
+    with adsum.open(path=f"{folder}-warm", timeout=10, limits=adsum.Limits(linger=0.5)) as registry:
+        registry.register("all modules are imported").unregister()
+    limits = adsum.Limits(linger=0.5)
+    for free in range(int(most)):
+        with Hoard() as hoard:
+            hoard.give_back(free)
+            try:
+                with adsum.open(path=f"{folder}-{free}", timeout=10, limits=limits) as registry:
+                    outcome = str(registry.register("new").unregister())
+            except Exception as error:  # noqa: BLE001 - the test prints any error
+                outcome = getattr(error, "reason", repr(error))
+        print(outcome)
+
+
+def test_few_descriptors_left_to_start_a_registrar(registry_folder: Path) -> None:
+    """Wherever on its way a start of a registrar needs one descriptor more than there are, the error says so."""
+    most = 12
+    with Child(_register_with_few, registry_folder, str(most), preexec_fn=_limit(64)) as poor:
+        outcomes = [poor.line(30) for _ in range(most)]
+    assert set(outcomes) == {"system_busy", "True"}
+    assert (outcomes[0], outcomes[-1]) == ("system_busy", "True")

@@ -14,6 +14,7 @@ from .._instrument import instrument
 from .._os import folder as folders
 from .._os.descriptors import Descriptor, note
 from .._os.forking import call_around_fork, call_at_exit
+from .._os.liveness import descriptors_needed
 from ..errors import BY_REASON, RegistrarUnavailable
 from .launch import REMEDY, Launch
 from .starting import StartingProcess
@@ -36,11 +37,12 @@ def start_registrar(folder: Path, launch: Launch, until: float, *, first: Callab
     `until` (monotonic); the caller dials again.
 
     No other client starts a registrar from the call of `first` until the new one serves. Errors: the one that kept it
-    from serving; `RegistrarUnavailable` when it cannot be started at all, or ended three times without a word.
+    from serving; `RegistrarUnavailable` when it cannot be started at all, or ended three times without a word;
+    `SystemBusy` where this process has no descriptor left.
     """
     folders.create(folder)
     began = time.monotonic()
-    with _alone(folder) as alone:
+    with descriptors_needed(), _alone(folder) as alone:
         if alone:
             first()
         word = _start(folder, launch, until) if alone else "other"

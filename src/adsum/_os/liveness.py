@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import ParamSpec, TypeVar
 
 from .._foreign import reraise_foreign
-from ..errors import SystemBusy
+from ..errors import RegistrarUnavailable, SystemBusy
 from ..model import Owner
 from . import polling
 from .descriptors import Descriptor, Wakeup, close_epoll, note
@@ -32,16 +32,18 @@ OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 @contextlib.contextmanager
 def descriptors_needed() -> Iterator[None]:
-    """Translate an error about a missing file descriptor into `SystemBusy`."""
+    """Translate an error about a missing file descriptor into `SystemBusy`, also where it is the cause of a
+    `RegistrarUnavailable`."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RegistrarUnavailable) as error:
         reraise_foreign(error)
-        if error.errno not in OUT_OF_DESCRIPTORS:
+        cause = error.__cause__ if isinstance(error, RegistrarUnavailable) else error
+        if not isinstance(cause, OSError) or cause.errno not in OUT_OF_DESCRIPTORS:
             raise
         raise SystemBusy(
-            f"this process has no file descriptor left for the registry ({error}); close some or raise RLIMIT_NOFILE"
-        ) from error
+            f"this process has no file descriptor left for the registry ({cause}); close some or raise RLIMIT_NOFILE"
+        ) from cause
 
 
 def is_running(owner: Owner) -> bool:
