@@ -36,7 +36,7 @@ from ._instrument import Begin, Observation, instrument
 from ._os import identity
 from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
-from .errors import AdsumError, NotRegistered, Stale
+from .errors import AdsumError, InvalidProcessId, NotRegistered, Stale
 from .member_gauges import EntryHolder, Gauges
 from .model import Entry, Owner, ProcessId
 
@@ -305,8 +305,28 @@ class Calls:
             client.pipeline.submit(call)
         return call
 
-    def send_heartbeat(self, entry: Entry) -> Future[wire.Done]:
-        """Send a heartbeat that no caller asked for, and no handler is notified of."""
+    def leave_heartbeat(self, id: AnyId, incarnation: int | None = None) -> Entry | None:
+        """Leave a heartbeat in shared memory, and give the entry. None where `heartbeat` has to send it."""
+        try:
+            process_id = id if isinstance(id, ProcessId) else self._id(id)
+            left = self._client.heartbeats.leave(process_id, incarnation)
+        except InvalidProcessId:
+            # No id, or that of a registry that is not made yet.
+            return None
+        if left is None:
+            return None
+        if instrument.heartbeat is not None:
+            Observation(instrument.heartbeat, "heartbeat", self._client.folder, process_id, self._namespace).succeeded(
+                1
+            )
+        promise, monotonic, wall = left
+        return promise.show(monotonic, wall)
+
+    def send_heartbeat(self, entry: Entry) -> Future[wire.Done] | None:
+        """Send a heartbeat that no caller asked for, and no handler is notified of. None where it was left in shared
+        memory."""
+        if self._client.heartbeats.leave(entry.process_id, entry.incarnation) is not None:
+            return None
         request = wire.Heartbeat(
             process_id=entry.process_id, owner=resolve(None).owner, if_incarnation=entry.incarnation
         )
@@ -342,7 +362,7 @@ class Calls:
         reference = None if member is None else weakref.ref(member)
         for entry in entries:
             self._client.keeper.keep(Kept(entry, epoch, reference, self._reference))
-            if entry.gauge_place:
+            if entry.row_place:
                 # The gauges of the entry are read where this reader has them open.
                 self._client.reader.attach()
         for entry in compress(entries, by_thread):

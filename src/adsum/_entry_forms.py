@@ -113,7 +113,7 @@ class EntryForms:
                 metadata[name] = sorted(value)
         fields = {"id": self.id, **msgspec.structs.asdict(entry), "metadata": metadata, "gauges": self.gauges}
         # Of no use outside this machine.
-        del fields["gauge_place"]
+        del fields["row_place"]
         fields["process_id"] = entry.process_id._asdict()
         fields["claims"] = [msgspec.structs.asdict(record) for record in entry.claims]
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields))

@@ -1,10 +1,10 @@
 """Gauges: numbers that a member changes in shared memory, as often as it likes, and that readers find there.
 
 An entry has the names of its gauges, the values at its registration, and a *place*: the number of a row on the board
-with room for `MAX_GAUGES`. A gauge is two words there: the value as a float64, and the same bits exclusive-or the key
-of its entry. So a reader accepts a value only if it was written for this entry, and whole: of a pair that is torn, of
-another member, or of no member at all, the words do not fit together. A program that writes into a row that is not its
-own may hide a value, but is never mistaken for its owner.
+with room for `MAX_GAUGES` (see `adsum._member_row`). A gauge is two words there: the value as a float64, and the same
+bits exclusive-or the key of its entry. So a reader accepts a value only if it was written for this entry, and whole: of
+a pair that is torn, of another member, or of no member at all, the words do not fit together. A program that writes
+into a row that is not its own may hide a value, but is never mistaken for its owner.
 """
 
 from __future__ import annotations
@@ -14,22 +14,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._frozen import FrozenDict
+from ._member_row import MAX_GAUGES, gauges_at, key_of
 from .errors import InvalidMetadata, InvalidQuery
 
 if TYPE_CHECKING:
     from .model import Entry
 
-MAX_GAUGES = 8
-# A place is a row number, and above it random bits of the registrar that gave it: entries of two registries differ.
-ROW_BITS = 12
-ROW_WORDS = 2 * MAX_GAUGES
 # How often a reader looks at a pair that does not fit: its writer may be between the two words, and perhaps without a
 # processor.
 _TRIES = 10
 
 
 class OpenRows(Protocol):
-    """The gauge rows of a registry that this process reads: their words, the same as floats, and how many of them have
+    """The member rows of a registry that this process reads: their words, the same as floats, and how many of them have
     memory. They are those of the board with this number; `in_use` has the number of the board that is in use."""
 
     words: memoryview
@@ -57,20 +54,6 @@ def remove_open(rows: OpenRows) -> None:
     _open = tuple(one for one in _open if one is not rows)
 
 
-def row_of(place: int) -> int:
-    return place & ((1 << ROW_BITS) - 1)
-
-
-def first_word_of(entry: Entry) -> int:
-    """Where the row of an entry begins, among the words of all rows."""
-    return row_of(entry.gauge_place) * ROW_WORDS
-
-
-def key_of(entry: Entry) -> int:
-    """The key of an entry's pairs."""
-    return entry.gauge_place ^ entry.incarnation << ROW_BITS
-
-
 class _Values(FrozenDict):
     """Values as they were read. Setting one here would change no gauge."""
 
@@ -86,7 +69,7 @@ class _Values(FrozenDict):
 
 def values_of(entry: Entry) -> dict[str, float]:
     """The present value of each gauge of an entry."""
-    at, values = first_word_of(entry), {}
+    at, values = gauges_at(entry), {}
     for name in entry.metadata.gauges:
         values[name] = _value(entry, at, name)
         at += 2
@@ -95,7 +78,7 @@ def values_of(entry: Entry) -> dict[str, float]:
 
 def value_of(entry: Entry, name: str) -> float | None:
     """The present value of one gauge; None where the entry has none of this name."""
-    at = first_word_of(entry)
+    at = gauges_at(entry)
     for known in entry.metadata.gauges:
         if known == name:
             return _value(entry, at, name)
@@ -104,7 +87,7 @@ def value_of(entry: Entry, name: str) -> float | None:
 
 
 def _value(entry: Entry, at: int, name: str) -> float:
-    key = entry.gauge_place ^ entry.incarnation << ROW_BITS
+    key = key_of(entry)
     for rows in _open:
         words = rows.words
         if at < rows.ready and (bits := words[at]) ^ words[at + 1] == key and rows.in_use[0] == rows.number:

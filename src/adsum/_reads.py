@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
-from time import monotonic
 from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
 from ._choosing import Choice, Chooser, check_choice
@@ -163,14 +162,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         try:
             hot = self._hot.get(id)  # type: ignore[arg-type]
             if hot is not None:
-                counters, bucket, version, words, mutex_at, mutex, stamp_at, stamp, late_at, entry = hot
+                counters, bucket, version, words, mutex_at, mutex, stamp_at, stamp, entry = hot
                 # Current, and of a living owner: the same checks as in `Reader.lookup`.
-                if (
-                    counters[bucket] == version
-                    and words[mutex_at] == mutex
-                    and words[stamp_at] == stamp
-                    and (late_at is None or monotonic() < late_at)
-                ):
+                if counters[bucket] == version and words[mutex_at] == mutex and words[stamp_at] == stamp:
                     return entry
             if isinstance(id, str):
                 return self._lookup_string(id)
@@ -440,9 +434,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
                 if key is None and by != "weighted":
                     member = kept.members[self._chooser.place(len(kept.members), by, query)]
                     if reader.lives(kept, member):
-                        return member.entry
+                        return member.present()
                 else:
-                    chosen = self._chooser.choose(kept.entries, by, key, query)
+                    chosen = self._chooser.choose(kept.present(), by, key, query)
                     living = None if chosen is None else reader.lookup(chosen.process_id)
                     # Not a later holder of its id.
                     if chosen is None or (living is not None and living.incarnation == chosen.incarnation):

@@ -178,7 +178,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `metadata`: a `Metadata`.
     - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
       `metadata.last_health_check`.
-    - `gauge_place`: where its gauges are in shared memory; 0 where it has none.
+    - `row_place`: where its gauges are in shared memory; 0 where it has none.
     - `claims`: a `ClaimRecord` for each slot that a process has claimed, the oldest first; see `Registry.claim`.
     - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values.
 
@@ -200,7 +200,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     revision: int
     metadata: Metadata
     health_source: HealthSource = HealthSource.process
-    gauge_place: int = 0
+    row_place: int = 0
     claims: tuple[ClaimRecord, ...] = ()
 
     def __hash__(self) -> int:

@@ -280,6 +280,9 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         >>> registry.heartbeat("planner-1").metadata.health_status.value
         'healthy'
         """
+        entry = self._calls.leave_heartbeat(id)
+        if entry is not None:
+            return entry
         write = self._calls.heartbeat(id, None)
         return self._calls.wait(write, timeout).entries[0]
 

@@ -13,8 +13,9 @@ import pytest
 
 import adsum
 from adsum import Registry, RegistryFull
-from adsum._gauges import ROW_WORDS, row_of
-from adsum._store.page_layout import BOARD_SIZE, GAUGE_ROWS, GAUGES_AT, WORD_BYTES
+from adsum._engine.free_rows import RESTING_ROWS
+from adsum._member_row import HEARTBEAT_WORDS, ROW_BITS, ROW_WORDS, row_of
+from adsum._store.page_layout import BOARD_SIZE, MEMBER_ROWS, ROWS_AT, WORD_BYTES
 
 from ..support import Agent, eventually, kill_registrar, stopped
 
@@ -61,7 +62,7 @@ def test_gauges_outlive_the_registrar(registry: Registry, registry_folder: Path)
         other = registry.register(f"b{number}", gauges={"load": number}, timeout=10)
         other.gauges["load"] = 10 + number
         assert registry.gauge("a", "load") == registration.gauges["load"] == 0.75
-    places = [entry.gauge_place for entry in registry.values()]
+    places = [entry.row_place for entry in registry.values()]
     assert len(set(map(row_of, places))) == len(places)
     assert [entry.gauges["load"] for entry in registry.find(id_prefix="b")] == [10, 11, 12]
 
@@ -104,13 +105,13 @@ def test_a_row_is_given_again(registry: Registry, registry_folder: Path) -> None
         agent.kill()
     eventually(lambda: "one" not in registry and registry.departures(1))
     rows = set()
-    # The row that was freed comes last.
-    for number in range(GAUGE_ROWS):
+    # The row that was freed comes after so many others.
+    for number in range(RESTING_ROWS + 2):
         entry = registry.register("two", gauges={"load": number}, replace=True).entry
-        rows.add(row_of(entry.gauge_place))
-        if row_of(entry.gauge_place) == row_of(dead.gauge_place):
+        rows.add(row_of(entry.row_place))
+        if row_of(entry.row_place) == row_of(dead.row_place):
             break
-    assert row_of(dead.gauge_place) in rows
+    assert row_of(dead.row_place) in rows
     assert (registry["two"].gauges, dead.gauges) == ({"load": number}, {"load": 1})
 
 
@@ -122,16 +123,16 @@ def test_garbage_hurts_only_its_own_row(registry: Registry, registry_folder: Pat
     chance = random.Random(seed)
     victim = registry.register("victim", gauges={"a": 1, "b": 2})
     other = registry.register("other", gauges={"a": 3})
-    at = WORD_BYTES * (GAUGES_AT + ROW_WORDS * row_of(victim.entry.gauge_place))
+    at = WORD_BYTES * (ROWS_AT + ROW_WORDS * row_of(victim.entry.row_place))
     with (registry_folder / "board").open("r+b", buffering=0) as board:
         for _ in range(50):
             os.pwrite(board.fileno(), chance.randbytes(WORD_BYTES * ROW_WORDS), at)
             assert registry["victim"].gauges == {"a": 1, "b": 2}
             assert registry["other"].gauges == {"a": 3}
         # NaN with a key that fits.
-        key = victim.entry.gauge_place ^ victim.entry.incarnation << 12
+        key = victim.entry.row_place ^ victim.entry.incarnation << ROW_BITS
         bits = struct.unpack("=Q", struct.pack("=d", float("nan")))[0]
-        os.pwrite(board.fileno(), struct.pack("=QQ", bits, bits ^ key), at)
+        os.pwrite(board.fileno(), struct.pack("=QQ", bits, bits ^ key), at + WORD_BYTES * HEARTBEAT_WORDS)
     assert registry["victim"].gauges == {"a": 1, "b": 2}
     victim.gauges["a"] = 5
     other.gauges["a"] = 6
@@ -141,14 +142,14 @@ def test_garbage_hurts_only_its_own_row(registry: Registry, registry_folder: Pat
 def test_all_rows_are_taken(registry: Registry) -> None:
     """The registration for which there is no row is refused with the limit, and changes nothing; members without gauges
     go on. A row that is freed can be had again."""
-    batch = [(f"m{number}", {"gauges": {"load": number}}) for number in range(GAUGE_ROWS)]
+    batch = [(f"m{number}", {"gauges": {"load": number}}) for number in range(MEMBER_ROWS)]
     members = registry.register_many(batch, timeout=60)
-    with pytest.raises(RegistryFull, match=f"{GAUGE_ROWS} in all"):
+    with pytest.raises(RegistryFull, match=f"{MEMBER_ROWS} in all"):
         registry.register("late", gauges={"load": 1}, timeout=10)
     registry.register("plain", timeout=10)
-    assert (len(registry), "late" in registry) == (GAUGE_ROWS + 1, False)
-    assert [registry.gauge(f"m{number}", "load") for number in (0, 4095)] == [0, 4095]
-    with pytest.raises(RegistryFull, match=f"{GAUGE_ROWS} in all"):
+    assert (len(registry), "late" in registry) == (MEMBER_ROWS + 1, False)
+    assert [registry.gauge(f"m{number}", "load") for number in (0, MEMBER_ROWS - 1)] == [0, MEMBER_ROWS - 1]
+    with pytest.raises(RegistryFull, match=f"{MEMBER_ROWS} in all"):
         registry.register("plain", gauges={"load": 1}, replace=True, timeout=10)
     # This one has a row: its own.
     again = registry.register("m5", gauges={"load": 55}, replace=True, timeout=10)
@@ -171,7 +172,7 @@ def test_memory_is_taken_when_it_is_needed(registry: Registry, registry_folder: 
     registry.register("plain")
     board = registry_folder / "board"
     without = board.stat().st_blocks * 512
-    assert without < WORD_BYTES * GAUGES_AT + 8192 < BOARD_SIZE == board.stat().st_size
+    assert without < WORD_BYTES * ROWS_AT + 8192 < BOARD_SIZE == board.stat().st_size
     registry.register("w", gauges={"load": 1})
     assert board.stat().st_blocks * 512 - without <= 8192
 
@@ -188,7 +189,7 @@ def test_two_registries_in_one_process(registry_folder: Path) -> None:
     """Entries of the same row and incarnation in two registries have their own values."""
     with adsum.open(path=registry_folder / "x") as one, adsum.open(path=registry_folder / "y") as two:
         first, second = one.register("w", gauges={"load": 1}), two.register("w", gauges={"load": 2})
-        assert row_of(first.entry.gauge_place) == row_of(second.entry.gauge_place)
+        assert row_of(first.entry.row_place) == row_of(second.entry.row_place)
         assert (one["w"].gauges, two["w"].gauges) == ({"load": 1}, {"load": 2})
         first.gauges["load"] = 3
         assert (first.entry.gauges, second.entry.gauges) == ({"load": 3}, {"load": 2})

@@ -10,7 +10,7 @@ import lmdb
 
 from adsum._engine.free_rows import FreeRows
 from adsum._store.page import bucket_of
-from adsum._store.page_layout import GAUGE_ROWS
+from adsum._store.page_layout import MEMBER_ROWS
 from adsum.model import Limits, Owner
 
 from .asks import Ask, Fields
@@ -40,8 +40,8 @@ def sound(tables: Tables, limits: Limits) -> list[str]:
         if entry.registered_at > entry.last_updated:
             wrong.append(f"I1: {entry.id} was updated at {entry.last_updated}, registered at {entry.registered_at}")
         wrong += [f"I4: {entry.id}: {fault}" for fault in violations(entry.metadata, limits)]
-    if len(set(tables.gauge_rows)) < len(tables.gauge_rows):
-        wrong.append(f"two entries have one gauge row: {sorted(tables.gauge_rows)}")
+    if len(set(tables.member_rows)) < len(tables.member_rows):
+        wrong.append(f"two entries have one member row: {sorted(tables.member_rows)}")
     rows = {row for entry in tables.entries.values() for row in expected_rows(entry)}
     wrong += [f"I2: the row {row} is missing" for row in rows - tables.rows]
     wrong += [f"S3, S7: the row {row} belongs to no entry" for row in tables.rows - rows]
@@ -109,10 +109,13 @@ def monitored(entries: Iterable[PlainEntry], watched: Iterable[Owner]) -> list[s
     return [f"I5: watched {set(watched)}, owners are {owners}"] if set(watched) != owners else []
 
 
-def free_gauge_rows(tables: Tables, free: FreeRows) -> list[str]:
-    """The registrar knows of every gauge row whether an entry has it."""
-    taken = set(range(GAUGE_ROWS)).difference(free._free)
-    return [f"the rows {taken} are taken, entries have {tables.gauge_rows}"] if taken != set(tables.gauge_rows) else []
+def free_rows(tables: Tables, free: FreeRows) -> list[str]:
+    """The registrar knows of every member row whether an entry has it."""
+    untouched = {row for row in tables.member_rows if row >= free._untouched and row not in free._given_before}
+    wrong = untouched | set(free._freed).union(free._next).intersection(tables.member_rows)
+    if wrong or len(free) != MEMBER_ROWS - len(tables.member_rows):
+        return [f"{len(free)} rows are free, {wrong} of these among them: {sorted(tables.member_rows)}"]
+    return []
 
 
 def never_again(before: Tables, after: Tables) -> list[str]:

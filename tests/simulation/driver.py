@@ -52,6 +52,9 @@ class Driver:
                 processes.start(pid)
         for _ in range(random.choice((1, 1, 2, 3, 6))):
             self._ask()
+        for entry in random.sample(list(self.play.model.holders.values()), min(3, len(self.play.model.holders))):
+            if processes.is_alive(Owner(*entry.owner)):
+                self.play.leave_heartbeat(Owner(*entry.owner), entry.id)
         for process in random.sample(processes.living, random.choice((0, 1, 1, 2))):
             self._die(process)
         self._turn()

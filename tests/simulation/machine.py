@@ -99,6 +99,10 @@ class RegistryMachine(AskingMachine):
     def beat(self, caller: Owner, pid: int, owner: Owner, condition: Condition, go: Fault | None) -> None:
         self._ask(go, caller, "heartbeat", Item(("beat", "n", str(pid))), owner=owner, condition=condition)
 
+    @rule(caller=living)
+    def leave_heartbeat(self, caller: Owner) -> None:
+        self.play.leave_heartbeat(caller, ("beat", "n", str(caller.pid)))
+
     @rule(caller=living, id=known_ids, go=faults)
     def beat_without_a_promise(self, caller: Owner, id: Id, go: Fault | None) -> None:
         self._ask(go, caller, "heartbeat", Item(id), owner=caller)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from adsum._engine.heartbeats import Lateness
@@ -243,6 +244,13 @@ class Model(Rules):
             return Expected((self.holders[entry.id],), changed=False)
         status, source = entry.before_late
         return self._replaced(entry, {**metadata, "health_status": status}, source=source, before_late=None)
+
+    def left_heartbeat(self, id: Id, utc: datetime, now: int) -> None:
+        """The holder of an id left a heartbeat in shared memory."""
+        entry = self.holders[id]
+        checked = max(utc, entry.metadata["last_health_check"])
+        self.holders[id] = entry._replace(metadata={**entry.metadata, "last_health_check": checked})
+        self.promises.received(entry.incarnation, now)
 
     def _stand_by(self, ask: Ask, position: int) -> Expected:
         item = ask.items[0]

@@ -20,7 +20,7 @@ from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
 
 from . import checks, past, reading
-from .asks import Ask
+from .asks import Ask, Id
 from .clients import Clients
 from .expected import Expected, Turn, compare
 from .faults import Fault, injections_of
@@ -97,6 +97,18 @@ class Play(Clients):
         counted = self.world.outcomes() - counted
         assert counted == words, f"the registrar counted {counted} and answered {words}"
         self._answered(outcome, deaths, asks, replies, read=fault != "unread")
+
+    def leave_heartbeat(self, owner: Owner, id: Id) -> None:
+        """A process leaves a heartbeat in shared memory, if it holds the id, and has promised some."""
+        entry = self.model.holders.get(id)
+        if entry is None or Owner(*entry.owner) != owner or entry.metadata["heartbeat"] is None:
+            return
+        place = reading.place_of(self.world.environment.lmdb, entry.incarnation)
+        left = self.world.leave_heartbeat(entry.incarnation, place)
+        self.seen["left" if left else "late"] += 1
+        if left:
+            assert entry.source != "registrar", f"a late member left a heartbeat that takes nothing back: {entry}"
+            self.model.left_heartbeat(id, self.world.clock.utc, self.world.clock.nanoseconds)
 
     def commit_with_a_defect(self) -> None:
         """One batch, the newest request of which the engine fails on."""
@@ -280,7 +292,7 @@ class Play(Clients):
         least = min(self.keep_history, newest) if memory == Limits().max_memory_bytes else 0
         wrong = [
             *checks.sound(tables, self.limits),
-            *checks.free_gauge_rows(tables, self.world.engine.free_rows),
+            *checks.free_rows(tables, self.world.engine.free_rows),
             *checks.agrees(tables, self.model),
             *self.model.queues.violations(tables.standing_by),
             *past.wrong_rows(tables, self.model.changes, least),

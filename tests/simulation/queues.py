@@ -86,6 +86,11 @@ class Promises:
             if (known := self._made.get(incarnation)) is not None:
                 self._made[incarnation] = known._replace(signed=now, said=0)
 
+    def received(self, incarnation: int, now: int) -> None:
+        """A member left a heartbeat in shared memory."""
+        if (known := self._made.get(incarnation)) is not None:
+            self._made[incarnation] = known._replace(signed=now)
+
     def follow(self, entry: PlainEntry, now: int) -> None:
         """An entry was made, or changed."""
         every = entry.metadata["heartbeat"]
@@ -112,7 +117,7 @@ class Promises:
         self._unsure_until = now + RETRY_NS
 
     def violations(self, late: Sequence[Lateness], now: int) -> list[str]:
-        wanted = self.late(now)
+        wanted, late = self.late(now), [one._replace(place=0) for one in late]
         if late == wanted or (now < self._unsure_until and set(late) <= set(wanted)):
             return []
         if now >= self._unsure_until > 0 and sorted(late) == sorted(wanted):

@@ -6,7 +6,7 @@ functions, a mistake in them would look right from both sides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -81,8 +81,22 @@ class Tables(NamedTuple):
     history: list[tuple[int, str, int, int, PlainEntry | None]]
     standing_by: list[tuple[Id, bytes, int]]
     bytes_used: int
-    # Of the entries that have one.
-    gauge_rows: list[int]
+    # By incarnation: where in shared memory the entries that have a row write.
+    places: dict[int, int]
+
+    @property
+    def member_rows(self) -> list[int]:
+        return [place & 0x3FFF for place in self.places.values()]
+
+    def with_heartbeats(self, written: Mapping[int, datetime]) -> Tables:
+        """The tables as readers see them, with the heartbeats that are in shared memory, by incarnation."""
+        entries = dict(self.entries)
+        for incarnation, time in written.items():
+            entry = entries[incarnation]
+            if entry.metadata["heartbeat"] is not None:
+                checked = max(time, entry.metadata["last_health_check"])
+                entries[incarnation] = entry._replace(metadata={**entry.metadata, "last_health_check": checked})
+        return self._replace(entries=entries)
 
     @property
     def by_id(self) -> dict[Id, PlainEntry]:
@@ -108,7 +122,7 @@ def read(environment: lmdb.Environment) -> Tables:
             departures=[_gone(_number(key), row) for key, row in rows("departures")],
             history=[_step(_number(key), row) for key, row in rows("history")],
             standing_by=[_waits(key, row) for key, row in rows("standbys")],
-            gauge_rows=[row for _, stored in rows("entries") if (row := _gauge_row(_plain(stored)[0])) is not None],
+            places={_number(key): place for key, row in rows("entries") if (place := _place(_plain(row)[0]))},
             bytes_used=sum(pages(table) for table in ("ids", "entries", "owners", *_INDEXES)),
         )
 
@@ -120,18 +134,25 @@ def receipts(environment: lmdb.Environment) -> dict[tuple[bytes, int], bytes]:
         return {(key[:-8], _number(key[-8:])): data for key, data in txn.cursor(db=table)}
 
 
+def place_of(environment: lmdb.Environment, incarnation: int) -> int:
+    """Where in shared memory an entry writes."""
+    with environment.begin() as txn:
+        row = txn.get(incarnation.to_bytes(8, "big"), db=environment.open_db(b"entries", txn, create=False))
+    return 0 if row is None else _place(_plain(row)[0])
+
+
 def _stored(row: Sequence[Any]) -> PlainEntry:
     """The entry in a decoded row of the entries, with the registrar's private fields."""
     entry, session, before_late = row
     return plain_entry(entry)._replace(session=session, before_late=None if before_late is None else tuple(before_late))
 
 
-def _gauge_row(entry: Sequence[Any]) -> int | None:
-    """The gauge row of a decoded entry, which it has where it has gauges."""
-    gauges, place = dict(zip(_METADATA, entry[8], strict=True))["gauges"], entry[10]
-    if bool(gauges) != bool(place):
-        raise ValueError(f"the entry has the gauges {gauges} at the place {place}")
-    return place & 4095 if place else None
+def _place(entry: Sequence[Any]) -> int:
+    """Where in shared memory a decoded entry writes. It has a place where it has gauges, or promises heartbeats."""
+    fields, place = dict(zip(_METADATA, entry[8], strict=True)), entry[10]
+    if (fields["gauges"] or fields["heartbeat"] is not None) and not place:
+        raise ValueError(f"the entry {entry} has no place for its gauges and heartbeats")
+    return int(place)
 
 
 def plain_entry(row: Sequence[Any]) -> PlainEntry:

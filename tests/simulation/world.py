@@ -15,6 +15,7 @@ from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Inst
 from adsum._engine.draft import View
 from adsum._engine.engine import Engine
 from adsum._engine.heartbeats import Lateness
+from adsum._member_row import heartbeat_at, key_for
 from adsum._registrar.answers import Answer
 from adsum._registrar.ports import Ports
 from adsum._registrar.start import open_registry
@@ -23,6 +24,7 @@ from adsum._registrar.wiring import build_core
 from adsum._store import audit
 from adsum._store import page as pages
 from adsum._store.environment import Environment
+from adsum._store.member_rows import MemberRows
 from adsum._store.tables import Retention
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
@@ -35,6 +37,8 @@ from .reading import Tables
 KEEP_ALL = Retention()
 SILENT = logging.Logger("adsum.simulation", logging.CRITICAL)
 SECOND = 10**9
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Crash(BaseException):
@@ -180,7 +184,7 @@ class World:
         noticed = self.clock.nanoseconds
         calls: list[Call] = [ask.call() for ask in asks]
         self.marked, self._injected = set(), False
-        late = self.core.heartbeats.late(noticed)
+        late = self.core.committer.late(noticed)
         outcome = Outcome(None, alive=True, marked=self.marked, late=late, looked=noticed)
         try:
             batch = Batch(
@@ -220,7 +224,23 @@ class World:
         return self.core.generations.current
 
     def tables(self) -> Tables:
-        return reading.read(self.environment.lmdb)
+        """As readers see them."""
+        tables = reading.read(self.environment.lmdb)
+        walls = {number: self._wall_of(number, place) for number, place in tables.places.items()}
+        return tables.with_heartbeats({number: EPOCH + wall * MICROSECOND for number, wall in walls.items() if wall})
+
+    def _wall_of(self, incarnation: int, place: int) -> int:
+        return self._rows.heartbeat(heartbeat_at(place), key_for(place, incarnation)).wall
+
+    def leave_heartbeat(self, incarnation: int, place: int) -> bool:
+        """A member leaves a heartbeat in shared memory. False where it has to ask the registrar."""
+        at, key = heartbeat_at(place), key_for(place, incarnation)
+        wall = max((self.clock.utc - EPOCH) // MICROSECOND, self._wall_of(incarnation, place))
+        return at < self._rows.ready and self._rows.leave_heartbeat(at, key, self.clock.nanoseconds, wall)
+
+    @property
+    def _rows(self) -> MemberRows:
+        return self.page.board.rows
 
     def receipts(self) -> dict[tuple[bytes, int], bytes]:
         return reading.receipts(self.environment.lmdb)

@@ -21,9 +21,11 @@ from .bell import BellConnection
 from .connection_pool import ConnectionPool
 from .exit_reports import ExitReports
 from .gauge_writer import GaugeWriter
+from .heartbeat_writer import HeartbeatWriter
 from .keeper import Keeper, OnLost
 from .launch import Launch
 from .pipeline import Pipeline
+from .writable_board import WritableBoard
 
 R = TypeVar("R")
 
@@ -72,7 +74,9 @@ class Client:
         self.pipeline = Pipeline(folder, launch, dialled)
         self.bell = BellConnection(folder, launch, dialled)
         self.keeper = Keeper(folder, on_lost)
-        self.gauges = GaugeWriter(folder, self.reader)
+        self.board = WritableBoard(folder, self.reader)
+        self.gauges = GaugeWriter(self.board)
+        self.heartbeats = HeartbeatWriter(self.board)
         self.exit_reports = ExitReports(folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
@@ -105,7 +109,7 @@ class Client:
         self.exit_reports.close()
         self.pipeline.stop()
         self.pool.close()
-        self.gauges.close()
+        self.board.close()
         for watch in list(self.watches):
             watch.stop()
         self.bell.close()

@@ -30,7 +30,7 @@ _FIRST_SECONDS = 10.0
 class Sender(Protocol):
     """What a heartbeat asks of `Calls`."""
 
-    def send_heartbeat(self, entry: Entry) -> Future[wire.Done]: ...
+    def send_heartbeat(self, entry: Entry) -> Future[wire.Done] | None: ...
     def may_return(self, entry: Entry) -> bool: ...
     def keep_current(self, holder: Any) -> None: ...
 
@@ -50,7 +50,9 @@ class MemberHeartbeat:
         """Send a heartbeat, and wait for nothing."""
         entry = self.entry
         try:
-            self._sender.send_heartbeat(entry).add_done_callback(lambda sent: self._answered(entry, sent))
+            sent = self._sender.send_heartbeat(entry)
+            if sent is not None:
+                sent.add_done_callback(lambda sent: self._answered(entry, sent))
         except RegistryClosed:
             self.is_over = True
         except SystemBusy:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._store.layout import encode
-from .._store.page_layout import GAUGE_ROWS
+from .._store.page_layout import MEMBER_ROWS
 from .._validation import MetadataFields, check_fields, check_limits, id_key, new_metadata
 from ..errors import RegistryFull
 from ..model import Entry, Limits, Metadata, ProcessId
@@ -78,8 +78,8 @@ class Admission:
             self._require_memory(grown)
 
     def require_room(self, prepared: list[NewEntry], replaced: Sequence[tuple[Entry, NewEntry]] = ()) -> None:
-        """Require room for these entries, and count it as taken. Those in `replaced` take the gauge rows of the entries
-        that they replace."""
+        """Require room for these entries, and count it as taken. Those in `replaced` take the rows of the entries that
+        they replace."""
         most = self._limits.max_entries
         if most is not None and self._draft.entries + len(prepared) > most:
             raise RegistryFull(
@@ -87,13 +87,14 @@ class Admission:
                 f"is {most}; unregister some, or make the registry with a larger Limits.max_entries"
             )
         with_gauges = sum(bool(new.metadata.gauges) for new in (*prepared, *(new for _, new in replaced)))
-        free = self._draft.free_rows + sum(bool(entry.gauge_place) for entry, _ in replaced)
+        free = self._draft.free_rows + sum(bool(entry.row_place) for entry, _ in replaced)
         if with_gauges > free:
             raise RegistryFull(
                 f"{with_gauges} members with gauges were asked for, and the registry has room for {free} more of them "
-                f"({GAUGE_ROWS} in all); register without gauges=, or unregister some that have them"
+                f"({MEMBER_ROWS} in all); register without gauges=, or unregister some that have them"
             )
         self._require_memory(sum(new.footprint for new in prepared))
+        self._draft.reserved_rows = with_gauges
 
     def require_room_for_claim(self) -> None:
         """Require room for one more claim, and count it as taken."""

@@ -58,6 +58,8 @@ class Draft:
         self._given_rows = 0
         # Places of entries that this batch has ended: given again where there are no others.
         self._freed_places: list[int] = []
+        # For entries with gauges that this batch has admitted, and not added yet.
+        self.reserved_rows = 0
         self._records: dict[bytes, Record | None] = {}
         # By owner: the records that this batch gave it, and the incarnations of stored ones that it took away.
         self._gained: dict[Owner, dict[int, Record]] = {}
@@ -89,7 +91,7 @@ class Draft:
 
     @property
     def free_rows(self) -> int:
-        """How many entries with gauges there is a row for."""
+        """How many entries there is a row for."""
         return len(self._free_rows) - self._given_rows + len(self._freed_places)
 
     def stage(self, size: int) -> None:
@@ -137,13 +139,17 @@ class Draft:
     ) -> Entry:
         """A new registration. `source` is that of its health status."""
         self.revision += 1
-        now, place = self._now, self._gauge_place(metadata)
-        entry = Entry(process_id, *owner, self.revision, now, now, self.revision, metadata, source, gauge_place=place)
+        now, place = self._now, self._row_place(metadata)
+        entry = Entry(process_id, *owner, self.revision, now, now, self.revision, metadata, source, row_place=place)
         self._change(key, Kind.registered, None, Record(entry, session))
         return entry
 
-    def _gauge_place(self, metadata: Metadata) -> int:
-        if not metadata.gauges:
+    def _row_place(self, metadata: Metadata) -> int:
+        """A row for what a new entry writes into shared memory; 0 where it writes nothing. Without a row its heartbeats
+        are requests, and its gauges have none: see `Admission.require_room`."""
+        if metadata.gauges:
+            self.reserved_rows -= 1
+        elif metadata.heartbeat is None or self.free_rows <= self.reserved_rows:
             return 0
         if self._given_rows >= len(self._free_rows):
             return self._freed_places.pop()
@@ -161,6 +167,7 @@ class Draft:
             revision=self.revision,
             last_updated=max(self._now, before.entry.registered_at),
             health_source=source,
+            row_place=before.entry.row_place or self._row_place(metadata),
         )
         self._change(key_of(entry.process_id), Kind.updated, before, Record(entry, before.session, before_late))
         return entry
@@ -195,7 +202,7 @@ class Draft:
         entry = Entry(id, *owner, self.revision, now, now, self.revision, metadata, basis.health_source)
         # It keeps the row. Its pairs have another key from now on, as it is another incarnation.
         # Its claims stay: otherwise a new claimer would have a slot beside one that believes to hold it.
-        entry = msgspec.structs.replace(entry, gauge_place=before.entry.gauge_place, claims=before.entry.claims)
+        entry = msgspec.structs.replace(entry, row_place=before.entry.row_place, claims=before.entry.claims)
         self._depart(before.entry, "handed_over", 0.0)
         self._change(key_of(id), Kind.updated, before, Record(entry))
         return entry
@@ -207,8 +214,8 @@ class Draft:
 
     def _change(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
         self.changes.append(change := Change(kind, self.revision, key, before, after))
-        if (ended := change.ended_gauges) is not None:
-            self._freed_places.append(ended.gauge_place)
+        if (ended := change.ended_row) is not None:
+            self._freed_places.append(ended.row_place)
         self._records[key] = after
         # `before` includes the refreshed health check of a heartbeat earlier in the batch.
         self.refreshed.pop(key, None)

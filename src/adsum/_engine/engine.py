@@ -21,7 +21,7 @@ from .round import Round
 
 class Engine:
     """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `free_rows` are
-    the gauge rows that can be given; its caller keeps them as they are after each commit. `claimers` is what is known
+    the member rows that can be given; its caller keeps them as they are after each commit. `claimers` is what is known
     of claims, likewise."""
 
     def __init__(self, limits: Limits, kernel: Kernel, node: str = "", free_rows: FreeRows | None = None) -> None:

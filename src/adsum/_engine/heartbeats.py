@@ -2,7 +2,12 @@
 
 The technique is a lazy timer heap: a heartbeat only writes a time and leaves the heap alone; an item whose time has
 come is put back with a later one if a heartbeat came meanwhile (lazy deletion, as in the notes on priority queues of
-Python's `heapq`). So a heartbeat costs a dict's update, and the heap holds one live item for each promise.
+Python's `heapq`). So the heap holds one live item for each promise.
+
+Most members write that time into shared memory themselves (see `adsum._heartbeat`), and it is read here when an item's
+time has come. A member that is late sends its next heartbeat as a request, because that changes its health status. The
+word that tells the member so is written after `late` has named it, and before `confirm` looks once more: a heartbeat
+that was written meanwhile counts.
 
 A registrar that starts gives every member its full time anew: it cannot know which heartbeats were sent while none ran,
 and a health status must not get worse because of it. For the same reason time in which the registrar did not look does
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .._store.layout import Change
@@ -28,31 +34,42 @@ _SHORTEST_LOOK_NS = 5_000_000
 
 
 class Lateness(NamedTuple):
-    """A heartbeat has been missing for so long that its member counts as `status`."""
+    """A heartbeat has been missing for so long that its member counts as `status`. `place` is where in shared memory it
+    would be."""
 
     key: bytes
     incarnation: int
     status: HealthStatus
+    place: int = 0
 
 
 class _Promise:
     """One entry's: its interval, when the last heartbeat came (both in monotonic nanoseconds), how many stages of
-    lateness were noted, and the time of its live item in the heap."""
+    lateness were noted, and the time of its live item in the heap. `seen` is the last heartbeat that was found at its
+    `place` in shared memory, as it stands there."""
 
-    __slots__ = ("due", "interval", "key", "last", "noted")
+    __slots__ = ("due", "interval", "key", "last", "noted", "place", "seen")
 
-    def __init__(self, key: bytes, interval: int, last: int, noted: int) -> None:
+    def __init__(self, key: bytes, place: int, interval: int, last: int, noted: int) -> None:
         self.key = key
+        self.place = place
+        self.seen = 0
         self.interval = interval
         self.last = last
         self.noted = noted
         self.due = 0
 
 
-class Heartbeats:
-    """The promises of one registry."""
+def _nothing_written(_place: int, _incarnation: int) -> int:
+    return 0
 
-    def __init__(self, limits: Limits) -> None:
+
+class Heartbeats:
+    """The promises of one registry. `written` gives the last heartbeat at a place that an incarnation has left there,
+    in monotonic nanoseconds; 0 for none."""
+
+    def __init__(self, limits: Limits, written: Callable[[int, int], int] = _nothing_written) -> None:
+        self._written = written
         self._stages = (
             (limits.degraded_after, HealthStatus.degraded),
             (limits.unhealthy_after, HealthStatus.unhealthy),
@@ -75,6 +92,9 @@ class Heartbeats:
         """The registrar looks at its sockets `now`. Time since its last look that is much longer than `look_seconds`
         does not count."""
         if self._looked is not None and self._intervals and now - self._looked > 2 * self._look_ns():
+            for incarnation, promise in self._promises.items():
+                # On the clock of before the gap. It stands still in the gap.
+                self._catch_up(incarnation, promise, self._looked)
             self._lost += now - self._looked
         self._looked = now
 
@@ -94,7 +114,8 @@ class Heartbeats:
         if entry.health_source is HealthSource.registrar:
             noted = len(self._stages) if entry.metadata.health_status is HealthStatus.unhealthy else 1
         self._end(entry.incarnation)
-        promise = _Promise(key, int(interval * 1e9), now - self._lost, noted)
+        promise = _Promise(key, entry.row_place, int(interval * 1e9), now - self._lost, noted)
+        promise.seen = self._written(entry.row_place, entry.incarnation)
         self._promises[entry.incarnation] = promise
         self._intervals[promise.interval] += 1
         self._shortest = min(self._shortest or promise.interval, promise.interval)
@@ -124,14 +145,25 @@ class Heartbeats:
         elif known is None or known.interval != int(interval * 1e9):
             self.inherit(change.key, after, now)
 
-    def received(self, incarnation: int, now: int) -> None:
-        """A heartbeat has come."""
+    def received(self, incarnation: int, now: int) -> int:
+        """A heartbeat has come in a request. Returns the place at which its member leaves the next ones; 0 for none."""
         promise = self._promises.get(incarnation)
-        if promise is not None:
-            promise.last = now - self._lost
-            if promise.noted:
-                promise.noted = 0
-                self._schedule(incarnation, promise)
+        if promise is None:
+            return 0
+        promise.last = now - self._lost
+        if promise.noted:
+            promise.noted = 0
+            self._schedule(incarnation, promise)
+        return promise.place
+
+    def _catch_up(self, incarnation: int, promise: _Promise, now: int) -> bool:
+        """Whether a heartbeat was written since the last call. None was later than `now`."""
+        written = self._written(promise.place, incarnation)
+        if written in (0, promise.seen):
+            return False
+        promise.seen = written
+        promise.last = max(promise.last, min(written, now) - self._lost)
+        return True
 
     def late(self, now: int) -> list[Lateness]:
         """The members that became late, or later, since the last call, in the order in which they became so."""
@@ -142,11 +174,27 @@ class Heartbeats:
             if promise is None or promise.due != due or promise.noted == len(self._stages):
                 continue
             # A heartbeat that came meanwhile moved the deadline, and not the item.
+            self._catch_up(incarnation, promise, now)
             if self._deadline(promise) <= due:
-                found.append(Lateness(promise.key, incarnation, self._stages[promise.noted][1]))
+                found.append(Lateness(promise.key, incarnation, self._stages[promise.noted][1], promise.place))
                 promise.noted += 1
             self._schedule(incarnation, promise)
         return found
+
+    def confirm(self, late: list[Lateness], now: int) -> tuple[list[Lateness], list[Lateness]]:
+        """Those that are still late, and those that are not late at all, because a heartbeat was written after all."""
+        written = {
+            one.incarnation for one in late if self._catch_up(one.incarnation, self._promises[one.incarnation], now)
+        }
+        punctual = []
+        for one in late:
+            if one.incarnation in written:
+                promise = self._promises[one.incarnation]
+                promise.noted -= 1
+                if not promise.noted:
+                    punctual.append(one)
+                self._schedule(one.incarnation, promise)
+        return [one for one in late if one.incarnation not in written], punctual
 
     def retry(self, late: list[Lateness], now: int) -> None:
         """These could not be committed; `late` returns them again in a moment."""

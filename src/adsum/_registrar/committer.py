@@ -19,7 +19,7 @@ from .._engine.counters import Counters
 from .._engine.draft import View
 from .._engine.engine import Engine
 from .._engine.health import HEALTH_FIELDS
-from .._engine.heartbeats import Heartbeats
+from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._store import tables
 from .._store.board import index_bucket_of
@@ -88,6 +88,19 @@ class Committer:
         self._log_lines.refused(calls, error.reason)
         return refusals(calls, error)
 
+    def late(self, looked: int) -> list[Lateness]:
+        """The members that became late until the registrar `looked`. Their next heartbeats are requests."""
+        late = self._heartbeats.late(looked)
+        if not late:
+            return late
+        rows = self._page.board.rows
+        for one in late:
+            rows.require_requests(one.place)
+        late, punctual = self._heartbeats.confirm(late, self._clock.monotonic_ns())
+        for one in punctual:
+            rows.allow_heartbeats(one.place)
+        return late
+
     def store_stats(self, pending: int) -> None:
         """Leave the counters where readers find them."""
         if self._counters.changed:
@@ -95,11 +108,12 @@ class Committer:
             with tables.write(self._generations.current) as transaction:
                 transaction.keep_stats(self._counters.stats(pending, len(self._kernel.scanned)))
 
-    def take_up_gauges(self, entry: Entry) -> None:
-        """An entry of an earlier registrar keeps its gauges, with their values where the board is still the same."""
+    def take_up_row(self, entry: Entry) -> None:
+        """An entry of an earlier registrar keeps its row, with what is written there where the board is still the
+        same."""
         self._engine.free_rows.take_up(entry)
         try:
-            self._page.board.begin_gauges(self._generations.current.folder, [entry])
+            self._page.board.begin_rows(self._generations.current.folder, [entry])
         except RegistryFull as error:
             # Its gauges stay as they were registered.
             self._log.warning("%s", error)
@@ -148,13 +162,13 @@ class Committer:
         watched: list[Owner] = []
         receipts: list[Receipt] = []
         try:
-            with tables.write(self._generations.current) as transaction:
+            with tables.write(self._generations.current, self._page.board.rows.with_heartbeat) as transaction:
                 decision = self._decide(transaction, batch, self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
                     marked = _counters_of(decision)
                     self._page.mark(*marked)
-                    self._begin_gauges(decision)
+                    self._begin_rows(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
                     transaction.refresh(decision.refreshed)
@@ -178,11 +192,11 @@ class Committer:
         self._follow(batch, decision)
         return answers
 
-    def _begin_gauges(self, decision: Decision) -> None:
+    def _begin_rows(self, decision: Decision) -> None:
         """Before the commit: a reader that finds the entry finds the values."""
-        begun = [entry for change in decision.changes if (entry := change.begun_gauges) is not None]
+        begun = [entry for change in decision.changes if (entry := change.begun_row) is not None]
         if begun:
-            self._page.board.begin_gauges(self._generations.current.folder, begun)
+            self._page.board.begin_rows(self._generations.current.folder, begun)
 
     def _decide(self, view: View, batch: Batch, now: Instant, watched: list[Owner]) -> Decision:
         """Decide, and begin to watch the owners of new entries, which `watched` collects.
@@ -230,11 +244,11 @@ class Committer:
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         for change in decision.changes:
             self._heartbeats.follow(change, now)
-            if (ended := change.ended_gauges) is not None:
-                self._page.board.gauges.end(ended)
+            if (ended := change.ended_row) is not None:
+                self._page.board.rows.end(ended)
             self._engine.free_rows.follow(change)
         for incarnation in decision.heartbeats:
-            self._heartbeats.received(incarnation, now)
+            self._page.board.rows.allow_heartbeats(self._heartbeats.received(incarnation, now))
         self._page.promises = len(self._heartbeats)
         for death in batch.deaths:
             if death.noticed is not None:

@@ -187,7 +187,7 @@ class Server:
         calls = self._requests.take(MAX_BATCH)
         ended = self._sessions.take_ended()
         # A heartbeat that is still in the backlog, or that came in while this process was stopped, is not late.
-        late = [] if self._requests else self._heartbeats.late(looked)
+        late = [] if self._requests else self._committer.late(looked)
         if not (deaths or calls or ended or late):
             return
         self._commit(deaths, ended, calls, late, self._clock.monotonic())

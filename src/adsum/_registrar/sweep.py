@@ -40,8 +40,8 @@ def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner]
     bound = {}
     for owner in owners:
         for record in stored.owned(owner):
-            if record.entry.gauge_place:
-                core.committer.take_up_gauges(record.entry)
+            if record.entry.row_place:
+                core.committer.take_up_row(record.entry)
             key = key_of(record.entry.process_id)
             core.heartbeats.inherit(key, record.entry, now)
             core.claimers.inherit(key, record.entry)

@@ -71,7 +71,7 @@ def build_core(
         counters = Counters(stored.stats())
         entries, revision = stored.entries, stored.revision
     page.revision, page.entries = revision, entries
-    heartbeats = Heartbeats(limits)
+    heartbeats = Heartbeats(limits, page.board.rows.last_heartbeat)
     history_bytes = min(retention.history_bytes, HISTORY_SHARE * limits.max_memory_bytes)
     committer = Committer(
         generations,

@@ -1,10 +1,10 @@
 """The board: a mapped file beside the page, with what readers need besides.
 
 It has the change counters of index keys, which validate results of searches (see `kept_results`), the lifelines (see
-`lifelines`), and the gauges of members (see `gauge_rows`). It is a file of its own because versions before it know the
+`lifelines`), and the rows of members (see `member_rows`). It is a file of its own because versions before it know the
 size of the page. A board has a random number, and the page names the one that is in use: a registrar that finds none,
 because it was removed or damaged, makes another. Where a reader finds none, it keeps no results, asks the kernel about
-each owner, and has gauges as they were registered.
+each owner, and has heartbeats and gauges as they are stored.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from zlib import crc32
 
 from .. import _gauges
 from .._foreign import reraise_foreign
+from .._os import identity
 from .._os.mapped_file import MappedFile, create_mapped, open_mapped
+from ..errors import RegistryFull
 from ..model import Entry
-from .gauge_rows import GaugeRows
 from .layout import BY_NAMESPACE, INDEXES
-from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, GAUGES_AT, INDEX_BUCKETS, LIFELINES_AT, WORD_BYTES
+from .member_rows import MemberRows
+from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, INDEX_BUCKETS, LIFELINES_AT, ROWS_AT, WORD_BYTES
 
 _NAME = "board"
-# The first word. The second one is `gauge_rows.ALLOCATED`; the others before the counters are not in use.
+# The first word. The second one is `member_rows.ALLOCATED`; those from the fourth to the counters are not in use.
 _NUMBER = 0
+# The inode of the time namespace of the registrar, whose monotonic clock the times on the board are of.
+_TIME_NAMESPACE = 2
 _INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPACE)}
 
 
@@ -39,17 +43,32 @@ class Board:
     """The mapped board of one registry. `counters` and `lifelines` are read in the hot path."""
 
     def __init__(self, words: memoryview, mapped: MappedFile | None = None) -> None:
+        self._words = words
         self._mapped = mapped
         self.number = words[_NUMBER]
         self.counters = words[BOARD_COUNTERS_AT:LIFELINES_AT]
-        self.lifelines = words[LIFELINES_AT:GAUGES_AT]
-        self.gauges = GaugeRows(words)
+        self.lifelines = words[LIFELINES_AT:ROWS_AT]
+        self.rows = MemberRows(words)
 
-    def begin_gauges(self, folder: Path, entries: list[Entry]) -> None:
-        """Let these entries have the gauges of their registrations. Errors: `RegistryFull`."""
-        self.gauges.allocate(path_in(folder), entries)
+    @property
+    def has_clock_of_this_process(self) -> bool:
+        """Whether the times on the board are of the monotonic clock that this process reads."""
+        return bool(self._words[_TIME_NAMESPACE] == identity.time_namespace())
+
+    def serve(self) -> None:
+        """The times on it are of the clock of this process from now on."""
+        self._words[_TIME_NAMESPACE] = identity.time_namespace()
+
+    def begin_rows(self, folder: Path, entries: list[Entry]) -> None:
+        """Let these entries have the rows that were given to them. Errors: `RegistryFull` where there is no room for
+        gauges; heartbeats without room are requests."""
+        try:
+            self.rows.allocate(path_in(folder), entries)
+        except RegistryFull:
+            if any(entry.metadata.gauges for entry in entries):
+                raise
         for entry in entries:
-            self.gauges.begin(entry)
+            self.rows.begin(entry)
 
 
 def _no_board() -> Board:
@@ -69,10 +88,12 @@ def path_in(folder: Path) -> Path:
 def create(folder: Path) -> Board:
     """A new board, put in its place in one step when it is complete."""
     unfinished = folder / f"{_NAME}.new"
-    mapped = create_mapped(unfinished, BOARD_SIZE, allocated=WORD_BYTES * GAUGES_AT)
+    mapped = create_mapped(unfinished, BOARD_SIZE, allocated=WORD_BYTES * ROWS_AT)
     mapped.words[_NUMBER] = int.from_bytes(os.urandom(8), "little") or 1
+    board = Board(mapped.words, mapped)
+    board.serve()
     unfinished.rename(path_in(folder))
-    return Board(mapped.words, mapped)
+    return board
 
 
 def attach(folder: Path, number: int, *, writable: bool = False) -> Board:
@@ -85,11 +106,11 @@ def attach(folder: Path, number: int, *, writable: bool = False) -> Board:
         return NO_BOARD
     if board is None:
         return NO_BOARD
-    board.gauges.refresh()
+    board.rows.refresh()
     if writable:
         return board
-    _gauges.add_open(board.gauges)
-    weakref.finalize(board, _gauges.remove_open, board.gauges).atexit = False
+    _gauges.add_open(board.rows)
+    weakref.finalize(board, _gauges.remove_open, board.rows).atexit = False
     return board
 
 
@@ -100,7 +121,10 @@ def attach_or_create(folder: Path, number: int) -> Board:
     except IsADirectoryError:
         path_in(folder).rmdir()
         board = None
-    return create(folder) if board is None else board
+    if board is None:
+        return create(folder)
+    board.serve()
+    return board
 
 
 def _attach(folder: Path, number: int, *, writable: bool) -> Board | None:

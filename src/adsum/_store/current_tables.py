@@ -209,7 +209,7 @@ class CurrentTables:
     def _open_board(self, mapped: page.Page) -> None:
         mapped.open_board(self.folder, self._board)
         self._board = mapped.board
-        mapped.board.gauges.belong_to(mapped.board_in_use, self.current)
+        mapped.board.rows.belong_to(mapped.board_in_use, self.current)
 
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""

@@ -22,6 +22,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from ..model import Entry, Owner
 from .lifelines import NONE
 from .page_layout import BUCKETS
+from .promises import Promise
 
 # An id, for lookups, or the row key of an incarnation, for queries.
 CacheKey: TypeAlias = "tuple[str, str, str] | bytes"
@@ -34,9 +35,8 @@ GENERATION_BYTES = 16 * 1024 * 1024
 
 
 class CachedEntry(NamedTuple):
-    """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes. `late_at` is
-    when its promised heartbeat is late, on the monotonic clock; None where it promises none. The last four are the
-    lifeline of its owner."""
+    """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes. `promise` has
+    its heartbeats; None where it promises none. The last four are the lifeline of its owner."""
 
     entry: Entry
     owner: Owner
@@ -44,16 +44,20 @@ class CachedEntry(NamedTuple):
     bucket: int
     version: int
     size: int
-    late_at: float | None = None
+    promise: Promise | None = None
     mutex_at: int = NONE.mutex_at
     mutex: int = NONE.mutex
     stamp_at: int = NONE.stamp_at
     stamp: int = NONE.stamp
 
+    def present(self) -> Entry:
+        """The entry, with its last heartbeat."""
+        return self.entry if self.promise is None else self.promise.look()
+
 
 # What `RegistryReads.lookup` needs of a cached entry, in the order in which it takes it apart: the counters and the
 # lifelines of its page with the numbers that validate it, and the entry.
-HotEntry: TypeAlias = "tuple[memoryview, int, int, memoryview, int, int, int, int, float | None, Entry | None]"
+HotEntry: TypeAlias = "tuple[memoryview, int, int, memoryview, int, int, int, int, Entry | None]"
 # By local id.
 HotEntries: TypeAlias = "dict[str, HotEntry]"
 
@@ -161,15 +165,16 @@ class TwoGenerationCache:
             self._forget_hot()
         # No process has to be alive: the counter takes the places of the lifeline.
         words, at = self.counters, bucket
-        self._put_hot(key, (words, at, version, words, at, version, at, version, None, None))
+        self._put_hot(key, (words, at, version, words, at, version, at, version, None))
 
     def keep_hot(self, key: tuple[str, str, str], cached: CachedEntry) -> None:
-        """Let the next lookup by string find this entry at once, if its owner has a lifeline."""
-        if cached.mutex == NONE.mutex or self.young.get(key) is not cached:
+        """Let the next lookup by string find this entry at once, if its owner has a lifeline, and it promises no
+        heartbeat that would have to be looked for."""
+        if cached.mutex == NONE.mutex or cached.promise is not None or self.young.get(key) is not cached:
             return
         valid = self.counters, cached.bucket, cached.version
         alive = self.lifelines, cached.mutex_at, cached.mutex, cached.stamp_at, cached.stamp
-        self._put_hot(key, (*valid, *alive, cached.late_at, cached.entry))
+        self._put_hot(key, (*valid, *alive, cached.entry))
 
     def _put_hot(self, key: tuple[str, str, str], entry: HotEntry) -> None:
         namespace, node, local_id = key

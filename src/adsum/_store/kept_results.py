@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 
 class KeptResult(NamedTuple):
     """The entries that match a query, sorted by id, and what validates them: the counter, and the lifelines of their
-    owners, which are among `words`; `others` have none."""
+    owners, which are among `words`; `others` have none. `promising` are the places of those that promise heartbeats."""
 
     bucket: int
     version: int
@@ -47,10 +47,18 @@ class KeptResult(NamedTuple):
     others: frozenset[Owner]
     members: list[CachedEntry]
     entries: list[Entry]
+    promising: list[int]
 
     def is_current(self, counters: memoryview) -> bool:
         """Whether the tables still give these entries."""
         return bool(counters[self.bucket] == self.version)
+
+    def present(self) -> list[Entry]:
+        """The entries in a list of its own, with their last heartbeats."""
+        entries = self.entries.copy()
+        for place in self.promising:
+            entries[place] = self.members[place].present()
+        return entries
 
     def has_all_lifelines(self) -> bool:
         """Whether every owner that has a lifeline is alive. False also where a process lives whose lifeline broke."""
@@ -89,7 +97,8 @@ class KeptResults:
         self._make_room(len(members))
         entries = [member.entry for member in members]
         pieces, others = self._validated(members)
-        self._results[query] = KeptResult(bucket, version, self._words, pieces, others, members, entries)
+        promising = [place for place, member in enumerate(members) if member.promise is not None]
+        self._results[query] = KeptResult(bucket, version, self._words, pieces, others, members, entries, promising)
         self._entries += len(entries)
 
     def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], frozenset[Owner]]:

@@ -11,14 +11,6 @@ from ..model import Entry, HealthSource, HealthStatus, Limits
 SEVERITY = (HealthStatus.healthy, HealthStatus.degraded, HealthStatus.unhealthy)
 
 
-def seconds_left(entry: Entry, limits: Limits, now: datetime) -> float | None:
-    """The seconds until the next heartbeat is late; None for an entry that promises none."""
-    interval = entry.metadata.heartbeat
-    if interval is None:
-        return None
-    return interval * limits.degraded_after - (now - entry.metadata.last_health_check).total_seconds()
-
-
 def judged(entry: Entry, limits: Limits, now: datetime) -> Entry:
     """The entry with the health status that its missing heartbeats make of it; the entry itself where none is missing.
 

@@ -85,20 +85,25 @@ class Change(NamedTuple):
     after: Record | None
 
     @property
-    def begun_gauges(self) -> Entry | None:
-        """The entry after it, where that is a new incarnation with gauges."""
+    def begun_row(self) -> Entry | None:
+        """The entry after it, where it has a row in which nothing is written for it."""
         after = None if self.after is None else self.after.entry
-        if after is None or not after.gauge_place:
+        if after is None or not after.row_place:
             return None
-        return after if self.before is None or self.before.entry.incarnation != after.incarnation else None
+        before = None if self.before is None else self.before.entry
+        is_written = before is not None and (before.incarnation, before.row_place) == (
+            after.incarnation,
+            after.row_place,
+        )
+        return None if is_written else after
 
     @property
-    def ended_gauges(self) -> Entry | None:
-        """The entry before it, where it had gauges and its row is free now."""
+    def ended_row(self) -> Entry | None:
+        """The entry before it, where it had a row that is free now."""
         before = None if self.before is None else self.before.entry
-        if before is None or not before.gauge_place:
+        if before is None or not before.row_place:
             return None
-        return before if self.after is None or self.after.entry.gauge_place != before.gauge_place else None
+        return before if self.after is None or self.after.entry.row_place != before.row_place else None
 
 
 class Standby(msgspec.Struct, frozen=True, array_like=True):

@@ -4,7 +4,7 @@ The page is an array of 64-bit words in the machine's byte order: a header of `H
 counters. A constant below is the index of a word in the header.
 
 The board (see `board`) is another such array: eight words, then the `INDEX_BUCKETS` change counters of index keys, then
-`LIFELINES` lifelines of a cache line each, then `GAUGE_ROWS` gauge rows of two cache lines.
+`LIFELINES` lifelines of a cache line each, then `MEMBER_ROWS` member rows of `ROW_WORDS` words.
 
 The words of the first group are **frozen**: they keep index and meaning in every table format, past and future. By them
 an adsum of any version recognises a page, finds its format, knows whether it belongs to this boot and this PID
@@ -12,7 +12,7 @@ namespace, sees whether it is retired, and can stop its registrar. The words of 
 since format 1, which a migration relies on. A later format may move them.
 """
 
-from .._gauges import ROW_BITS, ROW_WORDS
+from .._member_row import ROW_BITS, ROW_WORDS
 
 WORD_BYTES = 8
 HEADER_WORDS = 512
@@ -25,9 +25,9 @@ LIFELINES = 4096
 LIFELINE_WORDS = 8
 BOARD_COUNTERS_AT = 8
 LIFELINES_AT = BOARD_COUNTERS_AT + INDEX_BUCKETS
-GAUGE_ROWS = 1 << ROW_BITS
-GAUGES_AT = LIFELINES_AT + LIFELINE_WORDS * LIFELINES
-BOARD_SIZE = WORD_BYTES * (GAUGES_AT + ROW_WORDS * GAUGE_ROWS)
+MEMBER_ROWS = 1 << ROW_BITS
+ROWS_AT = LIFELINES_AT + LIFELINE_WORDS * LIFELINES
+BOARD_SIZE = WORD_BYTES * (ROWS_AT + ROW_WORDS * MEMBER_ROWS)
 
 MAGIC_VALUE = int.from_bytes(b"adsum\0\0\0", "little")
 

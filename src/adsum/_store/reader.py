@@ -35,9 +35,10 @@ from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
 from .kept_results import KeptResult
-from .lateness import judged, seconds_left
+from .lateness import judged
 from .layout import decode_public, key_of
 from .local_members import LocalMembers
+from .promises import Promise
 from .query import Query
 from .tables import bytes_used
 
@@ -116,9 +117,20 @@ class Reader:
             words[cached.mutex_at] != cached.mutex or words[cached.stamp_at] != cached.stamp
         ) and not self._liveness.is_alive(cached.owner):
             return None
-        late_at = cached.late_at
+        promise = cached.promise
+        if promise is None:
+            return cached.entry
+        entry = promise.look()
         # Before the member is late there is nothing to judge, so only then does it matter whether a registrar is alive.
-        return cached.entry if late_at is None or time.monotonic() < late_at else self._judged(cached.entry)
+        return entry if time.time() < promise.late_at else self._judged(entry)
+
+    def cached(self, process_id: tuple[str, str, str]) -> CachedEntry | None:
+        """The entry under an id as it is in the tables, whether or not its owner is alive."""
+        cache = self._tables.cache
+        cached = cache.young.get(process_id)
+        if cached is None or cache.counters[cached.bucket] != cached.version:
+            cached, _ = self._fetch(process_id)
+        return cached
 
     @property
     def hot(self) -> dict[tuple[str, str], HotEntries]:
@@ -151,14 +163,14 @@ class Reader:
         results = self._tables.results
         kept = None if has_local_members else results.get(query)
         if kept is not None and self._all_live(kept):
-            return kept.entries.copy()
+            return kept.present()
         bucket, version = results.version_for(query)
         found, dead = self._search(query)
         if has_local_members:
             over += [one.entry.incarnation for one in found if self.local_members.is_over(one.entry.incarnation)]
         elif not dead:
             results.keep(query, bucket, version, found)
-        return [one.entry for one in found if one.owner not in dead and one.entry.incarnation not in over]
+        return [one.present() for one in found if one.owner not in dead and one.entry.incarnation not in over]
 
     def kept(self, query: Query) -> KeptResult | None:
         """What is kept of a query and holds for the tables, so that one member or a few can be taken of it without the
@@ -185,7 +197,7 @@ class Reader:
             if len(found) == limit:
                 break
             if self.lives(kept, member):
-                found.append(member.entry)
+                found.append(member.present())
         return found
 
     def _all_live(self, kept: KeptResult) -> bool:
@@ -359,9 +371,9 @@ class Reader:
             cache.keep_absent(process_id, bucket, version)
             return None, cache
         entry = self._decode(row)
-        owner, late_at = entry.owner, None if entry.metadata.heartbeat is None else self._late_at(entry)
+        owner, promise = entry.owner, self._promise_of(entry)
         lifeline = lifelines.find(cache.lifelines, owner)
-        cached = CachedEntry(entry, owner, key, bucket, version, len(row), late_at, *lifeline)
+        cached = CachedEntry(entry, owner, key, bucket, version, len(row), promise, *lifeline)
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks only whether the process lives.
             return None if self.local_members.is_over(entry.incarnation) else cached, cache
@@ -371,10 +383,11 @@ class Reader:
         cache.keep(entry.process_id, cached)
         return cached, cache
 
-    def _late_at(self, entry: Entry) -> float | None:
-        limits = self._tables.limits
-        left = None if limits is None else seconds_left(entry, limits, datetime.now(UTC))
-        return None if left is None else time.monotonic() + left
+    def _promise_of(self, entry: Entry) -> Promise | None:
+        mapped = self._tables.page
+        if (interval := entry.metadata.heartbeat) is None or mapped is None:
+            return None
+        return Promise(entry, interval, self._tables.limits, mapped.board.rows)
 
     def _limits_to_judge_by(self) -> Limits | None:
         """The limits of lateness, while a member promises heartbeats and no registrar is alive to note it."""
@@ -422,7 +435,10 @@ class Reader:
             bucket = page.bucket_of(key)
             owner = entry.owner
             lifeline = lifelines.find(cache.lifelines, owner)
-            cached = fresh[row] = CachedEntry(entry, owner, key, bucket, before[bucket], len(stored), None, *lifeline)
+            promise = self._promise_of(entry)
+            cached = fresh[row] = CachedEntry(
+                entry, owner, key, bucket, before[bucket], len(stored), promise, *lifeline
+            )
             found.append(cached)
         matching = found if query.is_indexed else [cached for cached in found if query.matches(cached.entry)]
         return matching, cache.lifelines

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import lmdb
@@ -178,8 +178,27 @@ class ReadTransaction:
         return decode_record(row)
 
 
+def _as_stored(entry: Entry) -> Entry:
+    return entry
+
+
 class WriteTransaction(ReadTransaction):
-    """One group commit in the making: the tables before it, and the changes applied to them."""
+    """One group commit in the making: the tables before it, and the changes applied to them. `present` makes of a
+    stored entry what it is now: with a heartbeat that is in shared memory alone."""
+
+    def __init__(
+        self,
+        txn: lmdb.Transaction[bytes],
+        environment: Environment,
+        present: Callable[[Entry], Entry] = _as_stored,
+    ) -> None:
+        super().__init__(txn, environment)
+        self._present = present
+
+    def record_at(self, incarnation: bytes) -> Record:
+        record = super().record_at(incarnation)
+        entry = self._present(record.entry)
+        return record if entry is record.entry else msgspec.structs.replace(record, entry=entry)
 
     def apply(
         self,
@@ -313,10 +332,10 @@ def _rows(entry: Entry) -> set[tuple[str, bytes, bytes]]:
 
 
 @contextlib.contextmanager
-def write(environment: Environment) -> Iterator[WriteTransaction]:
+def write(environment: Environment, present: Callable[[Entry], Entry] = _as_stored) -> Iterator[WriteTransaction]:
     """A transaction that commits at the end of the block and leaves no trace when the block raises."""
     with translating(environment.folder), environment.lmdb.begin(write=True) as txn:
-        yield WriteTransaction(txn, environment)
+        yield WriteTransaction(txn, environment, present)
 
 
 @contextlib.contextmanager

@@ -133,7 +133,11 @@ class AsyncRegistration(OnlyAsync):
         >>> (await registration.heartbeat()).metadata.health_status.value
         'healthy'
         """
-        return await self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
+        entry = self._calls.leave_heartbeat(self.entry.process_id, self.entry.incarnation)
+        if entry is None:
+            return await self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
+        self.entry = entry
+        return entry
 
     async def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,

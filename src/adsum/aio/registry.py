@@ -296,6 +296,9 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         >>> (await registry.heartbeat("planner-1")).metadata.health_status.value
         'healthy'
         """
+        entry = self._calls.leave_heartbeat(id)
+        if entry is not None:
+            return entry
         write = self._calls.heartbeat(id, None)
         return (await answered(self._calls, write, timeout)).entries[0]
 
