@@ -168,6 +168,79 @@ def test_time_without_a_look_does_not_count() -> None:
     assert lates(heartbeats, 7.5) == [DEGRADED]
 
 
+# In shared memory
+
+
+class Written(dict[int, int]):
+    """The heartbeats that were written, by incarnation."""
+
+    def __call__(self, place: int, incarnation: int) -> int:
+        return self.get(incarnation, 0) if place else 0
+
+
+def writing(every: float = 1.0) -> tuple[Heartbeats, Written]:
+    """One promise was made at time 0, by a member that has a place to write to."""
+    written = Written()
+    heartbeats = Heartbeats(Limits(), written)
+    heartbeats.follow(changed(None, promise(every, row_place=7)), 0)
+    return heartbeats, written
+
+
+def test_a_written_heartbeat_gives_time() -> None:
+    """A heartbeat that was written counts from the moment at which it was, not from that at which it is found."""
+    heartbeats, written = writing()
+    written[1] = SECOND
+    assert lates(heartbeats, 2.4) == []
+    assert heartbeats.late(int(2.5 * SECOND)) == [Lateness(KEY, 1, DEGRADED, 7)]
+    assert lates(heartbeats, 3.9) == []
+    assert lates(heartbeats, 4) == [UNHEALTHY]
+
+
+def test_a_heartbeat_that_is_written_while_the_registrar_looks_counts() -> None:
+    """Found late, but on time: it is late with neither stage, and is so again when the next one is missing."""
+    heartbeats, written = writing()
+    late = heartbeats.late(4 * SECOND)
+    assert [one.status for one in late] == [DEGRADED, UNHEALTHY]
+    assert heartbeats.confirm(late, 4 * SECOND) == (late, [])
+    heartbeats, written = writing()
+    late = heartbeats.late(4 * SECOND)
+    written[1] = 4 * SECOND
+    assert heartbeats.confirm(late, 4 * SECOND) == ([], [late[1]])
+    assert lates(heartbeats, 5.4) == []
+    assert lates(heartbeats, 5.5) == [DEGRADED]
+
+
+def test_a_degraded_member_asks_also_where_it_has_written() -> None:
+    """Its heartbeat gives time, and does not take the noted stage back: that takes a request."""
+    heartbeats, written = writing()
+    assert lates(heartbeats, 1.5) == [DEGRADED]
+    late = heartbeats.late(3 * SECOND)
+    written[1] = 3 * SECOND
+    assert heartbeats.confirm(late, 3 * SECOND) == ([], [])
+    assert lates(heartbeats, 5.9) == []
+    assert lates(heartbeats, 6) == [UNHEALTHY]
+    assert heartbeats.received(1, 7 * SECOND) == 7
+
+
+def test_a_written_heartbeat_stays_what_it_was_in_a_gap() -> None:
+    """It counts on the clock of before the gap, which stands still in it, as if the registrar had found it at once."""
+    heartbeats, written = writing()
+    looked_each_tenth_of_a_second(heartbeats, 0, 10)
+    written[1] = SECOND * 8 // 10
+    heartbeats.look(5 * SECOND)
+    looked_each_tenth_of_a_second(heartbeats, 51, 62)
+    assert lates(heartbeats, 6.2) == []
+    assert lates(heartbeats, 6.3) == [DEGRADED]
+
+
+def test_what_was_written_before_gives_no_time() -> None:
+    """A registrar that starts gives each member its full time; what it finds written then is no later heartbeat."""
+    written = Written({1: 5 * SECOND})
+    heartbeats = Heartbeats(Limits(), written)
+    heartbeats.inherit(KEY, promise(row_place=7).entry, 4 * SECOND)
+    assert lates(heartbeats, 5.5) == [DEGRADED]
+
+
 def test_how_often_to_look_follows_the_shortest_promise() -> None:
     """The registrar looks often enough for the shortest promise, and without promises it need not."""
     heartbeats = promised(8.0)
@@ -190,16 +263,21 @@ beats = st.lists(st.tuples(st.integers(1, 3), st.integers(0, 4 * SECOND)), max_s
 
 @given(beats)
 def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
-    """Over any heartbeats and looks, the noted stage follows from the time since the last heartbeat."""
-    heartbeats, now = Heartbeats(Limits()), 0
+    """Over any heartbeats and looks, the noted stage follows from the time since the last heartbeat. A member that is
+    not late writes it."""
+    written, now = Written(), 0
+    heartbeats = Heartbeats(Limits(), written)
     signed = {1: 0, 2: 0}
     shown = dict.fromkeys(signed, 0)
     for incarnation in signed:
-        heartbeats.follow(changed(None, promise(incarnation, incarnation=incarnation)), 0)
+        heartbeats.follow(changed(None, promise(incarnation, incarnation=incarnation, row_place=incarnation)), 0)
     for incarnation, passed in steps:
         now += passed
         if incarnation in signed:
-            heartbeats.received(incarnation, now)
+            if shown[incarnation]:
+                heartbeats.received(incarnation, now)
+            else:
+                written[incarnation] = now
             signed[incarnation], shown[incarnation] = now, 0
             continue
         for _ in range(2):

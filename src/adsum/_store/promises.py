@@ -35,13 +35,13 @@ class Promise:
     def look(self) -> Entry:
         """The entry with the last heartbeat."""
         at, rows = self.at, self._rows
-        if at < rows.ready:
-            if rows.words[at] != self._monotonic and (last := rows.heartbeat(at, self.key)) != NO_HEARTBEAT:
-                return self.show(*last)
-        elif at != _NOWHERE:
-            # The row may have memory since.
+        if at >= rows.ready and at != _NOWHERE:
+            # It may have memory since.
             rows.refresh()
-            return self.look() if at < rows.ready else self.entry
+        if at < rows.ready and rows.words[at] != self._monotonic:
+            last = rows.heartbeat(at, self.key)
+            if last != NO_HEARTBEAT:
+                return self.show(last.monotonic, last.wall)
         return self.entry
 
     def show(self, monotonic: int, wall: int) -> Entry:
