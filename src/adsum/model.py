@@ -178,7 +178,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `metadata`: a `Metadata`.
     - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
       `metadata.last_health_check`.
-    - `row_place`: where its gauges are in shared memory; 0 where it has none.
+    - `row_place`: where its heartbeat and its gauges are in shared memory; 0 where it has neither.
     - `claims`: a `ClaimRecord` for each slot that a process has claimed, the oldest first; see `Registry.claim`.
     - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values.
 

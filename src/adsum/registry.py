@@ -271,7 +271,8 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         """Send a heartbeat for an entry of this process that promises them (``register(..., heartbeat=5.0)``).
 
         Returns the entry. Its `last_health_check` is now; this alone is no change of the registry, and has no revision
-        and no event. If the registrar had set a status because a heartbeat was late, the entry has its former status
+        and no event. It is left in shared memory, where every process sees it, and asks no other process. If the
+        registrar had set a status because a heartbeat was late, it is a request, and the entry has its former status
         again; that is a change.
 
         Errors: `NotRegistered`; `PermissionDenied` where another process owns the entry; `SystemBusy`; `Timeout`.

@@ -223,7 +223,7 @@ def test_a_degraded_member_asks_also_where_it_has_written() -> None:
 
 
 def test_a_written_heartbeat_stays_what_it_was_in_a_gap() -> None:
-    """It counts on the clock of before the gap, which stands still in it, as if the registrar had found it at once."""
+    """It counts on the clock of before the gap, as if the registrar had found it at once."""
     heartbeats, written = writing()
     looked_each_tenth_of_a_second(heartbeats, 0, 10)
     written[1] = SECOND * 8 // 10

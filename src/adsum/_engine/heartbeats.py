@@ -46,7 +46,7 @@ class Lateness(NamedTuple):
 class _Promise:
     """One entry's: its interval, when the last heartbeat came (both in monotonic nanoseconds), how many stages of
     lateness were noted, and the time of its live item in the heap. `seen` is the last heartbeat that was found at its
-    `place` in shared memory, as it stands there."""
+    `place` in shared memory, as it was written."""
 
     __slots__ = ("due", "interval", "key", "last", "noted", "place", "seen")
 
@@ -93,7 +93,7 @@ class Heartbeats:
         does not count."""
         if self._looked is not None and self._intervals and now - self._looked > 2 * self._look_ns():
             for incarnation, promise in self._promises.items():
-                # On the clock of before the gap. It stands still in the gap.
+                # On the clock of before the gap, which is stopped in the gap.
                 self._catch_up(incarnation, promise, self._looked)
             self._lost += now - self._looked
         self._looked = now

@@ -16,8 +16,8 @@ _NOWHERE = sys.maxsize
 
 class Promise:
     """Of a cached entry that promises heartbeats: `entry` with the last one that was seen, which came at `wall` in
-    microseconds since 1970, and `late_at`, when the next one is late, in seconds since 1970. `at` and `key` are where its
-    member leaves them, and with which key."""
+    microseconds since 1970, and `late_at`, when the next one is late, in seconds since 1970. `at` and `key` are where
+    its member leaves them, and with which key."""
 
     __slots__ = ("_limit", "_monotonic", "_rows", "_stored", "at", "entry", "key", "late_at", "wall")
 
