@@ -19,6 +19,7 @@ OrderKey: TypeAlias = "str | Callable[[Entry], Any]"
 OrderBy: TypeAlias = "OrderKey | Sequence[OrderKey]"
 
 DESCENDING = "-"
+_LARGEST = 1 << 1023
 
 
 def number_of(entry: Entry, name: str) -> float | None:
@@ -47,6 +48,9 @@ def measured(entry: Entry, key: Key) -> float | None:
         return None
     if not isinstance(value, (int, float)):
         raise ValueError(f"key={key!r} returned {value!r} for {entry.process_id}: return a number, or None for none")
+    if isinstance(value, int):
+        # A larger one compares with no float.
+        return value if abs(value) <= _LARGEST else math.inf if value > 0 else -math.inf
     return None if math.isnan(value) else value
 
 

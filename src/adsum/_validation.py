@@ -16,6 +16,7 @@ import msgspec
 from ._foreign import reraise_foreign
 from ._gauges import check_gauges
 from ._plain import Custom, is_object, to_plain
+from ._ranges import Range
 from ._wording import explain
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
@@ -153,6 +154,8 @@ def _unreadable(fields: Mapping[str, object], error: Exception) -> str:
 def _with_plain_custom(fields: Any) -> Any:
     """The fields, with plain data in place of an object. Errors: `InvalidMetadata`."""
     custom = fields.get("custom") if isinstance(fields, Mapping) else None
+    if isinstance(custom, Range):
+        raise InvalidMetadata(f"metadata.custom: {custom!r} is for searches; give a dict of names and plain data")
     if not is_object(custom):
         return fields
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ._client.gauge_writer import GaugeWriter
 from ._client.keeper import Holder
-from ._gauges import values_of
+from ._gauges import no_gauge, value_of
 from .model import Entry
 
 
@@ -49,7 +49,10 @@ class Gauges(Mapping[str, float]):
         self._set(self._holder.entry, name, value)
 
     def __getitem__(self, name: str) -> float:
-        return values_of(self._holder.entry)[name]
+        value = value_of(self._holder.entry, name)
+        if value is None:
+            raise KeyError(str(no_gauge(self._holder.entry, name)))
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._holder.entry.metadata.gauges)

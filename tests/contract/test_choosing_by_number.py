@@ -114,6 +114,14 @@ def test_weights_may_be_huge(either: Registry) -> None:
     assert set(drawn(either, 30, by="weighted")) == {"b"}
 
 
+@pytest.mark.parametrize("by", ["least", "two_choices", "weighted"])
+def test_a_number_may_be_larger_than_any_float(either: Registry, by: Any) -> None:
+    """A function may return one: it counts as infinite."""
+    register(either, {"a": 1, "b": 2}, "free")
+    chosen = drawn(either, 10, by=by, key=lambda entry: entry.metadata.resources["free"] * 10**400 - 10**400)
+    assert set(chosen) == {"b" if by == "weighted" else "a"}
+
+
 def test_without_a_weight_above_zero_none_is_chosen(either: Registry) -> None:
     """``weighted`` gives None where every member has a weight of 0 or less."""
     register(either, {"a": 0, "b": -1}, "weight")

@@ -49,7 +49,7 @@ def test_a_gauge_is_a_mapping_item(either: Registry) -> None:
     assert (list(gauges), len(gauges), "load" in gauges, "x" in gauges) == (["load", "queue"], 2, True, False)
     assert gauges == {"load": 0.5, "queue": 2.0}
     assert repr(gauges) == "<Gauges {'load': 0.5, 'queue': 2.0}>"
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="has no gauge 'x'; it has 'load', 'queue'"):
         gauges["x"]
     with pytest.raises(AttributeError):
         del gauges["load"]  # type: ignore[attr-defined]

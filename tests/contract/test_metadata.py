@@ -50,6 +50,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("variables a string", {"coordination_variables": "ab"}, "metadata.coordination_variables: "),
     ("resources a list", {"resources": [1]}, "metadata.resources: "),
     ("resources a range", {"resources": range(3)}, "metadata.resources: expected `dict`, got `range`"),
+    ("custom a range of a search", {"custom": adsum.at_least(1)}, "metadata.custom: at_least(1) is for searches"),
     ("custom a range", {"custom": range(3)}, "metadata.custom: expected `dict`, got `range`"),
     ("capabilities no Unicode", {"capabilities": "\ud800"}, "metadata: a text in it is not valid Unicode text"),
     ("resource a bool", {"resources": {"gpu": True}}, "metadata.resources"),

@@ -156,6 +156,10 @@ def test_the_dead_do_not_match(either: Registry) -> None:
             assert either.count(**conditions) == 0
 
 
+_ENDLESS: dict[str, Any] = {}
+_ENDLESS["a"] = _ENDLESS
+
+
 @pytest.mark.parametrize(
     ("conditions", "said"),
     [
@@ -164,6 +168,7 @@ def test_the_dead_do_not_match(either: Registry) -> None:
         ({"custom": {"a": {1}}}, r"custom\['a'\]: set is no plain data"),
         ({"custom": {"a": [object()]}}, r"custom\['a'\]: object is no plain data"),
         ({"custom": {"a": {"b": float("nan")}}}, r"custom\['a'\]\['b'\]: nan equals nothing"),
+        ({"custom": _ENDLESS}, r"custom: it is nested too deep, or contains itself"),
         ({"custom": {"a": {}}}, r"custom\['a'\]={}: give at least one"),
         ({"custom": {"a": 2**64}}, r"custom\['a'\]: \d+ does not fit 64 bits"),
         ({"resources": {"a": True}}, r"resources\['a'\]=True: a resource is a number or a string"),
@@ -181,7 +186,7 @@ def test_the_dead_do_not_match(either: Registry) -> None:
         ({"namespace": ""}, r"namespace=''"),
         ({"any_capabilty": "a"}, r"no such condition: any_capabilty; do you mean any_capability\?"),
     ],
-    ids=range(21),
+    ids=range(22),
 )
 def test_what_no_entry_could_meet_is_refused(either: Registry, conditions: dict[str, Any], said: str) -> None:
     """An unknown or impossible condition is `InvalidQuery` in every call that takes conditions, and says why."""

@@ -80,7 +80,12 @@ def scanned_conditions(
     found: list[ScannedCondition] = []
     for field in ("custom", "resources"):
         if (wanted := conditions.get(field)) is not None:
-            found += _own_data(field, field, (), wanted)
+            try:
+                found += _own_data(field, field, (), wanted)
+            except RecursionError:
+                raise InvalidQuery(
+                    f"{field}: it is nested too deep, or contains itself; name what is asked for"
+                ) from None
     any_of, none_of = conditions.get("any_capability"), conditions.get("not_capability")
     if any_of is not None:
         found.append(AnyCapability(frozenset(text("any_capability", one) for one in several(any_of))))
