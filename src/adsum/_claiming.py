@@ -114,9 +114,12 @@ def send(calls: Calls, claiming: Claiming, convert: Callable[[Entry], T]) -> Cla
 
 
 def _answer_seconds(calls: Calls, claiming: Claiming) -> float | None:
-    """How long the registrar may take to answer at all; None for the registry's own bound."""
+    """How long the registrar may take to answer at all; None for the registry's own bound. A claim with less patience
+    than it takes to answer is for a slot that is free now."""
     own, patience = calls._seconds(None), claiming.timeout
-    return own if patience is None or patience < (own or ANSWER_SECONDS) else patience
+    if patience is None or (own is None and patience < ANSWER_SECONDS):
+        return own
+    return max(patience, min(own or ANSWER_SECONDS, ANSWER_SECONDS))
 
 
 def _note(calls: Calls, request: wire.Claim, entry: Entry) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import adsum
-from adsum import NotRegistered, Registry
-from tests.support import Agent, Child, end_registrar, eventually, kill_registrar
+from adsum import NotRegistered, Registry, Timeout
+from tests.support import Agent, Child, Opener, end_registrar, eventually, kill_registrar, stopped
 
 QUEUED = "__import__('tests.support.internals', fromlist=['x']).queued_calls(registry)"
 
@@ -50,6 +50,21 @@ def test_a_dead_claimer_is_skipped_without_a_report(registry: Registry) -> None:
             claimer.kill_unreaped()
             with registry.claim("w", timeout=0):
                 assert numbers(registry) == [os.getpid()]
+
+
+@pytest.mark.parametrize("patience", [0, 0.5, 2])
+def test_a_stopped_registrar_takes_no_more_patience_than_there_is(
+    opener: Opener, registry_folder: Path, patience: float
+) -> None:
+    """A claim on a registrar that does not answer ends with its own timeout, and where that is shorter than an answer
+    takes, after a second: not with the longer timeout that the registry has for all calls."""
+    registry = opener(timeout=60)
+    registry.register("w")
+    with stopped(registry_folder):
+        began = time.monotonic()
+        with pytest.raises(Timeout):
+            registry.claim("w", timeout=patience)
+        assert time.monotonic() - began < 30
 
 
 def test_first_come_first_served(registry: Registry) -> None:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import pytest
 
 import adsum
+from adsum import Registry
 from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
 
@@ -163,3 +164,18 @@ def test_damage_under_a_running_registrar(damage: str, folder: Path, witness: Wi
         # A file that has lost its name is found out at the registrar's next turn, which takes a second.
         eventually(lambda: not wrong(witness.visit(folder, writes=True)), every=0.2)
     check(witness.visit(folder, writes=True), folder)
+
+
+def test_a_board_full_of_ones_costs_no_change(registry: Registry, registry_folder: Path) -> None:
+    """Another program writes the largest number into every word of the board: changes go on, and reads are right."""
+    registry.register("a", gauges={"load": 1}, heartbeat=1000)
+    path = registry_folder / "board"
+    with path.open("r+b", buffering=0) as board:
+        board.write(b"\xff" * (path.stat().st_blocks * 512))
+    for number in range(3):
+        registry.register(f"b{number}")
+        registry.update("a", endpoint=str(number))
+        assert registry["a"].metadata.endpoint == str(number)
+        assert len(registry.find()) == number + 2
+        registry.heartbeat("a")
+    assert registry.audit() == []
