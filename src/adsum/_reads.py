@@ -274,8 +274,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         - `limit`: at most so many entries, the first of that order; None for all.
 
         The cost grows with the number of matches of the rarest condition among `capability`, `type`, `health_status`
-        and `node` (P3). All others are compared with each of these entries; without one of the four, and with
-        ``adsum.ALL``, with all entries.
+        and `node`, and values of `custom` and `resources` that the registry indexes (`Limits.indexed`) (P3). All others
+        are compared with each of these entries; without an indexed one, and with ``adsum.ALL``, with all entries.
 
         Errors: `InvalidQuery`, a `ValueError`, for a condition that no entry could meet; `RegistryClosed`.
 

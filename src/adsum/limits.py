@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Set as AbstractSet
+
 import msgspec
+
+MAX_INDEXED = 16
+MAX_INDEXED_BYTES = 128
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -24,6 +30,9 @@ class Limits(msgspec.Struct, frozen=True):
       write starts another.
     - `degraded_after`, `unhealthy_after`: how late a heartbeat may be before the registrar sets that health status, in
       multiples of the promised interval (1.5 and 3).
+    - `indexed`: the names of own data that have an index, up to 16, such as ``{"custom.model", "resources.tokens"}``
+      (none). A search for a value under such a name compares only the entries that have it. Each costs an index row for
+      each entry.
 
     Errors: `TypeError` and `ValueError` for impossible bounds.
 
@@ -45,11 +54,12 @@ class Limits(msgspec.Struct, frozen=True):
     linger: float = 30.0
     degraded_after: float = 1.5
     unhealthy_after: float = 3.0
+    indexed: AbstractSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value is None and name == "max_entries":
+            if (value is None and name == "max_entries") or name == "indexed":
                 continue
             counted = name.startswith("max_")
             if isinstance(value, bool) or not isinstance(value, int if counted else (int, float)):
@@ -62,6 +72,23 @@ class Limits(msgspec.Struct, frozen=True):
                 f"Limits.degraded_after must be at most Limits.unhealthy_after, {self.unhealthy_after!r}, not "
                 f"{self.degraded_after!r}"
             )
+        msgspec.structs.force_setattr(self, "indexed", _checked_names(self.indexed))
+
+
+def _checked_names(names: object) -> frozenset[str]:
+    if isinstance(names, str) or not isinstance(names, Collection):
+        raise TypeError(f"Limits.indexed must be a set of names such as 'custom.model', not {names!r}")
+    for name in names:
+        field, *path = name.split(".") if isinstance(name, str) else ("",)
+        if field not in ("custom", "resources") or not path or not all(path):
+            raise ValueError(f"Limits.indexed: {name!r:.80} is no name such as 'custom.model' or 'resources.tokens'")
+        if "\0" in name or len(name.encode(errors="replace")) > MAX_INDEXED_BYTES:
+            raise ValueError(f"Limits.indexed: {name!r:.80} must have at most {MAX_INDEXED_BYTES} bytes and no NUL")
+        if field == "resources" and len(path) > 1:
+            raise ValueError(f"Limits.indexed: {name!r:.80}: a resource is a number or a string, and has no parts")
+    if len(names) > MAX_INDEXED:
+        raise ValueError(f"Limits.indexed must have at most {MAX_INDEXED} names, not {len(names)}")
+    return frozenset(names)
 
 
 # The least and the most of a bound, where they differ from those of other counts and times: what an address space, a

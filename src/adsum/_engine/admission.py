@@ -20,6 +20,8 @@ from .draft import Draft
 HEADROOM = 128 * 1024
 # What the record of a claim adds to the row of an entry, at most.
 CLAIM_BYTES = 64
+# An index row under a key of its own, and that key.
+OWN_ROW_BYTES = 512
 
 
 class NewEntry(NamedTuple):
@@ -60,7 +62,7 @@ class Admission:
         metadata = new_metadata(fields, self._now.utc)
         size = len(encode(metadata))
         check_limits(metadata, process_id.namespace, size, self._limits)
-        return NewEntry(key, process_id, metadata, footprint(key, metadata, size))
+        return NewEntry(key, process_id, metadata, footprint(key, metadata, size, len(self._limits.indexed)))
 
     def check_update(self, entry: Entry, metadata: Metadata, *, may_grow: bool) -> None:
         """Require that `metadata` keeps the limits and, unless it `may_grow` freely, that there is room for it."""
@@ -116,12 +118,13 @@ class Admission:
         self._draft.stage(needed)
 
 
-def footprint(key: bytes, metadata: Metadata, size: int) -> int:
+def footprint(key: bytes, metadata: Metadata, size: int, indexed: int = 0) -> int:
     """The bytes of table pages that an entry will take, index rows included: an upper bound, except by a few bytes.
 
     `size` is the encoded metadata's. A row longer than half a page takes whole pages of its own in LMDB; shorter rows
-    share pages that are full in the appended table and about two thirds full in the others.
+    share pages that are full in the appended table and about two thirds full in the others. The rows of `indexed` names
+    of own data may have keys of their own.
     """
     row = len(key) + size + 96
     pages = -(-row // 4096) * 4096 if row > 2000 else row * 5 // 4
-    return pages + 2 * (len(key) + 24) + 24 * (len(metadata.capabilities) + 4)
+    return pages + 2 * (len(key) + 24) + 24 * (len(metadata.capabilities) + 4) + OWN_ROW_BYTES * indexed

@@ -24,6 +24,7 @@ from .._engine.receipts import Receipts
 from .._store import tables
 from .._store.board import index_bucket_of
 from .._store.layout import Receipt, index_keys, key_of, namespace_key
+from .._store.own_index import IndexedName
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
@@ -166,7 +167,7 @@ class Committer:
                 decision = self._decide(transaction, batch, self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
-                    marked = _counters_of(decision)
+                    marked = _counters_of(decision, self._generations.current.indexed)
                     self._page.mark(*marked)
                     self._begin_rows(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
@@ -281,7 +282,7 @@ class Marked(NamedTuple):
     keys: set[int]
 
 
-def _counters_of(decision: Decision) -> Marked:
+def _counters_of(decision: Decision, indexed: Sequence[IndexedName]) -> Marked:
     """Those of every id that the decision changes, and of every index key that its entry has or had."""
     changed = [(change.key, change.before, change.after) for change in decision.changes]
     changed += [(key_of(record.entry.process_id), None, record) for record in decision.refreshed]
@@ -290,7 +291,7 @@ def _counters_of(decision: Decision) -> Marked:
         marked.ids.add(bucket_of(key))
         for record in (before, after):
             if record is not None:
-                keys = index_keys(record.entry)
+                keys = index_keys(record.entry, indexed)
                 keys.add(namespace_key(record.entry.process_id.namespace))
                 marked.keys.update(index_bucket_of(table, index) for table, index in keys)
     return marked

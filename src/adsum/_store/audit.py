@@ -60,9 +60,9 @@ def _names(txn: snapshot.Txn, environment: Environment, entries: dict[int, Entry
 
 
 def _index_rows(txn: snapshot.Txn, environment: Environment, entries: dict[int, Entry]) -> Iterator[str]:
-    expected = {(table, key, number) for number, entry in entries.items() for table, key in index_keys(entry)} | {
-        ("owners", owner_key(entry.owner), number) for number, entry in entries.items()
-    }
+    expected = {("owners", owner_key(entry.owner), number) for number, entry in entries.items()}
+    for number, entry in entries.items():
+        expected.update((table, key, number) for table, key in index_keys(entry, environment.indexed))
     actual = {
         (table, key, unpack_number(row))
         for table in MANY_ROW_TABLES

@@ -194,16 +194,16 @@ class CurrentTables:
             self.limits, self.node = check_identity(environment), node_of(environment)
             self._open_board(mapped)
             self.page, self._environment, self.cache = mapped, environment, self._make_cache(mapped)
-            self.results = KeptResults(mapped.board)
+            self.results = KeptResults(mapped.board, environment.indexed)
             self._recheck_at = time.monotonic() + RECHECK_SECONDS
             return environment
         raise CorruptRegistry(f"the registry in {self.folder} is made anew all the time; who removes it?")
 
     def _change_board(self, mapped: page.Page) -> None:
-        if mapped is self.page and mapped.has_another_board():
+        if mapped is self.page and self._environment is not None and mapped.has_another_board():
             self._open_board(mapped)
             cache, self.cache = self.cache, self._make_cache(mapped)
-            self.results = KeptResults(mapped.board)
+            self.results = KeptResults(mapped.board, self._environment.indexed)
             cache.drop()
 
     def _open_board(self, mapped: page.Page) -> None:

@@ -23,6 +23,7 @@ from .._os.mappings import keep_private
 from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistryFull, SystemBusy
 from ..model import Limits
 from .layout import MANY_ROW_TABLES, TABLES
+from .own_index import IndexedName
 from .page import remedy
 from .room import Room
 
@@ -99,6 +100,8 @@ class Environment:
         self.meta = self.tables["meta"]
         # None in a process that only reads.
         self.room = Room(self.data_file, map_size) if writable else None
+        # The names of own data that have rows: known once the limits are.
+        self.indexed: tuple[IndexedName, ...] = ()
         self._is_closed = False
 
     def is_in_place(self) -> bool:
@@ -186,6 +189,7 @@ def compact_copy(old: Environment, map_size: int, max_readers: int, needed: int)
                 if fresh.room is not None and not fresh.room.reaches(needed):
                     raise RegistryFull(f"the file system of {old.folder} has no room for a copy of the tables")
                 _copy_rows(old, fresh)
+                fresh.indexed = old.indexed
             except BaseException:
                 fresh.close()
                 raise

@@ -10,7 +10,7 @@ That each owner lives is one comparison of bytes: the lifelines are what they we
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from ..model import Entry, Owner
@@ -18,6 +18,7 @@ from .board import NO_BOARD, Board, index_bucket_of
 from .entry_cache import CachedEntry
 from .layout import namespace_key
 from .lifelines import NONE, STAMP
+from .own_index import IndexedName
 from .page_layout import LIFELINE_WORDS
 from .query import Query
 
@@ -67,9 +68,10 @@ class KeptResult(NamedTuple):
 
 
 class KeptResults:
-    """Those of one registry."""
+    """Those of one registry, which indexes these names of own data."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, indexed: Collection[IndexedName] = ()) -> None:
+        self._indexed = indexed
         self._counters = board.counters
         self._words = board.lifelines
         self._results: dict[Query, KeptResult] = {}
@@ -85,7 +87,7 @@ class KeptResults:
         if query.namespace is None:
             # No counter has the changes of all namespaces: an odd one, so that the result is not kept.
             return 0, 1
-        bucket = index_bucket_of(*next(iter(query.index_keys()), namespace_key(query.namespace)))
+        bucket = index_bucket_of(*next(iter(query.index_keys(self._indexed)), namespace_key(query.namespace)))
         return bucket, self._counters[bucket]
 
     def keep(self, query: Query, bucket: int, version: int, members: list[CachedEntry]) -> None:

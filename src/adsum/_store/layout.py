@@ -25,12 +25,15 @@ the entries table is always appended to and its pages stay full.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from .._validation import MetadataFields
 from ..model import Departure, Entry, HealthSource, HealthStatus, Kind, Owner, ProcessId, RegistrarStats
+from . import own_index
+from .own_index import IndexedName
 
 FORMAT = 2
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
@@ -198,12 +201,12 @@ def namespace_key(namespace: str) -> tuple[str, bytes]:
     return BY_NAMESPACE, namespace.encode()
 
 
-def index_keys(entry: Entry) -> set[tuple[str, bytes]]:
-    """Every index row an entry must have, as (table, key)."""
+def index_keys(entry: Entry, indexed: Collection[IndexedName] = ()) -> set[tuple[str, bytes]]:
+    """Every index row an entry must have, as (table, key), in a registry that indexes these names of own data."""
     namespace, node, _ = entry.process_id
     metadata = entry.metadata
     keys = {("by_capability", index_key(namespace, capability)) for capability in metadata.capabilities}
     keys.add(("by_type", index_key(namespace, metadata.type)))
     keys.add(("by_health", index_key(namespace, metadata.health_status)))
     keys.add(("by_node", index_key(namespace, node)))
-    return keys
+    return keys | own_index.keys_of(entry, indexed) if indexed else keys

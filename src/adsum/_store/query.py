@@ -12,8 +12,10 @@ from .._foreign import reraise_foreign
 from .._ranges import Range
 from ..errors import InvalidQuery, UnknownCondition
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
+from . import own_index
 from .layout import index_key
-from .scanned import ScannedCondition, scanned_conditions, several
+from .own_index import IndexedName
+from .scanned import OwnData, ScannedCondition, scanned_conditions, several
 
 V = TypeVar("V", ProcessType, HealthStatus)
 
@@ -76,15 +78,26 @@ class Query(NamedTuple):
             raise InvalidQuery(f"node={node!r}: the id {process_id} is on another one; leave it out")
         return self._replace(namespace=process_id.namespace, process_id=process_id)
 
-    def index_keys(self) -> list[tuple[str, bytes]]:
-        """The index rows that every match must have, as (table, key)."""
+    def index_keys(self, indexed: Collection[IndexedName] = ()) -> list[tuple[str, bytes]]:
+        """The index rows that every match must have, as (table, key), in a registry that indexes these names of own
+        data."""
         if self.namespace is None:
             # The keys of an index begin with the namespace.
             return []
-        keys = [("by_capability", index_key(self.namespace, capability)) for capability in self.capabilities]
+        keys = self._own_keys(self.namespace, indexed) if indexed and self.scanned else []
+        keys += [("by_capability", index_key(self.namespace, capability)) for capability in self.capabilities]
         for table, value in (("by_type", self.type), ("by_health", self.health_status), ("by_node", self.node)):
             if value is not None:
                 keys.append((table, index_key(self.namespace, value)))
+        return keys
+
+    def _own_keys(self, namespace: str, indexed: Collection[IndexedName]) -> list[tuple[str, bytes]]:
+        keys = []
+        for one in self.scanned:
+            if isinstance(one, OwnData) and not isinstance(one.wanted, Range):
+                name = IndexedName(one.field, one.path)
+                if name in indexed and (key := own_index.key_for(namespace, name, one.wanted)) is not None:
+                    keys.append((own_index.TABLE, key))
         return keys
 
     def matches(self, entry: Entry) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 from .._ranges import Range
 from ..errors import InvalidQuery
 from ..model import Entry
+from .own_index import comparable, value_at
 
 
 class OwnData(msgspec.Struct, frozen=True):
@@ -26,11 +27,8 @@ class OwnData(msgspec.Struct, frozen=True):
     wanted: Hashable
 
     def matches(self, entry: Entry) -> bool:
-        value: object = getattr(entry.metadata, self.field)
-        for name in self.path:
-            value = value.get(name) if isinstance(value, dict) else None
-        wanted = self.wanted
-        return value in wanted if isinstance(wanted, Range) else _comparable(value) == wanted
+        value, wanted = value_at(entry, self.field, self.path), self.wanted
+        return value in wanted if isinstance(wanted, Range) else comparable(value) == wanted
 
 
 class AnyCapability(msgspec.Struct, frozen=True):
@@ -137,7 +135,7 @@ def _own_data(field: str, place: str, path: tuple[str, ...], wanted: object) -> 
             found += _own_data(field, inner, here, value)
         else:
             _check_value(inner, value)
-            found.append(OwnData(field, here, _comparable(value)))
+            found.append(OwnData(field, here, comparable(value)))
     return found
 
 
@@ -161,14 +159,3 @@ def _check_value(place: str, value: object) -> None:
             f"{place}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict, "
             "or at_least(), at_most(), between()"
         )
-
-
-def _comparable(value: object) -> Hashable:
-    """A value that can be hashed, and equals another one where the plain data do. 1 equals 1.0, but not True."""
-    if isinstance(value, Mapping):
-        return dict, frozenset((name, _comparable(part)) for name, part in value.items())
-    if isinstance(value, (list, tuple)):
-        return list, tuple(_comparable(part) for part in value)
-    if isinstance(value, bool):
-        return bool, value
-    return value

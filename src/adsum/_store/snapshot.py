@@ -61,7 +61,7 @@ def candidates(txn: Txn, environment: Environment, query: Query) -> list[bytes]:
     if query.process_id is not None:
         row = txn.get(key_of(query.process_id), db=environment.ids)
         return [] if row is None else [row]
-    keys = query.index_keys()
+    keys = query.index_keys(environment.indexed)
     if not keys:
         return list(_incarnations_in(txn, environment, query.namespace))
     counts = [(rows_under(txn, environment, table, key), table, key) for table, key in keys]

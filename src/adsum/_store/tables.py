@@ -19,7 +19,7 @@ from .._foreign import reraise_foreign
 from .._os import identity
 from ..errors import CorruptRegistry
 from ..model import Departure, Entry, Limits, Owner, RegistrarStats
-from . import history, snapshot
+from . import history, own_index, snapshot
 from .environment import Environment, translating, unreadable_row
 from .layout import (
     FORMAT,
@@ -52,6 +52,7 @@ from .layout import (
     standby_prefix,
     unpack_number,
 )
+from .own_index import IndexedName
 from .page import remedy
 from .query import Query
 from .room import reserve_for
@@ -268,8 +269,9 @@ class WriteTransaction(ReadTransaction):
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
         stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
-        rows_before = _rows(before.entry) if before else _NO_ROWS
-        rows_after = _rows(after.entry) if after else _NO_ROWS
+        indexed = self._environment.indexed
+        rows_before = _rows(before.entry, indexed) if before else _NO_ROWS
+        rows_after = _rows(after.entry, indexed) if after else _NO_ROWS
         if before and not stays:
             self._txn.delete(pack_number(before.entry.incarnation), db=self._environment.entries)
             self._txn.delete(key, db=self._environment.ids)
@@ -324,9 +326,9 @@ def _size(rows: Iterable[tuple[int, bytes]]) -> int:
 _NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
 
 
-def _rows(entry: Entry) -> set[tuple[str, bytes, bytes]]:
+def _rows(entry: Entry, indexed: Sequence[IndexedName]) -> set[tuple[str, bytes, bytes]]:
     row = pack_number(entry.incarnation)
-    rows = {(table, key, row) for table, key in index_keys(entry)}
+    rows = {(table, key, row) for table, key in index_keys(entry, indexed)}
     rows.add(("owners", owner_key(entry.owner), row))
     return rows
 
@@ -348,6 +350,7 @@ def read(environment: Environment) -> Iterator[ReadTransaction]:
 def initialise(environment: Environment, limits: Limits) -> None:
     """Write the identity, the limits and the node of new tables. The node is the name that the host has now."""
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
+    environment.indexed = own_index.parsed(limits.indexed)
     with write(environment) as batch:
         batch._put_meta(META_IDENTITY, encode(here))
         batch._put_meta(META_LIMITS, encode(limits))
@@ -358,7 +361,9 @@ def initialise(environment: Environment, limits: Limits) -> None:
 def check_identity(environment: Environment) -> Limits:
     """The limits of tables of the present format; see `stored_limits`."""
     with translating(environment.folder), environment.lmdb.begin() as txn:
-        return stored_limits(txn, environment, FORMAT)
+        limits = stored_limits(txn, environment, FORMAT)
+    environment.indexed = own_index.parsed(limits.indexed)
+    return limits
 
 
 def node_of(environment: Environment) -> str:

@@ -35,6 +35,17 @@ class LimitOptions:
     cleanup_window: Annotated[_Seconds, Parameter(help="Time from a death to the removal of its entries.")] = None
     linger: Annotated[_Seconds, Parameter(help="How long a registrar without clients and entries stays.")] = None
 
+    indexed: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--indexed",
+            negative=(),
+            metavar="NAME",
+            help="A name of own data with an index, such as custom.model. Repeat the option for several.",
+            show_default=False,
+        ),
+    ] = ()
+
     def limits(self) -> Limits:
         """The limits, with defaults for those that were not given. Errors: `UsageError`."""
         given: dict[str, Any] = {
@@ -47,6 +58,7 @@ class LimitOptions:
             "registration_timeout": self.registration_timeout,
             "cleanup_window": self.cleanup_window,
             "linger": self.linger,
+            "indexed": frozenset(self.indexed),
         }
         try:
             return Limits(**{name: value for name, value in given.items() if value is not None})
