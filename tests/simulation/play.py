@@ -109,6 +109,9 @@ class Play(Clients):
         if left:
             assert entry.source != "registrar", f"a late member left a heartbeat that takes nothing back: {entry}"
             self.model.left_heartbeat(id, self.world.clock.utc, self.world.clock.nanoseconds)
+            if self.world.observing:
+                # No commit has made this difference.
+                self._last = self.world.tables()
 
     def commit_with_a_defect(self) -> None:
         """One batch, the newest request of which the engine fails on."""
