@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,25 @@ def test_rejected(either: Registry, calls: EventLog, call: str, reason: str) -> 
     _numbers(told, "duration")
     _words(told, either, namespace="default", call=call, reason=reason)
     assert calls.events == ["adsum.rejected"]
+
+
+def test_the_event_comes_before_the_result_or_the_error(either: Registry) -> None:
+    """A call that returns or raises has made its event already, also where another thread calls the handler."""
+    seen: list[str] = []
+
+    def slow(event: str, _: adsum.telemetry.Measurements, __: adsum.telemetry.Attributes) -> None:
+        time.sleep(0.1)
+        seen.append(event)
+
+    adsum.telemetry.attach(slow, ["adsum.register", "adsum.rejected"])
+    try:
+        either.register("a")
+        assert seen == ["adsum.register"]
+        with pytest.raises(adsum.AlreadyRegistered):
+            either.register("a")
+        assert seen == ["adsum.register", "adsum.rejected"]
+    finally:
+        adsum.telemetry.detach(slow)
 
 
 def test_timeout(opener: Opener, calls: EventLog) -> None:

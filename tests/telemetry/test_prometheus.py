@@ -45,6 +45,32 @@ class Page:
         return float(sample.value)
 
 
+def test_gauges_are_added_up(either: Registry) -> None:
+    """The page has the present values of gauges, for each namespace and name, of the living members that have them."""
+    busy = either.register("busy", gauges={"load": 1, "queue": 5})
+    either.register("idle", gauges={"load": 0.25})
+    either.register("without")
+    either.register(("other", "n", "x"), gauges={"load": -7})
+    page = Page(either)
+    busy.gauges["load"] = 0.5
+    gauged = {"gauge": "load", "namespace": "default"}
+    assert [page.value(f"adsum_gauge_{what}", **gauged) for what in ("members", "sum", "max")] == [2, 0.75, 0.5]
+    assert page.value("adsum_gauge_max", gauge="queue") == 5
+    assert page.value("adsum_gauge_sum", namespace="other") == -7
+    either.unregister("busy")
+    assert page.value("adsum_gauge_sum", **gauged) == 0.25
+
+
+def test_the_names_of_gauges_are_bounded(either: Registry) -> None:
+    """The first 50 have their own series; all others are one."""
+    for number in range(8):
+        names = {f"g{number}-{place}": 1.0 for place in range(8)}
+        either.register(f"w{number}", gauges=names)
+    samples = Page(either).samples("adsum_gauge_members")
+    assert len(samples) == 51
+    assert {sample.labels["gauge"]: sample.value for sample in samples}["other"] == 14
+
+
 def test_the_registry_in_numbers(either: Registry) -> None:
     """The page has the numbers of `stats`, in base units."""
     either.register("a")

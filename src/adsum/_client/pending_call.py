@@ -104,9 +104,10 @@ class PendingCall(Generic[T]):
         return self._convert(done)
 
     def _fail(self, error: Exception) -> None:
-        self.future.set_exception(error)
-        if self._observer is not None and isinstance(error, AdsumError):
+        if self._observer is not None and isinstance(error, AdsumError) and not self.future.done():
+            # Before the caller has it, as with a result.
             self._observer.failed(error, background=True)
+        self.future.set_exception(error)
 
     def _disown(self, outcome: wire.Done | AdsumError) -> None:
         """The outcome of a call that was cancelled: a plain one was never sent, so the outcome is an error."""

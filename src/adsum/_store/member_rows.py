@@ -39,9 +39,10 @@ class MemberRows:
         self.number = board[0]
         self._renew: Callable[[], Callable[[], object] | None] = _nothing
 
-    def refresh(self) -> None:
-        """Make `ready` the number of words that have memory now."""
+    def refresh(self) -> int:
+        """Make `ready` the number of words that have memory now, and return it."""
         self.ready = min(self._board[ALLOCATED], len(self.words))
+        return self.ready
 
     def belong_to(self, in_use: memoryview, renew: Callable[[], object]) -> None:
         """Read them for a registry: `in_use` has the number of its present board, which the method `renew` opens."""

@@ -1,7 +1,8 @@
-"""What OpenTelemetry and Prometheus have in common: the state of a registry, the bound on names, histogram edges."""
+"""What OpenTelemetry and Prometheus have in common: the state of a registry, the bounds on names, histogram edges."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from .._os.locks import locked
 from .._reads import RegistryReads
 from .._store.census import Group
+from .._store.query import ALL
 from ..model import Stats
 
 # The edges of histograms, in seconds: a lookup takes a microsecond, a registration a millisecond, the start of a
@@ -39,38 +41,63 @@ PROMETHEUS_EDGES = tuple(edge for edge in EDGES if edge not in (2.5e-5, 2.5e-4, 
 
 OTHER = "other"
 MAX_NAMESPACES = 50
+MAX_GAUGES = 50
+
+
+class GaugeGroup(NamedTuple):
+    """The group key of gauges: namespace, and name of the gauge."""
+
+    namespace: str
+    gauge: str
+
+
+class GaugeTotals(NamedTuple):
+    """The present values of the gauges of a group: how many there are, their sum, and the largest."""
+
+    members: int
+    sum: float
+    largest: float
 
 
 class State(NamedTuple):
-    """A registry at a moment: its numbers, and how many living entries there are of each kind."""
+    """A registry at a moment: its numbers, how many living entries there are of each kind, and their gauges."""
 
     stats: Stats
     entries: Counter[Group]
+    gauges: dict[GaugeGroup, GaugeTotals]
 
 
-class Namespaces:
-    """The names of namespaces in metrics: the first `most` keep their own, all others are ``other``."""
+class Names:
+    """The names in metrics that programs choose: of namespaces, and of gauges. The first `most_namespaces`, and the
+    first `MAX_GAUGES`, keep their own; all others are ``other``."""
 
-    def __init__(self, most: int = MAX_NAMESPACES) -> None:
-        if most < 0:
-            raise ValueError(f"max_namespaces={most!r}: give a number from 0 up")
+    def __init__(self, most_namespaces: int = MAX_NAMESPACES) -> None:
+        if most_namespaces < 0:
+            raise ValueError(f"max_namespaces={most_namespaces!r}: give a number from 0 up")
+        self.namespaces = _FirstNames(most_namespaces)
+        self.gauges = _FirstNames(MAX_GAUGES)
+
+
+class _FirstNames:
+    def __init__(self, most: int) -> None:
         self._most = most
         self._named: set[str] = set()
         self._lock = threading.RLock()
 
-    def name(self, namespace: str) -> str:
-        return namespace if namespace in self._named else self._name(namespace)
+    def name(self, name: str) -> str:
+        return name if name in self._named else self._name(name)
 
     @locked
-    def _name(self, namespace: str) -> str:
-        if len(self._named) >= self._most and namespace not in self._named:
+    def _name(self, name: str) -> str:
+        if len(self._named) >= self._most and name not in self._named:
             return OTHER
-        self._named.add(namespace)
-        return namespace
+        self._named.add(name)
+        return name
 
 
-def state_of(registry: RegistryReads, namespaces: Namespaces) -> State:
+def state_of(registry: RegistryReads, names: Names) -> State:
     """Read the state of a registry now. Errors: those of a read, `RegistryClosed` included."""
+    namespaces = names.namespaces
     counted: Counter[Group] = Counter()
     # The largest first, so that they have names when there are too many.
     census = registry._reader.census()
@@ -81,4 +108,18 @@ def state_of(registry: RegistryReads, namespaces: Namespaces) -> State:
         namespaces.name(namespace)
     for group, number in census.items():
         counted[group._replace(namespace=namespaces.name(group.namespace))] += number
-    return State(registry.stats(), counted)
+    return State(registry.stats(), counted, _gauges_of(registry, names))
+
+
+def _gauges_of(registry: RegistryReads, names: Names) -> dict[GaugeGroup, GaugeTotals]:
+    page = registry._reader.open_page
+    found: dict[GaugeGroup, GaugeTotals] = {}
+    if page is None or not page.board.rows.refresh():
+        # No member has a row for gauges, so no entry has to be read.
+        return found
+    for entry in registry.list_all(ALL):
+        for gauge, value in entry.gauges.items():
+            group = GaugeGroup(names.namespaces.name(entry.process_id.namespace), names.gauges.name(gauge))
+            known = found.get(group, GaugeTotals(0, 0.0, -math.inf))
+            found[group] = GaugeTotals(known.members + 1, known.sum + value, max(known.largest, value))
+    return found

@@ -55,7 +55,7 @@ from ._dispatch import (
     Attributes,
     Measurements,
 )
-from ._state import EDGES, MAX_NAMESPACES, Namespaces, State, state_of
+from ._state import EDGES, MAX_NAMESPACES, Names, State, state_of
 
 try:
     from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
@@ -69,6 +69,7 @@ _NAMES = {
     "namespace": "adsum.namespace",
     "call": "adsum.call",
     "type": "adsum.type",
+    "gauge": "adsum.gauge",
     "health_status": "adsum.health_status",
     "reason": "error.type",
 }
@@ -94,18 +95,18 @@ def instrument(
         raise TypeError(f"cannot instrument {registry!r}: give a Registry or an AsyncRegistry")
     if meter_provider is None:
         meter_provider = get_meter_provider()
-    instrumentation = holding(_lock, _instrument, registry, meter_provider, Namespaces(max_namespaces))
+    instrumentation = holding(_lock, _instrument, registry, meter_provider, Names(max_namespaces))
     attach(instrumentation.record)
     return instrumentation
 
 
-def _instrument(registry: RegistryReads, meter_provider: MeterProvider, namespaces: Namespaces) -> Instrumentation:
+def _instrument(registry: RegistryReads, meter_provider: MeterProvider, names: Names) -> Instrumentation:
     instruments = _instruments.get(meter_provider)
     if instruments is None:
         instruments = _instruments[meter_provider] = _Instruments(meter_provider.get_meter("adsum", __version__))
     if any(one.registry == str(registry.folder) for one in instruments.active):
         raise ValueError(f"{registry.folder} is instrumented already; uninstrument() it first")
-    instrumentation = Instrumentation(registry, instruments, namespaces)
+    instrumentation = Instrumentation(registry, instruments, names)
     instruments.active = (*instruments.active, instrumentation)
     return instrumentation
 
@@ -113,11 +114,11 @@ def _instrument(registry: RegistryReads, meter_provider: MeterProvider, namespac
 class Instrumentation:
     """The exported metrics of one registry. Made by `instrument`. It does not keep the registry open."""
 
-    def __init__(self, registry: RegistryReads, instruments: _Instruments, namespaces: Namespaces) -> None:
+    def __init__(self, registry: RegistryReads, instruments: _Instruments, names: Names) -> None:
         self.registry = str(registry.folder)
         self._read = weakref.ref(registry)
         self._instruments = instruments
-        self._namespaces = namespaces
+        self._names = names
 
     def uninstrument(self) -> None:
         """Stop exporting. Calling it twice is fine."""
@@ -131,7 +132,7 @@ class Instrumentation:
         """The state of the registry now; None where it is closed or cannot be read."""
         registry = self._read()
         try:
-            return None if registry is None else state_of(registry, self._namespaces)
+            return None if registry is None else state_of(registry, self._names)
         except AdsumError:
             # A program that uses the registry gets this error there; a collection has no caller to raise it to.
             return None
@@ -141,7 +142,7 @@ class Instrumentation:
         if attributes["registry"] != self.registry:
             return
         if "namespace" in attributes:
-            attributes["namespace"] = self._namespaces.name(attributes["namespace"])
+            attributes["namespace"] = self._names.namespaces.name(attributes["namespace"])
         made = self._instruments
         if event != STARTED and "duration" in measurements:
             made.duration.record(measurements["duration"], _only(attributes, "namespace", "call", "reason"))
@@ -173,12 +174,25 @@ class _Instruments:
         for name, unit, description, number in _GAUGES:
             meter.create_observable_gauge(name, [self._observer(number)], unit, description)
         meter.create_observable_gauge("adsum.entry.count", [self._entries], "{entry}", "Living entries.")
+        for place, (what, description) in enumerate(_MEMBER_GAUGES):
+            meter.create_observable_gauge(f"adsum.gauge.{what}", [self._member_gauges(place)], "1", description)
 
     def _observer(self, number: Callable[[State], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             for one in self.active:
                 if (state := one.state()) is not None:
                     yield Observation(number(state), {"adsum.registry": one.registry})
+
+        return observe
+
+    def _member_gauges(self, place: int) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            for one in self.active:
+                if (state := one.state()) is not None:
+                    for group, totals in state.gauges.items():
+                        yield Observation(
+                            totals[place], _only({"registry": one.registry, **group._asdict()}, *group._fields)
+                        )
 
         return observe
 
@@ -210,6 +224,13 @@ _GAUGES: tuple[tuple[str, str, str, Callable[[State], float]], ...] = (
     ("adsum.memory.limit", "By", "Table pages that may be in use.", lambda state: state.stats.bytes_limit),
     ("adsum.request.pending", "{request}", "Requests that wait in the registrar.", lambda state: state.stats.pending),
     ("adsum.registrar.uptime", "s", "Age of the registrar; 0 where none runs.", lambda state: state.stats.uptime),
+)
+
+# In the order of `GaugeTotals`.
+_MEMBER_GAUGES = (
+    ("members", "Living members that have a gauge of this name."),
+    ("sum", "Sum of the present values of a gauge."),
+    ("max", "Largest of the present values of a gauge."),
 )
 
 _instruments: weakref.WeakKeyDictionary[MeterProvider, _Instruments] = weakref.WeakKeyDictionary()

@@ -7,6 +7,9 @@ metric                                    type       labels besides ``registry``
 ========================================  =========  =================================================
 adsum_up                                  gauge
 adsum_entries                             gauge      namespace, type, health_status
+adsum_gauge_members                       gauge      namespace, gauge: its name
+adsum_gauge_sum                           gauge      namespace, gauge
+adsum_gauge_max                           gauge      namespace, gauge
 adsum_owners                              gauge
 adsum_unwatched_owners                    gauge
 adsum_changes_total                       counter
@@ -51,7 +54,7 @@ from ._dispatch import (
     Measurements,
     logger,
 )
-from ._state import MAX_NAMESPACES, PROMETHEUS_EDGES, Namespaces, State, state_of
+from ._state import MAX_NAMESPACES, PROMETHEUS_EDGES, Names, State, state_of
 
 try:
     from prometheus_client.core import (
@@ -88,7 +91,7 @@ class Collector(_Collector):
         if not registries:
             raise TypeError("give a registry to collect from")
         self._registries = {str(registry.folder): registry for registry in registries}
-        self._namespaces = Namespaces(max_namespaces)
+        self._names = Names(max_namespaces)
         self._durations: _Durations | None = None
         if calls:
             self._durations = _Durations(frozenset(self._registries))
@@ -108,7 +111,7 @@ class Collector(_Collector):
         for folder, registry in self._registries.items():
             state = None
             try:
-                state = state_of(registry, self._namespaces)
+                state = state_of(registry, self._names)
             except AdsumError as error:
                 # The page has other metrics too, and must not fail for these.
                 logger.warning("cannot read %s: %s", folder, error, extra={"registry": folder, "reason": error.reason})
@@ -134,6 +137,9 @@ class _Families:
     def __init__(self) -> None:
         self.up = _gauge("adsum_up", "Whether the registry can be read.")
         self._entries = _gauge("adsum_entries", "Living entries.", "namespace", "type", "health_status")
+        self._gauges = {
+            what: _gauge(f"adsum_gauge_{what}", text, "namespace", "gauge") for what, text in _GAUGES.items()
+        }
         self._outcomes = _counter("adsum_requests", "Requests to the registrar, by outcome.", "outcome")
         self._latency = SummaryMetricFamily(
             "adsum_cleanup_latency_seconds",
@@ -148,7 +154,14 @@ class _Families:
         )
 
     def all(self, *, calls: bool) -> Iterator[Metric]:
-        yield from (self.up, self._entries, *self._plain.values(), self._outcomes, self._latency)
+        yield from (
+            self.up,
+            self._entries,
+            *self._gauges.values(),
+            *self._plain.values(),
+            self._outcomes,
+            self._latency,
+        )
         if calls:
             yield self.durations
 
@@ -169,6 +182,9 @@ class _Families:
             self._plain[name].add_metric([folder], value)
         for group, number in sorted(state.entries.items()):
             self._entries.add_metric([folder, *group], number)
+        for named, totals in sorted(state.gauges.items()):
+            for what, value in zip(_GAUGES, totals, strict=True):
+                self._gauges[what].add_metric([folder, *named], value)
         for outcome, number in sorted(stats.outcomes.items()):
             self._outcomes.add_metric([folder, outcome], number)
         latency = stats.cleanup_latency
@@ -176,6 +192,12 @@ class _Families:
             self._latency.add_sample(self._latency.name, {"registry": folder, "quantile": quantile}, seconds)
 
 
+# In the order of `GaugeTotals`.
+_GAUGES = {
+    "members": "Living members that have a gauge of this name.",
+    "sum": "Sum of the present values of a gauge.",
+    "max": "Largest of the present values of a gauge.",
+}
 _COUNTERS = ("changes", "registrar_restarts")
 _PLAIN = {
     "owners": "Processes that own entries.",
