@@ -28,7 +28,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from harness import Row, fresh_registry, save, show
+from harness import Row, fresh_registry, save, show, stop
 from processes import OWNER, Script
 
 OWNERS = 8
@@ -150,6 +150,56 @@ def adsum_writes(bench: Bench) -> None:
             bench.add("update_health", "adsum", lambda id: registry.update_health(id, "degraded", timeout=5), ids)
 
 
+STARTS = """
+import sys, time
+begin = time.perf_counter_ns()
+import adsum
+adsum.open
+imported = time.perf_counter_ns()
+registry = adsum.open(path=sys.argv[1], timeout=60)
+registry.lookup("first")
+opened = time.perf_counter_ns()
+first = adsum.open(path=sys.argv[2], timeout=60)
+first.register("first")
+written = time.perf_counter_ns()
+print(imported - begin, opened - imported, written - opened, first.stats().registrar_pid)
+"""
+
+
+def adsum_starts(bench: Bench) -> None:
+    """What a program waits for once: each repetition is a process of its own."""
+    with fresh_registry() as registry:
+        registry.register("first")
+        for _ in range(5 * bench.repetitions):
+            home = tempfile.mkdtemp(prefix="adsum-bench-", dir="/dev/shm")
+            with Script(STARTS, str(registry.folder), f"{home}/registry") as program:
+                *times, registrar = program.line().split()
+            stop(int(registrar))
+            shutil.rmtree(home)
+            names = (
+                "import adsum",
+                "open a running registry, and look up",
+                "open and register, with the registrar's start",
+            )
+            for name, nanoseconds in zip(names, times, strict=True):
+                bench.samples[name, "adsum"].append(float(nanoseconds))
+
+
+def adsum_deaths(bench: Bench) -> None:
+    """From SIGKILL until a lookup does not find the process."""
+    with fresh_registry() as registry:
+        for number in range(20 * bench.repetitions):
+            with subprocess.Popen(["sleep", "600"]) as process:
+                id = f"dies-{number}"
+                registry.register(id, process)
+                registry.lookup(id)
+                begin = time.perf_counter_ns()
+                process.kill()
+                while id in registry:
+                    pass
+                bench.samples["kill to gone", "adsum"].append(float(time.perf_counter_ns() - begin))
+
+
 @contextlib.contextmanager
 def redis_server() -> Iterator[str | None]:
     """The Unix socket of a Valkey or Redis server without persistence."""
@@ -269,6 +319,8 @@ def main() -> None:
         local_peers(bench, entries)
     adsum_crowd(bench)
     adsum_writes(bench)
+    adsum_starts(bench)
+    adsum_deaths(bench)
     pyro_peer(bench, 10_000)
     rows = bench.rows()
     show("adsum and what people use instead, in one run", rows)
