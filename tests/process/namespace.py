@@ -56,6 +56,18 @@ def unshare_command() -> list[str]:
     return command
 
 
+def in_time_namespace(seconds: int) -> list[str]:
+    """The command that runs a program in a time namespace whose monotonic clock is ahead by so many seconds. Skips the
+    test where there is none to be had."""
+    command = ["unshare", "--time", "--monotonic", str(seconds)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*command, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("a time namespace takes root, unshare(1) of util-linux, and a kernel that has them")
+    return command
+
+
 def start_as(pid: int) -> None:
     """Fork a process that sleeps, with the pid `pid`, which must be free."""
     until = time.monotonic() + 10

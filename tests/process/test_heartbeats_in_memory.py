@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from adsum._store.page_layout import ROWS_AT, WORD_BYTES
 from adsum.model import Entry
 
 from ..support import Agent, Child, Opener, eventually, kill_registrar, registrar_pid, stopped
+from .namespace import in_time_namespace
 
 NEVER = 1000.0
 
@@ -201,12 +200,7 @@ def _beat(folder: str) -> None:
 @pytest.mark.parametrize("seconds", [-600, 600])
 def test_another_clock(seconds: int, registry: Registry, registry_folder: Path) -> None:
     """A member in another time namespace, whose clock the registrar does not know, sends requests."""
-    unshare = ["unshare", "--time", "--monotonic", str(seconds)]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a time namespace takes root, unshare(1) of util-linux, and a kernel that has them")
+    unshare = in_time_namespace(seconds)
     registry.register("first")
     with Child(_beat, registry_folder, prefix=unshare) as child:
         child.say("beat")

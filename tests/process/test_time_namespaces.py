@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +11,8 @@ import pytest
 import adsum
 from adsum import Registry
 from tests.support import Child, stopped
+
+from .namespace import in_time_namespace
 
 
 def write_once(folder: str) -> None:
@@ -39,12 +39,7 @@ async def _await(folder: str) -> None:
 @pytest.mark.parametrize("seconds", [-600, 600])
 def test_writes_from_another_time_namespace(seconds: int, registry: Registry, registry_folder: Path) -> None:
     """A deadline means the same instant in the registrar's time namespace and in the client's."""
-    unshare = ["unshare", "--time", "--monotonic", str(seconds)]
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a time namespace takes root, unshare(1) of util-linux, and a kernel that has them")
+    unshare = in_time_namespace(seconds)
     registry.register("first")
     with Child(write_once, registry_folder, prefix=unshare) as child:
         assert abs(int(child.line()) - time.monotonic_ns() - seconds * 10**9) < 60 * 10**9

@@ -14,8 +14,8 @@ from .where import Expression, parse_where
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Filter:
-    """Conditions on members. All of them must hold."""
+class MemberFilter:
+    """Conditions on a member that any command can ask for. All of them must hold."""
 
     capability: Annotated[
         tuple[str, ...],
@@ -27,8 +27,6 @@ class Filter:
             completer=complete_capability,
         ),
     ] = ()
-    type: Annotated[TypeWord | None, Parameter(help="Only members of this type.")] = None
-    health: Annotated[HealthWord | None, Parameter(help="Only members with this health status.")] = None
     any_capability: Annotated[
         tuple[str, ...],
         Parameter(
@@ -47,6 +45,32 @@ class Filter:
             completer=complete_capability,
         ),
     ] = ()
+    type: Annotated[TypeWord | None, Parameter(help="Only members of this type.")] = None
+    id_prefix: Annotated[
+        str | None, Parameter(metavar="TEXT", help="Only members whose local id begins with this.")
+    ] = None
+
+    def conditions(self, options: RegistryOptions) -> Conditions:
+        """The keywords for a search. With --node, only members on that node match."""
+        return {
+            "capability": set(self.capability) or None,
+            "type": self.type,
+            "node": options.node,
+            "any_capability": set(self.any_capability) or None,
+            "not_capability": set(self.not_capability) or None,
+            "id_prefix": self.id_prefix,
+        }
+
+    def __bool__(self) -> bool:
+        return self != type(self)()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Filter(MemberFilter):
+    """Conditions on members. All of them must hold."""
+
+    health: Annotated[HealthWord | None, Parameter(help="Only members with this health status.")] = None
     where: Annotated[
         tuple[str, ...],
         Parameter(
@@ -58,9 +82,6 @@ class Filter:
             show_default=False,
         ),
     ] = ()
-    id_prefix: Annotated[
-        str | None, Parameter(metavar="TEXT", help="Only members whose local id begins with this.")
-    ] = None
     pid: Annotated[int | None, WHOLE, Parameter(help="Only members that this process owns.")] = None
     all_namespaces: Annotated[
         bool, FLAG, Parameter(name=("--all-namespaces", "-A"), help="Members of all namespaces.")
@@ -71,14 +92,9 @@ class Filter:
         if self.all_namespaces and options.namespace is not None:
             raise UsageError("give --namespace or --all-namespaces, not both")
         return {
-            "capability": set(self.capability) or None,
-            "type": self.type,
+            **super().conditions(options),
             "health_status": self.health,
-            "node": options.node,
             "namespace": ALL if self.all_namespaces else None,
-            "any_capability": set(self.any_capability) or None,
-            "not_capability": set(self.not_capability) or None,
-            "id_prefix": self.id_prefix,
             "pid": self.pid,
         }
 
@@ -86,9 +102,6 @@ class Filter:
     def expression(self) -> Expression | None:
         """What --where asks for, for the `where` of `Registry.find`. Errors: `UsageError`."""
         return parse_where(self.where)
-
-    def __bool__(self) -> bool:
-        return self != NO_FILTER
 
 
 NO_FILTER = Filter()

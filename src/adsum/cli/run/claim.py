@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,15 +11,8 @@ from cyclopts import Parameter
 from ... import Registry
 from ...errors import NotRegistered, Timeout
 from ..absence import hint
-from ..options import (
-    DEFAULT_REGISTRY,
-    RegistryOptions,
-    TypeWord,
-    UsageError,
-    check_timeout,
-    complete_capability,
-    complete_id,
-)
+from ..filters import MemberFilter
+from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError, check_timeout, complete_id
 from . import supervise
 from .gate import GatedChild
 
@@ -30,46 +22,7 @@ _SEPARATOR = "--"
 _NUL = "\0"
 
 
-@Parameter(name="*")
-@dataclass(frozen=True)
-class ClaimFilter:
-    """Conditions on the member to claim. All of them must hold."""
-
-    capability: Annotated[
-        tuple[str, ...],
-        Parameter(
-            name=("--capability", "-c"),
-            negative=(),
-            help="Only a member with this capability. Repeat the option to require several.",
-            show_default=False,
-            completer=complete_capability,
-        ),
-    ] = ()
-    any_capability: Annotated[
-        tuple[str, ...],
-        Parameter(
-            negative=(),
-            help="Only a member with this capability or another one that is given so. Repeat the option.",
-            show_default=False,
-            completer=complete_capability,
-        ),
-    ] = ()
-    not_capability: Annotated[
-        tuple[str, ...],
-        Parameter(
-            negative=(),
-            help="Only a member without this capability. Repeat the option for several.",
-            show_default=False,
-            completer=complete_capability,
-        ),
-    ] = ()
-    type: Annotated[TypeWord | None, Parameter(help="Only a member of this type.")] = None
-    id_prefix: Annotated[
-        str | None, Parameter(metavar="TEXT", help="Only a member whose local id begins with this.")
-    ] = None
-
-
-ANY_MEMBER = ClaimFilter()
+ANY_MEMBER = MemberFilter()
 
 
 def claim(
@@ -81,7 +34,7 @@ def claim(
             completer=complete_id,
         ),
     ],
-    filter: ClaimFilter = ANY_MEMBER,
+    filter: MemberFilter = ANY_MEMBER,
     timeout: Annotated[
         float | None,
         Parameter(metavar="SECONDS", help="Wait at most this long for a slot; 0 to try only. Default: no limit."),
@@ -133,23 +86,13 @@ def _claim(
     registry: Registry,
     pid: int,
     id: str | None,
-    filter: ClaimFilter,
+    filter: MemberFilter,
     seconds: float | None,
     options: RegistryOptions,
 ) -> None:
     process_id = None if id is None else options.parse_id(id, registry)
     try:
-        registry.claim(
-            process_id,
-            pid,
-            timeout=seconds,
-            capability=set(filter.capability) or None,
-            any_capability=set(filter.any_capability) or None,
-            not_capability=set(filter.not_capability) or None,
-            type=filter.type,
-            id_prefix=filter.id_prefix,
-            node=options.node,
-        )
+        registry.claim(process_id, pid, timeout=seconds, **filter.conditions(options))
     except NotRegistered as error:
         if process_id is None:
             raise
@@ -159,7 +102,7 @@ def _claim(
         ) from error
 
 
-def _split(words: tuple[str, ...], filter: ClaimFilter) -> tuple[str | None, list[str]]:
+def _split(words: tuple[str, ...], filter: MemberFilter) -> tuple[str | None, list[str]]:
     """The ID, if there is one, and the program. Errors: `UsageError`."""
     *ids, packed = words or ("",)
     command = packed.split(_NUL)[1:]
@@ -167,7 +110,7 @@ def _split(words: tuple[str, ...], filter: ClaimFilter) -> tuple[str | None, lis
         raise UsageError("no program to run; type it after --, as in: adsum claim printer -- lpr report.pdf")
     if len(ids) > 1:
         raise UsageError(f"give one ID, not {len(ids)}: {' '.join(ids)}")
-    if not ids and filter == ANY_MEMBER:
+    if not ids and not filter:
         raise UsageError("give an ID or conditions, as in: adsum claim --capability gpu -- python train.py")
     return (ids[0] if ids else None), command
 
