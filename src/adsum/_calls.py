@@ -305,8 +305,11 @@ class Calls:
             client.pipeline.submit(call)
         return call
 
-    def leave_heartbeat(self, id: AnyId, incarnation: int | None = None) -> Entry | None:
-        """Leave a heartbeat in shared memory, and give the entry. None where `heartbeat` has to send it."""
+    def leave_heartbeat(self, id: AnyId, incarnation: int | None, timeout: float | None) -> Entry | None:
+        """Leave a heartbeat in shared memory, and give the entry. None where `heartbeat` has to send it. Errors:
+        `ValueError` for an impossible timeout, although nothing is waited for."""
+        if timeout is not None:
+            seconds(timeout)
         try:
             process_id = id if isinstance(id, ProcessId) else self._id(id)
             left = self._client.heartbeats.leave(process_id, incarnation)
@@ -324,8 +327,11 @@ class Calls:
 
     def send_heartbeat(self, entry: Entry) -> Future[wire.Done] | None:
         """Send a heartbeat that no caller asked for, and no handler is notified of. None where it was left in shared
-        memory."""
-        if self._client.heartbeats.leave(entry.process_id, entry.incarnation) is not None:
+        memory, and where the promise was taken back: it may be made again."""
+        heartbeats = self._client.heartbeats
+        if heartbeats.leave(entry.process_id, entry.incarnation) is not None:
+            return None
+        if heartbeats.is_over(entry.process_id, entry.incarnation):
             return None
         request = wire.Heartbeat(
             process_id=entry.process_id, owner=resolve(None).owner, if_incarnation=entry.incarnation

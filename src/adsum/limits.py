@@ -84,8 +84,6 @@ def _checked_names(names: object) -> frozenset[str]:
             raise ValueError(f"Limits.indexed: {name!r:.80} is no name such as 'custom.model' or 'resources.tokens'")
         if "\0" in name or len(name.encode(errors="replace")) > MAX_INDEXED_BYTES:
             raise ValueError(f"Limits.indexed: {name!r:.80} must have at most {MAX_INDEXED_BYTES} bytes and no NUL")
-        if field == "resources" and len(path) > 1:
-            raise ValueError(f"Limits.indexed: {name!r:.80}: a resource is a number or a string, and has no parts")
     if len(names) > MAX_INDEXED:
         raise ValueError(f"Limits.indexed must have at most {MAX_INDEXED} names, not {len(names)}")
     return frozenset(names)

@@ -93,7 +93,7 @@ def test_a_gauge_is_set(command: Command, members: Registry) -> None:
     """--gauge sets a gauge, alone or after a change, and `show` prints the present values."""
     assert command("update", "planner", "--gauge", "load=0.7", "--gauge", "q=-2") == (
         0,
-        "default/here/planner is updated, revision 1\n",
+        "default/here/planner: load, q set\n",
         "",
     )
     assert members["planner"].gauges == {"load": 0.7, "q": -2.0}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,3 +225,52 @@ def test_a_closed_registry_leaves_none(opener: Opener) -> None:
     registry.close()
     with pytest.raises(RegistryClosed):
         registration.heartbeat()
+
+
+@pytest.mark.parametrize("by_thread", [False, True])
+def test_they_go_on_in_a_folder_that_is_made_anew(registry: Registry, registry_folder: Path, by_thread: bool) -> None:
+    """A member whose folder was removed comes back, and its heartbeats are left in the new one."""
+    registration = registry.register("a", heartbeat="thread" if by_thread else 0.5)
+    registration.heartbeat()
+    shutil.rmtree(registry_folder)
+
+    def beat() -> None:
+        if not by_thread:
+            registration.heartbeat()
+
+    def is_back() -> bool:
+        beat()
+        with adsum.open(path=registry_folder) as other:
+            return "a" in other
+
+    eventually(is_back)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        beat()
+        time.sleep(0.02)
+    with Agent(registry_folder) as agent:
+        entry: Entry = agent.value("registry['a']")
+        assert entry.metadata.health_status == "healthy"
+        assert entry.metadata.last_health_check > entry.registered_at
+
+
+def test_a_promise_that_is_taken_back_costs_nothing(registry: Registry, registry_folder: Path) -> None:
+    """The thread sends no heartbeat for a member that promises none any more, and does when it promises some again."""
+    registration = registry.register("a", heartbeat="thread")
+    registration.update(heartbeat=None)
+    kill_registrar(registry_folder)
+    time.sleep(1.5)
+    assert registrar_pid(registry_folder) is None
+    checked = registration.update(heartbeat=1.0).metadata.last_health_check
+    eventually(lambda: registry["a"].metadata.last_health_check > checked)
+
+
+@pytest.mark.parametrize("timeout", [-1, "soon", float("nan"), True])
+def test_an_impossible_timeout_is_refused(opener: Opener, timeout: Any) -> None:
+    """Also where there is nothing to wait for."""
+    registry = opener()
+    registration = registry.register("a", heartbeat=NEVER)
+    with pytest.raises(ValueError, match="timeout="):
+        registration.heartbeat(timeout=timeout)
+    with pytest.raises(ValueError, match="timeout="):
+        registry.heartbeat("a", timeout=timeout)

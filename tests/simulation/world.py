@@ -69,6 +69,9 @@ class SimulatedClock:
     def monotonic_ns(self) -> int:
         return self.nanoseconds
 
+    def worked_ns(self) -> int:
+        return 0
+
     def monotonic(self) -> float:
         return self.nanoseconds / SECOND
 

@@ -168,6 +168,26 @@ def test_time_without_a_look_does_not_count() -> None:
     assert lates(heartbeats, 7.5) == [DEGRADED]
 
 
+def test_work_is_no_gap() -> None:
+    """Time in which the registrar used the processor counts: a member that is stuck meanwhile is late."""
+    heartbeats, worked = promised(0.1), 0
+    for look in range(1, 6):
+        worked += 100_000_000 if look > 1 else 0
+        heartbeats.look(look * 101_000_000, worked)
+    assert lates(heartbeats, 0.505) == [DEGRADED, UNHEALTHY]
+
+
+def test_a_wait_that_was_allowed_when_it_began_is_no_gap() -> None:
+    """A short promise that is made after a long wait does not make that wait a gap."""
+    heartbeats = promised(4.0)
+    heartbeats.look(SECOND)
+    heartbeats.follow(changed(None, promise(0.1, incarnation=2)), SECOND + SECOND // 2)
+    heartbeats.look(SECOND + SECOND // 2)
+    assert lates(heartbeats, 1.7) == [DEGRADED]
+    heartbeats.look(3 * SECOND)
+    assert heartbeats.late(3 * SECOND) == []
+
+
 # In shared memory
 
 

@@ -32,17 +32,30 @@ class HeartbeatWriter:
         if cached is None or (promise := cached.promise) is None:
             return None
         rows = self._board.rows
-        # The pid, because a fork may go unnoticed.
-        if rows.in_use[0] != rows.number or promise.at >= rows.ready or os.getpid() != self._owner.pid:
+        # The number, because the folder may be another one by now; the pid, because a fork may go unnoticed.
+        if (
+            rows.number != promise.board_number
+            or rows.in_use[0] != rows.number
+            or promise.at >= rows.ready
+            or os.getpid() != self._owner.pid
+        ):
             if not self._attach():
                 return None
             rows = self._board.rows
+            if rows.number != promise.board_number:
+                # Another one was made at this moment.
+                return None
         if cached.owner != self._owner or (incarnation is not None and cached.entry.incarnation != incarnation):
             return None
         # Never before an earlier one, whatever the wall clock does.
         at, monotonic, wall = promise.at, time.monotonic_ns(), max(promise.wall, time.time_ns() // 1000)
         left = at < rows.ready and rows.leave_heartbeat(at, promise.key, monotonic, wall)
         return (promise, monotonic, wall) if left else None
+
+    def is_over(self, process_id: tuple[str, str, str], incarnation: int) -> bool:
+        """Whether the promise of an entry was taken back, so that no heartbeat is to be sent."""
+        cached = self._reader.cached(process_id)
+        return cached is not None and cached.entry.incarnation == incarnation and cached.promise is None
 
     def _attach(self) -> bool:
         """Map the board that is in use now. Whether its times are of the clock of this process."""

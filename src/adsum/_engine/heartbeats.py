@@ -79,7 +79,9 @@ class Heartbeats:
         self._intervals: Counter[int] = Counter()
         # The shortest of them, kept because every turn of the registrar's loop asks for it.
         self._shortest = 0
-        self._looked: int | None = None
+        # When the registrar looked last, what it had worked by then, and how long it might be idle until the next look:
+        # 0 for as long as it likes.
+        self._looked = self._worked = self._allowed = 0
         # The length of all gaps: what this clock is behind the monotonic clock.
         self._lost = 0
         # Times and incarnations. An item that is not its promise's live one is dropped when its time comes.
@@ -88,15 +90,19 @@ class Heartbeats:
     def __len__(self) -> int:
         return len(self._promises)
 
-    def look(self, now: int) -> None:
-        """The registrar looks at its sockets `now`. Time since its last look that is much longer than `look_seconds`
-        does not count."""
-        if self._looked is not None and self._intervals and now - self._looked > 2 * self._look_ns():
+    def look(self, now: int, worked: int = 0) -> None:
+        """The registrar looks at its sockets `now`, and has used the processor for `worked` nanoseconds so far. Time
+        since its last look does not count where it neither worked nor had said that it would wait so long: see
+        `look_seconds`."""
+        idle = now - self._looked - (worked - self._worked)
+        if self._allowed and idle > self._allowed:
             for incarnation, promise in self._promises.items():
                 # On the clock of before the gap, which is stopped in the gap.
                 self._catch_up(incarnation, promise, self._looked)
-            self._lost += now - self._looked
-        self._looked = now
+            self._lost += idle
+        self._looked, self._worked = now, worked
+        # What a promise that is made after this look asks for begins with the next one.
+        self._allowed = 2 * self._look_ns() if self._intervals else 0
 
     def look_seconds(self) -> float | None:
         """The longest time to the next look; None while there is no promise."""

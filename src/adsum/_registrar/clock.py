@@ -13,6 +13,7 @@ class SystemClock:
 
     monotonic = staticmethod(time.monotonic)
     monotonic_ns = staticmethod(time.monotonic_ns)
+    worked_ns = staticmethod(time.process_time_ns)
 
     def instant(self) -> Instant:
         return Instant(datetime.now(UTC), time.monotonic_ns())

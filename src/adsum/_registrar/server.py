@@ -125,7 +125,7 @@ class Server:
 
     def _turn(self) -> None:
         died, exited, looked = False, False, self._clock.monotonic_ns()
-        self._heartbeats.look(looked)
+        self._heartbeats.look(looked, self._clock.worked_ns() if self._heartbeats else 0)
         for fd, mask in self._ready():
             if fd == self._kernel.fileno():
                 died = True

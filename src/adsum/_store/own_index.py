@@ -26,7 +26,13 @@ class IndexedName(NamedTuple):
 
 def parsed(names: Collection[str]) -> tuple[IndexedName, ...]:
     """The names that were checked as those of `Limits.indexed`."""
-    return tuple(IndexedName(field, tuple(path)) for field, *path in (name.split(".") for name in sorted(names)))
+    return tuple(_parsed(name) for name in sorted(names))
+
+
+def _parsed(name: str) -> IndexedName:
+    field, _, rest = name.partition(".")
+    # The name of a resource may have dots.
+    return IndexedName(field, tuple(rest.split(".")) if field == "custom" else (rest,))
 
 
 def value_at(entry: Entry, field: str, path: Collection[str]) -> object:

@@ -32,6 +32,11 @@ class Promise:
         self.wall = 0
         self.look()
 
+    @property
+    def board_number(self) -> int:
+        """The number of the board that it is on."""
+        return self._rows.number
+
     def look(self) -> Entry:
         """The entry with the last heartbeat."""
         at, rows = self.at, self._rows

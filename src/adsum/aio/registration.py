@@ -133,7 +133,7 @@ class AsyncRegistration(OnlyAsync):
         >>> (await registration.heartbeat()).metadata.health_status.value
         'healthy'
         """
-        entry = self._calls.leave_heartbeat(self.entry.process_id, self.entry.incarnation)
+        entry = self._calls.leave_heartbeat(self.entry.process_id, self.entry.incarnation, timeout)
         if entry is None:
             return await self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
         self.entry = entry

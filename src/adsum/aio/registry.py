@@ -297,7 +297,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         >>> (await registry.heartbeat("planner-1")).metadata.health_status.value
         'healthy'
         """
-        entry = self._calls.leave_heartbeat(id)
+        entry = self._calls.leave_heartbeat(id, None, timeout)
         if entry is not None:
             return entry
         write = self._calls.heartbeat(id, None)

@@ -117,7 +117,9 @@ def update(
         if json:
             render.print_json(entry_document(entry))
         else:
-            print(f"{render.printable_id(str(entry.process_id))} is updated, revision {entry.revision}")
+            shown = render.printable_id(str(entry.process_id))
+            # Gauges have no revision.
+            print(f"{shown} is updated, revision {entry.revision}" if set or add else f"{shown}: {', '.join(gauges)} set")
     return 0
 
 
