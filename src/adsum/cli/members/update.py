@@ -119,7 +119,8 @@ def update(
         else:
             shown = render.printable_id(str(entry.process_id))
             # Gauges have no revision.
-            print(f"{shown} is updated, revision {entry.revision}" if set or add else f"{shown}: {', '.join(gauges)} set")
+            what = f" is updated, revision {entry.revision}" if set or add else f": {', '.join(gauges)} set"
+            print(shown + what)
     return 0
 
 
