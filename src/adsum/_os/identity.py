@@ -156,8 +156,9 @@ def _identity_of_self(pid: int) -> Owner:
 def boot_id() -> bytes:
     """16 bytes that differ between boots of the machine (random(4))."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return uuid.UUID(file.read().strip()).bytes
+        # As bytes: a codec that is not loaded yet cannot be found where the working folder was removed (Python 3.13.0).
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return uuid.UUID(file.read().decode().strip()).bytes
     except (OSError, ValueError) as error:
         reraise_foreign(error)
         _unless_out_of_descriptors(error)

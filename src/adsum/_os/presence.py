@@ -130,7 +130,7 @@ def lock_holders(file: Path) -> list[int]:
     that a forked child has inherited is still listed under the process that took it, which may have ended."""
     try:
         found = os.stat(file)
-        locks = Path("/proc/locks").read_text(encoding="ascii")
+        locks = Path("/proc/locks").read_bytes().decode()
     except OSError as error:
         reraise_foreign(error)
         return []

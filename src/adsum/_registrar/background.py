@@ -28,8 +28,8 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     # "adsum-registrar" in ps and top; the kernel keeps 15 characters (proc(5)).
-    with open("/proc/self/comm", "w", encoding="ascii") as comm:
-        comm.write("adsum-registrar")
+    with open("/proc/self/comm", "wb") as comm:
+        comm.write(b"adsum-registrar")
     _run(arguments, kept)
 
 

@@ -76,10 +76,10 @@ def _reset_scheduling() -> list[str]:
 def _reset_oom_score() -> list[str]:
     """A starter may have offered itself to the OOM killer, or be exempt from it (proc(5))."""
     try:
-        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as score:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as score:
             if int(score.read()):
                 score.seek(0)
-                score.write("0")
+                score.write(b"0")
     except OSError as error:
         return [f"the starter's oom_score_adj stays: {error}"]
     return []
