@@ -9,7 +9,7 @@ sent (L5). Owners of new entries are watched before the commit, so an entry is n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .. import _wire as wire
@@ -22,9 +22,8 @@ from .._engine.health import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._store import tables
-from .._store.board import index_bucket_of
-from .._store.layout import Receipt, index_keys, key_of, namespace_key
-from .._store.own_index import IndexedName
+from .._store.board import index_bucket_of, index_buckets_of
+from .._store.layout import Receipt, key_of, namespace_key
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
@@ -167,7 +166,7 @@ class Committer:
                 decision = self._decide(transaction, batch, self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
-                    marked = _counters_of(decision, self._generations.current.indexed)
+                    marked = _counters_of(decision, transaction.index_keys)
                     self._page.mark(*marked)
                     self._begin_rows(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
@@ -282,19 +281,20 @@ class Marked(NamedTuple):
     keys: set[int]
 
 
-def _counters_of(decision: Decision, indexed: Sequence[IndexedName]) -> Marked:
+def _counters_of(decision: Decision, keys_of: Callable[[Entry], set[tuple[str, bytes]]]) -> Marked:
     """Those of every id that the decision changes, and of every index key that its entry has or had."""
-    changed = [(change.key, change.before, change.after) for change in decision.changes]
-    changed += [(key_of(record.entry.process_id), None, record) for record in decision.refreshed]
-    marked = Marked(set(), set())
-    for key, before, after in changed:
-        marked.ids.add(bucket_of(key))
-        for record in (before, after):
+    ids, keys = set(), set()
+    for change in decision.changes:
+        ids.add(bucket_of(change.key))
+        for record in (change.before, change.after):
             if record is not None:
-                keys = index_keys(record.entry, indexed)
-                keys.add(namespace_key(record.entry.process_id.namespace))
-                marked.keys.update(index_bucket_of(table, index) for table, index in keys)
-    return marked
+                keys |= index_buckets_of(keys_of(record.entry))
+                keys.add(index_bucket_of(*namespace_key(record.entry.process_id.namespace)))
+    for record in decision.refreshed:
+        ids.add(bucket_of(key_of(record.entry.process_id)))
+        keys |= index_buckets_of(keys_of(record.entry))
+        keys.add(index_bucket_of(*namespace_key(record.entry.process_id.namespace)))
+    return Marked(ids, keys)
 
 
 def _defect(call: Call, error: Exception) -> InternalError:

@@ -13,6 +13,7 @@ import mmap
 import os
 import weakref
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
@@ -37,6 +38,11 @@ _INDEX_SEEDS = {table: crc32(table.encode()) for table in (*INDEXES, BY_NAMESPAC
 def index_bucket_of(table: str, key: bytes) -> int:
     """The number of the counter of all entries that have this row in this index."""
     return crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS
+
+
+def index_buckets_of(keys: Iterable[tuple[str, bytes]]) -> set[int]:
+    """`index_bucket_of` for several rows."""
+    return {crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS for table, key in keys}
 
 
 class Board:

@@ -35,7 +35,6 @@ from .layout import FORMAT
 from .page_layout import BUCKETS, HEADER_BYTES, HEADER_WORDS, SIZE
 
 _NAME = "page"
-_LARGEST = (1 << 64) - 1
 
 
 def bucket_of(key: bytes) -> int:
@@ -204,14 +203,16 @@ class Page:
 
 def _make_odd(counters: memoryview, buckets: Iterable[int]) -> None:
     for bucket in buckets:
-        if not counters[bucket] & 1:
-            counters[bucket] |= 1
+        counters[bucket] |= 1
 
 
 def _make_even(counters: memoryview, odd: Iterable[int]) -> None:
     for bucket in odd:
-        # Within 64 bits, whatever another program has written there.
-        counters[bucket] = counters[bucket] + 1 & _LARGEST
+        try:
+            counters[bucket] += 1
+        except ValueError:
+            # Another program has written the largest number there.
+            counters[bucket] = 0
 
 
 def path_in(folder: Path) -> Path:

@@ -52,7 +52,6 @@ from .layout import (
     standby_prefix,
     unpack_number,
 )
-from .own_index import IndexedName
 from .page import remedy
 from .query import Query
 from .room import reserve_for
@@ -195,11 +194,20 @@ class WriteTransaction(ReadTransaction):
     ) -> None:
         super().__init__(txn, environment)
         self._present = present
+        # By identity: the entries of a commit are asked for twice, and live as long as this does.
+        self._index_keys: dict[int, tuple[Entry, set[tuple[str, bytes]]]] = {}
 
     def record_at(self, incarnation: bytes) -> Record:
         record = super().record_at(incarnation)
         entry = self._present(record.entry)
         return record if entry is record.entry else msgspec.structs.replace(record, entry=entry)
+
+    def index_keys(self, entry: Entry) -> set[tuple[str, bytes]]:
+        """Every index row that an entry of this commit must have, as (table, key)."""
+        known = self._index_keys.get(id(entry))
+        if known is None:
+            known = self._index_keys[id(entry)] = entry, index_keys(entry, self._environment.indexed)
+        return known[1]
 
     def apply(
         self,
@@ -269,9 +277,8 @@ class WriteTransaction(ReadTransaction):
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
         stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
-        indexed = self._environment.indexed
-        rows_before = _rows(before.entry, indexed) if before else _NO_ROWS
-        rows_after = _rows(after.entry, indexed) if after else _NO_ROWS
+        rows_before = self._rows(before.entry) if before else _NO_ROWS
+        rows_after = self._rows(after.entry) if after else _NO_ROWS
         if before and not stays:
             self._txn.delete(pack_number(before.entry.incarnation), db=self._environment.entries)
             self._txn.delete(key, db=self._environment.ids)
@@ -284,6 +291,12 @@ class WriteTransaction(ReadTransaction):
             self._txn.delete(index, row, db=self._tables[table])
         for table, index, row in rows_after - rows_before:
             self._txn.put(index, row, db=self._tables[table])
+
+    def _rows(self, entry: Entry) -> set[tuple[str, bytes, bytes]]:
+        row = pack_number(entry.incarnation)
+        rows = {(table, key, row) for table, key in self.index_keys(entry)}
+        rows.add(("owners", owner_key(entry.owner), row))
+        return rows
 
     def _append(
         self,
@@ -324,13 +337,6 @@ def _size(rows: Iterable[tuple[int, bytes]]) -> int:
 
 
 _NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
-
-
-def _rows(entry: Entry, indexed: Sequence[IndexedName]) -> set[tuple[str, bytes, bytes]]:
-    row = pack_number(entry.incarnation)
-    rows = {(table, key, row) for table, key in index_keys(entry, indexed)}
-    rows.add(("owners", owner_key(entry.owner), row))
-    return rows
 
 
 @contextlib.contextmanager
