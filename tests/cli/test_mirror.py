@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 
 import pytest
 
@@ -12,7 +11,7 @@ from adsum import Registry, RegistryClosed
 from adsum._store import history
 from adsum.views.mirror import Mirror, Scope
 from adsum.views.rates import MISSED
-from tests.support import Opener, end_registrar, eventually, let_go
+from tests.support import Opener, end_registrar, eventually, let_go, remove_folder
 
 
 @pytest.mark.parametrize("history_rows", [4, 8192])
@@ -79,7 +78,7 @@ def test_a_registry_that_was_removed_is_empty(registry: Registry) -> None:
     mirror = Mirror(registry, Scope())
     let_go(registry)
     end_registrar(registry.folder)
-    shutil.rmtree(registry.folder)
+    remove_folder(registry.folder)
     eventually(lambda: mirror.follow() and not mirror.entries)
 
 
@@ -88,7 +87,7 @@ def test_a_recreated_registry_is_read_again(registry: Registry) -> None:
     registry.register("old")
     mirror = Mirror(registry, Scope())
     let_go(registry)
-    shutil.rmtree(registry.folder)
+    remove_folder(registry.folder)
     with adsum.open(path=registry.folder, timeout=10) as again:
         again.register("new")
         eventually(lambda: mirror.follow() and [id.local_id for id in mirror.entries] == ["new"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -17,7 +16,7 @@ import pytest
 import adsum
 from adsum import Entry, InvalidMetadata, Registry, SystemBusy
 from adsum._os import threads as os_threads
-from tests.support import Agent, Child, eventually
+from tests.support import Agent, Child, eventually, remove_folder
 
 NAME = "adsum-heartbeats"
 
@@ -197,7 +196,7 @@ def test_they_go_on_where_the_folder_was_lost(registry: Registry) -> None:
     registry.register("first").unregister()
     registration = registry.register("a", heartbeat="thread")
     before = registration.entry
-    shutil.rmtree(registry.folder)
+    remove_folder(registry.folder)
     eventually(lambda: registration.entry is not before)
     assert registration.entry.incarnation != before.incarnation
     eventually(lambda: _beats_for(registry, 2.0))

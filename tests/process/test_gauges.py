@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -17,7 +16,7 @@ from adsum._engine.free_rows import RESTING_ROWS
 from adsum._member_row import HEARTBEAT_WORDS, ROW_BITS, ROW_WORDS, row_of
 from adsum._store.page_layout import BOARD_SIZE, MEMBER_ROWS, ROWS_AT, WORD_BYTES
 
-from ..support import Agent, eventually, kill_registrar, stopped
+from ..support import Agent, eventually, kill_registrar, remove_folder, stopped
 
 
 def test_other_processes_read_and_set(registry: Registry, registry_folder: Path) -> None:
@@ -87,7 +86,7 @@ def test_a_lost_registry_is_made_anew_with_its_gauges(registry: Registry, regist
     registration = registry.register("a", gauges={"load": 0.5})
     registration.gauges["load"] = 0.75
     gauges, lost = registration.gauges, registration.entry
-    shutil.rmtree(registry_folder)
+    remove_folder(registry_folder)
     eventually(lambda: registration.entry is not lost)
     assert set(registration.entry.gauges) == {"load"}
     gauges["load"] = 0.25

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from adsum._member_row import HEARTBEAT_WORDS, heartbeat_at
 from adsum._store.page_layout import ROWS_AT, WORD_BYTES
 from adsum.model import Entry
 
-from ..support import Agent, Child, Opener, eventually, kill_registrar, registrar_pid, stopped
+from ..support import Agent, Child, Opener, eventually, kill_registrar, registrar_pid, remove_folder, stopped
 from .namespace import in_time_namespace
 
 NEVER = 1000.0
@@ -232,7 +231,7 @@ def test_they_go_on_in_a_folder_that_is_made_anew(registry: Registry, registry_f
     """A member whose folder was removed comes back, and its heartbeats are left in the new one."""
     registration = registry.register("a", heartbeat="thread" if by_thread else 0.5)
     registration.heartbeat()
-    shutil.rmtree(registry_folder)
+    remove_folder(registry_folder)
 
     def beat() -> None:
         if not by_thread:

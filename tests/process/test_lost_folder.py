@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ import pytest
 import adsum
 from adsum import Entry, Registry
 from adsum._client.keeper import LOOK_SECONDS
-from tests.support import Agent, Opener, end_registrar, eventually, eventually_awaited, kill_registrar
+from tests.support import Agent, Opener, end_registrar, eventually, eventually_awaited, kill_registrar, remove_folder
 
 
 def _found(folder: Path, name: str) -> Entry | None:
@@ -36,7 +35,7 @@ def test_an_ended_thread_does_not_come_back(registry: Registry) -> None:
         gate.set()
         thread.join()
         eventually(lambda: registry.stats().entries == 1)
-        shutil.rmtree(registry.folder)
+        remove_folder(registry.folder)
         eventually(lambda: kept.entry is not before)
         assert [id.local_id for id in registry] == ["keep"]
         assert registry.register("thread").entry.pid == os.getpid()
@@ -55,7 +54,7 @@ def test_members_are_back_within_a_second(with_registrar: bool, registry_folder:
         two.do("gone = registry.register('gone'); gone.unregister()")
         if not with_registrar:
             kill_registrar(registry_folder)
-        shutil.rmtree(registry_folder)
+        remove_folder(registry_folder)
         eventually(lambda: _found(registry_folder, "a") and _found(registry_folder, "b"), 10)
         with adsum.open(path=registry_folder) as registry:
             a = registry["a"]
@@ -70,7 +69,7 @@ def test_a_registration_acts_on_its_new_incarnation(registry: Registry) -> None:
     """The `Registration` of a member goes on to work: it has the entry that was registered anew."""
     with registry.register("a") as registration, registry.register("b") as other:
         before = registration.entry, other.entry
-        shutil.rmtree(registry.folder)
+        remove_folder(registry.folder)
         eventually(lambda: registration.entry is not before[0] and other.entry is not before[1])
         assert registration.entry == registry["a"]
         assert registration.update(endpoint="x").metadata.endpoint == "x"
@@ -86,7 +85,7 @@ def test_a_thread_and_a_child_are_back(registry: Registry) -> None:
         of_thread = registry.register("thread", thread)
         of_child = registry.register("child", child)
         before = of_thread.entry, of_child.entry
-        shutil.rmtree(registry.folder)
+        remove_folder(registry.folder)
         eventually(lambda: of_thread.entry is not before[0] and of_child.entry is not before[1])
         assert of_thread.entry == registry["thread"]
         ends.set()
@@ -108,7 +107,7 @@ def test_the_program_decides(opener: Opener, registry_folder: Path) -> None:
 
     registry = opener(on_lost=let_go)
     registration = registry.register("a")
-    shutil.rmtree(registry_folder)
+    remove_folder(registry_folder)
     eventually(lambda: bool(lost))
     assert [[entry.process_id.local_id for entry in entries] for entries in lost] == [["a"]]
     eventually(lambda: registration.entry.incarnation == 0)
@@ -126,7 +125,7 @@ def test_the_program_is_asked_once(opener: Opener, registry_folder: Path, monkey
     registration = registry.register("a")
     before = registration.entry
     monkeypatch.setenv("ADSUM_PYTHON", "/bin/false")
-    shutil.rmtree(registry_folder)
+    remove_folder(registry_folder)
     eventually(lambda: bool(lost))
     tried = time.monotonic() + 2
     eventually(lambda: time.monotonic() > tried)
@@ -144,7 +143,7 @@ def test_an_error_in_on_lost_loses_no_member(registry_folder: Path, caplog: pyte
 
     with caplog.at_level(logging.WARNING, "adsum"), adsum.open(path=registry_folder, timeout=10, on_lost=fails) as one:
         one.register("a")
-        shutil.rmtree(registry_folder)
+        remove_folder(registry_folder)
         eventually(lambda: "a is registered anew, as incarnation 1" in caplog.text)
     assert "of the program" in caplog.text
 
@@ -155,7 +154,7 @@ def test_no_id_is_granted_whose_holder_lives(registry_folder: Path) -> None:
         holder.do("registry.register('leader')")
         for standby in (first, second):
             standby.do("future = registry.stand_by('leader')")
-        shutil.rmtree(registry_folder)
+        remove_folder(registry_folder)
         eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == holder.pid)
         eventually(lambda: _standbys(registry_folder) == 2)
         assert not first.value("future.done()")
@@ -182,7 +181,7 @@ def test_an_entry_that_was_unregistered_stays_away(registry_folder: Path) -> Non
     """A member that its process unregisters while it is being registered anew does not come back."""
     with Agent(registry_folder) as agent:
         agent.do("regs = [registry.register(f'a{n}') for n in range(50)]")
-        shutil.rmtree(registry_folder)
+        remove_folder(registry_folder)
         eventually(lambda: _found(registry_folder, "a0"))
         agent.do("for n in range(50): registry.unregister(f'a{n}')")
         agent.do("last = registry.register('last')")
@@ -221,7 +220,7 @@ def test_a_closed_registry_renews_nothing(registry: Registry) -> None:
     registry.register("a")
     registry.close()
     end_registrar(registry.folder)
-    shutil.rmtree(registry.folder)
+    remove_folder(registry.folder)
     time.sleep(1)
     assert not registry.folder.exists()
 
@@ -233,7 +232,7 @@ def test_a_forked_child_renews_no_entry_of_its_parent(registry_folder: Path) -> 
         parent.do("import time; child = os.fork()\nif not child: time.sleep(60)")
         parent.do("registry.unregister('parent')")
         parent.do("keep = registry.register('other')")
-        shutil.rmtree(registry_folder)
+        remove_folder(registry_folder)
         eventually(lambda: _found(registry_folder, "other"))
         assert _found(registry_folder, "parent") is None
         parent.do("os.kill(child, 9); os.waitpid(child, 0)")
@@ -243,10 +242,10 @@ def test_a_registration_waits_for_its_return(registry: Registry) -> None:
     """A call through a `Registration` right after the loss acts on the entry that comes back."""
     with registry.register("a", heartbeat=60.0) as registration:
         for number in range(3):
-            shutil.rmtree(registry.folder)
+            remove_folder(registry.folder)
             assert registration.update(custom={"number": number}).metadata.custom == {"number": number}
             assert registry["a"].metadata.custom == {"number": number}
-            shutil.rmtree(registry.folder)
+            remove_folder(registry.folder)
             assert registration.heartbeat().pid == os.getpid()
     assert registry.lookup("a") is None
 
@@ -269,7 +268,7 @@ async def test_an_event_loop_goes_on_with_heartbeats(registry_folder: Path) -> N
         registration = await registry.register("a", heartbeat="loop")
         await first.unregister()
         before = registration.entry
-        shutil.rmtree(registry_folder)
+        remove_folder(registry_folder)
         assert (await registration.update(custom={"back": True})).incarnation != before.incarnation
         # Without heartbeats it would be unhealthy by then, and stay so.
         await asyncio.sleep(3.5)
@@ -282,5 +281,5 @@ def test_an_exit_in_on_lost_loses_no_member(registry_folder: Path) -> None:
         registration = registry.register("a")
         for _ in range(2):
             before = registration.entry
-            shutil.rmtree(registry_folder)
+            remove_folder(registry_folder)
             eventually(lambda before=before: registration.entry is not before)  # type: ignore[misc]

@@ -4,7 +4,7 @@ interface."""
 from .children import Agent, Child, ChildFailed
 from .either import Awaited, Opener
 from .internals import let_go, liveness_of, settle
-from .registrars import end_registrar, kill_registrar, registrar_pid, stopped
+from .registrars import end_registrar, kill_registrar, registrar_pid, remove_folder, stopped
 from .type_checker import mypy
 from .waiting import WITHIN, eventually, eventually_awaited
 
@@ -23,6 +23,7 @@ __all__ = [
     "liveness_of",
     "mypy",
     "registrar_pid",
+    "remove_folder",
     "settle",
     "stopped",
 ]

@@ -7,8 +7,10 @@ registrar that is only starting, or whose tables a test has damaged.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,3 +92,16 @@ def stopped(folder: Path) -> Iterator[int]:
 
 def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a registry's folder while its members live. They may begin to make it anew before it is gone: then what
+    they have made goes too."""
+    while True:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        else:
+            return
