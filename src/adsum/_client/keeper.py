@@ -170,9 +170,12 @@ class Keeper:
         return holder.entry.incarnation > 0
 
     def may_return(self, entry: Entry) -> bool:
-        """Whether the registry of this entry is gone, so that it will be registered anew."""
+        """Whether the registry of this entry is gone, so that it will be registered anew, or whether that is under way:
+        then its holders get the new entry in a moment."""
         kept = self._kept.get(entry.process_id)
-        return kept is not None and kept.epoch != pages.epoch_in(self._folder)
+        if kept is None:
+            return False
+        return kept.epoch != pages.epoch_in(self._folder) or self._renewing == entry.process_id
 
     @locked
     def _look_now(self) -> None:

@@ -65,7 +65,8 @@ class MemberHeartbeat:
         if sent.cancelled() or isinstance(sent.exception(), RegistryClosed):
             self.is_over = True
         elif isinstance(sent.exception(), (NotRegistered, Stale)):
-            self.is_over = self.entry is entry and not self._sender.may_return(entry)
+            # In this order: it may get its new entry at this moment.
+            self.is_over = not self._sender.may_return(entry) and self.entry is entry
 
     def ends_with(self, sender: Sender) -> bool:
         return self.is_over or self._sender is sender
