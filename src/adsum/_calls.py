@@ -395,15 +395,15 @@ class Calls:
         return done.entries[0]
 
     def wait_for(self, holder: Holder, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:
-        """`wait` for a write about the entry of `holder`. Where the registry is gone, once more when the entry is back;
+        """`wait` for a write about the entry of `holder`. Where the registry is gone, again when the entry is back;
         then `make` returns a write about that one."""
-        lost = holder.entry
-        try:
-            return self.wait(make(), timeout)
-        except (NotRegistered, Stale):
-            if not self.await_return(holder, lost, timeout):
-                raise
-        return self.wait(make(), timeout)
+        while True:
+            lost = holder.entry
+            try:
+                return self.wait(make(), timeout)
+            except (NotRegistered, Stale):
+                if not self.await_return(holder, lost, timeout):
+                    raise
 
     def await_return(self, holder: Holder, lost: Entry, timeout: float | None) -> bool:
         """Whether `holder` gets another entry in place of a lost one, within `timeout`. Waits for it."""

@@ -164,13 +164,13 @@ class AsyncRegistration(OnlyAsync):
 
     async def _answered(self, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:
         """The reply to a write about this entry. Where the registry is gone, to another one when the entry is back."""
-        lost = self.entry
-        try:
-            return await answered(self._calls, make(), timeout)
-        except (NotRegistered, Stale):
-            if not await in_thread(partial(self._calls.await_return, self, lost, timeout)):
-                raise
-        return await answered(self._calls, make(), timeout)
+        while True:
+            lost = self.entry
+            try:
+                return await answered(self._calls, make(), timeout)
+            except (NotRegistered, Stale):
+                if not await in_thread(partial(self._calls.await_return, self, lost, timeout)):
+                    raise
 
     async def __aenter__(self) -> AsyncRegistration:
         return self
