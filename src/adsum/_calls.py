@@ -235,8 +235,10 @@ class Calls:
         if write.member is not None:
             return self.submit(write, timeout, whole).result()
         try:
-            done = self._without_registry(write.request) or self._client.pool.ask(write.request, self._seconds(timeout))
-            self._note(write.request, done, by_thread=write.by_thread)
+            done, epoch = self._without_registry(write.request), 0
+            if done is None:
+                done, epoch = self._client.pool.ask_there(write.request, self._seconds(timeout))
+            self._note(write.request, done, epoch, by_thread=write.by_thread)
         except AdsumError as error:
             if write.observer is not None:
                 write.observer.failed(error)
@@ -265,7 +267,7 @@ class Calls:
         call: PendingCall[T]
 
         def noted(done: wire.Done) -> T:
-            self._note(request, done, write.member, write.by_thread)
+            self._note(request, done, client.pipeline.epoch, write.member, write.by_thread)
             return convert(done)
 
         if write.member is None:
@@ -296,7 +298,7 @@ class Calls:
             client.pipeline.hold_entries()
 
             def noted(done: wire.Done) -> T:
-                self._note(request, done, by_thread=[by_thread])
+                self._note(request, done, client.pipeline.epoch, by_thread=[by_thread])
                 return convert(done)
 
             call = StandByCall(
@@ -345,26 +347,30 @@ class Calls:
         MemberEnd(self._client.pipeline, self._client.reader.local_members, entry).send()
 
     def _note(
-        self, request: wire.AnyRequest, done: wire.Done, member: Member = None, by_thread: Sequence[bool] = ()
+        self,
+        request: wire.AnyRequest,
+        done: wire.Done,
+        epoch: int,
+        member: Member = None,
+        by_thread: Sequence[bool] = (),
     ) -> None:
-        """Let the keeper know of the entries that this process has registered, changed or ended, and the thread of
-        those for which it sends heartbeats."""
+        """Let the keeper know of the entries that this process has registered, changed or ended in the registry with
+        this epoch, and the thread of those for which it sends heartbeats."""
         if isinstance(request, _MAKING_AN_ENTRY):
             if done.changed:
-                self._note_made(done.entries, member, by_thread)
+                self._note_made(done.entries, epoch, member, by_thread)
         elif isinstance(request, wire.Unregister):
-            self._note_unregistered(request.process_id, done.changed)
+            self._note_unregistered(request.process_id, epoch, was_there=done.changed)
         elif isinstance(request, wire.UnregisterMany):
             removed = {entry.process_id for entry in done.entries}
             for process_id, incarnation in request.items:
                 if incarnation is None or process_id in removed:
-                    self._note_unregistered(process_id, process_id in removed)
+                    self._note_unregistered(process_id, epoch, was_there=process_id in removed)
         else:
             for entry in done.entries:
                 self._client.keeper.saw(entry)
 
-    def _note_made(self, entries: Sequence[Entry], member: Member, by_thread: Sequence[bool]) -> None:
-        epoch = self._client.dialled.epoch
+    def _note_made(self, entries: Sequence[Entry], epoch: int, member: Member, by_thread: Sequence[bool]) -> None:
         reference = None if member is None else weakref.ref(member)
         for entry in entries:
             self._client.keeper.keep(Kept(entry, epoch, reference, self._reference))
@@ -374,9 +380,9 @@ class Calls:
         for entry in compress(entries, by_thread):
             heartbeat_thread.begin(self, entry)
 
-    def _note_unregistered(self, process_id: ProcessId, was_there: bool) -> None:
+    def _note_unregistered(self, process_id: ProcessId, epoch: int, *, was_there: bool) -> None:
         dropped = self._client.keeper.drop(process_id)
-        if dropped is not None and not was_there and dropped.epoch == self._client.dialled.epoch:
+        if dropped is not None and not was_there and dropped.epoch == epoch:
             # It was registered anew at the same moment.
             self.give_back(dropped.entry)
 
@@ -384,14 +390,18 @@ class Calls:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
         request = wire.Register(owner=lost.owner, items=[(lost.process_id, fields_of(lost))], bound=member is not None)
         if member is None:
-            done = self._client.pool.ask(request, ASK_SECONDS)
+            done, epoch = self._client.pool.ask_there(request, ASK_SECONDS)
         else:
             client = self._client
             client.pipeline.hold_entries()
-            call = MemberCall(request, whole, ASK_SECONDS, None, member, client.pipeline, client.reader)
+
+            def there(done: wire.Done) -> tuple[wire.Done, int]:
+                return done, client.pipeline.epoch
+
+            call = MemberCall(request, there, ASK_SECONDS, None, member, client.pipeline, client.reader)
             client.pipeline.submit(call)
-            done = call.future.result()
-        self._note(request, done, member)
+            done, epoch = call.future.result()
+        self._note(request, done, epoch, member)
         return done.entries[0]
 
     def wait_for(self, holder: Holder, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:

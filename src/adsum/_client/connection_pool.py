@@ -32,10 +32,12 @@ MAX_CHANNELS = 8
 class Channel:
     """One session with the registrar, over as many connections as it takes. Used by one thread at a time."""
 
-    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], object]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], int]) -> None:
         self._folder = folder
         self._launch = launch
         self._dialled = dialled
+        # That of the registry to which the connection leads.
+        self.epoch = 0
         self._session = os.urandom(16)
         self._number = 0
         self._connection: Connection | None = None
@@ -84,7 +86,7 @@ class Channel:
         else:
             answer = self._launch.limits.registration_timeout
             self._connection = dial(self._folder, self._launch, self._session, give_up, answer)
-        self._dialled()
+        self.epoch = self._dialled()
         return self._connection
 
     def _reply(self, connection: Connection, until: float) -> wire.Done | wire.Failed:
@@ -102,9 +104,9 @@ class Channel:
 
 class ConnectionPool:
     """The channels that the threads of a process share, at most `MAX_CHANNELS`. Calls `dialled` after each new
-    connection."""
+    connection, which returns the epoch of the registry."""
 
-    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], object]) -> None:
+    def __init__(self, folder: Path, launch: Launch, dialled: Callable[[], int]) -> None:
         self._folder = folder
         self._launch = launch
         self._dialled = dialled
@@ -124,11 +126,15 @@ class ConnectionPool:
 
         Errors: the registrar's; `Timeout`; those of `dial`; `SystemBusy` where no channel becomes free.
         """
+        return self.ask_there(request, timeout)[0]
+
+    def ask_there(self, request: wire.AnyRequest, timeout: float | None) -> tuple[wire.Done, int]:
+        """`ask`, and the epoch of the registry that has answered; 0 where it is not known."""
         if not own[0]:
             notice_fork()
         channel = self._take(timeout)
         try:
-            return channel.ask(request, timeout)
+            return channel.ask(request, timeout), channel.epoch
         except AdsumError:
             raise
         except BaseException:

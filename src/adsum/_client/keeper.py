@@ -162,8 +162,10 @@ class Keeper:
             kept = self._kept.get(lost.process_id)
             if kept is None or time.monotonic() > until:
                 return False
-            if kept.epoch == pages.epoch_in(self._folder) and self._renewing != lost.process_id:
-                # Its registry is there: another process has removed the entry.
+            is_there = kept.epoch == pages.epoch_in(self._folder) and self._renewing != lost.process_id
+            # In this order: the holder may have got its new entry at this moment.
+            if is_there and holder.entry is lost:
+                # Another process has removed the entry.
                 return False
             self._look_now()
             time.sleep(RETURN_CHECK_SECONDS)

@@ -269,6 +269,11 @@ class Pipeline:
         # A standby may be granted at the moment in which the session is back; then its reply follows the welcome.
         self._take_replies(connection)
 
+    @property
+    def epoch(self) -> int:
+        """That of the registry whose replies the thread takes; 0 where it is not known."""
+        return self._epoch
+
     def _registry_is_gone(self) -> bool:
         """Whether the folder has another registry than at the last connection, or none."""
         return self._epoch != 0 and self._epoch != pages.epoch_in(self._folder)
