@@ -20,6 +20,8 @@ import adsum
 from adsum import Registry
 from adsum._client.launch import Launch
 from adsum._client.spawn import start_registrar
+from adsum._member_row import ROW_WORDS
+from adsum._store.page_layout import BOARD_COUNTERS_AT, LIFELINES_AT, ROWS_AT, WORD_BYTES
 
 from ..support import eventually, kill_registrar, registrar_pid
 from .by_hand import exchange, register, unregister
@@ -167,11 +169,14 @@ def test_damage_under_a_running_registrar(damage: str, folder: Path, witness: Wi
 
 
 def test_a_board_full_of_ones_costs_no_change(registry: Registry, registry_folder: Path) -> None:
-    """Another program writes the largest number into every word of the board: changes go on, and reads are right."""
+    """Another program writes the largest number into every change counter and member row of the board: changes go on,
+    and reads are right. (The lifelines between them are mutexes of living processes, this one among them: whoever
+    writes there can crash these.)"""
     registry.register("a", gauges={"load": 1}, heartbeat=1000)
-    path = registry_folder / "board"
-    with path.open("r+b", buffering=0) as board:
-        board.write(b"\xff" * (path.stat().st_blocks * 512))
+    with (registry_folder / "board").open("r+b", buffering=0) as board:
+        for first, end in ((BOARD_COUNTERS_AT, LIFELINES_AT), (ROWS_AT, ROWS_AT + ROW_WORDS)):
+            board.seek(WORD_BYTES * first)
+            board.write(b"\xff" * WORD_BYTES * (end - first))
     for number in range(3):
         registry.register(f"b{number}")
         registry.update("a", endpoint=str(number))
