@@ -170,8 +170,7 @@ def test_damage_under_a_running_registrar(damage: str, folder: Path, witness: Wi
 
 def test_a_board_full_of_ones_costs_no_change(registry: Registry, registry_folder: Path) -> None:
     """Another program writes the largest number into every change counter and member row of the board: changes go on,
-    and reads are right. (The lifelines between them are mutexes of living processes, this one among them: a program that
-    writes there can crash these.)"""
+    and reads are right. The lifelines between them are mutexes of living processes, which this test must not break."""
     registry.register("a", gauges={"load": 1}, heartbeat=1000)
     with (registry_folder / "board").open("r+b", buffering=0) as board:
         for first, end in ((BOARD_COUNTERS_AT, LIFELINES_AT), (ROWS_AT, ROWS_AT + ROW_WORDS)):
