@@ -7,7 +7,9 @@ from typing import Any
 
 from .._calls import Calls, Write
 from .._instrument import Begin
+from .._reads import AnyId
 from ..errors import NoEventLoop
+from ..model import Entry
 
 
 def require_loop() -> asyncio.AbstractEventLoop:
@@ -26,8 +28,16 @@ def require_loop() -> asyncio.AbstractEventLoop:
 
 
 class LoopCalls(Calls):
-    """The writes of one asynchronous registry: made only where a loop can await the reply."""
+    """The writes of one asynchronous registry: made only where a loop can await the reply.
+
+    A heartbeat is left in shared memory and has no reply. It needs the loop as all the others: a program whose calls
+    depend on the state of the registry would work until the first heartbeat that is late.
+    """
 
     def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
         require_loop()
         return super()._write(begin, call, id)
+
+    def leave_heartbeat(self, id: AnyId, incarnation: int | None, timeout: float | None) -> Entry | None:
+        require_loop()
+        return super().leave_heartbeat(id, incarnation, timeout)
