@@ -20,14 +20,11 @@ from .. import _wire as wire
 from .._foreign import reraise_foreign
 from .._os import polling
 from .._os.descriptors import note
+from .._os.yielding import YieldingWait
 from ..errors import InvalidMetadata, Timeout
 
-# How long a caller polls for its reply before it sleeps.
-SPIN_SECONDS = 0.0002
-# A processor that is given away, and does not come back within this time, is wanted by others. A process that sleeps
-# gets it sooner, when its reply wakes it, than one that waits for its next turn. So no caller polls for a while then.
-YIELD_SECONDS = 0.0001
-CROWDED_SECONDS = 0.1
+# How long a caller polls for its reply before it sleeps: several times what a registrar takes that is not busy.
+SPIN_SECONDS = 0.001
 # One wait lasts at most this long; poll(2) and epoll_wait(2) count milliseconds in an int, some weeks.
 LONG_SECONDS = 3600.0
 # A reply that is on its way at the deadline is worth a moment: it says for certain what happened.
@@ -50,7 +47,7 @@ class Connection:
         self.registration_timeout = registration_timeout
         self.clock_ahead = 0.0
         self.frames = frames
-        self._crowded_until = 0.0
+        self._awake = YieldingWait()
         self._readable = polling.wait_set()
         self._readable.register(sock, polling.POLLIN)
 
@@ -89,13 +86,12 @@ class Connection:
     def wait_to_receive(self, until: float) -> None:
         """Wait until there is something to receive. Raises `TimeoutError` at `until`."""
         now = time.monotonic()
-        spin_until = now + SPIN_SECONDS if now >= self._crowded_until else 0.0
+        spin_until = now + SPIN_SECONDS if self._awake.may_begin(now) else 0.0
         while not self._readable.poll(0):
             if (now := time.monotonic()) < spin_until:
                 # The registrar may need this processor to make the reply.
-                os.sched_yield()
-                if (after := time.monotonic()) - now > YIELD_SECONDS:
-                    spin_until, self._crowded_until = 0.0, after + CROWDED_SECONDS
+                if not self._awake.may_go_on(now):
+                    spin_until = 0.0
             elif self._readable.poll(_milliseconds(until - now)):
                 break
             elif time.monotonic() >= until:

@@ -22,6 +22,7 @@ from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._os.death_watch import MOST_DEATHS, DeathWatch
 from .._os.exit_watch import ExitWatch
+from .._os.yielding import YieldingWait
 from ..errors import AdsumError
 from ..model import Limits
 from .bell import Bell
@@ -41,10 +42,8 @@ MAX_BATCH = 512
 DEAD_ENTRIES = 64
 # Half a second, for members are to be back within one when the folder is gone.
 TICK_SECONDS = 0.5
-AWAKE_SECONDS = 0.0001
-# A processor that is given away for so long is wanted by others; then the loop sleeps at once for a while.
-YIELD_SECONDS = 0.0001
-CROWDED_SECONDS = 0.1
+# How long the loop polls after an answer before it sleeps: what a client takes to ask again.
+AWAKE_SECONDS = 0.0003
 
 
 class Server:
@@ -84,7 +83,8 @@ class Server:
         self._postponed = postponed
         self._limits = limits
         self._clock = clock
-        self._crowded_until = self._awake_until = self._idle_since = self._last_tick = 0.0
+        self._awake = YieldingWait(clock.monotonic)
+        self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
         self._stopping = self._evicted = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -143,15 +143,13 @@ class Server:
         """The events that have come. Waking a sleeping processor takes as long as a commit, and a client that has just
         been answered often asks again; so after an answer the loop polls for a moment, yielding to other processes, and
         then sleeps."""
-        if not self._requests:
-            while self._crowded_until <= (now := self._clock.monotonic()) < self._awake_until:
-                if ready := self._epoll.poll(0, 1024):
-                    return ready
-                os.sched_yield()
-                if self._clock.monotonic() - now > YIELD_SECONDS:
-                    # A process that sleeps gets the processor sooner, when a request wakes it.
-                    self._crowded_until = now + CROWDED_SECONDS
+        now = self._clock.monotonic()
+        if now < self._awake_until and not self._requests and self._awake.may_begin(now):
+            while not (ready := self._epoll.poll(0, 1024)):
+                if not self._awake.may_go_on(now) or (now := self._clock.monotonic()) >= self._awake_until:
                     break
+            else:
+                return ready
         return self._epoll.poll(0 if self._requests else self._seconds_left(), 1024)
 
     def _seconds_left(self) -> float:
