@@ -9,6 +9,8 @@ TESTS ?= tests
 SOAK_TIMEOUT ?= 3600
 RUNS ?= 5
 
+# Compiled modules are kept inside this folder, or each of thousands of processes would compile them anew.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 

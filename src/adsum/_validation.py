@@ -7,8 +7,10 @@ and the registrar, which trusts no client.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import compress, repeat
+from operator import attrgetter, is_not
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
@@ -55,14 +57,15 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not UNSET}
+        # Loops in C: each registration asks for it several times.
+        values = _values_of(self)
+        return dict(compress(zip(_FIELDS, values, strict=True), map(is_not, values, repeat(UNSET))))
 
 
+_FIELDS = MetadataFields.__struct_fields__
+_values_of = attrgetter(*_FIELDS)
 # The words that a field admits, for messages; None where it admits any.
-_CHOICES = dict.fromkeys(MetadataFields.__struct_fields__) | {"type": ProcessType, "health_status": HealthStatus}
-
-# The fields that consist of names, or have names as keys.
-_WITH_NAMES = ("capabilities", "coordination_variables", "node_affinity", "resources", "gauges")
+_CHOICES = dict.fromkeys(_FIELDS) | {"type": ProcessType, "health_status": HealthStatus}
 
 # Not Iterable[str]: a plain string is one too, and a generator is refused.
 Names: TypeAlias = "set[str] | frozenset[str] | list[str] | tuple[str, ...]"
@@ -167,23 +170,9 @@ def _with_plain_custom(fields: Any) -> Any:
 
 def check_fields(fields: MetadataFields) -> None:
     """Apply the rules that types cannot say to every field that is given."""
-    for field in _WITH_NAMES:
-        if names := getattr(fields, field):
-            _check_names(names, f"metadata.{field}")
-    if fields.resources:
-        _check_plain(fields.resources, "metadata.resources", 0)
-    if fields.endpoint is not UNSET and fields.endpoint is not None:
-        _check_text(fields.endpoint, "metadata.endpoint", MAX_ENDPOINT_BYTES)
-    if fields.custom:
-        _check_plain(fields.custom, "metadata.custom", 0)
-    if fields.gauges:
-        check_gauges(fields.gauges)
-    if fields.heartbeat is not UNSET and fields.heartbeat is not None:
-        _check_heartbeat(fields.heartbeat)
-    _check_slots(fields.slots)
-    for name, time in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):
-        if time is not UNSET:
-            _check_time(time, f"metadata.{name}")
+    for name, value in fields.given().items():
+        if value is not None and (check := _CHECKS.get(name)) is not None:
+            check(value, f"metadata.{name}")
 
 
 def merge(base: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
@@ -246,17 +235,34 @@ def _check_names(names: Iterable[str], path: str) -> None:
         _check_text(name, path, MAX_NAME_BYTES)
 
 
-def _check_heartbeat(seconds: float) -> None:
+def _check_resources(resources: dict[str, int | float | str], path: str) -> None:
+    _check_names(resources, path)
+    _check_plain(resources, path, 0)
+
+
+def _check_custom(custom: dict[str, Any], path: str) -> None:
+    _check_plain(custom, path, 0)
+
+
+def _check_gauges(gauges: dict[str, float], path: str) -> None:
+    _check_names(gauges, path)
+    check_gauges(gauges)
+
+
+def _check_endpoint(endpoint: str, path: str) -> None:
+    _check_text(endpoint, path, MAX_ENDPOINT_BYTES)
+
+
+def _check_heartbeat(seconds: float, path: str) -> None:
     if not MIN_HEARTBEAT <= seconds <= MAX_HEARTBEAT:
         raise InvalidMetadata(
-            f"metadata.heartbeat: {seconds!r} is not possible; give seconds from {MIN_HEARTBEAT} to {MAX_HEARTBEAT}, "
-            "or None"
+            f"{path}: {seconds!r} is not possible; give seconds from {MIN_HEARTBEAT} to {MAX_HEARTBEAT}, or None"
         )
 
 
-def _check_slots(slots: int | Unset | None) -> None:
-    if isinstance(slots, int) and not 1 <= slots <= MAX_SLOTS:
-        raise InvalidMetadata(f"metadata.slots: {slots} is not possible; give 1 to {MAX_SLOTS}, or None, which means 1")
+def _check_slots(slots: int, path: str) -> None:
+    if not 1 <= slots <= MAX_SLOTS:
+        raise InvalidMetadata(f"{path}: {slots} is not possible; give 1 to {MAX_SLOTS}, or None, which means 1")
 
 
 def _check_time(time: datetime, path: str) -> None:
@@ -305,3 +311,19 @@ def _check_scalar(value: object, path: str) -> None:
         raise InvalidMetadata(
             f"{path}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict"
         )
+
+
+# By field: what its type cannot say.
+_CHECKS: dict[str, Callable[[Any, str], None]] = {
+    "capabilities": _check_names,
+    "coordination_variables": _check_names,
+    "node_affinity": _check_names,
+    "resources": _check_resources,
+    "endpoint": _check_endpoint,
+    "custom": _check_custom,
+    "gauges": _check_gauges,
+    "heartbeat": _check_heartbeat,
+    "slots": _check_slots,
+    "created_at": _check_time,
+    "last_health_check": _check_time,
+}

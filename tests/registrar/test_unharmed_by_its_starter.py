@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
+
+import pytest
 
 import adsum
 from adsum import Registry
@@ -78,6 +81,26 @@ def test_everything_it_makes_is_private(registry_folder: Path) -> None:
         found = {path.relative_to(registry_folder): path.lstat().st_mode for path in registry_folder.rglob("*")}
     assert stat.S_IMODE(registry_folder.stat().st_mode) == 0o700
     assert {str(path): oct(mode) for path, mode in found.items() if mode & 0o077} == {}
+
+
+@pytest.mark.parametrize("how", ["by a client", "adsum registrar"])
+def test_compiled_modules_are_for_all_who_can_read_the_sources(registry_folder: Path, tmp_path: Path, how: str) -> None:
+    """A registrar that is the first to import adsum leaves modules that other users can load too."""
+    shutil.copytree(Path(adsum.__file__).parent, tmp_path / "adsum", ignore=shutil.ignore_patterns("__pycache__"))
+    beside = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = beside | {"PYTHONPATH": str(tmp_path)}
+    client = "import sys, adsum; adsum.open(path=sys.argv[1], timeout=10).get_or_register('first')"
+    if how == "adsum registrar":
+        program = [sys.executable, "-m", "adsum", "registrar", "--path", str(registry_folder), "--foreground"]
+        with subprocess.Popen(program, env=environment, stderr=subprocess.DEVNULL) as process:
+            eventually(lambda: registrar_pid(registry_folder) is not None)
+            subprocess.run([sys.executable, "-c", client, str(registry_folder)], env=environment, check=True)
+            process.terminate()
+    else:
+        subprocess.run([sys.executable, "-c", client, str(registry_folder)], env=environment, check=True)
+    compiled = {path.name: path.stat().st_mode for path in tmp_path.rglob("*.pyc")}
+    assert any(name.startswith("committer.") for name in compiled)
+    assert {name: oct(mode) for name, mode in compiled.items() if not mode & 0o044} == {}
 
 
 def test_no_zombie_is_left_with_the_starter(registry: Registry, registry_folder: Path) -> None:

@@ -37,7 +37,8 @@ class Engine:
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)
-            round.claims.end_session(session)
+            if round.has_claims:
+                round.claims.end_session(session)
         for owner, noticed in batch.deaths:
             round.remove_dead(owner, "died", 0.0 if noticed is None else (now.monotonic - noticed) / 1e9)
         for owner, session in batch.ended:
@@ -45,7 +46,8 @@ class Engine:
         replies = [answer(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
-        round.claims.grant_waiting()
+        if round.has_claims:
+            round.claims.grant_waiting()
         for owner, code in batch.exits:
             round.draft.note_exit(owner, code)
         return round.decision(batch.deaths, replies)

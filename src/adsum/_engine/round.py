@@ -49,18 +49,34 @@ class Round:
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
-        self.claims = Claims(self.draft, self.admission, self.is_alive, claimers, now)
+        self._claimers = claimers
+        self._claims: Claims | None = None
         self.heartbeats: list[int] = []
+
+    @property
+    def claims(self) -> Claims:
+        """The claims of this round; made when they are asked for, because most registries have none."""
+        if self._claims is None:
+            self._claims = Claims(self.draft, self.admission, self.is_alive, self._claimers, self.now)
+        return self._claims
+
+    @property
+    def has_claims(self) -> bool:
+        """Whether there is any claim, of this batch or from before."""
+        return self._claims is not None or bool(self._claimers)
 
     def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
         """The result of the round."""
-        draft, claims = self.draft, self.claims
+        draft = self.draft
         watched = draft.gaining_owners() if draft.changes else []
         released = draft.emptied_owners() if draft.changes else []
-        if claimers := claims.watched():
-            watched = list(dict.fromkeys([*watched, *claimers]))
-        released = [owner for owner in released if not claims.holds_slots(owner)]
-        released += [owner for owner in claims.emptied() if draft.owns_nothing(owner) and owner not in released]
+        grants, joined, left = self.succession.grants, [], []
+        if self.has_claims:
+            claims = self.claims
+            watched = list(dict.fromkeys([*watched, *claims.watched()]))
+            released = [owner for owner in released if not claims.holds_slots(owner)]
+            released += [owner for owner in claims.emptied() if draft.owns_nothing(owner) and owner not in released]
+            grants, joined, left = [*grants, *claims.grants], claims.joined, claims.left
         if deaths:
             # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
             released = list(dict.fromkeys([*released, *(death.owner for death in deaths)]))
@@ -68,7 +84,7 @@ class Round:
             draft.changes,
             draft.departures,
             replies,
-            [*self.succession.grants, *claims.grants],
+            grants,
             watched,
             released,
             self.heartbeats,
@@ -76,8 +92,8 @@ class Round:
             draft.queued,
             draft.dequeued,
             list(draft.amended.items()),
-            claims.joined,
-            claims.left,
+            joined,
+            left,
         )
 
     # Steps that no request asks for
@@ -88,7 +104,8 @@ class Round:
         for record in owned:
             self.draft.remove(record, Kind.died, how, detection)
         self.succession.grant_freed(owned)
-        self.claims.release_all(owner)
+        if self.has_claims:
+            self.claims.release_all(owner)
 
     def remove_bound(self, owner: Owner, session: bytes) -> None:
         """Remove the entries bound to a session that is over; its process may live on."""

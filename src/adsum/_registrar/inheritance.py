@@ -24,7 +24,6 @@ _FELT = {"RLIMIT_AS": "bytes of memory", "RLIMIT_CPU": "seconds of CPU time", "R
 def drop() -> list[str]:
     """Drop what this process inherited. Returns what it has to keep, a sentence for each."""
     _reset_signals()
-    os.umask(0o077)
     os.chdir("/")
     return [*lift_limits(), *_reset_scheduling(), *_reset_oom_score()]
 

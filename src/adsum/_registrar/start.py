@@ -70,6 +70,8 @@ def serve(
     `kept` is what this process had to keep of its starter, for the log.
     """
     identity.require_linux()
+    # Not before the imports: modules that they compile are for all users who can read the sources.
+    os.umask(0o077)
     if foreground:
         folders.create(folder)
     elif not folders.check(folder):

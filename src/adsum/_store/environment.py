@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
@@ -273,14 +273,19 @@ def _open(
     raise AssertionError("the last attempt returns or raises")
 
 
-@contextlib.contextmanager
-def translating(folder: Path) -> Iterator[None]:
+class translating:  # noqa: N801 - used as a function; no generator, because each commit makes two
     """Translate errors of LMDB and the file system into `AdsumError`s that name file and remedy; keep the cause."""
-    try:
-        yield
-    except (lmdb.Error, OSError) as error:
-        reraise_foreign(error)
-        raise translate(error, folder) from error
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, (lmdb.Error, OSError)):
+            reraise_foreign(error)
+            raise translate(error, self._folder) from error
 
 
 def translate(error: lmdb.Error | OSError, folder: Path) -> AdsumError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lmdb
 import msgspec
@@ -339,11 +339,27 @@ def _size(rows: Iterable[tuple[int, bytes]]) -> int:
 _NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
 
 
-@contextlib.contextmanager
-def write(environment: Environment, present: Callable[[Entry], Entry] = _as_stored) -> Iterator[WriteTransaction]:
+class write:  # noqa: N801 - used as `read` is; no generator, because each commit makes one
     """A transaction that commits at the end of the block and leaves no trace when the block raises."""
-    with translating(environment.folder), environment.lmdb.begin(write=True) as txn:
-        yield WriteTransaction(txn, environment, present)
+
+    def __init__(self, environment: Environment, present: Callable[[Entry], Entry] = _as_stored) -> None:
+        self._environment = environment
+        self._present = present
+
+    def __enter__(self) -> WriteTransaction:
+        with translating(self._environment.folder):
+            self._txn = self._environment.lmdb.begin(write=True)
+            try:
+                return WriteTransaction(self._txn, self._environment, self._present)
+            except BaseException:
+                self._txn.abort()
+                raise
+
+    def __exit__(self, *raised: Any) -> None:
+        translates = translating(self._environment.folder)
+        with translates:
+            self._txn.__exit__(*raised)
+        translates.__exit__(*raised)
 
 
 @contextlib.contextmanager

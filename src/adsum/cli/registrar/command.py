@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -108,7 +107,6 @@ def _is_silent(folder: Path, pid: int) -> bool:
 
 
 def _serve(folder: Path, limits: Limits, replace: bool) -> int:
-    os.umask(0o077)
     if replace:
         admin.require_not_newer(folder)
     until = time.monotonic() + PATIENCE_SECONDS
