@@ -24,7 +24,7 @@ from .._os.yielding import YieldingWait
 from ..errors import InvalidMetadata, Timeout
 
 # How long a caller polls for its reply before it sleeps: several times what a registrar takes that is not busy.
-SPIN_SECONDS = 0.001
+SPIN_SECONDS = 0.0005
 # One wait lasts at most this long; poll(2) and epoll_wait(2) count milliseconds in an int, some weeks.
 LONG_SECONDS = 3600.0
 # A reply that is on its way at the deadline is worth a moment: it says for certain what happened.
