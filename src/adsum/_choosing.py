@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
+from ._columns import column_of, place_of_least
 from ._ordering import Key, check_key, measured
+from ._store.kept_results import KeptResult
 from ._store.query import Query
 from .model import Entry
 
@@ -44,15 +46,32 @@ class Chooser:
             if chosen is not None and chosen not in members:
                 raise ValueError(f"by={by!r} returned {chosen!r}: return one of the entries it is given, or None")
             return chosen
-        if by in _WITHOUT_KEY:
-            return members[self.place(len(members), by, query)]
-        if by == "weighted":
-            return _weighted(members, WEIGHT if key is None else key)
-        return _least(members if by == "least" else random.sample(members, min(2, len(members))), key or "")
+        place = self._place(len(members), members.__getitem__, by, key, query)
+        return None if place is None else members[place]
 
-    def place(self, members: int, by: Choice, query: Query) -> int:
-        """Which of so many members comes next, where no number is compared."""
-        return int(random.random() * members) if by == "random" else next(self._turns(query)) % members
+    def place_in(self, kept: KeptResult, by: Choice, key: Key | None, query: Query) -> int | None:
+        """The place of one member of a result that is kept, which has some; None where none of them is chosen."""
+        if by == "least" and isinstance(key, str):
+            column = column_of(kept.entries, key, kept.rows, kept.columns)
+            place = None if column is None else column.least()
+            if place is not None:
+                return place
+        return self._place(len(kept.entries), lambda place: kept.members[place].present(), by, key, query)
+
+    def _place(
+        self, members: int, member: Callable[[int], Entry], by: Choice, key: Key | None, query: Query
+    ) -> int | None:
+        """The place of one of so many members, of which only those are asked for that are compared."""
+        if by == "random":
+            return int(random.random() * members)
+        if by == "round_robin":
+            return next(self._turns(query)) % members
+        if by == "two_choices":
+            pair = random.sample(range(members), min(2, members))
+            return pair[place_of_least([measured(member(place), key or "") for place in pair])]
+        if by == "least":
+            return place_of_least([measured(member(place), key or "") for place in range(members)])
+        return _weighted([measured(member(place), WEIGHT if key is None else key) for place in range(members)])
 
 
 def check_choice(by: object, key: object = None) -> None:
@@ -66,20 +85,14 @@ def check_choice(by: object, key: object = None) -> None:
         check_key(key, "key")
 
 
-def _least(members: Sequence[Entry], key: Key) -> Entry:
-    """The first member with the least number; the first of all where none has one."""
-    numbers = [measured(member, key) for member in members]
-    return min(zip(numbers, members, strict=True), key=lambda pair: (pair[0] is None, pair[0] or 0))[1]
-
-
-def _weighted(members: list[Entry], key: Key) -> Entry | None:
-    weights = [USUAL_WEIGHT if (weight := measured(member, key)) is None else max(0, weight) for member in members]
+def _weighted(numbers: Sequence[float | None]) -> int | None:
+    weights = [USUAL_WEIGHT if number is None else max(0, number) for number in numbers]
     largest = max(weights)
     if not largest:
         return None
     # As shares of the largest, whose sum is finite. Beside an infinite weight no finite one counts.
     shares = [float(weight == largest) if math.isinf(largest) else weight / largest for weight in weights]
-    return random.choices(members, shares)[0]
+    return random.choices(range(len(shares)), shares)[0]
 
 
 def _first_turn(_: Query) -> itertools.count[int]:

@@ -431,16 +431,11 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             kept = reader.kept(query)
             if kept is not None and kept.entries:
                 # Only the chosen one has to be alive.
-                if key is None and by != "weighted":
-                    member = kept.members[self._chooser.place(len(kept.members), by, query)]
-                    if reader.lives(kept, member):
-                        return member.present()
-                else:
-                    chosen = self._chooser.choose(kept.present(), by, key, query)
-                    living = None if chosen is None else reader.lookup(chosen.process_id)
-                    # Not a later holder of its id.
-                    if chosen is None or (living is not None and living.incarnation == chosen.incarnation):
-                        return chosen
+                place = self._chooser.place_in(kept, by, key, query)
+                if place is None:
+                    return None
+                if reader.lives(kept, member := kept.members[place]):
+                    return member.present()
         return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
 
     def gauge(self, id: AnyId, name: str) -> float:

@@ -191,3 +191,18 @@ def test_a_board_that_was_lost_is_made_anew(
     assert len(registry.find(capability="talking")) == 3
     agents[1].kill()
     assert len(registry.find(capability="talking")) == 2
+
+
+def test_the_least_of_many_is_found_without_a_call_for_each(registry: Registry) -> None:
+    """The gauges of all members are read at once, however many there are."""
+    calls = []
+    for members in (20, 200):
+        names = [f"w{n}" for n in range(members)]
+        registry.register_many([(name, {"gauges": {"load": 1.0}}) for name in names], replace=True)
+        for _ in range(2):
+            assert registry.choose(by="least", key="load")
+        calls.append(calls_of(lambda: registry.choose(by="least", key="load")))
+        registry.set_gauge(names[-1], "load", 0.5)
+        assert registry.choose(by="least", key="load") == registry[names[-1]]
+    assert calls[0] == calls[1]
+    assert sum(calls[0].values()) < 60

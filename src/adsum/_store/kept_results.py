@@ -11,13 +11,14 @@ That each owner lives is one comparison of bytes: the lifelines are what they we
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..model import Entry, Owner
 from .board import NO_BOARD, Board, index_bucket_of
 from .entry_cache import CachedEntry
 from .layout import namespace_key
 from .lifelines import NONE, STAMP
+from .member_rows import MemberRows
 from .own_index import IndexedName
 from .page_layout import LIFELINE_WORDS
 from .query import Query
@@ -39,7 +40,8 @@ class Piece(NamedTuple):
 
 class KeptResult(NamedTuple):
     """The entries that match a query, sorted by id, and what validates them: the counter, and the lifelines of their
-    owners, which are among `words`; `others` have none. `promising` are the places of those that promise heartbeats."""
+    owners, which are among `words`; `others` have none. `promising` are the places of those that promise heartbeats.
+    `rows` have the gauges, and `columns` what `adsum._columns` derives of the entries."""
 
     bucket: int
     version: int
@@ -49,6 +51,8 @@ class KeptResult(NamedTuple):
     members: list[CachedEntry]
     entries: list[Entry]
     promising: list[int]
+    rows: MemberRows
+    columns: dict[str, Any]
 
     def is_current(self, counters: memoryview) -> bool:
         """Whether the tables still give these entries."""
@@ -74,6 +78,7 @@ class KeptResults:
         self._indexed = indexed
         self._counters = board.counters
         self._words = board.lifelines
+        self._rows = board.rows
         self._results: dict[Query, KeptResult] = {}
         self._entries = 0
 
@@ -100,7 +105,9 @@ class KeptResults:
         entries = [member.entry for member in members]
         pieces, others = self._validated(members)
         promising = [place for place, member in enumerate(members) if member.promise is not None]
-        self._results[query] = KeptResult(bucket, version, self._words, pieces, others, members, entries, promising)
+        self._results[query] = KeptResult(
+            bucket, version, self._words, pieces, others, members, entries, promising, self._rows, {}
+        )
         self._entries += len(entries)
 
     def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], frozenset[Owner]]:

@@ -1,0 +1,119 @@
+"""``choose(by="least")`` over gauges: all of them are read at once, and the answer is that of reading one by one."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import pytest
+
+from adsum import Entry, Registry
+from adsum._columns import Column
+from adsum._ordering import number_of
+
+VALUES = (0.0, -0.0, 1.0, 1.0, -1.5, 2.5, math.inf, -math.inf, 5e-324)
+
+
+def seeded() -> random.Random:
+    """Random numbers, whose seed is printed, so that a failure can be repeated."""
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+def least_one_by_one(registry: Registry, name: str, **conditions: Any) -> Entry | None:
+    """The answer without any shortcut: the first healthy member by id that has the least number."""
+    members = registry.find(health_status="healthy", **conditions)
+    with_number = [(number, member) for member in members if (number := number_of(member, name)) is not None]
+    if not with_number:
+        return members[0] if members else None
+    return min(with_number, key=lambda pair: pair[0])[1]
+
+
+def test_the_answer_is_that_of_reading_one_by_one(registry: Registry) -> None:
+    """Whatever was registered, set, changed and removed before, ``least`` is the least, and the first of equals."""
+    rng = seeded()
+    registered: dict[str, Any] = {}
+    for _ in range(250):
+        id = f"w{rng.randrange(12)}"
+        step = rng.random()
+        if id not in registered:
+            gauges = {"load": rng.choice(VALUES), "queue": rng.choice(VALUES)}
+            fields: dict[str, Any] = {"gauges": gauges} if step < 0.8 else {"resources": {"load": rng.random()}}
+            registered[id] = registry.register(id, capabilities={rng.choice("xy")}, **fields)
+        elif step < 0.7 and registered[id].gauges:
+            registered[id].gauges[rng.choice(["load", "queue"])] = rng.choice(VALUES)
+        elif step < 0.8:
+            registered.pop(id).unregister()
+        elif step < 0.9:
+            registered[id].update_health(rng.choice(["healthy", "degraded"]))
+        for name, conditions in (("load", {}), ("load", {"capability": "x"}), ("queue", {}), ("absent", {})):
+            expected = least_one_by_one(registry, name, **conditions)
+            assert registry.choose(by="least", key=name, **conditions) == expected  # type: ignore[arg-type]
+
+
+def test_values_that_do_not_fit_are_not_believed(registry: Registry) -> None:
+    """A torn value, one of another entry and NaN count as the value of the registration, as in `Entry.gauges`."""
+    team = registry.register_many([(f"w{n}", {"gauges": {"load": float(n)}}) for n in range(4)])
+    column = kept_column(registry, "load")
+    for registration in team:
+        registration.gauges["load"] = 9.0
+    rows = registry._client.gauges._board.rows
+    at = column._end - 1  # type: ignore[attr-defined]
+    assert registry.choose(by="least", key="load") == registry["w0"]
+    for wrong in (0, 1 << 63, int.from_bytes(b"nonsense", "little")):
+        rows.words[at] = wrong
+        assert registry.choose(by="least", key="load") == registry["w3"], "the value of its registration is 3"
+    team[3].gauges["load"] = 10.0
+    assert registry.choose(by="least", key="load") == registry["w0"]
+    team[2].gauges["load"] = -1.0
+    assert registry.choose(by="least", key="load") == registry["w2"]
+
+
+def kept_column(registry: Registry, name: str) -> Column:
+    """What a choice keeps of the numbers, once it was made."""
+    registry.choose(by="least", key=name)
+    registry.choose(by="least", key=name)
+    (result,) = registry._reader._tables.results._results.values()
+    column = result.columns[name]
+    assert column is not None
+    found: Column = column
+    return found
+
+
+def test_members_in_any_order_of_rows(registry: Registry) -> None:
+    """The ids need not be in the order in which the members were registered, nor the rows side by side."""
+    ids = [f"w{n}" for n in range(40)]
+    rng = seeded()
+    rng.shuffle(ids)
+    for id in ids:
+        registry.register(id, gauges={"other": 0.0, "load": 1.0} if rng.random() < 0.5 else {"load": 1.0})
+    assert registry.choose(by="least", key="load") == registry["w0"]
+    assert isinstance(kept_column(registry, "load").least(), int)
+    for id in rng.sample(ids, 10):
+        registry.set_gauge(id, "load", 0.5 - int(id[1:]) / 1000)
+        assert registry.choose(by="least", key="load") == least_one_by_one(registry, "load")
+
+
+@pytest.mark.parametrize("dead", ["unregistered", "expired"])
+def test_the_best_is_gone(registry: Registry, dead: str) -> None:
+    """The member with the least number is not chosen once it is gone, whatever is kept of it."""
+    team = registry.register_many([(f"w{n}", {"gauges": {"load": float(n)}}) for n in range(3)])
+    assert registry.choose(by="least", key="load") == registry.choose(by="least", key="load") == registry["w0"]
+    if dead == "unregistered":
+        team[0].unregister()
+    else:
+        registry.register("w0", replace=True)
+    assert registry.choose(by="least", key="load") == registry["w1"]
+
+
+def test_many_names_are_not_kept_for_ever(registry: Registry) -> None:
+    """A program that asks for ever new names keeps a bounded number of them."""
+    registry.register("w", gauges={"load": 1.0})
+    random.seed(0)
+    kept_column(registry, "load")
+    for n in range(100):
+        assert registry.choose(by="least", key=f"name-{n}") == registry["w"]
+    (result,) = registry._reader._tables.results._results.values()
+    assert len(result.columns) <= 8
