@@ -6,7 +6,6 @@ pydantic is recognised by its methods: adsum does not import pydantic, nor need 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
@@ -35,7 +34,8 @@ def is_object(value: object) -> bool:
     """Whether `value` is of a class that `to_plain` takes apart."""
     if isinstance(value, type):
         return False
-    return isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value) or _is_model(value)
+    # As `dataclasses.is_dataclass` does, without that module, which loads `inspect`.
+    return isinstance(value, msgspec.Struct) or hasattr(type(value), "__dataclass_fields__") or _is_model(value)
 
 
 def to_plain(value: object) -> Any:

@@ -4,7 +4,6 @@ value as the caller would write it.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 
@@ -42,6 +41,8 @@ def explain(message: str, fields: Mapping[str, object], choices: Mapping[str, It
 
 
 def _unknown_field(name: str, choices: Mapping[str, object]) -> str:
+    import difflib  # No process needs it before it makes a mistake.
+
     similar = difflib.get_close_matches(name, choices, 1)
     meant = f"do you mean {similar[0]}? " if similar else ""
     return f"metadata.{name}: no such field; {meant}the fields are {', '.join(choices)} (free data goes into custom)"

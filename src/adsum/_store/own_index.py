@@ -8,7 +8,6 @@ compares each of them.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
-from hashlib import blake2b
 from typing import NamedTuple
 
 from ..model import Entry
@@ -62,6 +61,8 @@ def key_for(namespace: str, name: IndexedName, wanted: Hashable) -> bytes | None
     if isinstance(wanted, float) and wanted.is_integer():
         # It equals an int.
         wanted = int(wanted)
+    from hashlib import blake2b  # Loads OpenSSL, and most registries index no own data.
+
     digest = blake2b(repr((type(wanted).__name__, wanted)).encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES)
     # No capability is empty, or has a NUL.
     return f"{namespace}\0\0{name.field}.{'.'.join(name.path)}\0".encode() + digest.digest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -164,6 +163,8 @@ def _parsed(own_namespace: str, conditions: Conditions) -> Query:
 
 def _unknown_condition(unknown: list[str]) -> UnknownCondition:
     known = list(Conditions.__annotations__)
+    import difflib  # No process needs it before it makes a mistake.
+
     similar = difflib.get_close_matches(unknown[0], known, 1)
     meant = f"do you mean {similar[0]}? " if similar else ""
     return UnknownCondition(
