@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from adsum import Registry
-from tests.support import eventually
+from adsum.cli.run import supervise
+from adsum.cli.run.gate import GatedChild
+from tests.support import Child, eventually
 
 from .command import ADSUM, LISTENER, Command, pid_of
 from .terminal import Terminal
@@ -145,3 +149,20 @@ def test_a_shell_can_stop_and_continue_it(command: Command, tmp_path: Path) -> N
         terminal.expect("code 0")
         terminal.type("exit\n")
         terminal.process.wait(10)
+
+
+def supervise_beside_a_thread(pause: str) -> None:
+    """In a child: supervise a program, while a thread of a registry that was closed ends only after `pause` seconds."""
+    threading.Thread(target=time.sleep, args=(float(pause),)).start()
+    child = GatedChild(["true"], set(supervise.WATCHED), dies_with_parent=True)
+    supervise.block()
+    child.release()
+    # Its end comes before this thread waits for it.
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    print("ended with", supervise.attend(child.pid), flush=True)
+
+
+def test_no_thread_takes_the_end_of_the_program() -> None:
+    """A thread that is still ending blocks no signal: it must not get the SIGCHLD that `attend` waits for."""
+    with Child(supervise_beside_a_thread, "0.3") as child:
+        child.expect("ended with 0")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from adsum import _wire as wire
+from adsum._amendment import MergeFields
 from adsum._engine.batch import Call
 from adsum._validation import MetadataFields
 from adsum.model import Owner, ProcessId
@@ -16,7 +17,19 @@ Id: TypeAlias = "tuple[str, str, str]"
 Fields: TypeAlias = "dict[str, Any]"
 
 
-Kind: TypeAlias = Literal["register", "update", "unregister", "hand_over", "heartbeat", "stand_by", "cancel", "exit_of"]
+Kind: TypeAlias = Literal[
+    "register",
+    "update",
+    "amend",
+    "update_many",
+    "unregister",
+    "unregister_many",
+    "hand_over",
+    "heartbeat",
+    "stand_by",
+    "cancel",
+    "exit_of",
+]
 
 NOBODY = Owner(0, 0, 0)
 
@@ -32,7 +45,7 @@ class Item(msgspec.Struct, frozen=True):
 @dataclass(frozen=True)
 class Ask:
     """One request of one session, which is `caller`'s. `stand_by` is the number of the request that is cancelled;
-    `code` is the exit of a process."""
+    `code` is the exit of a process; `merged`, `added` and `if_revision` are those of an amendment."""
 
     kind: Kind
     session: bytes
@@ -47,6 +60,9 @@ class Ask:
     caller: Owner | None = None
     stand_by: int = 0
     code: int = 0
+    merged: Fields = field(default_factory=dict)
+    added: dict[str, int | float] = field(default_factory=dict)
+    if_revision: int | None = None
 
     @property
     def name(self) -> tuple[bytes, int]:
@@ -98,3 +114,25 @@ class Ask:
                 return wire.Cancel(stand_by=self.stand_by)
             case "exit_of":
                 return wire.ExitOf(owner=self.owner, code=self.code)
+            case _:
+                return self._amendment_or_many()
+
+    def _amendment_or_many(self) -> wire.AnyRequest:
+        ids = [ProcessId(*item.id) for item in self.items]
+        fields = [MetadataFields(**item.fields) for item in self.items]
+        match self.kind:
+            case "amend":
+                return wire.Amend(
+                    process_id=ids[0],
+                    fields=fields[0],
+                    if_incarnation=self.if_incarnation,
+                    if_revision=self.if_revision,
+                    merged=MergeFields(**self.merged),
+                    added=self.added,
+                )
+            case "update_many":
+                return wire.UpdateMany(items=list(zip(ids, fields, strict=True)))
+            case _:
+                # The condition is on the first one alone.
+                conditions = [self.if_incarnation, *[None] * len(ids)]
+                return wire.UnregisterMany(items=list(zip(ids, conditions, strict=False)))

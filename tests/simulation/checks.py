@@ -127,6 +127,7 @@ def never_again(before: Tables, after: Tables) -> list[str]:
 def short_of_memory(tables: Tables, asks: Iterable[Ask], limits: Limits) -> bool:
     """Whether it can be true that a batch found no room, had all of it been carried out."""
     sizes = [sum(map(_largest, item.fields.values())) + ENTRY_BYTES for ask in asks for item in ask.items]
+    sizes += [_largest(ask.merged) + _largest(ask.added) for ask in asks]
     return tables.bytes_used + 2 * sum(sizes) > limits.max_memory_bytes - HEADROOM
 
 

@@ -9,7 +9,7 @@ from adsum.model import Limits, Owner
 from .asks import Ask, Fields, Id, Item, Kind
 from .faults import FAULTS, Fault
 from .play import Play
-from .strategies import FLAWED_FIELDS, FLAWED_IDS, IMPOSSIBLE_OWNERS
+from .strategies import ADDITIONS, FLAWED_FIELDS, FLAWED_IDS, IMPOSSIBLE_OWNERS, MERGES
 from .world import SECOND
 
 NAMESPACES = ("default", "default\x01", "team")
@@ -19,6 +19,7 @@ INJECTED: tuple[Fault, ...] = tuple(fault for fault in FAULTS if fault != "answe
 KEEP_DEPARTURES = 1000
 KINDS: tuple[Kind, ...] = (
     *("register", "register", "register", "register", "update", "update", "update"),
+    *("amend", "amend", "update_many", "unregister_many"),
     *("unregister", "hand_over", "heartbeat", "stand_by", "stand_by", "cancel", "exit_of", "exit_of"),
 )
 
@@ -89,7 +90,7 @@ class Driver:
             return
         caller = random.choice(living)
         kind: Kind = random.choice(KINDS)
-        many = kind == "register" and random.random() < 0.2
+        many = random.random() < 0.2 if kind == "register" else kind in ("update_many", "unregister_many")
         items = tuple(self._item() for _ in range(random.randint(2, 4) if many else 1))
         session = self.play.session_of(caller)
         standing_by = [one.number for one in self.play.model.queues.in_session(session)]
@@ -108,6 +109,8 @@ class Driver:
                 caller=caller,
                 stand_by=random.choice(standing_by or [0]),
                 code=random.choice((0, 3, -9)),
+                merged=random.choice(MERGES) if kind == "amend" else {},
+                added=random.choice(ADDITIONS) if kind == "amend" else {},
             )
         )
 

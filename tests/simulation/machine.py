@@ -10,7 +10,7 @@ from adsum.model import Owner
 from .asking import AskingMachine, Condition, anybody, conditions, dying, faults, known_ids, living
 from .asks import Fields, Id, Item
 from .faults import FAULTS, Fault
-from .strategies import IDS, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
+from .strategies import ADDITIONS, IDS, MERGES, PIDS, TIGHT_MEMORY, fields, items, maybe_flawed
 
 HEALTH = ("healthy", "degraded", "unhealthy")
 
@@ -53,6 +53,41 @@ class RegistryMachine(AskingMachine):
     @rule(caller=living, id=known_ids, status=st.sampled_from(HEALTH), go=faults)
     def update_health(self, caller: Owner, id: Id, status: str, go: Fault | None) -> None:
         self._ask(go, caller, "update", Item(id, {"health_status": status}), checked=True)
+
+    @rule(
+        caller=living,
+        id=known_ids,
+        item=maybe_flawed,
+        merged=st.sampled_from(MERGES),
+        added=st.sampled_from(ADDITIONS),
+        condition=conditions,
+        swap=st.sampled_from((None, None, "right", "stale")),
+        go=faults,
+    )
+    def amend(
+        self,
+        caller: Owner,
+        id: Id,
+        item: Item,
+        merged: Fields,
+        added: dict[str, int | float],
+        condition: Condition,
+        swap: str | None,
+        go: Fault | None,
+    ) -> None:
+        """Fields, a merge and additions in one step, perhaps on condition of the revision."""
+        target = item if item.flaw == "invalid_process_id" else Item(id, item.fields, item.flaw)
+        held = self.play.model.holders.get(target.id)
+        revision = None if swap is None or held is None else held.revision - (swap == "stale")
+        self._ask(go, caller, "amend", target, condition=condition, merged=merged, added=added, if_revision=revision)
+
+    @rule(caller=living, wanted=st.lists(maybe_flawed, min_size=1, max_size=3), go=faults)
+    def update_many(self, caller: Owner, wanted: list[Item], go: Fault | None) -> None:
+        self._ask(go, caller, "update_many", *wanted)
+
+    @rule(caller=living, wanted=st.lists(maybe_flawed, min_size=1, max_size=3), condition=conditions, go=faults)
+    def unregister_many(self, caller: Owner, wanted: list[Item], condition: Condition, go: Fault | None) -> None:
+        self._ask(go, caller, "unregister_many", *wanted, condition=condition)
 
     @rule(caller=living, id=known_ids, condition=conditions, late=st.booleans(), go=faults)
     def unregister(self, caller: Owner, id: Id, condition: Condition, late: bool, go: Fault | None) -> None:

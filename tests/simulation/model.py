@@ -12,13 +12,14 @@ from adsum.model import Limits, Owner
 from .asks import Ask, Fields, Id
 from .expected import Expected, ExpectedDeparture, Refused, Turn
 from .queues import Promises, Queues
-from .reading import Change, PlainEntry, encoded_metadata
-from .rules import EPOCH, Rules
+from .reading import Change, PlainEntry
+from .rules import EPOCH
+from .updates import Updates
 
 KEEP_CHANGES = 2000
 
 
-class Model(Rules):
+class Model(Updates):
     """The registry as it should be. It is advanced by a batch that was committed, and by nothing else."""
 
     def __init__(self, limits: Limits, keep_departures: int) -> None:
@@ -135,6 +136,8 @@ class Model(Rules):
                 return self._update(ask, position)
             case "unregister":
                 return self._unregister(ask)
+            case "amend" | "update_many" | "unregister_many":
+                return self._amend_or_change_many(ask, position)
             case "hand_over":
                 return self._hand_over(ask)
             case "heartbeat":
@@ -174,35 +177,9 @@ class Model(Rules):
     def _update(self, ask: Ask, position: int) -> Expected:
         item = ask.items[0]
         entry = self._holder(ask)
-        health: dict[str, Any] = {}
         if item.flaw:
             raise Refused(item.flaw)
-        if ask.checked:
-            checked = max(self._turn.utc, entry.metadata["last_health_check"])
-            given = {"health_status": item.fields.get("health_status", entry.metadata["health_status"])}
-            metadata = {**entry.metadata, **given, "last_health_check": checked}
-        elif "gauges" in item.fields:
-            raise Refused("invalid_metadata")
-        else:
-            status = entry.metadata["health_status"]
-            if item.fields.get("heartbeat", ...) is None and entry.before_late is not None:
-                # A member that promises no heartbeat any more is not late with one.
-                status, source = entry.before_late
-                health = {"source": source, "before_late": None}
-            metadata = {**entry.metadata, "health_status": status, **item.fields}
-            if "created_at" in item.fields and "last_health_check" not in item.fields:
-                late = metadata["created_at"] > entry.metadata["last_health_check"]
-                metadata["last_health_check"] = self._turn.utc if late else entry.metadata["last_health_check"]
-            self._require_times(item.fields, metadata)
-        self._require_limits(metadata)
-        grows = encoded_metadata(metadata) > encoded_metadata(entry.metadata)
-        if grows and not ask.checked and not set(item.fields) <= {"health_status", "last_health_check"}:
-            self._believe(position)
-        if "health_status" in item.fields:
-            self._heartbeats.append(entry.incarnation)
-            source = "process" if ask.caller in (None, Owner(*entry.owner)) else "other"
-            return self._replaced(entry, metadata, source=source, before_late=None)
-        return self._replaced(entry, metadata, **health)
+        return Expected(self._updated(ask, position, [(entry, item.fields)]))
 
     def _unregister(self, ask: Ask) -> Expected:
         try:
@@ -377,9 +354,12 @@ class Model(Rules):
         return entry
 
     def _replaced(self, before: PlainEntry, metadata: Fields, **health: Any) -> Expected:
+        return Expected((self._replace(before, metadata, **health),))
+
+    def _replace(self, before: PlainEntry, metadata: Fields, **health: Any) -> PlainEntry:
         self.revision += 1
         updated = max(self._turn.utc, before.registered_at)
         after = before._replace(metadata=metadata, revision=self.revision, last_updated=updated, **health)
         self.holders[after.id] = after
         self.changes.append(Change(self.revision, "updated", before, after))
-        return Expected((after,))
+        return after

@@ -12,7 +12,7 @@ from .expected import Refused, Turn
 from .reading import PlainEntry, encoded_metadata
 
 EPOCH = datetime.fromtimestamp(0, UTC)
-_DEFAULTS: Fields = {
+DEFAULTS: Fields = {
     "type": "agent",
     "capabilities": frozenset(),
     "resources": {},
@@ -41,7 +41,7 @@ class Rules:
             raise Refused(item.flaw)
         checked = item.fields.get("last_health_check", self._turn.utc)
         created = item.fields.get("created_at", min(checked, self._turn.utc))
-        metadata = {**_DEFAULTS, **item.fields, "created_at": created, "last_health_check": checked}
+        metadata = {**DEFAULTS, **item.fields, "created_at": created, "last_health_check": checked}
         self._require_times(item.fields, metadata)
         self._require_limits(metadata)
         return metadata

@@ -60,6 +60,24 @@ FLAWED_IDS: tuple[Id, ...] = (
 # No process has one of these identities, and some of them fit into no row.
 IMPOSSIBLE_OWNERS = (Owner(0, 0, 0), Owner(-1, 1, 1), Owner(1, -1, 0), Owner(2**63, 2**64 - 1, 2**64 - 1))
 
+# What an amendment may merge or add: names that are there by chance, and values of every kind.
+MERGES: tuple[Fields, ...] = (
+    {},
+    {"custom": {"plan": 1, "read": {"a": None, "write": 2}}},
+    {"custom": {"plan": None}},
+    {"custom": {"read": {"plan": {"a": 1}}}, "resources": {"plan": 7, "read": None}},
+    {"capabilities": {"read": False, "plan": True}},
+    {"coordination_variables": {"a": True}, "capabilities": {"write": True}},
+)
+ADDITIONS: tuple[dict[str, int | float], ...] = (
+    {},
+    {"custom.done": 1},
+    {"custom.done": -2, "resources.tokens": 0.5},
+    {"custom.read.plan": 1},
+    {"custom.plan": 2**63},
+    {"resources.schön.a": 3},
+)
+
 ids = st.sampled_from(IDS)
 words = st.sampled_from(("plan", "read", "write", "plan\x01", "a", "schön"))
 _scalars = (

@@ -32,9 +32,11 @@ def update(round: Round, request: wire.UpdateMany, call: Call) -> wire.Done:
 
 
 def unregister(round: Round, request: wire.UnregisterMany, call: Call) -> wire.Done:
+    # All ids are checked before the first entry is removed.
+    wanted = [(id_key(round.complete(process_id)), incarnation) for process_id, incarnation in request.items]
     removed = []
-    for process_id, incarnation in request.items:
-        record = round.live_holder(id_key(round.complete(process_id)))
+    for key, incarnation in wanted:
+        record = round.live_holder(key)
         if record is not None and incarnation in (None, record.entry.incarnation):
             round.draft.remove(record, Kind.unregistered, "unregistered")
             removed.append(record)

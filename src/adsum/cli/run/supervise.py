@@ -8,9 +8,11 @@ to the whole group looks like one sent to a single process, and arrives twice.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 
 from .job_control import stop_with
 
@@ -18,12 +20,29 @@ from .job_control import stop_with
 # even a process that blocks its signal (signal(7)), and abort(3) unblocks SIGABRT.
 WATCHED = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
+# One name for each thread of this process (proc(5)).
+_THREADS = "/proc/self/task"
+# How long the threads of a closed registry may take to end.
+THREADS_SECONDS = 10.0
+
 
 def block() -> None:
-    """Keep all signals pending for `attend`. A blocked signal stays pending, whatever its disposition (signal(7))."""
+    """Keep all signals pending for `attend`, and let no thread take one. A blocked signal stays pending, whatever its
+    disposition (signal(7))."""
     # If this process inherited it ignored, the kernel would discard the status of children (wait(2)).
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    _become_single_threaded()
+
+
+def _become_single_threaded() -> None:
+    """Wait until the threads of the closed registry have ended, which blocked no signal: the kernel gives a signal to
+    any thread that does not block it, where SIGCHLD is discarded (signal(7))."""
+    until = time.monotonic() + THREADS_SECONDS
+    with contextlib.suppress(OSError):
+        # A thread that Python has joined is still there for a moment.
+        while len(os.listdir(_THREADS)) > 1 and time.monotonic() < until:
+            time.sleep(0.001)
 
 
 def exit_code(ended: int) -> int:
