@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from adsum._member_row import HEARTBEAT_WORDS, heartbeat_at, key_for
 from adsum.model import Limits, Owner
 
+from . import reading
 from .asks import Ask, Id, Item, Kind
 from .faults import Fault
 from .play import Play
@@ -223,3 +225,30 @@ def test_a_promise_that_is_withdrawn_ends_the_lateness(play: Play, seconds: floa
     play.commit()
     entry = play.model.holders[A]
     assert (entry.metadata["health_status"], entry.source) == ("degraded", "process")
+
+
+def test_a_commit_that_fails_leaves_the_row_of_a_member_alone(play: Play) -> None:
+    """A row may be given on, to another process or to another entry. Where the commit fails, it has what the member
+    wrote, and a member that is late leaves no heartbeat there, which would take nothing back."""
+    one, other = play.world.processes.start(1), play.world.processes.start(2)
+    _ask(play, "register", one, A, gauges={"load": 0.5}, heartbeat=0.5)
+    play.commit()
+    entry = play.model.holders[A]
+    place = reading.place_of(play.world.environment.lmdb, entry.incarnation)
+    rows, at, key = play.world.page.board.rows, heartbeat_at(place) + HEARTBEAT_WORDS, key_for(place, entry.incarnation)
+    rows.write(at, key, 0.75)
+    play.tick(2.0)
+    play.commit()
+    assert play.model.holders[A].source == "registrar"
+    _ask(play, "hand_over", one, A, to=other)
+    play.commit("no_room_at_all")
+    assert (rows.fits(at, key), rows.floats[at]) == (True, 0.75)
+    play.leave_heartbeat(one, A)
+    _ask(play, "unregister", one, A)
+    _ask(play, "register", other, B, gauges={"load": 0.25})
+    play.commit("no_room_at_all")
+    assert (rows.fits(at, key), rows.floats[at]) == (True, 0.75)
+    _ask(play, "hand_over", one, A, to=other)
+    play.commit()
+    assert not rows.fits(at, key)
+    assert rows.fits(at, key_for(place, play.model.holders[A].incarnation))

@@ -113,10 +113,11 @@ class Committer:
         same."""
         self._engine.free_rows.take_up(entry)
         try:
-            self._page.board.begin_rows(self._generations.current.folder, [entry])
+            self._page.board.allocate_rows(self._generations.current.folder, [entry])
         except RegistryFull as error:
             # Its gauges stay as they were registered.
             self._log.warning("%s", error)
+        self._page.board.rows.begin(entry)
 
     # When a batch cannot be committed as it is
 
@@ -168,7 +169,7 @@ class Committer:
                 if decision.writes:
                     marked = _counters_of(decision, transaction.index_keys)
                     self._page.mark(*marked)
-                    self._begin_rows(decision)
+                    self._allocate_rows(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
                     transaction.refresh(decision.refreshed)
@@ -192,11 +193,12 @@ class Committer:
         self._follow(batch, decision)
         return answers
 
-    def _begin_rows(self, decision: Decision) -> None:
-        """Before the commit: a reader that finds the entry finds the values."""
+    def _allocate_rows(self, decision: Decision) -> None:
+        """Before the commit, which is none where there is no memory for gauges. The rows are written after it: one of
+        them may be another entry's still, which keeps it where the commit fails."""
         begun = [entry for change in decision.changes if (entry := change.begun_row) is not None]
         if begun:
-            self._page.board.begin_rows(self._generations.current.folder, begun)
+            self._page.board.allocate_rows(self._generations.current.folder, begun)
 
     def _decide(self, view: View, batch: Batch, now: Instant, watched: list[Owner]) -> Decision:
         """Decide, and begin to watch the owners of new entries, which `watched` collects.
@@ -246,6 +248,8 @@ class Committer:
             self._heartbeats.follow(change, now)
             if (ended := change.ended_row) is not None:
                 self._page.board.rows.end(ended)
+            if (begun := change.begun_row) is not None:
+                self._page.board.rows.begin(begun)
             self._engine.free_rows.follow(change)
         for incarnation in decision.heartbeats:
             self._page.board.rows.allow_heartbeats(self._heartbeats.received(incarnation, now))

@@ -65,16 +65,14 @@ class Board:
         """The times on it are of the clock of this process from now on."""
         self._words[_TIME_NAMESPACE] = identity.time_namespace()
 
-    def begin_rows(self, folder: Path, entries: list[Entry]) -> None:
-        """Let these entries have the rows that were given to them. Errors: `RegistryFull` where there is no room for
+    def allocate_rows(self, folder: Path, entries: list[Entry]) -> None:
+        """Have memory for the rows that are given to these entries. Errors: `RegistryFull` where there is no room for
         gauges; heartbeats without room are requests."""
         try:
             self.rows.allocate(path_in(folder), entries)
         except RegistryFull:
             if any(entry.metadata.gauges for entry in entries):
                 raise
-        for entry in entries:
-            self.rows.begin(entry)
 
 
 def _no_board() -> Board:

@@ -2,9 +2,10 @@
 (see `adsum._member_row`).
 
 The registrar gives a row to each entry that has gauges or promises heartbeats, and writes the values of its
-registration there before the commit that makes the entry visible. Memory is allocated in the order of the rows, for so
-many as were needed at one time; until then the file has a hole there, and a row in it is never touched: a page that a
-full file system cannot provide is SIGBUS.
+registration there after the commit that makes the entry visible: until the commit the row may be another entry's, and
+until it is written a reader takes those values from the entry. Memory is allocated before the commit, in the order of
+the rows, for so many as were needed at one time; until then the file has a hole there, and a row in it is never
+touched: a page that a full file system cannot provide is SIGBUS.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from .job_control import stop_with
 
@@ -21,7 +22,7 @@ from .job_control import stop_with
 WATCHED = frozenset(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 # One name for each thread of this process (proc(5)).
-_THREADS = "/proc/self/task"
+_THREADS = Path("/proc/self/task")
 # How long the threads of a closed registry may take to end.
 THREADS_SECONDS = 10.0
 
@@ -41,7 +42,7 @@ def _become_single_threaded() -> None:
     until = time.monotonic() + THREADS_SECONDS
     with contextlib.suppress(OSError):
         # A thread that Python has joined is still there for a moment.
-        while len(os.listdir(_THREADS)) > 1 and time.monotonic() < until:
+        while len(list(_THREADS.iterdir())) > 1 and time.monotonic() < until:
             time.sleep(0.001)
 
 
