@@ -16,6 +16,7 @@ from ._client.client import Client
 from ._client.follower import Follower
 from ._event_delivery import EventDelivery, OnEvent
 from ._foreign import reraise_foreign
+from ._of_one_process import OfOneProcess
 from ._os.forking import add_fork_aware, notice_fork, own
 from ._reads import RegistryReads, Where, check_where
 from ._store.query import Query
@@ -25,8 +26,10 @@ from .model import Entry, Event, Revision
 W = TypeVar("W", bound="Watch")
 
 
-class WatchBase:
+class WatchBase(OfOneProcess):
     """The part of a watch that does not depend on how its consumer waits."""
+
+    _instead = "make another one there"
 
     def __init__(
         self, reads: RegistryReads, client: Client, query: Query, where: Where | None, since: int | None

@@ -13,13 +13,14 @@ from ._calls import Calls
 from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
 from ._client.claim_call import ClaimCall
 from ._foreign import reraise_foreign
+from ._of_one_process import OfOneProcess
 from ._reads import AnyId
 from ._store.query import Conditions
 from .errors import AdsumError, RegistryClosed
 from .model import Entry, ProcessId
 
 
-class Claim:
+class Claim(OfOneProcess):
     """A slot of one member, which a process holds until the claim is released or the process dies. Made by
     `Registry.claim`.
 
@@ -37,6 +38,8 @@ class Claim:
     >>> registry["printer"].claims
     ()
     """
+
+    _instead = "pass its entry; the process that made the claim releases it"
 
     def __init__(self, calls: Calls, request: wire.Claim, entry: Entry) -> None:
         self._pid = os.getpid()

@@ -15,6 +15,7 @@ from typing import TypeVar, overload
 
 from ._client.client import Client
 from ._client.follower import Follower
+from ._of_one_process import OfOneProcess
 from ._os.forking import add_fork_aware
 from ._os.locks import locked
 from ._reads import AnyId, RegistryReads, Where, check_where
@@ -65,8 +66,10 @@ class _MatchingIds:
             self._follower.after_fork()
 
 
-class LiveEntriesBase(Mapping[ProcessId, Entry]):
+class LiveEntriesBase(OfOneProcess, Mapping[ProcessId, Entry]):
     """The part that does not depend on how its owner waits."""
+
+    _instead = "make another one there, or pass dict() of it for its entries"
 
     def __init__(self, reads: RegistryReads, client: Client, query: Query, where: Where | None) -> None:
         check_where(where)

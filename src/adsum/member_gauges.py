@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from ._client.gauge_writer import GaugeWriter
 from ._client.keeper import Holder
 from ._gauges import no_gauge, value_of
+from ._of_one_process import OfOneProcess
 from .model import Entry
 
 
@@ -19,7 +20,7 @@ class EntryHolder:
         self.entry = entry
 
 
-class Gauges(Mapping[str, float]):
+class Gauges(OfOneProcess, Mapping[str, float]):
     """The gauges of one registration: names with the present values. Setting one is a store into shared memory: it asks
     no other process, and every reader finds the value at once.
 
@@ -36,6 +37,8 @@ class Gauges(Mapping[str, float]):
     >>> dict(registry["worker-1"].gauges)
     {'load': 0.7, 'queue': 11.0}
     """
+
+    _instead = "pass dict(gauges) for the values, or the id, and call set_gauge() of a registry there"
 
     __slots__ = ("_calls", "_holder", "_set")
 

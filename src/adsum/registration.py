@@ -9,13 +9,14 @@ from typing import Any, Unpack
 
 from ._amendment import UpdateKeywords
 from ._calls import Calls, Write
+from ._of_one_process import OfOneProcess
 from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
 from .member_gauges import Gauges
 from .model import Entry, ProcessId
 
 
-class Registration:
+class Registration(OfOneProcess):
     """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
     same id. Made by `Registry.register` and its relatives.
 
@@ -30,6 +31,8 @@ class Registration:
     >>> "planner-1" in registry
     False
     """
+
+    _instead = "pass its entry or its id, and call update() or unregister() of a registry there"
 
     def __init__(self, calls: Calls, entry: Entry) -> None:
         self._pid = os.getpid()

@@ -12,6 +12,7 @@ from .. import _wire as wire
 from .._calls import Calls
 from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
 from .._foreign import reraise_foreign
+from .._of_one_process import OfOneProcess
 from .._reads import AnyId
 from .._store.query import Conditions
 from ..errors import AdsumError, RegistryClosed
@@ -21,7 +22,7 @@ from .loop import LoopCalls
 from .only_async import OnlyAsync
 
 
-class AsyncClaim(OnlyAsync):
+class AsyncClaim(OfOneProcess, OnlyAsync):
     """A slot of one member, which a process holds until the claim is released or the process dies. Made by
     `AsyncRegistry.claim`.
 
@@ -39,6 +40,8 @@ class AsyncClaim(OnlyAsync):
     >>> registry["printer"].claims
     ()
     """
+
+    _instead = "pass its entry; the process that made the claim releases it"
 
     def __init__(self, calls: Calls, request: wire.Claim, entry: Entry) -> None:
         self._pid = os.getpid()

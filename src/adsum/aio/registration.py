@@ -11,6 +11,7 @@ from typing import Any, Unpack
 from .. import _wire as wire
 from .._amendment import UpdateKeywords
 from .._calls import Calls, Write
+from .._of_one_process import OfOneProcess
 from .._validation import MetadataKeywords
 from ..errors import AdsumError, NotRegistered, Stale
 from ..member_gauges import Gauges
@@ -20,7 +21,7 @@ from .only_async import OnlyAsync
 from .thread import in_thread
 
 
-class AsyncRegistration(OnlyAsync):
+class AsyncRegistration(OfOneProcess, OnlyAsync):
     """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
     same id. Made by `AsyncRegistry.register` and its relatives.
 
@@ -36,6 +37,8 @@ class AsyncRegistration(OnlyAsync):
     >>> "planner-1" in registry
     False
     """
+
+    _instead = "pass its entry or its id, and call update() or unregister() of a registry there"
 
     def __init__(self, calls: Calls, entry: Entry) -> None:
         self._pid = os.getpid()

@@ -62,6 +62,8 @@ def claim(
     runs.
     """
     id, command = _split(words, filter)
+    if timeout is not None and not timeout >= 0:
+        raise UsageError(f"--timeout {timeout:g}: give a number of seconds, or 0 to try only")
     seconds = None if timeout is None or math.isinf(timeout) else 0.0 if timeout == 0 else check_timeout(timeout)
     child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent)
     try:
