@@ -103,6 +103,17 @@ def test_compiled_modules_are_for_all_who_can_read_the_sources(registry_folder: 
     assert {name: oct(mode) for name, mode in compiled.items() if not mode & 0o044} == {}
 
 
+def test_it_loads_nothing_that_it_can_do_without(registry: Registry) -> None:
+    """Packages beside adsum cost the registrar no memory: neither typing_extensions, which msgspec would load, nor what
+    that loads, nor OpenSSL."""
+    pytest.importorskip("typing_extensions")
+    registry.register("first")
+    pid = registrar_pid(registry.folder)
+    loaded = {Path(line.split()[-1]).name for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if "/" in line}
+    assert any(name.startswith("_core.") for name in loaded), "msgspec"
+    assert not [name for name in loaded if name.startswith(("_opcode", "_hashlib", "libcrypto"))]
+
+
 def test_no_zombie_is_left_with_the_starter(registry: Registry, registry_folder: Path) -> None:
     """A registrar is no child of the process that starts it, and leaves it no zombie."""
     registry.register("first")

@@ -22,6 +22,9 @@ def main() -> None:
     if arguments is None:
         sys.exit("this program is started by adsum only; to start a registrar yourself, run: adsum registrar")
     kept = inheritance.drop()
+    # msgspec does without it, but loads it where it is installed, and `inspect` with it: a tenth of this process's
+    # memory and of its start.
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     # Before the fork: where an import fails, the client learns it from the exit status and standard error.
     from . import start  # noqa: F401
 
