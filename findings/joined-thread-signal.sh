@@ -3,11 +3,11 @@
 #
 # A good engineer guesses: after `Thread.join()` the thread is gone. So a program that has joined its threads, and then
 # blocks SIGCHLD in the only one that is left, gets every SIGCHLD from `sigwaitinfo`.
-# In fact: up to Python 3.12 `join` returns when the thread has let go of its interpreter state; the kernel's thread runs
-# on for a moment, with the mask that it had. After many joins /proc/self/task still lists it. The kernel may
-# give it a signal of the process that the main thread blocks, and where the disposition is the default one, SIGCHLD is
-# discarded there: the child is a zombie, no signal is pending, and `sigwaitinfo` waits for ever. It happens a few times
-# in a thousand. From 3.13 on `join` waits for the thread itself.
+# In fact: up to Python 3.12 `join` returns when the thread has let go of its interpreter state; the kernel's thread
+# runs on for a moment, with the mask that it had. After many joins /proc/self/task still lists it. The kernel may give
+# it a signal of the process that the main thread blocks, and where the disposition is the default one, SIGCHLD is
+# discarded there: the child is a zombie, no signal is pending, and `sigwaitinfo` waits for ever. It happens a few
+# times in a thousand. From 3.13 on `join` waits for the thread itself.
 # It matters because: supervisors and inits wait for SIGCHLD in just this way, after some library has started and ended a
 # thread. Block the signals before the first thread starts, or wait until /proc/self/task has one name.
 # Source: CPython 3.12, Lib/threading.py, Thread._wait_for_tstate_lock; signal(7): a signal of a process goes to any of
