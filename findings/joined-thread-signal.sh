@@ -8,8 +8,8 @@
 # it a signal of the process that the main thread blocks, and where the disposition is the default one, SIGCHLD is
 # discarded there: the child is a zombie, no signal is pending, and `sigwaitinfo` waits for ever. It happens a few
 # times in a thousand. From 3.13 on `join` waits for the thread itself.
-# It matters because: supervisors and inits wait for SIGCHLD in just this way, after some library has started and ended a
-# thread. Block the signals before the first thread starts, or wait until /proc/self/task has one name.
+# It matters because: supervisors and inits wait for SIGCHLD in just this way, after some library has started and ended
+# a thread. Block the signals before the first thread starts, or wait until /proc/self/task has one name.
 # Source: CPython 3.12, Lib/threading.py, Thread._wait_for_tstate_lock; signal(7): a signal of a process goes to any of
 # its threads that does not block it.
 . "$(dirname "$0")/prelude"
