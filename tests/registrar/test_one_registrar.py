@@ -16,7 +16,7 @@ import adsum
 from adsum import CorruptRegistry, Limits, RegistrarUnavailable, Registry
 from adsum._client import launch, spawn
 
-from ..support import Child, end_registrar, eventually, kill_registrar, registrar_pid
+from ..support import Child, end_registrar, eventually, kill_registrar, registrar_pid, remove_folder
 
 PROCESSES = 20
 
@@ -179,7 +179,7 @@ def test_a_granted_standby_is_registered_anew(registry: Registry, registry_folde
     """The entry of a standby that was granted its id is one of the process's own when the folder is gone."""
     granted = registry.stand_by("a").result(10)
     before = granted.entry
-    shutil.rmtree(registry_folder)
+    remove_folder(registry_folder)
     eventually(lambda: granted.entry is not before)
     assert registry["a"] == granted.entry
 
