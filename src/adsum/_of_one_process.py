@@ -10,6 +10,8 @@ class OfOneProcess:
     """An object that is of use only in the process that made it. `_instead` says what to do in another one. Type
     checkers do not see the method: for them every object can be pickled."""
 
+    # None of its own, so that a subclass with slots has no dictionary either.
+    __slots__ = ()
     _instead: ClassVar[str]
 
     if not TYPE_CHECKING:

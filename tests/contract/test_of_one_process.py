@@ -54,3 +54,11 @@ def test_a_process_that_is_spawned(registry: Registry) -> None:
     process.start()
     process.join(20)
     assert process.exitcode == 0
+
+
+def test_gauges_have_no_dictionary(registry: Registry) -> None:
+    """A misspelt attribute is an error, and setting a gauge stays a store into slots."""
+    gauges = registry.register("w", gauges={"load": 0.0}).gauges
+    assert not hasattr(gauges, "__dict__")
+    with pytest.raises(AttributeError):
+        gauges.lod = 1.0  # type: ignore[attr-defined]

@@ -359,6 +359,7 @@ class write:  # noqa: N801 - used as `read` is; no generator, because each commi
         translates = translating(self._environment.folder)
         with translates:
             self._txn.__exit__(*raised)
+        # What the block raised, of LMDB or the file system, is translated too.
         translates.__exit__(*raised)
 
 
