@@ -102,12 +102,20 @@ class AsyncMetadataKeywords(_CommonKeywords, total=False):
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
     parts = (namespace, node, process_id) if isinstance(process_id, str) else process_id
-    if not (isinstance(parts, tuple) and len(parts) == 3 and all(isinstance(part, str) for part in parts)):
-        raise InvalidProcessId(
-            f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
-        )
-    id_key(checked := ProcessId(*parts))
-    return checked
+    # One by one: `all` with a generator takes twice as long as the rest of this function.
+    if (
+        isinstance(parts, tuple)
+        and len(parts) == 3
+        and isinstance(parts[0], str)
+        and isinstance(parts[1], str)
+        and isinstance(parts[2], str)
+    ):
+        checked = ProcessId(*parts)
+        id_key(checked)
+        return checked
+    raise InvalidProcessId(
+        f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
+    )
 
 
 def id_key(process_id: tuple[str, str, str]) -> bytes:
@@ -156,7 +164,10 @@ def _unreadable(fields: Mapping[str, object], error: Exception) -> str:
 
 def _with_plain_custom(fields: Any) -> Any:
     """The fields, with plain data in place of an object. Errors: `InvalidMetadata`."""
-    custom = fields.get("custom") if isinstance(fields, Mapping) else None
+    # A dict is asked for first, because a check against an abstract class takes half a microsecond.
+    custom = fields.get("custom") if isinstance(fields, (dict, Mapping)) else None
+    if custom is None:
+        return fields
     if isinstance(custom, Range):
         raise InvalidMetadata(f"metadata.custom: {custom!r} is for searches; give a dict of names and plain data")
     if not is_object(custom):
@@ -170,8 +181,10 @@ def _with_plain_custom(fields: Any) -> Any:
 
 def check_fields(fields: MetadataFields) -> None:
     """Apply the rules that types cannot say to every field that is given."""
-    for name, value in fields.given().items():
-        if value is not None and (check := _CHECKS.get(name)) is not None:
+    values = _checked_values_of(fields)
+    for position in compress(_POSITIONS, map(is_not, values, repeat(UNSET))):
+        if (value := values[position]) is not None:
+            name, check = _LISTED_CHECKS[position]
             check(value, f"metadata.{name}")
 
 
@@ -327,3 +340,6 @@ _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "created_at": _check_time,
     "last_health_check": _check_time,
 }
+_LISTED_CHECKS = tuple(_CHECKS.items())
+_POSITIONS = range(len(_LISTED_CHECKS))
+_checked_values_of = attrgetter(*_CHECKS)

@@ -28,9 +28,8 @@ class CallTable:
     def has_unsent(self) -> bool:
         return bool(self._unsent)
 
-    @locked
     def add(self, call: AnyCall) -> None:
-        """Number a call and keep it until it is removed."""
+        """Number a call and keep it until it is removed. The caller holds the lock."""
         self._number += 1
         call.number = self._number
         self._calls[call.number] = call

@@ -68,7 +68,9 @@ class ExitReports:
     def expect(self, owner: Owner, process: object) -> None:
         """Report how `process` ended when it has; nothing for an object that is none of a child. An exit that cannot be
         waited for stays unknown."""
-        if isinstance(process, int) or not (hasattr(process, "returncode") or hasattr(process, "_popen")):
+        if process is None or isinstance(process, int):
+            return
+        if not (hasattr(process, "returncode") or hasattr(process, "_popen")):
             return
         try:
             self._expect(owner, process)

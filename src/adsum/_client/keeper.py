@@ -135,7 +135,7 @@ class Keeper:
         """This process has got a newer state of an entry."""
         kept = self._kept.get(entry.process_id)
         if kept is not None and kept.entry.incarnation == entry.incarnation:
-            self._kept[entry.process_id] = kept._replace(entry=entry)
+            self._kept[entry.process_id] = Kept(entry, *kept[1:])
 
     def drop(self, process_id: ProcessId) -> Kept | None:
         """The entry has ended; returns what was kept of it."""

@@ -75,7 +75,7 @@ class MemberHeartbeat:
 def promised(metadata: Any, target: Target) -> tuple[Any, bool]:
     """The metadata with a promise in seconds in place of the word ``thread``, and whether that was there. Errors:
     `ValueError` where the member is another process."""
-    if not isinstance(metadata, Mapping) or metadata.get("heartbeat") != THREAD:
+    if not isinstance(metadata, (dict, Mapping)) or metadata.get("heartbeat") != THREAD:
         return metadata, False
     if target.owner != identity.current():
         raise ValueError("heartbeat='thread' is a thread of this process; give seconds for another process")

@@ -40,6 +40,9 @@ RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
 # How long standbys are held back where the registry is made anew, for the members that held ids in the lost one.
 HOLD_BACK_SECONDS = 1.0
+# How long the descriptors are assumed to be open while the thread has been woken and has not looked yet. A system call
+# for each call would also let go of the interpreter's lock each time, and the two threads would take turns.
+VERIFIED_SECONDS = 0.01
 
 
 class Pipeline:
@@ -66,6 +69,8 @@ class Pipeline:
         self.holds_entries = False
         # The epoch of the registry at the last connection; 0 before.
         self._epoch = 0
+        # Until then a thread that was woken is trusted to look (monotonic).
+        self._verify_at = 0.0
         # When the standbys may be sent that are held back (monotonic); 0 where none are.
         self._held_back_until = 0.0
 
@@ -97,16 +102,18 @@ class Pipeline:
     def _submit(self, call: PendingCall[Any]) -> None:
         if self._closed:
             raise RegistryClosed("this registry was closed; open another")
-        self._verify()
+        # With unsent calls the thread was woken for an earlier one, and has not looked yet. Asked before the call is
+        # added, because the garbage collector may add another one here.
+        must_wake = not self._calls.has_unsent or self._connection is None or time.monotonic() >= self._verify_at
+        if must_wake:
+            self._verify()
+            self._verify_at = time.monotonic() + VERIFIED_SECONDS
         if self._wake is None:
             with descriptors_needed():
                 self._wake = Wakeup()
         # Before the call is added: where no thread can be started, there is no call.
         if self._thread is None:
             self._start_thread(self._wake)
-        # With unsent calls the thread was woken for an earlier one, and has not looked yet. Asked before the call is
-        # added, because the garbage collector may add another one here.
-        must_wake = not self._calls.has_unsent or self._connection is None
         self._calls.add(call)
         if not must_wake:
             return

@@ -88,15 +88,21 @@ class Admission:
                 f"the registry holds {self._draft.entries} entries, {len(prepared)} more were asked for, max_entries "
                 f"is {most}; unregister some, or make the registry with a larger Limits.max_entries"
             )
-        with_gauges = sum(bool(new.metadata.gauges) for new in (*prepared, *(new for _, new in replaced)))
-        free = self._draft.free_rows + sum(bool(entry.row_place) for entry, _ in replaced)
+        with_gauges = len([new for new in prepared if new.metadata.gauges])
+        with_gauges += len([new for _, new in replaced if new.metadata.gauges])
+        if with_gauges:
+            self._require_rows(with_gauges, len([entry for entry, _ in replaced if entry.row_place]))
+        self._require_memory(sum([new.footprint for new in prepared]))
+        self._draft.reserved_rows = with_gauges
+
+    def _require_rows(self, with_gauges: int, replaced: int) -> None:
+        """Require rows for so many members with gauges, where so many rows of entries that are replaced become free."""
+        free = self._draft.free_rows + replaced
         if with_gauges > free:
             raise RegistryFull(
                 f"{with_gauges} members with gauges were asked for, and the registry has room for {free} more of them "
                 f"({MEMBER_ROWS} in all); register without gauges=, or unregister some that have them"
             )
-        self._require_memory(sum(new.footprint for new in prepared))
-        self._draft.reserved_rows = with_gauges
 
     def require_room_for_claim(self) -> None:
         """Require room for one more claim, and count it as taken."""

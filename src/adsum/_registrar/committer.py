@@ -22,7 +22,7 @@ from .._engine.health import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._store import tables
-from .._store.board import index_bucket_of, index_buckets_of
+from .._store.board import index_buckets_of
 from .._store.layout import Receipt, key_of, namespace_key
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
@@ -287,18 +287,14 @@ class Marked(NamedTuple):
 
 def _counters_of(decision: Decision, keys_of: Callable[[Entry], set[tuple[str, bytes]]]) -> Marked:
     """Those of every id that the decision changes, and of every index key that its entry has or had."""
-    ids, keys = set(), set()
-    for change in decision.changes:
-        ids.add(bucket_of(change.key))
-        for record in (change.before, change.after):
-            if record is not None:
-                keys |= index_buckets_of(keys_of(record.entry))
-                keys.add(index_bucket_of(*namespace_key(record.entry.process_id.namespace)))
-    for record in decision.refreshed:
-        ids.add(bucket_of(key_of(record.entry.process_id)))
-        keys |= index_buckets_of(keys_of(record.entry))
-        keys.add(index_bucket_of(*namespace_key(record.entry.process_id.namespace)))
-    return Marked(ids, keys)
+    ids = {bucket_of(change.key) for change in decision.changes}
+    ids.update([bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed])
+    changed = [record for change in decision.changes for record in (change.before, change.after) if record is not None]
+    entries = [record.entry for record in (*changed, *decision.refreshed)]
+    # The entries of a batch have most of their keys in common.
+    keys: set[tuple[str, bytes]] = set().union(*map(keys_of, entries))
+    keys.update(map(namespace_key, {entry.process_id.namespace for entry in entries}))
+    return Marked(ids, index_buckets_of(keys))
 
 
 def _defect(call: Call, error: Exception) -> InternalError:

@@ -41,6 +41,7 @@ STAMP, _PROCESS, _INODE = 5, 6, 7
 _TRIES = 64
 _LOW_HALF = 0xFFFF_FFFF
 _START_TIME_BITS = 42
+_START_TIME = (1 << _START_TIME_BITS) - 1
 
 
 class Lifeline(NamedTuple):
@@ -60,14 +61,15 @@ NONE = Lifeline(0, -1, 0, -1)
 def find(words: memoryview, owner: Owner) -> Lifeline:
     """The intact lifeline of `owner`, which is alive then; `NONE` where it has none. `words` are all lifelines of a
     board."""
-    process = _process_word(owner)
-    for number in range(_TRIES):
-        at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS
+    pid, start_time, pidfd_inode = owner
+    process = _process_word(pid, start_time)
+    for number in range(pid, pid + _TRIES):
+        at = number % LIFELINES * LIFELINE_WORDS
         # First, see above.
         mutex, stamp = words[at], words[at + STAMP]
         if not stamp:
             break
-        if words[at + _PROCESS] == process and words[at + _INODE] == owner.pidfd_inode:
+        if words[at + _PROCESS] == process and words[at + _INODE] == pidfd_inode:
             thread = mutex & _LOW_HALF
             # The kernel clears the number when it breaks the lifeline.
             if thread and thread == stamp & _LOW_HALF and stamp == words[at + STAMP]:
@@ -75,8 +77,8 @@ def find(words: memoryview, owner: Owner) -> Lifeline:
     return NONE
 
 
-def _process_word(owner: Owner) -> int:
-    return owner.pid << _START_TIME_BITS | owner.start_time & (1 << _START_TIME_BITS) - 1
+def _process_word(pid: int, start_time: int) -> int:
+    return pid << _START_TIME_BITS | start_time & _START_TIME
 
 
 # The side of the process that holds one
@@ -120,11 +122,12 @@ _held: dict[int, _Held] = {}
 def hold(path: Path, board: int) -> None:
     """Hold a lifeline on the board at `path`, the one with this number, from now on, unless this process does. Where
     that is not possible, readers ask the kernel."""
-    if not _is_held(board):
+    if not is_held(board):
         holding(_lock, _hold, path, board)
 
 
-def _is_held(board: int) -> bool:
+def is_held(board: int) -> bool:
+    """Whether this process holds one on that board."""
     held = _held.get(board)
     return held is not None and held.may_be_intact()
 
@@ -132,7 +135,7 @@ def _is_held(board: int) -> bool:
 def _hold(path: Path, board: int) -> None:
     mutexes = robust_mutex.available()
     # Another thread may have been quicker.
-    if mutexes is None or _is_held(board):
+    if mutexes is None or is_held(board):
         return
     _release_gone(mutexes)
     try:
@@ -172,7 +175,7 @@ def _take(mutexes: robust_mutex.RobustMutexes, mapped: Mapped) -> Lifeline | Non
         address = mapped.address + WORD_BYTES * (LIFELINES_AT + at)
         if words[at + STAMP] & _LOW_HALF == thread or not mutexes.try_to_hold(address):
             continue
-        words[at + _PROCESS], words[at + _INODE] = _process_word(owner), owner.pidfd_inode
+        words[at + _PROCESS], words[at + _INODE] = _process_word(owner.pid, owner.start_time), owner.pidfd_inode
         words[at + STAMP] = stamp = int.from_bytes(os.urandom(4), "little") << 32 | thread
         return Lifeline(at, words[at], at + STAMP, stamp)
     return None

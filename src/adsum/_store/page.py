@@ -152,7 +152,9 @@ class Page:
 
     def hold_lifeline(self, folder: Path) -> None:
         """Show from now on that this process lives, to those who read this registry in its folder."""
-        if number := self.board_number:
+        number = self.board_number
+        # Each registration asks, and making a Path takes longer than looking.
+        if number and not lifelines.is_held(number):
             lifelines.hold(boards.path_in(folder), number)
 
     def is_in(self, folder: Path) -> bool:

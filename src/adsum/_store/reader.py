@@ -10,6 +10,7 @@ The reads for the change feed (`position`, `steps_since`, `state_at`) check no o
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 import time
@@ -428,14 +429,14 @@ class Reader:
         # Of the tables that are read here: since `before` was read, another read may have opened other tables.
         cache = self._tables.cache
         found, others = cache.current_among(snapshot.candidates(txn, environment, query), newest)
+        lifeline_of = functools.cache(functools.partial(lifelines.find, cache.lifelines))
         for row in others:
             stored = snapshot.row_of(txn, environment, row)
             entry = self._decode(stored)
             key = key_of(entry.process_id)
             bucket = page.bucket_of(key)
-            owner = entry.owner
-            lifeline = lifelines.find(cache.lifelines, owner)
-            promise = self._promise_of(entry)
+            owner, promise = entry.owner, None if entry.metadata.heartbeat is None else self._promise_of(entry)
+            lifeline = lifeline_of(owner)
             cached = fresh[row] = CachedEntry(
                 entry, owner, key, bucket, before[bucket], len(stored), promise, *lifeline
             )
