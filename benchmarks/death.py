@@ -2,19 +2,29 @@
 serves?
 
 The victim, the registrar and this process, which kills and then reads without pause, are three processes on two cores.
+A victim that registered itself is a Python process, which takes the kernel longer to end than `sleep`.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
 
 import adsum
 from harness import Row, fresh_registry, microseconds, save, show, stop
+from processes import Script
 
 ROUNDS = 300
+MEMBER = """
+import sys, adsum
+registry = adsum.open(path=sys.argv[1], timeout=60)
+registry.register(sys.argv[2])
+print("registered", flush=True)
+sys.stdin.readline()
+"""
 
 
 def kill_to_gone(registry: adsum.Registry) -> list[Row]:
@@ -41,6 +51,32 @@ def kill_to_gone(registry: adsum.Registry) -> list[Row]:
     return [
         {"from SIGKILL to": "lookup finds nothing", **microseconds(unseen)},
         {"from SIGKILL to": "entry removed from the tables", **microseconds(cleaned)},
+    ]
+
+
+def member_killed(registry: adsum.Registry, rounds: int = 100) -> list[Row]:
+    """From the SIGKILL of a member that registered itself; `ended` is when its pidfd is readable."""
+    unseen: list[int] = []
+    ended: list[int] = []
+    for number in range(rounds):
+        with Script(MEMBER, str(registry.folder), f"member-{number}") as victim:
+            victim.line()
+            if registry.lookup(f"member-{number}") is None:
+                raise RuntimeError("the victim is not there")
+            pidfd = select.poll()
+            pidfd.register(descriptor := os.pidfd_open(victim.pid), select.POLLIN)
+            time.sleep(0.002)
+            killed = time.monotonic_ns()
+            os.kill(victim.pid, signal.SIGKILL)
+            while registry.lookup(f"member-{number}") is not None:
+                pass
+            unseen.append(time.monotonic_ns() - killed)
+            pidfd.poll()
+            ended.append(time.monotonic_ns() - killed)
+            os.close(descriptor)
+    return [
+        {"from SIGKILL to": "lookup finds nothing of a member that registered itself", **microseconds(unseen)},
+        {"from SIGKILL to": "the pidfd of that member is readable", **microseconds(ended)},
     ]
 
 
@@ -86,7 +122,7 @@ def many_at_once(count: int = 1000) -> list[Row]:
 
 def main() -> Row:
     with fresh_registry() as registry:
-        deaths = kill_to_gone(registry)
+        deaths = [*kill_to_gone(registry), *member_killed(registry)]
     show("a death, microseconds", deaths)
     restarts = registrar_killed()
     show("a registrar's death, microseconds", restarts)

@@ -19,7 +19,7 @@ import adsum
 from adsum import Registry
 from adsum._os import identity, robust_mutex
 from adsum._store import lifelines
-from adsum._store.lifelines import NONE, find
+from adsum._store.lifelines import BROKEN, NONE, find, is_intact
 from adsum._store.page_layout import LIFELINE_WORDS, LIFELINES, LIFELINES_AT
 from adsum.model import Owner
 
@@ -60,9 +60,9 @@ def test_a_lifeline_breaks_before_the_kernel_reports_the_death(registry: Registr
     """When the pidfd of a member is readable, its lifeline is broken: no reader takes it for alive."""
     assert seen(registry)
     owner = owner_of(registry)
-    assert find(lifelines_of(registry), owner) != NONE
+    assert is_intact(lifelines_of(registry), owner)
     agent.kill_unreaped()
-    assert find(lifelines_of(registry), owner) == NONE
+    assert find(lifelines_of(registry), owner) == BROKEN
     assert not seen(registry)
 
 
@@ -92,10 +92,10 @@ def test_a_process_outlives_the_thread_that_registered_it(registry: Registry, re
         agent.do(f"thread = threading.Thread(target=lambda: {REGISTER}); thread.start(); thread.join()")
         assert seen(registry)
         owner = owner_of(registry)
-        eventually(lambda: find(lifelines_of(registry), owner) == NONE)
+        eventually(lambda: find(lifelines_of(registry), owner) == BROKEN)
         assert seen(registry)
         agent.do("other = registry.register('other')")
-        assert find(lifelines_of(registry), owner) != NONE
+        assert is_intact(lifelines_of(registry), owner)
 
 
 def test_a_child_does_not_keep_the_lifeline_of_its_parent(registry: Registry, registry_folder: Path) -> None:

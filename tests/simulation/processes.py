@@ -80,6 +80,9 @@ class SimulatedWatch:
     def is_alive(self, owner: Owner) -> bool:
         return self._processes.answer(owner)
 
+    def ends_now(self, owner: Owner) -> bool:
+        return False
+
     def unwatch(self, owner: Owner) -> None:
         self.watched.pop(owner, None)
 

@@ -66,3 +66,6 @@ class FakeKernel:
 
     def is_alive(self, owner: Owner) -> bool:
         return owner not in self._dead
+
+    def ends_now(self, owner: Owner) -> bool:
+        return False

@@ -31,6 +31,9 @@ class DyingKernel:
         self._left -= 1
         return self._left >= 0
 
+    def ends_now(self, owner: Owner) -> bool:
+        return False
+
 
 def decide(request: wire.AnyRequest, answers: int) -> Decision:
     engine = Engine(Limits(), DyingKernel(answers), "n")

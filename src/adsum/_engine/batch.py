@@ -18,6 +18,9 @@ class Kernel(Protocol):
 
     def is_alive(self, owner: Owner) -> bool: ...
 
+    def ends_now(self, owner: Owner) -> bool:
+        """Whether `owner` is ending, and has ended within a moment, for which this waits."""
+
 
 class Instant(NamedTuple):
     """The time of a batch: UTC for people, monotonic nanoseconds for deadlines and durations."""

@@ -91,7 +91,7 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
     round.require_alive(request.owner)
     added, replaced = [], []
     for new in prepared:
-        holder = round.live_holder(new.key)
+        holder = round.lasting_holder(new.key)
         if holder is None:
             added.append(new)
         elif request.or_get:

@@ -47,6 +47,7 @@ class Round:
         self.draft = Draft(view, now.utc, free_rows)
         self.admission = Admission(limits, self.draft, now, node)
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
+        self._kernel = kernel
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
         self._claimers = claimers
@@ -137,6 +138,15 @@ class Round:
             # A standby may hold the id now.
             return self.draft.record(key)
         return record
+
+    def lasting_holder(self, key: bytes) -> Record | None:
+        """`live_holder`, for a registration that would be in vain. A holder that is ending is waited for, because a
+        reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
+        record = self.live_holder(key)
+        if record is None or not self._kernel.ends_now(record.entry.owner):
+            return record
+        self.remove_dead(record.entry.owner, "replaced")
+        return self.draft.record(key)
 
     def require_holder(self, process_id: ProcessId, if_incarnation: int | None) -> Record:
         record = self.live_holder(id_key(process_id))

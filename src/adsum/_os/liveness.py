@@ -19,6 +19,7 @@ from ..errors import RegistrarUnavailable, SystemBusy
 from ..model import Owner
 from . import polling
 from .descriptors import Descriptor, Wakeup, close_epoll, note
+from .ending import is_ending
 from .forking import notice_fork, own
 from .identity import open_verified
 from .locks import locked
@@ -119,6 +120,10 @@ class LivenessCheck:
             return {owner for owner in wanted if self._ask(owner)}
         # An owner without a pidfd now has died, or had to make room: ask for it alone.
         return {owner for owner in wanted if owner in self._pidfds or self.is_alive(owner)}
+
+    def is_ending(self, owner: Owner) -> bool:
+        """Whether no thread of `owner`, which was alive a moment ago, will run its program again."""
+        return is_ending(owner.pid)
 
     def collect(self) -> bool:
         """Close the pidfds of owners that have died. False where that is not possible now."""

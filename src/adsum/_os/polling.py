@@ -70,11 +70,11 @@ def has_greenlets() -> bool:
     return not isinstance(select.select, BuiltinFunctionType)
 
 
-def is_readable(descriptor: int) -> bool:
-    """Whether a descriptor is readable now."""
+def is_readable(descriptor: int, within: float = 0) -> bool:
+    """Whether a descriptor is readable, now or `within` so many seconds."""
     asked = poll()
     asked.register(descriptor, POLLIN)
-    return bool(asked.poll(0))
+    return bool(asked.poll(within * 1000))
 
 
 def wait_set() -> WaitSet:

@@ -24,6 +24,11 @@ class ReaderLiveness(Protocol):
         """Those of `owners` that are alive now. Errors: as `is_alive`."""
         ...
 
+    def is_ending(self, owner: Owner) -> bool:
+        """Whether no thread of `owner`, which was alive a moment ago, will run its program again. False where that is
+        not known."""
+        ...
+
     def close(self) -> None:
         """Give all descriptors back."""
         ...
@@ -55,6 +60,10 @@ class DeathReports(Protocol):
 
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` is alive now, watched or not."""
+        ...
+
+    def ends_now(self, owner: Owner) -> bool:
+        """Whether `owner` is ending, and has ended within a moment, for which this waits."""
         ...
 
     def deaths(self) -> list[Owner]:

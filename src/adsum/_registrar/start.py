@@ -24,8 +24,8 @@ from .._os import folder as folders
 from .._os import identity, log_file
 from .._os.death_watch import DeathWatch
 from .._os.exit_watch import ExitWatch
+from .._store import lifelines, tables
 from .._store import page as pages
-from .._store import tables
 from .._store.environment import (
     Environment,
     create_environment,
@@ -99,7 +99,7 @@ def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], N
     with translating(folder):
         environment, page, limits = open_registry(folder, limits, failpoint)
         exits = ExitWatch()
-        kernel = DeathWatch(exits)
+        kernel = DeathWatch(exits, lambda owner: lifelines.is_intact(page.board.lifelines, owner))
         salt = int.from_bytes(os.urandom(6), "little") or 1
         engine = Engine(limits, kernel, tables.node_of(environment), FreeRows(salt))
         ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)

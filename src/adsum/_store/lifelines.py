@@ -56,11 +56,14 @@ class Lifeline(NamedTuple):
 
 # For an owner without one: no word has the value -1.
 NONE = Lifeline(0, -1, 0, -1)
+# For an owner that had one, whose thread has ended.
+BROKEN = Lifeline(0, -2, 0, -2)
 
 
 def find(words: memoryview, owner: Owner) -> Lifeline:
-    """The intact lifeline of `owner`, which is alive then; `NONE` where it has none. `words` are all lifelines of a
-    board."""
+    """The intact lifeline of `owner`, which is alive then; `BROKEN` where it has broken, `NONE` where there is none.
+    `words` are all lifelines of a board."""
+    found = NONE
     pid, start_time, pidfd_inode = owner
     process = _process_word(pid, start_time)
     for number in range(pid, pid + _TRIES):
@@ -74,7 +77,13 @@ def find(words: memoryview, owner: Owner) -> Lifeline:
             # The kernel clears the number when it breaks the lifeline.
             if thread and thread == stamp & _LOW_HALF and stamp == words[at + STAMP]:
                 return Lifeline(at, mutex, at + STAMP, stamp)
-    return NONE
+            found = BROKEN
+    return found
+
+
+def is_intact(words: memoryview, owner: Owner) -> bool:
+    """Whether `owner` has a lifeline that is intact: it is alive, and not ending."""
+    return find(words, owner) not in (NONE, BROKEN)
 
 
 def _process_word(pid: int, start_time: int) -> int:

@@ -37,7 +37,8 @@ from .feed import NOWHERE, Base, Position
 from .history import Step
 from .kept_results import KeptResult
 from .lateness import judged
-from .layout import decode_public, key_of
+from .layout import decode_public, key_of, pack_number
+from .lifelines import BROKEN, NONE, Lifeline
 from .local_members import LocalMembers
 from .promises import Promise
 from .query import Query
@@ -114,9 +115,9 @@ class Reader:
             cache.keep_hot(process_id, cached)
         words = cache.lifelines
         # The mutex first; see `lifelines`.
-        if (
-            words[cached.mutex_at] != cached.mutex or words[cached.stamp_at] != cached.stamp
-        ) and not self._liveness.is_alive(cached.owner):
+        if (words[cached.mutex_at] != cached.mutex or words[cached.stamp_at] != cached.stamp) and not self._lives(
+            cached
+        ):
             return None
         promise = cached.promise
         if promise is None:
@@ -186,7 +187,21 @@ class Reader:
         # The mutex first; see `lifelines`.
         if words[member.mutex_at] == member.mutex and words[member.stamp_at] == member.stamp:
             return True
-        return self._liveness.is_alive(member.owner)
+        return self._lives(member)
+
+    def _lives(self, cached: CachedEntry) -> bool:
+        """Whether an owner is alive that has no lifeline, or whose lifeline has broken since the entry was read."""
+        if not self._liveness.is_alive(cached.owner):
+            return False
+        if cached.mutex == NONE.mutex:
+            return True
+        if self._liveness.is_ending(cached.owner):
+            # The kernel has broken the lifeline first, and makes the pidfd readable last.
+            return False
+        # It goes on without that thread: the next read finds that it has no lifeline, and asks the kernel alone.
+        self._tables.cache.forget(cached.entry.process_id)
+        self._tables.cache.forget(pack_number(cached.entry.incarnation))
+        return True
 
     def find_first(self, query: Query, limit: int) -> list[Entry]:
         """At most `limit` of the entries of `find`, the first ones."""
@@ -222,8 +237,13 @@ class Reader:
     def _dead_among(self, found: list[CachedEntry], words: memoryview) -> set[Owner]:
         """The owners that are dead. `words` are the lifelines."""
         # The mutex first; see `lifelines`.
-        doubtful = {one.owner for one in found if words[one.mutex_at] != one.mutex or words[one.stamp_at] != one.stamp}
-        return doubtful - self._liveness.alive_among(doubtful) if doubtful else doubtful
+        doubtful = [one for one in found if words[one.mutex_at] != one.mutex or words[one.stamp_at] != one.stamp]
+        if not doubtful:
+            return set()
+        owners = {one.owner for one in doubtful}
+        dead = owners - self._liveness.alive_among(owners)
+        broken = {one.owner: one for one in doubtful if one.mutex != NONE.mutex and one.owner not in dead}
+        return dead.union(owner for owner, one in broken.items() if not self._lives(one))
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
@@ -373,7 +393,9 @@ class Reader:
             return None, cache
         entry = self._decode(row)
         owner, promise = entry.owner, self._promise_of(entry)
-        lifeline = lifelines.find(cache.lifelines, owner)
+        lifeline = self._lifeline_of(cache.lifelines, owner)
+        if lifeline is None:
+            return None, cache
         cached = CachedEntry(entry, owner, key, bucket, version, len(row), promise, *lifeline)
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks only whether the process lives.
@@ -383,6 +405,13 @@ class Reader:
             return self._fetch(process_id)
         cache.keep(entry.process_id, cached)
         return cached, cache
+
+    def _lifeline_of(self, words: memoryview, owner: Owner) -> Lifeline | None:
+        """The lifeline of an owner, `NONE` without one; None where it has broken because the owner is ending."""
+        lifeline = lifelines.find(words, owner)
+        if lifeline is not BROKEN:
+            return lifeline
+        return None if self._liveness.is_ending(owner) else NONE
 
     def _promise_of(self, entry: Entry) -> Promise | None:
         mapped = self._tables.page
@@ -429,7 +458,7 @@ class Reader:
         # Of the tables that are read here: since `before` was read, another read may have opened other tables.
         cache = self._tables.cache
         found, others = cache.current_among(snapshot.candidates(txn, environment, query), newest)
-        lifeline_of = functools.cache(functools.partial(lifelines.find, cache.lifelines))
+        lifeline_of = functools.cache(functools.partial(self._lifeline_of, cache.lifelines))
         for row in others:
             stored = snapshot.row_of(txn, environment, row)
             entry = self._decode(stored)
@@ -437,6 +466,8 @@ class Reader:
             bucket = page.bucket_of(key)
             owner, promise = entry.owner, None if entry.metadata.heartbeat is None else self._promise_of(entry)
             lifeline = lifeline_of(owner)
+            if lifeline is None:
+                continue
             cached = fresh[row] = CachedEntry(
                 entry, owner, key, bucket, before[bucket], len(stored), promise, *lifeline
             )
