@@ -1,8 +1,8 @@
 """Whether a process is ending: no thread of it will run its program again.
 
 A process that is killed or exits first frees its memory, then closes its files; only after that is its pidfd readable,
-one or two milliseconds later, and far later where it had much memory. Meanwhile it answers no request, and nothing brings
-it back. Two facts in `/proc/PID/task/TID/stat` (proc(5)) show that a thread is past its last step:
+one or two milliseconds later, and far later where it had much memory. Meanwhile it answers no request, and nothing
+brings it back. Two facts in `/proc/PID/task/TID/stat` (proc(5)) show that a thread is past its last step:
 
 - `PF_EXITING` in its flags, field 9 (linux/sched.h): it is in `do_exit`.
 - a SIGKILL among its own pending signals, field 31: the kernel gives one to every thread when it ends all of a process
