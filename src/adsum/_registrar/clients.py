@@ -106,12 +106,12 @@ class Clients:
             if any(answer.binds for answer in own):
                 self._sessions.bind(session)
             connection = self._by_session.get(session)
-            if connection is not None and self._send(connection, b"".join([answer.data for answer in own])):
-                for answer in own:
-                    self._receipts.sent(session, answer.number)
-            elif connection is None:
+            if connection is None:
                 # A standby that has not come back since the last registrar ended: it will ask.
                 self._receipts.cut_off(session, self._clock.monotonic_ns())
+            else:
+                data = b"".join([answer.data for answer in own])
+                self._send_kept(connection, session, [answer.number for answer in own], data)
             self._failpoint("replying")
 
     def resume(self) -> None:
@@ -164,7 +164,7 @@ class Clients:
     def _serve(self, connection: Connection, mask: int) -> None:
         with self._dropping(connection):
             if mask & select.EPOLLOUT and connection.flush() and connection.session is not None:
-                self._receipts.all_sent(connection.session)
+                self._note_sent(connection, connection.session)
             if connection in self._paused:
                 if mask & (select.EPOLLHUP | select.EPOLLERR):
                     raise ConnectionResetError("closed by the client")
@@ -217,8 +217,7 @@ class Clients:
     def _take_request(self, connection: Connection, session: bytes, envelope: wire.Envelope, size: int) -> None:
         receipt = self._receipts.reply_to(session, envelope.number)
         if receipt is not None:
-            if self._send(connection, receipt):
-                self._receipts.sent(session, envelope.number)
+            self._send_kept(connection, session, [envelope.number], receipt)
         elif isinstance(envelope.request, wire.Listen):
             self._hand_over_bell(connection, envelope.number)
         elif self._requests.full:
@@ -248,6 +247,19 @@ class Clients:
         except OSError as error:
             self._drop(connection, str(error))
         return False
+
+    def _send_kept(self, connection: Connection, session: bytes, numbers: list[int], data: bytes) -> None:
+        """Send replies of which there are receipts, until all of their bytes are in the socket."""
+        connection.unsent += numbers
+        if self._send(connection, data):
+            self._note_sent(connection, session)
+
+    def _note_sent(self, connection: Connection, session: bytes) -> None:
+        """All bytes for a client are in its socket. Only of these replies: the client of an earlier registrar may still
+        ask for others, whose receipts were inherited."""
+        for number in connection.unsent:
+            self._receipts.sent(session, number)
+        connection.unsent.clear()
 
     def _pause(self, connection: Connection) -> None:
         """Read no more from a client until it has read its replies and its requests are done."""

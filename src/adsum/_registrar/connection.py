@@ -20,7 +20,8 @@ _credentials = struct.Struct("3i")
 class Connection:
     """A non-blocking socket, the bytes that came in, and those that could not go out yet.
 
-    `waiting` counts its requests in the backlog; `has_bell` says that the client got the bell.
+    `waiting` counts its requests in the backlog; `has_bell` says that the client got the bell; `unsent` are the numbers
+    of its replies of which some bytes could not go out yet.
     """
 
     def __init__(self, sock: socket.socket, now: int) -> None:
@@ -34,6 +35,7 @@ class Connection:
         self.waiting = 0
         self.clogged_since = 0
         self.frames: wire.Frames = wire.FrameBuffer()
+        self.unsent: list[int] = []
         self._unsent = bytearray()
 
     @property
