@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-repeat test-real findings lint bench bench-large bench-peers docs soak clean
+.PHONY: help demo test test-repeat test-real findings lint bench bench-large bench-peers docs model spin soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ help:  ## list the targets
 demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with kills; ARGS="..." are passed on
 	@.venv-demo/bin/adsum demo $(ARGS)
 
-test: .venv/.stamp  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
+test: .venv/.stamp spin  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 test-repeat: .venv/.stamp  ## all tests RUNS times in a row (five by default), up to the first failure
@@ -60,6 +60,9 @@ bench-peers: .venv-bench/.stamp  ## compare with Elixir, Valkey or Redis, SQLite
 docs: .venv/.stamp  ## build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -W -b html docs docs/_build/html
 
+model:  ## the protocol between hosts, checked by Spin with and without mistakes (Debian: spin, gcc); ARGS=--quick
+	@spec/check $(ARGS)
+
 soak: .venv/.stamp  ## the tests that run for minutes; each may take SOAK_TIMEOUT seconds
 	@$(BIN)/python -m pytest -m soak --timeout=$(SOAK_TIMEOUT) $(ARGS)
 
@@ -67,6 +70,14 @@ clean:  ## remove environments, build products and caches
 	@rm -rf .venv .venv-bench .venv-demo .venv-real build dist docs/_build
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .pytest
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# The tests of the models need it; without it they are skipped.
+spin:
+	@command -v spin gcc >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    { echo "installing spin and gcc ..." >&2; timeout 120 sh -c \
+	    'apt-get install -qq --no-install-recommends spin gcc libc6-dev || { apt-get update -qq && \
+	    apt-get install -qq --no-install-recommends spin gcc libc6-dev; }' >/dev/null 2>&1; } || \
+	    echo "no spin, no gcc: the tests of the models are skipped (Debian: apt-get install spin gcc)" >&2; }
 
 # The stamp comes last, so an environment that was left half made is made again.
 .venv/.stamp: pyproject.toml requirements-dev.txt
