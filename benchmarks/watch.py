@@ -48,6 +48,8 @@ for number in range(count):
         children.append(pid)
         continue
     gc.enable()
+    # Processes that do not come from one fork collect at different events: each begins with another count of objects.
+    kept = [[] for _ in range(number)]
     seen = []
     signal.signal(signal.SIGTERM, lambda *_: (report(f"{place}/{number}", seen), os._exit(0)))
     registry = adsum.open(path=folder, timeout=60)
