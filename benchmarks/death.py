@@ -85,7 +85,7 @@ def _newest(registry: adsum.Registry) -> str:
     return newest[0].entry.process_id.local_id if newest else ""
 
 
-def registrar_killed(rounds: int = 50) -> list[Row]:
+def registrar_killed(rounds: int = 200) -> list[Row]:
     samples: list[int] = []
     with fresh_registry() as registry:
         registry.register("survivor")
