@@ -15,7 +15,7 @@ from adsum import AsyncRegistry, DeadProcess, Registry
 from adsum._client.dial import START_SECONDS
 from adsum._os import session
 
-from ..support import Agent, eventually, kill_registrar, registrar_pid
+from ..support import Agent, eventually, kill_registrar, registrar_pid, stopped
 from .people import Worker, gone_from_tables, no_registrar
 
 
@@ -44,6 +44,23 @@ def test_a_thread_that_registers_itself(registry: Registry) -> None:
     thread.start()
     thread.join()
     gone_from_tables(registry)
+
+
+def test_requests_that_grow_too_old_do_not_end_it(registry: Registry, registry_folder: Path) -> None:
+    """The registrar is stopped, and the process sends it more than its socket takes, until the calls expire. The entry
+    of its thread is there afterwards, as it was, and the session goes on."""
+    worker = Worker()
+    entry = registry.register("thread", worker.thread).entry
+    with stopped(registry_folder):
+        data = {"text": "x" * 2_000}
+        calls = [registry.register_nowait(f"{number}", custom=data, timeout=0.2) for number in range(400)]
+        for call in calls:
+            with pytest.raises(adsum.Timeout):
+                call.result(10)
+    registry.register_nowait("later", timeout=10).result(10)
+    assert registry.lookup("thread") == entry
+    worker.end()
+    gone_from_tables(registry, 1)
 
 
 def test_many_threads_end_one_by_one(registry: Registry) -> None:

@@ -47,12 +47,6 @@ class ReceiptsMachine(RuleBasedStateMachine):
         self._forget(name)
 
     @rule(session=st.sampled_from(SESSIONS))
-    def drain(self, session: bytes) -> None:
-        self.receipts.all_sent(session)
-        for name in [name for name in self.due if name[0] == session]:
-            self._forget(name)
-
-    @rule(session=st.sampled_from(SESSIONS))
     def cut_off(self, session: bytes) -> None:
         self.receipts.cut_off(session, self.now)
         self.until |= {name: self.now + KEEP_NS for name in self.due if name[0] == session}

@@ -55,8 +55,9 @@ class Clients:
         self.pending = [ask for ask in self.pending if ask.session != session]
         self.ended.append((process, session))
         self.world.sessions.over.add(session)
-        self.world.core.receipts.all_sent(session)
-        self.ledger.close(session)
+        now = self.world.clock.nanoseconds
+        self.world.core.receipts.cut_off(session, now)
+        self.ledger.close(session, now)
 
     def read_replies(self) -> None:
         """Slow clients catch up."""

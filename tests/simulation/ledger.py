@@ -27,10 +27,12 @@ class Ledger:
         self.unread.pop(name, None)
         self.inherited.pop(name, None)
 
-    def close(self, session: bytes) -> None:
-        """The client is gone and reads nothing any more."""
+    def close(self, session: bytes, now: int) -> None:
+        """The client is gone and reads nothing any more; the registrar keeps the replies for a time, for it cannot know
+        that."""
         for name in [name for name in self.unread.keys() | self.inherited.keys() if name[0] == session]:
             self.read(name)
+            self.inherited[name] = now + INHERITED_NS
 
     def expire(self, now: int) -> None:
         for name in [name for name, until in self.inherited.items() if until < now]:

@@ -40,6 +40,8 @@ RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
 # How long standbys are held back where the registry is made anew, for the members that held ids in the lost one.
 HOLD_BACK_SECONDS = 1.0
+# So many bytes that do not fit the socket are kept for a registrar that does not read.
+MOST_OUTGOING_BYTES = 1024 * 1024
 # How long the descriptors are assumed to be open while the thread has been woken and has not looked yet. A system call
 # for each call would also let go of the interpreter's lock each time, and the two threads would take turns.
 VERIFIED_SECONDS = 0.01
@@ -359,8 +361,9 @@ class Pipeline:
         expired_calls = self._calls.remove_expired(time.monotonic(), unanswered=unanswered)
         for call in expired_calls:
             call.settle(expired(self._registration_timeout if call.seconds is None else call.seconds))
-        if expired_calls and self._outgoing:
-            # Some of them may not be sent yet, and need not be. A new connection sends only the calls that still wait.
+        if expired_calls and len(self._outgoing) > MOST_OUTGOING_BYTES:
+            # Most of them were not sent yet, and need not be. A new connection sends only the calls that still wait.
+            # Not for a few: the entries of threads and tasks end with the connection.
             raise ConnectionResetError(errno.ECONNRESET, "requests grew too old to be sent")
 
     def _milliseconds_until(self, nearest: float | None) -> int | None:

@@ -49,13 +49,8 @@ class Receipts:
             self._kept_until.pop((session, number), None)
             self._obsolete.append((session, number))
 
-    def all_sent(self, session: bytes) -> None:
-        """Every reply to this session is in its socket, or the client left and will not ask again."""
-        for key in [key for key in self._unsent if key[0] == session]:
-            self.sent(*key)
-
     def cut_off(self, session: bytes, now: int) -> None:
-        """The registrar closed the connection: the client may come back on another one and ask."""
+        """The connection of a session is closed: the client may come back on another one and ask."""
         for key in self._unsent:
             if key[0] == session:
                 self._kept_until[key] = now + KEEP_NS

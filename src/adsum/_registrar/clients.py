@@ -275,9 +275,9 @@ class Clients:
         try:
             yield
         except ConnectionResetError:
-            # The client has left, and takes requests without a reply for not carried out.
+            # The client has left, or comes back on another connection, and asks again what it has no reply to.
             if connection.session is not None:
-                self._receipts.all_sent(connection.session)
+                self._receipts.cut_off(connection.session, self._clock.monotonic_ns())
             self._forget(connection)
         except OSError as error:
             self._drop(connection, str(error))
