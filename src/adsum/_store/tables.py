@@ -58,6 +58,8 @@ from .room import reserve_for
 
 # What entries cost. Departures and receipts are bounded by themselves, and must not keep a full registry full.
 _COUNTED = ("ids", "entries", "owners", *INDEXES)
+# Between two departures of one batch are others of that batch. It has 512 requests, and most of them end one entry.
+_MOST_BETWEEN = 512
 
 
 def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment, names: Sequence[str] = _COUNTED) -> int:
@@ -139,16 +141,18 @@ class ReadTransaction:
                 yield decode_standby(value)
 
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]:
-        """The departures by the death of this process that lack its exit, with their revisions. They are consecutive,
+        """The departures by the death of this process that lack its exit, with their revisions. They are of one batch,
         and mostly among the newest."""
         found: list[tuple[int, Departure]] = []
+        others = 0
         # The encoded fields of the owner, as they are inside an encoded entry: most rows need not be decoded.
         inside = encode(owner)[1:]
         with self._txn.cursor(self._tables["departures"]) as cursor:
             for key, row in cursor.iterprev():
                 if inside in row and lacks_exit(departure := decode_departure(row), owner):
                     found.append((unpack_number(key), departure))
-                elif found:
+                    others = 0
+                elif found and (others := others + 1) > _MOST_BETWEEN:
                     break
         return found
 
