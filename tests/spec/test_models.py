@@ -16,6 +16,7 @@ needs_spin = pytest.mark.skipif(
 
 
 @needs_spin
+@pytest.mark.timeout(600)
 def test_the_models_hold_and_their_mistakes_are_refuted() -> None:
     """What `make model ARGS=--quick` checks: every order of the steps, within the bounds of the models."""
     done = subprocess.run([SPEC / "check", "--quick"], capture_output=True, text=True, timeout=600, check=False)
