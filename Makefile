@@ -73,7 +73,7 @@ clean:  ## remove environments, build products and caches
 
 # The tests of the models need it; without it they are skipped.
 spin:
-	@command -v spin gcc >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	@{ command -v spin && command -v gcc; } >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	    { echo "installing spin and gcc ..." >&2; timeout 120 sh -c \
 	    'apt-get install -qq --no-install-recommends spin gcc libc6-dev || { apt-get update -qq && \
 	    apt-get install -qq --no-install-recommends spin gcc libc6-dev; }' >/dev/null 2>&1; } || \

@@ -181,10 +181,8 @@ def _with_plain_custom(fields: Any) -> Any:
 
 def check_fields(fields: MetadataFields) -> None:
     """Apply the rules that types cannot say to every field that is given."""
-    values = _checked_values_of(fields)
-    for position in compress(_POSITIONS, map(is_not, values, repeat(UNSET))):
-        if (value := values[position]) is not None:
-            name, check = _LISTED_CHECKS[position]
+    for (name, check), value in zip(_CHECKS.items(), _checked_values_of(fields), strict=True):
+        if value is not UNSET and value is not None:
             check(value, f"metadata.{name}")
 
 
@@ -340,6 +338,4 @@ _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "created_at": _check_time,
     "last_health_check": _check_time,
 }
-_LISTED_CHECKS = tuple(_CHECKS.items())
-_POSITIONS = range(len(_LISTED_CHECKS))
 _checked_values_of = attrgetter(*_CHECKS)

@@ -7,9 +7,13 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 from adsum import AlreadyRegistered, Entry, Registry
+from adsum._os import liveness
 from adsum._os.ending import is_ending
 from adsum._os.identity import has_exited
 
@@ -107,6 +111,37 @@ def test_a_holder_that_takes_long_to_end_holds_up_nobody_for_long(registry: Regi
         assert {entry and entry.pid for entry in refused} <= {agent.pid}
         registry.register("agent")
         os.close(pidfd)
+
+
+def test_a_member_that_outlives_its_lifeline_is_not_looked_at_for_ever(
+    registry: Registry, registry_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that registered ends, and the process goes on. After a moment no read looks at it in /proc: neither a
+    lookup nor a search, nor a choice from a result that was kept before."""
+    looks: list[int] = []
+
+    def look(pid: int) -> bool:
+        looks.append(pid)
+        return is_ending(pid)
+
+    monkeypatch.setattr(liveness, "is_ending", look)
+    with Agent(registry_folder) as agent:
+        agent.do("import threading; go = threading.Event()")
+        agent.do("def work(): registry.register('agent', capabilities=['talking']); go.wait()")
+        agent.do("thread = threading.Thread(target=work); thread.start()")
+        eventually(lambda: registry.count(capability="talking") == 1)
+        assert registry.choose(capability="talking")
+        agent.do("go.set(); thread.join()")
+        eventually(lambda: registry.lookup("agent") is not None and bool(looks))
+        until = time.monotonic() + 2 * liveness.ENDING_SECONDS
+        while time.monotonic() < until:
+            assert registry.choose(capability="talking")
+        looks.clear()
+        for _ in range(3):
+            assert registry.lookup("agent") is not None
+            assert len(registry.find(capability="talking")) == 1
+            assert registry.choose(capability="talking")
+        assert looks == []
 
 
 def test_a_living_process_is_never_ending() -> None:

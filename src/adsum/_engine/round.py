@@ -46,8 +46,8 @@ class Round:
         self.node = node
         self.draft = Draft(view, now.utc, free_rows)
         self.admission = Admission(limits, self.draft, now, node)
-        # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self._kernel = kernel
+        # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
         self._claimers = claimers

@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
@@ -59,6 +60,8 @@ def is_running(owner: Owner) -> bool:
 
 
 _MOST_EVENTS = 64
+# How long a process whose lifeline has broken is looked at in /proc: a thread may not be past its last step yet.
+ENDING_SECONDS = 0.1
 
 
 class LivenessCheck:
@@ -78,6 +81,7 @@ class LivenessCheck:
         # The thread that is changing the maps, 0 for none.
         self._changing = 0
         self._closed = False
+        self._asked_until: dict[Owner, float] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -122,8 +126,12 @@ class LivenessCheck:
         return {owner for owner in wanted if owner in self._pidfds or self.is_alive(owner)}
 
     def is_ending(self, owner: Owner) -> bool:
-        """Whether no thread of `owner`, which was alive a moment ago, will run its program again."""
-        return is_ending(owner.pid)
+        """Whether no thread of `owner`, which was alive a moment ago, will run its program again. One that goes on is
+        not asked about for long: its end is known by its pidfd, as for those without a lifeline."""
+        now = time.monotonic()
+        if len(self._asked_until) >= self.capacity:
+            self._asked_until.clear()
+        return now <= self._asked_until.setdefault(owner, now + ENDING_SECONDS) and is_ending(owner.pid)
 
     def collect(self) -> bool:
         """Close the pidfds of owners that have died. False where that is not possible now."""

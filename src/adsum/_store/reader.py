@@ -37,7 +37,7 @@ from .feed import NOWHERE, Base, Position
 from .history import Step
 from .kept_results import KeptResult
 from .lateness import judged
-from .layout import decode_public, key_of, pack_number
+from .layout import decode_public, key_of
 from .lifelines import BROKEN, NONE, Lifeline
 from .local_members import LocalMembers
 from .promises import Promise
@@ -193,15 +193,8 @@ class Reader:
         """Whether an owner is alive that has no lifeline, or whose lifeline has broken since the entry was read."""
         if not self._liveness.is_alive(cached.owner):
             return False
-        if cached.mutex == NONE.mutex:
-            return True
-        if self._liveness.is_ending(cached.owner):
-            # The kernel has broken the lifeline first, and makes the pidfd readable last.
-            return False
-        # It goes on without that thread: the next read finds that it has no lifeline, and asks the kernel alone.
-        self._tables.cache.forget(cached.entry.process_id)
-        self._tables.cache.forget(pack_number(cached.entry.incarnation))
-        return True
+        # At a death the kernel breaks the lifeline first, and makes the pidfd readable last.
+        return cached.mutex == NONE.mutex or not self._liveness.is_ending(cached.owner)
 
     def find_first(self, query: Query, limit: int) -> list[Entry]:
         """At most `limit` of the entries of `find`, the first ones."""
@@ -242,8 +235,8 @@ class Reader:
             return set()
         owners = {one.owner for one in doubtful}
         dead = owners - self._liveness.alive_among(owners)
-        broken = {one.owner: one for one in doubtful if one.mutex != NONE.mutex and one.owner not in dead}
-        return dead.union(owner for owner, one in broken.items() if not self._lives(one))
+        broken = {one.owner for one in doubtful if one.mutex != NONE.mutex} - dead
+        return dead.union(filter(self._liveness.is_ending, broken))
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
