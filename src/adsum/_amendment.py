@@ -22,7 +22,7 @@ from .model import Metadata
 # A member of a set, True where it is to be in the set and None where it is not.
 Members: TypeAlias = "Names | Mapping[str, Literal[True] | None]"
 
-_SETS = ("capabilities", "coordination_variables")
+_SETS = ("capabilities", "coordination_variables", "protocols")
 _MERGED = (*_SETS, "resources", "custom")
 
 
@@ -42,6 +42,10 @@ class UpdateKeywords(TypedDict, total=False):
     custom: Custom
     heartbeat: float | None
     slots: int | None
+    description: str
+    version: str
+    protocols: Members
+    doing: str
 
 
 class MergeFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +55,7 @@ class MergeFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     coordination_variables: dict[str, bool] | Unset = UNSET
     resources: dict[str, int | float | str | None] | Unset = UNSET
     custom: dict[str, Any] | Unset = UNSET
+    protocols: dict[str, bool] | Unset = UNSET
 
 
 NOTHING = MergeFields()
@@ -148,8 +153,8 @@ def amended(base: Metadata, amendment: Amendment) -> MetadataFields:
         steps = rest.split(".") if name == "custom" else [rest]
         values[name] = _add(values.get(name, getattr(base, name)), steps, number, f"metadata.{name}")
     changed = MetadataFields(**values)
-    if added:
-        # An addition may have made a new name.
+    if added or merged.protocols is not UNSET:
+        # An addition may have made a new name, and a merge too many words.
         check_fields(changed)
     return changed
 

@@ -45,6 +45,7 @@ class FrozenList(list[Any]):
 
 EMPTY_DICT = FrozenDict()
 EMPTY_LIST = FrozenList()
+EMPTY_SET: frozenset[str] = frozenset()
 
 
 def freeze(value: Any) -> Any:

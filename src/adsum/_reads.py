@@ -266,6 +266,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
           `between`. A mapping in `custom` asks for what is in it; None asks that there is no value.
         - `any_capability`, `not_capability`: one name or several; an entry must have one of them at least, or none.
         - `id_prefix`: the beginning of the local id. `pid`: the process that owns the entry.
+        - `text`: a part of the local id, the description, a capability or `doing`, in upper or lower case.
         - `where`: a function of an entry; only entries for which it gives a true value are kept.
         - `order_by`: the name of a gauge or of a number in `resources`, the smallest first; ``"-name"`` for the largest
           first; a function of an entry; or a tuple of these, of which the later ones decide between equals. Equals are

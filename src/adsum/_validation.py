@@ -7,7 +7,7 @@ and the registrar, which trusts no client.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import compress, repeat
 from operator import attrgetter, is_not
@@ -19,12 +19,12 @@ from ._foreign import reraise_foreign
 from ._gauges import check_gauges
 from ._plain import Custom, is_object, to_plain
 from ._ranges import Range
+from ._text_rules import check_description, check_doing, check_names, check_protocols, check_text, check_version
 from ._wording import explain
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
 
 MAX_ID_BYTES = 480
-MAX_NAME_BYTES = 255
 MAX_ENDPOINT_BYTES = 2048
 MAX_INDEX_KEY_BYTES = 511
 MAX_DEPTH = 64
@@ -54,6 +54,10 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat: float | Unset | None = UNSET
     gauges: dict[str, float] | Unset = UNSET
     slots: int | Unset | None = UNSET
+    description: str | Unset = UNSET
+    version: str | Unset = UNSET
+    protocols: frozenset[str] | Unset = UNSET
+    doing: str | Unset = UNSET
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
@@ -84,6 +88,10 @@ class _CommonKeywords(TypedDict, total=False):
     custom: Custom
     gauges: Mapping[str, float]
     slots: int | None
+    description: str
+    version: str
+    protocols: Names
+    doing: str
 
 
 class MetadataKeywords(_CommonKeywords, total=False):
@@ -239,15 +247,8 @@ def check_limits(metadata: Metadata, namespace: str, size: int, limits: Limits) 
             )
 
 
-def _check_names(names: Iterable[str], path: str) -> None:
-    for name in names:
-        if not name or "\0" in name:
-            raise InvalidMetadata(f"{path}: {name!r} {'contains a NUL' if name else 'is empty'}; give non-empty text")
-        _check_text(name, path, MAX_NAME_BYTES)
-
-
 def _check_resources(resources: dict[str, int | float | str], path: str) -> None:
-    _check_names(resources, path)
+    check_names(resources, path)
     _check_plain(resources, path, 0)
 
 
@@ -256,12 +257,12 @@ def _check_custom(custom: dict[str, Any], path: str) -> None:
 
 
 def _check_gauges(gauges: dict[str, float], path: str) -> None:
-    _check_names(gauges, path)
+    check_names(gauges, path)
     check_gauges(gauges)
 
 
 def _check_endpoint(endpoint: str, path: str) -> None:
-    _check_text(endpoint, path, MAX_ENDPOINT_BYTES)
+    check_text(endpoint, path, MAX_ENDPOINT_BYTES)
 
 
 def _check_heartbeat(seconds: float, path: str) -> None:
@@ -282,15 +283,6 @@ def _check_time(time: datetime, path: str) -> None:
     except OverflowError as error:
         reraise_foreign(error)
         raise InvalidMetadata(f"{path}: {time.isoformat()} has no UTC time from year 1 on; give a later one") from error
-
-
-def _check_text(text: str, path: str, most: int) -> None:
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidMetadata(f"{path}: {text[:40]!r} is not valid Unicode text ({error.reason})") from error
-    if not text or size > most:
-        raise InvalidMetadata(f"{path}: {text[:40]!r} has {size} bytes of UTF-8; from 1 to {most} are admitted")
 
 
 def _check_plain(value: object, path: str, depth: int) -> None:
@@ -326,15 +318,19 @@ def _check_scalar(value: object, path: str) -> None:
 
 # By field: what its type cannot say.
 _CHECKS: dict[str, Callable[[Any, str], None]] = {
-    "capabilities": _check_names,
-    "coordination_variables": _check_names,
-    "node_affinity": _check_names,
+    "capabilities": check_names,
+    "coordination_variables": check_names,
+    "node_affinity": check_names,
     "resources": _check_resources,
     "endpoint": _check_endpoint,
     "custom": _check_custom,
     "gauges": _check_gauges,
     "heartbeat": _check_heartbeat,
     "slots": _check_slots,
+    "description": check_description,
+    "version": check_version,
+    "protocols": check_protocols,
+    "doing": check_doing,
     "created_at": _check_time,
     "last_health_check": _check_time,
 }

@@ -18,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from ._entry_forms import EntryForms
-from ._frozen import EMPTY_DICT, EMPTY_LIST, FrozenDict, FrozenList, freeze
+from ._frozen import EMPTY_DICT, EMPTY_LIST, EMPTY_SET, FrozenDict, FrozenList, freeze
 from .claim_record import ClaimRecord as ClaimRecord
 from .limits import Limits as Limits
 from .stats import CleanupLatency as CleanupLatency
@@ -129,6 +129,10 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     - `gauges`: the names of its gauges, with their values at the registration; at most 8. The present values are
       `Entry.gauges`.
     - `slots`: how many claims it takes at a time, from 1 to 1,024; None, the default, means 1. See `Registry.claim`.
+    - `description`: what it is for, in words; at most 4 KiB. `version`: that of its program; one line of at most 128
+      bytes. `protocols`: words for the protocols that it speaks at its endpoint, such as a2a, mcp, http, grpc and unix;
+      at most 32 words of at most 32 bytes. `doing`: what it does at the moment; one line of at most 200 characters, set
+      anew by `update`. All are empty by default.
 
     Fields are only ever appended: stored rows are arrays.
 
@@ -153,6 +157,10 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
     heartbeat: float | None = None
     gauges: dict[str, float] = EMPTY_DICT
     slots: int | None = None
+    description: str = ""
+    version: str = ""
+    protocols: frozenset[str] = EMPTY_SET
+    doing: str = ""
 
     def __post_init__(self) -> None:
         # It runs at every decoding and is a third of its time. So it is written out, skips frozen values, and gives all
@@ -165,6 +173,10 @@ class Metadata(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
             _set(self, "custom", freeze(custom) if custom else EMPTY_DICT)
         if type(gauges := self.gauges) is not FrozenDict:
             _set(self, "gauges", freeze(gauges) if gauges else EMPTY_DICT)
+        # Most members state none. Each empty set of its own would take 216 bytes, and be visited by the garbage
+        # collector.
+        if not self.protocols:
+            _set(self, "protocols", EMPTY_SET)
 
 
 class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):

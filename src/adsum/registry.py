@@ -207,10 +207,10 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
 
         Any process that may open the registry may update any entry.
 
-        - `merge`: merge `custom`, `resources`, `capabilities` and `coordination_variables`; replace the others. In
-          a mapping each key given gets its value, None removes the key, and a mapping inside is merged likewise (JSON
-          Merge Patch, RFC 7396). A set adds its members to the present ones. To remove some, write it as a mapping:
-          ``capabilities={"review": True, "draft": None}``.
+        - `merge`: merge `custom`, `resources`, `capabilities`, `coordination_variables` and `protocols`; replace the
+          others. In a mapping each key given gets its value, None removes the key, and a mapping inside is merged
+          likewise (JSON Merge Patch, RFC 7396). A set adds its members to the present ones. To remove some, write it as
+          a mapping: ``capabilities={"review": True, "draft": None}``.
         - `add`: numbers to add, by path, after the fields: ``{"custom.done": 1, "resources.tokens": -20}``. What is
           absent counts as 0. In `custom` a path may go on into mappings: ``custom.stats.done``.
         - `if_revision`: update only while the entry's `revision` is this one (compare and swap); None for any. A

@@ -112,7 +112,7 @@ def test_an_absent_id_fails(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give --set, --add or --gauge"),
+        ([], "give --set, --add, --gauge or --doing"),
         (["--gauge", "load"], "give NAME=NUMBER"),
         (["--gauge", "load=x"], "give NAME=NUMBER"),
         (["--gauge", "load=1", "--gauge", "load=2"], "load is given twice"),

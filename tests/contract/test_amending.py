@@ -52,7 +52,7 @@ def test_resources_are_merged_key_by_key(either: Registry) -> None:
     assert after.resources == {"cpu": 2, "zone": "n", "x": "y"}
 
 
-@pytest.mark.parametrize("field", ["capabilities", "coordination_variables"])
+@pytest.mark.parametrize("field", ["capabilities", "coordination_variables", "protocols"])
 def test_sets_are_merged_member_by_member(either: Registry, field: str) -> None:
     """A set that is merged adds its members; as a mapping it adds those with True and removes those with None."""
     after = merged(either, {field: {"x", "y"}}, {field: {"z"}})

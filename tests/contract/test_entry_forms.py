@@ -81,6 +81,10 @@ def entry(either: Registry) -> Entry:
         endpoint="tcp://host\t:1",
         custom={"bytes": b"\xff", "nested": [{"a": (1, 2)}], "nan": math.nan},
         heartbeat=5.0,
+        description="Welds.\nAnd paints.",
+        version="1.2",
+        protocols={"mcp", "a2a"},
+        doing="welds a door",
     )
     return either[("robots", "rack\n7", "arm/2")]
 

@@ -75,6 +75,26 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("endpoint empty", {"endpoint": ""}, "metadata.endpoint: "),
     ("endpoint too long", {"endpoint": "x" * 2049}, "metadata.endpoint: "),
     ("endpoint no Unicode", {"endpoint": "\ud800"}, "metadata.endpoint: "),
+    ("description None", {"description": None}, "metadata.description: "),
+    ("description no string", {"description": b"x"}, "metadata.description: "),
+    ("description no Unicode", {"description": "\ud800"}, "metadata.description: "),
+    ("description too long", {"description": "é" * 2049}, "metadata.description: "),
+    ("version a number", {"version": 1.2}, "metadata.version: "),
+    ("version of two lines", {"version": "1\n2"}, "metadata.version: '1\\n2' has the control character"),
+    ("version too long", {"version": "x" * 129}, "metadata.version: "),
+    ("protocols a string", {"protocols": "mcp"}, "metadata.protocols: "),
+    ("protocols None", {"protocols": None}, "metadata.protocols: "),
+    ("protocol empty", {"protocols": {""}}, "metadata.protocols: "),
+    ("protocol with NUL", {"protocols": {"a\0"}}, "metadata.protocols: "),
+    ("protocol too long", {"protocols": {"x" * 33}}, "metadata.protocols: "),
+    ("too many protocols", {"protocols": set(map(str, range(33)))}, "metadata.protocols: 33 given, at most 32"),
+    ("doing a list", {"doing": ["x"]}, "metadata.doing: "),
+    ("doing two lines", {"doing": "a\rb"}, "metadata.doing: "),
+    ("doing two lines in Unicode", {"doing": "a\u2028b"}, "metadata.doing: "),
+    ("doing with an escape", {"doing": "\x1b[2J"}, "metadata.doing: "),
+    ("doing with another control character", {"doing": "\x9b2J"}, "metadata.doing: "),
+    ("doing too long", {"doing": "x" * 201}, "metadata.doing: "),
+    ("doing no Unicode", {"doing": "\udfff"}, "metadata.doing: "),
     ("custom a list", {"custom": [1]}, "metadata.custom: "),
     ("custom None", {"custom": None}, "metadata.custom: "),
     ("custom key no string", {"custom": {1: 1}}, "metadata.custom: the key 1 is no string"),
@@ -145,13 +165,19 @@ def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any
         ({"created_at": PAST.replace(tzinfo=None)}, "with a timezone component"),
         ({"endpoint": "x" * 2049}, "from 1 to 2048"),
         ({"capabilities": {""}}, "give non-empty text"),
+        ({"description": "x" * 4097}, "from 0 to 4096"),
+        ({"doing": "x" * 201}, "201 characters, at most 200 are admitted; shorten it"),
+        ({"doing": "x" * 801}, "from 0 to 800"),
+        ({"version": "a\tb"}, r"control character '\\t' at 1; give one line of text"),
+        ({"protocols": {"x" * 33}}, "from 1 to 32"),
+        ({"protocols": "mcp"}, r"protocols: expected `list`, got `str`; .* such as \['mcp'\]"),
         ({"custom": {"a": 2**64}}, "store it as a string"),
         ({"custom": {"a": object()}}, "use None, bool, int, float, str, bytes, list or dict"),
         ({"custom": endless()}, "flatten it"),
         ({"custom": {"a": "x" * 65_536}}, "admits 65536; keep large data elsewhere"),
         ({"custom": {"a": "x" * 9_000_000}}, "split it|keep large data elsewhere"),
     ],
-    ids=range(25),
+    ids=range(31),
 )
 def test_the_refusal_says_what_to_give(either: Registry, fields: dict[str, Any], remedy: str) -> None:
     """The message says what a valid value is."""
@@ -166,6 +192,9 @@ def test_the_defaults(either: Registry) -> None:
     assert (metadata.type, metadata.health_status, metadata.endpoint) == ("agent", "healthy", None)
     assert metadata.capabilities == metadata.coordination_variables == set()
     assert (metadata.resources, metadata.node_affinity, metadata.custom) == ({}, [], {})
+    assert (metadata.description, metadata.version, metadata.doing) == ("", "", "")
+    assert metadata.protocols == frozenset()
+    assert isinstance(metadata.protocols, frozenset)
     assert metadata.created_at == metadata.last_health_check == entry.registered_at == entry.last_updated
     assert entry.registered_at.tzinfo is not None
     assert entry.registered_at.utcoffset() == timedelta(0)
@@ -183,6 +212,10 @@ def test_every_field_comes_back(either: Registry) -> None:
         "created_at": PAST,
         "last_health_check": LATER,
         "endpoint": "http://127.0.0.1:9001/é",
+        "description": "Plans.\n\tIn steps. " + "é" * 2039,
+        "version": "1.2.0+" + "x" * 122,
+        "protocols": {"a2a", "x" * 32, *map(str, range(30))},
+        "doing": "🤖" * 200,
         "custom": {"none": None, "yes": True, "bytes": b"\0\xff", "": [1, [2.5, {"deep": "ö"}]], "nul": "a\0b"},
     }
     either.register("a", **given)
@@ -235,8 +268,9 @@ class Raw(bytes):
         {"resources": {"a": Text("x")}},
         {"node_affinity": [Text("x")]},
         {"endpoint": Text("x")},
+        {"description": Text("x"), "version": Text("x"), "doing": Text("x"), "protocols": {Text("x")}},
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_subclasses_of_plain_types_are_stored_as_those(standing: Registry, fields: dict[str, Any]) -> None:
     """A value of a subclass of a plain type is stored as the plain type, and equals the given value."""
@@ -298,6 +332,10 @@ def test_metadata_is_no_positional_puzzle() -> None:
         "heartbeat",
         "gauges",
         "slots",
+        "description",
+        "version",
+        "protocols",
+        "doing",
     )
     promised = {
         "process_id",

@@ -180,13 +180,15 @@ _ENDLESS["a"] = _ENDLESS
         ({"any_capability": "a", "not_capability": {"a", "b"}}, r"not_capability excludes all of them"),
         ({"id_prefix": ""}, r"id_prefix=''"),
         ({"id_prefix": b"w"}, r"id_prefix=b'w'"),
+        ({"text": ""}, r"text='': give a non-empty string"),
+        ({"text": 3}, r"text=3: give a non-empty string"),
         ({"pid": 0}, r"pid=0: give the number of a process"),
         ({"pid": "1"}, r"pid='1'"),
         ({"pid": True}, r"pid=True"),
         ({"namespace": ""}, r"namespace=''"),
         ({"any_capabilty": "a"}, r"no such condition: any_capabilty; do you mean any_capability\?"),
     ],
-    ids=range(22),
+    ids=range(24),
 )
 def test_what_no_entry_could_meet_is_refused(either: Registry, conditions: dict[str, Any], said: str) -> None:
     """An unknown or impossible condition is `InvalidQuery` in every call that takes conditions, and says why."""

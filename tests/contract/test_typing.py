@@ -38,6 +38,8 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
         last_health_check=datetime.now(UTC), custom={"a": [1, None]}, heartbeat=5, timeout=1,
     )
     registration.update(capabilities=("b",), heartbeat=None)
+    registry.register("e", description="Plans.", version="1.2", protocols={"mcp"}, doing="plans")
+    registry.update("e", merge=True, protocols={"a2a": True, "mcp": None}, doing="waits")
     registry.register("d", custom=Job(1))
     job: Job = registry["d"].custom_as(Job)
     registry.update("d", custom=Task(job.number))
@@ -56,6 +58,7 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
         id_prefix="worker-",
         namespace=adsum.ALL,
         pid=1,
+        text="report",
     )
     print(state, gone)
     one: Entry = registry.wait_for("a", 1)

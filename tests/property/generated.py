@@ -29,6 +29,10 @@ metadata = st.builds(
     last_health_check=times,
     endpoint=st.none() | text,
     custom=st.dictionaries(text, plain, max_size=3),
+    description=st.just("") | text,
+    version=st.just("") | text,
+    protocols=st.frozensets(text, max_size=3),
+    doing=st.just("") | text,
 )
 words = st.integers(0, 2**64 - 1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -63,10 +63,19 @@ def violations(metadata: Fields, limits: Limits) -> list[str]:
         "endpoint": endpoint is None or (isinstance(endpoint, str) and 0 < len(endpoint) <= 2048),
         "the times": metadata["created_at"] <= metadata["last_health_check"],
         "custom": isinstance(metadata["custom"], dict) and _is_plain(metadata["custom"]),
+        "description": len(metadata["description"].encode()) <= 4096,
+        "a line": all(_is_line(metadata[name]) for name in ("version", "doing")),
+        "version": len(metadata["version"].encode()) <= 128,
+        "doing": len(metadata["doing"]) <= 200,
+        "protocols": len(metadata["protocols"]) <= 32 and all(0 < len(word) <= 32 for word in metadata["protocols"]),
         "the number of capabilities": len(metadata["capabilities"]) <= limits.max_capabilities,
         "the size": encoded_metadata(metadata) <= limits.max_metadata_bytes,
     }
     return [f"{rule} of {str(metadata)[:200]}" for rule, holds in rules.items() if not holds]
+
+
+def _is_line(text: str) -> bool:
+    return text in ("", *text.splitlines()) and "\x1b" not in text
 
 
 def _is_plain(value: Any) -> bool:

@@ -29,9 +29,13 @@ _METADATA = (
     "heartbeat",
     "gauges",
     "slots",
+    "description",
+    "version",
+    "protocols",
+    "doing",
 )
 _INDEXES = ("by_capability", "by_type", "by_health", "by_node")
-_SETS = ("capabilities", "coordination_variables")
+_SETS = ("capabilities", "coordination_variables", "protocols")
 
 
 class PlainEntry(NamedTuple):

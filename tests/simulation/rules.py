@@ -26,6 +26,10 @@ DEFAULTS: Fields = {
     "heartbeat": None,
     "gauges": {},
     "slots": None,
+    "description": "",
+    "version": "",
+    "protocols": frozenset(),
+    "doing": "",
 }
 
 

@@ -41,6 +41,14 @@ FLAWED_FIELDS: tuple[Fields, ...] = (
     {"gauges": dict.fromkeys("abcdefghi", 1.0)},
     {"slots": 0},
     {"slots": 1025},
+    {"description": "d" * 4097},
+    {"version": "1\n2"},
+    {"version": "v" * 129},
+    {"protocols": frozenset({""})},
+    {"protocols": frozenset(map(str, range(33)))},
+    {"protocols": frozenset({"p" * 33})},
+    {"doing": "ä" * 201},
+    {"doing": "a\x1b[2J"},
     {"resources": {"": 1}},
     {"endpoint": ""},
     {"endpoint": "e" * 2049},
@@ -68,6 +76,7 @@ MERGES: tuple[Fields, ...] = (
     {"custom": {"read": {"plan": {"a": 1}}}, "resources": {"plan": 7, "read": None}},
     {"capabilities": {"read": False, "plan": True}},
     {"coordination_variables": {"a": True}, "capabilities": {"write": True}},
+    {"protocols": {"read": False, "mcp": True}},
 )
 ADDITIONS: tuple[dict[str, int | float], ...] = (
     {},
@@ -95,6 +104,7 @@ plain = st.recursive(
 )
 # Times are drawn as seconds before the wall clock of the moment, some of them after it.
 _seconds_ago = st.integers(-30, 3600)
+_lines = st.sampled_from(("1.2.0", "plan", "schön", "two words"))
 _numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False)
 
 _all_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
@@ -113,6 +123,10 @@ _all_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(
         | st.integers(0, 70_000).map(lambda size: {"blob": bytes(size)}),
         "gauges": st.dictionaries(words, st.floats(allow_nan=False), max_size=2),
         "slots": st.none() | st.integers(1, 1024),
+        "description": st.lists(words, max_size=3).map("\n".join),
+        "version": st.just("") | _lines,
+        "protocols": st.frozensets(words, max_size=3),
+        "doing": st.just("") | _lines,
     },
 )
 _few_fields: st.SearchStrategy[Fields] = st.fixed_dictionaries(

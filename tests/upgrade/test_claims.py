@@ -18,9 +18,21 @@ OldAgent = Callable[[], Agent]
 # Kinds of requests and fields that this version has, each with its replacement in the older one.
 _ADDED = {
     "_wire.py": {"    | Claim\n": "", "    | Release\n": ""},
-    "_validation.py": {"    slots: int | Unset | None = UNSET\n": "    slots: ClassVar[object] = UNSET\n"},
+    "_validation.py": {
+        "    slots: int | Unset | None = UNSET\n": "    slots: ClassVar[object] = UNSET\n",
+        # What was appended since is behind it in each row.
+        "    description: str | Unset = UNSET\n": "    description: ClassVar[object] = UNSET\n",
+        "    version: str | Unset = UNSET\n": "    version: ClassVar[object] = UNSET\n",
+        "    protocols: frozenset[str] | Unset = UNSET\n": "    protocols: ClassVar[object] = UNSET\n",
+        "    doing: str | Unset = UNSET\n": "    doing: ClassVar[object] = UNSET\n",
+    },
     "model.py": {
         "    slots: int | None = None\n": "    slots: ClassVar[object] = None\n",
+        '    description: str = ""\n': '    description: ClassVar[str] = ""\n',
+        '    version: str = ""\n': '    version: ClassVar[str] = ""\n',
+        "    protocols: frozenset[str] = EMPTY_SET\n": "    protocols: ClassVar[frozenset[str]] = EMPTY_SET\n",
+        '    doing: str = ""\n': '    doing: ClassVar[str] = ""\n',
+        "        if not self.protocols:\n": "        if False:\n",
         "    claims: tuple[ClaimRecord, ...] = ()\n": "    claims: ClassVar[object] = ()\n",
     },
     "_engine/draft.py": {", claims=before.entry.claims": "", ", claims=()": ""},

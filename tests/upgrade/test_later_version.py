@@ -112,10 +112,10 @@ def test_an_unknown_request_is_refused_by_its_number(registry: Registry, later: 
 
 def test_an_unknown_metadata_field_is_refused_by_name(registry: Registry, later: Later) -> None:
     """A field of a later version is not dropped in silence: the request fails, and nothing is changed."""
-    refused = later.ask("register", identity.current(), [(ProcessId("default", "n", "b"), {"description": "x"})])
+    refused = later.ask("register", identity.current(), [(ProcessId("default", "n", "b"), {"motto": "x"})])
     assert isinstance(refused, wire.Failed)
     assert refused.reason == "invalid_metadata"
-    assert refused.message.startswith("metadata.description:")
+    assert refused.message.startswith("metadata.motto:")
     assert registry.count(node="n") == 1
 
 

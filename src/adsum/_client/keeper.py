@@ -51,6 +51,7 @@ FEW = 256
 ASK_SECONDS = 5.0
 # The time of these is that of the new entry.
 _NOT_KEPT = ("created_at", "last_health_check", "gauges")
+_DESCRIBING = ("description", "version", "protocols", "doing")
 
 
 class Holder(Protocol):
@@ -378,7 +379,8 @@ def fields_of(entry: Entry) -> MetadataFields:
     names = [name for name in MetadataFields.__struct_fields__ if name not in _NOT_KEPT]
     fields = {name: getattr(entry.metadata, name) for name in names}
     # None is the default wherever it is possible; a registrar of a version without `slots` does not know the field.
-    fields = {name: value for name, value in fields.items() if value is not None}
+    # Nor does one of a version without those that describe a member.
+    fields = {name: value for name, value in fields.items() if value or not (value is None or name in _DESCRIBING)}
     if entry.metadata.gauges:
         # Nor does one of a version without gauges.
         fields["gauges"] = entry.gauges

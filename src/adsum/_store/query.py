@@ -45,6 +45,7 @@ class Conditions(TypedDict, total=False):
     not_capability: str | Collection[str] | None
     id_prefix: str | None
     pid: int | None
+    text: str | None
 
 
 class Query(NamedTuple):

@@ -1,4 +1,4 @@
-"""Conditions that no index decides: own data, alternatives, exclusions, prefixes, pids.
+"""Conditions that no index decides: own data, alternatives, exclusions, prefixes, pids, text.
 
 Each is compared with every candidate, that is, with the entries that the rarest indexed condition leaves, and with all
 of the namespace where there is none. A condition on a mapping asks for the keys that it names and for no others
@@ -67,7 +67,23 @@ class OwnedBy(msgspec.Struct, frozen=True):
         return entry.pid == self.pid
 
 
-ScannedCondition: TypeAlias = "OwnData | AnyCapability | NoCapability | IdPrefix | OwnedBy"
+class HasText(msgspec.Struct, frozen=True):
+    """The text is a part of the local id, the description, a capability or what the member is doing. `folded` is the
+    text without upper and lower case (`str.casefold`)."""
+
+    folded: str
+
+    def matches(self, entry: Entry) -> bool:
+        folded, metadata = self.folded, entry.metadata
+        return (
+            folded in entry.process_id.local_id.casefold()
+            or folded in metadata.description.casefold()
+            or folded in metadata.doing.casefold()
+            or any(folded in capability.casefold() for capability in metadata.capabilities)
+        )
+
+
+ScannedCondition: TypeAlias = "OwnData | AnyCapability | NoCapability | IdPrefix | OwnedBy | HasText"
 
 
 def scanned_conditions(
@@ -96,6 +112,8 @@ def scanned_conditions(
         if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**63:
             raise InvalidQuery(f"pid={pid!r}: give the number of a process, a whole number above 0")
         found.append(OwnedBy(pid))
+    if (part := conditions.get("text")) is not None:
+        found.append(HasText(text("text", part).casefold()))
     return tuple(found)
 
 

@@ -49,6 +49,13 @@ class MemberFilter:
     id_prefix: Annotated[
         str | None, Parameter(metavar="TEXT", help="Only members whose local id begins with this.")
     ] = None
+    text: Annotated[
+        str | None,
+        Parameter(
+            help="Only members with this text in their local id, their description, a capability or what they are "
+            "doing, in upper or lower case."
+        ),
+    ] = None
 
     def conditions(self, options: RegistryOptions) -> Conditions:
         """The keywords for a search. With --node, only members on that node match."""
@@ -59,6 +66,7 @@ class MemberFilter:
             "any_capability": set(self.any_capability) or None,
             "not_capability": set(self.not_capability) or None,
             "id_prefix": self.id_prefix,
+            "text": self.text,
         }
 
     def __bool__(self) -> bool:
@@ -78,7 +86,8 @@ class Filter(MemberFilter):
             metavar="CONDITIONS",
             help="Only members whose resources or custom data meet these conditions, as in 'tokens>=1000 model=x'. "
             "Signs: = != >= <= > <. A name is looked up in both; custom.NAME, also custom.NAME.NAME for a mapping "
-            "inside, and resources.NAME in one of them.",
+            "inside, and resources.NAME in one of them. description, version, doing and protocols are those of the "
+            "member, too: 'version=1.2 protocols=mcp'.",
             show_default=False,
         ),
     ] = ()

@@ -1,4 +1,4 @@
-"""The expressions of ``--where``: conditions on `resources` and `custom`, as they are typed in a shell."""
+"""The expressions of ``--where``: conditions on `resources`, `custom` and some fields, as they are typed in a shell."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ..model import Entry
 from .options import UsageError
 from .values import number_or_text, plain_value
 
+# Fields of the metadata that a name without a dot asks for, beside `resources` and `custom`.
+_FIELDS = frozenset({"description", "version", "doing", "protocols"})
 _TERM = re.compile(r"(?P<name>[^=<>!]+)(?P<sign>>=|<=|!=|=|>|<)(?P<text>.*)", re.DOTALL)
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -23,7 +25,8 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 
 class Term(NamedTuple):
-    """One condition: a name, a sign and a value. A name without a field is looked up in `resources` and `custom`."""
+    """One condition: a name, a sign and a value. A name without a field is looked up in `resources` and `custom`,
+    and some are those of fields; each word of `protocols` is a value."""
 
     name: str
     sign: str
@@ -95,7 +98,11 @@ def _values(entry: Entry, name: str) -> list[object]:
         return [entry.metadata.resources.get(rest)]
     if rest and field == "custom":
         return [_inside(entry.metadata.custom, rest)]
-    return [entry.metadata.resources.get(name), _inside(entry.metadata.custom, name)]
+    own = [entry.metadata.resources.get(name), _inside(entry.metadata.custom, name)]
+    if name not in _FIELDS:
+        return own
+    value: str | frozenset[str] = getattr(entry.metadata, name)
+    return [*own, value] if isinstance(value, str) else [*own, *value]
 
 
 def _inside(value: object, path: str) -> object:

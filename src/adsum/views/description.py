@@ -122,11 +122,17 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
         yield f"capabilities {_in_set(old.capabilities, new.capabilities)}"
     if old.coordination_variables != new.coordination_variables:
         yield f"coordination {_in_set(old.coordination_variables, new.coordination_variables)}"
+    if old.protocols != new.protocols:
+        yield f"protocols {_in_set(old.protocols, new.protocols)}"
     for name in ("resources", "custom"):
         yield from _in_map(name, getattr(old, name), getattr(new, name))
     for name in ("type", "endpoint", "node_affinity", "heartbeat", "slots", "created_at"):
         if getattr(old, name) != getattr(new, name):
             yield f"{name} {_value(getattr(old, name))} -> {_value(getattr(new, name))}"
+    for name in ("description", "version", "doing"):
+        was, now = getattr(old, name), getattr(new, name)
+        if was != now:
+            yield f"{name} {_value(was or None)} -> {_value(now or None)}"
 
 
 def _in_health(before: Entry, after: Entry) -> Iterator[str]:

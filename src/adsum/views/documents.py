@@ -64,6 +64,10 @@ class MetadataDocument(msgspec.Struct, frozen=True):
     heartbeat: float | None
     gauges: dict[str, float]
     slots: int | None
+    description: str
+    version: str
+    protocols: list[str]
+    doing: str
 
 
 class ClaimDocument(msgspec.Struct, frozen=True):
@@ -244,6 +248,10 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
         heartbeat=metadata.heartbeat,
         gauges=metadata.gauges,
         slots=metadata.slots,
+        description=metadata.description,
+        version=metadata.version,
+        protocols=sorted(metadata.protocols),
+        doing=metadata.doing,
     )
 
 

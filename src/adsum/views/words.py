@@ -68,6 +68,12 @@ def slots(entry: Entry) -> str:
     return f"{len(entry.claims)} of {entry.metadata.slots or 1} claimed" + (f", by {by}" if by else "")
 
 
+def first_line(text: str, most: int) -> str:
+    """The first line of a text, cut where it is longer than so many characters."""
+    line, *more = text.splitlines() or [""]
+    return f"{line[: most - 3]}..." if more or len(line) > most else line
+
+
 def seconds_since(moment: datetime) -> float:
     return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 

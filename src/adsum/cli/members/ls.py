@@ -19,7 +19,13 @@ from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
 from ..output import render
 
 # Left out on a narrow terminal, the first one first. The id and the health stay. `adsum top` does the same.
-_OPTIONAL_COLUMNS = ("type", "endpoint", "capabilities", "up", "pid")
+_OPTIONAL_COLUMNS = (
+    *("description", "version", "protocols", "type", "endpoint"),
+    *("doing", "capabilities", "up", "pid"),
+)
+# These columns, the last ones, are there where a member states something in them.
+_WHERE_STATED = ("version", "protocols", "doing", "description")
+_MAX_DESCRIPTION = 60
 
 
 def ls(
@@ -46,13 +52,16 @@ def ls(
     $ adsum ls --capability planning --health healthy
     $ adsum ls --where 'tokens>=1000 model=x'
     $ adsum ls --sort load --limit 3
+    $ adsum ls --text report
     ```
 
     A member is listed if all conditions hold; a dead process is never listed. With --node, only members on that node
     are listed. IDs have the form that the other commands take, with control characters escaped and backslashes doubled;
     --json prints the ids unchanged. The health column shows the status, the time since it was set or confirmed by a
     heartbeat, and its source unless that is the member itself: another process, or the registrar because a heartbeat is
-    late. A narrow terminal gets fewer columns. Exit code 1 where there is no registry.
+    late. Versions, protocols and what the members are doing are the last columns, each where a member states it; on a
+    terminal so are the beginnings of descriptions. A narrow terminal gets fewer columns. Exit code 1 where there is no
+    registry.
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
@@ -78,7 +87,11 @@ def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: 
         # In a pipe every column holds one word, so that awk(1) and similar tools can split the line.
         health = ("health",) if render.is_terminal() else ("health", "checked", "source")
         columns = ("id", "type", *health, "pid", "up", "capabilities", "endpoint")
-        render.print_table(columns, [_row(entry, options, registry) for entry in entries], optional=_OPTIONAL_COLUMNS)
+        rows = [_row(entry, options, registry) for entry in entries]
+        stated = [_stated(entry) for entry in entries]
+        more = [name for name in _WHERE_STATED if any(cells[name] for cells in stated)]
+        rows = [[*row, *(cells[name] for name in more)] for row, cells in zip(rows, stated, strict=True)]
+        render.print_table((*columns, *more), rows, optional=_OPTIONAL_COLUMNS)
 
 
 def _row(entry: Entry, options: RegistryOptions, registry: Registry) -> list[str]:
@@ -91,7 +104,22 @@ def _row(entry: Entry, options: RegistryOptions, registry: Registry) -> list[str
         *([words.health(entry)] if render.is_terminal() else spread),
         str(entry.pid),
         words.ago(entry.registered_at),
-        # On a terminal the cell can be folded between words.
-        (", " if render.is_terminal() else ",").join(sorted(metadata.capabilities)),
+        _listed(metadata.capabilities),
         metadata.endpoint or "",
     ]
+
+
+def _stated(entry: Entry) -> dict[str, str]:
+    """The cells of the columns that are there where a member states something. Descriptions are for people."""
+    metadata = entry.metadata
+    return {
+        "version": metadata.version,
+        "protocols": _listed(metadata.protocols),
+        "doing": metadata.doing,
+        "description": words.first_line(metadata.description, _MAX_DESCRIPTION) if render.is_terminal() else "",
+    }
+
+
+def _listed(names: frozenset[str]) -> str:
+    # On a terminal the cell can be folded between words.
+    return (", " if render.is_terminal() else ",").join(sorted(names))

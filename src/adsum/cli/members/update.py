@@ -22,11 +22,11 @@ from ..options import (
     check_timeout,
 )
 from ..output import render
-from ..run.metadata import parse_gauges
+from ..run.metadata import describing_fields, parse_gauges
 from ..values import number_or_text, plain_value
 
-_TEXTS = ("type", "health_status")
-_LISTS = ("capabilities", "coordination_variables", "node_affinity")
+_TEXTS = ("type", "health_status", "description", "version", "doing")
+_LISTS = ("capabilities", "coordination_variables", "node_affinity", "protocols")
 
 
 def update(
@@ -63,6 +63,23 @@ def update(
             help="Set a gauge of the member, which makes no revision and no event. Repeat the option for several.",
         ),
     ] = (),
+    description: Annotated[str | None, Parameter(metavar="TEXT", help="What the program is for.")] = None,
+    version: Annotated[
+        str | None, Parameter(metavar="TEXT", help="The version of the program. That of adsum: adsum -V.")
+    ] = None,
+    protocol: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            metavar="WORD",
+            show_default=False,
+            help="A protocol that the program speaks, such as mcp or http; in place of the present ones, or, with "
+            "--merge, beside them. Repeat the option for several.",
+        ),
+    ] = (),
+    doing: Annotated[
+        str | None, Parameter(metavar="TEXT", help="What the program does at the moment, on one line; '' for nothing.")
+    ] = None,
     merge: Annotated[
         bool,
         FLAG,
@@ -84,17 +101,22 @@ def update(
 
     ```console
     $ adsum update planner --merge --set custom.model=small --add custom.done=1
+    $ adsum update planner --doing "reads the report"
     ```
 
     A VALUE is a number, true, false, null, JSON in brackets, braces or quotes, or text. Dots lead into custom:
     custom.stats.done. The registrar decides from the newest entry, so no change of several processes is lost. Exit code
     1 where no living member is registered under ID, 3 where --if-revision names another revision than the present one.
     """
-    if not (set or add or gauge):
-        raise UsageError("give --set, --add or --gauge, as in --set endpoint=http://127.0.0.1:9001")
+    described = describing_fields(description, version, protocol, doing)
+    if not (set or add or gauge or described):
+        raise UsageError("give --set, --add, --gauge or --doing, as in --set endpoint=http://127.0.0.1:9001")
     if if_revision is not None and if_revision < 0:
         raise UsageError(f"--if-revision {if_revision}: give a revision, 0 or more")
     fields: Any = _fields(set)
+    if twice := fields.keys() & described.keys():
+        raise UsageError(f"{min(twice)} is given by --set, too; give each field once")
+    fields |= described
     gauges = parse_gauges(gauge)
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
@@ -103,7 +125,7 @@ def update(
             for name in gauges:
                 # Before the first change.
                 registry.gauge(process_id, name)
-            if set or add:
+            if fields or add:
                 entry = registry.update(
                     process_id,
                     merge=merge,
@@ -119,7 +141,7 @@ def update(
         else:
             shown = render.printable_id(str(entry.process_id))
             # Gauges have no revision.
-            what = f" is updated, revision {entry.revision}" if set or add else f": {', '.join(gauges)} set"
+            what = f" is updated, revision {entry.revision}" if fields or add else f": {', '.join(gauges)} set"
             print(shown + what)
     return 0
 

@@ -20,7 +20,7 @@ from .metadata import DEFAULT_METADATA, MetadataOptions
 # How long the end of this command may wait for a registrar that does not answer.
 REPORT_SECONDS = 0.5
 _SEPARATOR = "--"
-_HELP_FLAGS = {"--help", "-h", "--version"}
+_HELP_FLAGS = {"--help", "-h"}
 
 
 def run(

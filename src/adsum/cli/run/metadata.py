@@ -30,6 +30,29 @@ class MetadataOptions:
     type: Annotated[TypeWord, Parameter(help="The type of the member.")] = "agent"
     health: Annotated[HealthWord, Parameter(help="The health status at the start.")] = "healthy"
     endpoint: Annotated[str | None, Parameter(help="URL or address at which the program is reached.")] = None
+    description: Annotated[str, Parameter(metavar="TEXT", show_default=False, help="What the program is for.")] = ""
+    version: Annotated[
+        str, Parameter(metavar="TEXT", show_default=False, help="The version of the program. That of adsum: adsum -V.")
+    ] = ""
+    protocol: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative=(),
+            metavar="WORD",
+            show_default=False,
+            help="A protocol that the program speaks at its endpoint, such as a2a, mcp, http, grpc or unix. Repeat the "
+            "option for several.",
+        ),
+    ] = ()
+    doing: Annotated[
+        str,
+        Parameter(
+            metavar="TEXT",
+            show_default=False,
+            help="What the program does at the moment, on one line. It changes it by Registry.update, a script by "
+            "adsum update --doing.",
+        ),
+    ] = ""
     resource: Annotated[
         tuple[str, ...],
         Parameter(
@@ -74,6 +97,8 @@ class MetadataOptions:
             "type": self.type,
             "endpoint": self.endpoint,
             "resources": _parse_resources(self.resource),
+            # Without those that are empty, which a registrar of an earlier version does not know.
+            **describing_fields(self.description or None, self.version or None, self.protocol, self.doing or None),
         }
         if self.heartbeat is not None:
             fields["heartbeat"] = self.heartbeat
@@ -90,6 +115,15 @@ class MetadataOptions:
 
 
 DEFAULT_METADATA = MetadataOptions()
+
+
+def describing_fields(
+    description: str | None, version: str | None, protocols: Sequence[str], doing: str | None
+) -> dict[str, Any]:
+    """The keywords for the texts and protocols that are given."""
+    texts = {"description": description, "version": version, "doing": doing}
+    fields: dict[str, Any] = {name: text for name, text in texts.items() if text is not None}
+    return {**fields, "protocols": set(protocols)} if protocols else fields
 
 
 def _parse_resources(words: Sequence[str]) -> dict[str, int | float | str]:

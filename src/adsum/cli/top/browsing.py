@@ -108,6 +108,10 @@ class Browsing:
 def _matches(entry: Entry, words: list[str]) -> bool:
     metadata = entry.metadata
     text = " ".join(
-        [str(entry.process_id), str(entry.pid), metadata.type, metadata.health_status, *sorted(metadata.capabilities)]
+        [
+            *(str(entry.process_id), str(entry.pid), metadata.type, metadata.health_status),
+            *(*sorted(metadata.capabilities), *sorted(metadata.protocols)),
+            *(metadata.version, metadata.description, metadata.doing),
+        ]
     ).lower()
     return all(word in text for word in words)

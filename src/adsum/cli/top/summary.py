@@ -21,7 +21,11 @@ MAX_DEPARTURES = 5
 ALL_DEPARTURES = 1000
 _MAX_NAMES = 6
 
-COLUMNS = ("ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "GAUGES", "AGE")
+COLUMNS = (
+    *("ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "GAUGES", "AGE"),
+    *("VERSION", "PROTOCOLS", "DOING"),
+)
+_WHERE_STATED = frozenset({"GAUGES", "VERSION", "PROTOCOLS", "DOING"})
 
 
 def print_once(mirror: Mirror, options: RegistryOptions) -> None:
@@ -104,8 +108,8 @@ def _counts(counts: Counter[str]) -> str:
 
 
 def columns_of(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The columns that may be shown; that of the gauges only where a member has some."""
-    return [name for name in COLUMNS if name != "GAUGES" or any(row["GAUGES"] for row in rows)]
+    """The columns that may be shown; those of what not all members state only where a member has something there."""
+    return [name for name in COLUMNS if name not in _WHERE_STATED or any(row[name] for row in rows)]
 
 
 def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, str]:
@@ -121,6 +125,9 @@ def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, s
         "HEARTBEAT": heartbeat(entry),
         "GAUGES": render.printable(words.numbers(entry.gauges)),
         "AGE": words.ago(entry.registered_at),
+        "VERSION": render.printable(metadata.version),
+        "PROTOCOLS": render.printable(",".join(sorted(metadata.protocols))),
+        "DOING": render.printable(metadata.doing),
     }
 
 

@@ -32,13 +32,16 @@ _LEAST_WIDTH = {
     "HEARTBEAT": 100,
     "GAUGES": 80,
     "AGE": 50,
+    "VERSION": 120,
+    "PROTOCOLS": 120,
+    "DOING": 80,
 }
 # Left out in this order where an id would have to be cut.
-_OPTIONAL = ("HEARTBEAT", "TYPE", "GAUGES", "CAPABILITIES", "AGE", "PID")
+_OPTIONAL = ("VERSION", "PROTOCOLS", "HEARTBEAT", "TYPE", "GAUGES", "DOING", "CAPABILITIES", "AGE", "PID")
 _RIGHT = ("PID", "AGE")
 _GAP = 2
-# Capabilities are cut first, down to this.
-_LEAST_CAPABILITIES = 12
+# These are cut first, down to this.
+_LEAST = {"CAPABILITIES": 12, "DOING": 16}
 
 
 class View:
@@ -99,14 +102,14 @@ class View:
         widths = _widths(rows, columns)
         headings = _headings(columns_of(rows), widths, columns)
         table = Table(box=None, header_style="bold reverse", pad_edge=False, padding=(0, _GAP, 0, 0), expand=True)
-        # What is left goes to the capabilities, or else to the ids.
+        # What is left goes to the capabilities and to what the members are doing, or else to the ids.
         widest = "CAPABILITIES" if "CAPABILITIES" in headings else "ID"
         for heading in headings:
             table.add_column(
                 heading,
                 no_wrap=True,
                 overflow="ellipsis",
-                ratio=1 if heading == widest else None,
+                ratio=1 if heading in (widest, "DOING") else None,
                 min_width=widths["ID"] if heading == "ID" else None,
                 max_width=widths["ID"] if heading == "ID" != widest else None,
                 justify="right" if heading in _RIGHT else "left",
@@ -147,7 +150,7 @@ def _widths(rows: list[dict[str, str]], columns: int) -> dict[str, int]:
     widths = {heading: max([len(heading), *(cell_len(row[heading]) for row in rows)]) for heading in COLUMNS}
     most = max(len("ID"), columns - _GAP - widths["HEALTH"])
     widths["ID"] = max(len("ID"), *(width for row in rows if (width := cell_len(row["ID"])) <= most), 0)
-    widths["CAPABILITIES"] = min(_LEAST_CAPABILITIES, widths["CAPABILITIES"])
+    widths |= {heading: min(least, widths[heading]) for heading, least in _LEAST.items()}
     return widths
 
 
