@@ -76,7 +76,8 @@ def test_an_older_client_reads_and_updates(old_agent: OldAgent, registry_folder:
         old.do("registry.update('w', endpoint='b')")
         metadata = registry["w"].metadata
         assert (metadata.description, metadata.version, metadata.doing) == ("Works.", "2", "x")
-        assert (metadata.protocols, metadata.endpoint) == ({"mcp"}, "b")
+        assert metadata.protocols == {"mcp"}
+        assert metadata.endpoint == "b"
 
 
 def test_an_older_registrar_takes_over(old_agent: OldAgent, registry_folder: Path) -> None:
