@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-repeat test-real findings lint bench bench-large bench-peers docs model spin soak clean
+.PHONY: help demo test test-cluster test-repeat test-real findings lint bench bench-large bench-peers docs model spin soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with ki
 
 test: .venv/.stamp spin  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+test-cluster: .venv/.stamp  ## the tests with real etcd servers, part of `make test` too; ADSUM_ETCD=FILE chooses the etcd
+	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/cluster
 
 test-repeat: .venv/.stamp  ## all tests RUNS times in a row (five by default), up to the first failure
 	@for run in $$(seq $(RUNS)); do \

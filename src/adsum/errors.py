@@ -117,6 +117,19 @@ class RegistrarUnavailable(AdsumError):
     reason = "registrar_unavailable"
 
 
+class ClusterUnavailable(AdsumError):
+    """The cluster cannot be asked: no etcd member with a majority behind it was reached in time. Nothing was changed
+    there; this host's own registry goes on."""
+
+    reason = "cluster_unavailable"
+
+
+class InvalidClusterAddress(AdsumError, ValueError):
+    """The address of a cluster cannot be read, or names a file that cannot; the message says which part."""
+
+    reason = "invalid_cluster_address"
+
+
 class PermissionDenied(AdsumError, PermissionError):
     """The registry's folder belongs to another user, or gives other users access."""
 
@@ -181,6 +194,8 @@ BY_REASON: dict[str, type[AdsumError]] = {
         NotRegistered,
         Stale,
         RegistrarUnavailable,
+        ClusterUnavailable,
+        InvalidClusterAddress,
         PermissionDenied,
         CorruptRegistry,
         WrongNamespace,

@@ -25,6 +25,8 @@ WORDS: dict[str, tuple[type[AdsumError], type[Exception]]] = {
     "not_registered": (adsum.NotRegistered, KeyError),
     "stale": (adsum.Stale, AdsumError),
     "registrar_unavailable": (adsum.RegistrarUnavailable, AdsumError),
+    "cluster_unavailable": (adsum.ClusterUnavailable, AdsumError),
+    "invalid_cluster_address": (adsum.InvalidClusterAddress, ValueError),
     "permission_denied": (adsum.PermissionDenied, PermissionError),
     "corrupt_registry": (adsum.CorruptRegistry, AdsumError),
     "wrong_namespace": (adsum.WrongNamespace, AdsumError),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Files, folders, or patterns of files. The bounds hold for each area by itself.
 AREAS = [
-    *(f"src/adsum/{part}" for part in ("_client", "_engine", "_os", "_registrar", "_store")),
+    *(f"src/adsum/{part}" for part in ("_client", "_engine", "_etcd", "_os", "_registrar", "_store")),
     *(f"src/adsum/{part}" for part in ("aio", "cli", "telemetry", "views")),
     "src/adsum/*.py",
     "src/adsum_demo",
@@ -34,8 +34,11 @@ AREAS = [
     "CHANGELOG.md",
     "tests/*.py",
     "tests/*.md",
-    *(f"tests/{folder}" for folder in ("cli", "conformance", "contract", "demo", "docs", "process", "property")),
-    *(f"tests/{folder}" for folder in ("registrar", "simulation", "support", "telemetry", "unit", "upgrade")),
+    *(f"tests/{folder}" for folder in ("cli", "cluster", "conformance", "contract", "demo", "docs", "process")),
+    *(
+        f"tests/{folder}"
+        for folder in ("property", "registrar", "simulation", "support", "telemetry", "unit", "upgrade")
+    ),
 ]
 
 

@@ -1,0 +1,164 @@
+"""A watch that goes on: over members that stop, die or lose their leader, without a gap and without a repetition.
+
+One stream at one member delivers the changes. When it breaks, or gives no sign of life, the next begins at the next
+member, at the revision after the last one that was delivered whole. The caller sees one sequence of batches.
+
+- etcd may send a large revision in several fragments, and several revisions in one response. A batch has whole
+  revisions only.
+- A silent member is asked for its progress, and given up when it does not answer that either. Its answers count as
+  progress only from the version on in which they are reliable (`versions.FAULTS`).
+- A member may be behind the others: then a new watch waits, in etcd, for its first revision. A cluster that was
+  restored from an older copy looks the same. So a watch that begins behind asks the majority which of the two it is.
+"""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import cast
+
+from . import versions
+from .calls import Call, Caller, went_back
+from .errors import Compacted, EtcdError, Refused, Unavailable
+from .records import Batch, Change, Wire, change
+from .streams import Stream, open_stream
+
+# A member is asked for a sign of life after this silence, in seconds, and given up after as much again.
+SILENCE = 0.6
+_STATUS = Call("Status", "ask for the version", needs_leader=False)
+_NEWEST = Call("Range", "ask for the revision", orders=True)
+
+
+class EtcdWatch:
+    """``async with client.watch(...) as watch: async for batch in watch: ...``.
+
+    `position` is the last revision that was delivered whole, `heard` the instant of the last response on CLOCK_BOOTTIME
+    (0 before the first), `member` the member that is watched.
+
+    Errors that end it: `Compacted` (load anew), `WatchCanceled`, `AccessDenied`, `ClusterChanged`, `RevisionWentBack`.
+    Where no member can be reached it goes on trying: look at `heard`.
+    """
+
+    def __init__(
+        self, caller: Caller, key: bytes, range_end: bytes, start_revision: int, *, previous: bool, silence: float
+    ) -> None:
+        self.position = start_revision - 1
+        self.heard = 0.0
+        self.member = ""
+        self._caller = caller
+        self._create: dict[str, object] = {
+            "key": key,
+            "range_end": range_end,
+            "prev_kv": previous,
+            "progress_notify": True,
+            "fragment": True,
+        }
+        self._silence = silence
+        self._stream: Stream | None = None
+        self._reliable = False
+        self._fragments: list[Change] = []
+        self._doing = f"watch {key!r}"
+
+    def __aiter__(self) -> EtcdWatch:
+        return self
+
+    async def __anext__(self) -> Batch:
+        """The next batch. An empty one, about once a second, says that there was no change up to its revision."""
+        while True:
+            try:
+                batch = await self._next()
+            except Unavailable:
+                # The next member was chosen, or the choice is waiting: it keeps this loop from being busy.
+                await self.close()
+                continue
+            if batch is not None:
+                self.position = max(self.position, batch.revision)
+                return batch
+
+    async def request_progress(self) -> None:
+        """Ask for the present revision: an empty batch answers when all changes up to it were delivered. A broken watch
+        asks when it goes on."""
+        if self._stream is not None:
+            try:
+                await self._stream.send(self._silence, progress_request={})
+            except Unavailable:
+                await self.close()
+
+    async def close(self) -> None:
+        """End the stream. Iterating again goes on from `position`."""
+        stream, self._stream = self._stream, None
+        self._fragments.clear()
+        if stream is not None:
+            await stream.close()
+
+    async def __aenter__(self) -> EtcdWatch:
+        return self
+
+    async def __aexit__(self, _kind: object, _error: BaseException | None, _traceback: TracebackType | None) -> None:
+        await self.close()
+
+    async def _next(self) -> Batch | None:
+        stream = self._stream or await self._open()
+        response = await self._response(stream)
+        if response.canceled:
+            raise self._canceled(stream, response)
+        self._caller.check(response.header, 0)
+        if response.created:
+            await self._check_start(response.header.revision)
+            return None
+        if response.events:
+            self._fragments += map(change, response.events)
+            if response.fragment:
+                return None
+            changes, self._fragments = tuple(self._fragments), []
+            return Batch(changes[-1].item.mod_revision, changes)
+        # What the member reports now may be ahead of fragments that are still to come.
+        if self._reliable and not self._fragments:
+            return Batch(max(response.header.revision, self.position), ())
+        return Batch(max(0, self.position), ())
+
+    async def _open(self) -> Stream:
+        stream = await open_stream(self._caller, "Watch", self._doing, 2 * self._silence, needs_leader=True)
+        self._stream, self.member = stream, stream.member
+        self._reliable = versions.is_reliable(await self._version(stream))
+        await stream.send(self._silence, create_request={**self._create, "start_revision": self.position + 1})
+        return stream
+
+    async def _version(self, stream: Stream) -> str:
+        try:
+            response = await self._caller.call_at(stream.channel, _STATUS, self._silence)
+        except Refused:
+            # A role that allows less than usual. Without a version nothing is relied upon.
+            return ""
+        return cast(str, response.version)
+
+    async def _response(self, stream: Stream) -> Wire:
+        """The next response. Asks a silent member for its progress."""
+        response = await stream.receive(self._silence)
+        if response is None:
+            await stream.send(self._silence, progress_request={})
+            response = await stream.receive(self._silence)
+        if response is None:
+            raise stream.silent(2 * self._silence)
+        self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return response
+
+    async def _check_start(self, revision: int) -> None:
+        """Distinguish a member that is behind from a cluster that was restored. A watch "from now on" begins here."""
+        if self.position < 0:
+            self.position = revision
+        elif revision < self.position:
+            newest = await self._caller.call(_NEWEST, 1.0, {"key": self._create["key"], "count_only": True})
+            if newest.header.revision < self.position:
+                raise went_back(self.position, newest.header.revision)
+
+    def _canceled(self, stream: Stream, response: Wire) -> EtcdError:
+        # The header of this response has revision 0.
+        if response.compact_revision:
+            return Compacted(
+                f"etcd at {stream.member} has no history from revision {self.position + 1} on, only from "
+                f"{response.compact_revision}; load anew and watch from there",
+                member=stream.member,
+                compact_revision=response.compact_revision,
+            )
+        return stream.canceled(response.cancel_reason)
