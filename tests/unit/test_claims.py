@@ -283,7 +283,7 @@ def test_conditions_that_no_client_checked(conditions: dict[str, Any]) -> None:
 
 def test_a_condition_of_a_later_version() -> None:
     """A condition that this registrar does not know is a difference of versions, which the answer says."""
-    (reply,) = Registrar(member("a", 1)).decide(claim(ONE, 1, conditions={"text": "x"})).replies
+    (reply,) = Registrar(member("a", 1)).decide(claim(ONE, 1, conditions={"mood": "x"})).replies
     assert isinstance(reply, wire.Failed)
     assert reply.reason == "version_mismatch"
     assert "adsum registrar --replace" in reply.message
