@@ -104,6 +104,8 @@ spin:
 	@$(PYTHON) -m venv .venv-real
 	@.venv-real/bin/python $(PIP_INSTALL) -r requirements-dev.txt -r requirements-real.txt
 	@.venv-real/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(PYTHON) -m venv .venv-real/oldest-pytest
+	@.venv-real/oldest-pytest/bin/python $(PIP_INSTALL) pytest==7.0.1 -e .
 	@touch $@
 
 .venv-demo/.stamp: pyproject.toml

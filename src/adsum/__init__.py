@@ -21,6 +21,8 @@ Three ideas:
 Where to read on: ``help(adsum.Registry)`` for the calls; ``help(adsum.AsyncRegistry)`` for asyncio;
 ``help(adsum.Metadata)`` for what a process can say about itself; `adsum.errors`; `adsum.telemetry`; and the command
 ``adsum --help``.
+
+(PYTEST_DONT_REWRITE: for pytest, which else warns where adsum was imported before it; there are no assertions.)
 """
 
 from __future__ import annotations

@@ -63,3 +63,17 @@ def test_coverage_does_not_follow_the_registrar(
 
 def data_files(folder: Path) -> set[str]:
     return {name for name in os.listdir(folder) if name.startswith(".coverage")}
+
+
+def test_the_fixtures_take_nothing_from_a_measurement(tmp_path: Path) -> None:
+    """Tests under `coverage run` that use the fixtures of adsum measure each line of the program under test."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    (tmp_path / "team.py").write_text("import adsum\n\n\ndef count():\n    return adsum.open().count()\n")
+    test = "import team\n\n\ndef test_count(adsum_member):\n    adsum_member('a')\n    assert team.count() == 1\n"
+    (tmp_path / "test_team.py").write_text(test)
+    coverage = [sys.executable, "-m", "coverage"]
+    command = [*coverage, "run", "--source=.", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    report = subprocess.run([*coverage, "report"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[-1] for line in report.splitlines() if line.startswith(("team", "test_team"))] == ["100%"] * 2

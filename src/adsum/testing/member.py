@@ -1,0 +1,213 @@
+"""Members that a test starts: real processes under a name, which it kills, stops, and freezes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Unpack, cast
+
+from .._validation import MetadataKeywords, parse_metadata
+from ..admin import complete_id
+from ..errors import AdsumError
+from ..model import Entry, ProcessId
+from ..registry import Registry
+
+# An interpreter that imports adsum, and registers, on a very busy machine.
+START_SECONDS = 60.0
+END_SECONDS = 10.0
+# Where adsum is, for a process that would not find it there (a `pythonpath` in the configuration of pytest).
+_PACKAGES = Path(__file__).resolve().parents[2]
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from adsum.testing.member_program import main; main()"
+
+
+class Member:
+    """A process that is registered under a name. The fixture `adsum_member` makes it.
+
+    - `id`: its `ProcessId`.
+    - `process`: the `subprocess.Popen`; `pid` is short for its pid.
+    - `registered`: its `Entry` at the registration.
+    """
+
+    def __init__(self, registry: Registry, process: subprocess.Popen[bytes], registered: Entry) -> None:
+        self._registry = registry
+        self.process = process
+        self.registered = registered
+        self.id: ProcessId = registered.process_id
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def entry(self) -> Entry | None:
+        """Its present entry; None once it has ended, also where another member has its name now."""
+        entry = self._registry.lookup(self.id)
+        return entry if entry is not None and entry.incarnation == self.registered.incarnation else None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not exited. A frozen one has not."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """Kill it as a crash would (SIGKILL), and wait for its end. It is not found from then on."""
+        self.process.kill()
+        self._wait()
+
+    def stop(self) -> int:
+        """Ask it to end (SIGTERM), and wait for that. Returns its exit code. The process of a member without a
+        `command` unregisters, and exits with 0. One that is frozen is thawed.
+
+        Errors: `AssertionError` where it has not ended within 10 s; then it is killed.
+        """
+        self.process.terminate()
+        self.thaw()
+        try:
+            return self._wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"{self.id} (pid {self.pid}) did not end on SIGTERM within {END_SECONDS:g} s, and was killed; does its "
+                "program handle SIGTERM? Then use kill()"
+            ) from None
+
+    def freeze(self) -> None:
+        """Stop it where it is (SIGSTOP), and wait until it has stopped: it is alive and found, gives no heartbeat, and
+        answers nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        # `send_signal` reaps a process that has ended, and sends nothing.
+        ended = self.process.returncode is not None
+        if not ended:
+            state = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            ended = state is None or state.si_code != os.CLD_STOPPED
+        if ended:
+            raise AssertionError(f"{self.id} (pid {self.pid}) cannot be frozen: it has ended")
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def _wait(self) -> int:
+        return self.process.wait(END_SECONDS)
+
+    def close(self) -> None:
+        """Kill it unless it has ended, and close what was needed to talk to it."""
+        _end(self.process)
+
+    def __repr__(self) -> str:
+        return f"<Member {self.id}, pid {self.pid}, {'alive' if self.is_alive else 'ended'}>"
+
+
+class MemberFactory:
+    """The fixture `adsum_member`. Call it with an id and the metadata of a member."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._started: list[Member] = []
+
+    def __call__(
+        self,
+        id: str | ProcessId = "member-1",
+        *,
+        command: Sequence[str] | None = None,
+        **metadata: Unpack[MetadataKeywords],
+    ) -> Member:
+        """Start a process that registers itself under `id`, with the keywords of `Registry.register`, and wait until it
+        is found.
+
+        With a `command`, that program is started and registered, as ``adsum run`` does it. Otherwise it is a Python
+        process that does nothing but be a member. Errors: those of `Registry.register`; `AssertionError` where the
+        process ends before it has registered.
+        """
+        if command is None:
+            member = _start(self._registry, id, metadata)
+        else:
+            process = _popen(command)
+            try:
+                entry = self._registry.register(id, process, **metadata).entry
+            except BaseException:
+                _end(process)
+                raise
+            member = Member(self._registry, process, entry)
+        self._started.append(member)
+        return member
+
+    def __enter__(self) -> MemberFactory:
+        return self
+
+    def __exit__(self, _kind: object, _error: object, _traceback: TracebackType | None) -> None:
+        for member in self._started:
+            member.close()
+
+
+def _popen(command: Sequence[str], stdin: int | None = None, stdout: int | None = None) -> subprocess.Popen[bytes]:
+    # A process group of its own: Ctrl-C at a terminal does not reach it, and where the process of the tests is killed
+    # while the member is frozen, the kernel ends it (SIGHUP to an orphaned group with a stopped process: _exit(2)).
+    return subprocess.Popen(command, stdin=stdin, stdout=stdout, process_group=0)
+
+
+def _start(registry: Registry, id: str | ProcessId, metadata: MetadataKeywords) -> Member:
+    """A process that runs `member_program`, registered."""
+    order = _order(complete_id(id, registry.namespace, registry.node), metadata)
+    command = [sys.executable, "-c", _PROGRAM, str(_PACKAGES), str(registry.folder)]
+    process = _popen(command, subprocess.PIPE, subprocess.PIPE)
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            # Where it has ended already, its missing answer says so.
+            stdin = cast("IO[bytes]", process.stdin)
+            stdin.write(order + b"\n")
+            stdin.flush()
+        answer = pickle.loads(base64.b64decode(_answer(process)))
+    except BaseException:
+        _end(process)
+        raise
+    if isinstance(answer, AdsumError):
+        _end(process)
+        raise answer
+    return Member(registry, process, answer)
+
+
+def _order(process_id: ProcessId, metadata: MetadataKeywords) -> bytes:
+    """What the process is to register, in one line. Errors: `InvalidMetadata`."""
+    keywords = dict(metadata)
+    # "thread" is a word for the call that registers, and no value of an entry.
+    heartbeat = {name: keywords.pop(name) for name in ("heartbeat",) if isinstance(keywords.get(name), str)}
+    # Plain data: the process may not be able to import the classes of a test.
+    return base64.b64encode(pickle.dumps((process_id, parse_metadata(keywords).given() | heartbeat)))
+
+
+def _answer(process: subprocess.Popen[bytes]) -> bytes:
+    """The line that it writes when it has registered, or cannot. Errors: `AssertionError` where none comes."""
+    stdout = cast("IO[bytes]", process.stdout)
+    ready = select.poll()
+    ready.register(stdout, select.POLLIN)
+    if not ready.poll(START_SECONDS * 1000):
+        raise AssertionError(f"a member (pid {process.pid}) had not registered after {START_SECONDS:g} s")
+    line = stdout.readline()
+    if not line:
+        raise AssertionError(
+            f"a member (pid {process.pid}) has ended with {process.wait()} before it registered; its messages are in "
+            "the captured standard error of the test"
+        )
+    return line
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process unless it has ended, reap it, and close its pipes."""
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            # A program may have ended without reading all of it.
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
