@@ -38,7 +38,7 @@ from ._reads import AnyId
 from ._validation import parse_id, parse_metadata
 from .errors import AdsumError, InvalidProcessId, NotRegistered, Stale
 from .member_gauges import EntryHolder, Gauges
-from .model import Entry, Owner, ProcessId
+from .model import Entry, Owner, OwningMember, ProcessId
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=wire.AnyRequest)
@@ -109,10 +109,16 @@ class Calls:
     # Making
 
     def register(
-        self, items: Items, process: Any, *, or_get: bool = False, replace: bool = False
+        self,
+        items: Items,
+        process: Any,
+        *,
+        or_get: bool = False,
+        replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
     ) -> Write[wire.Register]:
         """Register all `items`, or none, for `process`; with `or_get`, get the holder where the only one is held; with
-        `replace`, register anew what the process itself holds."""
+        `replace`, register anew what the process itself holds; with `owned_by`, as dependants of that member."""
         call = "get_or_register" if or_get else "register"
         write: Write[wire.Register] = self._write(instrument.register, call, items[0][0])
         with write:
@@ -128,13 +134,28 @@ class Calls:
                 self._client.hold_lifeline()
             self._client.exit_reports.expect(target.owner, process)
             is_bound = target.member is not None
-            write.request = wire.Register(
-                owner=target.owner, items=checked, bound=is_bound, or_get=or_get, replace=replace
+            owning = None if owned_by is None else self._owning_member(owned_by)
+            write.request = _registration(
+                owning, owner=target.owner, items=checked, bound=is_bound, or_get=or_get, replace=replace
             )
             write.member = target.member
             if is_bound:
                 self._client.pipeline.hold_entries()
         return write
+
+    def _owning_member(self, owned_by: AnyId | Entry) -> OwningMember:
+        """The member that is to own an entry. Errors: `NotRegistered`, `InvalidProcessId`."""
+        entry = owned_by if isinstance(owned_by, Entry) else None
+        if entry is None:
+            process_id = self._id(owned_by)
+            # Without a node there is no registry yet.
+            entry = self._client.reader.lookup(process_id) if process_id.node else None
+            if entry is None:
+                raise NotRegistered(
+                    f"{process_id.local_id} is not registered (or its process has died), so it can own no entry; "
+                    "register it first"
+                )
+        return OwningMember(entry.process_id, entry.incarnation, *entry.owner)
 
     def update(
         self, id: AnyId, metadata: Mapping[str, object], if_incarnation: int | None, *, checked: bool = False
@@ -388,7 +409,8 @@ class Calls:
 
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
-        request = wire.Register(owner=lost.owner, items=[(lost.process_id, fields_of(lost))], bound=member is not None)
+        items = [(lost.process_id, fields_of(lost))]
+        request = _registration(lost.owned_by, owner=lost.owner, items=items, bound=member is not None)
         if member is None:
             done, epoch = self._client.pool.ask_there(request, ASK_SECONDS)
         else:
@@ -475,6 +497,11 @@ class Calls:
 
     def _seconds(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else seconds(timeout)
+
+
+def _registration(owned_by: OwningMember | None, **fields: Any) -> wire.Register:
+    """A request to register, of the kind that an older registrar knows where no member is to own the entries."""
+    return wire.Register(**fields) if owned_by is None else wire.RegisterOwned(owned_by, **fields)
 
 
 def pairs(items: Any) -> list[tuple[AnyId, dict[str, Any]]]:

@@ -116,6 +116,9 @@ class EntryForms:
         del fields["row_place"]
         fields["process_id"] = entry.process_id._asdict()
         fields["claims"] = [msgspec.structs.asdict(record) for record in entry.claims]
+        if entry.owned_by is not None:
+            owned_by = msgspec.structs.asdict(entry.owned_by)
+            fields["owned_by"] = owned_by | {"process_id": entry.owned_by.process_id._asdict()}
         document: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(fields))
         return document
 

@@ -24,12 +24,13 @@ class ManyCalls:
         process: Any = None,
         *,
         replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
     ) -> Registrations:
         """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
 
-        `process`, `replace` and `timeout` are those of `register`. Returns the registrations, a list in the order of
-        `items`; as a context manager it unregisters them all at the end of the block.
+        `process`, `replace`, `owned_by` and `timeout` are those of `register`. Returns the registrations, a list in the
+        order of `items`; as a context manager it unregisters them all at the end of the block.
 
         Errors: as `register`; `TypeError` where an item is no pair.
 
@@ -40,7 +41,7 @@ class ManyCalls:
         items = pairs(items)
         if not items:
             return Registrations(self._calls, [])
-        write = self._calls.register(items, process, replace=replace)
+        write = self._calls.register(items, process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registrations)
 
     def update_many(

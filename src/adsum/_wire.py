@@ -25,7 +25,7 @@ from ._amendment import NOTHING, MergeFields
 from ._foreign import reraise_foreign
 from ._validation import MetadataFields
 from .errors import BY_REASON, AdsumError, InvalidMetadata, VersionMismatch
-from .model import Entry, Owner, ProcessId
+from .model import Entry, Owner, OwningMember, ProcessId
 
 VERSION = 2
 # The oldest version that differs from this one by appended fields and kinds only.
@@ -71,6 +71,17 @@ class Register(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="
     bound: bool = False
     or_get: bool = False
     replace: bool = False
+
+
+class RegisterOwned(Register, frozen=True, array_like=True, tag="register_owned"):
+    """`Register`, for entries that end with the process of `owned_by`, too.
+
+    It is a kind of its own, because an older registrar would ignore a field appended to `Register`, and register
+    entries that no member owns. Its own field is no keyword, so it comes first, and those of `Register` can be appended
+    to.
+    """
+
+    owned_by: OwningMember
 
 
 class Update(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="update"):
@@ -215,6 +226,7 @@ class Queued(msgspec.Struct, frozen=True, array_like=True, tag="queued"):
 
 AnyRequest = (
     Register
+    | RegisterOwned
     | Update
     | Amend
     | Unregister

@@ -254,6 +254,20 @@ def report_exit(folder: Path, owner: Owner, exit: int, timeout: float = PING_SEC
     return exit_reports.report(folder, owner, exit, timeout)
 
 
+def open_pidfd(owner: Owner) -> int | None:
+    """A pidfd (pidfd_open(2)) of exactly this process: it becomes readable when the process has ended. None where that
+    has ended already. The caller closes it.
+
+    Errors: `OSError` where no descriptor is left.
+
+    >>> import os
+    >>> owner = adsum.open().register("worker-1").entry.owner
+    >>> pidfd = adsum.admin.open_pidfd(owner)
+    >>> os.close(pidfd)
+    """
+    return identity.open_verified(owner)
+
+
 def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS) -> None:
     """Start a registrar in the background, and wait at most `timeout` seconds until one serves, this or another.
 

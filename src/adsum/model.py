@@ -71,6 +71,40 @@ class Owner(NamedTuple):
     pidfd_inode: _Count
 
 
+class OwningMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The member that owns another one: with its process, the entry of the other one ends too. See ``owned_by`` of
+    `Registry.register`.
+
+    - `process_id`, `incarnation`: the entry that it had when it became the owning member, or was handed over.
+    - `pid`, `start_time`, `pidfd_inode`: its process, whose death ends the owned entry; see `owner`.
+
+    Fields are only ever appended: stored rows are arrays.
+
+    >>> planner = registry.register("planner-1")
+    >>> with subprocess.Popen(["sleep", "60"]) as tool:
+    ...     owned_by = registry.register("tool-1", tool, owned_by="planner-1").entry.owned_by
+    ...     tool.kill()
+    >>> owned_by.process_id.local_id, owned_by.pid == os.getpid()
+    ('planner-1', True)
+    """
+
+    process_id: ProcessId
+    incarnation: _Count
+    pid: _Count
+    start_time: _Count
+    pidfd_inode: _Count
+
+    @property
+    def owner(self) -> Owner:
+        """The identity of its process.
+
+        >>> planner = registry.register("planner-1")
+        >>> registry.register("tool-1", owned_by=planner.entry).entry.owned_by.owner == planner.entry.owner
+        True
+        """
+        return Owner(self.pid, self.start_time, self.pidfd_inode)
+
+
 class ProcessType(StrEnum):
     """The role of a member. Members of this class compare equal to their strings.
 
@@ -192,6 +226,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
       `metadata.last_health_check`.
     - `row_place`: where its heartbeat and its gauges are in shared memory; 0 where it has neither.
     - `claims`: a `ClaimRecord` for each slot that a process has claimed, the oldest first; see `Registry.claim`.
+    - `owned_by`: the `OwningMember` with whose process the entry ends too; None for most.
     - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values.
 
     Fields are only ever appended: stored rows are arrays.
@@ -214,6 +249,7 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     health_source: HealthSource = HealthSource.process
     row_place: int = 0
     claims: tuple[ClaimRecord, ...] = ()
+    owned_by: OwningMember | None = None
 
     def __hash__(self) -> int:
         return hash((self.process_id, self.revision))
@@ -320,10 +356,11 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
 
     - `entry`: the entry as it last was.
     - `how`: ``died`` (the kernel reported the death), ``unregistered``, ``replaced`` (its process was found dead when
-      another one took the id) or ``handed_over``.
+      another one took the id), ``handed_over`` or ``owner_died`` (the process of the member that owned it died).
     - `at`: the UTC time of the removal.
     - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved, and
-      where it came while no registrar ran: then `at` is the time of the removal, and when the owner died is not known.
+      where it came while no registrar ran: then `at` is the time of the removal, and when the process died is not
+      known.
     - `exit`: how the process ended, as `subprocess.Popen.returncode` says it: an exit code, or the negative number of
       the signal that ended it. None where no process has died, and where it is not known, or not yet: see
       `Registry.departures`.

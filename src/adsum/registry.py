@@ -123,6 +123,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         process: Any = None,
         *,
         replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
         **metadata: Unpack[MetadataKeywords],
     ) -> Registration:
@@ -134,6 +135,8 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
           readers in this process; for others once the registrar has been notified.
         - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
           alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
+        - `owned_by`: the id or entry of another member. With its process the new entry ends too, in the same commit
+          (departure ``owner_died``). The process of the new entry is not ended; ``adsum run --owned-by`` does that.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`. ``heartbeat="thread"`` promises a heartbeat each second and lets a
@@ -144,8 +147,8 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         lets the registrar know the exit (`Departure.exit`).
 
         Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
-        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`; `ValueError` for ``heartbeat="thread"`` and another
-        process.
+        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`; `NotRegistered` where `owned_by` names no living
+        member; `ValueError` for ``heartbeat="thread"`` and another process.
 
         >>> registration = registry.register("planner-1", capabilities={"planning"})
         >>> registry["planner-1"].pid == os.getpid()
@@ -154,7 +157,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         Traceback (most recent call last):
         adsum.errors.AlreadyRegistered: ...
         """
-        write = self._calls.register([(id, metadata)], process, replace=replace)
+        write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registration)
 
     def register_nowait(
@@ -163,6 +166,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         process: Any = None,
         *,
         replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
         **metadata: Unpack[MetadataKeywords],
     ) -> Future[Registration]:
@@ -174,11 +178,17 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         >>> future.result(timeout=10).process_id.local_id
         'planner-1'
         """
-        write = self._calls.register([(id, metadata)], process, replace=replace)
+        write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.submit(write, timeout, self._registration)
 
     def get_or_register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
+        self,
+        id: AnyId,
+        process: Any = None,
+        *,
+        owned_by: AnyId | Entry | None = None,
+        timeout: float | None = None,
+        **metadata: Unpack[MetadataKeywords],
     ) -> tuple[Entry, bool]:
         """Get the entry of the living holder and False, or register and get the new entry and True.
 
@@ -188,7 +198,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         >>> registry.get_or_register("leader")[1], registry.get_or_register("leader")[1]
         (True, False)
         """
-        write = self._calls.register([(id, metadata)], process, or_get=True)
+        write = self._calls.register([(id, metadata)], process, or_get=True, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, _holder)
 
     def update(

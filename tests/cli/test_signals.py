@@ -14,6 +14,7 @@ import pytest
 from adsum import Registry
 from adsum.cli.run import supervise
 from adsum.cli.run.gate import GatedChild
+from adsum.cli.run.tethers import Tethers
 from tests.support import Child, eventually
 
 from .command import ADSUM, LISTENER, Command, pid_of
@@ -159,7 +160,7 @@ def supervise_beside_a_thread(pause: str) -> None:
     child.release()
     # Its end comes before this thread waits for it.
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    print("ended with", supervise.attend(child.pid), flush=True)
+    print("ended with", supervise.attend(child.pid, Tethers()), flush=True)
 
 
 def test_no_thread_takes_the_end_of_the_program() -> None:

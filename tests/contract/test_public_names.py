@@ -54,6 +54,7 @@ NAMES = [
     "MetadataKeywords",
     "NoEventLoop",
     "NotRegistered",
+    "OwningMember",
     "PermissionDenied",
     "ProcessId",
     "ProcessType",

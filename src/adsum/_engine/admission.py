@@ -12,7 +12,7 @@ from .._store.layout import encode
 from .._store.page_layout import MEMBER_ROWS
 from .._validation import MetadataFields, check_fields, check_limits, id_key, new_metadata
 from ..errors import RegistryFull
-from ..model import Entry, Limits, Metadata, ProcessId
+from ..model import Entry, Limits, Metadata, OwningMember, ProcessId
 from .batch import Instant
 from .draft import Draft
 
@@ -50,7 +50,7 @@ class Admission:
         self._draft = draft
         self._now = now
 
-    def prepare(self, process_id: ProcessId, fields: MetadataFields) -> NewEntry:
+    def prepare(self, process_id: ProcessId, fields: MetadataFields, owned_by: OwningMember | None = None) -> NewEntry:
         """A new entry, complete and checked. Whether its id is free, and whether there is room, is checked apart.
 
         An id without a node (`wire.NODE_OF_REGISTRY`) gets the registry's own.
@@ -62,6 +62,8 @@ class Admission:
         metadata = new_metadata(fields, self._now.utc)
         size = len(encode(metadata))
         check_limits(metadata, process_id.namespace, size, self._limits)
+        if owned_by is not None:
+            size += len(encode(owned_by))
         return NewEntry(key, process_id, metadata, footprint(key, metadata, size, len(self._limits.indexed)))
 
     def check_update(self, entry: Entry, metadata: Metadata, *, may_grow: bool) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of, lacks_exit
 from .._store.query import Query
-from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Owner, ProcessId
+from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Owner, OwningMember, ProcessId
 from .free_rows import FreeRows
 
 # A departure keeps only the outline of an entry larger than this, which bounds the memory of the last departures.
@@ -136,11 +136,23 @@ class Draft:
         metadata: Metadata,
         session: bytes,
         source: HealthSource = HealthSource.process,
+        owned_by: OwningMember | None = None,
     ) -> Entry:
         """A new registration. `source` is that of its health status."""
         self.revision += 1
         now, place = self._now, self._row_place(metadata)
-        entry = Entry(process_id, *owner, self.revision, now, now, self.revision, metadata, source, row_place=place)
+        entry = Entry(
+            process_id,
+            *owner,
+            self.revision,
+            now,
+            now,
+            self.revision,
+            metadata,
+            source,
+            row_place=place,
+            owned_by=owned_by,
+        )
         self._change(key, Kind.registered, None, Record(entry, session))
         return entry
 
@@ -181,6 +193,16 @@ class Draft:
         self._change(key_of(entry.process_id), Kind.updated, before, after)
         return entry
 
+    def put_owning_member(self, before: Record, owned_by: OwningMember) -> Entry:
+        """The member that owns an entry is another process's now: an update in which the owned one has changed
+        nothing."""
+        self.revision += 1
+        updated = max(self._now, before.entry.registered_at)
+        entry = msgspec.structs.replace(before.entry, owned_by=owned_by, revision=self.revision, last_updated=updated)
+        after = Record(entry, before.session, before.before_late)
+        self._change(key_of(entry.process_id), Kind.updated, before, after)
+        return entry
+
     def refresh(self, before: Record, metadata: Metadata) -> Entry:
         """A heartbeat: `metadata` differs in its last health check alone, so this is no change of the registry."""
         entry = msgspec.structs.replace(before.entry, metadata=metadata)
@@ -203,6 +225,7 @@ class Draft:
         # It keeps the row. Its pairs have another key from now on, as it is another incarnation.
         # Its claims stay: otherwise a new claimer would have a slot beside one that believes to hold it.
         entry = msgspec.structs.replace(entry, row_place=before.entry.row_place, claims=before.entry.claims)
+        entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)
         self._depart(before.entry, "handed_over", 0.0)
         self._change(key_of(id), Kind.updated, before, Record(entry))
         return entry

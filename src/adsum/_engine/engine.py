@@ -13,6 +13,7 @@ from collections.abc import Collection
 from ..model import Limits, Owner
 from .batch import Batch, Decision, Instant, Kernel
 from .claimers import Claimers
+from .dependants import Dependants
 from .draft import View
 from .free_rows import FreeRows
 from .handlers import answer
@@ -21,8 +22,8 @@ from .round import Round
 
 class Engine:
     """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `free_rows` are
-    the member rows that can be given; its caller keeps them as they are after each commit. `claimers` is what is known
-    of claims, likewise."""
+    the member rows that can be given; its caller keeps them as they are after each commit. `claimers` and `dependants`
+    are what is known of claims and of owned entries, likewise."""
 
     def __init__(self, limits: Limits, kernel: Kernel, node: str = "", free_rows: FreeRows | None = None) -> None:
         self._limits = limits
@@ -30,10 +31,12 @@ class Engine:
         self._kernel = kernel
         self.free_rows = FreeRows() if free_rows is None else free_rows
         self.claimers = Claimers()
+        self.dependants = Dependants()
 
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
-        round = Round(self._limits, self._kernel, view, now, dead, self._node, self.free_rows, self.claimers)
+        memory = self.free_rows, self.claimers, self.dependants
+        round = Round(self._limits, self._kernel, view, now, dead, self._node, *memory)
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)

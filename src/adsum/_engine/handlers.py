@@ -12,8 +12,8 @@ from .. import _wire as wire
 from .._amendment import Amendment, amended
 from .._gauges import check_gauges
 from .._validation import check_fields, id_key
-from ..errors import AdsumError, AlreadyRegistered, InvalidProcessId, PermissionDenied, Timeout
-from ..model import Entry, Kind
+from ..errors import AdsumError, AlreadyRegistered, DeadProcess, InvalidProcessId, PermissionDenied, Timeout
+from ..model import Entry, Kind, OwningMember
 from . import claiming, many, updating
 from .batch import Call
 from .draft import without_lateness
@@ -84,8 +84,8 @@ def _complete(round: Round, request: R) -> R:
 
 
 def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
-    prepare = round.admission.prepare
-    prepared = [prepare(process_id, fields) for process_id, fields in request.items]
+    prepare, owned_by = round.admission.prepare, _owning_member(round, request)
+    prepared = [prepare(process_id, fields, owned_by) for process_id, fields in request.items]
     if len(prepared) > 1 and len({new.key for new in prepared}) < len(prepared):
         raise InvalidProcessId("one call names the same id twice; give each id once")
     round.require_alive(request.owner)
@@ -108,10 +108,26 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
         round.draft.remove(holder, Kind.unregistered, "unregistered")
     add, owner, session = round.draft.add, request.owner, call.session if request.bound else b""
     entries = [
-        add(new.key, new.process_id, owner, new.metadata, session, health_source(fields, call, owner))
+        add(new.key, new.process_id, owner, new.metadata, session, health_source(fields, call, owner), owned_by)
         for new, (_, fields) in zip(prepared, request.items, strict=True)
     ]
     return wire.Done(call.number, entries)
+
+
+def _owning_member(round: Round, request: wire.Register) -> OwningMember | None:
+    """The member that is to own the new entries; None for none. Errors: `DeadProcess`."""
+    if not isinstance(request, wire.RegisterOwned):
+        return None
+    owned_by = request.owned_by
+    # It comes from a client.
+    id_key(owned_by.process_id)
+    if not round.is_alive(owned_by.owner):
+        raise DeadProcess(
+            f"process {owned_by.pid} of {owned_by.process_id}, which was to own the entry, has exited; nothing was "
+            "registered"
+        )
+    round.adds_dependants = True
+    return owned_by
 
 
 def _held(holder: Entry, call: Call) -> AlreadyRegistered:
@@ -190,8 +206,18 @@ def hand_over(round: Round, request: wire.HandOver, call: Call) -> wire.Done:
     gauges = {name: value for name, value in request.gauges.items() if name in known}
     check_gauges(gauges)
     entry = round.draft.transfer(record, request.owner, gauges)
+    if round.has_dependants:
+        _follow_owning_member(round, record.entry, entry)
     round.succession.grant_handed_over(entry)
     return wire.Done(call.number, [entry])
+
+
+def _follow_owning_member(round: Round, before: Entry, after: Entry) -> None:
+    """What an entry owns goes on with it to its new process."""
+    owned_by = OwningMember(after.process_id, after.incarnation, *after.owner)
+    for record in round.dependants_of(before.owner):
+        if record.entry.owned_by is not None and record.entry.owned_by.process_id == before.process_id:
+            round.draft.put_owning_member(record, owned_by)
 
 
 def note_exit(round: Round, request: wire.ExitOf) -> bool:

@@ -19,6 +19,7 @@ from .admission import Admission
 from .batch import Death, Decision, Instant, Kernel
 from .claimers import Claimers
 from .claims import Claims
+from .dependants import Dependants
 from .draft import Draft, View
 from .free_rows import FreeRows
 from .heartbeats import Lateness
@@ -41,6 +42,7 @@ class Round:
         node: str,
         free_rows: FreeRows,
         claimers: Claimers,
+        dependants: Dependants,
     ) -> None:
         self.now = now
         self.node = node
@@ -52,6 +54,9 @@ class Round:
         self.succession = Succession(self.draft, self.admission, self.is_alive)
         self._claimers = claimers
         self._claims: Claims | None = None
+        self._dependants = dependants
+        # Whether this batch has registered dependants.
+        self.adds_dependants = False
         self.heartbeats: list[int] = []
 
     @property
@@ -66,6 +71,11 @@ class Round:
         """Whether there is any claim, of this batch or from before."""
         return self._claims is not None or bool(self._claimers)
 
+    @property
+    def has_dependants(self) -> bool:
+        """Whether there is any dependant, of this batch or from before."""
+        return self.adds_dependants or bool(self._dependants)
+
     def decision(self, deaths: Sequence[Death], replies: Sequence[wire.AnyReply]) -> Decision:
         """The result of the round."""
         draft = self.draft
@@ -78,6 +88,8 @@ class Round:
             released = [owner for owner in released if not claims.holds_slots(owner)]
             released += [owner for owner in claims.emptied() if draft.owns_nothing(owner) and owner not in released]
             grants, joined, left = [*grants, *claims.grants], claims.joined, claims.left
+        if self.has_dependants and draft.changes:
+            watched, released = self._with_dependants(watched, released)
         if deaths:
             # A dead owner that owned nothing is released too: its pidfd would stay readable, and be reported for ever.
             released = list(dict.fromkeys([*released, *(death.owner for death in deaths)]))
@@ -97,16 +109,39 @@ class Round:
             left,
         )
 
+    def _with_dependants(self, watched: list[Owner], released: list[Owner]) -> tuple[list[Owner], list[Owner]]:
+        """The processes to watch and to release, with those that have dependants: they are watched as owners are."""
+        changed = self._dependants.after(self.draft.changes)
+        begun = [owner for owner, keys in changed.items() if keys]
+        ended = [owner for owner, keys in changed.items() if not keys and self._is_needed_no_more(owner)]
+        released = [owner for owner in released if not self._dependants.of(owner, self.draft.changes)]
+        return list(dict.fromkeys([*watched, *begun])), list(dict.fromkeys([*released, *ended]))
+
+    def _is_needed_no_more(self, owner: Owner) -> bool:
+        return self.draft.owns_nothing(owner) and not (self.has_claims and self.claims.holds_slots(owner))
+
     # Steps that no request asks for
 
     def remove_dead(self, owner: Owner, how: str, detection: float = 0.0) -> None:
-        """Remove everything that a dead owner owned: consecutive revisions, one commit, all or none. End its claims."""
+        """Remove everything that a dead owner owned, and its dependants: consecutive revisions, one commit, all or
+        none. End its claims."""
         owned = self.draft.owned(owner)
         for record in owned:
             self.draft.remove(record, Kind.died, how, detection)
+        if self.has_dependants:
+            dependants = self.dependants_of(owner)
+            for record in dependants:
+                # Its own process lives, as far as is known.
+                self.draft.remove(record, Kind.unregistered, "owner_died", detection)
+            owned = [*owned, *dependants]
         self.succession.grant_freed(owned)
         if self.has_claims:
             self.claims.release_all(owner)
+
+    def dependants_of(self, owner: Owner) -> list[Record]:
+        """The entries that end with this process and are another one's."""
+        records = [self.draft.record(key) for key in self._dependants.of(owner, self.draft.changes)]
+        return [record for record in records if record is not None and record.entry.owner != owner]
 
     def remove_bound(self, owner: Owner, session: bytes) -> None:
         """Remove the entries bound to a session that is over; its process may live on."""

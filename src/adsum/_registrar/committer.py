@@ -244,6 +244,7 @@ class Committer:
         self._log_lines.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
+        self._engine.dependants.follow(decision.changes)
         for change in decision.changes:
             self._heartbeats.follow(change, now)
             if (ended := change.ended_row) is not None:

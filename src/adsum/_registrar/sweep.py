@@ -1,7 +1,8 @@
 """The sweep: before a registrar serves, it catches up with the time in which none ran.
 
-Owners and claimers may have died and sessions may have ended, and no event will report it. So each of them is watched,
-which says whether it is alive, and the kernel is asked about the session of every standby.
+Owners, claimers and the processes of owning members may have died and sessions may have ended, and no event will report
+it. So each of them is watched, which says whether it is alive, and the kernel is asked about the session of every
+standby.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from .wiring import Core, Swept
 
 
 def sweep(core: Core, ports: Ports) -> Swept:
-    """Watch every owner and claimer; remove the entries and claims of dead ones, and the standbys of ended sessions."""
+    """Watch every owner, claimer and process of an owning member; remove what ends with the dead ones, and the standbys
+    of ended sessions."""
     with tables.read(core.generations.current) as stored:
         owners = stored.owners()
         standbys = list(stored.all_standbys())
         bound = _take_up(core, stored, owners, ports.clock.monotonic_ns())
     bound |= {standby.session: standby.owner for standby in standbys}
-    watched = dict.fromkeys([*owners, *core.claimers])
+    watched = dict.fromkeys([*owners, *core.claimers, *core.dependants])
     dead = [owner for owner in watched if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
     return Swept(bound, _clean_up(core, ports, dead, standbys))
 
 
 def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner], now: int) -> dict[bytes, Owner]:
-    """Take up heartbeats, gauges and claims. Returns the sessions that entries are bound to, with their owners.
+    """Take up heartbeats, gauges, claims and dependants. Returns the sessions that entries are bound to, with their
+    owners.
 
     The records of one owner at a time: those of all together may be more than this process should ever hold.
     """
@@ -45,6 +48,7 @@ def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner]
             key = key_of(record.entry.process_id)
             core.heartbeats.inherit(key, record.entry, now)
             core.claimers.inherit(key, record.entry)
+            core.dependants.inherit(key, record.entry)
             if record.session:
                 bound[record.session] = owner
     return bound
@@ -75,8 +79,9 @@ def _batches(core: Core, dead: Sequence[Owner]) -> list[list[Death]]:
     entries = DEAD_ENTRIES
     with tables.read(core.generations.current) as stored:
         for owner in dead:
-            # A claimer need not own an entry; the members of its claims are changed.
-            count = max(1, stored.count_owned(owner) + len(core.claimers.held_by(owner)))
+            # It need not own an entry; the members of its claims are changed, and its dependants end.
+            others = len(core.claimers.held_by(owner)) + len(core.dependants.of(owner, ()))
+            count = max(1, stored.count_owned(owner) + others)
             if entries + count > DEAD_ENTRIES:
                 batches.append([])
                 entries = 0

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from .._engine.claimers import Claimers
 from .._engine.counters import Counters
+from .._engine.dependants import Dependants
 from .._engine.engine import Engine
 from .._engine.heartbeats import Heartbeats
 from .._engine.receipts import Receipts
@@ -46,6 +47,7 @@ class Core(NamedTuple):
     receipts: Receipts
     counters: Counters
     claimers: Claimers
+    dependants: Dependants
 
 
 class Swept(NamedTuple):
@@ -84,7 +86,7 @@ def build_core(
         retention=retention._replace(history_bytes=history_bytes),
         entries=entries,
     )
-    return Core(committer, generations, heartbeats, receipts, counters, engine.claimers)
+    return Core(committer, generations, heartbeats, receipts, counters, engine.claimers, engine.dependants)
 
 
 def build_server(

@@ -25,13 +25,14 @@ class AsyncManyCalls:
         process: Any = None,
         *,
         replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
     ) -> AsyncRegistrations:
         """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
 
-        `process`, `replace`, `timeout` are those of `register`. Returns the registrations, a list in the order of
-        `items`; as an asynchronous context manager it unregisters them all at the end of the block. If the await is
-        cancelled, all are undone.
+        `process`, `replace`, `owned_by`, `timeout` are those of `register`. Returns the registrations, a list in the
+        order of `items`; as an asynchronous context manager it unregisters them all at the end of the block. If the
+        await is cancelled, all are undone.
 
         Errors: as `register`; `TypeError` where an item is no pair.
 
@@ -42,7 +43,7 @@ class AsyncManyCalls:
         items = pairs(items)
         if not items:
             return AsyncRegistrations(self._calls, [])
-        write = self._calls.register(items, process, replace=replace)
+        write = self._calls.register(items, process, replace=replace, owned_by=owned_by)
         done = await registered(self._calls, write, timeout)
         return AsyncRegistrations(self._calls, [AsyncRegistration(self._calls, entry) for entry in done.entries])
 

@@ -134,6 +134,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         process: Any = None,
         *,
         replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
         **metadata: Unpack[AsyncMetadataKeywords],
     ) -> AsyncRegistration:
@@ -146,6 +147,8 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
           registrar has been notified.
         - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
           alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
+        - `owned_by`: the id or entry of another member. With its process the new entry ends too, in the same commit
+          (departure ``owner_died``). The process of the new entry is not ended; ``adsum run --owned-by`` does that.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`. ``heartbeat="loop"`` promises a heartbeat each second and lets the event
@@ -156,7 +159,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         without reaping it, and lets the registrar know the exit (`Departure.exit`).
 
         Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
-        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`.
+        `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`; `NotRegistered` where `owned_by` names no living member.
 
         >>> async def work():
         ...     registration = await registry.register("worker-1", asyncio.current_task())
@@ -165,7 +168,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         (True, False)
         """
         from_loop = is_from_loop(metadata, process)
-        write = self._calls.register([(id, metadata)], process, replace=replace)
+        write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         done = await registered(self._calls, write, timeout)
         if from_loop:
             self._beat(done.entries[0])
@@ -177,6 +180,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         process: Any = None,
         *,
         replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
         **metadata: Unpack[AsyncMetadataKeywords],
     ) -> asyncio.Future[AsyncRegistration]:
@@ -187,10 +191,18 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         >>> (await future).process_id.local_id
         'planner-1'
         """
-        return require_loop().create_task(self.register(id, process, replace=replace, timeout=timeout, **metadata))
+        return require_loop().create_task(
+            self.register(id, process, replace=replace, owned_by=owned_by, timeout=timeout, **metadata)
+        )
 
     async def get_or_register(
-        self, id: AnyId, process: Any = None, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
+        self,
+        id: AnyId,
+        process: Any = None,
+        *,
+        owned_by: AnyId | Entry | None = None,
+        timeout: float | None = None,
+        **metadata: Unpack[AsyncMetadataKeywords],
     ) -> tuple[Entry, bool]:
         """Get the entry of the living holder and False, or register and get the new entry and True.
 
@@ -201,7 +213,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         (True, False)
         """
         from_loop = is_from_loop(metadata, process)
-        write = self._calls.register([(id, metadata)], process, or_get=True)
+        write = self._calls.register([(id, metadata)], process, or_get=True, owned_by=owned_by)
         done = await registered(self._calls, write, timeout)
         if from_loop and done.changed:
             self._beat(done.entries[0])

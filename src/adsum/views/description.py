@@ -96,7 +96,14 @@ class EventReport:
         if kind is Kind.died and self.departure is not None:
             how = "" if self.event.exit is None else f", {words.ending(self.event.exit)}"
             return f"{self._lifetime(entry)}{how}, {removal(self.departure)}"
-        return summary(entry) if kind is Kind.registered else self._lifetime(entry)
+        if kind is Kind.registered:
+            return summary(entry)
+        return self._lifetime(entry) + self._owner_died()
+
+    def _owner_died(self) -> str:
+        how = "" if self.departure is None else self.departure.how
+        owned_by = None if self.event.entry is None else self.event.entry.owned_by
+        return f", its owner {owned_by.process_id} died" if how == "owner_died" and owned_by is not None else ""
 
     def _lifetime(self, entry: Entry) -> str:
         seconds = (self.at - entry.registered_at).total_seconds()
@@ -117,6 +124,8 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
         yield f"handed over: pid {before.pid} -> {after.pid}, incarnation {before.incarnation} -> {after.incarnation}"
     yield from _in_health(before, after)
     yield from _in_claims(before, after)
+    if before.owned_by != after.owned_by:
+        yield f"owned by {words.owning_member(before) or 'none'} -> {words.owning_member(after) or 'none'}"
     old, new = before.metadata, after.metadata
     if old.capabilities != new.capabilities:
         yield f"capabilities {_in_set(old.capabilities, new.capabilities)}"

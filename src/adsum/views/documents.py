@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from ..model import Departure, Entry, Event, HealthSource, HealthStatus, Metadata, ProcessType, Stats
+from ..model import Departure, Entry, Event, HealthSource, HealthStatus, Metadata, OwningMember, ProcessType, Stats
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -80,6 +80,16 @@ class ClaimDocument(msgspec.Struct, frozen=True):
     since: Time
 
 
+class OwningMemberDocument(msgspec.Struct, frozen=True):
+    """The member that owns another one: the fields of `adsum.OwningMember`."""
+
+    process_id: ProcessIdDocument
+    incarnation: int
+    pid: int
+    start_time: int
+    pidfd_inode: int
+
+
 class EntryDocument(msgspec.Struct, frozen=True):
     """The fields of `adsum.Entry`, after `id`, the process id as one string. `gauges` are the values when the document
     was made, those in `metadata` the values at the registration."""
@@ -97,6 +107,7 @@ class EntryDocument(msgspec.Struct, frozen=True):
     health_source: HealthSource
     gauges: dict[str, float]
     claims: list[ClaimDocument]
+    owned_by: OwningMemberDocument | None = None
 
 
 class EventDocument(msgspec.Struct, frozen=True):
@@ -230,7 +241,12 @@ def entry_document(entry: Entry) -> EntryDocument:
         health_source=entry.health_source,
         gauges=entry.gauges,
         claims=[ClaimDocument(*msgspec.structs.astuple(record)) for record in entry.claims],
+        owned_by=None if entry.owned_by is None else _owning_member_document(entry.owned_by),
     )
+
+
+def _owning_member_document(owned_by: OwningMember) -> OwningMemberDocument:
+    return OwningMemberDocument(ProcessIdDocument(*owned_by.process_id), owned_by.incarnation, *owned_by.owner)
 
 
 def _metadata_document(metadata: Metadata) -> MetadataDocument:

@@ -74,6 +74,12 @@ def first_line(text: str, most: int) -> str:
     return f"{line[: most - 3]}..." if more or len(line) > most else line
 
 
+def owning_member(entry: Entry) -> str:
+    """The member with whose process the entry ends too; empty without one."""
+    owned_by = entry.owned_by
+    return "" if owned_by is None else f"{owned_by.process_id}, process {owned_by.pid}"
+
+
 def seconds_since(moment: datetime) -> float:
     return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 

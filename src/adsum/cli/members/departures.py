@@ -29,8 +29,9 @@ def departures(
     $ adsum departures --limit 10
     ```
 
-    An entry ends when its process died, when it was unregistered, when it was handed over, or when its process was
-    found dead as another one took the ID (replaced). EXIT is how the process ended: an exit code or a signal, where
+    An entry ends when its process died, when it was unregistered, when it was handed over, when its process was
+    found dead as another one took the ID (replaced), or when the process of the member that owned it died (owner_died).
+    EXIT is how the process ended: an exit code or a signal, where
     that is known. The registry keeps the last 1,000, of all namespaces; --namespace and --node list only theirs. Exit
     code 1 where there is no registry.
     """

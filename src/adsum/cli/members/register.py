@@ -23,6 +23,7 @@ from ..options import (
     check_timeout,
 )
 from ..output import render
+from ..run.ends import OwnedBy, owning_entry
 from ..run.metadata import DEFAULT_METADATA, MetadataOptions
 
 
@@ -32,6 +33,7 @@ def register(
     /,
     *,
     metadata: MetadataOptions = DEFAULT_METADATA,
+    owned_by: OwnedBy = None,
     timeout: Timeout = PATIENCE_SECONDS,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
@@ -52,9 +54,10 @@ def register(
     seconds = check_timeout(timeout)
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
+        owning = owning_entry(owned_by, registry, options)
         try:
             with shell_advice(process_id, options, registry):
-                entry = registry.register(process_id, pid, timeout=seconds, **fields).entry
+                entry = registry.register(process_id, pid, owned_by=owning, timeout=seconds, **fields).entry
         except DeadProcess as error:
             print(f"adsum: {error}", file=sys.stderr)
             return NOT_FOUND

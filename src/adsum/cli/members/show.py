@@ -74,6 +74,7 @@ def _pairs(entry: Entry, usage: str = "") -> dict[str, str]:
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
         "slots": words.slots(entry),
+        "owned by": render.printable_id(words.owning_member(entry)),
         "process": f"{entry.pid}, registered {words.ago(entry.registered_at)} ago{usage}",
         "created": words.second(metadata.created_at),
         "registered": words.second(entry.registered_at),

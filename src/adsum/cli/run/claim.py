@@ -14,6 +14,7 @@ from ..absence import hint
 from ..filters import MemberFilter
 from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError, check_timeout, complete_id
 from . import supervise
+from .ends import DieWithParent, tethers_for
 from .gate import GatedChild
 
 NO_SLOT = 1
@@ -39,13 +40,7 @@ def claim(
         float | None,
         Parameter(metavar="SECONDS", help="Wait at most this long for a slot; 0 to try only. Default: no limit."),
     ] = None,
-    die_with_parent: Annotated[
-        bool,
-        Parameter(
-            negative="--outlive",
-            help="Whether the program is killed when adsum is killed, or keeps running and keeps the slot.",
-        ),
-    ] = True,
+    die_with_parent: DieWithParent = None,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
     """Run a program while it holds a slot of a member: a lock for shell scripts.
@@ -65,23 +60,27 @@ def claim(
     if timeout is not None and not timeout >= 0:
         raise UsageError(f"--timeout {timeout:g}: give a number of seconds, or 0 to try only")
     seconds = None if timeout is None or math.isinf(timeout) else 0.0 if timeout == 0 else check_timeout(timeout)
-    child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent)
+    tethers = tethers_for(command, die_with_parent)
+    child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent is not False)
     try:
         # The registry is closed before the program starts: nothing of it stays open while the program runs.
         with options.open() as registry:
             _claim(registry, child.pid, id, filter, seconds, options)
+        tethers.require_all()
         supervise.block()
     except Timeout as error:
+        tethers.close()
         child.abandon()
         if seconds is None:
             raise
         print(f"adsum: {error}".replace("timeout=", "--timeout").replace("slots=", "--slots"), file=sys.stderr)
         return NO_SLOT
     except BaseException:
+        tethers.close()
         child.abandon()
         raise
     child.release()
-    return supervise.exit_code(supervise.attend(child.pid))
+    return supervise.exit_code(supervise.attend(child.pid, tethers))
 
 
 def _claim(

@@ -9,13 +9,23 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ... import admin
-from ...errors import AdsumError
-from ...model import Owner
+from ...errors import AdsumError, DeadProcess
+from ...model import Entry, Owner
 from ..advice import shell_advice
-from ..options import DEFAULT_REGISTRY, PATIENCE_SECONDS, Id, RegistryOptions, Timeout, UsageError, check_timeout
+from ..options import (
+    DEFAULT_REGISTRY,
+    PATIENCE_SECONDS,
+    Id,
+    RegistryOptions,
+    Timeout,
+    UsageError,
+    check_timeout,
+)
 from . import supervise
+from .ends import DieWithParent, OwnedBy, owning_entry, successor_of, tethers_for
 from .gate import GatedChild
 from .metadata import DEFAULT_METADATA, MetadataOptions
+from .tethers import Tethers
 
 # How long the end of this command may wait for a registrar that does not answer.
 REPORT_SECONDS = 0.5
@@ -28,13 +38,8 @@ def run(
     /,
     *command: Annotated[str, Parameter(help="After --: the program and its arguments, passed on unchanged.")],
     metadata: MetadataOptions = DEFAULT_METADATA,
-    die_with_parent: Annotated[
-        bool,
-        Parameter(
-            negative="--outlive",
-            help="Whether the program is killed when adsum is killed, or keeps running and stays registered.",
-        ),
-    ] = True,
+    owned_by: OwnedBy = None,
+    die_with_parent: DieWithParent = None,
     timeout: Timeout = PATIENCE_SECONDS,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -55,26 +60,52 @@ def run(
     If adsum is killed (SIGKILL), the kernel kills the program too, so that a supervisor can start both again under the
     same ID. Processes that the program has started, and a program with set-user-ID or capabilities, are not killed.
     With --outlive the program keeps running, and stays registered until it ends.
+
+    With --die-with-parent the program also ends when the process that started adsum has ended, in whatever way: a shell
+    script or an agent that was killed leaves no program behind. With --owned-by it ends when the process of that
+    member has ended. Either way it gets SIGTERM, and SIGKILL after 5 s.
     """
     if not command or not command[0]:
         raise UsageError("no program to run; type it after --, as in: adsum run planner -- node agent.js")
     fields = metadata.fields()
     seconds = check_timeout(timeout)
-    child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent)
+    tethers = tethers_for(command, die_with_parent)
+    child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent is not False)
     try:
         # The registry is closed before the program starts: nothing of it stays open while the program runs.
         with options.open() as registry:
             process_id = options.parse_id(id, registry)
+            owning = owning_entry(owned_by, registry, options)
             with shell_advice(process_id, options, registry):
-                registration = registry.register(process_id, child.pid, timeout=seconds, **fields)
+                entry = registry.register(process_id, child.pid, owned_by=owning, timeout=seconds, **fields).entry
+        _tether(tethers, entry, options)
+        tethers.require_all()
         supervise.block()
     except BaseException:
+        tethers.close()
         child.abandon()
         raise
     child.release()
-    exit = supervise.attend(child.pid)
-    _report(registry.folder, registration.entry.owner, exit)
+    exit = supervise.attend(child.pid, tethers)
+    _report(registry.folder, entry.owner, exit)
     return supervise.exit_code(exit)
+
+
+def _tether(tethers: Tethers, entry: Entry, options: RegistryOptions) -> None:
+    """Tether the program to the member that owns it, and to the process to which that is handed over."""
+    if entry.owned_by is None:
+        return
+
+    def successor() -> Owner | None:
+        try:
+            with options.open() as registry:
+                return successor_of(entry.process_id, entry.incarnation, registry)
+        except AdsumError:
+            # No registry says that another process has it now.
+            return None
+
+    if not tethers.add(entry.owned_by.owner, successor):
+        raise DeadProcess(f"the process of {entry.owned_by.process_id} has ended; the program was not started")
 
 
 def _report(folder: Path, owner: Owner, exit: int) -> None:

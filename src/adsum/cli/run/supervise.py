@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from .job_control import stop_with
+from .tethers import Tethers
 
 # All but the two that cannot be caught. SIGSEGV, SIGABRT and the like wait here only if they were sent: a fault ends
 # even a process that blocks its signal (signal(7)), and abort(3) unblocks SIGABRT.
@@ -51,13 +52,14 @@ def exit_code(ended: int) -> int:
     return ended if ended >= 0 else 128 - ended
 
 
-def attend(child: int) -> int:
-    """Pass signals on to `child`, stop when it stops, and return how it ended: its exit code, or the negative number of
-    the signal that ended it.
+def attend(child: int, tethers: Tethers) -> int:
+    """Pass signals on to `child`, stop when it stops, end it when one of its `tethers` ends. Returns how it ended: its
+    exit code, or the negative number of the signal that ended it.
 
     Call `block` before the child can end.
     """
     while True:
+        tethers.wait(child)
         received = signal.sigwaitinfo(WATCHED)
         if received.si_signo == signal.SIGCHLD:
             # In every case, also if a process sent it: pending signals merge, so one of the kernel's may be lost in it.
