@@ -34,8 +34,14 @@ _ADDED = {
         '    doing: str = ""\n': '    doing: ClassVar[str] = ""\n',
         "        if not self.protocols:\n": "        if False:\n",
         "    claims: tuple[ClaimRecord, ...] = ()\n": "    claims: ClassVar[object] = ()\n",
+        "    owned_by: OwningMember | None = None\n": "    owned_by: ClassVar[object] = None\n",
     },
-    "_engine/draft.py": {", claims=before.entry.claims": "", ", claims=()": ""},
+    "_engine/draft.py": {
+        ", claims=before.entry.claims": "",
+        ", claims=()": "",
+        "            owned_by=owned_by,\n        )": "        )",
+        "        entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)\n": "",
+    },
 }
 
 

@@ -124,8 +124,7 @@ def differences(before: Entry, after: Entry) -> Iterator[str]:
         yield f"handed over: pid {before.pid} -> {after.pid}, incarnation {before.incarnation} -> {after.incarnation}"
     yield from _in_health(before, after)
     yield from _in_claims(before, after)
-    if before.owned_by != after.owned_by:
-        yield f"owned by {words.owning_member(before) or 'none'} -> {words.owning_member(after) or 'none'}"
+    yield from _in_owner(before, after)
     old, new = before.metadata, after.metadata
     if old.capabilities != new.capabilities:
         yield f"capabilities {_in_set(old.capabilities, new.capabilities)}"
@@ -152,6 +151,11 @@ def _in_health(before: Entry, after: Entry) -> Iterator[str]:
         yield f"health {new.health_status} ({words.source(after)})"
     elif old.last_health_check != new.last_health_check and _same_otherwise(old, new):
         yield f"still {new.health_status}"
+
+
+def _in_owner(before: Entry, after: Entry) -> Iterator[str]:
+    if before.owned_by != after.owned_by:
+        yield f"owned by {words.owning_member(before) or 'none'} -> {words.owning_member(after) or 'none'}"
 
 
 def _in_claims(before: Entry, after: Entry) -> Iterator[str]:
