@@ -24,7 +24,6 @@ def test_an_owner_that_dies_without_a_registrar(registry: Registry) -> None:
         kill_registrar(registry.folder)
         planner.kill()
         gone.kill()
-    # Nobody asked the registrar yet: the owned entry is there, and its own process lives.
     registry.register("next")
     assert [id.local_id for id in registry] == ["next"]
     assert sorted(one.how for one in registry.departures()) == ["died", "owner_died", "owner_died", "unregistered"]
