@@ -123,6 +123,7 @@ class EtcdCluster:
 
     def __init__(self, folder: Path, members: int = 1, *, options: Sequence[str] = (), tls: bool = False) -> None:
         self.folder = folder
+        self.token = folder.name
         self.certificates = Certificates(folder) if tls else None
         self._options = options
         ports = free_ports(2 * members)
@@ -166,7 +167,7 @@ class EtcdCluster:
             "listen-peer-urls": peer,
             "initial-advertise-peer-urls": peer,
             "initial-cluster": peers,
-            "initial-cluster-token": self.folder.name,
+            "initial-cluster-token": self.token,
             "log-level": "warn",
         }
         if self.certificates is not None:

@@ -26,7 +26,7 @@ Client (`client`)
     ``revoke(lease)``                                                            whether there was one
     ``time_to_live(lease, keys=)``                                               `Lease`, None if there is none
     ``keep_lease(lease, ttl, every=)``, ``async with``, ``async for``            `Beat(sent, ttl, member)`, ``.until``
-    ``watch(key, prefix=, start_revision=, previous=)``, ``async with``,         `Batch(revision, changes)`,
+    ``watch(key, prefix=, end=, start_revision=, previous=)``, ``async with``,   `Batch(revision, changes)`,
     ``async for``                                                                ``.by_revision()``
     ``status(member=None)``                                                      `Status` of one etcd member
     ``member_list()``, ``alarms()``, ``disarm(alarm)``, ``defragment(member)``   `MemberInfo`, `Alarm`

@@ -198,13 +198,15 @@ class EtcdClient:
         key: bytes,
         *,
         prefix: bool = False,
+        end: bytes = b"",
         start_revision: int = 0,
         previous: bool = False,
         silence: float = SILENCE,
     ) -> EtcdWatch:
-        """Watch a key, or all with a prefix, from a revision on; 0 is from now on. See `EtcdWatch`."""
-        end = prefix_end(key) if prefix else b""
-        return EtcdWatch(self._caller, key or b"\0", end, start_revision, previous=previous, silence=silence)
+        """Watch a key, all keys with a prefix, or those from `key` up to `end`, from a revision on; 0 is from now on.
+        See `EtcdWatch`."""
+        range_end = prefix_end(key) if prefix else end
+        return EtcdWatch(self._caller, key or b"\0", range_end, start_revision, previous=previous, silence=silence)
 
     # The cluster.
 

@@ -33,8 +33,13 @@ ADVISED: tuple[Version, ...] = ((3, 5, 33), (3, 6, 14), (3, 7, 1))
 
 FAULTS = (
     KnownFault(
+        ((3, 5, 8), (3, 6, 0)),
+        "the progress that a watch reports may be ahead of its events (etcd issue 15220)",
+    ),
+    KnownFault(
         ((3, 5, 13), (3, 6, 0)),
-        "a watch may lose events, and a progress notice may be ahead of the events it stands for",
+        "a watch may lose events after a compaction, and a former leader may revoke leases that are kept alive (etcd pull "
+        "requests 17612 and 17425)",
     ),
     KnownFault(
         ((3, 5, 18), (3, 6, 0)),
@@ -42,7 +47,7 @@ FAULTS = (
     ),
     KnownFault(
         ((3, 5, 22), (3, 6, 2)),
-        "a watch that begins at a revision which the member has not reached yet may get older events",
+        "a watch from a revision that is still to come reports progress it has not made (etcd issue 20221)",
     ),
     KnownFault(
         ((3, 5, 23), (3, 6, 5)),

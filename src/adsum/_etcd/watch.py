@@ -7,6 +7,8 @@ member, at the revision after the last one that was delivered whole. The caller 
   revisions only.
 - A silent member is asked for its progress, and given up when it does not answer that either. Its answers count as
   progress only from the version on in which they are reliable (`versions.FAULTS`).
+- Of a watch that begins after the present revision, etcd reports no progress since 3.5.22 (pull request 20229). So a stream begins at the last
+  revision that was delivered, and its changes are dropped where they come again.
 - A member may be behind the others: then a new watch waits, in etcd, for its first revision. A cluster that was
   restored from an older copy looks the same. So a watch that begins behind asks the majority which of the two it is.
 """
@@ -19,7 +21,7 @@ from typing import cast
 
 from . import versions
 from .calls import Call, Caller, went_back
-from .errors import Compacted, EtcdError, Refused, Unavailable
+from .errors import Compacted, Refused, Unavailable
 from .records import Batch, Change, Wire, change
 from .streams import Stream, open_stream
 
@@ -56,6 +58,7 @@ class EtcdWatch:
         self._silence = silence
         self._stream: Stream | None = None
         self._reliable = False
+        self._oldest = 0
         self._fragments: list[Change] = []
         self._doing = f"watch {key!r}"
 
@@ -101,7 +104,8 @@ class EtcdWatch:
         stream = self._stream or await self._open()
         response = await self._response(stream)
         if response.canceled:
-            raise self._canceled(stream, response)
+            await self._canceled(stream, response)
+            return None
         self._caller.check(response.header, 0)
         if response.created:
             await self._check_start(response.header.revision)
@@ -110,8 +114,9 @@ class EtcdWatch:
             self._fragments += map(change, response.events)
             if response.fragment:
                 return None
-            changes, self._fragments = tuple(self._fragments), []
-            return Batch(changes[-1].item.mod_revision, changes)
+            changes = tuple(one for one in self._fragments if one.item.mod_revision > self.position)
+            self._fragments.clear()
+            return Batch(changes[-1].item.mod_revision, changes) if changes else None
         # What the member reports now may be ahead of fragments that are still to come.
         if self._reliable and not self._fragments:
             return Batch(max(response.header.revision, self.position), ())
@@ -121,7 +126,8 @@ class EtcdWatch:
         stream = await open_stream(self._caller, "Watch", self._doing, 2 * self._silence, needs_leader=True)
         self._stream, self.member = stream, stream.member
         self._reliable = versions.is_reliable(await self._version(stream))
-        await stream.send(self._silence, create_request={**self._create, "start_revision": self.position + 1})
+        start = max(self.position, self._oldest, 1) if self.position >= 0 else 0
+        await stream.send(self._silence, create_request={**self._create, "start_revision": start})
         return stream
 
     async def _version(self, stream: Stream) -> str:
@@ -152,13 +158,18 @@ class EtcdWatch:
             if newest.header.revision < self.position:
                 raise went_back(self.position, newest.header.revision)
 
-    def _canceled(self, stream: Stream, response: Wire) -> EtcdError:
+    async def _canceled(self, stream: Stream, response: Wire) -> None:
         # The header of this response has revision 0.
-        if response.compact_revision:
-            return Compacted(
+        if 0 < response.compact_revision <= self.position + 1:
+            # Only the revision that was to come again is gone.
+            self._oldest = response.compact_revision
+            await self.close()
+        elif response.compact_revision:
+            raise Compacted(
                 f"etcd at {stream.member} has no history from revision {self.position + 1} on, only from "
                 f"{response.compact_revision}; load anew and watch from there",
                 member=stream.member,
                 compact_revision=response.compact_revision,
             )
-        return stream.canceled(response.cancel_reason)
+        else:
+            raise stream.canceled(response.cancel_reason)
