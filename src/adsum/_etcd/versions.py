@@ -38,8 +38,8 @@ FAULTS = (
     ),
     KnownFault(
         ((3, 5, 13), (3, 6, 0)),
-        "a watch may lose events after a compaction, and a former leader may revoke leases that are kept alive (etcd pull "
-        "requests 17612 and 17425)",
+        "a watch may lose events after a compaction, and a former leader may revoke leases that are kept alive (etcd "
+        "pull requests 17612 and 17425)",
     ),
     KnownFault(
         ((3, 5, 18), (3, 6, 0)),

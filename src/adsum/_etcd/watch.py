@@ -7,8 +7,8 @@ member, at the revision after the last one that was delivered whole. The caller 
   revisions only.
 - A silent member is asked for its progress, and given up when it does not answer that either. Its answers count as
   progress only from the version on in which they are reliable (`versions.FAULTS`).
-- Of a watch that begins after the present revision, etcd reports no progress since 3.5.22 (pull request 20229). So a stream begins at the last
-  revision that was delivered, and its changes are dropped where they come again.
+- Of a watch that begins after the present revision, etcd reports no progress since 3.5.22 (pull request 20229). So a
+  stream begins at the last revision that was delivered, and its changes are dropped where they come again.
 - A member may be behind the others: then a new watch waits, in etcd, for its first revision. A cluster that was
   restored from an older copy looks the same. So a watch that begins behind asks the majority which of the two it is.
 """
