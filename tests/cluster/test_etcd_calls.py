@@ -11,8 +11,8 @@ from adsum._etcd.records import (
     Delete,
     Deleted,
     Get,
+    KeyPage,
     KeyValue,
-    Page,
     Put,
     absent,
     prefix_end,
@@ -59,7 +59,7 @@ async def test_pages_are_of_one_revision(client: EtcdClient) -> None:
     """All pages of a range show one revision, whatever is written in between."""
     for number in range(25):
         await client.put(b"/page/%02d" % number, b"before")
-    pages: list[Page] = []
+    pages: list[KeyPage] = []
     async for page in client.pages(b"/page/", size=10):
         pages.append(page)
         await client.put(b"/page/24", b"after")

@@ -12,7 +12,7 @@ from adsum._etcd import versions
 from adsum._etcd.address import parse
 from adsum._etcd.client import EtcdClient
 from adsum._etcd.errors import ClusterChanged, Compacted, RevisionWentBack, WatchCanceled
-from adsum._etcd.records import Batch, Delete, Put
+from adsum._etcd.records import Delete, Put, WatchResponse
 from adsum._etcd.watch import EtcdWatch
 from tests.support.etcd import EtcdCluster, program, version
 
@@ -22,7 +22,7 @@ needs_reliable_progress = pytest.mark.skipif(
 )
 
 
-async def with_changes(watch: EtcdWatch) -> Batch:
+async def with_changes(watch: EtcdWatch) -> WatchResponse:
     """The next batch that has changes."""
     async with asyncio.timeout(WITHIN):
         while not (batch := await anext(watch)).changes:
@@ -110,7 +110,7 @@ async def test_a_watch_of_what_is_to_come_gives_signs_of_life(client: EtcdClient
     last = await client.put(b"/future", b"1")
     async with asyncio.timeout(WITHIN), client.watch(b"/future", start_revision=last + 1, silence=0.2) as watch:
         for _ in range(3):
-            assert await anext(watch) == Batch(last, ())
+            assert await anext(watch) == WatchResponse(last, ())
         await client.put(b"/future", b"2")
         assert [change.item.value for change in (await with_changes(watch)).changes] == [b"2"]
 

@@ -14,9 +14,9 @@ Client (`client`)
     ===========================================================================  =======================================
     call                                                                         result
     ===========================================================================  =======================================
-    ``range(key, prefix=, end=, revision=, limit=, serializable=, keys_only=,    `Page(revision, items, more, count)`
-    count_only=)``
-    ``pages(prefix, revision=, size=5000)``, an async generator                  `Page`, all of one revision
+    ``range(key, prefix=, end=, revision=, limit=, serializable=, keys_only=,    `KeyPage(revision, items, more,
+    count_only=)``                                                               count)`
+    ``pages(prefix, revision=, size=5000)``, an async generator                  `KeyPage`, all of one revision
     ``put(key, value, lease=)``                                                  the revision
     ``delete_range(key, prefix=, end=)``                                         `Deleted(revision, count)`
     ``transaction(compares, success, failure)``                                  `Transaction(succeeded, revision,
@@ -25,8 +25,8 @@ Client (`client`)
     ``grant(ttl, lease=)``                                                       `Lease(id, granted, remaining, keys)`
     ``revoke(lease)``                                                            whether there was one
     ``time_to_live(lease, keys=)``                                               `Lease`, None if there is none
-    ``keep_lease(lease, ttl, every=)``, ``async with``, ``async for``            `Beat(sent, ttl, member)`, ``.until``
-    ``watch(key, prefix=, end=, start_revision=, previous=)``, ``async with``,   `Batch(revision, changes)`,
+    ``keep_lease(lease, ttl, every=)``, ``async with``, ``async for``            `Renewal(sent, ttl, member)`
+    ``watch(key, prefix=, end=, start_revision=, previous=)``, ``async with``,   `WatchResponse(revision, changes)`,
     ``async for``                                                                ``.by_revision()``
     ``status(member=None)``                                                      `Status` of one etcd member
     ``member_list()``, ``alarms()``, ``disarm(alarm)``, ``defragment(member)``   `MemberInfo`, `Alarm`
@@ -36,12 +36,12 @@ Client (`client`)
     revision)`, ``Put(key, value, lease)``, ``Delete(key, prefix)`` and ``Get(key, prefix, limit)``, all in `records`.
 
 Watch (`watch.EtcdWatch`)
-    Resumes by itself at the next etcd member, from the last revision that was delivered whole. A `Batch` has whole
-    revisions. One without changes, about once a second, says that there were none up to its revision. `position`,
-    `heard` (CLOCK_BOOTTIME of the last response), `member`; ``request_progress()`` has an empty batch sent at once.
+    Resumes by itself at the next etcd member, from the last revision that was delivered whole. A `WatchResponse` has
+    whole revisions. One without changes, about once a second, says that there were none up to its revision. `position`,
+    `heard` (CLOCK_BOOTTIME of the last message), `member`; ``request_progress()`` has an empty response sent at once.
 
 Lease keeper (`lease.LeaseKeeper`)
-    Sends a keep-alive each third of the TTL and gives each answer as a `Beat`; `sent` is on CLOCK_BOOTTIME. Its
+    Sends a keep-alive each third of the TTL and gives each answer as a `Renewal`; `sent` is on CLOCK_BOOTTIME. Its
     patience is a small part of the TTL, then it asks the next member. It gives up when etcd says that the lease is
     gone: `LeaseNotFound`.
 

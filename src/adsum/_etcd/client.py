@@ -15,10 +15,10 @@ from .records import (
     Alarm,
     Compare,
     Deleted,
+    KeyPage,
     Lease,
     MemberInfo,
     Operation,
-    Page,
     Status,
     Transaction,
     compare_fields,
@@ -88,7 +88,7 @@ class EtcdClient:
         keys_only: bool = False,
         count_only: bool = False,
         timeout: float | None = None,
-    ) -> Page:
+    ) -> KeyPage:
         """Read a key, all keys with a prefix, or those from `key` up to `end`, at the present or an older revision.
 
         Linearizable, so it needs a majority; a `serializable` read is answered by the member alone, and may be old.
@@ -107,7 +107,7 @@ class EtcdClient:
 
     async def pages(
         self, key: bytes, *, revision: int = 0, size: int = PAGE_SIZE, timeout: float | None = None
-    ) -> AsyncIterator[Page]:
+    ) -> AsyncIterator[KeyPage]:
         """Read all keys with a prefix, all at one revision, in pages of `size` keys. `Compacted` if that takes too long
         for etcd's history."""
         begin, end = key, prefix_end(key)

@@ -13,18 +13,18 @@ from types import TracebackType
 
 from .calls import Caller
 from .errors import LeaseNotFound, Unavailable
-from .records import Beat
+from .records import Renewal
 from .streams import Stream, open_stream
 
 _PATIENCE_PART, _LEAST_PATIENCE, _MOST_PATIENCE = 6, 0.3, 1.0
 
 
 class LeaseKeeper:
-    """Keeps a lease alive: ``async with client.keep_lease(lease, ttl) as keeper: async for beat in keeper: ...``.
+    """Keeps a lease alive: ``async with client.keep_lease(lease, ttl) as keeper: async for renewal in keeper: ...``.
 
-    Gives a `Beat` for each answer. It goes on while no member answers, for it cannot know what became of the lease: the
-    caller judges by the last beat. `LeaseNotFound` when etcd says that the lease is gone; `Refused` where a role denies
-    it.
+    Gives a `Renewal` for each answer. It goes on while no member answers, for it cannot know what became of the lease:
+    the caller judges by the last renewal. `LeaseNotFound` when etcd says that the lease is gone; `Refused` where
+    a role denies it.
     """
 
     def __init__(self, caller: Caller, lease: int, ttl: float, every: float | None) -> None:
@@ -39,18 +39,18 @@ class LeaseKeeper:
     def __aiter__(self) -> LeaseKeeper:
         return self
 
-    async def __anext__(self) -> Beat:
+    async def __anext__(self) -> Renewal:
         """Wait until the next keep-alive is due, send it, and return its answer."""
         await asyncio.sleep(max(0.0, self._next - time.monotonic()))
         while True:
             try:
-                beat = await self._beat()
+                renewal = await self._renew()
             except Unavailable:
                 # The next member was chosen, or the choice is waiting: it keeps this loop from being busy.
                 await self.close()
                 continue
             self._next = time.monotonic() + self._every
-            return beat
+            return renewal
 
     async def close(self) -> None:
         """End the stream. The lease goes on for its time to live."""
@@ -64,7 +64,7 @@ class LeaseKeeper:
     async def __aexit__(self, _kind: object, _error: BaseException | None, _traceback: TracebackType | None) -> None:
         await self.close()
 
-    async def _beat(self) -> Beat:
+    async def _renew(self) -> Renewal:
         if self._stream is None:
             self._stream = await open_stream(
                 self._caller, "LeaseKeepAlive", self._doing, self.patience, needs_leader=False
@@ -84,4 +84,4 @@ class LeaseKeeper:
                 status="OK",
                 detail="TTL 0",
             )
-        return Beat(sent, response.TTL, stream.member)
+        return Renewal(sent, response.TTL, stream.member)

@@ -34,7 +34,7 @@ class KeyValue(msgspec.Struct, frozen=True):
     lease: int
 
 
-class Page(msgspec.Struct, frozen=True):
+class KeyPage(msgspec.Struct, frozen=True):
     """The keys of a range, ascending, at `revision`, which is the present one unless another was asked for. `count` is
     that of all keys in the range, `more` says that the limit cut some off."""
 
@@ -88,15 +88,15 @@ class Deleted(msgspec.Struct, frozen=True):
 
 class Transaction(msgspec.Struct, frozen=True):
     """Whether all conditions held, the revision after it, and one result for each operation of the branch that was
-    taken: a `Page` for a `Get`, a `Deleted` for a `Delete`, None for a `Put`."""
+    taken: a `KeyPage` for a `Get`, a `Deleted` for a `Delete`, None for a `Put`."""
 
     succeeded: bool
     revision: int
-    results: tuple[Page | Deleted | None, ...]
+    results: tuple[KeyPage | Deleted | None, ...]
 
-    def pages(self) -> list[Page]:
+    def pages(self) -> list[KeyPage]:
         """The results of the reads, in their order."""
-        return [result for result in self.results if isinstance(result, Page)]
+        return [result for result in self.results if isinstance(result, KeyPage)]
 
 
 class Lease(msgspec.Struct, frozen=True):
@@ -108,7 +108,7 @@ class Lease(msgspec.Struct, frozen=True):
     keys: tuple[bytes, ...] = ()
 
 
-class Beat(msgspec.Struct, frozen=True):
+class Renewal(msgspec.Struct, frozen=True):
     """An answered keep-alive: `sent` is when it was sent, in seconds of CLOCK_BOOTTIME. The lease lasts at least until
     `until`, unless etcd revokes it by mistake."""
 
@@ -130,9 +130,9 @@ class Change(msgspec.Struct, frozen=True):
     previous: KeyValue | None
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """All changes of the watched keys up to `revision`, from where the batch before ended. Never a part of a revision.
-    Without `changes` it says that there were none."""
+class WatchResponse(msgspec.Struct, frozen=True):
+    """All changes of the watched keys up to `revision`, from where the response before ended; never a part of a
+    revision. Without `changes` it says that there were none."""
 
     revision: int
     changes: tuple[Change, ...]
@@ -220,10 +220,10 @@ def key_value(kv: Wire) -> KeyValue:
     return KeyValue(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease)
 
 
-def page(response: Wire, revision: int = 0) -> Page:
+def page(response: Wire, revision: int = 0) -> KeyPage:
     """The answer to a range, at the revision that was asked for, 0 for the present one."""
     items = tuple(map(key_value, response.kvs))
-    return Page(revision or response.header.revision, items, response.more, response.count)
+    return KeyPage(revision or response.header.revision, items, response.more, response.count)
 
 
 def transaction(response: Wire) -> Transaction:
@@ -231,7 +231,7 @@ def transaction(response: Wire) -> Transaction:
     return Transaction(response.succeeded, response.header.revision, results)
 
 
-def _result(response: Wire, revision: int) -> Page | Deleted | None:
+def _result(response: Wire, revision: int) -> KeyPage | Deleted | None:
     # Answers inside a transaction have a header without the cluster's numbers.
     kind = response.WhichOneof("response")
     if kind == "response_range":

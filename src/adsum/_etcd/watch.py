@@ -1,10 +1,10 @@
 """A watch that goes on: over members that stop, die or lose their leader, without a gap and without a repetition.
 
 One stream at one member delivers the changes. When it breaks, or gives no sign of life, the next begins at the next
-member, at the revision after the last one that was delivered whole. The caller sees one sequence of batches.
+member, at the revision after the last one that was delivered whole. The caller sees one sequence of responses.
 
-- etcd may send a large revision in several fragments, and several revisions in one response. A batch has whole
-  revisions only.
+- etcd may send a large revision in several fragments, and several revisions in one message. A response has
+  whole revisions only.
 - A silent member is asked for its progress, and given up when it does not answer that either. Its answers count as
   progress only from the version on in which they are reliable (`versions.FAULTS`).
 - Of a watch that begins after the present revision, etcd reports no progress since 3.5.22 (pull request 20229). So a
@@ -22,7 +22,7 @@ from typing import cast
 from . import versions
 from .calls import Call, Caller, went_back
 from .errors import Compacted, Refused, Unavailable
-from .records import Batch, Change, Wire, change
+from .records import Change, WatchResponse, Wire, change
 from .streams import Stream, open_stream
 
 # A member is asked for a sign of life after this silence, in seconds, and given up after as much again.
@@ -32,9 +32,9 @@ _NEWEST = Call("Range", "ask for the revision", orders=True)
 
 
 class EtcdWatch:
-    """``async with client.watch(...) as watch: async for batch in watch: ...``.
+    """``async with client.watch(...) as watch: async for response in watch: ...``.
 
-    `position` is the last revision that was delivered whole, `heard` the instant of the last response on CLOCK_BOOTTIME
+    `position` is the last revision that was delivered whole, `heard` the instant of the last message on CLOCK_BOOTTIME
     (0 before the first), `member` the member that is watched.
 
     Errors that end it: `Compacted` (load anew), `WatchCanceled`, `AccessDenied`, `ClusterChanged`, `RevisionWentBack`.
@@ -65,22 +65,22 @@ class EtcdWatch:
     def __aiter__(self) -> EtcdWatch:
         return self
 
-    async def __anext__(self) -> Batch:
-        """The next batch. An empty one, about once a second, says that there was no change up to its revision."""
+    async def __anext__(self) -> WatchResponse:
+        """The next response. An empty one, about once a second, says that there was no change up to its revision."""
         while True:
             try:
-                batch = await self._next()
+                response = await self._next()
             except Unavailable:
                 # The next member was chosen, or the choice is waiting: it keeps this loop from being busy.
                 await self.close()
                 continue
-            if batch is not None:
-                self.position = max(self.position, batch.revision)
-                return batch
+            if response is not None:
+                self.position = max(self.position, response.revision)
+                return response
 
     async def request_progress(self) -> None:
-        """Ask for the present revision: an empty batch answers when all changes up to it were delivered. A broken watch
-        asks when it goes on."""
+        """Ask for the present revision: an empty response answers when all changes up to it were delivered. A
+        broken watch asks when it goes on."""
         if self._stream is not None:
             try:
                 await self._stream.send(self._silence, progress_request={})
@@ -100,27 +100,27 @@ class EtcdWatch:
     async def __aexit__(self, _kind: object, _error: BaseException | None, _traceback: TracebackType | None) -> None:
         await self.close()
 
-    async def _next(self) -> Batch | None:
+    async def _next(self) -> WatchResponse | None:
         stream = self._stream or await self._open()
-        response = await self._response(stream)
-        if response.canceled:
-            await self._canceled(stream, response)
+        message = await self._message(stream)
+        if message.canceled:
+            await self._canceled(stream, message)
             return None
-        self._caller.check(response.header, 0)
-        if response.created:
-            await self._check_start(response.header.revision)
+        self._caller.check(message.header, 0)
+        if message.created:
+            await self._check_start(message.header.revision)
             return None
-        if response.events:
-            self._fragments += map(change, response.events)
-            if response.fragment:
+        if message.events:
+            self._fragments += map(change, message.events)
+            if message.fragment:
                 return None
             changes = tuple(one for one in self._fragments if one.item.mod_revision > self.position)
             self._fragments.clear()
-            return Batch(changes[-1].item.mod_revision, changes) if changes else None
+            return WatchResponse(changes[-1].item.mod_revision, changes) if changes else None
         # What the member reports now may be ahead of fragments that are still to come.
         if self._reliable and not self._fragments:
-            return Batch(max(response.header.revision, self.position), ())
-        return Batch(max(0, self.position), ())
+            return WatchResponse(max(message.header.revision, self.position), ())
+        return WatchResponse(max(0, self.position), ())
 
     async def _open(self) -> Stream:
         stream = await open_stream(self._caller, "Watch", self._doing, 2 * self._silence, needs_leader=True)
@@ -132,22 +132,24 @@ class EtcdWatch:
 
     async def _version(self, stream: Stream) -> str:
         try:
-            response = await self._caller.call_at(stream.channel, _STATUS, self._silence)
+            message = await self._caller.call_at(stream.channel, _STATUS, self._silence)
         except Refused:
             # A role that allows less than usual. Without a version nothing is relied upon.
             return ""
-        return cast(str, response.version)
+        except Unavailable:
+            raise stream.silent(self._silence) from None
+        return cast(str, message.version)
 
-    async def _response(self, stream: Stream) -> Wire:
-        """The next response. Asks a silent member for its progress."""
-        response = await stream.receive(self._silence)
-        if response is None:
+    async def _message(self, stream: Stream) -> Wire:
+        """The next message of the member. Asks a silent member for its progress."""
+        message = await stream.receive(self._silence)
+        if message is None:
             await stream.send(self._silence, progress_request={})
-            response = await stream.receive(self._silence)
-        if response is None:
+            message = await stream.receive(self._silence)
+        if message is None:
             raise stream.silent(2 * self._silence)
         self.heard = time.clock_gettime(time.CLOCK_BOOTTIME)
-        return response
+        return message
 
     async def _check_start(self, revision: int) -> None:
         """Distinguish a member that is behind from a cluster that was restored. A watch "from now on" begins here."""
@@ -158,18 +160,18 @@ class EtcdWatch:
             if newest.header.revision < self.position:
                 raise went_back(self.position, newest.header.revision)
 
-    async def _canceled(self, stream: Stream, response: Wire) -> None:
-        # The header of this response has revision 0.
-        if 0 < response.compact_revision <= self.position + 1:
+    async def _canceled(self, stream: Stream, message: Wire) -> None:
+        # The header of this message has revision 0.
+        if 0 < message.compact_revision <= self.position + 1:
             # Only the revision that was to come again is gone.
-            self._oldest = response.compact_revision
+            self._oldest = message.compact_revision
             await self.close()
-        elif response.compact_revision:
+        elif message.compact_revision:
             raise Compacted(
                 f"etcd at {stream.member} has no history from revision {self.position + 1} on, only from "
-                f"{response.compact_revision}; load anew and watch from there",
+                f"{message.compact_revision}; load anew and watch from there",
                 member=stream.member,
-                compact_revision=response.compact_revision,
+                compact_revision=message.compact_revision,
             )
         else:
-            raise stream.canceled(response.cancel_reason)
+            raise stream.canceled(message.cancel_reason)
