@@ -15,6 +15,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from enum import Enum
 from itertools import compress
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -32,11 +33,13 @@ from ._client.pending_call import PendingCall
 from ._client.pipeline import CLOSE_SECONDS
 from ._client.stand_by_call import StandByCall
 from ._client.target import resolve
+from ._foreign import reraise_foreign
 from ._instrument import Begin, Observation, instrument
 from ._os import identity
 from ._reads import AnyId
+from ._store.reader import Reader
 from ._validation import parse_id, parse_metadata
-from .errors import AdsumError, InvalidProcessId, NotRegistered, Stale
+from .errors import AdsumError, ClusterUnavailable, InvalidProcessId, NotRegistered, Stale, Timeout
 from .member_gauges import EntryHolder, Gauges
 from .model import Entry, Owner, OwningMember, ProcessId
 
@@ -46,7 +49,7 @@ Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
 
 
 # Tuples: a union would be built at every call.
-_MAKING_AN_ENTRY = (wire.Register, wire.StandBy, wire.HandOver)
+_MAKING_AN_ENTRY = (wire.Register, wire.StandBy, wire.StandByEverywhere, wire.HandOver)
 # The requests about an entry that exists.
 _ABOUT_AN_ENTRY = (
     wire.Update,
@@ -59,6 +62,32 @@ _ABOUT_AN_ENTRY = (
     wire.Claim,
     wire.Release,
 )
+
+
+class Everywhere(Enum):
+    """Whether a name is for the whole cluster, and whether a request for it waits until it is free."""
+
+    no = "no"
+    now = "now"
+    waits = "waits"
+
+
+def require_cluster(reader: Reader) -> None:
+    """Errors: `ClusterUnavailable` where no bridge hears from a cluster."""
+    if not reader.hears_cluster():
+        raise ClusterUnavailable(
+            "a name for the whole cluster needs the cluster, and this registry does not hear from one: open it with "
+            "cluster=, or see adsum doctor; without everywhere=True the name is one of this host"
+        )
+
+
+def name_timed_out(error: TimeoutError, seconds: float) -> Timeout:
+    """The error of a request for a name that had so many seconds."""
+    if isinstance(error, Timeout):
+        return error
+    return Timeout(
+        f"the cluster has not answered within {seconds:g} s; nothing is registered. Try again, or see adsum doctor"
+    )
 
 
 class Write(Observation, Generic[Q]):
@@ -89,6 +118,10 @@ class Calls:
         self._reference = weakref.ref(self)
         self._finalizer = weakref.finalize(self, client.drop)
         self._finalizer.atexit = False
+
+    @property
+    def reader(self) -> Reader:
+        return self._client.reader
 
     def close(self) -> None:
         """Release the claims, and close the client. Closing twice is fine."""
@@ -303,17 +336,34 @@ class Calls:
         return call.future
 
     def stand_by(
-        self, id: AnyId, metadata: Mapping[str, object], timeout: float | None, convert: Callable[[wire.Done], T]
+        self,
+        id: AnyId,
+        metadata: Mapping[str, object],
+        timeout: float | None,
+        convert: Callable[[wire.Done], T],
+        *,
+        process: Any = None,
+        everywhere: Everywhere = Everywhere.no,
     ) -> StandByCall[T]:
-        """Stand by for an id. Sends the request; `convert` makes the result of the grant."""
+        """Stand by for an id, or for a name of the whole cluster. Sends the request; `convert` makes the result of the
+        grant."""
         client = self._client
         with self._write(instrument.register, "stand_by", id) as write:
-            target = resolve(None)
+            if everywhere is not Everywhere.no:
+                require_cluster(client.reader)
+            target = resolve(process)
+            if target.member is not None:
+                raise TypeError("a name for the whole cluster belongs to a process; a thread or task cannot hold it")
             promise, by_thread = promised(metadata, target)
             process_id, fields, owner = self._id(id), parse_metadata(promise), target.owner
             if by_thread:
                 heartbeat_thread.prepare()
-            request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
+            request: wire.StandBy | wire.StandByEverywhere
+            if everywhere is Everywhere.no:
+                request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
+            else:
+                waits = everywhere is Everywhere.waits
+                request = wire.StandByEverywhere(process_id=process_id, owner=owner, fields=fields, waits=waits)
             client.hold_lifeline()
             # The standby is bound to the session.
             client.pipeline.hold_entries()
@@ -409,6 +459,11 @@ class Calls:
 
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
+        if lost.fencing_token:
+            everywhere = wire.StandByEverywhere(
+                process_id=lost.process_id, owner=lost.owner, fields=fields_of(lost), waits=False
+            )
+            return self._register_anew_everywhere(everywhere)
         items = [(lost.process_id, fields_of(lost))]
         request = _registration(lost.owned_by, owner=lost.owner, items=items, bound=member is not None)
         if member is None:
@@ -424,6 +479,21 @@ class Calls:
             client.pipeline.submit(call)
             done, epoch = call.future.result()
         self._note(request, done, epoch, member)
+        return done.entries[0]
+
+    def _register_anew_everywhere(self, request: wire.StandByEverywhere) -> Entry:
+        client = self._client
+        client.pipeline.hold_entries()
+        members = client.reader.local_members
+        call = StandByCall(request, whole, ASK_SECONDS, None, client.pipeline, members)
+        client.pipeline.submit(call)
+        try:
+            done = call.future.result(ASK_SECONDS)
+        except TimeoutError as error:
+            reraise_foreign(error)
+            call.future.cancel()
+            raise Timeout("the cluster has not answered; it is asked again") from error
+        self._note(request, done, client.pipeline.epoch)
         return done.entries[0]
 
     def wait_for(self, holder: Holder, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:

@@ -11,6 +11,7 @@ import msgspec
 
 from . import _gauges, _plain
 from ._foreign import reraise_foreign
+from .cluster_records import Reach
 from .errors import InvalidMetadata
 
 if TYPE_CHECKING:
@@ -75,6 +76,27 @@ class EntryForms:
         """
         return _gauges.values_of(self._entry)
 
+    @property
+    def host(self) -> str:
+        """The host of the cluster that the member is on; empty for members of this registry.
+
+        >>> registry.register("planner-1").entry.host
+        ''
+        """
+        origin = self._entry.origin
+        return "" if origin is None else origin.host
+
+    @property
+    def reach(self) -> Reach:
+        """Where the member is, as a `Reach`: ``here``, ``remote``, or ``unreachable`` in an entry that was asked for
+        with ``unreachable=True``.
+
+        >>> registry.register("planner-1").entry.reach.value
+        'here'
+        """
+        origin = self._entry.origin
+        return Reach.here if origin is None else origin.reach
+
     def custom_as(self, type: type[T]) -> T:
         """The custom data as an object of a class: a msgspec struct, a dataclass, a model of pydantic, or another type
         that `msgspec.convert` takes. The counterpart of ``register(custom=object)``.
@@ -114,6 +136,9 @@ class EntryForms:
         fields = {"id": self.id, **msgspec.structs.asdict(entry), "metadata": metadata, "gauges": self.gauges}
         # Of no use outside this machine.
         del fields["row_place"]
+        origin = entry.origin
+        fields |= {"origin": None if origin is None else msgspec.structs.asdict(origin), "host": self.host}
+        fields["reach"] = self.reach
         fields["process_id"] = entry.process_id._asdict()
         fields["claims"] = [msgspec.structs.asdict(record) for record in entry.claims]
         if entry.owned_by is not None:

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
-from typing import NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import Literal, NoReturn, TypeAlias, TypeVar, Unpack, cast, overload
 
 from ._choosing import Choice, Chooser, check_choice
 from ._client.client import Client
@@ -30,8 +30,8 @@ from ._store.layout import MAX_DEPARTURES
 from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
-from .errors import InvalidProcessId, NotRegistered, PermissionDenied, RegistryClosed
-from .model import CleanupLatency, Departure, Entry, Limits, ProcessId, Stats
+from .errors import InvalidProcessId, InvalidQuery, NotRegistered, OtherHost, PermissionDenied, RegistryClosed
+from .model import CleanupLatency, Departure, Entry, Host, Limits, ProcessId, Stats
 
 T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
@@ -54,6 +54,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         limits: Limits | None,
         registrar_command: Sequence[str] | None,
         on_lost: OnLost | None,
+        cluster: str | None,
     ) -> None:
         identity.require_linux()
         self.folder: Path = places.locate(name, path)
@@ -79,9 +80,19 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             self._reader.attach()
             if limits is not None and self.limits != limits:
                 _warn_of_limits(self.folder, limits, self.limits)
+            self._join(cluster)
         except BaseException:
             self._client.close()
             raise
+
+    def _join(self, cluster: str | None) -> None:
+        """Join a cluster, if one is named, and keep its bridge running."""
+        address = os.environ.get("ADSUM_CLUSTER", "") if cluster is None else cluster
+        if address:
+            from ._client.cluster import join, wanted
+
+            join(self.folder, wanted(address, os.environ))
+            self._client.keep_bridge()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self._node!r}>"
@@ -143,8 +154,11 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     # One entry
 
-    def lookup(self, id: AnyId) -> Entry | None:
+    def lookup(self, id: AnyId, *, unreachable: bool = False) -> Entry | None:
         """Look up the entry of one member: of the living holder of `id`, or None where no living process holds it.
+
+        In a cluster, a member of a host that cannot be reached now is left out, unless `unreachable` is True: then its
+        entry is the last one that was heard of, and its `reach` says so.
 
         It costs about a microsecond, whatever the size of the registry (L2, P1). ``registry[id]`` raises
         `NotRegistered` instead of giving None.
@@ -157,6 +171,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.lookup("planner-2") is None
         True
         """
+        if unreachable:
+            return self._reader.lookup_anywhere(self._id(id))
         if instrument.lookup is not None:
             return self._observed_lookup(id)
         try:
@@ -265,6 +281,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         - `custom`, `resources`: names with the values that an entry must have, or with a range: `at_least`, `at_most`,
           `between`. A mapping in `custom` asks for what is in it; None asks that there is no value.
         - `any_capability`, `not_capability`: one name or several; an entry must have one of them at least, or none.
+        - `hosts`: ``"here"`` for members of this registry alone; None, the default, includes those of other hosts of
+          the
+          cluster. `unreachable`: True includes the members of hosts that cannot be reached now; see `Entry.reach`.
         - `id_prefix`: the beginning of the local id. `pid`: the process that owns the entry.
         - `text`: a part of the local id, the description, a capability or `doing`, in upper or lower case.
         - `where`: a function of an entry; only entries for which it gives a true value are kept.
@@ -392,6 +411,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         by: Choice = "random",
         key: Key | None = None,
         where: Where | None = None,
+        prefer: Literal["here"] | None = None,
         **conditions: Unpack[Conditions],
     ) -> Entry | None:
         """Choose one living member for which all conditions hold, None where there is none.
@@ -412,6 +432,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
           entry that returns a number or None. ``least`` and ``two_choices`` need it, and take a member without the
           number only where no other is to be had. For ``weighted`` it is ``"weight"`` by default; a member without the
           number has weight 1, one with a number of 0 or less is never chosen.
+        - `prefer`: ``"here"`` to take a member of another host of the cluster only where this registry has none that
+          would be chosen.
 
         Errors: as `find`; `ValueError` where `by` or `key` is none of these, or returns anything else.
 
@@ -423,6 +445,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.choose(by="least", key="load", capability="coding").process_id.local_id
         'coder-2'
         """
+        if prefer is not None:
+            if prefer != "here":
+                raise InvalidQuery(f"prefer={prefer!r}: give 'here', or None to prefer no host")
+            here: Conditions = {**conditions, "hosts": "here"}
+            if (chosen := self.choose(by=by, key=key, where=where, **here)) is not None:
+                return chosen
         conditions.setdefault("health_status", "healthy")
         query = parse_query(self._namespace, conditions)
         if by != "random" or key is not None:
@@ -462,7 +490,9 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.gauge("worker-1", "load")
         0.5
         """
-        self._client.gauges.set(self[id], name, value)
+        entry = self[id]
+        _require_own(entry)
+        self._client.gauges.set(entry, name, value)
 
     def usage(self, id: AnyId) -> Usage:
         """Read what the process of a living member uses: processor time and memory, as the kernel counts them now. For
@@ -475,6 +505,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         True
         """
         entry = self[id]
+        _require_own(entry)
         usage = usage_of(entry.pid)
         # It is alive after the reading, so its pid was no other process's then.
         if self[entry.process_id].owner != entry.owner:
@@ -508,6 +539,15 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         []
         """
         return self._reader.audit()
+
+    def hosts(self) -> list[Host]:
+        """List the other hosts of the cluster, sorted by name; none where the registry is part of no cluster. Errors:
+        `RegistryClosed`.
+
+        >>> registry.hosts()
+        []
+        """
+        return self._reader.hosts()
 
     def departures(self, limit: int | None = None) -> list[Departure]:
         """List how the newest `limit` of the ended entries ended, newest first. The registry keeps the last 1,000.
@@ -555,6 +595,16 @@ def _warn_of_limits(folder: Path, given: Limits, own: Limits) -> None:
         # The caller of `adsum.open`.
         stacklevel=5,
     )
+
+
+def _require_own(entry: Entry) -> None:
+    """Errors: `OtherHost` for a member of another host."""
+    if entry.origin is not None:
+        raise OtherHost(
+            f"{entry.process_id} is a member of the host {entry.origin.host}, whose memory and processes this one does "
+            "not see; ask a program there",
+            entry=entry,
+        )
 
 
 def check_where(where: object) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Annotated, Any, Protocol, get_args
+from typing import Annotated, Any, Literal, Protocol, get_args
 
 import msgspec
 
@@ -155,6 +155,42 @@ class StandBy(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="s
     position: int = 0
 
 
+class StandByEverywhere(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="stand_by_everywhere"):
+    """Register `owner` under a name for the whole cluster: the id's namespace and local id, which no other host may
+    hold. Answered by `Queued` at once, and by `Done` or `Failed` under the same number when the bridge has asked the
+    cluster. Unless it `waits`, a name that is held is a refusal. `position` is as in `StandBy`."""
+
+    process_id: ProcessId
+    owner: Owner
+    fields: MetadataFields
+    waits: bool
+    position: int = 0
+
+
+class NameAnswer(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="name_answer"):
+    """What the cluster said to the `StandByEverywhere` that a session sent with this number: the name is granted under
+    a `token`, or refused, for the `reason` of an error. `Done` without a change where that standby is over.
+
+    `holder` is the id that holds the name, and `host` its host; both are empty where no other member is the reason."""
+
+    session: bytes
+    stand_by: int
+    token: int = 0
+    reason: str = ""
+    message: str = ""
+    holder: ProcessId | None = None
+    host: str = ""
+
+
+class Retoken(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="retoken"):
+    """The name of an entry has another token, because the lease of its host was lost; or another host has the name
+    (token 0), so the entry ends. `Done` without a change where the id has another incarnation."""
+
+    process_id: ProcessId
+    incarnation: int
+    token: int
+
+
 class Cancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="cancel"):
     """Stop standing by: the session's request with the number `stand_by`."""
 
@@ -199,6 +235,42 @@ class Listen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="li
     """Be woken after changes. The reply brings an eventfd along (SCM_RIGHTS, unix(7)), which is written then."""
 
 
+class RemoteHost(msgspec.Struct, frozen=True, array_like=True):
+    """What the bridge has learned of another host of the cluster.
+
+    `state` is one of: ``here``, it vouches for its entries and has said that all of them are there; ``returning``, it
+    vouches for them, and some may be missing; ``unreachable``, it does not vouch for them now; ``gone``, it is given
+    up, and its entries end as `how` says. `boot_id` and `fence` are empty where it is not here.
+    """
+
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    state: Literal["here", "returning", "unreachable", "gone"]
+    boot_id: bytes = b""
+    fence: int = 0
+    nodes: frozenset[str] = frozenset()
+    how: str = "unreachable_forgotten"
+
+
+class RemoteChange(msgspec.Struct, frozen=True, array_like=True):
+    """The entry that another host has under an id, as its own registry stores it; None where it has none any more:
+    `how` and `exit` say how it ended, as in a `Departure`. `epoch` is that of the other registry."""
+
+    host: str
+    process_id: ProcessId
+    entry: Entry | None = None
+    how: str = "unregistered"
+    exit: int | None = None
+    epoch: int = 0
+
+
+class Mirror(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="mirror"):
+    """What the bridge heard from the cluster at one moment: changes of other hosts, in order. First those of `hosts`
+    that take reach away, then `changes` of their entries, then those of `hosts` that give it. Answered by `Done`."""
+
+    hosts: list[RemoteHost] = []
+    changes: list[RemoteChange] = []
+
+
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     """The request was carried out. `entries` are the entries after it; `changed` is False where nothing changed."""
 
@@ -240,6 +312,10 @@ AnyRequest = (
     | ExitOf
     | Claim
     | Release
+    | Mirror
+    | StandByEverywhere
+    | NameAnswer
+    | Retoken
 )
 
 

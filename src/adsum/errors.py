@@ -91,6 +91,14 @@ class SystemBusy(AdsumError):
     reason = "system_busy"
 
 
+class OtherHost(AdsumError):
+    """The member is of another host of the cluster, and only its own registry can do that; nothing was changed.
+    `entry` is the member's."""
+
+    reason = "other_host"
+    entry: Entry
+
+
 class Timeout(AdsumError, TimeoutError):
     """The deadline passed first. Past its deadline a request is never applied, so a later `lookup` settles it."""
 
@@ -192,6 +200,7 @@ BY_REASON: dict[str, type[AdsumError]] = {
         SystemBusy,
         Timeout,
         NotRegistered,
+        OtherHost,
         Stale,
         RegistrarUnavailable,
         ClusterUnavailable,

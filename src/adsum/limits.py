@@ -33,6 +33,8 @@ class Limits(msgspec.Struct, frozen=True):
     - `indexed`: the names of own data that have an index, up to 16, such as ``{"custom.model", "resources.tokens"}``
       (none). A search for a value under such a name compares only the entries that have it. Each costs an index row for
       each entry.
+    - `max_remote_entries`: entries of other hosts, in a registry that is part of a cluster (100,000). A host with which
+      there would be more is left out with all of its entries, so that local members always have room.
 
     Errors: `TypeError` and `ValueError` for impossible bounds.
 
@@ -55,6 +57,7 @@ class Limits(msgspec.Struct, frozen=True):
     degraded_after: float = 1.5
     unhealthy_after: float = 3.0
     indexed: AbstractSet[str] = frozenset()
+    max_remote_entries: int = 100_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -95,6 +98,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "max_memory_bytes": (1024 * 1024, 2**42),
     "max_metadata_bytes": (128, 4 * 1024 * 1024),
     "max_readers": (1, 2**20),
+    "max_remote_entries": (0, 2**31),
     "linger": (0, 1e6),
     "degraded_after": (1, 1e6),
     "unhealthy_after": (1, 1e6),

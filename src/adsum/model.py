@@ -20,8 +20,12 @@ import msgspec
 from ._entry_forms import EntryForms
 from ._frozen import EMPTY_DICT, EMPTY_LIST, EMPTY_SET, FrozenDict, FrozenList, freeze
 from .claim_record import ClaimRecord as ClaimRecord
+from .cluster_records import Host as Host
+from .cluster_records import Origin as Origin
+from .cluster_records import Reach as Reach
 from .limits import Limits as Limits
 from .stats import CleanupLatency as CleanupLatency
+from .stats import ClusterStats as ClusterStats
 from .stats import RegistrarStats as RegistrarStats
 from .stats import Stats as Stats
 
@@ -227,7 +231,11 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `row_place`: where its heartbeat and its gauges are in shared memory; 0 where it has neither.
     - `claims`: a `ClaimRecord` for each slot that a process has claimed, the oldest first; see `Registry.claim`.
     - `owned_by`: the `OwningMember` with whose process the entry ends too; None for most.
-    - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values.
+    - `origin`: an `Origin` where the member is of another host of the cluster; None for members of this registry.
+    - `fencing_token`: the number of its name in the whole cluster, where it was registered with ``everywhere=True``:
+      every later holder of the name, on any host, has a larger one. 0 otherwise.
+    - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values. `host` and `reach`:
+      where in the cluster the member is.
 
     Fields are only ever appended: stored rows are arrays.
 
@@ -250,25 +258,33 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     row_place: int = 0
     claims: tuple[ClaimRecord, ...] = ()
     owned_by: OwningMember | None = None
+    origin: Origin | None = None
+    fencing_token: int = 0
 
     def __hash__(self) -> int:
         return hash((self.process_id, self.revision))
 
     @property
     def owner(self) -> Owner:
-        """The identity of the process whose death ends the entry.
+        """The identity of the process whose death ends the entry. For a member of another host it represents that
+        host: `pid` is 0, which no process has, and `start_time` the number of the host in this registry.
 
         >>> registry.register("planner-1").entry.owner.pid == os.getpid()
         True
         """
+        if self.origin is not None:
+            return Owner(0, self.origin.number, 0)
         return Owner(self.pid, self.start_time, self.pidfd_inode)
 
 
 class Kind(StrEnum):
     """What an event reports. `lagged` is about the watch itself: it missed changes, and goes on with a new snapshot.
 
+    The last three are about another host of the cluster, once for all of its members: it cannot be reached; it can be
+    reached again; and all that it missed to say meanwhile has arrived.
+
     >>> [kind.value for kind in adsum.Kind]
-    ['registered', 'updated', 'unregistered', 'died', 'lagged']
+    ['registered', 'updated', 'unregistered', 'died', 'lagged', 'unreachable', 'returned', 'whole']
     """
 
     registered = "registered"
@@ -276,6 +292,9 @@ class Kind(StrEnum):
     unregistered = "unregistered"
     died = "died"
     lagged = "lagged"
+    unreachable = "unreachable"
+    returned = "returned"
+    whole = "whole"
 
 
 class Revision(int):
@@ -318,10 +337,11 @@ class _EventFields(NamedTuple):
 
 
 class Event(_EventFields):
-    """One change, as a watch reports it: a tuple of four, with the attribute `exit`.
+    """One change, as a watch reports it: a tuple of four, with the attributes `exit` and `host`.
 
     - `kind`: a `Kind`. A hand-over is ``updated``: the id was never free.
-    - `entry`: the entry after the change, the last one where it ended; None for ``lagged``.
+    - `entry`: the entry after the change, the last one where it ended; None for ``lagged``, and for changes of a host.
+    - `host`: for ``unreachable``, ``returned`` and ``whole``, the name of the host; else empty.
     - `revision`: the change's own `Revision`, one more than that of the change before; for ``lagged`` that of the new
       snapshot.
     - `previous`: the entry before the change, where there was one and it goes on; None otherwise.
@@ -338,6 +358,7 @@ class Event(_EventFields):
     """
 
     exit: int | None = None
+    host: str = ""
 
     def with_exit(self, exit: int | None) -> Event:
         """The same event, with this `exit`.
@@ -348,6 +369,7 @@ class Event(_EventFields):
         """
         event = Event(*self)
         event.exit = exit
+        event.host = self.host
         return event
 
 
@@ -356,7 +378,10 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
 
     - `entry`: the entry as it last was.
     - `how`: ``died`` (the kernel reported the death), ``unregistered``, ``replaced`` (its process was found dead when
-      another one took the id), ``handed_over`` or ``owner_died`` (the process of the member that owned it died).
+      another one took the id), ``handed_over`` or ``owner_died`` (the process of the member that owned it died). For
+      members of another host also ``left`` (its registry ended in order, or another host has its node now) and
+      ``unreachable_forgotten`` (the host could not be reached for so long that it was given up: how the member ended is
+      not known). ``name_lost`` where another host has the name that the member held in the whole cluster.
     - `at`: the UTC time of the removal.
     - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved, and
       where it came while no registrar ran: then `at` is the time of the removal, and when the process died is not

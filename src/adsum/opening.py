@@ -20,6 +20,7 @@ def open(
     limits: Limits | None = None,
     registrar_command: Sequence[str] | None = None,
     on_lost: OnLost | None = None,
+    cluster: str | None = None,
 ) -> Registry:
     """Open a registry. There is no server to start: an absent registry reads as empty, and the first write makes it.
 
@@ -40,10 +41,16 @@ def open(
     - `on_lost`: called when the registry is gone, because its folder was removed, with the list of the entries that
       this process registered through this object. They are registered anew, as new incarnations, unless it returns
       False. It runs in a thread of adsum's.
+    - `cluster`: the address of an etcd and the name of a cluster in it, such as
+      ``etcd://10.0.0.1:2379,10.0.0.2:2379/prod``: the members of all hosts that have joined it are in one registry.
+      ``$ADSUM_CLUSTER`` by default; none where that is not set, or for an empty string. The name of this host is
+      ``$ADSUM_HOST``, else the registry's own node; ``$ADSUM_CLUSTER_TTL`` is the time in seconds after which other
+      hosts take a silent one for unreachable (10). Needs the extra ``adsum[cluster]``.
 
     Errors: `PermissionDenied` where the folder is not private to this user; `UnsupportedPlatform`; `InvalidName`, also
     for a folder that holds other things; `InvalidProcessId` for an impossible namespace or node;
-    `CorruptRegistry`, `WrongNamespace` or `VersionMismatch` for a folder that this process cannot use.
+    `InvalidClusterAddress`; `ClusterUnavailable` without the extra; `CorruptRegistry`, `WrongNamespace` or
+    `VersionMismatch` for a folder that this process cannot use.
 
     >>> registry = adsum.open(namespace="robots", timeout=2)
     >>> registry.namespace, len(registry)
@@ -59,4 +66,5 @@ def open(
         limits=limits,
         registrar_command=registrar_command,
         on_lost=on_lost,
+        cluster=cluster,
     )

@@ -19,13 +19,14 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from . import _wire as wire
 from ._amendment import UpdateKeywords
-from ._calls import Calls
+from ._calls import Calls, Everywhere, name_timed_out
+from ._catching_up import USUAL_SECONDS, ClusterCalls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
 from ._event_delivery import OnEvent, check_on_event
 from ._many import ManyCalls
 from ._member_functions import MemberId, check_member_id, member_function
-from ._reads import AnyId, RegistryReads, Where
+from ._reads import AnyId, Where
 from ._store.query import Conditions
 from ._validation import MetadataKeywords
 from ._waiting import GoneCondition, WaitCondition, wait
@@ -40,7 +41,7 @@ R = TypeVar("R", bound="Registry")
 T = TypeVar("T")
 
 
-class Registry(ManyCalls, ClaimCalls, RegistryReads):
+class Registry(ManyCalls, ClaimCalls, ClusterCalls):
     """A registry of living processes, as this process sees it. Made by `adsum.open`.
 
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
@@ -70,6 +71,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         limits: Limits | None = None,
         registrar_command: Sequence[str] | None = None,
         on_lost: OnLost | None = None,
+        cluster: str | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
         super().__init__(
@@ -80,6 +82,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
             limits=limits,
             registrar_command=registrar_command,
             on_lost=on_lost,
+            cluster=cluster,
         )
         self._calls = Calls(self._client, self.namespace, self._named_node, own_timeout)
 
@@ -124,6 +127,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
+        everywhere: bool = False,
         timeout: float | None = None,
         **metadata: Unpack[MetadataKeywords],
     ) -> Registration:
@@ -137,8 +141,12 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
           alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
         - `owned_by`: the id or entry of another member. With its process the new entry ends too, in the same commit
           (departure ``owner_died``). The process of the new entry is not ended; ``adsum run --owned-by`` does that.
+        - `everywhere`: True for a name that only one member of the whole cluster holds: that of the namespace and the
+          local id. A majority of etcd decides. `Entry.fencing_token` is a number that is larger for each later holder:
+          give it to what the holder writes to, and let that refuse smaller ones, because a holder that was stopped for
+          long cannot know that another one has the name. See `Registration.valid`.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
-          registrar serves. The request is not applied after it (L1).
+          registrar serves. The request is not applied after it (L1). With `everywhere`, 5 s by default.
         - `metadata`: the fields of `Metadata`. ``heartbeat="thread"`` promises a heartbeat each second and lets a
           thread of this process send three in that time: a process in which no Python code runs for 1.5 s, because it
           is stopped, for one, shows as degraded to every process.
@@ -148,7 +156,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
 
         Errors: `AlreadyRegistered`, whose ``entry`` is the holder's; `InvalidProcessId`; `InvalidMetadata`;
         `DeadProcess`; `RegistryFull`; `SystemBusy`; `Timeout`; `NotRegistered` where `owned_by` names no living
-        member; `ValueError` for ``heartbeat="thread"`` and another process.
+        member; `ClusterUnavailable`; `ValueError` for ``heartbeat="thread"`` and another process.
 
         >>> registration = registry.register("planner-1", capabilities={"planning"})
         >>> registry["planner-1"].pid == os.getpid()
@@ -157,8 +165,24 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         Traceback (most recent call last):
         adsum.errors.AlreadyRegistered: ...
         """
+        if everywhere:
+            return self._register_everywhere(id, process, metadata, timeout)
         write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registration)
+
+    def _register_everywhere(
+        self, id: AnyId, process: Any, metadata: MetadataKeywords, timeout: float | None
+    ) -> Registration:
+        patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
+        call = self._calls.stand_by(
+            id, metadata, patience, self._registration, process=process, everywhere=Everywhere.now
+        )
+        try:
+            return call.future.result(patience)
+        except TimeoutError as error:
+            raise name_timed_out(error, patience) from error
+        finally:
+            call.future.cancel()
 
     def register_nowait(
         self,
@@ -445,7 +469,7 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         return wait(GoneCondition(self, id), timeout).last
 
     def stand_by(
-        self, id: AnyId, *, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
+        self, id: AnyId, *, everywhere: bool = False, timeout: float | None = None, **metadata: Unpack[MetadataKeywords]
     ) -> Future[Registration]:
         """Stand by for an id: register this process under it as soon as it is free, immediately if it is.
 
@@ -454,6 +478,8 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         not. A process that stands by twice has two standbys. A standby ends with its process, and when the registry is
         closed.
 
+        - `everywhere`: True to stand by for a name of the whole cluster, as in `register`. Which of those that stand by
+          on different hosts gets it is not defined.
         - `timeout`: seconds until the registrar has answered; the time until the grant has no bound.
         - `metadata`: the fields of `Metadata`; ``heartbeat="thread"`` begins with the grant.
 
@@ -467,7 +493,8 @@ class Registry(ManyCalls, ClaimCalls, RegistryReads):
         >>> future.result(timeout=10).entry.pid == os.getpid()
         True
         """
-        call = self._calls.stand_by(id, metadata, timeout, self._registration)
+        kind = Everywhere.waits if everywhere else Everywhere.no
+        call = self._calls.stand_by(id, metadata, timeout, self._registration, everywhere=kind)
         try:
             call.queued.result()
         except BaseException:

@@ -26,6 +26,31 @@ class RegistrarStats(msgspec.Struct, frozen=True):
     outcomes: dict[str, int] = {}
 
 
+class ClusterStats(msgspec.Struct, frozen=True):
+    """What this registry knows of its cluster. `Stats.cluster` has it.
+
+    - `connected`: whether the bridge has heard from the cluster, not longer ago than its time to live: while it has
+      not, all other hosts are unreachable from here.
+    - `revision`: that of etcd up to which everything is in the tables here. `heard`: seconds since then.
+    - `published`: the revision of this registry up to which all of its changes are in etcd; `lag` is how many changes
+      of this registry, its own and those of others, came after it.
+    - `hosts`, `unreachable`: how many other hosts are known, and how many of them cannot be reached.
+    - `entries`: those of other hosts in the tables here.
+
+    >>> registry.stats().cluster is None
+    True
+    """
+
+    connected: bool
+    revision: int
+    heard: float | None
+    published: int
+    lag: int
+    hosts: int
+    unreachable: int
+    entries: int
+
+
 class Stats(msgspec.Struct, frozen=True):
     """The registry in numbers, at most a second old. Given by `Registry.stats`.
 
@@ -39,6 +64,7 @@ class Stats(msgspec.Struct, frozen=True):
     - `cleanup_latency`: a `CleanupLatency`.
     - `outcomes`: the number of requests by outcome: ``ok``, or the reason of the error.
     - `unwatched_by_kernel`: owners that are scanned, because the registrar has no descriptor left for them.
+    - `cluster`: a `ClusterStats`; None where the registry is part of no cluster.
 
     >>> registration = registry.register("planner-1")
     >>> numbers = registry.stats()
@@ -58,3 +84,4 @@ class Stats(msgspec.Struct, frozen=True):
     cleanup_latency: CleanupLatency
     outcomes: dict[str, int]
     unwatched_by_kernel: int = 0
+    cluster: ClusterStats | None = None

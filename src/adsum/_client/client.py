@@ -7,7 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .._foreign import reraise_foreign
 from .._instrument import instrument
@@ -26,6 +26,9 @@ from .keeper import Keeper, OnLost
 from .launch import Launch
 from .pipeline import Pipeline
 from .writable_board import WritableBoard
+
+if TYPE_CHECKING:
+    from .cluster import BridgeKeeper
 
 R = TypeVar("R")
 
@@ -80,6 +83,8 @@ class Client:
         self.exit_reports = ExitReports(folder)
         self.watches: weakref.WeakSet[Stoppable] = weakref.WeakSet()
         self.closed = False
+        self.bridge: BridgeKeeper | None = None
+        self._launch = launch
         clients[id(self)] = self
         if (report := instrument.client_opened) is not None:
             report()
@@ -90,6 +95,14 @@ class Client:
         if (mapped := self.reader.open_page) is not None:
             mapped.hold_lifeline(self.folder)
 
+    def keep_bridge(self) -> None:
+        """Keep the bridge to the cluster running, from now on."""
+        from .cluster import BridgeKeeper  # Most registries are part of no cluster.
+
+        if self.bridge is None:
+            self.bridge = BridgeKeeper(self.folder, self._launch)
+        self.bridge.start()
+
     def close(self) -> None:
         """End the session and all that depends on it. Waits a moment for the registrar."""
         if not own[0]:
@@ -99,6 +112,8 @@ class Client:
         self.drop()
         self.keeper.join()
         self.exit_reports.join()
+        if self.bridge is not None:
+            self.bridge.join()
 
     def drop(self) -> None:
         """`close` for the garbage collector, which may run inside any other call: it waits for nothing."""
@@ -107,6 +122,8 @@ class Client:
         self.closed = True
         self.keeper.close()
         self.exit_reports.close()
+        if self.bridge is not None:
+            self.bridge.close()
         self.pipeline.stop()
         self.pool.close()
         self.board.close()

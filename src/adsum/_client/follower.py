@@ -63,6 +63,8 @@ class Follower:
     def _event_of(self, step: Step) -> Event | None:
         """A change as this watch sees it: an entry that starts to match is registered, one that stops unregistered."""
         before, after = step.before, step.after
+        if step.host:
+            return self._of_host(step)
         matched, matches = self._matches(before), self._matches(after)
         if not (matched or matches):
             return None
@@ -74,6 +76,14 @@ class Follower:
         known = None if ended is None else self._reader.exit_of(ended, step.revision)
         event = Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous)
         return event if known is None else event.with_exit(known)
+
+    def _of_host(self, step: Step) -> Event | None:
+        """A change of a host, for watches that are not about one id, or about members of this registry alone."""
+        if self._query.here or self._query.process_id is not None:
+            return None
+        event = Event(step.kind, None, Revision(step.revision, self._feed.epoch))
+        event.host = step.host
+        return event
 
     def _matches(self, entry: Entry | None) -> bool:
         return entry is not None and self._query.matches(entry) and (self._where is None or bool(self._where(entry)))

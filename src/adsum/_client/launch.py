@@ -21,6 +21,8 @@ from ..model import Limits
 
 REMEDY = "set ADSUM_PYTHON, or registrar_command= of open(), to a Python that has adsum, or run: adsum registrar"
 _PACKAGES = ("adsum", "lmdb", "msgspec")
+_CLUSTER_PACKAGES = ("grpc", "google.protobuf")
+_BRIDGE_BOOT = "import sys; sys.path += sys.argv[1:-4]; from adsum._bridge.__main__ import main; main()"
 _PYTHON_NAMES = ("python", "pypy")
 # All that a registrar gets of its starter's environment. The rest does not concern it and may harm it: variables of
 # debuggers and measuring tools that follow child processes, PYTHONPATH, LD_PRELOAD, secrets.
@@ -76,6 +78,13 @@ def command_line(command: Sequence[str] | None) -> list[str]:
     # time. -I without -E (-P -s) where Python finds its own library through PYTHONHOME alone.
     isolated = ["-P", "-s"] if _home() else ["-I"]
     return [_own_python(), *isolated, "-S", "-c", BOOT, *package_folders()]
+
+
+def bridge_command(command: Sequence[str] | None) -> list[str]:
+    """The command that becomes a bridge, given the arguments of `adsum._bridge.__main__`. It needs the site folder of
+    this Python, where grpcio is. Errors: `RegistrarUnavailable` where there is no Python that could run one."""
+    chosen = command or tuple(filter(None, [os.environ.get("ADSUM_PYTHON")])) or (_own_python(),)
+    return [*chosen, "-I", "-c", _BRIDGE_BOOT, *package_folders((*_PACKAGES, *_CLUSTER_PACKAGES))]
 
 
 def environment() -> dict[str, str]:
@@ -134,9 +143,9 @@ def _is_embedding(path: str) -> bool:
         return False
 
 
-def package_folders() -> list[str]:
+def package_folders(packages: Sequence[str] = _PACKAGES) -> list[str]:
     found: list[str] = []
-    for name in _PACKAGES:
+    for name in packages:
         spec = importlib.util.find_spec(name)
         for location in (spec.submodule_search_locations or ()) if spec else ():
             parent = os.path.dirname(os.path.abspath(location))

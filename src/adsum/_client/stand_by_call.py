@@ -37,7 +37,7 @@ class StandByCall(PendingCall[T]):
 
     def __init__(
         self,
-        request: wire.StandBy,
+        request: wire.StandBy | wire.StandByEverywhere,
         convert: Callable[[wire.Done], T],
         seconds: float | None,
         observer: Observer | None,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .._store import board as boards
 from .._store.board import NO_BOARD, Board
+from .._store.hosts import HostWords
 from .._store.member_rows import MemberRows
 from .._store.reader import Reader
 from ..errors import RegistrarUnavailable, RegistryClosed
@@ -23,6 +24,11 @@ class WritableBoard:
     def _use(self, board: Board) -> None:
         self._board = board
         self.rows = board.rows
+
+    @property
+    def hosts(self) -> HostWords:
+        """Those of the board that was found last; for a bridge."""
+        return self._board.hosts
 
     @property
     def has_clock_of_this_process(self) -> bool:

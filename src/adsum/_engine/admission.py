@@ -11,10 +11,11 @@ from typing import NamedTuple
 from .._store.layout import encode
 from .._store.page_layout import MEMBER_ROWS
 from .._validation import MetadataFields, check_fields, check_limits, id_key, new_metadata
-from ..errors import RegistryFull
+from ..errors import InvalidProcessId, RegistryFull
 from ..model import Entry, Limits, Metadata, OwningMember, ProcessId
 from .batch import Instant
 from .draft import Draft
+from .known_hosts import KnownHosts
 
 # Bytes kept free below the memory limit: one group commit never allocates more than it was estimated to by this much.
 HEADROOM = 128 * 1024
@@ -44,8 +45,9 @@ class Update(NamedTuple):
 class Admission:
     """The checks of one batch, which count the room that it has taken so far."""
 
-    def __init__(self, limits: Limits, draft: Draft, now: Instant, node: str) -> None:
+    def __init__(self, limits: Limits, draft: Draft, now: Instant, node: str, hosts: KnownHosts) -> None:
         self._limits = limits
+        self._hosts = hosts
         self._node = node
         self._draft = draft
         self._now = now
@@ -58,6 +60,11 @@ class Admission:
         if not process_id.node:
             process_id = process_id._replace(node=self._node)
         key = id_key(process_id)
+        if (host := self._hosts.of_node(process_id.node)) is not None:
+            raise InvalidProcessId(
+                f"{process_id}: the node {process_id.node!r} belongs to the host {host!r} of the cluster; register "
+                "under a node of this host"
+            )
         check_fields(fields)
         metadata = new_metadata(fields, self._now.utc)
         size = len(encode(metadata))
@@ -85,9 +92,10 @@ class Admission:
         """Require room for these entries, and count it as taken. Those in `replaced` take the rows of the entries that
         they replace."""
         most = self._limits.max_entries
-        if most is not None and self._draft.entries + len(prepared) > most:
+        own_entries = self._draft.entries - self._hosts.entries
+        if most is not None and own_entries + len(prepared) > most:
             raise RegistryFull(
-                f"the registry holds {self._draft.entries} entries, {len(prepared)} more were asked for, max_entries "
+                f"the registry holds {own_entries} entries, {len(prepared)} more were asked for, max_entries "
                 f"is {most}; unregister some, or make the registry with a larger Limits.max_entries"
             )
         with_gauges = len([new for new in prepared if new.metadata.gauges])
@@ -105,6 +113,23 @@ class Admission:
                 f"{with_gauges} members with gauges were asked for, and the registry has room for {free} more of them "
                 f"({MEMBER_ROWS} in all); register without gauges=, or unregister some that have them"
             )
+
+    def require_room_for_remote(self, key: bytes, entry: Entry, before: Entry | None) -> None:
+        """Require that the entry of another host keeps the limits, and that there is room for it, which counts as
+        taken. Half of the memory is for members of this registry."""
+        metadata = entry.metadata
+        size = len(encode(metadata))
+        check_limits(metadata, entry.process_id.namespace, size, self._limits)
+        grown = size if before is None else max(0, size - len(encode(before.metadata)))
+        if before is None:
+            grown = footprint(key, metadata, size, len(self._limits.indexed))
+        most = self._limits.max_memory_bytes // 2
+        if self._draft.bytes_used + grown > most and self._draft.measure() + grown > most:
+            raise RegistryFull(
+                f"half of the registry's {self._limits.max_memory_bytes} bytes are in use, and entries of other hosts "
+                "get no more; make it with a larger Limits.max_memory_bytes"
+            )
+        self._require_memory(grown)
 
     def require_room_for_claim(self) -> None:
         """Require room for one more claim, and count it as taken."""

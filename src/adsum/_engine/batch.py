@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from .. import _wire as wire
-from .._store.layout import Change, Record, Standby
+from .._store.layout import Change, HostRow, Record, Standby
 from ..model import Departure, Owner
 from .claimers import Waiting
 from .heartbeats import Lateness
@@ -92,6 +92,7 @@ class Decision(NamedTuple):
     - `queued`, `dequeued`: rows of standbys to add and to remove.
     - `amended`: departures of earlier batches, with their revisions, whose `exit` has become known.
     - `joined`, `left`: claims that begin to wait, and those that wait no more. They are in memory alone.
+    - `hosts`: rows of other hosts that have changed, None for one that is gone; `refusals`: what of them was left out.
     """
 
     changes: Sequence[Change]
@@ -107,8 +108,10 @@ class Decision(NamedTuple):
     amended: Sequence[tuple[int, Departure]] = ()
     joined: Sequence[Waiting] = ()
     left: Sequence[Waiting] = ()
+    hosts: Sequence[tuple[str, HostRow | None]] = ()
+    refusals: Sequence[str] = ()
 
     @property
     def writes(self) -> bool:
         """Whether anything has to be written."""
-        return bool(self.changes or self.refreshed or self.queued or self.dequeued or self.amended)
+        return bool(self.changes or self.refreshed or self.queued or self.dequeued or self.amended or self.hosts)

@@ -28,6 +28,9 @@ def claim(round: Round, request: wire.Claim, call: Call) -> wire.AnyReply:
             "--replace"
         ) from error
     round.require_alive(request.owner)
-    if process_id is not None and round.live_holder(id_key(process_id)) is None:
-        raise not_registered(query)
+    if process_id is not None:
+        holder = round.live_holder(id_key(process_id))
+        if holder is None:
+            raise not_registered(query)
+        round.require_own(holder.entry)
     return round.claims.claim(request, query, call)

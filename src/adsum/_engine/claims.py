@@ -144,7 +144,7 @@ class Claims:
     def _freed_for(self, query: Query) -> Record | None:
         """The best of the members that this batch has changed."""
         records = [record for key in self._free if (record := self._draft.record(key)) is not None]
-        found = [one for one in records if query.matches(one.entry) and self._is_alive(one.entry.owner)]
+        found = [one for one in records if self._may_be_claimed(one.entry, query)]
         return min(found, key=lambda one: (len(one.entry.claims), self._place(one.entry.incarnation)), default=None)
 
     def _is_gone(self, key: bytes) -> bool:
@@ -157,7 +157,7 @@ class Claims:
         full = []
         for record in self._in_order(query):
             entry = record.entry
-            if not query.matches(entry) or not self._is_alive(entry.owner):
+            if not self._may_be_claimed(entry, query):
                 continue
             if has_free_slot(entry):
                 return record
@@ -168,6 +168,10 @@ class Claims:
             if cleared is not None and has_free_slot(cleared.entry) and query.matches(cleared.entry):
                 return cleared
         return None
+
+    def _may_be_claimed(self, entry: Entry, query: Query) -> bool:
+        """Whether it is a living member of this registry that matches."""
+        return entry.origin is None and query.matches(entry) and self._is_alive(entry.owner)
 
     def _without_dead_claimers(self, key: bytes) -> Record | None:
         record = self._draft.record(key)

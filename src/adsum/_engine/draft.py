@@ -14,7 +14,7 @@ import msgspec
 
 from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of, lacks_exit
 from .._store.query import Query
-from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Owner, OwningMember, ProcessId
+from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Origin, Owner, OwningMember, ProcessId
 from .free_rows import FreeRows
 
 # A departure keeps only the outline of an entry larger than this, which bounds the memory of the last departures.
@@ -119,12 +119,12 @@ class Draft:
         return self.view.count_owned(owner) - lost + gained == 0
 
     def gaining_owners(self) -> list[Owner]:
-        """The owners of new and changed records."""
-        return [owner for owner, records in self._gained.items() if records]
+        """The processes that own new and changed records."""
+        return [owner for owner, records in self._gained.items() if records and owner.pid]
 
     def emptied_owners(self) -> list[Owner]:
-        """The owners that lost their last record."""
-        return [owner for owner in self._lost if not self._gained.get(owner) and self.owns_nothing(owner)]
+        """The processes that lost their last record."""
+        return [owner for owner in self._lost if owner.pid and not self._gained.get(owner) and self.owns_nothing(owner)]
 
     # Changes
 
@@ -137,8 +137,10 @@ class Draft:
         session: bytes,
         source: HealthSource = HealthSource.process,
         owned_by: OwningMember | None = None,
+        *,
+        token: int = 0,
     ) -> Entry:
-        """A new registration. `source` is that of its health status."""
+        """A new registration. `source` is that of its health status; `token` that of its name in the whole cluster."""
         self.revision += 1
         now, place = self._now, self._row_place(metadata)
         entry = Entry(
@@ -152,6 +154,7 @@ class Draft:
             source,
             row_place=place,
             owned_by=owned_by,
+            fencing_token=token,
         )
         self._change(key, Kind.registered, None, Record(entry, session))
         return entry
@@ -167,6 +170,28 @@ class Draft:
             return self._freed_places.pop()
         self._given_rows += 1
         return self._free_rows.place(self._given_rows - 1)
+
+    def mirror(self, key: bytes, before: Record | None, remote: Entry, origin: Origin) -> Entry:
+        """An entry of another host, as it is there, and under a number of this registry. `before` is the record of the
+        same registration that it replaces."""
+        self.revision += 1
+        entry = msgspec.structs.replace(
+            remote,
+            incarnation=self.revision if before is None else before.entry.incarnation,
+            revision=self.revision,
+            row_place=0,
+            # Of processes of the other host.
+            owned_by=None,
+            origin=origin,
+        )
+        kind = Kind.registered if before is None else Kind.updated
+        self._change(key, kind, before, Record(entry))
+        return entry
+
+    def note_host(self, kind: Kind, host: str) -> None:
+        """A change of a host of the cluster, which changes no entry."""
+        self.revision += 1
+        self.changes.append(Change(kind, self.revision, host.encode(), None, None))
 
     def replace(
         self, before: Record, metadata: Metadata, source: HealthSource, before_late: BeforeLate | None
@@ -203,6 +228,15 @@ class Draft:
         self._change(key_of(entry.process_id), Kind.updated, before, after)
         return entry
 
+    def put_token(self, before: Record, token: int) -> Entry:
+        """The name of an entry in the whole cluster has another token: an update by the cluster."""
+        self.revision += 1
+        updated = max(self._now, before.entry.registered_at)
+        entry = msgspec.structs.replace(before.entry, fencing_token=token, revision=self.revision, last_updated=updated)
+        after = Record(entry, before.session, before.before_late)
+        self._change(key_of(entry.process_id), Kind.updated, before, after)
+        return entry
+
     def refresh(self, before: Record, metadata: Metadata) -> Entry:
         """A heartbeat: `metadata` differs in its last health check alone, so this is no change of the registry."""
         entry = msgspec.structs.replace(before.entry, metadata=metadata)
@@ -224,15 +258,17 @@ class Draft:
         entry = Entry(id, *owner, self.revision, now, now, self.revision, metadata, basis.health_source)
         # It keeps the row. Its pairs have another key from now on, as it is another incarnation.
         # Its claims stay: otherwise a new claimer would have a slot beside one that believes to hold it.
-        entry = msgspec.structs.replace(entry, row_place=before.entry.row_place, claims=before.entry.claims)
+        # So does its name in the whole cluster.
+        kept = {"row_place": before.entry.row_place, "claims": before.entry.claims}
+        entry = msgspec.structs.replace(entry, **kept, fencing_token=before.entry.fencing_token)
         entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)
         self._depart(before.entry, "handed_over", 0.0)
         self._change(key_of(id), Kind.updated, before, Record(entry))
         return entry
 
-    def remove(self, before: Record, kind: Kind, how: str, detection: float = 0.0) -> None:
+    def remove(self, before: Record, kind: Kind, how: str, detection: float = 0.0, exit: int | None = None) -> None:
         self.revision += 1
-        self._depart(before.entry, how, detection)
+        self._depart(before.entry, how, detection, exit)
         self._change(key_of(before.entry.process_id), kind, before, None)
 
     def _change(self, key: bytes, kind: Kind, before: Record | None, after: Record | None) -> None:
@@ -250,7 +286,7 @@ class Draft:
             self._gained.setdefault(after.entry.owner, {})[after.entry.incarnation] = after
         self.entries += (after is not None) - (before is not None)
 
-    def _depart(self, entry: Entry, how: str, detection: float) -> None:
+    def _depart(self, entry: Entry, how: str, detection: float, exit: int | None = None) -> None:
         if len(encode(entry)) > MAX_DEPARTURE_BYTES:
             full = entry.metadata
             outline = Metadata(
@@ -260,7 +296,7 @@ class Draft:
                 last_health_check=full.last_health_check,
             )
             entry = msgspec.structs.replace(entry, metadata=outline, claims=())
-        self.departures.append((self.revision, Departure(entry, how, self._now, detection)))
+        self.departures.append((self.revision, Departure(entry, how, self._now, detection, exit)))
 
     def note_exit(self, owner: Owner, code: int) -> bool:
         """The dead process `owner` ended with this code: note it with the departures of its death that lack one.

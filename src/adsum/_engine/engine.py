@@ -17,13 +17,14 @@ from .dependants import Dependants
 from .draft import View
 from .free_rows import FreeRows
 from .handlers import answer
+from .known_hosts import KnownHosts
 from .round import Round
 
 
 class Engine:
     """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `free_rows` are
-    the member rows that can be given; its caller keeps them as they are after each commit. `claimers` and `dependants`
-    are what is known of claims and of owned entries, likewise."""
+    the member rows that can be given; its caller keeps them as they are after each commit. `claimers`, `dependants` and
+    `hosts` are what is known of claims, of owned entries and of other hosts of the cluster, likewise."""
 
     def __init__(self, limits: Limits, kernel: Kernel, node: str = "", free_rows: FreeRows | None = None) -> None:
         self._limits = limits
@@ -32,10 +33,11 @@ class Engine:
         self.free_rows = FreeRows() if free_rows is None else free_rows
         self.claimers = Claimers()
         self.dependants = Dependants()
+        self.hosts = KnownHosts()
 
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
-        memory = self.free_rows, self.claimers, self.dependants
+        memory = self.free_rows, self.claimers, self.dependants, self.hosts
         round = Round(self._limits, self._kernel, view, now, dead, self._node, *memory)
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:

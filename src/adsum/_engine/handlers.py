@@ -14,7 +14,7 @@ from .._gauges import check_gauges
 from .._validation import check_fields, id_key
 from ..errors import AdsumError, AlreadyRegistered, DeadProcess, InvalidProcessId, PermissionDenied, Timeout
 from ..model import Entry, Kind, OwningMember
-from . import claiming, many, updating
+from . import claiming, cluster_names, many, updating
 from .batch import Call
 from .draft import without_lateness
 from .health import health_source
@@ -58,13 +58,26 @@ def _carry_out(round: Round, call: Call) -> wire.AnyReply:
             return stand_by(round, request, call)
         case wire.Cancel() | wire.Listen() | wire.ExitOf() as request:
             return wire.Done(call.number, [], changed=_changes_no_entry(round, request, call))
-        case wire.UpdateMany() | wire.UnregisterMany() | wire.Claim() | wire.Release() as request:
+        case request:
             return _carry_out_elsewhere(round, request, call)
 
 
 def _carry_out_elsewhere(
-    round: Round, request: wire.UpdateMany | wire.UnregisterMany | wire.Claim | wire.Release, call: Call
+    round: Round,
+    request: wire.UpdateMany
+    | wire.UnregisterMany
+    | wire.Claim
+    | wire.Release
+    | wire.Mirror
+    | wire.StandByEverywhere
+    | wire.NameAnswer
+    | wire.Retoken,
+    call: Call,
 ) -> wire.AnyReply:
+    if isinstance(request, (wire.StandByEverywhere, wire.NameAnswer, wire.Retoken)):
+        return cluster_names.carry_out(round, request, call)
+    if isinstance(request, wire.Mirror):
+        return wire.Done(call.number, [], changed=round.mirroring.carry_out(request))
     if isinstance(request, (wire.Claim, wire.Release)):
         return claiming.carry_out(round, request, call)
     return many.carry_out(round, request, call)
@@ -193,6 +206,7 @@ def unregister(round: Round, request: wire.Unregister, call: Call) -> wire.Done:
     record = round.live_holder(id_key(request.process_id))
     if record is None:
         return wire.Done(call.number, [], changed=False)
+    round.require_own(record.entry)
     round.require_incarnation(record.entry, request.if_incarnation)
     round.draft.remove(record, Kind.unregistered, "unregistered")
     round.succession.grant_freed([record])

@@ -113,7 +113,7 @@ class Heartbeats:
 
     def inherit(self, key: bytes, entry: Entry, now: int) -> None:
         """Take up the promise of an entry, made now or to an earlier registrar; none if it promises no heartbeat."""
-        interval = entry.metadata.heartbeat
+        interval = _promised(entry)
         if interval is None:
             return
         noted = 0
@@ -144,7 +144,7 @@ class Heartbeats:
             self._end(before.incarnation)
         if after is None:
             return
-        interval = after.metadata.heartbeat
+        interval = _promised(after)
         known = self._promises.get(after.incarnation)
         if interval is None:
             self._end(after.incarnation)
@@ -222,3 +222,8 @@ class Heartbeats:
         if promise.noted < len(self._stages):
             promise.due = self._deadline(promise)
             heapq.heappush(self._heap, (promise.due, incarnation))
+
+
+def _promised(entry: Entry) -> float | None:
+    """The interval of a member of this registry. Those of other hosts are judged there."""
+    return entry.metadata.heartbeat if entry.origin is None else None

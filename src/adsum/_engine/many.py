@@ -38,6 +38,7 @@ def unregister(round: Round, request: wire.UnregisterMany, call: Call) -> wire.D
     for key, incarnation in wanted:
         record = round.live_holder(key)
         if record is not None and incarnation in (None, record.entry.incarnation):
+            round.require_own(record.entry)
             round.draft.remove(record, Kind.unregistered, "unregistered")
             removed.append(record)
     # After all of them: none is granted to a standby before the last one is free.
@@ -61,6 +62,7 @@ def _holders(round: Round, ids: Sequence[ProcessId]) -> list[Record]:
             raise NotRegistered(
                 f"{process_id} is not registered (or its process has died); none of the {len(ids)} entries was changed"
             )
+        round.require_own(record.entry)
         holders.append(record)
     return holders
 

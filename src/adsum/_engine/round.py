@@ -13,7 +13,7 @@ from .. import _wire as wire
 from .._store.lateness import SEVERITY
 from .._store.layout import Record
 from .._validation import id_key
-from ..errors import DeadProcess, NotRegistered, Stale
+from ..errors import DeadProcess, NotRegistered, OtherHost, Stale
 from ..model import Entry, HealthSource, Kind, Limits, Owner, ProcessId
 from .admission import Admission
 from .batch import Death, Decision, Instant, Kernel
@@ -23,6 +23,8 @@ from .dependants import Dependants
 from .draft import Draft, View
 from .free_rows import FreeRows
 from .heartbeats import Lateness
+from .known_hosts import KnownHosts
+from .mirroring import Mirroring
 from .succession import Succession
 
 
@@ -43,11 +45,15 @@ class Round:
         free_rows: FreeRows,
         claimers: Claimers,
         dependants: Dependants,
+        hosts: KnownHosts,
     ) -> None:
         self.now = now
         self.node = node
         self.draft = Draft(view, now.utc, free_rows)
-        self.admission = Admission(limits, self.draft, now, node)
+        self.admission = Admission(limits, self.draft, now, node, hosts)
+        self._limits = limits
+        self._hosts = hosts
+        self._mirroring: Mirroring | None = None
         self._kernel = kernel
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
@@ -65,6 +71,13 @@ class Round:
         if self._claims is None:
             self._claims = Claims(self.draft, self.admission, self.is_alive, self._claimers, self.now)
         return self._claims
+
+    @property
+    def mirroring(self) -> Mirroring:
+        """The hosts of the cluster in this round, made when they are asked for."""
+        if self._mirroring is None:
+            self._mirroring = Mirroring(self._limits, self.draft, self.admission, self._hosts)
+        return self._mirroring
 
     @property
     def has_claims(self) -> bool:
@@ -107,6 +120,8 @@ class Round:
             list(draft.amended.items()),
             joined,
             left,
+            [] if self._mirroring is None else list(self._mirroring.changed.items()),
+            [] if self._mirroring is None else self._mirroring.refusals,
         )
 
     def _with_dependants(self, watched: list[Owner], released: list[Owner]) -> tuple[list[Owner], list[Owner]]:
@@ -168,7 +183,7 @@ class Round:
     def live_holder(self, key: bytes) -> Record | None:
         """The record under an id's key. A holder that is dead is removed on the spot, with all that it owned."""
         record = self.draft.record(key)
-        if record is not None and not self.is_alive(record.entry.owner):
+        if record is not None and record.entry.origin is None and not self.is_alive(record.entry.owner):
             self.remove_dead(record.entry.owner, "replaced")
             # A standby may hold the id now.
             return self.draft.record(key)
@@ -178,7 +193,7 @@ class Round:
         """`live_holder`, for a registration that would be in vain. A holder that is ending is waited for, because a
         reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
         record = self.live_holder(key)
-        if record is None or not self._kernel.ends_now(record.entry.owner):
+        if record is None or record.entry.origin is not None or not self._kernel.ends_now(record.entry.owner):
             return record
         self.remove_dead(record.entry.owner, "replaced")
         return self.draft.record(key)
@@ -187,8 +202,18 @@ class Round:
         record = self.live_holder(id_key(process_id))
         if record is None:
             raise NotRegistered(f"{process_id} is not registered (or its process has died); register it first")
+        self.require_own(record.entry)
         self.require_incarnation(record.entry, if_incarnation)
         return record
+
+    def require_own(self, entry: Entry) -> None:
+        """Require that the member is of this registry."""
+        if entry.origin is not None:
+            raise OtherHost(
+                f"{entry.process_id} is a member of the host {entry.origin.host}; only a program there can change or "
+                "end it",
+                entry=entry,
+            )
 
     def require_incarnation(self, entry: Entry, if_incarnation: int | None) -> None:
         if if_incarnation is not None and if_incarnation != entry.incarnation:

@@ -33,8 +33,10 @@ class Succession:
         self._is_alive = is_alive
         self.grants: list[Grant] = []
 
-    def queue(self, request: wire.StandBy, call: Call, now: int) -> wire.Queued:
+    def queue(self, request: wire.StandBy | wire.StandByEverywhere, call: Call, now: int) -> wire.Queued:
         """Queue a standby behind the others. One that asks again, after its registrar died, keeps its position."""
+        everywhere = isinstance(request, wire.StandByEverywhere)
+        waits = not isinstance(request, wire.StandByEverywhere) or request.waits
         draft = self._draft
         standbys = draft.standbys_of(id_key(request.process_id))
         for one in standbys:
@@ -44,7 +46,8 @@ class Succession:
             raise SystemBusy(f"{draft.standby_count} processes stand by already; nothing was changed, try again later")
         # The rows that this batch removes are removed last, so their positions stay taken in it.
         position = _free_position(request.position, [one.position for one in (*standbys, *draft.dequeued)], now)
-        draft.queue(Standby(request.process_id, request.owner, request.fields, call.session, call.number, position))
+        row = request.process_id, request.owner, request.fields, call.session, call.number, position
+        draft.queue(Standby(*row, everywhere, waits))
         return wire.Queued(call.number, position)
 
     def refuse_oneself(self, holder: Record, owner: Owner) -> None:
@@ -62,6 +65,9 @@ class Succession:
         for record in freed:
             process_id = record.entry.process_id
             for standby in self._draft.standbys_of(key_of(process_id)):
+                if standby.everywhere:
+                    # The cluster decides.
+                    continue
                 self._draft.dequeue(standby)
                 # A dead standby is skipped, and gets no answer.
                 if self._is_alive(standby.owner) and self._grant(standby):
@@ -87,7 +93,22 @@ class Succession:
         for standby in self._draft.standbys_in(session):
             self._draft.dequeue(standby)
 
-    def _grant(self, standby: Standby) -> bool:
+    def find(self, session: bytes, number: int) -> Standby | None:
+        """The standby for a name of the whole cluster that the session's request `number` queued."""
+        found = [one for one in self._draft.standbys_in(session) if one.number == number and one.everywhere]
+        return found[0] if found else None
+
+    def grant_name(self, standby: Standby, token: int) -> bool:
+        """The cluster has granted a name. False where the standby cannot be registered after all."""
+        self._draft.dequeue(standby)
+        return self._is_alive(standby.owner) and self._grant(standby, token)
+
+    def refuse_name(self, standby: Standby, error: AdsumError) -> None:
+        """The cluster has refused a name."""
+        self._draft.dequeue(standby)
+        self.grants.append(Grant(standby, wire.failure(standby.number, error)))
+
+    def _grant(self, standby: Standby, token: int = 0) -> bool:
         """Register a standby. False when that is refused, which is its answer then."""
         try:
             new = self._admission.prepare(standby.process_id, standby.fields)
@@ -95,7 +116,7 @@ class Succession:
         except AdsumError as error:
             self.grants.append(Grant(standby, wire.failure(standby.number, error)))
             return False
-        entry = self._draft.add(new.key, standby.process_id, standby.owner, new.metadata, b"")
+        entry = self._draft.add(new.key, standby.process_id, standby.owner, new.metadata, b"", token=token)
         self.grants.append(Grant(standby, wire.Done(standby.number, [entry])))
         return True
 

@@ -19,7 +19,8 @@ from ..errors import InvalidName, PermissionDenied
 # The names that a registry's folder may have before its page is there; the tables' names end with a number.
 _FILES = frozenset({
     "lock", "starting", "clients", "sessions", "socket", "socket.new", "page", "page.new", "page.replaced", "board",
-    "board.new", "registrar.log", "registrar.log.1",
+    "board.new", "registrar.log", "registrar.log.1", "cluster", "cluster.new", "bridge", "bridge.status",
+    "bridge.status.new", "bridge.log", "bridge.log.1",
 })  # fmt: skip
 
 

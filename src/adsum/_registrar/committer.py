@@ -20,10 +20,11 @@ from .._engine.draft import View
 from .._engine.engine import Engine
 from .._engine.health import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats, Lateness
+from .._engine.known_hosts import KnownHosts
 from .._engine.receipts import Receipts
 from .._store import tables
 from .._store.board import index_buckets_of
-from .._store.layout import Receipt, key_of, namespace_key
+from .._store.layout import HostRow, HostState, Receipt, key_of, namespace_key
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
@@ -108,6 +109,12 @@ class Committer:
             with tables.write(self._generations.current) as transaction:
                 transaction.keep_stats(self._counters.stats(pending, len(self._kernel.scanned)))
 
+    def take_up_hosts(self, rows: Sequence[HostRow], entries: int) -> None:
+        """The hosts of the cluster that an earlier registrar knew, with so many entries in all."""
+        self._engine.hosts = KnownHosts(rows, entries)
+        for row in rows:
+            self._page.board.hosts.set_here(row.number, row.state is HostState.here)
+
     def take_up_row(self, entry: Entry) -> None:
         """An entry of an earlier registrar keeps its row, with what is written there where the board is still the
         same."""
@@ -175,6 +182,7 @@ class Committer:
                     transaction.refresh(decision.refreshed)
                     transaction.amend_departures(decision.amended)
                     transaction.write_standbys(decision.queued, decision.dequeued)
+                    transaction.write_hosts(decision.hosts)
                     receipts = [Receipt(a.session, a.number, a.data) for a in answers if a.kept]
                     transaction.keep_receipts(receipts, self._receipts.obsolete)
                     self._failpoint("before_commit")
@@ -236,12 +244,14 @@ class Committer:
         """After a commit: counters, watches and heartbeats follow it."""
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self._page.entries = self.entries
-        self.commits += bool(decision.changes)
+        # The bridge of a cluster reads the standbys, and is woken for them too.
+        self.commits += bool(decision.changes or any(one.everywhere for one in decision.queued))
         for reply in decision.replies:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
         for owner in decision.released:
             self._kernel.unwatch(owner)
         self._log_lines.follow(batch.calls, decision)
+        self._follow_hosts(decision)
         now = self._clock.monotonic_ns()
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         self._engine.dependants.follow(decision.changes)
@@ -261,13 +271,23 @@ class Committer:
         if decision.changes:
             self._generations.check_growth()
 
+    def _follow_hosts(self, decision: Decision) -> None:
+        """After the commit, so that no reader takes a host for here before it can see all that the host has said."""
+        numbers = {row.host: row.number for row in self._engine.hosts.rows.values()} if decision.hosts else {}
+        for host, row in decision.hosts:
+            number = numbers.get(host, 0) if row is None else row.number
+            self._page.board.hosts.set_here(number, row is not None and row.state is HostState.here)
+        self._engine.hosts.follow(decision.hosts, decision.changes)
+
 
 def _needs_room(request: wire.AnyRequest) -> bool:
     match request:
         case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel():
             return False
-        case wire.ExitOf() | wire.Release():
+        case wire.ExitOf() | wire.Release() | wire.Retoken():
             return False
+        case wire.Mirror():
+            return any(change.entry is not None for change in request.changes)
         case wire.UpdateMany():
             return not all(HEALTH_FIELDS.issuperset(fields.given()) for _, fields in request.items)
         case wire.Update():

@@ -32,7 +32,15 @@ class LogLines:
     def follow(self, calls: Sequence[Call], decision: Decision) -> None:
         """Note what a committed decision did to members and callers."""
         if decision.departures:
-            self._note_deaths([departure for _, departure in decision.departures if departure.how in DEATHS])
+            self._note_deaths(
+                [
+                    departure
+                    for _, departure in decision.departures
+                    if departure.how in DEATHS and departure.entry.origin is None
+                ]
+            )
+        for refusal in decision.refusals:
+            self._write("%s", _quoted(refusal))
         for call, reply in zip(calls, decision.replies, strict=True):
             if isinstance(reply, wire.Failed):
                 self._write("refused: %s, %s", reply.reason, subject(call))
@@ -70,7 +78,7 @@ def subject(call: Call) -> str:
     match request:
         case wire.Register() | wire.UpdateMany() | wire.UnregisterMany():
             ids = [process_id for process_id, _ in request.items]
-        case wire.Cancel() | wire.Listen() | wire.ExitOf() | wire.Release():
+        case wire.Cancel() | wire.Listen() | wire.ExitOf() | wire.Release() | wire.Mirror() | wire.NameAnswer():
             ids = []
         case wire.Claim():
             ids = [] if request.process_id is None else [request.process_id]

@@ -24,7 +24,10 @@ def sweep(core: Core, ports: Ports) -> Swept:
     """Watch every owner, claimer and process of an owning member; remove what ends with the dead ones, and the standbys
     of ended sessions."""
     with tables.read(core.generations.current) as stored:
-        owners = stored.owners()
+        everyone = stored.owners()
+        owners = [owner for owner in everyone if owner.pid]
+        remote = sum(stored.count_owned(owner) for owner in everyone if not owner.pid)
+        core.committer.take_up_hosts(stored.hosts(), remote)
         standbys = list(stored.all_standbys())
         bound = _take_up(core, stored, owners, ports.clock.monotonic_ns())
     bound |= {standby.session: standby.owner for standby in standbys}

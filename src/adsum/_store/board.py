@@ -1,10 +1,10 @@
 """The board: a mapped file beside the page, with what readers need besides.
 
 It has the change counters of index keys, which validate results of searches (see `kept_results`), the lifelines (see
-`lifelines`), and the rows of members (see `member_rows`). It is a file of its own because versions before it know the
-size of the page. A board has a random number, and the page names the one that is in use: a registrar that finds none,
-because it was removed or damaged, makes another. Where a reader finds none, it keeps no results, asks the kernel about
-each owner, and has heartbeats and gauges as they are stored.
+`lifelines`), the words of hosts (see `hosts`), and the rows of members (see `member_rows`). It is a file of its own
+because versions before it know the size of the page. A board has a random number, and the page names the one that is in
+use: a registrar that finds none, because it was removed or damaged, makes another. Where a reader finds none, it keeps
+no results, asks the kernel about each owner, and has heartbeats and gauges as they are stored.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from .._os import identity
 from .._os.mapped_file import MappedFile, create_mapped, open_mapped
 from ..errors import RegistryFull
 from ..model import Entry
+from .hosts import HostWords
 from .layout import BY_NAMESPACE, INDEXES
 from .member_rows import MemberRows
-from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, INDEX_BUCKETS, LIFELINES_AT, ROWS_AT, WORD_BYTES
+from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, HOSTS_AT, INDEX_BUCKETS, LIFELINES_AT, ROWS_AT, WORD_BYTES
 
 _NAME = "board"
-# The first word. The second one is `member_rows.ALLOCATED`; those from the fourth to the counters are not in use.
+# The first word. The second one is `member_rows.ALLOCATED`; those from the fourth to the counters belong to `hosts`.
 _NUMBER = 0
 # The inode of the time namespace of the registrar, whose monotonic clock the times on the board are of.
 _TIME_NAMESPACE = 2
@@ -53,7 +54,8 @@ class Board:
         self._mapped = mapped
         self.number = words[_NUMBER]
         self.counters = words[BOARD_COUNTERS_AT:LIFELINES_AT]
-        self.lifelines = words[LIFELINES_AT:ROWS_AT]
+        self.lifelines = words[LIFELINES_AT:HOSTS_AT]
+        self.hosts = HostWords(words[HOSTS_AT:ROWS_AT], words[:BOARD_COUNTERS_AT])
         self.rows = MemberRows(words)
 
     @property

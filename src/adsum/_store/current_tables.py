@@ -35,6 +35,7 @@ from . import older_tables, page
 from .board import NO_BOARD
 from .entry_cache import NO_CACHE, TwoGenerationCache
 from .environment import Environment, open_environment, translate, translating, unreadable_row
+from .hosts import HostWords
 from .kept_results import NO_RESULTS, KeptResults
 from .snapshot import Txn
 from .tables import check_identity, node_of
@@ -134,6 +135,11 @@ class CurrentTables:
             # That one waits for this, or holds the lock until `resume`.
             holding(self._lock, self._idle.notify_all)
             self._active.add(me)
+
+    @property
+    def hosts(self) -> HostWords:
+        """The words of other hosts, on the board in use."""
+        return self._board.hosts
 
     # The choice of tables
 

@@ -19,7 +19,7 @@ from ..errors import CorruptRegistry
 from ..model import Entry, Kind, ProcessId
 from . import snapshot
 from .environment import Environment
-from .layout import Change, decode_entry, decode_public, encode, pack_number, unpack_number
+from .layout import HOST_KINDS, Change, decode_entry, decode_public, encode, pack_number, unpack_number
 from .page import remedy
 
 # The history holds so many changes, or so many bytes of table pages, whichever is less.
@@ -35,17 +35,20 @@ _head = struct.Struct(">BQQ")
 
 class Step(NamedTuple):
     """One change: the entry before it and the entry after it. `before` is None for a registration, `after` for the end
-    of an entry."""
+    of an entry. A change of a host of the cluster has the name of the `host`, and neither."""
 
     revision: int
     kind: Kind
     before: Entry | None
     after: Entry | None
+    host: str = ""
 
 
 def row_of(change: Change) -> bytes:
     """The row of a change."""
     kind = _KINDS.index(change.kind)
+    if change.is_of_host:
+        return _head.pack(kind, 0, 0) + change.key
     newest = change.after or change.before
     incarnation = newest.entry.incarnation if newest else 0
     if change.before is None:
@@ -67,6 +70,9 @@ def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list
     steps: list[Step] = []
     for revision, code, incarnation, _, before in rows:
         kind = _KINDS[code]
+        if kind in HOST_KINDS:
+            steps.append(Step(revision, kind, None, None, before.decode()))
+            continue
         after: Entry | None = None
         if kind not in (Kind.unregistered, Kind.died):
             if (later := replaced.get(revision)) is not None:

@@ -40,14 +40,16 @@ class Piece(NamedTuple):
 
 class KeptResult(NamedTuple):
     """The entries that match a query, sorted by id, and what validates them: the counter, and the lifelines of their
-    owners, which are among `words`; `others` have none. `promising` are the places of those that promise heartbeats.
-    `rows` have the gauges, and `columns` what `adsum._columns` derives of the entries."""
+    owners, which are among `words`; `others` have none, and `hosts` represent other hosts of the cluster. `promising`
+    are the places of those that promise heartbeats. `rows` have the gauges, and `columns` what `adsum._columns` derives
+    of the entries."""
 
     bucket: int
     version: int
     words: memoryview
     pieces: list[Piece]
     others: frozenset[Owner]
+    hosts: frozenset[Owner]
     members: list[CachedEntry]
     entries: list[Entry]
     promising: list[int]
@@ -87,6 +89,10 @@ class KeptResults:
         kept = self._results.get(query)
         return kept if kept is not None and kept.is_current(self._counters) else None
 
+    def is_current(self, kept: KeptResult) -> bool:
+        """Whether the tables still give the entries of this result."""
+        return kept.is_current(self._counters)
+
     def version_for(self, query: Query) -> tuple[int, int]:
         """The counter that validates a result, and its value. To be read before the snapshot is opened."""
         if query.namespace is None:
@@ -104,9 +110,10 @@ class KeptResults:
         self._make_room(len(members))
         entries = [member.entry for member in members]
         pieces, others = self._validated(members)
+        hosts = frozenset(owner for owner in others if not owner.pid)
         promising = [place for place, member in enumerate(members) if member.promise is not None]
         self._results[query] = KeptResult(
-            bucket, version, self._words, pieces, others, members, entries, promising, self._rows, {}
+            bucket, version, self._words, pieces, others - hosts, hosts, members, entries, promising, self._rows, {}
         )
         self._entries += len(entries)
 

@@ -17,7 +17,7 @@ def judged(entry: Entry, limits: Limits, now: datetime) -> Entry:
     It counts from the last heartbeat, on the wall clock: the registrar's own times were in its memory.
     """
     interval = entry.metadata.heartbeat
-    if interval is None:
+    if interval is None or entry.origin is not None:
         return entry
     late = (now - entry.metadata.last_health_check).total_seconds() / interval
     if late < limits.degraded_after:

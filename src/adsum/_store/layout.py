@@ -14,6 +14,7 @@ departures     revision                        the `Departure`, msgpack array
 history        revision                        the before-image of a change; see `history`
 receipts       session, number                 the reply, framed
 standbys       id, NUL, position               the `Standby`, msgpack array
+hosts          host                            the `HostRow`, msgpack array
 meta           a word                          see the `META_*` names
 =============  ==============================  =======================================================
 
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection
+from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -39,7 +41,7 @@ FORMAT = 2
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 # No table: a name for `namespace_key`.
 BY_NAMESPACE = "by_namespace"
-ONE_ROW_TABLES = ("ids", "entries", "departures", "history", "receipts", "standbys", "meta")
+ONE_ROW_TABLES = ("ids", "entries", "departures", "history", "receipts", "standbys", "hosts", "meta")
 MANY_ROW_TABLES = (*INDEXES, "owners")
 TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
 MAX_DEPARTURES = 1000
@@ -78,7 +80,8 @@ class PublicRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Change(NamedTuple):
     """One step of the registry's history: the record before it, the record after it, either of them None.
 
-    `key` is that of the id, the same before and after.
+    `key` is that of the id, the same before and after. A change of a host of the cluster has the name of the host in
+    its place, and no record.
     """
 
     kind: Kind
@@ -86,6 +89,10 @@ class Change(NamedTuple):
     key: bytes
     before: Record | None
     after: Record | None
+
+    @property
+    def is_of_host(self) -> bool:
+        return self.kind in HOST_KINDS
 
     @property
     def begun_row(self) -> Entry | None:
@@ -111,7 +118,8 @@ class Change(NamedTuple):
 
 class Standby(msgspec.Struct, frozen=True, array_like=True):
     """A process that stands by for an id. `position` orders the standbys of one id; `session` and `number` name the
-    request that queued it."""
+    request that queued it. One for a name of the whole cluster, `everywhere`, is granted by the word of the bridge
+    alone; unless it `waits`, it ends when the name is held."""
 
     process_id: ProcessId
     owner: Owner
@@ -119,6 +127,45 @@ class Standby(msgspec.Struct, frozen=True, array_like=True):
     session: bytes
     number: int
     position: int
+    everywhere: bool = False
+    waits: bool = True
+
+
+class HostRow(msgspec.Struct, frozen=True, array_like=True):
+    """Another host of the cluster, as this registry knows it.
+
+    - `number`: its word on the board, and the `start_time` of the `Owner` that its entries have.
+    - `boot_id`: that of its boot; its entries of another boot have died.
+    - `fence`: the revision of etcd at which its bridge began to vouch for the entries.
+    - `state`: see `HostState`.
+    - `nodes`: the nodes whose ids belong to it.
+    """
+
+    host: str
+    number: int
+    boot_id: bytes
+    fence: int
+    state: HostState
+    nodes: frozenset[str] = frozenset()
+
+    @property
+    def owner(self) -> Owner:
+        """Represents the host where an entry of this registry has its process."""
+        return Owner(0, self.number, 0)
+
+
+class HostState(StrEnum):
+    """`here`: it can be reached, and its entries are as it says. `unreachable`: its lease is lost, or its bridge has
+    not said yet that all of its entries are there. `refused`: it has more entries than there is room for, so none is
+    kept."""
+
+    here = "here"
+    unreachable = "unreachable"
+    refused = "refused"
+
+
+# The changes that are about a host, and not about an entry.
+HOST_KINDS = frozenset({Kind.unreachable, Kind.returned, Kind.whole})
 
 
 # How an entry ended whose process died.
@@ -152,6 +199,7 @@ decode_record = msgspec.msgpack.Decoder(Record).decode
 decode_public = msgspec.msgpack.Decoder(PublicRecord).decode
 decode_departure = msgspec.msgpack.Decoder(Departure).decode
 decode_standby = msgspec.msgpack.Decoder(Standby).decode
+decode_host = msgspec.msgpack.Decoder(HostRow).decode
 decode_identity = msgspec.msgpack.Decoder(Identity).decode
 decode_stats = msgspec.msgpack.Decoder(RegistrarStats).decode
 

@@ -4,7 +4,8 @@ The page is an array of 64-bit words in the machine's byte order: a header of `H
 counters. A constant below is the index of a word in the header.
 
 The board (see `board`) is another such array: eight words, then the `INDEX_BUCKETS` change counters of index keys, then
-`LIFELINES` lifelines of a cache line each, then `MEMBER_ROWS` member rows of `ROW_WORDS` words.
+`LIFELINES` lifelines of a cache line each, then a word for each of `HOSTS` hosts of the cluster (see `hosts`), then
+`MEMBER_ROWS` member rows of `ROW_WORDS` words.
 
 The words of the first group are **frozen**: they keep index and meaning in every table format, past and future. By them
 an adsum of any version recognises a page, finds its format, knows whether it belongs to this boot and this PID
@@ -26,7 +27,9 @@ LIFELINE_WORDS = 8
 BOARD_COUNTERS_AT = 8
 LIFELINES_AT = BOARD_COUNTERS_AT + INDEX_BUCKETS
 MEMBER_ROWS = 1 << ROW_BITS
-ROWS_AT = LIFELINES_AT + LIFELINE_WORDS * LIFELINES
+HOSTS_AT = LIFELINES_AT + LIFELINE_WORDS * LIFELINES
+HOSTS = 1024
+ROWS_AT = HOSTS_AT + HOSTS
 BOARD_SIZE = WORD_BYTES * (ROWS_AT + ROW_WORDS * MEMBER_ROWS)
 
 MAGIC_VALUE = int.from_bytes(b"adsum\0\0\0", "little")

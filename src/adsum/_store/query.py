@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypedDict, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, TypedDict, TypeVar, cast
 
 from .._foreign import reraise_foreign
 from .._ranges import Range
@@ -46,6 +46,8 @@ class Conditions(TypedDict, total=False):
     id_prefix: str | None
     pid: int | None
     text: str | None
+    hosts: Literal["here"] | None
+    unreachable: bool
 
 
 class Query(NamedTuple):
@@ -58,6 +60,8 @@ class Query(NamedTuple):
     node: str | None = None
     process_id: ProcessId | None = None
     scanned: tuple[ScannedCondition, ...] = ()
+    here: bool = False
+    unreachable: bool = False
 
     @property
     def searched(self) -> str:
@@ -67,7 +71,7 @@ class Query(NamedTuple):
     @property
     def is_indexed(self) -> bool:
         """Whether one index alone decides, so that no candidate has to be compared."""
-        return self.namespace is not None and not self.scanned and len(self.index_keys()) < 2
+        return self.namespace is not None and not self.scanned and not self.here and len(self.index_keys()) < 2
 
     def about(self, process_id: ProcessId, conditions: Conditions) -> Query:
         """The same conditions, on the entry of one id. Errors: `InvalidQuery` where it could never match them."""
@@ -109,6 +113,7 @@ class Query(NamedTuple):
             and (self.health_status is None or metadata.health_status == self.health_status)
             and (self.node is None or entry.process_id.node == self.node)
             and (self.process_id is None or entry.process_id == self.process_id)
+            and (not self.here or entry.origin is None)
             and all(condition.matches(entry) for condition in self.scanned)
         )
 
@@ -116,7 +121,7 @@ class Query(NamedTuple):
 # Queries that are asked again are parsed once: so many of them, those used least recently are parsed anew.
 MAX_PARSED = 1024
 # The conditions that have an index each, and the namespace.
-INDEXED = frozenset({"capability", "type", "health_status", "node", "namespace"})
+INDEXED = frozenset({"capability", "type", "health_status", "node", "namespace", "hosts", "unreachable"})
 
 
 def _is_broken(text: str) -> bool:
@@ -159,6 +164,8 @@ def _parsed(own_namespace: str, conditions: Conditions) -> Query:
         health_status=None if health_status is None else _one_of(HealthStatus, "health_status", health_status),
         node=None if node is None else _text("node", node),
         scanned=scanned,
+        here=_is_here(conditions.get("hosts")),
+        unreachable=_flag("unreachable", conditions.get("unreachable", False)),
     )
 
 
@@ -178,6 +185,18 @@ def _namespace(own: str, given: object) -> str | None:
     if given is None:
         return own
     return None if given is ALL else _text("namespace", given)
+
+
+def _is_here(hosts: object) -> bool:
+    if hosts not in (None, "here"):
+        raise InvalidQuery(f"hosts={hosts!r}: give 'here' for members of this registry alone, or None for all hosts")
+    return hosts == "here"
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidQuery(f"{name}={value!r}: give True or False")
+    return value
 
 
 def _text(name: str, value: object) -> str:

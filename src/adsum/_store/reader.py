@@ -15,7 +15,7 @@ import operator
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
 from ..errors import CorruptRegistry
-from ..model import Departure, Entry, Limits, Owner, Stats
+from ..model import ClusterStats, Departure, Entry, Host, Limits, Owner, Reach, Stats
 from . import audit, history, lifelines, page, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
@@ -35,9 +35,10 @@ from .entry_cache import CachedEntry, HotEntries, TwoGenerationCache
 from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
+from .hosts import HostWords, boottime_ns
 from .kept_results import KeptResult
 from .lateness import judged
-from .layout import decode_public, key_of
+from .layout import HostState, Standby, decode_public, key_of
 from .lifelines import BROKEN, NONE, Lifeline
 from .local_members import LocalMembers
 from .promises import Promise
@@ -115,16 +116,45 @@ class Reader:
             cache.keep_hot(process_id, cached)
         words = cache.lifelines
         # The mutex first; see `lifelines`.
-        if (words[cached.mutex_at] != cached.mutex or words[cached.stamp_at] != cached.stamp) and not self._lives(
-            cached
-        ):
-            return None
+        if words[cached.mutex_at] != cached.mutex or words[cached.stamp_at] != cached.stamp:
+            if not cached.owner.pid:
+                return self._lookup_remote(process_id)
+            if not self._lives(cached):
+                return None
         promise = cached.promise
         if promise is None:
             return cached.entry
         entry = promise.look()
         # Before the member is late there is nothing to judge, so only then does it matter whether a registrar is alive.
         return entry if time.time() < promise.late_at else self._judged(entry)
+
+    def _lookup_remote(self, process_id: tuple[str, str, str]) -> Entry | None:
+        """`lookup` of an id that a member of another host has. What is read is of a moment at which the host was here:
+        its word is read before the counter that validates the entry."""
+        while True:
+            cached, cache = self._fetch(process_id)
+            if cached is None:
+                return None
+            if cached.owner.pid:
+                return self.lookup(process_id)
+            if not self._tables.hosts.is_here(cached.owner):
+                return None
+            if cache.counters[cached.bucket] == cached.version or cached.version & 1:
+                return cached.entry
+
+    def lookup_anywhere(self, process_id: tuple[str, str, str]) -> Entry | None:
+        """`lookup`, which also gives a member of a host that cannot be reached now, and marks it so."""
+        cached = self.cached(process_id)
+        if cached is None or cached.owner.pid:
+            return self.lookup(process_id)
+        return self._marked(cached.entry)
+
+    def _marked(self, entry: Entry) -> Entry:
+        """The entry, marked where it is of a host that cannot be reached now."""
+        origin = entry.origin
+        if origin is None or self._tables.hosts.is_here(entry.owner):
+            return entry
+        return msgspec.structs.replace(entry, origin=msgspec.structs.replace(origin, reach=Reach.unreachable))
 
     def cached(self, process_id: tuple[str, str, str]) -> CachedEntry | None:
         """The entry under an id as it is in the tables, whether or not its owner is alive."""
@@ -163,13 +193,15 @@ class Reader:
         # While threads and tasks of this process are members, each search asks whether they have ended.
         has_local_members = bool(over or self.local_members)
         results = self._tables.results
-        kept = None if has_local_members else results.get(query)
+        kept = None if has_local_members or query.unreachable else results.get(query)
         if kept is not None and self._all_live(kept):
             return kept.present()
         bucket, version = results.version_for(query)
         found, dead = self._search(query)
         if has_local_members:
             over += [one.entry.incarnation for one in found if self.local_members.is_over(one.entry.incarnation)]
+        elif query.unreachable:
+            return [self._marked(one.present()) for one in found if one.owner not in dead]
         elif not dead:
             results.keep(query, bucket, version, found)
         return [one.present() for one in found if one.owner not in dead and one.entry.incarnation not in over]
@@ -179,7 +211,7 @@ class Reader:
         others being asked for. None where `find` has to be asked. Its owners may have died: see `lives`."""
         if self._tables.current() is None or self.local_members or self._limits_to_judge_by() is not None:
             return None
-        return self._tables.results.get(query)
+        return None if query.unreachable else self._tables.results.get(query)
 
     def lives(self, kept: KeptResult, member: CachedEntry) -> bool:
         """Whether the owner of a member of a result is alive."""
@@ -187,6 +219,8 @@ class Reader:
         # The mutex first; see `lifelines`.
         if words[member.mutex_at] == member.mutex and words[member.stamp_at] == member.stamp:
             return True
+        if not member.owner.pid:
+            return self._tables.hosts.is_here(member.owner) and self._is_current(kept)
         return self._lives(member)
 
     def _lives(self, cached: CachedEntry) -> bool:
@@ -212,18 +246,34 @@ class Reader:
     def _all_live(self, kept: KeptResult) -> bool:
         """Whether all owners in a result are alive. False also where that has to be asked one by one."""
         others = kept.others
-        return kept.has_all_lifelines() and (not others or self._liveness.alive_among(others) == others)
+        if not kept.has_all_lifelines() or (others and self._liveness.alive_among(others) != others):
+            return False
+        hosts = kept.hosts
+        return not hosts or (self._tables.hosts.here_among(hosts) == hosts and self._is_current(kept))
+
+    def _is_current(self, kept: KeptResult) -> bool:
+        """Whether the tables still give these entries, now that their hosts are known to be here."""
+        return self._tables.results.is_current(kept)
+
+    def _alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
+        """Those of `owners` that are alive, or are hosts that can be reached."""
+        hosts = {owner for owner in owners if not owner.pid}
+        if not hosts:
+            return self._liveness.alive_among(owners)
+        return self._liveness.alive_among(set(owners) - hosts) | self._tables.hosts.here_among(hosts)
 
     def _search(self, query: Query) -> tuple[list[CachedEntry], set[Owner]]:
         """The entries in the tables that match, sorted by id, and those of their owners that are dead."""
         cache = self._tables.cache
-        before = cache.versions()
+        before, words_before = cache.versions(), self._tables.hosts.copy()
         fresh: dict[bytes, CachedEntry] = {}
         nothing: tuple[list[CachedEntry], memoryview] = [], cache.lifelines
         found, words = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
         for row, cached in fresh.items():
             cache.keep(row, cached)
         dead = self._dead_among(found, words)
+        if not query.unreachable:
+            dead |= self._away_among(found, words_before)
         found.sort(key=_by_key)
         return found, dead
 
@@ -233,10 +283,18 @@ class Reader:
         doubtful = [one for one in found if words[one.mutex_at] != one.mutex or words[one.stamp_at] != one.stamp]
         if not doubtful:
             return set()
-        owners = {one.owner for one in doubtful}
+        owners = {one.owner for one in doubtful if one.owner.pid}
         dead = owners - self._liveness.alive_among(owners)
         broken = {one.owner for one in doubtful if one.mutex != NONE.mutex} - dead
         return dead.union(filter(self._liveness.is_ending, broken))
+
+    def _away_among(self, found: list[CachedEntry], before: bytes) -> set[Owner]:
+        """The hosts that are not here now, or were not all the time since `before`, a copy of their words."""
+        owners = {one.owner for one in found if not one.owner.pid}
+        if not owners:
+            return owners
+        hosts = self._tables.hosts
+        return owners - hosts.unchanged_among(hosts.here_among(owners), before)
 
     def count(self, query: Query) -> int:
         """How many living entries match."""
@@ -250,7 +308,7 @@ class Reader:
             if stored is None or stored <= MOST_COUNTED:
                 return None
             owners = snapshot.owners(txn, environment)
-            dead = set(owners) - self._liveness.alive_among(owners)
+            dead = set(owners) - self._alive_among(owners)
             gone = [entry for owner in dead for entry in snapshot.entries_of(txn, environment, owner)]
             gone += snapshot.entries_at(txn, environment, over)
             return stored - sum(query.matches(entry) for entry in gone)
@@ -299,7 +357,27 @@ class Reader:
 
     def census(self) -> Counter[Group]:
         """How many living entries there are of each namespace, type and health status."""
-        return self._tables.read(lambda txn, env: living(txn, env, self._liveness.alive_among), Counter())
+        return self._tables.read(lambda txn, env: living(txn, env, self._alive_among), Counter())
+
+    def mirrored(self) -> dict[str, set[bytes]]:
+        """The keys of the stored entries of each other host, for the bridge; empty sets for hosts without one."""
+
+        def read(txn: snapshot.Txn, environment: Environment) -> dict[str, set[bytes]]:
+            return {
+                row.host: {key_of(entry.process_id) for entry in snapshot.entries_of(txn, environment, row.owner)}
+                for row in snapshot.hosts(txn, environment)
+            }
+
+        return self._tables.read(read, {})
+
+    def name_requests(self) -> list[Standby]:
+        """The standbys for names of the whole cluster, in the order of their positions; for the bridge."""
+
+        def read(txn: snapshot.Txn, environment: Environment) -> list[Standby]:
+            return [one for one in snapshot.standbys(txn, environment) if one.everywhere]
+
+        nothing: list[Standby] = []
+        return sorted(self._tables.read(read, nothing), key=operator.attrgetter("position"))
 
     def departures(self, limit: int) -> list[Departure]:
         """At most `limit` departures, the newest first."""
@@ -326,7 +404,7 @@ class Reader:
             serves = registrar.pid != 0 and self._liveness.is_alive(registrar)
             return Stats(
                 entries=txn.stat(environment.ids)["entries"],
-                owners=len(snapshot.owners(txn, environment)),
+                owners=sum(1 for owner in snapshot.owners(txn, environment) if owner.pid),
                 revision=snapshot.revision(txn, environment),
                 bytes_used=bytes_used(txn, environment),
                 bytes_limit=limits.max_memory_bytes,
@@ -337,9 +415,59 @@ class Reader:
                 cleanup_latency=counted.cleanup_latency,
                 outcomes=counted.outcomes,
                 unwatched_by_kernel=counted.unwatched_by_kernel,
+                cluster=self._cluster_stats(txn, environment),
             )
 
         return self._tables.read(read, None)
+
+    def _cluster_stats(self, txn: snapshot.Txn, environment: Environment) -> ClusterStats | None:
+        rows, words = snapshot.hosts(txn, environment), self._tables.hosts
+        if not rows and not words.ttl_ns:
+            return None
+        heard = (boottime_ns() - words.heard_ns) / 1e9 if words.heard_ns else None
+        here = words.here_among([row.owner for row in rows])
+        return ClusterStats(
+            connected=words.hears(),
+            revision=words.applied,
+            heard=heard,
+            published=words.published,
+            lag=max(0, snapshot.revision(txn, environment) - words.published),
+            hosts=len(rows),
+            unreachable=len(rows) - len(here),
+            entries=sum(snapshot.count_of(txn, environment, row.owner) for row in rows),
+        )
+
+    def hosts(self) -> list[Host]:
+        """The other hosts of the cluster, sorted by name."""
+
+        def read(txn: snapshot.Txn, environment: Environment) -> list[Host]:
+            return [
+                Host(
+                    row.host,
+                    Reach.remote if self._tables.hosts.is_here(row.owner) else Reach.unreachable,
+                    snapshot.count_of(txn, environment, row.owner),
+                    frozenset(row.nodes),
+                    row.fence,
+                    row.state == HostState.refused,
+                )
+                for row in snapshot.hosts(txn, environment)
+            ]
+
+        return self._tables.read(read, [])
+
+    def is_vouched_for(self) -> bool:
+        """Whether the lease of this host in the cluster surely lasts."""
+        return self._tables.current() is not None and self._tables.hosts.vouched_ns > boottime_ns()
+
+    def hears_cluster(self) -> bool:
+        """Whether the bridge of this registry hears from its cluster now."""
+        return self._tables.current() is not None and self._tables.hosts.hears()
+
+    @property
+    def progress(self) -> HostWords:
+        """How far the bridge is, as the board has it."""
+        self._tables.current()
+        return self._tables.hosts
 
     def close(self) -> None:
         """Close the tables and the pidfds, for good. A thread in the middle of a read gets its answer, or
@@ -408,7 +536,7 @@ class Reader:
 
     def _promise_of(self, entry: Entry) -> Promise | None:
         mapped = self._tables.page
-        if (interval := entry.metadata.heartbeat) is None or mapped is None:
+        if (interval := entry.metadata.heartbeat) is None or mapped is None or entry.origin is not None:
             return None
         return Promise(entry, interval, self._tables.limits, mapped.board.rows)
 

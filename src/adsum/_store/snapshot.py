@@ -17,8 +17,12 @@ from .environment import Environment
 from .layout import (
     META_REVISION,
     META_STATS,
+    HostRow,
+    Standby,
     decode_departure,
+    decode_host,
     decode_public,
+    decode_standby,
     decode_stats,
     index_key,
     key_of,
@@ -91,6 +95,24 @@ def owners(txn: Txn, environment: Environment) -> list[Owner]:
     """Every owner of an entry."""
     with txn.cursor(environment.tables["owners"]) as cursor:
         return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
+
+
+def hosts(txn: Txn, environment: Environment) -> list[HostRow]:
+    """The other hosts of the cluster."""
+    with txn.cursor(environment.tables["hosts"]) as cursor:
+        return [decode_host(row) for row in cursor.iternext(keys=False, values=True)]
+
+
+def standbys(txn: Txn, environment: Environment) -> list[Standby]:
+    """All standbys."""
+    with txn.cursor(environment.tables["standbys"]) as cursor:
+        return [decode_standby(row) for row in cursor.iternext(keys=False, values=True)]
+
+
+def count_of(txn: Txn, environment: Environment, owner: Owner) -> int:
+    """How many entries an owner has."""
+    with txn.cursor(environment.tables["owners"]) as cursor:
+        return cursor.count() if cursor.set_key(owner_key(owner)) else 0
 
 
 def entries_of(txn: Txn, environment: Environment, owner: Owner) -> list[Entry]:

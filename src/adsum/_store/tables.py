@@ -32,6 +32,7 @@ from .layout import (
     META_STATS,
     TABLES,
     Change,
+    HostRow,
     Identity,
     Receipt,
     Record,
@@ -139,6 +140,10 @@ class ReadTransaction:
         with self._txn.cursor(self._tables["standbys"]) as cursor:
             for value in cursor.iternext(keys=False, values=True):
                 yield decode_standby(value)
+
+    def hosts(self) -> list[HostRow]:
+        """The other hosts of the cluster."""
+        return snapshot.hosts(self._txn, self._environment)
 
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]:
         """The departures by the death of this process that lack its exit, with their revisions. They are of one batch,
@@ -256,6 +261,15 @@ class WriteTransaction(ReadTransaction):
             self._txn.put(standby_key(standby), encode(standby), db=table)
         for standby in dequeued:
             self._txn.delete(standby_key(standby), db=table)
+
+    def write_hosts(self, hosts: Iterable[tuple[str, HostRow | None]]) -> None:
+        """Write the rows of hosts, and remove those of hosts that are gone."""
+        table = self._tables["hosts"]
+        for host, row in hosts:
+            if row is None:
+                self._txn.delete(host.encode(), db=table)
+            else:
+                self._txn.put(host.encode(), encode(row), db=table)
 
     def keep_receipts(self, receipts: Iterable[Receipt], obsolete: Iterable[tuple[bytes, int]]) -> None:
         """Store the replies of this batch with its changes, and remove those that are obsolete."""

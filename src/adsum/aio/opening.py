@@ -20,6 +20,7 @@ def open_async(
     limits: Limits | None = None,
     registrar_command: Sequence[str] | None = None,
     on_lost: OnLost | None = None,
+    cluster: str | None = None,
 ) -> AsyncRegistry:
     """Open a registry for asyncio. There is no server to start: an absent registry reads as empty, and the first write
     makes it. Opening does not wait, so this is a plain call; an ``await`` in front of it changes nothing.
@@ -50,4 +51,5 @@ def open_async(
         limits=limits,
         registrar_command=registrar_command,
         on_lost=on_lost,
+        cluster=cluster,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, Unpack
 from .. import _wire as wire
 from .._amendment import UpdateKeywords
 from .._calls import Calls, Write
+from .._catching_up import published
 from .._of_one_process import OfOneProcess
 from .._validation import MetadataKeywords
 from ..errors import AdsumError, NotRegistered, Stale
@@ -58,6 +60,39 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         'planner-1'
         """
         return self.entry.process_id
+
+    @property
+    def fencing_token(self) -> int:
+        """The number of the name in the whole cluster, for what the holder writes to; 0 for a name of this host alone.
+
+        It is larger for each later holder, on any host. It also grows when the lease of this host was lost and got
+        again, so ask for it each time.
+
+        >>> (await registry.register("planner-1")).fencing_token
+        0
+        """
+        entry = self._calls.reader.lookup(self.process_id)
+        if entry is not None and entry.incarnation == self.entry.incarnation:
+            self.entry = entry
+        return self.entry.fencing_token
+
+    @property
+    def valid(self) -> bool:
+        """Whether this registration holds its id now, as far as this host can know. For a name of the whole cluster
+        also: whether etcd has answered the host's last heartbeat not longer ago than the time to live of its lease, on
+        the clock that goes on while the machine is suspended. After that another host may hold the name.
+
+        A program that was stopped between asking and acting cannot know: that is what `fencing_token` is for.
+
+        >>> registration = await registry.register("planner-1")
+        >>> registration.valid
+        True
+        """
+        reader = self._calls.reader
+        entry = reader.lookup(self.process_id)
+        if entry is None or entry.incarnation != self.entry.incarnation:
+            return False
+        return not entry.fencing_token or reader.is_vouched_for()
 
     @property
     def gauges(self) -> Gauges:
@@ -159,6 +194,17 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         True
         """
         return (await self._answered(lambda: self._calls.hand_over(self.entry, process), timeout)).entries[0]
+
+    async def published(self, timeout: float | None = None) -> None:
+        """Wait until the cluster has this entry, as `Registration.published` does. Errors: as there.
+
+        >>> registration = await registry.register("planner-1")
+        >>> await registration.published(timeout=0.1)
+        Traceback (most recent call last):
+        adsum.errors.ClusterUnavailable: ...
+        """
+        for pause in published(self._calls.reader, self.entry.revision, timeout):
+            await asyncio.sleep(pause)
 
     async def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:
         """Make a write that returns this entry, and keep it."""

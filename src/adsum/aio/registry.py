@@ -7,8 +7,10 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from .. import _wire as wire
 from .._amendment import UpdateKeywords
-from .._calls import whole
+from .._calls import Everywhere, name_timed_out, whole
+from .._catching_up import USUAL_SECONDS, address_of, caught_up
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
@@ -68,6 +70,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         limits: Limits | None = None,
         registrar_command: Sequence[str] | None = None,
         on_lost: OnLost | None = None,
+        cluster: str | None = None,
     ) -> None:
         own_timeout = seconds(timeout)
         super().__init__(
@@ -78,6 +81,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
             limits=limits,
             registrar_command=registrar_command,
             on_lost=on_lost,
+            cluster=cluster,
         )
         self._calls = LoopCalls(self._client, self.namespace, self._named_node, own_timeout)
 
@@ -124,6 +128,23 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
             # Here, then: it waits a moment for the registrar.
             self._close()
 
+    async def catch_up(self, timeout: float | None = None) -> int:
+        """Wait until this registry has everything that the cluster has at this moment, and return etcd's revision, as
+        `Registry.catch_up` does. Errors: as there.
+
+        >>> await registry.catch_up()
+        Traceback (most recent call last):
+        adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
+        """
+        from .._etcd.asking import newest_revision
+
+        require_loop()
+        address = address_of(self)
+        revision = await newest_revision(address, USUAL_SECONDS if timeout is None else timeout)
+        for pause in caught_up(self, revision, timeout):
+            await asyncio.sleep(pause)
+        return revision
+
     def _close(self) -> None:
         self._close_reads()
         self._calls.close()
@@ -135,6 +156,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
+        everywhere: bool = False,
         timeout: float | None = None,
         **metadata: Unpack[AsyncMetadataKeywords],
     ) -> AsyncRegistration:
@@ -149,6 +171,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
           alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
         - `owned_by`: the id or entry of another member. With its process the new entry ends too, in the same commit
           (departure ``owner_died``). The process of the new entry is not ended; ``adsum run --owned-by`` does that.
+        - `everywhere`: True for a name that only one member of the whole cluster holds; see `Registry.register`.
         - `timeout`: seconds; the registry's `Limits.registration_timeout` (1 s) by default, counted from when a
           registrar serves. The request is not applied after it (L1).
         - `metadata`: the fields of `Metadata`. ``heartbeat="loop"`` promises a heartbeat each second and lets the event
@@ -168,8 +191,11 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         (True, False)
         """
         from_loop = is_from_loop(metadata, process)
-        write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
-        done = await registered(self._calls, write, timeout)
+        if everywhere:
+            done = await self._register_everywhere(id, process, metadata, timeout)
+        else:
+            write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
+            done = await registered(self._calls, write, timeout)
         if from_loop:
             self._beat(done.entries[0])
         return AsyncRegistration(self._calls, done.entries[0])
@@ -251,7 +277,8 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         entry grows and there is no room; `SystemBusy`; `Timeout`; `VersionMismatch` where the registrar is of a version
         that knows no `merge`, `add` and `if_revision`.
 
-        >>> registration = await registry.register("planner-1", capabilities={"planning"}, endpoint="tcp://10.0.0.5:9001")
+        >>> registration = await registry.register("planner-1", capabilities={"planning"},
+        endpoint="tcp://10.0.0.5:9001")
         >>> entry = await registry.update("planner-1", capabilities={"review"})
         >>> sorted(entry.metadata.capabilities), entry.metadata.endpoint
         (['review'], 'tcp://10.0.0.5:9001')
@@ -459,8 +486,23 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         require_loop()
         return (await wait(GoneCondition(self, id), timeout)).last
 
+    async def _register_everywhere(
+        self, id: AnyId, process: Any, metadata: AsyncMetadataKeywords, timeout: float | None
+    ) -> wire.Done:
+        patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
+        call = self._calls.stand_by(id, metadata, patience, whole, process=process, everywhere=Everywhere.now)
+        try:
+            return await asyncio.wait_for(granted(self._calls, call.future), patience)
+        except TimeoutError as error:
+            raise name_timed_out(error, patience) from error
+
     async def stand_by(
-        self, id: AnyId, *, timeout: float | None = None, **metadata: Unpack[AsyncMetadataKeywords]
+        self,
+        id: AnyId,
+        *,
+        everywhere: bool = False,
+        timeout: float | None = None,
+        **metadata: Unpack[AsyncMetadataKeywords],
     ) -> AsyncRegistration:
         """Stand by for an id: register this process under it as soon as it is free, immediately if it is. Returns when
         this process holds the id; cancelling the await removes the standby.
@@ -469,6 +511,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         died is skipped. A process that stands by twice has two standbys. A standby ends with its process, and when the
         registry is closed.
 
+        - `everywhere`: True to stand by for a name of the whole cluster, as in `register`.
         - `timeout`: seconds until the registrar has answered; the time until the grant has no bound.
         - `metadata`: the fields of `Metadata`; ``heartbeat="loop"`` and ``"thread"`` begin with the grant.
 
@@ -483,7 +526,8 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         True
         """
         from_loop = is_from_loop(metadata)
-        call = self._calls.stand_by(id, metadata, timeout, whole)
+        kind = Everywhere.waits if everywhere else Everywhere.no
+        call = self._calls.stand_by(id, metadata, timeout, whole, everywhere=kind)
         done = await granted(self._calls, call.future)
         if from_loop:
             self._beat(done.entries[0])

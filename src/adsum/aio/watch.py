@@ -120,15 +120,19 @@ class AsyncWatch(WatchBase, OnlyAsync):
             # No call, and so no other task or handler, comes between the question and this.
             self._is_waiting = True
             while (event := self._take()) is None:
-                if self._waiter.is_connected:
-                    await self._woken()
-                else:
-                    # It may have to start a registrar.
-                    await in_thread(self._waiter.listen)
+                await self.woken()
             return event
         finally:
             self._is_waiting = False
             self._close_waiter()
+
+    async def woken(self) -> None:
+        """Wait until there may be something new in the tables, also what is no event of this watch. For the bridge."""
+        if self._waiter.is_connected:
+            await self._woken()
+        else:
+            # It may have to start a registrar.
+            await in_thread(self._waiter.listen)
 
     def _reset_after_fork(self) -> None:
         self._is_waiting = False

@@ -1,0 +1,148 @@
+"""The wiring of a bridge, and what it does when something fails: all but a wrong configuration is tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .._etcd.client import EtcdClient
+from .._etcd.errors import EtcdError, LeaseNotFound
+from .._etcd.records import Delete, Put, absent, unchanged_since
+from ..errors import VersionMismatch
+from .keys import Keys
+from .local import LocalRegistry
+from .mirror import Mirror
+from .names import Names
+from .publisher import Publisher
+from .records import LAYOUT_VERSION, Ended, decode_number, encode
+from .tenure import FenceLost, HostTaken, Tenure
+
+log = logging.getLogger("adsum.bridge")
+
+RETRY_SECONDS = 0.2
+TAKEN_SECONDS = 2.0
+
+
+class Bridge:
+    """Connects one local registry with a cluster. `trouble` is why it does not publish now, empty where it does."""
+
+    def __init__(
+        self, etcd: EtcdClient, cluster: str, local: LocalRegistry, host: str, ttl: float, report: Callable[[], None]
+    ) -> None:
+        self._etcd = etcd
+        self._local = local
+        self._keys = keys = Keys(cluster)
+        self._report = report
+        self.tenure = Tenure(etcd, keys, host, str(local.folder), ttl)
+        self.publisher = Publisher(etcd, keys, local)
+        self.names = Names(etcd, keys, local, self.tenure)
+        self.mirror = Mirror(
+            etcd, keys, local, host, ttl, self.tenure.own_key_changed, self._show_progress, self.names.freed
+        )
+        self.trouble = "it has not reached the cluster yet"
+
+    async def run(self) -> None:
+        """Run until it is cancelled. Errors: `VersionMismatch`; `HostTaken` at the start; `RegistryClosed`."""
+        await self._require_layout()
+        try:
+            await self._all(self._local.follow(), self._again(self.mirror.run), self._hold())
+        finally:
+            await self.names.close()
+
+    async def _all(self, *parts: Coroutine[Any, Any, None]) -> None:
+        """Run these together until one of them fails."""
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _again(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                await part()
+            except EtcdError as error:
+                log.warning("%s", error)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _require_layout(self) -> None:
+        """Errors: `VersionMismatch` where the keys of the cluster are of another version of adsum."""
+        version = encode(LAYOUT_VERSION)
+        while True:
+            try:
+                await self._etcd.transaction([absent(self._keys.version)], [Put(self._keys.version, version)])
+                page = await self._etcd.range(self._keys.version)
+            except EtcdError as error:
+                self._say(str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            found = decode_number(page.items[0].value) if page.items else LAYOUT_VERSION
+            if found != LAYOUT_VERSION:
+                raise VersionMismatch(
+                    f"the keys of this cluster have layout {found}, and this adsum knows {LAYOUT_VERSION}; upgrade "
+                    "adsum on this host, or use another name for the cluster"
+                )
+            return
+
+    async def _hold(self) -> None:
+        """Hold the host's key and publish under it, for ever."""
+        while True:
+            try:
+                await self.tenure.establish()
+                log.info("host %s has fence %d%s", self.tenure.host, self.tenure.fence, self._how())
+                self._say("")
+                self._vouch(self.tenure.until)
+                await self._all(self.tenure.keep(self._vouch), self.publisher.run(self.tenure), self._hold_names())
+            except HostTaken as error:
+                self._say(str(error))
+                await asyncio.sleep(TAKEN_SECONDS)
+            except (FenceLost, LeaseNotFound) as error:
+                # At once: until it is back, the members here are unreachable for all other hosts.
+                log.warning("the tenure has ended: %s", error)
+                self._say(str(error))
+            except EtcdError as error:
+                log.warning("%s", error)
+                self._say(str(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _hold_names(self) -> None:
+        """Bring the names of this host in line with its members, once for each fence."""
+        await self.names.reconcile()
+        await asyncio.Event().wait()
+
+    def _how(self) -> str:
+        return ", with the lease of an earlier bridge" if self.tenure.adopted else ""
+
+    def _show_progress(self) -> None:
+        published = self.publisher.published if self.tenure.fence else None
+        self._local.note(published=published, applied=self.mirror.revision)
+
+    def _vouch(self, until: int) -> None:
+        self._local.note(vouched=until)
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self._report()
+
+    async def leave(self) -> None:
+        """Take the host out of the cluster in order: its members have left. Errors: those of etcd."""
+        host, tenure = self.tenure.host, self.tenure
+        if not tenure.fence:
+            return
+        await self._etcd.transaction(
+            [unchanged_since(self._keys.host(host), tenure.fence)],
+            [
+                Put(self._keys.ended(host), encode([Ended(b"", "left")])),
+                Delete(self._keys.entries(host), prefix=True),
+                Delete(self._keys.whole(host)),
+                Delete(self._keys.host(host)),
+            ],
+        )
+        await self._etcd.revoke(tenure.lease)

@@ -1,0 +1,103 @@
+"""The keys of a cluster in etcd.
+
+All are under one prefix, so one watch and one order of revisions cover them. NUL separates the parts of an id, as in
+the tables.
+
+=================================  =================================  ==============  ================================
+key, after ``/adsum/CLUSTER/``     value                              lease           written by
+=================================  =================================  ==============  ================================
+``h/HOST``                         `records.HostRecord`               of the host     its bridge; its ``mod_revision``
+                                                                                      is the fence of all its writes
+``o/NODE``                         HOST                               of the host     the bridge: a node belongs to one
+                                                                                      host at a time
+``e/HOST/ns NUL node NUL id``      `records.Published`                none            the bridge
+``d/HOST``                         `records.Ended` of the keys that   none            the bridge
+                                   the same transaction deletes
+``w/HOST``                         the fence for which all entries    of the host     the bridge, after each comparison
+                                   are written
+``n/ns NUL name``                  `records.NameRecord`               of the host     the bridge, for a name of the
+                                                                                      whole cluster
+``v``                              the version of this layout         none            the first bridge
+=================================  =================================  ==============  ================================
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..model import ProcessId
+
+# A host name goes into keys and roles of etcd.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+
+def is_host_name(name: str) -> bool:
+    """Whether a host can have this name: letters, digits, dots, hyphens and underscores."""
+    return _HOST.fullmatch(name) is not None
+
+
+def id_of(key: bytes) -> ProcessId:
+    """The id in the key of an entry. `ValueError` where it is none."""
+    parts = key.decode().split("\0")
+    if len(parts) != 3 or not all(parts):
+        raise ValueError("its key is no id")
+    return ProcessId(*parts)
+
+
+class Split(NamedTuple):
+    """The parts of a key: its kind, one letter; the host, empty where there is none; and the rest."""
+
+    kind: str
+    host: str
+    rest: bytes
+
+
+class Keys:
+    """Those of one cluster."""
+
+    def __init__(self, cluster: str) -> None:
+        self.all = f"/adsum/{cluster}/".encode()
+        self.version = self.all + b"v"
+        self.hosts = self.all + b"h/"
+        self.nodes = self.all + b"o/"
+        self.names = self.all + b"n/"
+        self.wholes = self.all + b"w/"
+        self.all_entries = self.all + b"e/"
+
+    def host(self, host: str) -> bytes:
+        return self.hosts + host.encode()
+
+    def node(self, node: str) -> bytes:
+        return self.nodes + node.encode()
+
+    def entries(self, host: str) -> bytes:
+        """The beginning of the keys of a host's entries."""
+        return self.all_entries + host.encode() + b"/"
+
+    def entry(self, host: str, key: bytes) -> bytes:
+        return self.entries(host) + key
+
+    def ended(self, host: str) -> bytes:
+        return self.all + b"d/" + host.encode()
+
+    def whole(self, host: str) -> bytes:
+        return self.wholes + host.encode()
+
+    def name(self, namespace: str, name: str) -> bytes:
+        return self.names + f"{namespace}\0{name}".encode()
+
+    def split(self, key: bytes) -> Split | None:
+        """The parts of a key; None for one that no version of this layout has."""
+        kind, slash, rest = key.removeprefix(self.all).partition(b"/")
+        if not slash or len(kind) != 1:
+            return None
+        letter = kind.decode("ascii", "replace")
+        if letter == "e":
+            name, slash, rest = rest.partition(b"/")
+        elif letter in "hdw":
+            name, rest = rest, b""
+        else:
+            return Split(letter, "", rest)
+        host = name.decode("ascii", "replace")
+        return Split(letter, host, rest) if is_host_name(host) else None

@@ -1,0 +1,124 @@
+"""Mirroring: what is in etcd goes to the registrar, response by response.
+
+Load all keys at one revision, then watch from the next one on (list and watch, as etcd's own mirror does). A watch that
+is canceled or compacted begins with a load again; the registrar is asked what it has, so a load only says what differs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from .. import _wire as wire
+from .._etcd.client import EtcdClient
+from .._etcd.errors import ClusterChanged, Compacted, RevisionWentBack, WatchCanceled
+from .._etcd.records import Change, KeyValue
+from .._store.hosts import boottime_ns
+from .keys import Keys
+from .local import LocalRegistry
+from .picture import Picture, Raw
+
+log = logging.getLogger("adsum.bridge")
+
+LOAD_SECONDS = 10.0
+SECOND = 1_000_000_000
+# After one of these the state is loaded again.
+_LOAD_AGAIN = (Compacted, WatchCanceled, ClusterChanged, RevisionWentBack)
+
+
+class Mirror:
+    """`on_own_key` is called with the revision of each change of the host's own key, and `on_applied` when all up to
+    `revision` is in the tables, and `on_name_freed` when a name for the whole cluster was deleted."""
+
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        keys: Keys,
+        local: LocalRegistry,
+        host: str,
+        ttl: float,
+        on_own_key: Callable[[int], None],
+        on_applied: Callable[[], None],
+        on_name_freed: Callable[[], None],
+    ) -> None:
+        self._etcd = etcd
+        self._keys = keys
+        self._local = local
+        self._host = host
+        self._ttl_ns = int(ttl * SECOND)
+        self._on_own_key = on_own_key
+        self._on_applied = on_applied
+        self._on_name_freed = on_name_freed
+        self.picture = Picture(keys, host)
+        self.revision = 0
+        self.loads = 0
+        self.loaded = asyncio.Event()
+
+    async def run(self) -> None:
+        """Load and follow, for ever. Errors: those of etcd that trying again does not mend."""
+        while True:
+            self._local.rebuilt.clear()
+            await self._load()
+            try:
+                await self._follow()
+            except _LOAD_AGAIN as error:
+                log.warning("loading all hosts again: %s", error)
+
+    async def _load(self) -> None:
+        began = boottime_ns()
+        heads = await self._etcd.range(self._keys.hosts, prefix=True, timeout=LOAD_SECONDS)
+        at = heads.revision
+        items = [*heads.items]
+        for prefix in (self._keys.nodes, self._keys.wholes):
+            page = await self._etcd.range(prefix, prefix=True, revision=at, timeout=LOAD_SECONDS)
+            items += page.items
+        load = self.picture.load(map(_raw, items), self._local.known())
+        await self._send(load.begin())
+        # Page by page, so that a large cluster is in memory in part only.
+        async for page in self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS):
+            await self._send(load.take(map(_raw, page.items)))
+        await self._send(load.end())
+        self.revision = at
+        self.loads += 1
+        self._heard(began)
+        self.loaded.set()
+        log.info("loaded %d other hosts at revision %d", len(self.picture.hosts), at)
+
+    async def _send(self, requests: Iterable[wire.Mirror]) -> None:
+        for request in requests:
+            await self._local.send(request)
+
+    async def _follow(self) -> None:
+        async with self._etcd.watch(self._keys.all, prefix=True, start_revision=self.revision + 1) as watch:
+            while not self._local.rebuilt.is_set():
+                batch = await anext(watch)
+                groups = [[_changed(one) for one in changes] for _, changes in batch.by_revision()]
+                for group in groups:
+                    self._note_own(group)
+                await self._send(self.picture.apply(groups))
+                self.revision = max(self.revision, batch.revision)
+                self._heard(int(watch.heard * SECOND))
+        if self._local.rebuilt.is_set():
+            raise Compacted("the local registry was made anew, or its bridge fell behind")
+
+    def _note_own(self, group: list[Raw]) -> None:
+        own = self._keys.host(self._host)
+        for one in group:
+            if one.key == own:
+                self._on_own_key(one.revision)
+            elif one.value is None and one.key.startswith(self._keys.names):
+                self._on_name_freed()
+
+    def _heard(self, at: int) -> None:
+        self._local.hear(at, self._ttl_ns)
+        self._on_applied()
+
+
+def _raw(item: KeyValue) -> Raw:
+    return Raw(item.key, item.value, item.mod_revision)
+
+
+def _changed(change: Change) -> Raw:
+    item = change.item
+    return Raw(item.key, None if change.deleted else item.value, item.mod_revision)

@@ -1,0 +1,256 @@
+"""What the bridge knows of the other hosts, and what it makes of the changes in etcd: requests for the registrar.
+
+No I/O is in here. The entries themselves are in the tables of the registrar; this keeps one record for each host.
+
+The order matters, and is that of the revisions. An entry that was deleted has its `Ended` in the same transaction, so
+in the same revision. A host that loses its lease and gets another one between two requests has both: the second begins
+a request of its own, or its entries would never have been hidden.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from .. import _wire as wire
+from .._store.layout import key_of
+from .keys import Keys, Split, id_of
+from .records import (
+    Ended,
+    HostRecord,
+    decode_ended,
+    decode_host,
+    decode_number,
+    decode_published,
+)
+
+log = logging.getLogger("adsum.bridge")
+
+T = TypeVar("T")
+
+# So many changes, or so many bytes of values, are in one request at most.
+MOST_CHANGES = 500
+MOST_BYTES = 1024 * 1024
+
+
+class Raw(NamedTuple):
+    """A change of one key. `value` is None where it was deleted."""
+
+    key: bytes
+    value: bytes | None
+    revision: int
+
+
+class View(msgspec.Struct):
+    """One host. `fence` is 0 while it has no key; `whole` is the fence for which it has said that all is there."""
+
+    fence: int = 0
+    whole: int = 0
+    record: HostRecord | None = None
+
+    @property
+    def state(self) -> str:
+        if not self.fence:
+            return "unreachable"
+        return "here" if self.whole == self.fence else "returning"
+
+
+class Picture:
+    """The hosts of a cluster but `own`, and whose each node is."""
+
+    def __init__(self, keys: Keys, own: str) -> None:
+        self._keys = keys
+        self._own = own
+        self.hosts: dict[str, View] = {}
+        self.nodes: dict[str, str] = {}
+
+    # From a load
+
+    def load(self, heads: Iterable[Raw], known: Mapping[str, set[bytes]]) -> Load:
+        """Forget all, and begin with these keys of hosts and nodes, which are all that there are. `known` are the
+        entries in the tables, by host and key."""
+        self.hosts, self.nodes = {}, {}
+        for item in heads:
+            split = self._keys.split(item.key)
+            if split is not None and item.value is not None:
+                self._note(split, item)
+        return Load(self, known)
+
+    # From a watch
+
+    def apply(self, revisions: Iterable[Sequence[Raw]]) -> Iterator[wire.Mirror]:
+        """The requests for these changes, each group of which is one revision."""
+        builder = _Builder()
+        for changes in revisions:
+            yield from self._apply_one(builder, changes)
+        yield from builder.flush()
+
+    def _apply_one(self, builder: _Builder, changes: Sequence[Raw]) -> Iterator[wire.Mirror]:
+        others = [(split, one) for one in changes if (split := self.split_other(one.key)) is not None]
+        ends = self._ends(others)
+        for split, one in others:
+            if split.kind == "e":
+                if (change := self.entry(split, one, ends.get(split.host, {}))) is not None:
+                    yield from builder.add(change, len(one.value or b""))
+                continue
+            before = self.said(split.host) if split.host in self.hosts else None
+            host = self._note(split, one)
+            if host is None:
+                continue
+            after = self.said(host)
+            if after == before:
+                continue
+            if after.state == "unreachable" and (end := ends.get(host, {}).get(b"")) is not None:
+                del self.hosts[host]
+                after = wire.RemoteHost(host, "gone", how=end.how)
+            if host in builder.hosts and builder.hosts[host].state != after.state:
+                yield from builder.flush()
+            builder.hosts[host] = after
+
+    # One key
+
+    def split_other(self, key: bytes) -> Split | None:
+        """The parts of a key that another host has written."""
+        split = self._keys.split(key)
+        return None if split is None or split.host == self._own else split
+
+    def _note(self, split: Split, item: Raw) -> str | None:
+        """Take a key of a host or node; returns the host that it changes."""
+        if split.kind == "o":
+            return self._note_node(split.rest, item)
+        if split.kind not in ("h", "w") or split.host == self._own:
+            return None
+        view = self.hosts.setdefault(split.host, View())
+        if split.kind == "w":
+            view.whole = 0 if item.value is None else _decoded(decode_number, item, 0)
+            return split.host
+        view.record = None if item.value is None else _decoded(decode_host, item, None)
+        view.fence = 0 if view.record is None else item.revision
+        return split.host
+
+    def _note_node(self, rest: bytes, item: Raw) -> str | None:
+        node = rest.decode(errors="replace")
+        if item.value is None:
+            # The entries of a host that cannot be reached keep their nodes.
+            return None
+        host = item.value.decode("ascii", "replace")
+        self.nodes[node] = host
+        return None if host == self._own or host not in self.hosts else host
+
+    def entry(self, split: Split, item: Raw, ends: Mapping[bytes, Ended]) -> wire.RemoteChange | None:
+        """What a key of an entry says; None for one that cannot be taken for true."""
+        try:
+            process_id = id_of(split.rest)
+            if item.value is None:
+                end = ends.get(split.rest) or ends.get(b"") or Ended(split.rest, "unregistered")
+                return wire.RemoteChange(split.host, process_id, None, end.how, end.exit)
+            published = decode_published(item.value)
+            if key_of(published.entry.process_id) != split.rest:
+                raise ValueError(f"it is the entry of {published.entry.process_id}")
+            if self.nodes.get(process_id.node, split.host) != split.host:
+                raise ValueError(f"the node belongs to the host {self.nodes[process_id.node]}")
+        except (msgspec.DecodeError, ValueError) as error:
+            log.warning("left out what the host %r has under %r: %.200s", split.host, split.rest, error)
+            return None
+        return wire.RemoteChange(split.host, process_id, published.entry, epoch=published.epoch)
+
+    def _ends(self, changes: Iterable[tuple[Split, Raw]]) -> dict[str, dict[bytes, Ended]]:
+        found: dict[str, dict[bytes, Ended]] = {}
+        for split, one in changes:
+            if split.kind == "d" and one.value is not None:
+                none: list[Ended] = []
+                found[split.host] = {end.key: end for end in _decoded(decode_ended, one, none)}
+        return found
+
+    def said(self, host: str) -> wire.RemoteHost:
+        view = self.hosts[host]
+        nodes = frozenset(node for node, owner in self.nodes.items() if owner == host)
+        boot = b"" if view.record is None else view.record.boot
+        return wire.RemoteHost(host, view.state, boot, view.fence, nodes)  # type: ignore[arg-type]
+
+
+class Load:
+    """The requests that make the tables what is loaded, in three steps: `begin`, `take` for all entries, `end`."""
+
+    def __init__(self, picture: Picture, known: Mapping[str, set[bytes]]) -> None:
+        self._picture = picture
+        self._known = known
+        self._loaded: dict[str, set[bytes]] = {}
+        self._builder = _Builder()
+
+    def begin(self) -> Iterator[wire.Mirror]:
+        """Make the hosts known, and what is lost unreachable."""
+        self._say_all(self._picture.hosts)
+        yield from self._builder.flush(losing_only=True)
+
+    def take(self, items: Iterable[Raw]) -> Iterator[wire.Mirror]:
+        """Take some of the entries."""
+        picture, builder = self._picture, self._builder
+        for item in items:
+            split = picture.split_other(item.key)
+            if split is None:
+                continue
+            if split.host not in picture.hosts:
+                # No bridge vouches for it now.
+                picture.hosts[split.host] = View()
+                self._say_all([split.host])
+                yield from builder.flush()
+            if (change := picture.entry(split, item, {})) is not None:
+                self._loaded.setdefault(split.host, set()).add(split.rest)
+                yield from builder.add(change, len(item.value or b""))
+
+    def end(self) -> Iterator[wire.Mirror]:
+        """Remove what is not there any more, and say which hosts are here."""
+        hosts, builder = self._picture.hosts, self._builder
+        for host, entries in self._known.items():
+            for key in entries - self._loaded.get(host, set()) if host in hosts else ():
+                yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
+        for host in self._known.keys() - hosts.keys():
+            builder.hosts[host] = wire.RemoteHost(host, "gone")
+        self._say_all(hosts)
+        yield from builder.flush()
+
+    def _say_all(self, hosts: Iterable[str]) -> None:
+        self._builder.hosts.update({host: self._picture.said(host) for host in hosts})
+
+
+class _Builder:
+    """A request in the making."""
+
+    def __init__(self) -> None:
+        self.hosts: dict[str, wire.RemoteHost] = {}
+        self._changes: list[wire.RemoteChange] = []
+        self._bytes = 0
+
+    def add(self, change: wire.RemoteChange, size: int) -> Iterator[wire.Mirror]:
+        """Add the change of an entry. Yields a request where this one is full: what takes reach away is in the first
+        one, and what gives it in the last."""
+        self._changes.append(change)
+        self._bytes += size
+        if len(self._changes) >= MOST_CHANGES or self._bytes >= MOST_BYTES:
+            later = {name: host for name, host in self.hosts.items() if host.state in ("here", "returning")}
+            yield from self.flush(losing_only=True)
+            self.hosts = later
+
+    def flush(self, *, losing_only: bool = False) -> Iterator[wire.Mirror]:
+        """What there is, as a request. With `losing_only`, hosts that are here are only made known."""
+        hosts = list(self.hosts.values())
+        if losing_only:
+            hosts = [
+                msgspec.structs.replace(host, state="returning") if host.state == "here" else host for host in hosts
+            ]
+        if hosts or self._changes:
+            yield wire.Mirror(hosts=hosts, changes=self._changes)
+        self.hosts, self._changes, self._bytes = {}, [], 0
+
+
+def _decoded(decode: Callable[[bytes], T], item: Raw, otherwise: T) -> T:
+    """A value, or `otherwise` for one that cannot be read."""
+    try:
+        return decode(item.value or b"")
+    except msgspec.DecodeError as error:
+        log.warning("cannot read the key %r: %.200s", item.key, error)
+        return otherwise

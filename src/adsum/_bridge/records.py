@@ -1,0 +1,69 @@
+"""The values in etcd. Arrays, whose fields are only ever appended; a reader ignores fields that it does not know."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from .._os import identity
+from ..model import Entry
+
+LAYOUT_VERSION = 1
+
+
+class HostRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A host, as its bridge has written it.
+
+    - `boot`: names the boot of its machine and its PID namespace: processes of another boot have ended.
+    - `place`: names the folder of its registry, so that two registries of one machine are not taken for one host.
+    - `nonce`: different for each bridge. `ttl`: that of its lease, in seconds.
+    - `version`: that of adsum.
+    """
+
+    boot: bytes
+    place: bytes
+    nonce: bytes
+    ttl: float
+    version: str
+
+
+class Published(msgspec.Struct, frozen=True, array_like=True):
+    """An entry, as the registry of its host has it. `epoch` is that of this registry: one that is made anew gives the
+    same revisions again."""
+
+    entry: Entry
+    epoch: int
+
+
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """How the entry with this key ended, as in a `Departure`. An empty key is about all entries of the host."""
+
+    key: bytes
+    how: str
+    exit: int | None = None
+
+
+class NameRecord(msgspec.Struct, frozen=True, array_like=True):
+    """Who holds a name for the whole cluster. The name is the namespace and the local id of the entry with this key."""
+
+    host: str
+    key: bytes
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_host = msgspec.msgpack.Decoder(HostRecord).decode
+decode_published = msgspec.msgpack.Decoder(Published).decode
+decode_ended = msgspec.msgpack.Decoder(list[Ended]).decode
+decode_name = msgspec.msgpack.Decoder(NameRecord).decode
+decode_number = msgspec.msgpack.Decoder(int).decode
+
+
+def boot_here() -> bytes:
+    """The `HostRecord.boot` of this process."""
+    return hashlib.sha256(b"%b %d" % (identity.boot_id(), identity.pid_namespace())).digest()[:16]
+
+
+def place_of(folder: str) -> bytes:
+    """The `HostRecord.place` of a registry's folder."""
+    return hashlib.sha256(folder.encode(errors="surrogateescape")).digest()[:16]

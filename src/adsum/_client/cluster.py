@@ -1,0 +1,236 @@
+"""A registry that is part of a cluster: what its file ``cluster`` says, and the bridge that a process keeps running.
+
+Each process that opened the registry with an address waits in a thread for the end of the bridge, and starts the next
+one; the lock of the bridge lets one of them win. So the bridge needs no supervisor, and costs nothing while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from .._etcd.address import parse
+from .._foreign import reraise_foreign
+from .._os import folder as folders
+from .._os import log_file, polling, threads
+from .._os.descriptors import Descriptor, Wakeup, note
+from .._os.forking import add_fork_aware
+from .._os.locks import locked
+from .._os.pidfd import open_pidfd
+from ..errors import AdsumError, ClusterUnavailable, InvalidClusterAddress
+from .launch import Launch, bridge_command, environment
+
+FILE_NAME = "cluster"
+LOCK_NAME = "bridge"
+LOG_NAME = "bridge.log"
+DEFAULT_TTL = 10.0
+LEAST_TTL, MOST_TTL = 2.0, 3600.0
+# How often the thread looks where it has no descriptor of the bridge to wait with.
+LOOK_SECONDS = 1.0
+# Between two starts, at first and at most.
+_PAUSES = (0.1, 5.0)
+# How long `close` waits for the thread.
+END_SECONDS = 1.0
+
+
+class Joined(msgspec.Struct, frozen=True):
+    """The cluster that a registry is part of: the address, the name of this host (empty for the registry's own node),
+    and the time to live of its lease in seconds."""
+
+    address: str
+    host: str = ""
+    ttl: float = DEFAULT_TTL
+
+
+def joined(folder: Path) -> Joined | None:
+    """The cluster that the registry in a folder is part of; None where it is part of none."""
+    try:
+        return msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=Joined)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        reraise_foreign(error)
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        reraise_foreign(error)
+        raise InvalidClusterAddress(
+            f"{folder / FILE_NAME} cannot be read ({error}); remove it, and open the registry with cluster= again"
+        ) from error
+
+
+def wanted(address: str, environment: Mapping[str, str]) -> Joined:
+    """What a process asks for with this address. Errors: `InvalidClusterAddress`."""
+    host, ttl = environment.get("ADSUM_HOST", ""), environment.get("ADSUM_CLUSTER_TTL", "")
+    try:
+        seconds = float(ttl or DEFAULT_TTL)
+    except ValueError as error:
+        reraise_foreign(error)
+        seconds = 0.0
+    if not LEAST_TTL <= seconds <= MOST_TTL:
+        raise InvalidClusterAddress(f"ADSUM_CLUSTER_TTL={ttl!r}: give seconds from {LEAST_TTL:g} to {MOST_TTL:g}")
+    return Joined(address, host, seconds)
+
+
+def join(folder: Path, wanted: Joined) -> Joined:
+    """Have the registry in a folder be part of a cluster, and return what it is part of. Errors:
+    `InvalidClusterAddress` for an address that cannot be read, or where it is part of another cluster;
+    `ClusterUnavailable` where the extra is not installed."""
+    address = str(parse(wanted.address))
+    require_extra()
+    present = joined(folder)
+    if present is None:
+        wanted = msgspec.structs.replace(wanted, address=address)
+        folders.create(folder)
+        unfinished = folder / f"{FILE_NAME}.new"
+        unfinished.write_bytes(msgspec.json.encode(wanted))
+        # Another process may be first: its file stays.
+        with contextlib.suppress(FileExistsError):
+            os.link(unfinished, folder / FILE_NAME)
+        unfinished.unlink(missing_ok=True)
+        present = joined(folder) or wanted
+    if present.address != address:
+        raise InvalidClusterAddress(
+            f"the registry in {folder} is part of the cluster {present.address}, not {address}; give its address, or "
+            "another registry (name=, path=). To change it: adsum bridge --leave, and then open it again"
+        )
+    return present
+
+
+def require_extra() -> None:
+    """Errors: `ClusterUnavailable` where the packages that speak to etcd are missing."""
+    if importlib.util.find_spec("grpc") is None:
+        raise ClusterUnavailable("a cluster needs grpcio and protobuf; install them: pip install 'adsum[cluster]'")
+
+
+def running_bridge(folder: Path) -> int | None:
+    """The pid of the bridge of a folder, as its own PID namespace numbers it, 0 where that is not known; None where
+    none runs."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        reraise_foreign(error)
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        reraise_foreign(error)
+        said = os.pread(descriptor, 32, 0).strip()
+        return int(said) if said.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
+class BridgeKeeper:
+    """Keeps a bridge running for the registry in `folder`, until it is closed."""
+
+    def __init__(self, folder: Path, launch: Launch) -> None:
+        self._folder = folder
+        self._launch = launch
+        self._closed = False
+        self._reset()
+        add_fork_aware(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._wake: Wakeup | None = None
+        self._bridge: Descriptor | None = None
+
+    @locked
+    def start(self) -> None:
+        """Start the thread, if there is none."""
+        if self._thread is None and not self._closed:
+            self._wake = Wakeup()
+            self._thread = threading.Thread(target=self._run, name="adsum-bridge-keeper", daemon=True)
+            threads.start(self._thread)
+
+    @locked
+    def close(self) -> None:
+        """End the thread. The bridge goes on."""
+        self._closed = True
+        if self._wake is not None:
+            self._wake.ring()
+
+    def join(self) -> None:
+        """Wait, for a moment at most, until the thread has ended."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            threads.join(thread, END_SECONDS)
+
+    def _run(self) -> None:
+        pause = _PAUSES[0]
+        while not self._closed:
+            pid = running_bridge(self._folder)
+            if pid is None:
+                began = time.monotonic()
+                self._start_bridge()
+                self._wait(None, pause)
+                pause = min(2 * pause, _PAUSES[1])
+                if time.monotonic() - began < pause:
+                    continue
+            else:
+                pause = _PAUSES[0]
+                self._wait(pid, LOOK_SECONDS)
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake.close()
+
+    def _wait(self, pid: int | None, seconds: float) -> None:
+        """Wait for the end of the bridge, or of this keeper; so long at most where the bridge cannot be waited for."""
+        waiting = polling.wait_set()
+        if self._wake is not None:
+            waiting.register(self._wake, polling.POLLIN)
+        bridge: Descriptor | None = None
+        if pid:
+            with contextlib.suppress(OSError):
+                bridge = self._bridge = note(open_pidfd(pid))
+                waiting.register(bridge.number, polling.POLLIN)
+        try:
+            # Its number may be another process's by now, or in another PID namespace: so it is looked at again.
+            waiting.poll((30 * LOOK_SECONDS if bridge else seconds) * 1000)
+        finally:
+            self._bridge = None
+            if bridge is not None:
+                bridge.close()
+
+    def _start_bridge(self) -> None:
+        try:
+            present = joined(self._folder)
+            if present is None:
+                return
+            arguments = [str(self._folder), present.address, present.host, str(present.ttl)]
+            with open(self._folder / LOG_NAME, "ab") as log:
+                process = subprocess.Popen(
+                    [*bridge_command(self._launch.command), *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    cwd="/",
+                    env=environment(),
+                )
+            # It forks at once, so that init adopts the bridge.
+            process.wait()
+        except (AdsumError, OSError, subprocess.SubprocessError) as error:
+            reraise_foreign(error)
+            with contextlib.suppress(OSError), log_file.open_to_append(self._folder) as log:
+                log.write(f"cannot start a bridge: {error}\n".encode())
+
+    def quiesce(self) -> None:
+        """Hold nothing: the thread stays in the parent."""
+
+    def after_fork(self, *, child: bool) -> None:
+        if child:
+            copies = self._wake, self._bridge
+            self._reset()
+            for copy in copies:
+                if copy is not None:
+                    copy.close()

@@ -1,0 +1,247 @@
+"""The entries of other hosts in the tables of a registry. The bridge is the test's own; everything else is real."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import Kind, OtherHost, ProcessId, Reach, Registry
+
+from .bridging import HOST, Bridge, remote
+
+ID = ProcessId("default", HOST, "worker")
+
+
+@pytest.fixture
+def bridge(registry: Registry) -> Bridge:
+    registry.register("local", capabilities={"remote"})
+    return Bridge(registry)
+
+
+def ids(entries: list[adsum.Entry]) -> list[str]:
+    return [entry.process_id.local_id for entry in entries]
+
+
+def test_one_search_finds_members_of_this_and_of_other_hosts(registry: Registry, bridge: Bridge) -> None:
+    """A member of a host that is here is in `find`, `lookup`, `count` and the mapping beside the local ones."""
+    bridge.put(remote("nobody"))
+    assert registry.lookup(("default", HOST, "nobody")) is None, "the host was never heard of"
+    bridge.say([], [])
+    bridge.host("returning")
+    bridge.put(remote("worker", endpoint="http://10.0.0.2:9"))
+    assert registry.lookup(ID) is None, "some of its entries may be missing still"
+    bridge.host("here")
+    for _ in range(3):
+        entry = registry.lookup(ID)
+        assert entry is not None
+        assert (entry.host, entry.reach, entry.pid, entry.endpoint) == (HOST, Reach.remote, 4711, "http://10.0.0.2:9")
+        assert ids(registry.find(capability="remote")) == ["worker", "local"]
+        assert registry.count(capability="remote") == len(registry) == 2
+        assert ids(registry.find(capability="remote", hosts="here")) == ["local"]
+        assert registry.choose(capability="remote", prefer="here") == registry["local"]
+        assert registry.count(capability="remote", hosts="here") == 1
+    assert registry.audit() == []
+    assert registry["local"].reach == "here"
+    assert registry["local"].host == ""
+
+
+def test_an_unreachable_host_takes_its_members_out_of_every_answer(registry: Registry, bridge: Bridge) -> None:
+    """They are left out unless asked for; they are in all answers again when the host has returned and is whole."""
+    bridge.host("here")
+    bridge.put(remote("worker"), remote("other"))
+    with registry.watch() as watch:
+        bridge.host("unreachable")
+        for _ in range(3):
+            assert registry.lookup(ID) is None
+            assert ids(registry.find(capability="remote")) == ["local"]
+            assert registry.count(capability="remote") == 1
+        entry = registry.lookup(ID, unreachable=True)
+        assert entry is not None
+        assert entry.reach is Reach.unreachable
+        found = registry.find(capability="remote", unreachable=True)
+        assert [(e.process_id.local_id, e.reach.value) for e in found] == [
+            ("other", "unreachable"),
+            ("worker", "unreachable"),
+            ("local", "here"),
+        ]
+        bridge.fence += 1
+        bridge.host("returning")
+        assert registry.lookup(ID) is None
+        bridge.end(remote("other"), how="died", exit=-9)
+        bridge.host("here")
+        assert registry.lookup(ID) is not None
+        assert ids(registry.find(capability="remote")) == ["worker", "local"]
+        events = [watch.next(10) for _ in range(4)]
+    assert [(event.kind, event.host) for event in events] == [
+        (Kind.unreachable, HOST),
+        (Kind.returned, HOST),
+        (Kind.died, ""),
+        (Kind.whole, HOST),
+    ], "one event for the host, however many members it has"
+    departure = registry.departures(limit=1)[0]
+    assert (departure.how, departure.exit, departure.entry.host) == ("died", -9, HOST)
+
+
+def test_a_host_that_is_back_at_once_with_its_lease_is_never_missed(registry: Registry, bridge: Bridge) -> None:
+    """A bridge that goes on after its predecessor has another fence: no event, and no moment without the members."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    with registry.watch() as watch:
+        bridge.fence += 1
+        bridge.host("returning")
+        assert registry.lookup(ID) is not None
+        bridge.host("here")
+        bridge.put(remote("marker"))
+        event = watch.next(10)
+    assert event.entry is not None
+    assert event.entry.process_id.local_id == "marker"
+
+
+def test_a_reader_that_hears_nothing_takes_all_other_hosts_for_unreachable(registry: Registry, bridge: Bridge) -> None:
+    """Without a word of the bridge for the TTL, by the clock of the reader; local members stay."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    assert ids(registry.find(capability="remote")) == ["worker", "local"]
+    bridge.hear(ago=61.0)
+    assert registry.lookup(ID) is None
+    assert ids(registry.find(capability="remote")) == ["local"]
+    assert registry.choose(capability="remote") == registry["local"]
+    assert ids(registry.find(capability="remote", limit=5)) == ["local"]
+    bridge.hear()
+    assert registry.lookup(ID) is not None
+
+
+def test_another_boot_proves_that_all_earlier_processes_have_died(registry: Registry, bridge: Bridge) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    bridge.host("unreachable")
+    with registry.watch(ID) as watch:
+        bridge.fence += 1
+        bridge.host("returning", boot_id=b"c" * 16)
+        assert watch.next(10).kind is Kind.died
+    assert registry.departures(limit=1)[0].how == "died"
+    assert registry.lookup(ID, unreachable=True) is None
+
+
+@pytest.mark.parametrize("how", ["left", "unreachable_forgotten"])
+def test_a_host_that_is_given_up_takes_its_entries_along(registry: Registry, bridge: Bridge, how: str) -> None:
+    """They are unregistered, and their departures say why: nothing says that they have died."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    bridge.host("gone", how=how)
+    assert registry.lookup(ID, unreachable=True) is None
+    assert registry.departures(limit=1)[0].how == how
+    assert registry.audit() == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.update(ID, endpoint="x"),
+        lambda r: r.update(ID, add={"custom.n": 1}),
+        lambda r: r.update_health(ID, "degraded"),
+        lambda r: r.unregister(ID),
+        lambda r: r.unregister_many([ID]),
+        lambda r: r.update_many([(ID, {"endpoint": "x"})]),
+        lambda r: r.claim(ID, timeout=5).release(),
+        lambda r: r.usage(ID),
+        lambda r: r.set_gauge(ID, "load", 1.0),
+    ],
+    ids=["update", "add", "health", "unregister", "unregister_many", "update_many", "claim", "usage", "gauge"],
+)
+def test_only_its_own_host_can_change_a_member(
+    registry: Registry, bridge: Bridge, change: Callable[[Registry], object]
+) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker", gauges={"load": 0.5}))
+    with pytest.raises(OtherHost, match="host-b") as raised:
+        change(registry)
+    assert raised.value.entry.process_id == ID
+    assert registry[ID].gauges == {"load": 0.5}
+    assert registry[ID].metadata.endpoint is None
+
+
+def test_claims_are_of_members_of_this_registry(registry: Registry, bridge: Bridge) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    with registry.claim(capability="remote", timeout=5) as claim:
+        assert claim.entry.process_id.local_id == "local"
+
+
+def test_a_node_of_another_host_is_not_to_be_had(registry: Registry, bridge: Bridge) -> None:
+    """Neither a registration nor a stand-by may take an id under it."""
+    bridge.host("here")
+    with pytest.raises(adsum.InvalidProcessId, match="belongs to the host"):
+        registry.register(("default", HOST, "mine"))
+    with pytest.raises(adsum.InvalidProcessId, match="belongs to the host"):
+        registry.stand_by(("default", HOST, "mine")).result(10)
+    bridge.host("gone")
+    assert registry.register(("default", HOST, "mine")).entry.pid == os.getpid()
+
+
+def test_an_id_that_is_held_here_is_left_alone(registry: Registry, bridge: Bridge) -> None:
+    """What another host says about it changes nothing, and the other entries of that host are mirrored."""
+    bridge.host("here")
+    local = registry.register(("default", "rack", "both"))
+    bridge.put(remote("both", host="rack"), remote("worker"), host=HOST)
+    assert registry.lookup(("default", "rack", "both")) == local.entry
+    assert registry.lookup(ID) is not None
+
+
+def test_an_update_keeps_the_incarnation_and_a_new_registration_does_not(registry: Registry, bridge: Bridge) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    first = registry[ID]
+    assert not bridge.put(remote("worker")), "said before: nothing changes"
+    bridge.put(remote("worker", 1, 7, endpoint="x"))
+    second = registry[ID]
+    assert (second.incarnation, second.endpoint) == (first.incarnation, "x")
+    bridge.put(remote("worker", 9))
+    assert registry[ID].incarnation > second.incarnation
+    assert registry.audit() == []
+
+
+def test_a_late_heartbeat_of_another_host_is_judged_there(registry: Registry, bridge: Bridge) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker", heartbeat=0.05))
+    assert registry[ID].metadata.health_status == "healthy"
+    registry.register("tick", heartbeat=0.05)
+    registry.wait_for("tick", health_status="unhealthy", timeout=30)
+    assert registry[ID].metadata.health_status == "healthy"
+
+
+def test_a_host_with_too_many_entries_is_left_out_as_a_whole(registry_folder: Path) -> None:
+    """Half of a host would be a wrong answer to every search. Local members have room."""
+    limits = adsum.Limits(max_remote_entries=3, max_entries=2)
+    with adsum.open(path=registry_folder, timeout=10, limits=limits) as registry:
+        check_too_many(registry)
+
+
+def check_too_many(registry: Registry) -> None:
+    registry.register("first")
+    bridge = Bridge(registry)
+    bridge.host("here")
+    bridge.put(*(remote(f"w{n}") for n in range(3)))
+    assert len(registry) == 4
+    registry.register("local")
+    bridge.put(remote("w3"))
+    assert ids(registry.find()) == ["first", "local"]
+    bridge.put(remote("w0"))
+    assert ids(registry.find()) == ["first", "local"], "until it begins anew"
+    bridge.fence += 1
+    bridge.host("returning")
+    bridge.put(remote("w0"))
+    bridge.host("here")
+    assert len(registry) == 3
+    assert registry.audit() == []
+
+
+def test_invalid_metadata_of_another_host_is_left_out(registry: Registry, bridge: Bridge) -> None:
+    bridge.host("here")
+    bridge.put(remote("bad", custom={"text": "x" * 70_000}), remote("worker"))
+    assert ids(registry.find(capability="remote")) == ["worker", "local"]
+    assert registry.audit() == []
