@@ -121,10 +121,10 @@ class Bridge:
 
     def _show_progress(self) -> None:
         published = self.publisher.published if self.tenure.fence else None
-        self._local.note(published=published, applied=self.mirror.revision)
+        self._local.show(published=published, applied=self.mirror.revision)
 
     def _vouch(self, until: int) -> None:
-        self._local.note(vouched=until)
+        self._local.show(vouched=until)
 
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:

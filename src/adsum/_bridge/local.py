@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import msgspec
 
@@ -40,6 +41,7 @@ class LocalRegistry:
         self.on_wake: Callable[[], None] = _no_request
         self.on_end: Callable[[Entry], None] = _no_end
         self.rebuilt = asyncio.Event()
+        self._shown: dict[str, Any] = {}
         self._take_snapshot()
 
     @property
@@ -128,19 +130,28 @@ class LocalRegistry:
         """The keys of the entries of other hosts in the tables, by host; also of hosts without one."""
         return self.registry._reader.mirrored()
 
-    def hear(self, at: int, ttl: int) -> None:
-        """All that the cluster said until this time is in the tables; it counts for so long. In nanoseconds."""
+    def show(
+        self,
+        *,
+        heard: tuple[int, int] | None = None,
+        published: int | None = None,
+        applied: int | None = None,
+        vouched: int | None = None,
+    ) -> None:
+        """Show the readers how far the bridge is; see `HostWords`. `heard` is when the cluster was heard, all of which
+        is in the tables, and for how long that counts, in nanoseconds. None leaves what was shown before."""
+        latest = {"heard": heard, "published": published, "applied": applied, "vouched": vouched}
+        self._shown |= {name: value for name, value in latest.items() if value is not None}
         board = self.registry._client.board
         try:
             board.attach()
         except AdsumError:
-            # No registry, for the moment: there are no readers either.
+            # No registry, for the moment: there are no readers either. The next call shows all.
             return
-        board.hosts.note_heard(at, ttl)
-
-    def note(self, *, published: int | None = None, applied: int | None = None, vouched: int | None = None) -> None:
-        """Show the readers how far the bridge is; see `HostWords`."""
-        self.registry._client.board.hosts.note_progress(published, applied, vouched)
+        shown = self._shown
+        board.hosts.note_progress(shown.get("published"), shown.get("applied"), shown.get("vouched"))
+        if "heard" in shown:
+            board.hosts.note_heard(*shown["heard"])
 
     async def close(self) -> None:
         self._watch.close()

@@ -111,7 +111,7 @@ class Mirror:
                 self._on_name_freed()
 
     def _heard(self, at: int) -> None:
-        self._local.hear(at, self._ttl_ns)
+        self._local.show(heard=(at, self._ttl_ns))
         self._on_applied()
 
 

@@ -87,7 +87,7 @@ class Publisher:
                 for flight in done - {changed}:
                     flights.discard(flight)
                     flight.result()
-                self._local.note(published=self.published)
+                self._local.show(published=self.published)
                 await self._say_whole_if_so(tenure)
         finally:
             for flight in flights:
@@ -123,7 +123,7 @@ class Publisher:
             return
         await self._commit(tenure, [Put(self._keys.whole(tenure.host), encode(tenure.fence), tenure.lease)])
         self._whole_for = tenure.fence
-        self._local.note(published=self.published)
+        self._local.show(published=self.published)
 
     # Changes
 
