@@ -40,7 +40,9 @@ class LocalRegistry:
         # Called when there may be new requests for names; and with each entry that has ended.
         self.on_wake: Callable[[], None] = _no_request
         self.on_end: Callable[[Entry], None] = _no_end
+        # Set when the registry was made anew.
         self.rebuilt = asyncio.Event()
+        self._known_epoch = 0
         self._shown: dict[str, Any] = {}
         self._take_snapshot()
 
@@ -91,18 +93,20 @@ class LocalRegistry:
                 self.on_change(key, None)
 
     def _rebuild(self) -> None:
-        """Changes were missed, or the registry was made anew."""
-        before = self.table
+        """Changes were missed, or the registry was made anew: then it has nothing of other hosts."""
+        before, epoch = self.table, self._known_epoch
         self._take_snapshot()
         for key in before.keys() - self.table.keys():
             self.on_end(before[key])
             self.on_change(key, Ended(key, "unregistered"))
         for key in self.table:
             self.on_change(key, None)
-        self.rebuilt.set()
+        if epoch != self._known_epoch:
+            self.rebuilt.set()
 
     def _take_snapshot(self) -> None:
         self.table = {key_of(entry.process_id): entry for entry in self._watch.snapshot}
+        self._known_epoch = self.epoch
 
     # Other hosts
 

@@ -175,7 +175,9 @@ class _RegistryFollower:
         steps = []
         while (step := self._feed.take()) is not None:
             steps.append(step)
-        if died := [step.before for step in steps if step.kind is Kind.died and step.before is not None]:
+        ended = [step.before for step in steps if step.kind is Kind.died and step.before is not None]
+        # Each host reports the deaths of its own members.
+        if died := [entry for entry in ended if entry.origin is None]:
             self._report_deaths(died, reader, steps)
 
     def _report_deaths(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
