@@ -60,15 +60,8 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment variables that configure adsum, set in the shell that runs the tests, do not reach them."""
-    for name in (
-        "ADSUM_DIR",
-        "ADSUM_NODE",
-        "ADSUM_FAILPOINT",
-        "ADSUM_PYTHON",
-        "ADSUM_CLUSTER",
-        "ADSUM_HOST",
-        "XDG_RUNTIME_DIR",
-    ):
+    ours = [name for name in os.environ if name.startswith("ADSUM_") and name != "ADSUM_ETCD"]
+    for name in (*ours, "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
 
 
