@@ -15,7 +15,6 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from enum import Enum
 from itertools import compress
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -33,13 +32,13 @@ from ._client.pending_call import PendingCall
 from ._client.pipeline import CLOSE_SECONDS
 from ._client.stand_by_call import StandByCall
 from ._client.target import resolve
-from ._foreign import reraise_foreign
+from ._everywhere import Everywhere, register_anew, require_cluster
 from ._instrument import Begin, Observation, instrument
 from ._os import identity
 from ._reads import AnyId
 from ._store.reader import Reader
 from ._validation import parse_id, parse_metadata
-from .errors import AdsumError, ClusterUnavailable, InvalidProcessId, NotRegistered, Stale, Timeout
+from .errors import AdsumError, InvalidProcessId, NotRegistered, Stale
 from .member_gauges import EntryHolder, Gauges
 from .model import Entry, Owner, OwningMember, ProcessId
 
@@ -62,32 +61,6 @@ _ABOUT_AN_ENTRY = (
     wire.Claim,
     wire.Release,
 )
-
-
-class Everywhere(Enum):
-    """Whether a name is for the whole cluster, and whether a request for it waits until it is free."""
-
-    no = "no"
-    now = "now"
-    waits = "waits"
-
-
-def require_cluster(reader: Reader) -> None:
-    """Errors: `ClusterUnavailable` where no bridge hears from a cluster."""
-    if not reader.hears_cluster():
-        raise ClusterUnavailable(
-            "a name for the whole cluster needs the cluster, and this registry does not hear from one: open it with "
-            "cluster=, or see adsum doctor; without everywhere=True the name is one of this host"
-        )
-
-
-def name_timed_out(error: TimeoutError, seconds: float) -> Timeout:
-    """The error of a request for a name that had so many seconds."""
-    if isinstance(error, Timeout):
-        return error
-    return Timeout(
-        f"the cluster has not answered within {seconds:g} s; nothing is registered. Try again, or see adsum doctor"
-    )
 
 
 class Write(Observation, Generic[Q]):
@@ -358,12 +331,7 @@ class Calls:
             process_id, fields, owner = self._id(id), parse_metadata(promise), target.owner
             if by_thread:
                 heartbeat_thread.prepare()
-            request: wire.StandBy | wire.StandByEverywhere
-            if everywhere is Everywhere.no:
-                request = wire.StandBy(process_id=process_id, owner=owner, fields=fields)
-            else:
-                waits = everywhere is Everywhere.waits
-                request = wire.StandByEverywhere(process_id=process_id, owner=owner, fields=fields, waits=waits)
+            request = everywhere.request(process_id, owner, fields)
             client.hold_lifeline()
             # The standby is bound to the session.
             client.pipeline.hold_entries()
@@ -460,10 +428,9 @@ class Calls:
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
         if lost.fencing_token:
-            everywhere = wire.StandByEverywhere(
-                process_id=lost.process_id, owner=lost.owner, fields=fields_of(lost), waits=False
-            )
-            return self._register_anew_everywhere(everywhere)
+            done = register_anew(self._client, lost.process_id, lost.owner, fields_of(lost))
+            self._note_made(done.entries, self._client.pipeline.epoch, None, ())
+            return done.entries[0]
         items = [(lost.process_id, fields_of(lost))]
         request = _registration(lost.owned_by, owner=lost.owner, items=items, bound=member is not None)
         if member is None:
@@ -479,21 +446,6 @@ class Calls:
             client.pipeline.submit(call)
             done, epoch = call.future.result()
         self._note(request, done, epoch, member)
-        return done.entries[0]
-
-    def _register_anew_everywhere(self, request: wire.StandByEverywhere) -> Entry:
-        client = self._client
-        client.pipeline.hold_entries()
-        members = client.reader.local_members
-        call = StandByCall(request, whole, ASK_SECONDS, None, client.pipeline, members)
-        client.pipeline.submit(call)
-        try:
-            done = call.future.result(ASK_SECONDS)
-        except TimeoutError as error:
-            reraise_foreign(error)
-            call.future.cancel()
-            raise Timeout("the cluster has not answered; it is asked again") from error
-        self._note(request, done, client.pipeline.epoch)
         return done.entries[0]
 
     def wait_for(self, holder: Holder, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:

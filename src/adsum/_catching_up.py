@@ -9,14 +9,13 @@ import time
 from collections.abc import Iterator
 
 from ._client import cluster
+from ._everywhere import USUAL_SECONDS
 from ._reads import RegistryReads
 from ._store.reader import Reader
 from .errors import ClusterUnavailable, Timeout
 
 # How often to look: the first times, and later.
 _FIRST_SECONDS, _LATER_SECONDS = 0.0005, 0.01
-# The time that a call has which names none.
-USUAL_SECONDS = 5.0
 
 
 class Progress:

@@ -19,11 +19,12 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from . import _wire as wire
 from ._amendment import UpdateKeywords
-from ._calls import Calls, Everywhere, name_timed_out
-from ._catching_up import USUAL_SECONDS, ClusterCalls
+from ._calls import Calls
+from ._catching_up import ClusterCalls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
 from ._event_delivery import OnEvent, check_on_event
+from ._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
 from ._many import ManyCalls
 from ._member_functions import MemberId, check_member_id, member_function
 from ._reads import AnyId, Where

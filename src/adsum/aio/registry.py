@@ -9,11 +9,12 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from .. import _wire as wire
 from .._amendment import UpdateKeywords
-from .._calls import Everywhere, name_timed_out, whole
-from .._catching_up import USUAL_SECONDS, address_of, caught_up
+from .._calls import whole
+from .._catching_up import address_of, caught_up
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
+from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions

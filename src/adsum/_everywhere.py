@@ -1,0 +1,68 @@
+"""Names for the whole cluster, as a client asks for them: the registrar queues the request, and the bridge decides."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from . import _wire as wire
+from ._client.client import Client
+from ._client.stand_by_call import StandByCall
+from ._foreign import reraise_foreign
+from ._store.reader import Reader
+from ._validation import MetadataFields
+from .errors import ClusterUnavailable, Timeout
+from .model import Owner, ProcessId
+
+# The time that a request for a name has where the call names none.
+USUAL_SECONDS = 5.0
+
+
+class Everywhere(Enum):
+    """Whether a name is for the whole cluster, and whether a request for it waits until it is free."""
+
+    no = "no"
+    now = "now"
+    waits = "waits"
+
+    def request(
+        self, process_id: ProcessId, owner: Owner, fields: MetadataFields
+    ) -> wire.StandBy | wire.StandByEverywhere:
+        """The request for a name of this kind."""
+        if self is Everywhere.no:
+            return wire.StandBy(process_id=process_id, owner=owner, fields=fields)
+        waits = self is Everywhere.waits
+        return wire.StandByEverywhere(process_id=process_id, owner=owner, fields=fields, waits=waits)
+
+
+def require_cluster(reader: Reader) -> None:
+    """Errors: `ClusterUnavailable` where no bridge hears from a cluster."""
+    if not reader.hears_cluster():
+        raise ClusterUnavailable(
+            "a name for the whole cluster needs the cluster, and this registry does not hear from one: open it with "
+            "cluster=, or see adsum doctor; without everywhere=True the name is one of this host"
+        )
+
+
+def name_timed_out(error: TimeoutError, seconds: float) -> Timeout:
+    """The error of a request for a name that had so many seconds."""
+    if isinstance(error, Timeout):
+        return error
+    return Timeout(
+        f"the cluster has not answered within {seconds:g} s; nothing is registered. Try again, or see adsum doctor"
+    )
+
+
+def register_anew(client: Client, process_id: ProcessId, owner: Owner, fields: MetadataFields) -> wire.Done:
+    """Register an entry whose registry is gone under its name for the whole cluster. Errors: those of the request;
+    `Timeout`."""
+    client.pipeline.hold_entries()
+    request = Everywhere.now.request(process_id, owner, fields)
+    members = client.reader.local_members
+    call = StandByCall(request, lambda done: done, USUAL_SECONDS, None, client.pipeline, members)
+    client.pipeline.submit(call)
+    try:
+        return call.future.result(USUAL_SECONDS)
+    except TimeoutError as error:
+        reraise_foreign(error)
+        call.future.cancel()
+        raise name_timed_out(error, USUAL_SECONDS) from error
