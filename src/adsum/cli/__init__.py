@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is None:
             # So this command may be a registrar_command=["adsum"].
             adsum.freeze_support()
-        from .app import dispatch
+        from .dispatching import dispatch
 
         return dispatch(list(sys.argv[1:] if arguments is None else arguments))
     except ModuleNotFoundError as error:

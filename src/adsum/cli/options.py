@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from cyclopts import Token
     from cyclopts.completion import CompletionContext
 
+    from .. import AsyncRegistry
+
 
 class UsageError(Exception):
     """The command line is wrong; the message says what to type instead."""
@@ -46,6 +48,20 @@ class RegistryOptions:
         """Open the registry, with the timeout of a command. Errors: `UsageError`, and those of `adsum.open`."""
         self.check()
         return open_registry(
+            "default" if self.name is None else self.name,
+            path=self.path,
+            namespace="default" if self.namespace is None else self.namespace,
+            node=self.node,
+            timeout=PATIENCE_SECONDS,
+        )
+
+    def open_async(self) -> AsyncRegistry:
+        """Open the registry for asyncio, as `open` does. Errors: as there."""
+        # Imported late: it brings asyncio, which most commands do not need.
+        from .. import open_async
+
+        self.check()
+        return open_async(
             "default" if self.name is None else self.name,
             path=self.path,
             namespace="default" if self.namespace is None else self.namespace,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from .. import NOT_FOUND, REGISTRY_ERROR
 from ..absence import check_registry
-from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
+from ..address import Address, parse_address
+from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 _EXTRA = "prometheus_client"
 _END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Brackets separate the colons of an IPv6 address from that of the port (RFC 3986, 3.2.2).
-_ADDRESS = re.compile(r"(?:\[(?P<numbers>[^][]+)\]|(?P<host>[^][:]+)):(?P<port>[0-9]{1,5})")
 
 
 def metrics(
@@ -43,7 +41,7 @@ def metrics(
 
     Exit code 1 with --once where there is no registry. Without it the command serves, and finds one that is made later.
     """
-    address = _parse(listen)
+    address = parse_address("--listen", listen, "127.0.0.1:9464")
     try:
         from prometheus_client import CollectorRegistry, generate_latest
 
@@ -61,7 +59,7 @@ def metrics(
         return 0 if check_registry(registry, options) else NOT_FOUND
 
 
-def _serve(page: CollectorRegistry, address: _Address, folder: Path) -> int:
+def _serve(page: CollectorRegistry, address: Address, folder: Path) -> int:
     """Serve the page until a signal asks to end."""
     from prometheus_client import start_http_server
 
@@ -83,21 +81,6 @@ def _serve(page: CollectorRegistry, address: _Address, folder: Path) -> int:
         thread.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
-
-
-class _Address(NamedTuple):
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _parse(listen: str) -> _Address:
-    found = _ADDRESS.fullmatch(listen)
-    if found is None or int(found["port"]) > 65535:
-        raise UsageError(f"--listen {listen}: give HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464")
-    return _Address(found["host"] or found["numbers"], int(found["port"]))
 
 
 def _fail(message: str) -> int:

@@ -1,0 +1,1 @@
+"""The command ``adsum mcp``: a server of the Model Context Protocol."""
