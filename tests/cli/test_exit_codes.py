@@ -55,6 +55,8 @@ TABLE = (
     Row("stats", 1, 0),
     Row("metrics --once", 1, 0),
     Row("metrics --listen 127.0.0.1:0", None, None),
+    # Its input is empty here, so its client has ended.
+    Row("mcp", 0, 0),
     Row("audit", 1, 0),
     # It changes nothing. A registry that cannot be used is one of the problems that it reports.
     Row("doctor", 0, 0, error=1),
