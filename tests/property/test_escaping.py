@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adsum.mcp.escaping import cut, encode
 
-# Surrogates that stand alone, too, which no entry has and a caller's mistake may have.
+# Single surrogates, too: no entry has one, and the mistake of a caller may have.
 _TEXT = st.text(st.characters(codec=None) | st.sampled_from('<>&`[]"\\\x1b\x9b\u202e\ufe0f\U000e0041\u2028\u3164'))
 _PLAIN: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | _TEXT,

@@ -93,7 +93,9 @@ def _id(entry: Entry) -> str:
 
 
 def _state(entry: Entry) -> Document:
-    return {"type": str(entry.metadata.type), "health": str(entry.metadata.health_status)}
+    # A member of another host of a cluster: its pid is a number there.
+    host = {"host": cut(entry.host, _NAME)} if entry.host else {}
+    return {"type": str(entry.metadata.type), "health": str(entry.metadata.health_status), **host}
 
 
 def _names(names: Iterable[str], most: int) -> list[str]:

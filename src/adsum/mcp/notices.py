@@ -172,22 +172,27 @@ class _Changes:
         self.are_members_changed = False
 
     def note(self, event: Event, watch: AsyncWatch) -> None:
+        if event.entry is None:
+            self._note_many(event, watch)
+            return
+        process_id = event.entry.process_id
+        self.changed.add(process_id)
+        if event.kind is Kind.updated:
+            return
+        self.are_members_changed = True
+        if event.kind is Kind.registered:
+            self._known.add(process_id)
+        else:
+            self._known.discard(process_id)
+
+    def _note_many(self, event: Event, watch: AsyncWatch) -> None:
+        """Changes were missed, or a whole host of a cluster is out of reach, or back."""
+        self.are_members_changed = True
+        self.changed |= self._known
         if event.kind is Kind.lagged:
-            now = {entry.process_id for entry in watch.snapshot}
-            self.changed |= self._known | now
             self._known.clear()
-            self._known |= now
-            self.are_members_changed = True
-        elif event.entry is not None:
-            process_id = event.entry.process_id
-            self.changed.add(process_id)
-            if event.kind is Kind.updated:
-                return
-            self.are_members_changed = True
-            if event.kind is Kind.registered:
-                self._known.add(process_id)
-            else:
-                self._known.discard(process_id)
+            self._known |= {entry.process_id for entry in watch.snapshot}
+            self.changed |= self._known
 
 
 async def _gather(watch: AsyncWatch, changes: _Changes) -> None:
