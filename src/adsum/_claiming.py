@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -14,6 +14,7 @@ from ._client.connection_pool import seconds
 from ._client.target import resolve
 from ._instrument import instrument
 from ._reads import AnyId
+from ._store.query import Conditions
 from ._store.sent_query import claimed_query, plain_conditions
 from .errors import AdsumError, InvalidQuery, Timeout
 from .model import Entry
@@ -51,10 +52,7 @@ def claiming(
     patience = seconds(timeout)
     write: Write[wire.Claim] = calls._write(instrument.claim, "claim", id)
     with write:
-        if "where" in conditions:
-            raise InvalidQuery(
-                "where: the registrar chooses the member, and no function can be sent to it; give conditions"
-            )
+        refuse_where(conditions)
         process_id = None if id is None else calls._id(id)
         query = claimed_query(calls._namespace, conditions, None)
         if process_id is not None and process_id.node:
@@ -71,6 +69,21 @@ def claiming(
             may_wait=patience != 0,
         )
     return Claiming(write, patience)
+
+
+def refuse_where(conditions: Mapping[str, Any]) -> None:
+    """Errors: `InvalidQuery`."""
+    if "where" in conditions:
+        raise InvalidQuery(
+            "where: the registrar chooses the member, and no function can be sent to it; give conditions"
+        )
+
+
+def claimed_conditions(conditions: Mapping[str, Any]) -> Conditions:
+    """The conditions of a claim for the whole cluster: only healthy members match. Errors: `InvalidQuery`."""
+    refuse_where(conditions)
+    claimed_query("any", conditions, None)
+    return cast("Conditions", {**conditions, "health_status": "healthy"})
 
 
 def try_now(calls: Calls, claiming: Claiming) -> Entry | None:

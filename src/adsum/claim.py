@@ -12,12 +12,16 @@ from . import _wire as wire
 from ._calls import Calls
 from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
 from ._client.claim_call import ClaimCall
+from ._cluster_claims import Search, still_holds
+from ._everywhere import require_cluster
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
-from ._reads import AnyId
+from ._reads import AnyId, RegistryReads
 from ._store.query import Conditions
-from .errors import AdsumError, RegistryClosed
+from ._validation import MetadataKeywords
+from .errors import AdsumError, AlreadyRegistered, RegistryClosed
 from .model import Entry, ProcessId
+from .registration import Registration
 
 
 class Claim(OfOneProcess):
@@ -71,6 +75,29 @@ class Claim(OfOneProcess):
         """
         return self._request.number
 
+    @property
+    def fencing_token(self) -> int:
+        """The number of a claim that holds in the whole cluster, for what the claimer writes to: larger for each later
+        claim of the slot. 0 for a claim of this host.
+
+        >>> registration = registry.register("printer")
+        >>> registry.claim("printer").fencing_token
+        0
+        """
+        return 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether the slot is held now, as far as this host can know; see `Registration.valid`.
+
+        >>> registration = registry.register("printer")
+        >>> claim = registry.claim("printer")
+        >>> claim.valid, claim.release(), claim.valid
+        (True, True, False)
+        """
+        entry = self._calls.reader.lookup(self.process_id)
+        return entry is not None and self.number in {record.number for record in entry.claims}
+
     def release(self, *, timeout: float | None = None) -> bool:
         """Release the slot. Returns whether the claim held it: it does not where it was released before, or where the
         member has died, was unregistered, or registered anew.
@@ -108,7 +135,30 @@ class Claim(OfOneProcess):
             raise
 
 
-class ClaimCalls:
+class ClusterClaim(Claim):
+    """A `Claim` that holds in the whole cluster: an entry of a namespace of its own, with a fencing token."""
+
+    def __init__(self, calls: Calls, registration: Registration, entry: Entry) -> None:
+        super().__init__(calls, wire.Claim(owner=registration.entry.owner, number=0, namespace=None), entry)
+        self._registration = registration
+
+    @property
+    def number(self) -> int:
+        return self._registration.entry.fencing_token
+
+    @property
+    def fencing_token(self) -> int:
+        return self._registration.fencing_token
+
+    @property
+    def valid(self) -> bool:
+        return self._registration.valid and still_holds(self._calls.reader.lookup, self.entry)
+
+    def release(self, *, timeout: float | None = None) -> bool:
+        return self._registration.unregister(timeout=timeout)
+
+
+class ClaimCalls(RegistryReads):
     """What `Registry` inherits: claims."""
 
     _calls: Calls
@@ -118,6 +168,7 @@ class ClaimCalls:
         id: AnyId | None = None,
         process: Any = None,
         *,
+        everywhere: bool = False,
         timeout: float | None = None,
         **conditions: Unpack[Conditions],
     ) -> Claim:
@@ -132,6 +183,10 @@ class ClaimCalls:
         - `id`: a member; None for any one that meets the conditions.
         - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
           default. A claim for another process ends with that process, not when the registry is closed here.
+        - `everywhere`: True to claim a slot that no other process of the whole cluster claims, of a member of any host.
+          A majority of etcd decides, and `Claim.fencing_token` grows with each claim. Such claims and those of one host
+          do not know of each other, so claim a member in one of the two ways; `Entry.claims` has only the latter. Which
+          of those that wait gets a slot is not defined.
         - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
         - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
 
@@ -141,7 +196,8 @@ class ClaimCalls:
 
         Errors: `Timeout` where no slot became free in time, or no registrar answers; `NotRegistered` where no living
         member holds `id`, also if it ends while the claim waits; `InvalidQuery`; `InvalidProcessId`; `DeadProcess`;
-        `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a version without claims.
+        `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a version without claims;
+        `ClusterUnavailable` with `everywhere`.
 
         >>> team = registry.register_many([(f"gpu-{n}", {"capabilities": {"gpu"}, "slots": 2}) for n in range(2)])
         >>> with registry.claim(capability="gpu", timeout=5) as one, registry.claim(capability="gpu", timeout=5) as two:
@@ -152,6 +208,8 @@ class ClaimCalls:
         Traceback (most recent call last):
         adsum.errors.Timeout: ...
         """
+        if everywhere:
+            return self._claimed_everywhere(Search(self, id, timeout, conditions), process)
         wanted = claiming(self._calls, id, process, timeout, conditions)
         is_held = False
         try:
@@ -161,6 +219,23 @@ class ClaimCalls:
         finally:
             if not is_held:
                 disown(self._calls, wanted)
+
+    def _claimed_everywhere(self, search: Search, process: Any) -> Claim:
+        while True:
+            for slot in search.slots():
+                try:
+                    registration = self._hold_name(slot.name, process, slot.fields())
+                except AlreadyRegistered as error:
+                    # Another process was quicker.
+                    reraise_foreign(error)
+                else:
+                    return ClusterClaim(self._calls, registration, slot.member)
+            require_cluster(self._reader)
+            time.sleep(search.pause())
+
+    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords) -> Registration:
+        """Register a name for the whole cluster."""
+        raise NotImplementedError
 
     def _claimed(self, wanted: Claiming) -> Claim:
         began = time.monotonic()

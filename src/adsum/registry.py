@@ -34,7 +34,7 @@ from ._waiting import GoneCondition, WaitCondition, wait
 from ._watching import Watch
 from .claim import ClaimCalls
 from .live_entries import LiveEntries
-from .model import Entry, Limits
+from .model import Entry, Limits, ProcessId
 from .registration import Registration
 
 P = ParamSpec("P")
@@ -170,6 +170,9 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
             return self._register_everywhere(id, process, metadata, timeout)
         write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registration)
+
+    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords) -> Registration:
+        return self._register_everywhere(id, process, fields, None)
 
     def _register_everywhere(
         self, id: AnyId, process: Any, metadata: MetadataKeywords, timeout: float | None

@@ -97,7 +97,9 @@ class Bridge:
                 await self.tenure.establish()
                 log.info("host %s has fence %d%s", self.tenure.host, self.tenure.fence, self._how())
                 self._say("")
-                self._vouch(self.tenure.until)
+                if not self.tenure.adopted:
+                    # How long an earlier bridge's lease lasts is known with the first answer to a heartbeat.
+                    self._vouch(self.tenure.until)
                 await self._all(self.tenure.keep(self._vouch), self.publisher.run(self.tenure), self._hold_names())
             except HostTaken as error:
                 self._say(str(error))

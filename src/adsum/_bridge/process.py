@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from .. import __version__
+from .._client.cluster import joined
 from .._etcd.address import ClusterAddress
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
@@ -74,7 +75,11 @@ def serve(
 ) -> bool:
     """Be the bridge of a folder until a signal ends it. False where another one is. Errors: `AdsumError`."""
     os.umask(0o077)
-    folders.create(folder)
+    if foreground:
+        folders.create(folder)
+    elif not folders.check(folder) or joined(folder) is None:
+        # Removed since a client started this process.
+        return False
     locked = lock(folder)
     if locked is None:
         return False

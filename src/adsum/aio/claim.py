@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from .. import _wire as wire
 from .._calls import Calls
 from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
+from .._cluster_claims import Search, still_holds
+from .._everywhere import require_cluster
 from .._foreign import reraise_foreign
 from .._of_one_process import OfOneProcess
-from .._reads import AnyId
+from .._reads import AnyId, RegistryReads
 from .._store.query import Conditions
-from ..errors import AdsumError, RegistryClosed
+from .._validation import AsyncMetadataKeywords
+from ..errors import AdsumError, AlreadyRegistered, RegistryClosed
 from ..model import Entry, ProcessId
 from .answer import answered
-from .loop import LoopCalls
+from .loop import LoopCalls, require_loop
 from .only_async import OnlyAsync
+from .registration import AsyncRegistration
 
 
 class AsyncClaim(OfOneProcess, OnlyAsync):
@@ -73,6 +77,27 @@ class AsyncClaim(OfOneProcess, OnlyAsync):
         """
         return self._request.number
 
+    @property
+    def fencing_token(self) -> int:
+        """The number of a claim that holds in the whole cluster; see `Claim.fencing_token`.
+
+        >>> registration = await registry.register("printer")
+        >>> (await registry.claim("printer")).fencing_token
+        0
+        """
+        return 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether the slot is held now, as far as this host can know; see `AsyncRegistration.valid`.
+
+        >>> registration = await registry.register("printer")
+        >>> (await registry.claim("printer")).valid
+        True
+        """
+        entry = self._calls.reader.lookup(self.process_id)
+        return entry is not None and self.number in {record.number for record in entry.claims}
+
     async def release(self, *, timeout: float | None = None) -> bool:
         """Release the slot. Returns whether the claim held it: it does not where it was released before, or where the
         member has died, was unregistered, or registered anew.
@@ -110,6 +135,33 @@ class AsyncClaim(OfOneProcess, OnlyAsync):
             raise
 
 
+class AsyncClusterClaim(AsyncClaim):
+    """An `AsyncClaim` that holds in the whole cluster: an entry of a namespace of its own, with a fencing token."""
+
+    def __init__(self, calls: Calls, registration: AsyncRegistration, entry: Entry) -> None:
+        super().__init__(calls, wire.Claim(owner=registration.entry.owner, number=0, namespace=None), entry)
+        self._registration = registration
+
+    @property
+    def number(self) -> int:
+        return self._registration.entry.fencing_token
+
+    @property
+    def fencing_token(self) -> int:
+        return self._registration.fencing_token
+
+    @property
+    def valid(self) -> bool:
+        return self._registration.valid and still_holds(self._calls.reader.lookup, self.entry)
+
+    async def release(self, *, timeout: float | None = None) -> bool:
+        return await self._registration.unregister(timeout=timeout)
+
+
+# Registers a name for the whole cluster.
+HoldName = Callable[[ProcessId, Any, AsyncMetadataKeywords], Awaitable[AsyncRegistration]]
+
+
 class AsyncClaimCall(OnlyAsync):
     """A claim that is made when it is awaited, or at the beginning of an ``async with`` block. `AsyncRegistry.claim`
     returns it.
@@ -126,9 +178,32 @@ class AsyncClaimCall(OnlyAsync):
         self._calls = calls
         self._arguments = id, process, timeout, conditions
         self._claim: AsyncClaim | None = None
+        # For a claim in the whole cluster.
+        self._everywhere: tuple[RegistryReads, HoldName] | None = None
+
+    def _in_cluster(self, reads: RegistryReads, hold_name: HoldName) -> AsyncClaimCall:
+        self._everywhere = reads, hold_name
+        return self
 
     def __await__(self) -> Generator[Any, None, AsyncClaim]:
-        return self._claimed().__await__()
+        return (self._claimed() if self._everywhere is None else self._claimed_everywhere()).__await__()
+
+    async def _claimed_everywhere(self) -> AsyncClaim:
+        require_loop()
+        reads, hold_name = cast("tuple[RegistryReads, HoldName]", self._everywhere)
+        id, process, timeout, conditions = self._arguments
+        search = Search(reads, id, timeout, conditions)
+        while True:
+            for slot in search.slots():
+                try:
+                    registration = await hold_name(slot.name, process, cast("AsyncMetadataKeywords", slot.fields()))
+                except AlreadyRegistered as error:
+                    # Another process was quicker.
+                    reraise_foreign(error)
+                else:
+                    return AsyncClusterClaim(self._calls, registration, slot.member)
+            require_cluster(reads._reader)
+            await asyncio.sleep(search.pause())
 
     async def _claimed(self) -> AsyncClaim:
         wanted = claiming(self._calls, *self._arguments)
@@ -164,7 +239,7 @@ class AsyncClaimCall(OnlyAsync):
             await self._claim.__aexit__(kind, error, traceback)
 
 
-class AsyncClaimCalls:
+class AsyncClaimCalls(RegistryReads):
     """What `AsyncRegistry` inherits: claims."""
 
     _calls: LoopCalls
@@ -174,6 +249,7 @@ class AsyncClaimCalls:
         id: AnyId | None = None,
         process: Any = None,
         *,
+        everywhere: bool = False,
         timeout: float | None = None,
         **conditions: Unpack[Conditions],
     ) -> AsyncClaimCall:
@@ -188,6 +264,7 @@ class AsyncClaimCalls:
         - `id`: a member; None for any one that meets the conditions.
         - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
           default. A claim for another process ends with that process, not when the registry is closed here.
+        - `everywhere`: True to claim a slot that no other process of the whole cluster claims; see `Registry.claim`.
         - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
         - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
 
@@ -209,4 +286,9 @@ class AsyncClaimCalls:
         Traceback (most recent call last):
         adsum.errors.Timeout: ...
         """
-        return AsyncClaimCall(self._calls, id, process, timeout, conditions)
+        call = AsyncClaimCall(self._calls, id, process, timeout, conditions)
+        return call._in_cluster(self, self._hold_name) if everywhere else call
+
+    async def _hold_name(self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords) -> AsyncRegistration:
+        """Register a name for the whole cluster."""
+        raise NotImplementedError

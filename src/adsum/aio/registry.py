@@ -21,7 +21,7 @@ from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
 from .._waiting import GoneCondition, WaitCondition
 from ..errors import SystemBusy
-from ..model import Entry, Limits
+from ..model import Entry, Limits, ProcessId
 from .answer import answered, granted, registered
 from .claim import AsyncClaimCalls
 from .heartbeat import LoopHeartbeat, is_from_loop
@@ -486,6 +486,10 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         """
         require_loop()
         return (await wait(GoneCondition(self, id), timeout)).last
+
+    async def _hold_name(self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords) -> AsyncRegistration:
+        done = await self._register_everywhere(id, process, fields, None)
+        return AsyncRegistration(self._calls, done.entries[0])
 
     async def _register_everywhere(
         self, id: AnyId, process: Any, metadata: AsyncMetadataKeywords, timeout: float | None
