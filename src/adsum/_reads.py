@@ -25,13 +25,14 @@ from ._os.liveness import descriptors_needed
 from ._os.usage import Usage, usage_of
 from ._store import places
 from ._store.entry_cache import HotEntries
-from ._store.feed import TableFeed, position_of
+from ._store.feed import Position, TableFeed, position_of
+from ._store.history import Step
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
 from .errors import InvalidProcessId, InvalidQuery, NotRegistered, OtherHost, PermissionDenied, RegistryClosed
-from .model import CleanupLatency, Departure, Entry, Host, Limits, ProcessId, Stats
+from .model import CleanupLatency, Departure, Entry, Host, Limits, ProcessId, Revision, Stats
 
 T = TypeVar("T")
 AnyId: TypeAlias = "str | tuple[str, str, str]"
@@ -572,6 +573,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         return TableFeed(
             lambda: self._reader, lambda since: self._reader.state_at(None, since), since=position_of(since)
         )
+
+    def _changes_since(self, since: Revision) -> tuple[Revision, list[Step] | None]:
+        """The present revision, and the changes of all namespaces from `since` to it, oldest first; None where the
+        history does not reach back so far. For `adsum.views`."""
+        position, steps = self._reader.steps_since(Position(since.epoch, int(since)))
+        return Revision(position.revision, position.epoch), steps
 
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)

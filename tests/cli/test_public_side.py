@@ -1,4 +1,4 @@
-"""The command line is built from the public side of adsum."""
+"""The command line and the web pages are built from the public side of adsum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMPLEMENTATION = {
 
 
 def test_the_contract_names_every_internal_module() -> None:
-    """The import contract of the command line forbids every internal module of adsum."""
+    """The import contract of the command line and the web pages forbids every internal module of adsum."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (contract,) = [one for one in settings["tool"]["importlinter"]["contracts"] if one["id"] == "public-side"]
     names = {path.stem for path in (ROOT / "src" / "adsum").iterdir() if path.suffix == ".py" or path.is_dir()}

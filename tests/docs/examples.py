@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import adsum
 import adsum.telemetry.otel
 import adsum.telemetry.prometheus
+import adsum.web
 from adsum._os.forking import ForkAware
 
 from .page import is_like
@@ -61,6 +62,7 @@ FUNCTIONS = (
     adsum.telemetry.log,
     adsum.telemetry.otel.instrument,
     adsum.telemetry.prometheus.Collector,
+    adsum.web.app,
 )
 
 

@@ -23,6 +23,7 @@ from .registrar.stats import stats
 from .run.claim import claim, pack_program
 from .run.command import require_separator, run
 from .top.command import top
+from .web.command import web
 
 # Of the commands that are imported only when they are used.
 _DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its processes."
@@ -46,7 +47,7 @@ def build(tokens: list[str]) -> App:
     app = new_app(_HELP)
     reading = (ls, show, namespaces, departures, watch, wait, top)
     writing = (register, health, update, unregister)
-    for command in (*reading, *writing, stats, audit, doctor, registrar, metrics):
+    for command in (*reading, *writing, stats, audit, doctor, registrar, metrics, web):
         app.command(command)
     app.command("adsum.cli.mcp.command:mcp", name="mcp", help=_MCP_SUMMARY)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")

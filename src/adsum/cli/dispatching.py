@@ -28,6 +28,9 @@ _MEANT = {
     "remove": "adsum unregister ID removes an entry",
     "rm": "adsum unregister ID removes an entry",
     "start": "the first write starts a registrar; adsum registrar does, too",
+    "dashboard": "adsum web serves web pages of a registry",
+    "serve": "adsum web serves web pages of a registry",
+    "ui": "adsum web serves web pages of a registry",
     "status": "adsum stats shows the figures of a registry, adsum doctor checks it",
 }
 

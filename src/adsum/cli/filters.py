@@ -8,8 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .. import ALL, Conditions
+from ..errors import InvalidQuery
+from ..views.where import Expression, parse_where
 from .options import FLAG, WHOLE, HealthWord, RegistryOptions, TypeWord, UsageError, complete_capability
-from .where import Expression, parse_where
 
 
 @Parameter(name="*")
@@ -110,7 +111,10 @@ class Filter(MemberFilter):
     @property
     def expression(self) -> Expression | None:
         """What --where asks for, for the `where` of `Registry.find`. Errors: `UsageError`."""
-        return parse_where(self.where)
+        try:
+            return parse_where(self.where)
+        except InvalidQuery as error:
+            raise UsageError(f"--where {error}") from error
 
 
 NO_FILTER = Filter()

@@ -24,33 +24,45 @@ LAGGED = (
 # How long after a death a report waits for the exit: parents mostly reap at once.
 EXIT_SECONDS = 0.1
 _LOOK_SECONDS = 0.005
+# How many departures are read first.
+_NEWEST = 32
 
 # Which registration it was. A registry that is made anew counts incarnations from the beginning.
 _RegistrationKey: TypeAlias = tuple[ProcessId, int, datetime]
 
 
 class Departures:
-    """When and how entries ended, which an event does not carry."""
+    """When and how entries ended, which an event does not carry.
 
-    def __init__(self, registry: Registry) -> None:
+    `exit_seconds`: how long after a death `with_exit` waits for the exit; 0 for a caller that must not wait.
+    """
+
+    def __init__(self, registry: Registry, exit_seconds: float = EXIT_SECONDS) -> None:
         self._registry = registry
+        self._exit_seconds = exit_seconds
         self._known: dict[_RegistrationKey, Departure] = {}
 
     def of(self, entry: Entry) -> Departure | None:
         """The departure of an entry that has ended; None where it is too old to be kept."""
         wanted = _key(entry)
-        if wanted not in self._known:
-            # Read again only then: one read knows a thousand entries that end together.
-            self._known = {_key(departure.entry): departure for departure in self._registry.departures()}
+        # Read again only where it is not known: one read knows a thousand entries that end together. Most have just
+        # ended, and are among the newest.
+        for limit in (_NEWEST, None):
+            if wanted not in self._known:
+                self._known = {_key(departure.entry): departure for departure in self._registry.departures(limit)}
         return self._known.get(wanted)
+
+    def forget(self) -> None:
+        """Read again at the next question: an exit may have become known."""
+        self._known.clear()
 
     def with_exit(self, entry: Entry) -> Departure | None:
         """The departure of an entry that died. Waits a moment for its exit, counted from the death, so that many deaths
         together cost one moment."""
         departure = self.of(entry)
-        until = time.monotonic() + EXIT_SECONDS
+        until = time.monotonic() + self._exit_seconds
         while departure is not None and departure.exit is None and time.monotonic() < until:
-            if words.seconds_since(departure.at) > EXIT_SECONDS:
+            if words.seconds_since(departure.at) > self._exit_seconds:
                 break
             time.sleep(_LOOK_SECONDS)
             self._known.clear()

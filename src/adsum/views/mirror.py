@@ -1,7 +1,7 @@
 """A live copy of all entries of a registry, kept current by the change feed.
 
-`adsum top` shows it. It reads shared memory and sends no request, so it starts no registrar, keeps none from leaving,
-and goes on while one is stopped: that is when an operator needs it most.
+`adsum top` and the web pages show it. It reads shared memory and sends no request, so it starts no registrar, keeps
+none from leaving, and goes on while one is stopped: that is when an operator needs it most.
 
     mirror = Mirror(adsum.open(), Scope(namespace="default"))
     while mirror.follow():
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..model import Entry, ProcessId, Stats
+from .._store.history import Step
+from ..model import Entry, ProcessId, Revision, Stats
 from ..registry import Registry
-from .rates import Rates
+from .rates import RATE_SECONDS, Rates
 
 STATS_SECONDS = 1.0
 
@@ -41,6 +42,14 @@ class Counts(NamedTuple):
     health: Counter[str]
 
 
+class Followed(NamedTuple):
+    """What a mirror learned: the changes in its scope, oldest first. Where changes were missed, `is_new` says that all
+    entries were read anew, and there are no changes."""
+
+    changes: Sequence[Step]
+    is_new: bool = False
+
+
 class Mirror:
     """The entries in `scope` as of the last `follow`, including those of processes that have died since; `fresh` asks
     the registry which of them are alive."""
@@ -51,38 +60,56 @@ class Mirror:
         self.stats: Stats = registry.stats()
         self._stats_at = time.monotonic()
         self._rates = Rates()
+        self._advanced_at = time.monotonic()
         self._feed = registry._change_feed()
         self.entries: dict[ProcessId, Entry] = self._covered(self._feed.base)
 
     def follow(self) -> bool:
         """Apply the changes since the last call. Returns whether there were any."""
+        before = self._feed.position
+        return self.advance().is_new or self._feed.position != before
+
+    @property
+    def revision(self) -> Revision:
+        """The mirror has every change up to this revision."""
+        position = self._feed.position
+        return Revision(position.revision, position.epoch)
+
+    def advance(self) -> Followed:
+        """Apply the changes since the last call, and return them."""
         now = time.monotonic()
         if now - self._stats_at >= STATS_SECONDS:
             self._stats_at, self.stats = now, self.registry.stats()
+        if now - self._advanced_at >= RATE_SECONDS:
+            # When the changes since then happened is not known.
+            self._rates = Rates()
+        is_rated, self._advanced_at = now - self._advanced_at < RATE_SECONDS, now
         before = self._feed.position.revision
         if self._feed.is_gone():
             # The folder was removed. No change says so.
             self._feed.restart()
             self.entries = self._covered(self._feed.base)
-            return True
+            return Followed((), is_new=True)
         if not self._feed.advance():
             self.entries = self._covered(self._feed.base)
-            self._rates.note_missed(max(0, self._feed.position.revision - before))
-            return True
+            if is_rated:
+                self._rates.note_missed(max(0, self._feed.position.revision - before))
+            return Followed((), is_new=True)
         seen: Counter[str] = Counter()
-        any_change = False
+        changes = []
         while (step := self._feed.take()) is not None:
-            any_change = True
             entry = step.after or step.before
             if entry is None or not self.scope.covers(entry.process_id):
                 continue
+            changes.append(step)
             seen[step.kind] += 1
             if step.after is not None:
                 self.entries[entry.process_id] = step.after
             else:
                 self.entries.pop(entry.process_id, None)
-        self._rates.note(seen)
-        return any_change
+        if is_rated:
+            self._rates.note(seen)
+        return Followed(changes)
 
     def fresh(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of `entries` that are alive, as they are at this moment: a heartbeat changes an entry without being a

@@ -80,6 +80,14 @@ def owning_member(entry: Entry) -> str:
     return "" if owned_by is None else f"{owned_by.process_id}, process {owned_by.pid}"
 
 
+def printable(text: str) -> str:
+    """The text on one line, with control characters and others that cannot be seen escaped: text of members must not
+    control a terminal, nor change the direction of the text around it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def seconds_since(moment: datetime) -> float:
     return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ...views.words import printable as printable
+
 
 def is_terminal() -> bool:
     """Whether standard output is a terminal."""
@@ -21,11 +23,6 @@ def print_json(value: object) -> None:
     document = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
     sys.stdout.flush()
     sys.stdout.buffer.write(document)
-
-
-def printable(text: str) -> str:
-    """The text on one line, with control characters escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def printable_id(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from ...model import Entry
 from ...views import words
 from ...views.order import by_id
+from ...views.search_words import has_words
 from . import keyboard
 
 _SEVERITY = ("unhealthy", "degraded", "healthy")
@@ -66,7 +67,7 @@ class Browsing:
     def select(self, entries: Iterable[Entry]) -> list[Entry]:
         """The entries that match every word of the filter, in order."""
         words = self.filter.lower().split()
-        found = entries if not words else [entry for entry in entries if _matches(entry, words)]
+        found = entries if not words else [entry for entry in entries if has_words(entry, words)]
         return sorted(found, key=ORDERS[self.order], reverse=self.reverse)
 
     def window(self, total: int, rows: int) -> slice:
@@ -103,15 +104,3 @@ class Browsing:
             self.offset = 1 << 31
         else:
             self.offset = max(0, self.offset + steps.get(key, 0))
-
-
-def _matches(entry: Entry, words: list[str]) -> bool:
-    metadata = entry.metadata
-    text = " ".join(
-        [
-            *(str(entry.process_id), str(entry.pid), metadata.type, metadata.health_status),
-            *(*sorted(metadata.capabilities), *sorted(metadata.protocols)),
-            *(metadata.version, metadata.description, metadata.doing),
-        ]
-    ).lower()
-    return all(word in text for word in words)

@@ -1,4 +1,5 @@
-"""The expressions of ``--where``: conditions on `resources`, `custom` and some fields, as they are typed in a shell."""
+"""Conditions on `resources`, `custom` and some fields as they are typed: ``tokens>=1000 model=x``, of
+``adsum ls --where`` and of the filter of the web pages."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..errors import InvalidQuery
 from ..model import Entry
-from .options import UsageError
-from .values import number_or_text, plain_value
+from .typed_values import number_or_text, plain_value
 
 # Fields of the metadata that a name without a dot asks for, beside `resources` and `custom`.
 _FIELDS = frozenset({"description", "version", "doing", "protocols"})
@@ -63,32 +64,43 @@ class Expression:
 
 
 def parse_where(words: Sequence[str]) -> Expression | None:
-    """The conditions of all ``--where`` options; None where there are none. Errors: `UsageError`."""
-    terms = [_term(part) for word in words for part in _parts(word)]
+    """The conditions in all of `words`, several in one word with spaces between them; None where `words` is empty.
+    Errors: `InvalidQuery`."""
+    terms = [parse_term(part) for word in words for part in split_words(word)]
     return Expression(tuple(terms)) if terms else None
 
 
-def _parts(word: str) -> list[str]:
+def split_words(text: str) -> list[str]:
+    """The words of a text, of which quotes keep those with spaces together. Errors: `InvalidQuery`."""
     try:
-        parts = shlex.split(word)
+        parts = shlex.split(text)
     except ValueError as error:
-        raise UsageError(f"--where {word!r}: {error}; close the quotes") from None
+        raise InvalidQuery(f"{text!r}: {error}; close the quotes") from None
     if not parts:
-        raise UsageError("--where: give conditions, as in --where 'tokens>=1000 model=x'")
+        raise InvalidQuery("give conditions, as in 'tokens>=1000 model=x'")
     return parts
 
 
-def _term(part: str) -> Term:
+def has_sign(part: str) -> bool:
+    """Whether a word looks like a condition, and not like a word to search for."""
+    return _TERM.fullmatch(part) is not None
+
+
+def parse_term(part: str) -> Term:
+    """One condition. Errors: `InvalidQuery`."""
     match = _TERM.fullmatch(part)
     if match is None:
-        raise UsageError(f"--where {part!r}: give NAME, one of = != >= <= > < and a value, as in tokens>=1000")
+        raise InvalidQuery(f"{part!r}: give NAME, one of = != >= <= > < and a value, as in tokens>=1000")
     term = Term(match["name"], match["sign"], match["text"])
     if not all(term.name.split(".")):
-        raise UsageError(f"--where {part!r}: a name is empty; give NAME, custom.NAME or resources.NAME")
+        raise InvalidQuery(f"{part!r}: a name is empty; give NAME, custom.NAME or resources.NAME")
     if term.sign in _ORDERS and isinstance(number_or_text(term.text), str):
-        raise UsageError(f"--where {part!r}: {term.text!r} is no number; {term.sign} compares numbers")
-    # A mistake in the value is reported now, and not at the first entry.
-    plain_value(term.text)
+        raise InvalidQuery(f"{part!r}: {term.text!r} is no number; {term.sign} compares numbers")
+    try:
+        # A mistake in the value is reported now, and not at the first entry.
+        plain_value(term.text)
+    except ValueError as error:
+        raise InvalidQuery(str(error)) from error
     return term
 
 

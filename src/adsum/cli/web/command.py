@@ -1,0 +1,139 @@
+"""``adsum web``: serves the pages of a registry."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Annotated
+from urllib.parse import quote
+
+from cyclopts import Parameter
+
+from ... import Registry
+from .. import REGISTRY_ERROR
+from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
+from ..output.render import printable
+from .listening import Address, listening, parse_address
+
+TOKEN_VARIABLE = "ADSUM_WEB_TOKEN"
+SHORT_TOKEN = 16
+_EXTRA = ("starlette", "anyio", "jinja2", "markupsafe", "uvicorn", "h11", "click")
+
+
+def web(
+    *,
+    listen: Annotated[
+        str, Parameter(metavar="ADDRESS", help="HOST:PORT, or unix:PATH for a Unix socket; port 0 takes a free one.")
+    ] = "127.0.0.1:8470",
+    token: Annotated[
+        str | None,
+        Parameter(
+            metavar="TOKEN",
+            show_default=False,
+            help="A secret that each client has to give. Better in the environment, as ADSUM_WEB_TOKEN: other users of "
+            "this machine can see options.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="NAME",
+            negative=(),
+            show_default=False,
+            help="Serve browsers that ask for this name, too, as behind a proxy. Repeat the option for several.",
+        ),
+    ] = (),
+    prefix: Annotated[
+        str, Parameter(metavar="PATH", show_default=False, help="Serve below this path, as behind a proxy.")
+    ] = "",
+    allow_writes: Annotated[
+        bool, FLAG, Parameter(help="Let the pages set the health of members and unregister them.")
+    ] = False,
+    options: RegistryOptions = DEFAULT_REGISTRY,
+) -> int:
+    """Serve web pages of the registry: members live, departures, events, team, and a JSON API.
+
+    ```console
+    $ adsum web
+    $ adsum web --listen unix:/run/user/1000/adsum-web.sock
+    $ ADSUM_WEB_TOKEN=$(cat token) adsum web --listen 0.0.0.0:8470 --allow-host build-7
+    ```
+
+    The pages cover all namespaces, or the one that --namespace names. They change nothing unless --allow-writes is
+    given, start no registrar, and work while one is stopped. Every process of this machine that can reach the port can
+    read them; a Unix socket is for this user alone. An address that other machines can reach needs a token. The command
+    ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Needs: pip install 'adsum[web]'
+    """
+    address = parse_address(listen)
+    token = _token(token, address)
+    prefix = _checked_prefix(prefix)
+    try:
+        from ...web import app
+        from .serving import Below, serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        return _fail(f"this needs {error.name}; run: pip install 'adsum[web]'")
+    with options.open() as registry:
+        application = app(
+            registry,
+            namespace=options.namespace,
+            node=options.node,
+            allow_writes=allow_writes,
+            token=token,
+            hosts=(*allow_host, *_own_names(address)),
+            any_address=not address.is_local,
+        )
+        try:
+            with listening(address) as (sock, bound):
+                serve(
+                    Below(application, prefix) if prefix else application,
+                    sock,
+                    application.state.site.broadcaster.close,
+                    lambda: _announce(bound, prefix, token, registry),
+                )
+        except OSError as error:
+            return _fail(f"cannot listen on {address}: {error.strerror or error}; choose another with --listen")
+    return 0
+
+
+def _token(option: str | None, address: Address) -> str | None:
+    """The token that is asked for. Errors: `UsageError` where one is needed."""
+    token = option if option is not None else os.environ.get(TOKEN_VARIABLE) or None
+    if token == "":
+        raise UsageError("--token '': give a secret, or leave the option out")
+    if token is None and not address.is_local:
+        raise UsageError(
+            f"--listen {address}: other machines can reach it, so give a secret that clients have to know: "
+            f"{TOKEN_VARIABLE}=$(python3 -c 'import secrets; print(secrets.token_urlsafe())')"
+        )
+    if token is not None and len(token) < SHORT_TOKEN and not address.is_local:
+        print(f"adsum: the token has {len(token)} characters, and can be guessed; take a longer one", file=sys.stderr)
+    return token
+
+
+def _checked_prefix(prefix: str) -> str:
+    path = prefix.rstrip("/")
+    if path and (not path.startswith("/") or any(part in ("", ".", "..") for part in path[1:].split("/"))):
+        raise UsageError(f"--prefix {prefix}: give a path, such as /adsum")
+    return path
+
+
+def _own_names(address: Address) -> tuple[str, ...]:
+    """The names by which this machine is asked for at an address that others can reach."""
+    if address.is_local:
+        return () if address.path is not None else (address.host,)
+    return address.host, socket.gethostname(), socket.getfqdn()
+
+
+def _announce(address: Address, prefix: str, token: str | None, registry: Registry) -> None:
+    where = address.url if address.path is not None else f"{address.url.rstrip('/')}{quote(prefix)}/"
+    print(f"serving {where} of {printable(str(registry.folder))}", flush=True)
+    if token is not None:
+        print("clients give the token: a browser in a form, a program as Authorization: Bearer TOKEN", flush=True)
+
+
+def _fail(message: str) -> int:
+    print(f"adsum: {message}", file=sys.stderr)
+    return REGISTRY_ERROR

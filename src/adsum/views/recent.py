@@ -1,0 +1,57 @@
+"""The last changes of a registry, read from its history: those after a revision, or the newest ones.
+
+A change is read here as often as it is asked for. What follows the changes as they happen is the mirror.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .._store.history import Step as Step
+from ..model import Event, Kind, Revision
+from ..registry import Registry
+
+# The most changes that a list of the newest ones goes through.
+MAX_RECENT = 2000
+
+
+class Changes(NamedTuple):
+    """Changes, oldest first, and the revision that they lead to; None for the changes where the history does not reach
+    back far enough."""
+
+    revision: Revision
+    steps: Sequence[Step] | None
+
+
+def changes_since(registry: Registry, since: Revision) -> Changes:
+    """Read every change after the revision `since`, in all namespaces."""
+    return Changes(*registry._changes_since(since))
+
+
+def present(registry: Registry) -> Revision:
+    """The present revision, with its epoch: as cheap as memory, and never behind an acknowledged change."""
+    position = registry._reader.position()
+    return Revision(position.revision, position.epoch)
+
+
+def newest_changes(registry: Registry, number: int = MAX_RECENT) -> Changes:
+    """Read the newest changes, at most `number`, or as many as the history has: it is bounded by its bytes too."""
+    now = present(registry)
+    while number >= 1:
+        found = changes_since(registry, Revision(max(0, now - number), now.epoch))
+        if found.steps is not None:
+            return found
+        number //= 2
+    return Changes(now, ())
+
+
+def event_of(step: Step, epoch: int) -> Event:
+    """A change as an event of a watch without conditions. The exit of a death is not part of it."""
+    previous = step.before if step.after is not None else None
+    return Event(step.kind, step.after or step.before, Revision(step.revision, epoch), previous)
+
+
+def lagged(revision: Revision) -> Event:
+    """The event that says that changes up to this revision were missed."""
+    return Event(Kind.lagged, None, revision)

@@ -1,0 +1,232 @@
+"""Server-sent events: the stream of a browser, with the topics of its pages, and the events of the JSON API.
+
+Both resume: a client that connects again sends the id of the last message as ``Last-Event-ID``, and is given what it
+missed, from the registry's history. Where that does not reach back, a message says so.
+
+The format is that of the HTML standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from ..errors import InvalidQuery
+from ..model import Entry, Kind, ProcessId, Revision
+from ..views.description import Departures, EventReport
+from ..views.recent import Step, changes_since, event_of, lagged
+from .api import error_response
+from .broadcast import Subscription, Topic, framed
+from .pages.departures import departures_topic
+from .pages.events import events_topic
+from .pages.member import member_topic
+from .pages.members import members_topic
+from .pages.registry import registry_topic
+from .pages.team import team_topic
+from .selection import Selection, parse_selection
+from .site import Site, base_of, site_of
+
+# A comment keeps proxies from closing a stream in which nothing happens, and shows the server a client that is gone.
+KEEP_ALIVE_SECONDS = 15.0
+KEEP_ALIVE = b": still here\n\n"
+# After this many milliseconds a browser connects again.
+RETRY = b"retry: 1000\n\n"
+RELOAD = b"event: reload\ndata: {}\n\n"
+# How many topics one browser may follow at a time.
+MAX_TOPICS = 64
+# So many events are encoded before others have their turn.
+_CHUNK = 100
+
+Make = Callable[[Site, str, QueryParams], tuple[Hashable, Topic]]
+TOPICS: dict[str, Make] = {
+    "members": members_topic,
+    "departures": departures_topic,
+    "events": events_topic,
+    "member": member_topic,
+    "team": team_topic,
+    "registry": registry_topic,
+}
+_POSITION = re.compile(r"(?P<epoch>[0-9]{1,20})\.(?P<revision>[0-9]{1,19})")
+
+
+def stream_response(messages: AsyncIterator[bytes]) -> StreamingResponse:
+    """An answer that goes on. `no` keeps nginx from collecting it."""
+    return StreamingResponse(
+        messages,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def live(request: Request) -> Response:
+    """The stream of a browser: ``?topic=members?health=degraded&topic=events&since=EPOCH.REVISION``. The messages of
+    the first topic have the name t0, and so on."""
+    site, base = site_of(request), base_of(request)
+    wanted = request.query_params.getlist("topic")
+    if not 0 < len(wanted) <= MAX_TOPICS:
+        return error_response(InvalidQuery(f"{len(wanted)} topics: ask for 1 to {MAX_TOPICS}"), 400)
+    topics: dict[str, tuple[Hashable, Topic]] = {}
+    for number, text in enumerate(wanted):
+        name, _, query = text.partition("?")
+        if name not in TOPICS:
+            return error_response(InvalidQuery(f"topic={name!r}: ask for one of {', '.join(TOPICS)}"), 400)
+        try:
+            topics[f"t{number}"] = TOPICS[name](site, base, QueryParams(query))
+        except InvalidQuery as error:
+            return error_response(error, 400)
+    since = _parse_position(request.headers.get("last-event-id") or request.query_params.get("since", ""))
+    return stream_response(_live_messages(site, topics, since))
+
+
+def _parse_position(text: str) -> Revision | None:
+    found = _POSITION.fullmatch(text)
+    return None if found is None else Revision(int(found["revision"]), int(found["epoch"]))
+
+
+async def _live_messages(
+    site: Site, topics: dict[str, tuple[Hashable, Topic]], since: Revision | None
+) -> AsyncIterator[bytes]:
+    subscription = site.broadcaster.subscribe(topics)
+    try:
+        yield RETRY + b"".join(_missed(site, subscription, since))
+        while (messages := await subscription.wait(KEEP_ALIVE_SECONDS)) is not None:
+            if subscription.is_lagging:
+                yield RELOAD
+                return
+            yield b"".join(messages) or KEEP_ALIVE
+    finally:
+        site.broadcaster.unsubscribe(subscription)
+
+
+def _missed(site: Site, subscription: Subscription, since: Revision | None) -> Iterator[bytes]:
+    """What the browser has not seen of its topics since it has read its pages."""
+    if since is None:
+        return
+    position, steps = changes_since(site.registry, since)
+    if steps is None:
+        subscription.lag()
+        return
+    scope = site.settings.scope
+    steps = [step for step in steps if (entry := step.after or step.before) and scope.covers(entry.process_id)]
+    for name, topic in subscription.topics.items():
+        if (message := topic.missed(steps)) is not None:
+            yield framed(name, min(position, topic.sent), message)
+
+
+async def events(request: Request) -> Response:
+    """The events of the JSON API: changes of the members that match, after the revision in ``Last-Event-ID`` or
+    `since`, or from now on. With `epoch`, those of another registry in the same folder are not taken for later ones."""
+    site, query = site_of(request), request.query_params
+    try:
+        selection = parse_selection(query)
+        epoch = _number("epoch", query.get("epoch")) or 0
+        text = request.headers.get("last-event-id") or query.get("since")
+        number = _number("since", text)
+    except InvalidQuery as error:
+        return error_response(error, 400)
+    since = None if number is None else Revision(number, epoch)
+    return stream_response(_event_messages(site, selection, since))
+
+
+def _number(name: str, text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise InvalidQuery(f"{name}={text!r}: give the number that an event or a list of members has")
+    return int(text)
+
+
+async def _event_messages(site: Site, selection: Selection, since: Revision | None) -> AsyncIterator[bytes]:
+    topic = EventStreamTopic(site, selection, site.broadcaster.catch_up())
+    subscription = site.broadcaster.subscribe({"": (topic, topic)})
+    try:
+        yield RETRY
+        if since is not None:
+            for message in topic.backlog(since):
+                yield message
+                await asyncio.sleep(0)
+        while (messages := await subscription.wait(KEEP_ALIVE_SECONDS)) is not None:
+            if subscription.is_lagging:
+                # It connects again, with the last event that it has.
+                yield topic.lagged()
+                return
+            yield b"".join(messages) or KEEP_ALIVE
+    finally:
+        site.broadcaster.unsubscribe(subscription)
+
+
+class EventStreamTopic:
+    """The events of one client of the JSON API, as `adsum.Watch` gives them: an entry that starts to match is
+    registered, one that stops to match is unregistered."""
+
+    def __init__(self, site: Site, selection: Selection, revision: Revision) -> None:
+        self.sent = revision
+        self._site = site
+        self._selection = selection
+        self._departures = Departures(site.registry, exit_seconds=0)
+        self._pending: list[Step] = []
+        # What the backlog has given is not given again.
+        self._given_to = int(revision)
+
+    def note(self, steps: Iterable[Step], revision: Revision) -> None:
+        self._pending += steps
+        self.sent = revision
+
+    def sweep(self, living: dict[ProcessId, Entry], gone: set[ProcessId]) -> None:
+        """An event is a change; what is no change is none."""
+
+    def take(self, now: float) -> bytes | None:
+        steps = [step for step in self._pending if step.revision > self._given_to]
+        self._pending = []
+        return self._encoded(steps) or None
+
+    def missed(self, steps: Iterable[Step]) -> bytes | None:
+        return self._encoded(steps) or None
+
+    def backlog(self, since: Revision) -> Iterator[bytes]:
+        """The events after a revision, in portions."""
+        position, steps = changes_since(self._site.registry, since)
+        if steps is None or since > position:
+            self.sent = position
+            yield self.lagged()
+            return
+        self._given_to = max(self._given_to, int(position))
+        for first in range(0, len(steps), _CHUNK):
+            yield self._encoded(steps[first : first + _CHUNK])
+
+    def lagged(self) -> bytes:
+        """The event that says that changes were missed: read the members again."""
+        report = EventReport(lagged(self._site.broadcaster.mirror.revision), self._departures)
+        return _event_lines(report)
+
+    def _encoded(self, steps: Iterable[Step]) -> bytes:
+        return b"".join(_event_lines(EventReport(event_of(step, 0), self._departures)) for step in self._seen(steps))
+
+    def _seen(self, steps: Iterable[Step]) -> Iterator[Step]:
+        for step in steps:
+            before, after = self._matches(step.before), self._matches(step.after)
+            if not (before or after):
+                continue
+            if step.before is not None and step.after is not None and before != after:
+                yield step._replace(kind=Kind.registered if after else Kind.unregistered)
+            else:
+                yield step
+
+    def _matches(self, entry: Entry | None) -> bool:
+        covers = self._site.settings.scope.covers
+        return entry is not None and covers(entry.process_id) and self._selection.matches(entry)
+
+
+def _event_lines(report: EventReport) -> bytes:
+    document = report.document()
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        document.revision,
+        document.kind.encode(),
+        msgspec.json.encode(document),
+    )
