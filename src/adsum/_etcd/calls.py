@@ -52,12 +52,12 @@ class Call(msgspec.Struct, frozen=True):
 class Caller:
     """Makes calls to a cluster, and opens its streams. `revision` is the highest that an answer had."""
 
-    def __init__(self, address: ClusterAddress, first: int, password: str | None) -> None:
+    def __init__(self, address: ClusterAddress, first: int, password: str) -> None:
         self.members = Members(address, first)
         self.cluster_id = 0
         self.revision = 0
         self._user = address.user
-        self._password = password or ""
+        self._password = password
         self._token: str | None = None
 
     async def call(self, call: Call, timeout: float, fields: dict[str, object]) -> Wire:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
@@ -42,11 +43,16 @@ class EtcdClient:
         first: int | None = None,
         password: str | None = None,
     ) -> None:
-        """Reads the files of TLS; connects at the first call. `first` is the number of the member to ask first, one at
-        random without it. `InvalidClusterAddress` where a file cannot be read."""
+        """Reads the files of TLS; connects at the first call.
+
+        `first` is the number of the member to ask first, one at random without it. Where the address names a user,
+        `password` is theirs, ADSUM_ETCD_PASSWORD without it. `InvalidClusterAddress` where a file cannot be read.
+        """
         self.address = address
         self.timeout = timeout
         members = len(address.members)
+        if password is None:
+            password = os.environ.get("ADSUM_ETCD_PASSWORD", "")
         self._caller = Caller(address, random.randrange(members) if first is None else first, password)
 
     @property

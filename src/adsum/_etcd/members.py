@@ -45,6 +45,7 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 )
 # How long a connection may take, in the first round and in later ones: a slow network needs more than a near one.
 CONNECT_PATIENCE = (0.5, 1.0, 2.0, 4.0, 8.0)
+_REASON_SECONDS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 # Calls of a channel that is closed may finish within this time.
 _GRACE = 0.0
@@ -98,6 +99,16 @@ class MemberChannel:
     def is_closed(self) -> bool:
         return self._closing is not None and self._closing.done()
 
+    async def reason(self) -> str:
+        """Why it is not connected, in gRPC's words, which only a call has."""
+        if self.grpc.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            return "no connection within the time"
+        try:
+            await self.unary("Status")(MESSAGES["StatusRequest"](), timeout=_REASON_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            return error.details() or "no connection"
+        return "no connection at first"
+
     def retire(self) -> None:
         """Close it as soon as its last user leaves it."""
         self._retired = True
@@ -135,7 +146,7 @@ class Members:
         self._failures = 0
         self._closed = False
         self._not_before = 0.0
-        self._last = "no connection was tried yet"
+        self._last = self.member, "no connection was tried yet"
 
     @property
     def member(self) -> str:
@@ -164,13 +175,13 @@ class Members:
                 if now >= until and now < patient:
                     # The caller's time is over, not that of the member: the next call goes on waiting for it.
                     raise self.unavailable(doing, "no connection within the time")
-                self.failed(channel, "no connection")
+                self.failed(channel, await channel.reason())
 
     def failed(self, channel: MemberChannel, why: str) -> None:
         """The member of this channel does not serve: choose the next, unless that was done already."""
         if channel is not self._channel:
             return
-        self._last = f"{why} at {channel.member}"
+        self._last = channel.member, why
         self._channel = None
         self._retired = [one for one in self._retired if not one.is_closed] + [channel]
         channel.retire()
@@ -203,7 +214,8 @@ class Members:
             left = until - time.monotonic()
             await asyncio.sleep(min(wait, max(0.0, left)))
             if left <= wait:
-                raise self.unavailable(doing, self._last)
+                member, why = self._last
+                raise unavailable(doing, member, why)
 
 
 def _credentials(address: ClusterAddress, files: TlsFiles) -> grpc.ChannelCredentials:
