@@ -60,6 +60,14 @@ async def to_the_end(keeper: LeaseKeeper) -> None:
         pass
 
 
+@pytest.mark.parametrize("ttl", [2, 3, 5, 10, 60])
+async def test_the_patience_is_a_small_part_of_the_time_to_live(client: EtcdClient, ttl: int) -> None:
+    """Several members can be asked one after another before the lease ends, between two keep-alives too."""
+    keeper = client.keep_lease(1, ttl)
+    assert 0 < keeper.patience <= 1
+    assert ttl / 3 + 3 * keeper.patience < ttl
+
+
 async def test_several_leases_are_kept_at_once(client: EtcdClient) -> None:
     """Keepers of one client do not disturb each other."""
     leases = [await client.grant(60) for _ in range(10)]

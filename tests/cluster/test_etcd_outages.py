@@ -142,8 +142,10 @@ async def test_without_a_majority_nothing_is_carried_out(three: EtcdCluster) -> 
             return None
 
         async with asyncio.timeout(WITHIN):
-            while not isinstance(found := await error(), Unavailable):
-                assert isinstance(found, OutcomeUnknown)
+            # Until the member has noticed that it is alone, a write has an unknown outcome.
+            while "no leader" not in str(found := await error()):
+                assert isinstance(found, OutcomeUnknown | Unavailable)
+        assert isinstance(found, Unavailable)
         with pytest.raises(Unavailable, match="no leader"):
             await client.range(b"/alone")
         assert (await client.range(b"/alone", serializable=True)).items[0].value in (b"1", b"2")
@@ -261,7 +263,7 @@ async def test_an_outage_costs_no_processor_time(tmp_path: Path) -> None:
                 etcd.members[0].kill()
                 writing = [group.create_task(write_again_and_again()) for _ in range(20)]
                 before = time.process_time()
-                await asyncio.sleep(3)
+                await asyncio.sleep(2)
                 used = time.process_time() - before
                 etcd.members[0].start()
                 await asyncio.wait(writing, timeout=WITHIN)
@@ -269,7 +271,7 @@ async def test_an_outage_costs_no_processor_time(tmp_path: Path) -> None:
                 await eventually_awaited(lambda: len(beats) > answered and seen, WITHIN)
                 reading.cancel()
                 keeping.cancel()
-            assert used < 1.0, f"{used:.2f} s of processor time in 3 s"
+            assert used < 0.7, f"{used:.2f} s of processor time in 2 s"
             assert 0 < failures <= 20 * 60
 
 

@@ -169,6 +169,12 @@ async def test_a_restored_cluster_is_noticed(tmp_path: Path) -> None:
                 with pytest.raises(RevisionWentBack) as caught:
                     await with_changes(watch)
             assert (caught.value.known, caught.value.found) == (last, last - 5)
+            async with (
+                EtcdClient(parse(etcd.address()), timeout=10) as fresh,
+                fresh.watch(b"/a", start_revision=last + 1) as watch,
+            ):
+                with pytest.raises(RevisionWentBack):
+                    await with_changes(watch)
             with pytest.raises(RevisionWentBack, match="restored from an older copy"):
                 await client.range(b"/a")
 

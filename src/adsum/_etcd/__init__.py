@@ -55,8 +55,8 @@ Errors (`errors`, all `EtcdError`, with `.reason`, all can be pickled)
 
     They are not for users: the bridge says `adsum.ClusterUnavailable`, `adsum.Timeout` or what the case asks for.
 
-gRPC writes lines about failed connections to standard error. A program that uses the client sets GRPC_VERBOSITY=ERROR in
-its environment before it imports `client`, unless the user has set it.
+gRPC writes lines about failed connections to standard error. A program that uses the client sets GRPC_VERBOSITY=ERROR
+in its environment before it imports `client`, unless the user has set it.
 
 Versions (`versions`, without grpc)
     ``judge(version) -> Verdict(version, level, reasons)``, `FLOOR`, `ADVISED`, `FAULTS`, ``is_reliable(version)``.

@@ -112,6 +112,11 @@ class Caller:
             self._token = await self._authenticate(self._user, until)
         return [*leader, ("token", self._token)]
 
+    @property
+    def has_token(self) -> bool:
+        """Whether a user's token is at hand, which may have expired."""
+        return self._token is not None
+
     def forget_token(self) -> bool:
         """Have the next call or stream authenticate again. Whether there is a user to authenticate."""
         self._token = None

@@ -47,6 +47,7 @@ class Stream:
         call: grpc.aio.StreamStreamCall[Message, Message],
         method: str,
         doing: str,
+        old_token: bool,
     ) -> None:
         self.member = channel.member
         self.channel = channel.__enter__()
@@ -54,6 +55,7 @@ class Stream:
         self._call = call
         self._request = MESSAGES[METHODS[method][1]]
         self._doing = doing
+        self._old_token = old_token
         self._reading: asyncio.Task[Wire] | None = None
         self._open = True
 
@@ -84,6 +86,9 @@ class Stream:
 
     def canceled(self, reason: str) -> EtcdError:
         """The error for a watch that the member canceled, by the reason that it gives."""
+        if DENIED in reason and self._old_token:
+            # etcd 3.5.1 says this also where a token has expired. A fresh one shows which it is.
+            reason = TOKEN_EXPIRED
         for detail in (DENIED, TOKEN_EXPIRED):
             if detail in reason:
                 return self._failed(by_status(grpc.StatusCode.UNKNOWN, detail, self._doing, self.member, writes=False))
@@ -143,8 +148,9 @@ class Stream:
 async def open_stream(caller: Caller, method: str, doing: str, patience: float, *, needs_leader: bool) -> Stream:
     """Open a stream at the chosen member, or at the next one that is connected within `patience` seconds."""
     until = time.monotonic() + patience
+    old_token = caller.has_token
     metadata = await caller.metadata(until, needs_leader)
     channel = await caller.members.ready(doing, until)
     with channel:
         call = channel.stream(method)(metadata=metadata)
-        return Stream(caller, channel, call, method, doing)
+        return Stream(caller, channel, call, method, doing, old_token)
