@@ -72,7 +72,7 @@ class LocalRegistry:
         while True:
             self.catch_up()
             self.on_wake()
-            await self._watch.woken()
+            await self._watch._wake_up()
 
     def catch_up(self) -> None:
         """Take all changes up to the present, at once."""

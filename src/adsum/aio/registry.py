@@ -278,8 +278,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         entry grows and there is no room; `SystemBusy`; `Timeout`; `VersionMismatch` where the registrar is of a version
         that knows no `merge`, `add` and `if_revision`.
 
-        >>> registration = await registry.register("planner-1", capabilities={"planning"},
-        endpoint="tcp://10.0.0.5:9001")
+        >>> registration = await registry.register("planner-1", capabilities={"planning"}, endpoint="tcp://10.0.0.5:9001")
         >>> entry = await registry.update("planner-1", capabilities={"review"})
         >>> sorted(entry.metadata.capabilities), entry.metadata.endpoint
         (['review'], 'tcp://10.0.0.5:9001')

@@ -120,13 +120,13 @@ class AsyncWatch(WatchBase, OnlyAsync):
             # No call, and so no other task or handler, comes between the question and this.
             self._is_waiting = True
             while (event := self._take()) is None:
-                await self.woken()
+                await self._wake_up()
             return event
         finally:
             self._is_waiting = False
             self._close_waiter()
 
-    async def woken(self) -> None:
+    async def _wake_up(self) -> None:
         """Wait until there may be something new in the tables, also what is no event of this watch. For the bridge."""
         if self._waiter.is_connected:
             await self._woken()
