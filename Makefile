@@ -106,6 +106,8 @@ spin:
 	@.venv-real/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@$(PYTHON) -m venv .venv-real/oldest-pytest
 	@.venv-real/oldest-pytest/bin/python $(PIP_INSTALL) pytest==7.0.1 -e .
+	@{ command -v npm && npm install --silent --no-audit --no-fund --ignore-scripts --prefix .venv-real/node \
+	    lighthouse@13.5.0; } >/dev/null || echo "no npm: the ARD checker of Lighthouse is skipped (Debian: npm)" >&2
 	@touch $@
 
 .venv-demo/.stamp: pyproject.toml

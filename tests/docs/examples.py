@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import adsum
+import adsum.cards
 import adsum.telemetry.otel
 import adsum.telemetry.prometheus
 import adsum.web
@@ -57,6 +58,14 @@ RECORDS = (
 FUNCTIONS = (
     adsum.open,
     adsum.open_async,
+    adsum.cards.agent_card,
+    adsum.cards.catalog,
+    adsum.cards.identifier,
+    adsum.cards.manifest,
+    adsum.cards.process_id,
+    adsum.cards.respond,
+    adsum.cards.server_card,
+    adsum.cards.Site,
     adsum.telemetry.attach,
     adsum.telemetry.detach,
     adsum.telemetry.log,

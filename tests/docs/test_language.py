@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Files, folders, or patterns of files. The bounds hold for each area by itself.
 AREAS = [
     *(f"src/adsum/{part}" for part in ("_client", "_engine", "_etcd", "_os", "_registrar", "_store")),
-    *(f"src/adsum/{part}" for part in ("aio", "cli", "mcp", "telemetry", "testing", "views", "web")),
+    *(f"src/adsum/{part}" for part in ("aio", "cards", "cli", "mcp", "telemetry", "testing", "views", "web")),
     "src/adsum/*.py",
     "src/adsum_demo",
     "benchmarks",
@@ -34,7 +34,8 @@ AREAS = [
     "CHANGELOG.md",
     "tests/*.py",
     "tests/*.md",
-    *(f"tests/{folder}" for folder in ("cli", "cluster", "conformance", "contract", "demo", "docs", "mcp", "plugin")),
+    *(f"tests/{folder}" for folder in ("cards", "cli", "cluster", "conformance", "contract", "demo", "docs", "mcp")),
+    "tests/plugin",
     *(f"tests/{folder}" for folder in ("process", "property", "registrar", "simulation", "support", "telemetry")),
     *(f"tests/{folder}" for folder in ("unit", "upgrade", "web")),
 ]

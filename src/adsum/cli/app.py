@@ -5,6 +5,7 @@ from __future__ import annotations
 from cyclopts import App
 
 from .doctor.command import doctor
+from .members.card import card, catalog
 from .members.departures import departures
 from .members.health import health
 from .members.ls import ls
@@ -45,7 +46,7 @@ done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C, 141 out
 def build(tokens: list[str]) -> App:
     """The command line. Modules that are slow to import are imported by the command that needs them."""
     app = new_app(_HELP)
-    reading = (ls, show, namespaces, departures, watch, wait, top)
+    reading = (ls, show, namespaces, departures, watch, wait, top, card, catalog)
     writing = (register, health, update, unregister)
     for command in (*reading, *writing, stats, audit, doctor, registrar, metrics, web):
         app.command(command)

@@ -40,7 +40,7 @@ class Leftovers:
         try:
             with open_registry(path=registry) as opened:
                 until = time.monotonic() + GRACE_SECONDS
-                while (left := self._left(opened.find(namespace=ALL))) and time.monotonic() < until:
+                while (left := self._left(opened.find(namespace=ALL, hosts="here"))) and time.monotonic() < until:
                     time.sleep(_LOOK_SECONDS)
         except AdsumError:
             # The test has damaged the registry on purpose: its members cannot be read.
