@@ -252,13 +252,14 @@ class RemoteHost(msgspec.Struct, frozen=True, array_like=True):
 
 
 class RemoteChange(msgspec.Struct, frozen=True, array_like=True):
-    """The entry that another host has under an id, as its own registry stores it; None where it has none any more:
-    `how` and `exit` say how it ended, as in a `Departure`. `epoch` is that of the other registry."""
+    """The entry that another host has under an id, as its own registry stores it; None where it has none any more.
+    `how` and `exit` say how the entry ended that was there before, as in a `Departure`. `epoch` is that of the other
+    registry."""
 
     host: str
     process_id: ProcessId
     entry: Entry | None = None
-    how: str = "unregistered"
+    how: str = "unknown"
     exit: int | None = None
     epoch: int = 0
 

@@ -381,7 +381,8 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
       another one took the id), ``handed_over`` or ``owner_died`` (the process of the member that owned it died). For
       members of another host also ``left`` (its registry ended in order, or another host has its node now) and
       ``unreachable_forgotten`` (the host could not be reached for so long that it was given up: how the member ended is
-      not known). ``name_lost`` where another host has the name that the member held in the whole cluster.
+      not known), and ``unknown`` (it is there no more, and how it ended was missed). ``name_lost`` where another host
+      has the name that the member held in the whole cluster.
     - `at`: the UTC time of the removal.
     - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved, and
       where it came while no registrar ran: then `at` is the time of the removal, and when the process died is not

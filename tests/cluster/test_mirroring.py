@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import adsum
 from adsum import Kind, OtherHost, ProcessId, Reach, Registry
+from adsum import _wire as wire
 
-from .bridging import HOST, Bridge, remote
+from ..support import eventually, registrar_pid
+from .bridging import BOOT, HOST, Bridge, remote
 
 ID = ProcessId("default", HOST, "worker")
 
@@ -245,3 +248,100 @@ def test_invalid_metadata_of_another_host_is_left_out(registry: Registry, bridge
     bridge.put(remote("bad", custom={"text": "x" * 70_000}), remote("worker"))
     assert ids(registry.find(capability="remote")) == ["worker", "local"]
     assert registry.audit() == []
+
+
+def test_a_host_that_is_lost_before_it_was_whole_again_tells_each_step_once(registry: Registry, bridge: Bridge) -> None:
+    """A lease that comes and goes: each `returned` follows an `unreachable`. A host that was never whole is not
+    missed."""
+    with registry.watch() as watch:
+        for state in ("returning", "unreachable", "returning", "here", "unreachable", "returning", "unreachable"):
+            bridge.host(state)
+            bridge.fence += state == "unreachable"
+        bridge.host("returning")
+        bridge.host("here")
+        events = [watch.next(10).kind for _ in range(6)]
+        with pytest.raises(adsum.Timeout):
+            watch.next(0)
+    assert events == [Kind.whole, Kind.unreachable, Kind.returned, Kind.unreachable, Kind.returned, Kind.whole]
+
+
+def test_how_a_member_ended_is_unknown_where_it_was_missed(registry: Registry, bridge: Bridge) -> None:
+    """Another registration of its id is there, and nothing says that its process has died."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    with registry.watch(ID) as watch:
+        bridge.put(remote("worker", 9))
+        assert [watch.next(10).kind for _ in range(2)] == [Kind.unregistered, Kind.registered]
+    assert registry.departures(limit=1)[0].how == "unknown"
+
+
+def test_how_a_member_ended_is_told_with_the_one_that_has_its_id(registry: Registry, bridge: Bridge) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    with registry.watch(ID) as watch:
+        bridge.say(changes=[wire.RemoteChange(HOST, ID, remote("worker", 9), "died", -9)])
+        bridge.say(changes=[wire.RemoteChange(HOST, ID, remote("worker", 12), "handed_over")])
+        events = [watch.next(10) for _ in range(3)]
+    assert [event.kind for event in events] == [Kind.died, Kind.registered, Kind.updated], "handed over: never free"
+    incarnations = [event.entry.incarnation for event in events if event.entry is not None]
+    assert incarnations == sorted(set(incarnations))
+    assert [(one.how, one.exit) for one in registry.departures()] == [("handed_over", None), ("died", -9)]
+    assert registry.audit() == []
+
+
+@pytest.mark.parametrize(("how", "exit"), [("\x1b[2J", 3), ("died", 2**40), ("", None)])
+def test_a_host_cannot_say_what_no_registry_says(
+    registry: Registry, bridge: Bridge, how: str, exit: int | None
+) -> None:
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    bridge.end(remote("worker"), how=how, exit=exit)
+    departure = registry.departures(limit=1)[0]
+    assert departure.how in ("unknown", "died")
+    assert departure.exit in (None, 3)
+
+
+@pytest.mark.parametrize("id", [("default", HOST, "x" * 600), ("default", HOST, ""), ("a\0b", HOST, "c")])
+def test_an_impossible_id_of_another_host_spoils_nothing_else(
+    registry: Registry, bridge: Bridge, id: tuple[str, str, str]
+) -> None:
+    """It is left out, and what was heard with it is applied."""
+    bridge.host("here")
+    bad = msgspec.structs.replace(remote("bad"), process_id=ProcessId(*id))
+    bridge.put(bad, remote("worker"), remote("claimed", gauges={}))
+    assert ids(registry.find(capability="remote")) == ["claimed", "worker", "local"]
+    bridge.say(changes=[wire.RemoteChange(HOST, bad.process_id), wire.RemoteChange(HOST, ID, None, "died")])
+    assert registry.lookup(ID) is None
+    assert registry.audit() == []
+
+
+def test_a_node_that_goes_to_another_host_takes_its_ids_along(registry: Registry, bridge: Bridge) -> None:
+    """What the host before had under it ends, as it cannot get the node back; its other members stay."""
+    bridge.host("here", host="rack")
+    bridge.put(remote("both", host="rack"), host="rack")
+    bridge.host("unreachable", host="rack")
+    bridge.host("here")
+    bridge.put(msgspec.structs.replace(remote("both", 7), process_id=ProcessId("default", "rack", "both")))
+    assert registry.lookup(("default", "rack", "both")) is None, "it is the other host's still"
+    bridge.fence += 1
+    bridge.say([wire.RemoteHost(HOST, "here", BOOT, bridge.fence, frozenset({HOST, "rack"}))])
+    bridge.put(msgspec.structs.replace(remote("both", 7), process_id=ProcessId("default", "rack", "both")))
+    entry = registry.lookup(("default", "rack", "both"))
+    assert entry is not None
+    assert entry.host == HOST
+    assert registry.departures(limit=1)[0].how == "left"
+    assert [(host.name, sorted(host.nodes)) for host in registry.hosts()] == [(HOST, [HOST, "rack"]), ("rack", [])]
+    assert registry.audit() == []
+
+
+def test_a_registrar_with_members_of_other_hosts_alone_leaves(registry_folder: Path) -> None:
+    """They need no registrar here: it serves programs of this machine."""
+    with adsum.open(path=registry_folder, timeout=10, limits=adsum.Limits(linger=0.2)) as registry:
+        registry.register("local")
+        bridge = Bridge(registry)
+        bridge.host("here")
+        bridge.put(remote("worker"))
+        registry.unregister("local")
+    eventually(lambda: registrar_pid(registry_folder) is None)
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        assert registry.lookup(ID) is not None

@@ -175,18 +175,29 @@ class Draft:
         """An entry of another host, as it is there, and under a number of this registry. `before` is the record of the
         same registration that it replaces."""
         self.revision += 1
-        entry = msgspec.structs.replace(
+        entry = self._mirrored(remote, self.revision if before is None else before.entry.incarnation, origin)
+        kind = Kind.registered if before is None else Kind.updated
+        self._change(key, kind, before, Record(entry))
+        return entry
+
+    def mirror_handed_over(self, key: bytes, before: Record, remote: Entry, origin: Origin) -> Entry:
+        """An entry of another host whose id was handed over to another process there."""
+        self.revision += 1
+        entry = self._mirrored(remote, self.revision, origin)
+        self._depart(before.entry, "handed_over", 0.0)
+        self._change(key, Kind.updated, before, Record(entry))
+        return entry
+
+    def _mirrored(self, remote: Entry, incarnation: int, origin: Origin) -> Entry:
+        return msgspec.structs.replace(
             remote,
-            incarnation=self.revision if before is None else before.entry.incarnation,
+            incarnation=incarnation,
             revision=self.revision,
             row_place=0,
             # Of processes of the other host.
             owned_by=None,
             origin=origin,
         )
-        kind = Kind.registered if before is None else Kind.updated
-        self._change(key, kind, before, Record(entry))
-        return entry
 
     def note_host(self, kind: Kind, host: str) -> None:
         """A change of a host of the cluster, which changes no entry."""

@@ -4,7 +4,8 @@ They are rows like all others, so one snapshot and one search have both. Their o
 this machine decides over them. What a host says of a registration counts only under its own boot; a host that comes
 back with another boot id proves that all of its earlier processes have ended.
 
-A host whose entries do not fit is left out as a whole: half of a host would be a wrong answer to every search.
+A host whose entries do not fit is left out as a whole: half of a host would be a wrong answer to every search. An entry
+that breaks the rules for entries is left out alone, and spoils nothing else that was heard with it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ import msgspec
 
 from .. import _wire as wire
 from .._store.layout import HostRow, HostState, Record
-from .._validation import MetadataFields, check_fields, id_key
-from ..errors import AdsumError, RegistryFull
+from .._validation import MAX_SLOTS, MetadataFields, check_fields, id_key
+from ..errors import AdsumError, InvalidMetadata, RegistryFull
 from ..model import Entry, Kind, Limits, Origin
 from .admission import Admission
 from .draft import Draft
 from .known_hosts import KnownHosts, free_number
 
-# How the entries of a host end, and what a watch calls it.
-_KINDS = {"died": Kind.died, "replaced": Kind.died}
+# How the entries of a host may end, and what a watch calls it. No other word of another host is taken over.
+_KINDS = {
+    "died": Kind.died,
+    "replaced": Kind.died,
+    "unregistered": Kind.unregistered,
+    "handed_over": Kind.unregistered,
+    "owner_died": Kind.unregistered,
+    "name_lost": Kind.unregistered,
+    "left": Kind.unregistered,
+    "unreachable_forgotten": Kind.unregistered,
+    "unknown": Kind.unregistered,
+}
+# An exit code of a program, or a negative number of a signal.
+_EXITS = range(-255, 256)
 
 
 class Mirroring:
@@ -54,6 +67,9 @@ class Mirroring:
     def _row(self, host: str) -> HostRow | None:
         return self.changed[host] if host in self.changed else self._known.rows.get(host)
 
+    def _rows(self) -> list[HostRow]:
+        return [row for row in {**self._known.rows, **self.changed}.values() if row is not None]
+
     def _lose(self, host: wire.RemoteHost) -> None:
         """The part of a change of a host that comes before those of its entries."""
         row = self._row(host.host)
@@ -69,20 +85,28 @@ class Mirroring:
             # Its machine has started anew, or its PID namespace was made anew.
             self._clear(row, "died")
             row = self._put(row, boot_id=host.boot_id)
-        if host.state == "unreachable" and row.state is HostState.here:
-            self._put(row, state=HostState.unreachable)
-            self._draft.note_host(Kind.unreachable, row.host)
+        if host.state == "unreachable":
+            if row.state in (HostState.here, HostState.returning):
+                self._put(row, state=HostState.unreachable)
+                self._draft.note_host(Kind.unreachable, row.host)
+        elif host.nodes != row.nodes:
+            self._take_nodes(self._put(row, nodes=host.nodes))
 
     def _begin(self, host: wire.RemoteHost) -> None:
-        rows = {**self._known.rows, **self.changed}
         try:
-            number = free_number(row.number for row in rows.values() if row is not None)
+            number = free_number(row.number for row in self._rows())
         except RegistryFull as error:
             self.refusals.append(f"the host {host.host} is left out: {error}")
             return
-        self.changed[host.host] = HostRow(
-            host.host, number, host.boot_id, host.fence, HostState.unreachable, host.nodes
-        )
+        row = HostRow(host.host, number, host.boot_id, host.fence, HostState.unreachable, host.nodes)
+        self.changed[host.host] = row
+        self._take_nodes(row)
+
+    def _take_nodes(self, row: HostRow) -> None:
+        """The nodes of this host belong to no other any more."""
+        for other in self._rows():
+            if other.host != row.host and other.nodes & row.nodes:
+                self._put(other, nodes=other.nodes - row.nodes)
 
     def _gain(self, host: wire.RemoteHost) -> None:
         """The part that comes after those of its entries."""
@@ -93,12 +117,14 @@ class Mirroring:
             if host.fence == row.fence:
                 return
             row = self._put(row, state=HostState.unreachable)
-        has_returned = row.fence != host.fence and row.fence != 0 and row.state is HostState.unreachable
+        # One that was never whole is not missed, so it does not return.
+        has_returned = row.state is HostState.unreachable and row.is_known and row.fence != host.fence
         row = self._put(row, boot_id=host.boot_id, fence=host.fence, nodes=host.nodes)
         if has_returned:
+            row = self._put(row, state=HostState.returning)
             self._draft.note_host(Kind.returned, row.host)
         if host.state == "here" and row.state is not HostState.here:
-            self._put(row, state=HostState.here)
+            self._put(row, state=HostState.here, is_known=True)
             self._draft.note_host(Kind.whole, row.host)
 
     def _put(self, row: HostRow, **fields: object) -> HostRow:
@@ -114,7 +140,7 @@ class Mirroring:
     def _refuse(self, row: HostRow, reason: object) -> None:
         """Leave a host out, until its bridge begins anew."""
         self.refusals.append(f"the host {row.host} is left out: {reason}")
-        if row.state is HostState.here:
+        if row.state in (HostState.here, HostState.returning):
             self._draft.note_host(Kind.unreachable, row.host)
         self._clear(row, "unreachable_forgotten")
         self._put(row, state=HostState.refused)
@@ -125,27 +151,36 @@ class Mirroring:
         row = self._row(change.host)
         if row is None or row.state is HostState.refused:
             return
-        key = id_key(change.process_id)
+        try:
+            key = id_key(change.process_id)
+        except AdsumError as error:
+            self.refusals.append(f"an entry of the host {change.host} is left out: {error}")
+            return
         present = self._draft.record(key)
         own = present if present is not None and _host_of(present) == change.host else None
         if change.entry is None:
             if own is not None:
                 self._remove(own, change.how, change.exit)
-        elif present is not None and own is None:
-            self.refusals.append(f"{change.process_id} of the host {change.host} is left out: the id is held elsewhere")
-        else:
-            self._set(row, key, own, change.entry, change.epoch)
-
-    def _set(self, row: HostRow, key: bytes, before: Record | None, remote: Entry, epoch: int) -> None:
-        origin = Origin(row.host, row.number, remote.incarnation, remote.revision, epoch)
-        if before is not None:
-            known = before.entry.origin
-            if known == origin:
+            return
+        if present is not None and own is None:
+            if _host_of(present) is None or change.process_id.node not in row.nodes:
+                self.refusals.append(
+                    f"{change.process_id} of the host {change.host} is left out: the id is held elsewhere"
+                )
                 return
-            if known is not None and (known.epoch, known.incarnation) != (epoch, origin.incarnation):
-                # Its end was missed.
-                self._remove(before, "replaced")
-                before = None
+            # The node was another host's, which cannot get it back while this one has it.
+            self._remove(present, "left")
+        self._set(row, key, own, change, change.entry)
+
+    def _set(self, row: HostRow, key: bytes, before: Record | None, change: wire.RemoteChange, remote: Entry) -> None:
+        origin = Origin(row.host, row.number, remote.incarnation, remote.revision, change.epoch)
+        known = None if before is None else before.entry.origin
+        if known == origin:
+            return
+        is_same = known is not None and (known.epoch, known.incarnation) == (origin.epoch, origin.incarnation)
+        if before is not None and not is_same and change.how != "handed_over":
+            self._remove(before, change.how, change.exit)
+            before = None
         try:
             _check(remote)
             if before is None and self._entries >= self._limits.max_remote_entries:
@@ -157,14 +192,18 @@ class Mirroring:
         except (AdsumError, msgspec.ValidationError) as error:
             self.refusals.append(f"{remote.process_id} of the host {row.host} is left out: {error}")
             if before is not None:
-                self._remove(before, "unregistered")
+                self._remove(before, "unknown")
             return
         self._entries += before is None
-        self._draft.mirror(key, before, remote, origin)
+        if before is None or is_same:
+            self._draft.mirror(key, before, remote, origin)
+        else:
+            self._draft.mirror_handed_over(key, before, remote, origin)
 
     def _remove(self, record: Record, how: str, exit: int | None = None) -> None:
         self._entries -= 1
-        self._draft.remove(record, _KINDS.get(how, Kind.unregistered), how, 0.0, exit)
+        known = how if how in _KINDS else "unknown"
+        self._draft.remove(record, _KINDS[known], known, 0.0, exit if exit in _EXITS else None)
 
 
 def _host_of(record: Record) -> str | None:
@@ -174,6 +213,8 @@ def _host_of(record: Record) -> str | None:
 def _check(entry: Entry) -> None:
     """Errors: those of a registration with this metadata."""
     metadata = entry.metadata
+    if len(entry.claims) > MAX_SLOTS:
+        raise InvalidMetadata(f"{len(entry.claims)} claims, at most {MAX_SLOTS} are admitted")
     check_fields(
         msgspec.convert({name: getattr(metadata, name) for name in metadata.__struct_fields__}, MetadataFields)
     )

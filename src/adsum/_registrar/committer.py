@@ -26,6 +26,7 @@ from .._store import tables
 from .._store.board import index_buckets_of
 from .._store.layout import HostRow, HostState, Receipt, key_of, namespace_key
 from .._store.page import Page, bucket_of
+from .._store.page_layout import HOSTS
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Entry, Owner
@@ -67,6 +68,11 @@ class Committer:
         self._log_lines = LogLines(ports.log, ports.clock)
         self.entries = entries
         self.commits = 0
+
+    @property
+    def own_entries(self) -> int:
+        """How many entries are of members of this registry."""
+        return self.entries - self._engine.hosts.entries
 
     def commit(self, batch: Batch) -> list[Answer]:
         """Decide and commit a batch. The answers are ready to be sent when this returns."""
@@ -112,8 +118,10 @@ class Committer:
     def take_up_hosts(self, rows: Sequence[HostRow], entries: int) -> None:
         """The hosts of the cluster that an earlier registrar knew, with so many entries in all."""
         self._engine.hosts = KnownHosts(rows, entries)
-        for row in rows:
-            self._page.board.hosts.set_here(row.number, row.state is HostState.here)
+        # Also those of hosts that are gone: the earlier registrar may have been killed before it took them back.
+        here = {row.number for row in rows if row.state is HostState.here}
+        for number in range(HOSTS):
+            self._page.board.hosts.set_here(number, number in here)
 
     def take_up_row(self, entry: Entry) -> None:
         """An entry of an earlier registrar keeps its row, with what is written there where the board is still the

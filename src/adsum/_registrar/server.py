@@ -166,7 +166,7 @@ class Server:
     def _deaths(self) -> list[Death]:
         """So many that their cleanup, which holds what they have registered, is a small batch."""
         noticed = self._clock.monotonic_ns()
-        most = DEAD_ENTRIES * len(self._kernel) // max(1, self._committer.entries)
+        most = DEAD_ENTRIES * len(self._kernel) // max(1, self._committer.own_entries)
         return [Death(owner, noticed) for owner in self._kernel.deaths(max(1, min(most, MOST_DEATHS)))]
 
     def _note_exits(self) -> None:
@@ -256,7 +256,7 @@ class Server:
             self._commit([], ended, [], [], began)
 
     def _idle(self, now: float) -> bool:
-        if self._clients or self._requests or self._committer.entries:
+        if self._clients or self._requests or self._committer.own_entries:
             self._idle_since = now
             return False
         return now - self._idle_since >= self._limits.linger

@@ -139,6 +139,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     - `fence`: the revision of etcd at which its bridge began to vouch for the entries.
     - `state`: see `HostState`.
     - `nodes`: the nodes whose ids belong to it.
+    - `is_known`: whether it was here before, so that its absence is one.
     """
 
     host: str
@@ -147,6 +148,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     fence: int
     state: HostState
     nodes: frozenset[str] = frozenset()
+    is_known: bool = False
 
     @property
     def owner(self) -> Owner:
@@ -155,11 +157,12 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HostState(StrEnum):
-    """`here`: it can be reached, and its entries are as it says. `unreachable`: its lease is lost, or its bridge has
-    not said yet that all of its entries are there. `refused`: it has more entries than there is room for, so none is
-    kept."""
+    """`here`: it can be reached, and its entries are as it says. `unreachable`: its lease is lost, or it was never
+    here. `returning`: it can be reached again, and has not said yet that all of its entries are there. `refused`: it
+    has more entries than there is room for, so none is kept."""
 
     here = "here"
+    returning = "returning"
     unreachable = "unreachable"
     refused = "refused"
 
