@@ -50,8 +50,9 @@ Errors (`errors`, all `EtcdError`, with `.reason`, all can be pickled)
     - `OutcomeUnknown`: a write without an answer. It may have been carried out, or may be later.
     - `Refused`: etcd's word that it did nothing: `LeaseNotFound`, `LeaseExists`, `Compacted` (`.compact_revision`),
       `FutureRevision`, `NoSpace`, `RequestTooLarge`, `Overloaded`, `AccessDenied`, `NotAuthenticated`, or itself.
-    - `WatchCanceled`, `ClusterChanged`, `RevisionWentBack` (`.known`, `.found`): what was read is void; make a new
-      client and load anew. The last two may also come with the answer to a write that was carried out.
+    - `WatchCanceled`, `ClusterChanged`, `RevisionWentBack` (`.known`, `.found`): what was read is void; load anew,
+      after the last two with a new client or after `forget_cluster`. These may also come with the answer to a write
+      that was carried out.
 
     They are not for users: the bridge says `adsum.ClusterUnavailable`, `adsum.Timeout` or what the case asks for.
 

@@ -103,6 +103,11 @@ class Caller:
             raise went_back(at_least, header.revision)
         self.revision = max(self.revision, header.revision)
 
+    def forget_cluster(self) -> None:
+        """Take the next answer for that of a cluster not seen before."""
+        self.cluster_id = self.revision = 0
+        self._token = None
+
     async def metadata(self, until: float, needs_leader: bool) -> Metadata:
         """What is sent with a call: that a leader is needed, and the token of the user."""
         leader = [("hasleader", "true")] if needs_leader else []

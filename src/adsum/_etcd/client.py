@@ -70,6 +70,11 @@ class EtcdClient:
         """The highest revision that an answer had."""
         return self._caller.revision
 
+    def forget_cluster(self) -> None:
+        """Take the next answer for that of a cluster not seen before. For after `ClusterChanged` and
+        `RevisionWentBack`; watches and leases of before are void."""
+        self._caller.forget_cluster()
+
     async def close(self) -> None:
         """Close all connections. Calls in progress end with `Unavailable` or `OutcomeUnknown`."""
         await self._caller.members.close()
