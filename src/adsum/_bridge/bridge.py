@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from .._etcd.client import EtcdClient
-from .._etcd.errors import EtcdError, LeaseNotFound
+from .._etcd.errors import AccessDenied, ClusterChanged, EtcdError, LeaseNotFound, Refused, RevisionWentBack
 from .._etcd.records import Delete, Put, absent, unchanged_since
 from ..errors import VersionMismatch
+from ..model import Entry
 from .keys import Keys
 from .local import LocalRegistry
 from .mirror import Mirror
@@ -23,6 +24,8 @@ log = logging.getLogger("adsum.bridge")
 
 RETRY_SECONDS = 0.2
 TAKEN_SECONDS = 2.0
+# After a refusal, which would be repeated.
+REFUSED_SECONDS = 1.0
 
 
 class Bridge:
@@ -35,12 +38,23 @@ class Bridge:
         self._local = local
         self._keys = keys = Keys(cluster)
         self._report = report
-        self.tenure = Tenure(etcd, keys, host, str(local.folder), ttl)
-        self.publisher = Publisher(etcd, keys, local)
+        self.tenure = Tenure(etcd, keys, host, str(local.folder), ttl, lambda: local.epoch)
+        self.publisher = Publisher(etcd, keys, local, report)
         self.names = Names(etcd, keys, local, self.tenure)
         self.mirror = Mirror(
-            etcd, keys, local, host, ttl, self.tenure.own_key_changed, self._show_progress, self.names.freed
+            etcd,
+            keys,
+            local,
+            host,
+            ttl,
+            self.tenure.own_key_changed,
+            self._show_progress,
+            self.names.freed,
+            self.publisher.node_freed,
+            self._lose_history,
         )
+        local.on_rebuilt = self._begin_anew
+        local.on_end = self._ended
         self.trouble = "it has not reached the cluster yet"
 
     async def run(self) -> None:
@@ -69,6 +83,7 @@ class Bridge:
                 await part()
             except EtcdError as error:
                 log.warning("%s", error)
+                self._begin_anew_after(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _require_layout(self) -> None:
@@ -76,13 +91,20 @@ class Bridge:
         version = encode(LAYOUT_VERSION)
         while True:
             try:
-                await self._etcd.transaction([absent(self._keys.version)], [Put(self._keys.version, version)])
                 page = await self._etcd.range(self._keys.version)
+                if not page.items:
+                    await self._etcd.transaction([absent(self._keys.version)], [Put(self._keys.version, version)])
+                    continue
+            except AccessDenied as error:
+                # Roles may leave it to somebody else to write the key.
+                log.warning("the version of the layout is not known: %s", error)
+                return
             except EtcdError as error:
+                self._begin_anew_after(error)
                 self._say(str(error))
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            found = decode_number(page.items[0].value) if page.items else LAYOUT_VERSION
+            found = decode_number(page.items[0].value)
             if found != LAYOUT_VERSION:
                 raise VersionMismatch(
                     f"the keys of this cluster have layout {found}, and this adsum knows {LAYOUT_VERSION}; upgrade "
@@ -97,9 +119,6 @@ class Bridge:
                 await self.tenure.establish()
                 log.info("host %s has fence %d%s", self.tenure.host, self.tenure.fence, self._how())
                 self._say("")
-                if not self.tenure.adopted:
-                    # How long an earlier bridge's lease lasts is known with the first answer to a heartbeat.
-                    self._vouch(self.tenure.until)
                 await self._all(self.tenure.keep(self._vouch), self.publisher.run(self.tenure), self._hold_names())
             except HostTaken as error:
                 self._say(str(error))
@@ -107,16 +126,45 @@ class Bridge:
             except (FenceLost, LeaseNotFound) as error:
                 # At once: until it is back, the members here are unreachable for all other hosts.
                 log.warning("the tenure has ended: %s", error)
+                self._local.show(vouched=0)
                 self._say(str(error))
             except EtcdError as error:
                 log.warning("%s", error)
+                self._begin_anew_after(error)
                 self._say(str(error))
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(REFUSED_SECONDS if isinstance(error, Refused) else RETRY_SECONDS)
 
     async def _hold_names(self) -> None:
         """Bring the names of this host in line with its members, once for each fence."""
         await self.names.reconcile()
+        self._vouch(self.tenure.until)
         await asyncio.Event().wait()
+
+    def _ended(self, entry: Entry) -> None:
+        """A member of this host has ended."""
+        self.names.ended(entry)
+        if self.mirror.picture.is_of_other(entry.process_id.node):
+            # The other host may have a member with this id, which was left out.
+            self.mirror.load_again()
+
+    # What was read or written is void
+
+    def _begin_anew(self) -> None:
+        """The registry here was made anew: it has nothing of other hosts, and etcd has what the one before had."""
+        self._lose_history(None)
+        self.mirror.load_again()
+
+    def _begin_anew_after(self, error: EtcdError) -> None:
+        """Where etcd is another one now, or an older copy of itself: nothing that it said before counts."""
+        if isinstance(error, (ClusterChanged, RevisionWentBack)):
+            self._etcd.forget_cluster()
+            self.mirror.forget_revision()
+            self._lose_history(error)
+
+    def _lose_history(self, error: EtcdError | None) -> None:
+        """Changes in etcd were missed, perhaps what this host has written too: compare all, under a new fence."""
+        self.publisher.note_all()
+        self.tenure.end(FenceLost(f"all is to be compared: {error or 'the registry here was made anew'}"))
 
     def _how(self) -> str:
         return ", with the lease of an earlier bridge" if self.tenure.adopted else ""
@@ -126,7 +174,9 @@ class Bridge:
         self._local.show(published=published, applied=self.mirror.revision)
 
     def _vouch(self, until: int) -> None:
-        self._local.show(vouched=until)
+        """The lease surely lasts until then. Holders of names may rely on it as far as the names are theirs still."""
+        if until and self.names.is_reconciled:
+            self._local.show(vouched=until)
 
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from .._validation import id_key
 from ..model import ProcessId
 
 # A host name goes into keys and roles of etcd.
@@ -38,11 +39,13 @@ def is_host_name(name: str) -> bool:
 
 
 def id_of(key: bytes) -> ProcessId:
-    """The id in the key of an entry. `ValueError` where it is none."""
+    """The id in the key of an entry. `ValueError` where it is none, `InvalidProcessId` among them."""
     parts = key.decode().split("\0")
-    if len(parts) != 3 or not all(parts):
+    if len(parts) != 3:
         raise ValueError("its key is no id")
-    return ProcessId(*parts)
+    process_id = ProcessId(*parts)
+    id_key(process_id)
+    return process_id
 
 
 class Split(NamedTuple):

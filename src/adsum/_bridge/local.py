@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,15 +16,22 @@ from .._client.pending_call import PendingCall
 from .._store.layout import Standby, encode, key_of
 from .._store.query import ALL
 from ..aio.registry import AsyncRegistry
-from ..errors import AdsumError
+from ..errors import AdsumError, InternalError, InvalidMetadata, InvalidProcessId, RegistryClosed, RegistryFull
 from ..model import Entry, Event, Kind
 from .records import Ended, Published
 
-# How long a request to the registrar may take before it is sent again.
-SEND_SECONDS = 30.0
+log = logging.getLogger("adsum.bridge")
 
-# The key of an id whose entry has changed or ended, and how it ended.
-OnChange = Callable[[bytes, Ended | None], None]
+# How long a request to the registrar may take before it is sent again, and the pause before that.
+SEND_SECONDS = 30.0
+RETRY_SECONDS = 0.5
+# How long what other hosts have registered waits for room.
+FULL_SECONDS = 1.0
+# The registrar cannot carry out such a request, however often it is asked.
+DEFECTS = (InternalError.reason, InvalidMetadata.reason, InvalidProcessId.reason)
+
+# The key of an id whose entry has changed or ended; how it ended; and the revision at which it did so, or one before.
+OnChange = Callable[[bytes, Ended | None, int], None]
 
 
 class LocalRegistry:
@@ -40,8 +48,8 @@ class LocalRegistry:
         # Called when there may be new requests for names; and with each entry that has ended.
         self.on_wake: Callable[[], None] = _no_request
         self.on_end: Callable[[Entry], None] = _no_end
-        # Set when the registry was made anew.
-        self.rebuilt = asyncio.Event()
+        # Called when the registry was made anew.
+        self.on_rebuilt: Callable[[], None] = _no_request
         self._known_epoch = 0
         self._shown: dict[str, Any] = {}
         self._take_snapshot()
@@ -83,52 +91,87 @@ class LocalRegistry:
         if event.kind is Kind.lagged:
             self._rebuild()
         elif event.entry is not None:
+            # 0 where there was no registry yet.
+            self._known_epoch = self._known_epoch or self.epoch
             key = key_of(event.entry.process_id)
             if event.kind in (Kind.unregistered, Kind.died):
                 self.table.pop(key, None)
                 self.on_end(event.entry)
-                self.on_change(key, Ended(key, event.kind.value, event.exit))
+                ended: Ended | None = Ended(key, event.kind.value, event.exit)
             else:
+                ended = _handed_over(key, self.table.get(key), event.entry)
                 self.table[key] = event.entry
-                self.on_change(key, None)
+            self._taken = self.revision
+            self.on_change(key, ended, self._taken)
 
     def _rebuild(self) -> None:
         """Changes were missed, or the registry was made anew: then it has nothing of other hosts."""
-        before, epoch = self.table, self._known_epoch
+        before, epoch, since = self.table, self._known_epoch, self._taken + 1
         self._take_snapshot()
-        for key in before.keys() - self.table.keys():
-            self.on_end(before[key])
-            self.on_change(key, Ended(key, "unregistered"))
-        for key in self.table:
-            self.on_change(key, None)
         if epoch != self._known_epoch:
-            self.rebuilt.set()
+            since = 0
+            self.on_rebuilt()
+        for key, entry in before.items():
+            after = self.table.get(key)
+            if after is None or after.incarnation != entry.incarnation or epoch != self._known_epoch:
+                if after is None or after.fencing_token != entry.fencing_token:
+                    self.on_end(entry)
+                self.on_change(key, Ended(key, "unknown"), since)
+        for key in self.table:
+            self.on_change(key, None, since)
 
     def _take_snapshot(self) -> None:
         self.table = {key_of(entry.process_id): entry for entry in self._watch.snapshot}
-        self._known_epoch = self.epoch
+        self._known_epoch, self._taken = self.epoch, self.revision
 
     # Other hosts
 
     async def send(self, request: wire.Mirror) -> None:
         """Have the registrar apply what was heard, also over its end. Errors: `RegistryClosed`."""
-        await self.ask(request)
+        while True:
+            try:
+                await self.ask(request, raises=(*DEFECTS, RegistryFull.reason))
+            except RegistryFull as error:
+                log.warning("what other hosts have registered waits for room: %s", error)
+                # What has ended is not to wait.
+                await self.send(_losing(request, [change for change in request.changes if change.entry is None]))
+                await asyncio.sleep(FULL_SECONDS)
+                continue
+            except AdsumError as error:
+                if error.reason not in DEFECTS:
+                    raise
+                await self._send_parts(request, error)
+            return
+
+    async def _send_parts(self, request: wire.Mirror, error: AdsumError) -> None:
+        """Send a request that the registrar cannot carry out in two parts; a change that is at fault is left out."""
+        changes = request.changes
+        if len(changes) > 1:
+            middle = len(changes) // 2
+            await self.send(_losing(request, changes[:middle]))
+            await self.send(wire.Mirror(hosts=request.hosts, changes=changes[middle:]))
+        elif changes:
+            log.error("left out %.200s of the host %r: %s", changes[0].process_id, changes[0].host, error)
+            await self.send(wire.Mirror(hosts=request.hosts))
+        else:
+            log.error("left out what was heard of the hosts %s: %s", [host.host for host in request.hosts], error)
 
     def name_requests(self) -> list[Standby]:
         """What members here ask for: names for the whole cluster."""
         return self.registry._reader.name_requests()
 
-    async def ask(self, request: wire.AnyRequest) -> wire.Done:
-        """The answer of the registrar, or of the next one. Errors: `RegistryClosed`."""
+    async def ask(self, request: wire.AnyRequest, raises: Container[str] = DEFECTS) -> wire.Done:
+        """The answer of the registrar, or of the next one. Errors: `RegistryClosed`; those with a reason in `raises`,
+        which asking again would not mend."""
         while True:
             call: PendingCall[wire.Done] = PendingCall(request, _whole, SEND_SECONDS)
             self.registry._client.pipeline.submit(call)
             try:
                 return await asyncio.wrap_future(call.future)
             except AdsumError as error:
-                if error.reason == "registry_closed":
+                if error.reason == RegistryClosed.reason or error.reason in raises:
                     raise
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(RETRY_SECONDS)
 
     def known(self) -> dict[str, set[bytes]]:
         """The keys of the entries of other hosts in the tables, by host; also of hosts without one."""
@@ -176,6 +219,19 @@ def _outward(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, metadata=metadata, row_place=0)
 
 
+def _handed_over(key: bytes, before: Entry | None, after: Entry) -> Ended | None:
+    """How the entry before ended where another one took its id in the same step."""
+    if before is None or before.incarnation == after.incarnation:
+        return None
+    return Ended(key, "handed_over")
+
+
+def _losing(request: wire.Mirror, changes: Sequence[wire.RemoteChange]) -> wire.Mirror:
+    """A part of a request: these changes, and no host is here after it that was not before."""
+    hosts = [msgspec.structs.replace(one, state="returning") if one.state == "here" else one for one in request.hosts]
+    return wire.Mirror(hosts=hosts, changes=list(changes))
+
+
 def _whole(done: wire.Done) -> wire.Done:
     return done
 
@@ -188,5 +244,5 @@ def _no_end(_entry: Entry) -> None:
     return None
 
 
-def _nothing(_key: bytes, _ended: Ended | None) -> None:
+def _nothing(_key: bytes, _ended: Ended | None, _since: int) -> None:
     return None

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
-from .._etcd.errors import ClusterChanged, Compacted, RevisionWentBack, WatchCanceled
-from .._etcd.records import Change, KeyValue
+from .._etcd.errors import Compacted, EtcdError, WatchCanceled
+from .._etcd.records import Change, KeyValue, WatchResponse
+from .._etcd.watch import EtcdWatch
 from .._store.hosts import boottime_ns
+from .freshness import Freshness
 from .keys import Keys
 from .local import LocalRegistry
 from .picture import Picture, Raw
@@ -23,13 +26,12 @@ log = logging.getLogger("adsum.bridge")
 
 LOAD_SECONDS = 10.0
 SECOND = 1_000_000_000
-# After one of these the state is loaded again.
-_LOAD_AGAIN = (Compacted, WatchCanceled, ClusterChanged, RevisionWentBack)
 
 
 class Mirror:
-    """`on_own_key` is called with the revision of each change of the host's own key, and `on_applied` when all up to
-    `revision` is in the tables, and `on_name_freed` when a name for the whole cluster was deleted."""
+    """`on_own_key` is called with the revision of each change of the host's own key; `on_applied` when all up to
+    `revision` is in the tables; `on_name_freed` and `on_node_freed` when a name for the whole cluster, or the host of a
+    node, was deleted; `on_lost_history` when changes were missed."""
 
     def __init__(
         self,
@@ -41,6 +43,8 @@ class Mirror:
         on_own_key: Callable[[int], None],
         on_applied: Callable[[], None],
         on_name_freed: Callable[[], None],
+        on_node_freed: Callable[[str], None],
+        on_lost_history: Callable[[EtcdError], None],
     ) -> None:
         self._etcd = etcd
         self._keys = keys
@@ -50,20 +54,35 @@ class Mirror:
         self._on_own_key = on_own_key
         self._on_applied = on_applied
         self._on_name_freed = on_name_freed
+        self._on_node_freed = on_node_freed
+        self._on_lost_history = on_lost_history
+        self._is_stale = asyncio.Event()
         self.picture = Picture(keys, host)
         self.revision = 0
         self.loads = 0
         self.loaded = asyncio.Event()
 
+    def load_again(self) -> None:
+        """What is in the tables is not what was sent there, or not all of it: load again, at once."""
+        self._is_stale.set()
+
+    def forget_revision(self) -> None:
+        """The revisions of etcd count anew."""
+        self.revision = 0
+        self._on_applied()
+        self.load_again()
+
     async def run(self) -> None:
         """Load and follow, for ever. Errors: those of etcd that trying again does not mend."""
         while True:
-            self._local.rebuilt.clear()
+            self._is_stale.clear()
             await self._load()
             try:
                 await self._follow()
-            except _LOAD_AGAIN as error:
+            except (Compacted, WatchCanceled) as error:
                 log.warning("loading all hosts again: %s", error)
+                # Where history was lost, what this host has written may be lost too: etcd may be an older copy.
+                self._on_lost_history(error)
 
     async def _load(self) -> None:
         began = boottime_ns()
@@ -81,7 +100,7 @@ class Mirror:
         await self._send(load.end())
         self.revision = at
         self.loads += 1
-        self._heard(began)
+        self._show(began)
         self.loaded.set()
         log.info("loaded %d other hosts at revision %d", len(self.picture.hosts), at)
 
@@ -90,17 +109,39 @@ class Mirror:
             await self._local.send(request)
 
     async def _follow(self) -> None:
-        async with self._etcd.watch(self._keys.all, prefix=True, start_revision=self.revision + 1) as watch:
-            while not self._local.rebuilt.is_set():
-                batch = await anext(watch)
-                groups = [[_changed(one) for one in changes] for _, changes in batch.by_revision()]
-                for group in groups:
-                    self._note_own(group)
-                await self._send(self.picture.apply(groups))
-                self.revision = max(self.revision, batch.revision)
-                self._heard(int(watch.heard * SECOND))
-        if self._local.rebuilt.is_set():
-            raise Compacted("the local registry was made anew, or its bridge fell behind")
+        """Follow until all has to be loaded again."""
+        freshness = Freshness(self._etcd, self._keys.version)
+        stale = asyncio.create_task(self._is_stale.wait())
+        try:
+            async with self._etcd.watch(self._keys.all, prefix=True, start_revision=self.revision + 1) as watch:
+                while (batch := await self._next(watch, stale, freshness)) is not None:
+                    groups = [[_changed(one) for one in changes] for _, changes in batch.by_revision()]
+                    for group in groups:
+                        self._note_own(group)
+                    await self._send(self.picture.apply(groups))
+                    self.revision = max(self.revision, batch.revision)
+                    heard = await freshness.heard(int(watch.heard * SECOND), self.revision)
+                    self._show(heard)
+        finally:
+            stale.cancel()
+
+    async def _next(
+        self, watch: EtcdWatch, stale: asyncio.Task[Literal[True]], freshness: Freshness
+    ) -> WatchResponse | None:
+        """The next response; None where all has to be loaded again."""
+        began = boottime_ns()
+        coming = asyncio.ensure_future(anext(watch))
+        either: list[asyncio.Future[Any]] = [coming, stale]
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
+        if stale.done():
+            return None
+        freshness.waited(began)
+        return coming.result()
 
     def _note_own(self, group: list[Raw]) -> None:
         own = self._keys.host(self._host)
@@ -109,9 +150,12 @@ class Mirror:
                 self._on_own_key(one.revision)
             elif one.value is None and one.key.startswith(self._keys.names):
                 self._on_name_freed()
+            elif one.value is None and one.key.startswith(self._keys.nodes):
+                self._on_node_freed(one.key.removeprefix(self._keys.nodes).decode(errors="replace"))
 
-    def _heard(self, at: int) -> None:
-        self._local.show(heard=(at, self._ttl_ns))
+    def _show(self, heard: int | None) -> None:
+        if heard is not None:
+            self._local.show(heard=(heard, self._ttl_ns))
         self._on_applied()
 
 

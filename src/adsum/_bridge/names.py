@@ -5,6 +5,9 @@ Its token is the revision at which it was created, so every later holder has a l
 may end by etcd's mistake, and then so does the key: the bridge claims it anew, under a larger token, or learns that
 another host was first.
 
+The key names the request that created it, so that a question whose answer was lost knows its own key again, and no
+other request takes the token of one that has ended for its own.
+
 A request is a standby in the tables, so it outlives a registrar and a bridge. The bridge reads all of them when it is
 woken, and asks etcd about each; one that waits is asked again when the key was deleted.
 """
@@ -21,20 +24,36 @@ from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError, OutcomeUnknown, Unavailable
 from .._etcd.records import Compare, Delete, Get, KeyValue, Put, absent
 from .._store.layout import Standby, key_of
-from ..errors import ClusterUnavailable
+from ..errors import AdsumError, AlreadyRegistered, ClusterUnavailable
 from ..model import Entry, ProcessId
 from .keys import Keys, id_of
 from .local import LocalRegistry
 from .records import NameRecord, decode_name, encode
-from .tenure import Tenure
+from .tenure import FenceLost, Tenure
 
 log = logging.getLogger("adsum.bridge")
 
 # How long a request that does not wait may take while the host has no fence.
 FENCE_SECONDS = 3.0
 RETRY_SECONDS = 0.1
+# How long to wait before a name is released once more.
+RELEASE_SECONDS = 1.0
 # The id of a holder that cannot be read.
 UNREADABLE = b"?\0?\0?"
+
+
+class Question:
+    """A request that is being asked. `dropped`: it is not in the tables any more, so it needs no answer."""
+
+    def __init__(self, standby: Standby) -> None:
+        self.standby = standby
+        self.dropped = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def drop(self) -> None:
+        self.dropped.set()
+        if self.task is not None:
+            _keep(self.task)
 
 
 class Names:
@@ -45,22 +64,29 @@ class Names:
         self._keys = keys
         self._local = local
         self._tenure = tenure
-        self._asked: dict[tuple[bytes, int], asyncio.Task[None]] = {}
+        self._questions: dict[bytes, Question] = {}
         # Set and replaced when a name may be free, or the host has another fence.
         self._freed = asyncio.Event()
+        # The fence under which the names were brought in line with the members here.
+        self._reconciled = 0
         local.on_wake = self.look
-        local.on_end = self.ended
+
+    @property
+    def is_reconciled(self) -> bool:
+        """Whether the names of this host are those of its members, under the present fence."""
+        return self._tenure.fence != 0 and self._reconciled == self._tenure.fence
 
     # What the local registry says
 
     def look(self) -> None:
         """Take up new requests, and drop those that are over."""
-        requests = {(one.session, one.number): one for one in self._local.name_requests()}
-        for key in self._asked.keys() - requests.keys():
-            self._asked.pop(key).cancel()
-        for key, request in requests.items():
-            if key not in self._asked:
-                self._asked[key] = asyncio.create_task(self._decide(request))
+        requests = {_request_of(one): one for one in self._local.name_requests()}
+        for request in self._questions.keys() - requests.keys():
+            self._questions.pop(request).drop()
+        for request, standby in requests.items():
+            if request not in self._questions:
+                self._questions[request] = question = Question(standby)
+                question.task = asyncio.create_task(self._decide(question))
 
     def ended(self, entry: Entry) -> None:
         """An entry here has ended: its name is free."""
@@ -73,94 +99,100 @@ class Names:
         self._freed = asyncio.Event()
 
     async def close(self) -> None:
-        for task in self._asked.values():
+        tasks = [question.task for question in self._questions.values() if question.task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # A request
 
     def _key(self, process_id: ProcessId) -> bytes:
         return self._keys.name(process_id.namespace, process_id.local_id)
 
-    async def _decide(self, request: Standby) -> None:
-        while True:
+    async def _decide(self, question: Question) -> None:
+        """Ask until there is an answer. A request that was dropped is asked to the end of its present attempt: a
+        question in the middle may have created the key, which somebody has to delete then."""
+        standby = question.standby
+        while not question.dropped.is_set():
             freed = self._freed
             try:
-                answer = await self._ask(request)
+                answer = await self._ask(standby)
+            except OutcomeUnknown as error:
+                # The key may be created later, under this fence. So there has to be another.
+                self._tenure.end(error)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
             except EtcdError as error:
-                answer = self._unavailable(request, str(error))
+                answer = self._unavailable(standby, str(error))
                 if answer is None:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
             if answer is not None:
-                await self._answer(request, answer)
+                await self._answer(standby, answer)
                 return
-            await freed.wait()
+            await _first_of(freed, question.dropped)
 
-    async def _ask(self, request: Standby) -> wire.NameAnswer | None:
+    async def _ask(self, standby: Standby) -> wire.NameAnswer | None:
         """What etcd says; None where another member holds the name, and the request waits. Errors: those of etcd."""
-        if not self._tenure.fence:
-            await self._fence(None if request.waits else FENCE_SECONDS)
-        key, mine = self._key(request.process_id), NameRecord(self._tenure.host, key_of(request.process_id))
-        guard = self._tenure.guard()
-        try:
+        while True:
+            await self._until_reconciled(None if standby.waits else FENCE_SECONDS)
+            key, tenure = self._key(standby.process_id), self._tenure
+            mine = NameRecord(tenure.host, key_of(standby.process_id), _request_of(standby))
             done = await self._etcd.transaction(
-                [guard, absent(key)], [Put(key, encode(mine), self._tenure.lease)], [Get(key)]
+                [tenure.guard(), absent(key)], [Put(key, encode(mine), tenure.lease)], [Get(key)]
             )
-        except OutcomeUnknown:
-            # It may be carried out later, under this fence. The next question finds the key, or writes it.
-            return await self._after_unknown(request)
-        if done.succeeded:
-            return self._granted(request, done.revision)
-        items = done.pages()[0].items
-        return self._about(request, items[0], mine) if items else await self._after_unknown(request)
+            if done.succeeded:
+                return _granted(standby, done.revision)
+            items = done.pages()[0].items
+            if not items:
+                # The fence is lost, or the name was freed at this moment.
+                await asyncio.sleep(RETRY_SECONDS)
+            elif (holder := _holder_of(items[0])) == mine:
+                # Written by an earlier question, whose answer was lost.
+                return _granted(standby, items[0].create_revision)
+            elif self._is_left_over(holder, items[0]):
+                await self._release(key, items[0].create_revision)
+            else:
+                return _held_by(standby, holder)
 
-    async def _after_unknown(self, request: Standby) -> wire.NameAnswer | None:
-        await asyncio.sleep(RETRY_SECONDS)
-        return await self._ask(request)
+    def _is_left_over(self, holder: NameRecord, item: KeyValue) -> bool:
+        """Whether a name of this host is that of no member and of no request: its holder has just ended, or never
+        came to be."""
+        if holder.host != self._tenure.host or holder.request in self._requests():
+            return False
+        # After the requests were read: one that was granted meanwhile is a member now.
+        self._local.catch_up()
+        entry = self._local.table.get(holder.key)
+        return entry is None or entry.fencing_token != item.create_revision
 
-    def _about(self, request: Standby, item: KeyValue, mine: NameRecord) -> wire.NameAnswer | None:
-        """The answer where there is a key."""
-        holder = _holder_of(item)
-        if holder == mine and not self._holds(request.process_id, item.create_revision):
-            # Written by an earlier question, whose answer was lost.
-            return self._granted(request, item.create_revision)
-        if request.waits:
-            return None
-        return wire.NameAnswer(
-            session=request.session,
-            stand_by=request.number,
-            reason="already_registered",
-            holder=id_of(holder.key),
-            host=holder.host,
-        )
+    def _requests(self) -> set[bytes]:
+        return set(map(_request_of, self._local.name_requests()))
 
-    def _holds(self, process_id: ProcessId, token: int) -> bool:
-        entry = self._local.table.get(key_of(process_id))
-        return entry is not None and entry.fencing_token == token
-
-    def _granted(self, request: Standby, token: int) -> wire.NameAnswer:
-        return wire.NameAnswer(session=request.session, stand_by=request.number, token=token)
-
-    def _unavailable(self, request: Standby, message: str) -> wire.NameAnswer | None:
-        if request.waits:
+    def _unavailable(self, standby: Standby, message: str) -> wire.NameAnswer | None:
+        if standby.waits:
             return None
         reason = ClusterUnavailable.reason
-        return wire.NameAnswer(session=request.session, stand_by=request.number, reason=reason, message=message)
+        return wire.NameAnswer(session=standby.session, stand_by=standby.number, reason=reason, message=message)
 
-    async def _fence(self, seconds: float | None) -> None:
-        """Wait until the host has a fence. Errors: `Unavailable`."""
+    async def _until_reconciled(self, seconds: float | None) -> None:
+        """Wait until the host has a fence, under which the names of its members are known to be theirs. Errors:
+        `Unavailable`."""
         try:
             async with asyncio.timeout(seconds):
-                await self._tenure.established.wait()
+                while not self.is_reconciled:
+                    await self._freed.wait()
         except TimeoutError as error:
             raise Unavailable("this host has no lease of the cluster; see adsum doctor") from error
 
-    async def _answer(self, request: Standby, answer: wire.NameAnswer) -> None:
-        done = await self._local.ask(answer)
-        if answer.token and not done.changed:
+    async def _answer(self, standby: Standby, answer: wire.NameAnswer) -> None:
+        try:
+            changed = (await self._local.ask(answer)).changed
+        except AdsumError as error:
+            log.error("a request for a name could not be answered: %s", error)
+            changed = False
+        if answer.token and not changed:
             # The caller has given up, or has died.
-            await self._release(self._key(request.process_id), answer.token)
+            await self._release(self._key(standby.process_id), answer.token)
 
     async def _release(self, key: bytes, token: int) -> None:
         """Delete a name of this host, unless it has another token by now."""
@@ -172,7 +204,7 @@ class Names:
                 continue
             except EtcdError as error:
                 log.warning("a name is released later: %s", error)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(RELEASE_SECONDS)
                 continue
             return
 
@@ -184,39 +216,68 @@ class Names:
         tenure = self._tenure
         present: dict[bytes, KeyValue] = {}
         async for page in self._etcd.pages(self._keys.names):
-            for item in page.items:
-                if _holder_of(item).host == tenure.host:
-                    present[item.key] = item
-        held = set()
+            present |= {item.key: item for item in page.items if _holder_of(item).host == tenure.host}
+        for key, item in present.items():
+            if self._is_left_over(_holder_of(item), item):
+                await self._release(key, item.create_revision)
         for entry in [one for one in self._local.table.values() if one.fencing_token]:
             key = self._key(entry.process_id)
             known = present.get(key)
-            held.add(key)
             if known is None or (known.create_revision, known.lease) != (entry.fencing_token, tenure.lease):
                 await self._claim_again(entry, key)
-        asked = {self._key(one.process_id) for one in self._local.name_requests()}
-        for key, item in present.items():
-            if key not in asked | held:
-                await self._release(key, item.create_revision)
+        self._reconciled = tenure.fence
         self.freed()
 
     async def _claim_again(self, entry: Entry, key: bytes) -> None:
         tenure = self._tenure
-        record = NameRecord(tenure.host, key_of(entry.process_id))
+        record = NameRecord(tenure.host, key_of(entry.process_id), b"%d" % entry.incarnation)
         put = Put(key, encode(record), tenure.lease)
         held = Compare(key, "create_revision", "==", entry.fencing_token)
         done = await self._etcd.transaction([tenure.guard(), held], [put])
         if done.succeeded:
             return
         done = await self._etcd.transaction([tenure.guard(), absent(key)], [put], [Get(key)])
+        items = () if done.succeeded else done.pages()[0].items
+        if not done.succeeded and not items:
+            # The fence was lost again, or the name was freed at this moment.
+            raise FenceLost("the key of the host was removed or written by another")
         token = done.revision if done.succeeded else 0
-        if not token and (items := done.pages()[0].items) and _holder_of(items[0]) == record:
+        if items and _holder_of(items[0]) == record:
+            # Written by an earlier attempt, whose answer was lost.
             token = items[0].create_revision
-        if not token and not done.pages()[0].items:
-            # The fence was lost again; the next one begins anew.
-            return
         log.warning("%s %s", entry.process_id, f"has the token {token} now" if token else "has lost its name")
         await self._local.ask(wire.Retoken(process_id=entry.process_id, incarnation=entry.incarnation, token=token))
+
+
+def _request_of(standby: Standby) -> bytes:
+    """What names a request, over all registrars and bridges."""
+    return standby.session + b":%d" % standby.number
+
+
+def _granted(standby: Standby, token: int) -> wire.NameAnswer:
+    return wire.NameAnswer(session=standby.session, stand_by=standby.number, token=token)
+
+
+def _held_by(standby: Standby, holder: NameRecord) -> wire.NameAnswer | None:
+    if standby.waits:
+        return None
+    return wire.NameAnswer(
+        session=standby.session,
+        stand_by=standby.number,
+        reason=AlreadyRegistered.reason,
+        holder=id_of(holder.key),
+        host=holder.host,
+    )
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of these is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _holder_of(item: KeyValue) -> NameRecord:

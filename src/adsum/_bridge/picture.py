@@ -34,6 +34,8 @@ T = TypeVar("T")
 # So many changes, or so many bytes of values, are in one request at most.
 MOST_CHANGES = 500
 MOST_BYTES = 1024 * 1024
+# What reading a value may raise that another host has written.
+UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError)
 
 
 class Raw(NamedTuple):
@@ -131,10 +133,18 @@ class Picture:
         view.fence = 0 if view.record is None else item.revision
         return split.host
 
+    def is_of_other(self, node: str) -> bool:
+        """Whether a node belongs to another host."""
+        return self.nodes.get(node, self._own) != self._own
+
     def _note_node(self, rest: bytes, item: Raw) -> str | None:
-        node = rest.decode(errors="replace")
         if item.value is None:
             # The entries of a host that cannot be reached keep their nodes.
+            return None
+        try:
+            node = id_of(b"?\0%b\0?" % rest).node
+        except ValueError as error:
+            log.warning("left out the node %.200r: %.200s", rest, error)
             return None
         host = item.value.decode("ascii", "replace")
         self.nodes[node] = host
@@ -145,17 +155,26 @@ class Picture:
         try:
             process_id = id_of(split.rest)
             if item.value is None:
-                end = ends.get(split.rest) or ends.get(b"") or Ended(split.rest, "unregistered")
+                end = ends.get(split.rest) or ends.get(b"") or Ended(split.rest, "unknown")
                 return wire.RemoteChange(split.host, process_id, None, end.how, end.exit)
             published = decode_published(item.value)
             if key_of(published.entry.process_id) != split.rest:
                 raise ValueError(f"it is the entry of {published.entry.process_id}")
             if self.nodes.get(process_id.node, split.host) != split.host:
                 raise ValueError(f"the node belongs to the host {self.nodes[process_id.node]}")
-        except (msgspec.DecodeError, ValueError) as error:
-            log.warning("left out what the host %r has under %r: %.200s", split.host, split.rest, error)
+        except UNREADABLE as error:
+            log.warning("left out what the host %r has under %.200r: %.200s", split.host, split.rest, error)
             return None
-        return wire.RemoteChange(split.host, process_id, published.entry, epoch=published.epoch)
+        if not self._is_of_present_registry(split.host, published.epoch):
+            return None
+        end = ends.get(split.rest) or Ended(split.rest, "unknown")
+        return wire.RemoteChange(split.host, process_id, published.entry, end.how, end.exit, published.epoch)
+
+    def _is_of_present_registry(self, host: str, epoch: int) -> bool:
+        """Whether an entry is of the registry for which the host's bridge vouches: another one is gone, and its bridge
+        has yet to delete what it had."""
+        record = self.hosts[host].record if host in self.hosts else None
+        return record is None or record.epoch in (0, epoch)
 
     def _ends(self, changes: Iterable[tuple[Split, Raw]]) -> dict[str, dict[bytes, Ended]]:
         found: dict[str, dict[bytes, Ended]] = {}
@@ -251,6 +270,6 @@ def _decoded(decode: Callable[[bytes], T], item: Raw, otherwise: T) -> T:
     """A value, or `otherwise` for one that cannot be read."""
     try:
         return decode(item.value or b"")
-    except msgspec.DecodeError as error:
-        log.warning("cannot read the key %r: %.200s", item.key, error)
+    except UNREADABLE as error:
+        log.warning("cannot read the key %.200r: %.200s", item.key, error)
         return otherwise

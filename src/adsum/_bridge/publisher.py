@@ -4,18 +4,22 @@ The state is written, not the steps to it: an entry that changes ten times while
 transactions are on their way at once, and never two with the same key. A write without an answer may still arrive, so
 nothing is repeated under its fence: `OutcomeUnknown` ends the tenure, and the next fence begins with a comparison
 (`spec/cluster.pml`, mistakes 4 and 5).
+
+An entry that etcd does not take stays here, and keeps no other one from being published: one that is too large for etcd
+is left out, and where etcd is full, members that end are still deleted, while the others wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from operator import itemgetter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from .._etcd.client import EtcdClient
+from .._etcd.errors import NoSpace, RequestTooLarge
 from .._etcd.records import Delete, Operation, Put, absent
-from .keys import Keys
+from .keys import Keys, id_of
 from .local import LocalRegistry
 from .records import Ended, encode
 from .tenure import FenceLost, Tenure
@@ -29,70 +33,123 @@ MOST_BYTES = 1024 * 1024
 MOST_FLIGHTS = 4
 WRITE_SECONDS = 2.0
 COMPARE_SECONDS = 10.0
+# How long entries wait that a full etcd has refused.
+FULL_SECONDS = 1.0
+
+
+class Pending(NamedTuple):
+    """A key that is to be written: the revision at which it changed first, and how the entry ended that is in etcd."""
+
+    since: int
+    ended: Ended | None
 
 
 class Publisher:
-    """Publishes the members of `local`. `refused_nodes` are nodes of local members that belong to other hosts."""
+    """Publishes the members of `local`. `refused_nodes` are nodes of local members that belong to other hosts;
+    `trouble` is why some of them are not published now, empty where all are. `on_trouble` is called when it changes."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, local: LocalRegistry) -> None:
+    def __init__(self, etcd: EtcdClient, keys: Keys, local: LocalRegistry, on_trouble: Callable[[], None]) -> None:
         self._etcd = etcd
         self._keys = keys
         self._local = local
+        self._on_trouble = on_trouble
         # By key, and in the order of the revisions at which they changed first.
-        self._dirty: dict[bytes, int] = {}
-        self._flying: dict[bytes, int] = {}
-        self._ended: dict[bytes, Ended] = {}
+        self._dirty: dict[bytes, Pending] = {}
+        self._flying: dict[bytes, Pending] = {}
         self._owed: set[bytes] = set()
+        self._too_large: set[bytes] = set()
         self._changed = asyncio.Event()
         self._nodes: set[str] = set()
         self._whole_for = 0
+        self._is_compared = False
+        # Entries are not written before this instant of the event loop.
+        self._full_until = 0.0
         self.refused_nodes: set[str] = set()
+        self.trouble = ""
         self.writes = 0
         local.on_change = self.note
 
-    def note(self, key: bytes, ended: Ended | None) -> None:
-        """An entry here has changed, or ended."""
-        self._dirty.setdefault(key, self._local.revision)
-        if ended is None:
-            self._ended.pop(key, None)
-        else:
-            self._ended[key] = ended
+    def note(self, key: bytes, ended: Ended | None, since: int) -> None:
+        """An entry here has changed, or ended, at the revision `since` or later."""
+        self._too_large.discard(key)
+        known = self._dirty.get(key)
+        if known is None:
+            self._dirty[key] = Pending(since, ended)
+        elif known.ended is None:
+            # Otherwise the entry in etcd has ended earlier: what began and ended since was never there.
+            self._dirty[key] = known._replace(ended=ended)
         self._changed.set()
 
+    def note_all(self) -> None:
+        """The revisions of the registry here count anew: nothing is known to be published."""
+        for pending in (self._dirty, self._flying):
+            pending.update({key: one._replace(since=0) for key, one in pending.items()})
+        self._is_compared = False
+
+    def node_freed(self, node: str) -> None:
+        """A node belongs to no host any more. Members here may have been refused for it."""
+        self._nodes.discard(node)
+        if node in self.refused_nodes:
+            for key, entry in self._local.table.items():
+                if entry.process_id.node == node:
+                    self.note(key, None, self._local.revision)
+
     @property
-    def published(self) -> int:
-        """Every change here up to this revision is in etcd."""
-        pending = [*self._flying.values(), *list(self._dirty.values())[:1]]
-        return min(pending) - 1 if pending else self._local.revision
+    def published(self) -> int | None:
+        """Every change here up to this revision is in etcd; None where that is not known."""
+        if not self._is_compared or self._owed:
+            return None
+        first = [one.since for one in (*self._flying.values(), *[*self._dirty.values()][:1])]
+        return min(first) - 1 if first else self._local.revision
 
     async def run(self, tenure: Tenure) -> None:
         """Publish under this fence until it is lost. Errors: `FenceLost`; those of etcd."""
-        # What was on its way is to be looked at again.
-        pending = sorted({**self._dirty, **self._flying}.items(), key=itemgetter(1))
-        self._dirty, self._flying = dict(pending), {}
+        self._take_back()
         self._nodes.clear()
         await self._compare(tenure)
         flights: set[asyncio.Task[None]] = set()
         try:
-            await self._say_whole_if_so(tenure)
             while True:
-                while len(flights) < MOST_FLIGHTS and (keys := self._next_keys()):
-                    flights.add(asyncio.create_task(self._write(tenure, keys)))
-                self._changed.clear()
-                changed = asyncio.create_task(self._changed.wait())
-                try:
-                    done, _ = await asyncio.wait([changed, *flights], return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
-                for flight in done - {changed}:
-                    flights.discard(flight)
-                    flight.result()
-                self._local.show(published=self.published)
                 await self._say_whole_if_so(tenure)
+                self._local.show(published=self.published)
+                self._start(tenure, flights)
+                await self._until_something(flights)
         finally:
             for flight in flights:
                 flight.cancel()
             await asyncio.gather(*flights, return_exceptions=True)
+
+    def _take_back(self) -> None:
+        """What was on its way is to be looked at again: it may have arrived or not."""
+        pending = {**self._dirty, **{key: self._joined(key, one) for key, one in self._flying.items()}}
+        self._dirty, self._flying = dict(sorted(pending.items(), key=lambda item: item[1].since)), {}
+
+    def _joined(self, key: bytes, flying: Pending) -> Pending:
+        """What is to be written of a key that was on its way and may have changed since."""
+        newer = self._dirty.get(key)
+        return flying if flying.ended is not None or newer is None else flying._replace(ended=newer.ended)
+
+    def _start(self, tenure: Tenure, flights: set[asyncio.Task[None]]) -> None:
+        self._changed.clear()
+        if not self._is_compared:
+            # The fence is about to be given up.
+            return
+        while len(flights) < MOST_FLIGHTS and (keys := self._next_keys()):
+            flights.add(asyncio.create_task(self._write(tenure, keys)))
+
+    async def _until_something(self, flights: set[asyncio.Task[None]]) -> None:
+        """Wait until there is more to write, or a flight is over. Errors: those of the flight."""
+        changed = asyncio.create_task(self._changed.wait())
+        left = self._full_until - asyncio.get_running_loop().time()
+        try:
+            done, _ = await asyncio.wait(
+                [changed, *flights], return_when=asyncio.FIRST_COMPLETED, timeout=left if left > 0 else None
+            )
+        finally:
+            changed.cancel()
+        for flight in done - {changed}:
+            flights.discard(flight)
+            flight.result()
 
     # A new fence
 
@@ -100,42 +157,53 @@ class Publisher:
         """What differs between etcd and the members here is to be written. First the present of the local registry: the
         fence dates from it."""
         self._local.catch_up()
+        since = self._local.revision
         prefix = self._keys.entries(tenure.host)
+        for node in {entry.process_id.node for entry in self._local.table.values()}:
+            await self._claim_node(tenure, node)
         self._owed = set(self._local.table) | set(self._dirty)
         async for page in self._etcd.pages(prefix, timeout=COMPARE_SECONDS):
             for item in page.items:
                 key = item.key.removeprefix(prefix)
-                value = self._local.value(key)
-                if value is None:
-                    self._owed.add(key)
-                    self._ended.setdefault(key, Ended(key, "unregistered"))
-                elif value == item.value and key not in self._dirty:
+                value = self._value(key)
+                if value == item.value and key not in self._dirty:
                     self._owed.discard(key)
+                elif value is None and key not in self._dirty:
+                    self._owed.add(key)
+                    self._dirty[key] = Pending(since, Ended(key, "unknown"))
         for key in self._owed:
-            self._dirty.setdefault(key, self._local.revision)
-        # Also those without entries: the lease of the one before may have had other nodes.
-        for node in {entry.process_id.node for entry in self._local.table.values()}:
-            await self._claim_node(tenure, node)
+            self._dirty.setdefault(key, Pending(since, None))
+        self._is_compared = True
 
     async def _say_whole_if_so(self, tenure: Tenure) -> None:
         """Once all that differed is written: it is all there, under this fence."""
-        if self._owed or self._whole_for == tenure.fence:
+        if self._owed or self._whole_for == tenure.fence or self._is_full():
             return
-        await self._commit(tenure, [Put(self._keys.whole(tenure.host), encode(tenure.fence), tenure.lease)])
+        try:
+            await self._commit(tenure, [Put(self._keys.whole(tenure.host), encode(tenure.fence), tenure.lease)])
+        except NoSpace as error:
+            self._note_full(error)
+            return
         self._whole_for = tenure.fence
-        self._local.show(published=self.published)
 
     # Changes
+
+    def _value(self, key: bytes) -> bytes | None:
+        """What is to be in etcd under a key of an entry: nothing where another host would have to take it for its
+        own."""
+        if key in self._too_large or (self.refused_nodes and id_of(key).node in self.refused_nodes):
+            return None
+        return self._local.value(key)
 
     def _next_keys(self) -> list[bytes]:
         """Those of the next transaction; they are on their way from now on."""
         keys: list[bytes] = []
         size = 0
+        is_full = self._is_full()
         for key in self._dirty:
-            if key in self._flying:
+            if key in self._flying or (is_full and key in self._local.table):
                 continue
-            value = self._local.value(key)
-            size += len(key) + len(value or b"")
+            size += len(key) + len(self._value(key) or b"")
             if keys and (size > MOST_BYTES or len(keys) >= MOST_CHANGES):
                 break
             keys.append(key)
@@ -144,28 +212,69 @@ class Publisher:
         return keys
 
     async def _write(self, tenure: Tenure, keys: Sequence[bytes]) -> None:
-        operations: list[Operation] = []
-        ended: list[Ended] = []
-        for key in keys:
-            entry, value = self._local.table.get(key), self._local.value(key)
-            if entry is not None and not await self._claim_node(tenure, entry.process_id.node):
-                # Another host would have to take it for its own.
-                value = None
-            if value is None:
-                operations.append(Delete(self._keys.entry(tenure.host, key)))
-                ended.append(self._ended.get(key) or Ended(key, "unregistered"))
-            else:
-                operations.append(Put(self._keys.entry(tenure.host, key), value))
+        if not self._is_compared:
+            # The registry here was made anew: what it has is not to be written under this fence.
+            raise FenceLost("all is to be compared")
+        values: dict[bytes, bytes | None] = {}
+        try:
+            nodes = {id_of(key).node for key in keys if key in self._local.table}
+            for node in nodes:
+                await self._claim_node(tenure, node)
+            values = {key: self._value(key) for key in keys}
+            await self._commit(tenure, self._operations(tenure, values))
+        except NoSpace as error:
+            self._note_full(error)
+            await self._delete_what_ended(tenure, values)
+        except RequestTooLarge as error:
+            await self._write_parts(tenure, keys, error)
+        else:
+            self._note_written(keys)
+            self._note_trouble("")
+
+    def _operations(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> list[Operation]:
+        operations: list[Operation] = [
+            Delete(name) if value is None else Put(name, value)
+            for key, value in values.items()
+            for name in [self._keys.entry(tenure.host, key)]
+        ]
+        ended = [
+            known or Ended(key, "unknown")
+            for key, value in values.items()
+            if (known := self._flying[key].ended) is not None or value is None
+        ]
         if ended:
             operations.append(Put(self._keys.ended(tenure.host), encode(ended)))
-        await self._commit(tenure, operations)
+        return operations
+
+    async def _delete_what_ended(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> None:
+        """A full etcd still deletes. How the entries ended cannot be written, and the others wait for room."""
+        gone = [key for key, value in values.items() if value is None]
+        if gone:
+            await self._commit(tenure, [Delete(self._keys.entry(tenure.host, key)) for key in gone])
+            self._note_written(gone)
+        self._put_back([key for key, value in values.items() if value is not None])
+
+    async def _write_parts(self, tenure: Tenure, keys: Sequence[bytes], error: RequestTooLarge) -> None:
+        """Write a transaction that etcd found too large in two parts; an entry that is too large alone is left out."""
+        if len(keys) > 1:
+            middle = len(keys) // 2
+            await self._write(tenure, keys[:middle])
+            await self._write(tenure, keys[middle:])
+            return
+        log.error("an entry is too large for etcd, and stays here: %r: %s", keys[0], error)
+        self._too_large.add(keys[0])
+        await self._write(tenure, keys)
+
+    def _note_written(self, keys: Sequence[bytes]) -> None:
         self.writes += len(keys)
-        for end in ended:
-            if self._ended.get(end.key) is end:
-                del self._ended[end.key]
         for key in keys:
             del self._flying[key]
         self._owed.difference_update(keys)
+
+    def _put_back(self, keys: Sequence[bytes]) -> None:
+        if keys:
+            back = {key: self._joined(key, self._flying.pop(key)) for key in keys}
+            self._dirty = dict(sorted({**self._dirty, **back}.items(), key=lambda item: item[1].since))
 
     async def _commit(self, tenure: Tenure, operations: Sequence[Operation]) -> None:
         done = await self._etcd.transaction([tenure.guard()], operations, timeout=WRITE_SECONDS)
@@ -193,5 +302,22 @@ class Publisher:
                 self._nodes.add(node)
                 self.refused_nodes.discard(node)
                 return True
-            if page.items or (await self._etcd.range(self._keys.host(tenure.host))).items == ():
+            host = await self._etcd.range(self._keys.host(tenure.host))
+            if page.items or not host.items or host.items[0].mod_revision != tenure.fence:
                 raise FenceLost("the key of the host was removed or written by another")
+
+    # A full etcd
+
+    def _is_full(self) -> bool:
+        return asyncio.get_running_loop().time() < self._full_until
+
+    def _note_full(self, error: NoSpace) -> None:
+        self._full_until = asyncio.get_running_loop().time() + FULL_SECONDS
+        self._note_trouble(f"etcd is full: members that end are still deleted, the others wait; {error}")
+
+    def _note_trouble(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            if trouble:
+                log.error("%s", trouble)
+            self._on_trouble()

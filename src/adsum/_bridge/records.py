@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Annotated
 
 import msgspec
 
@@ -19,13 +20,15 @@ class HostRecord(msgspec.Struct, frozen=True, array_like=True):
     - `place`: names the folder of its registry, so that two registries of one machine are not taken for one host.
     - `nonce`: different for each bridge. `ttl`: that of its lease, in seconds.
     - `version`: that of adsum.
+    - `epoch`: that of its registry. Entries of another epoch are of a registry that is gone. 0 where there is none yet.
     """
 
-    boot: bytes
+    boot: Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
     place: bytes
     nonce: bytes
     ttl: float
     version: str
+    epoch: int = 0
 
 
 class Published(msgspec.Struct, frozen=True, array_like=True):
@@ -45,10 +48,12 @@ class Ended(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NameRecord(msgspec.Struct, frozen=True, array_like=True):
-    """Who holds a name for the whole cluster. The name is the namespace and the local id of the entry with this key."""
+    """Who holds a name for the whole cluster. The name is the namespace and the local id of the entry with this key.
+    `request` names the request that created it, in the registry of the host."""
 
     host: str
     key: bytes
+    request: bytes = b""
 
 
 encode = msgspec.msgpack.Encoder().encode

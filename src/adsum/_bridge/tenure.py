@@ -8,8 +8,11 @@ is carried out any more (`spec/cluster.pml`, mistake 6).
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable
+
+import msgspec
 
 from .. import __version__
 from .._etcd.client import EtcdClient
@@ -32,13 +35,16 @@ class FenceLost(Exception):
 
 class Tenure:
     """`fence` is the revision of the host's key, 0 while it has none. `until` is how long the lease surely lasts, on
-    `boottime_ns`."""
+    `boottime_ns`; `epoch` gives that of the registry here."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, host: str, folder: str, ttl: float) -> None:
+    def __init__(
+        self, etcd: EtcdClient, keys: Keys, host: str, folder: str, ttl: float, epoch: Callable[[], int]
+    ) -> None:
         self._etcd = etcd
         self._keys = keys
         self.host = host
         self.ttl = ttl
+        self._epoch = epoch
         self._record = HostRecord(boot_here(), place_of(folder), os.urandom(8), ttl, __version__)
         self.lease = 0
         self.fence = 0
@@ -47,15 +53,24 @@ class Tenure:
         # While there is a fence.
         self.established = asyncio.Event()
         self._ended = asyncio.Event()
+        self._reason: Exception | None = None
 
     def guard(self) -> Compare:
-        """The condition of every write: no other bridge came after, and the lease was not lost."""
+        """The condition of every write: no other bridge came after, and the lease was not lost. Errors: `FenceLost`."""
+        if not self.fence:
+            # It would hold where there is no key.
+            raise FenceLost("this host has no key in the cluster at the moment")
         return unchanged_since(self._keys.host(self.host), self.fence)
 
     def own_key_changed(self, revision: int) -> None:
         """The watch saw a change of the host's key, at this revision."""
         if self.fence and revision > self.fence:
-            self._ended.set()
+            self.end(FenceLost("the key of the host was removed or written by another"))
+
+    def end(self, reason: Exception) -> None:
+        """Give up the present fence: a write under it may still arrive, or its time is over."""
+        self._reason = reason
+        self._ended.set()
 
     async def establish(self) -> None:
         """Write the host's key. Errors: `HostTaken`; those of etcd."""
@@ -65,12 +80,7 @@ class Tenure:
         present = page.items[0] if page.items else None
         self.adopted = False
         if present is not None:
-            record = decode_host(present.value)
-            if (record.boot, record.place) != (self._record.boot, self._record.place):
-                raise HostTaken(
-                    f"the name {self.host!r} is held by another host or registry; where that one has just ended, its "
-                    f"name is free {record.ttl:g} s later; else give one of them another name (--host)"
-                )
+            self._require_own(present.value)
             self.adopted, self.lease = True, present.lease
         guard = absent(key) if present is None else unchanged_since(key, present.mod_revision)
         try:
@@ -80,13 +90,26 @@ class Tenure:
             self.adopted, self.lease = False, 0
             await self._write(key, guard)
 
+    def _require_own(self, value: bytes) -> None:
+        """Require that an earlier bridge of this registry, or this one, has written this. Errors: `HostTaken`."""
+        try:
+            record = decode_host(value)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise HostTaken(f"the name {self.host!r} is held by a host whose key cannot be read: {error}") from error
+        if (record.boot, record.place) != (self._record.boot, self._record.place):
+            raise HostTaken(
+                f"the name {self.host!r} is held by another host or registry; where that one has just ended, its "
+                f"name is free {record.ttl:g} s later; else give one of them another name (--host)"
+            )
+
     async def _write(self, key: bytes, guard: Compare) -> None:
         sent = boottime_ns()
         if not self.lease or not self.adopted:
-            self.lease = (await self._etcd.grant(max(1, round(self.ttl)))).id
-            self.until = sent + int(self.ttl * SECOND)
+            granted = await self._etcd.grant(math.ceil(self.ttl))
+            self.lease, self.until = granted.id, sent + granted.granted * SECOND
         self._ended.clear()
-        done = await self._etcd.transaction([guard], [Put(key, encode(self._record), self.lease)])
+        record = msgspec.structs.replace(self._record, epoch=self._epoch())
+        done = await self._etcd.transaction([guard], [Put(key, encode(record), self.lease)])
         if not done.succeeded:
             raise FenceLost("another bridge wrote the host's key at the same time")
         self.fence = done.revision
@@ -99,14 +122,14 @@ class Tenure:
 
     async def keep(self, on_beat: Callable[[int], None]) -> None:
         """Keep the lease alive until it is lost, and tell `on_beat` how long it surely lasts. Errors: `FenceLost`;
-        `LeaseNotFound`."""
+        `LeaseNotFound`; the reason given to `end`."""
         ended = asyncio.ensure_future(self._ended.wait())
         beats = asyncio.ensure_future(self._beat(on_beat))
         try:
             await asyncio.wait([ended, beats], return_when=asyncio.FIRST_COMPLETED)
             if beats.done():
                 beats.result()
-            raise FenceLost("the key of the host was removed or written by another")
+            raise self._reason or FenceLost("the fence was given up")
         finally:
             for task in (ended, beats):
                 task.cancel()
