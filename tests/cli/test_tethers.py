@@ -6,7 +6,6 @@ import functools
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,24 +124,31 @@ def _ignored_by(pid: int) -> set[int]:
 
 def test_a_stopped_program_ends_too(command: Command, members: Registry) -> None:
     """A program that is stopped is continued, so that it can end."""
-    parent, _, program = _started(command, "--die-with-parent")
-    with parent:
-        os.kill(program, signal.SIGSTOP)
-        parent.kill()
-        eventually(functools.partial(is_dead, program))
+    with Child("input()") as planner:
+        members.register("planner", planner.process)
+        with command.start("run", "me", "--owned-by", "planner", "--", sys.executable, "-c", _SLEEPER) as run:
+            program = pid_of(run.line())
+            os.kill(program, signal.SIGSTOP)
+            eventually(lambda: _state(program) == "T")
+            planner.kill()
+            eventually(functools.partial(is_dead, program))
+            assert run.wait() == 128 + signal.SIGTERM
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_the_program_of_an_owned_member_ends_with_the_owner(command: Command, members: Registry) -> None:
     """With --owned-by the entry ends in the commit of the owner's death, and the program is ended."""
-    with subprocess.Popen(["sleep", "600"]) as planner:
-        members.register("planner", planner)
+    with Child("input()") as planner:
+        members.register("planner", planner.process)
         with command.start_listener("me", "SIGTERM", options=("--owned-by", "planner")) as run:
             program = pid_of(run.line())
             owned_by = members["me"].owned_by
             assert owned_by is not None
             assert (owned_by.process_id.local_id, owned_by.pid) == ("planner", planner.pid)
             planner.kill()
-            planner.wait()
             run.expect("SIGTERM")
             eventually(lambda: "me" not in members)
             assert {one.how for one in members.departures() if one.entry.pid == program} == {"owner_died"}
@@ -152,19 +158,17 @@ def test_the_program_of_an_owned_member_ends_with_the_owner(command: Command, me
 
 def test_the_owner_is_handed_over(command: Command, members: Registry) -> None:
     """Where the owning member is handed over to another process, the program ends with that one."""
-    with subprocess.Popen(["sleep", "600"]) as first, subprocess.Popen(["sleep", "600"]) as second:
-        planner = members.register("planner", first)
+    with Child("input()") as first, Child("input()") as second:
+        planner = members.register("planner", first.process)
         with command.start_listener("me", "SIGTERM", options=("--owned-by", "planner")) as run:
             pid_of(run.line())
-            planner.hand_over(second)
+            planner.hand_over(second.process)
             first.kill()
-            first.wait()
             os.kill(run.pid, signal.SIGURG)
             owned_by = members["me"].owned_by
             assert owned_by is not None
             assert owned_by.pid == second.pid
             second.kill()
-            second.wait()
             run.expect("SIGTERM")
             assert run.finish() == 0
 
@@ -178,15 +182,14 @@ def test_an_owner_that_is_not_there(command: Command, members: Registry) -> None
 
 def test_register_a_process_as_owned(command: Command, members: Registry) -> None:
     """`adsum register --owned-by` ties the entry of a process to another member; the process itself lives on."""
-    with subprocess.Popen(["sleep", "600"]) as planner, subprocess.Popen(["sleep", "600"]) as tool:
-        members.register("planner", planner)
+    with Child("input()") as planner, Child("input()") as tool:
+        members.register("planner", planner.process)
         assert command("register", "tool", str(tool.pid), "--owned-by", "planner").code == 0
         assert f"default/here/planner, process {planner.pid}" in command("show", "tool").out
         assert command.document("show", "tool")["owned_by"]["pid"] == planner.pid
         planner.kill()
-        planner.wait()
         eventually(lambda: "tool" not in members)
-        assert tool.poll() is None
+        assert tool.process.poll() is None
         (departure,) = [one for one in command.document("departures") if one["how"] == "owner_died"]
         assert departure["id"] == "default/here/tool"
         tool.kill()

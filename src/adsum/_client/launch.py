@@ -28,6 +28,8 @@ _PYTHON_NAMES = ("python", "pypy")
 # debuggers and measuring tools that follow child processes, PYTHONPATH, LD_PRELOAD, secrets.
 _KEPT = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})
 _KEPT_PREFIXES = ("ADSUM_", "LC_")
+# A registrar outlives its starter, and is no orphan of the `adsum run` that this comes from.
+_DROPPED = "ADSUM_RUN"
 _can_serve = False
 
 
@@ -90,6 +92,7 @@ def bridge_command(command: Sequence[str] | None) -> list[str]:
 def environment() -> dict[str, str]:
     """The environment of a registrar."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    kept.pop(_DROPPED, None)
     if home := _home():
         kept["PYTHONHOME"] = home
     if getattr(sys, "frozen", False):

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ...errors import AdsumError, WrongNamespace
 from ...model import Limits
 from ...views.documents import CheckDocument, ChecksDocument
-from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
+from ..options import DEFAULT_REGISTRY, FLAG, Json, RegistryOptions
 from ..output import render
 from .files import check_files
 from .findings import Finding, problem
 from .machine import check_folder, check_machine
+from .orphans import check_orphans
 from .registry import check_registry
 
 
-def doctor(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
+def doctor(
+    *,
+    orphans: Annotated[
+        bool, FLAG, Parameter(help="Look for what lives on although that has ended which it belongs to.")
+    ] = False,
+    json: Json = False,
+    options: RegistryOptions = DEFAULT_REGISTRY,
+) -> int:
     """Check the machine, the folder and the registry, and suggest remedies.
 
     ```console
@@ -24,14 +35,27 @@ def doctor(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -
 
     The checks change nothing and start nothing. Exit code 1 where one finds a problem. A warning means that something
     works, but not as well as it could.
+
+    With --orphans only this is looked for: programs that adsum run has started, and what these have started, whose
+    adsum run has ended; members of any namespace whose owning member has left; members whose parent has ended, so that
+    they belong to init. Each of them is a problem.
     """
-    findings = list(_findings(options))
+    findings = list(_orphans(options) if orphans else _findings(options))
     problems = [finding for finding in findings if finding.level == "problem"]
     if json:
         render.print_json(ChecksDocument(not problems, [CheckDocument(*finding) for finding in findings]))
     else:
         render.print_table(("check", "state", "found"), _rows(findings), empty="")
     return 1 if problems else 0
+
+
+def _orphans(options: RegistryOptions) -> Iterator[Finding]:
+    try:
+        with options.open() as registry:
+            yield from check_orphans(registry)
+    except AdsumError as error:
+        # The message contains the remedy.
+        yield problem("registry", str(error))
 
 
 def _findings(options: RegistryOptions) -> Iterator[Finding]:

@@ -16,9 +16,11 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from .mark import marked_environment
 
 _OPEN = b"!"
 # The exit codes of shells and env(1) for a command that cannot be started.
@@ -43,10 +45,11 @@ class GatedChild:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         waiting, self._gate = os.pipe2(os.O_CLOEXEC)
         parent = os.getpid() if dies_with_parent else None
+        environment = marked_environment()
         self.pid = os.fork()
         if not self.pid:
             os.close(self._gate)
-            _wait_and_exec(command, waiting, mask, parent)
+            _wait_and_exec(command, waiting, mask, parent, environment)
         os.close(waiting)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
@@ -68,13 +71,17 @@ class GatedChild:
 
 
 def _wait_and_exec(
-    command: Sequence[str], waiting: int, mask: set[signal.Signals | int], parent: int | None
+    command: Sequence[str],
+    waiting: int,
+    mask: set[signal.Signals | int],
+    parent: int | None,
+    environment: Mapping[str, str],
 ) -> NoReturn:
     """The child's part. It exits or executes here in every case: the Python state that it inherited is the parent's."""
     code = NOT_EXECUTABLE
     try:
         if os.read(waiting, 1) == _OPEN and (parent is None or _die_with(parent)):
-            _exec(command, mask)
+            _exec(command, mask, environment)
     except FileNotFoundError:
         code = NOT_FOUND
         _print(f"adsum: {command[0]}: {_what_is_missing(command[0])}")
@@ -93,7 +100,7 @@ def _die_with(parent: int) -> bool:
     return os.getppid() == parent
 
 
-def _exec(command: Sequence[str], mask: set[signal.Signals | int]) -> None:
+def _exec(command: Sequence[str], mask: set[signal.Signals | int], environment: Mapping[str, str]) -> None:
     # Python ignores these signals from its start, and exec would keep that (`subprocess` restores them, too).
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -101,7 +108,7 @@ def _exec(command: Sequence[str], mask: set[signal.Signals | int]) -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    os.execvp(command[0], tuple(command))
+    os.execvpe(command[0], tuple(command), environment)
 
 
 def _what_is_missing(program: str) -> str:
