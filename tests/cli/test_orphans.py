@@ -1,4 +1,4 @@
-"""`adsum doctor --orphans`: what lives on although that has ended which it belongs to."""
+"""`adsum doctor --orphans`: processes that outlive what they belong to."""
 
 from __future__ import annotations
 

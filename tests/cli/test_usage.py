@@ -26,6 +26,7 @@ COMMANDS = (
     "namespaces",
     "departures",
     "register",
+    "adopt",
     "watch",
     "wait",
     "top",

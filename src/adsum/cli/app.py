@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from .adopt.command import adopt
 from .doctor.command import doctor
 from .members.card import card, catalog
 from .members.departures import departures
@@ -47,7 +48,7 @@ def build(tokens: list[str]) -> App:
     """The command line. Modules that are slow to import are imported by the command that needs them."""
     app = new_app(_HELP)
     reading = (ls, show, namespaces, departures, watch, wait, top, card, catalog)
-    writing = (register, health, update, unregister)
+    writing = (register, adopt, health, update, unregister)
     for command in (*reading, *writing, stats, audit, doctor, registrar, metrics, web):
         app.command(command)
     app.command("adsum.cli.mcp.command:mcp", name="mcp", help=_MCP_SUMMARY)

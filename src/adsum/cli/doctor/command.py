@@ -21,9 +21,7 @@ from .registry import check_registry
 
 def doctor(
     *,
-    orphans: Annotated[
-        bool, FLAG, Parameter(help="Look for what lives on although that has ended which it belongs to.")
-    ] = False,
+    orphans: Annotated[bool, FLAG, Parameter(help="Look for processes that outlive what they belong to.")] = False,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:

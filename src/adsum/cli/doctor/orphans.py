@@ -1,4 +1,4 @@
-"""``adsum doctor --orphans``: what lives on although that has ended which it belongs to.
+"""``adsum doctor --orphans``: processes that outlive what they belong to.
 
 Three things are looked for: programs of `adsum run`, and what these have started, whose `adsum run` has ended; members
 whose owning member has left; and members whose parent has ended. No kernel keeps the parent that a process had first.
