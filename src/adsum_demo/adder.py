@@ -13,11 +13,10 @@ import asyncio
 import sys
 import threading
 import time
-from pathlib import Path
 
 import msgspec
 
-from .messages import READ_BYTES, Assignment, Done, Frames, Message, frame, listen, message_frames
+from .messages import READ_BYTES, Assignment, Done, Frames, Message, frame, message_frames
 from .team import Agent, Team, exit_at_end_of, name_process
 from .worker import carry_out
 
@@ -53,12 +52,13 @@ class Adder:
 
 async def run(agent: Agent, team: Team) -> None:
     """Serve, and register once callers can connect, until the process is killed."""
-    path = Path(team.sockets, agent.name)
-    with listen(path) as listener:
-        server = await asyncio.start_unix_server(Adder(agent).serve, sock=listener)
+    listener, endpoint = team.listen(agent.name)
+    with listener:
+        start = asyncio.start_server if team.ip else asyncio.start_unix_server
+        server = await start(Adder(agent).serve, sock=listener)
         async with team.open_async() as registry:
             await registry.register(
-                agent.name, capabilities=set(agent.capabilities), endpoint=f"unix:{path}", heartbeat="loop"
+                agent.name, capabilities=set(agent.capabilities), endpoint=endpoint, heartbeat="loop"
             )
             await server.serve_forever()
 

@@ -3,6 +3,9 @@
 It knows of an agent only what the registry says. A watch reports which agents came, died or got stuck, and it looks an
 agent up again before it sends work. A broken connection proves nothing: the watch will say whether the other end is
 dead. Results and deaths go into the journal, so that a successor can continue (see `leader`).
+
+In a cluster, a host that cannot be reached any more has one event, and its agents are lost with it until it returns. A
+coordinator whose own host has lost its lease does nothing: another one may lead by now.
 """
 
 from __future__ import annotations
@@ -18,13 +21,22 @@ import adsum
 from .backlog import Backlog
 from .event_queue import EventQueue
 from .job import SUMMING, FileReport
-from .journal import AgentDeath, FileResult, Journal, PackageResult, StuckEnd, StuckStart, SumAssignment, TermStart
+from .journal import (
+    AgentDeath,
+    FileResult,
+    HostLoss,
+    Journal,
+    PackageResult,
+    StuckEnd,
+    StuckStart,
+    SumAssignment,
+    TermStart,
+)
 from .members import Member
 from .messages import Assignment, Done, Failed, Message, Totals, connect
 from .status import StatusUpdate
-from .team import address
 from .view import Row
-from .witness import Witness
+from .witness import CheckedReads
 
 STATUS_SECONDS = 0.05
 STALL_SECONDS = 60.0
@@ -38,12 +50,16 @@ class DemoFailed(Exception):
     """The job cannot be finished."""
 
 
+class NameLost(DemoFailed):
+    """The coordinator does not hold its id any more."""
+
+
 class Coordinator:
     """Runs one job, from where the journal ends."""
 
     def __init__(
         self,
-        witness: Witness,
+        witness: CheckedReads,
         registration: adsum.Registration,
         backlog: Backlog,
         journal: Journal,
@@ -52,6 +68,7 @@ class Coordinator:
     ) -> None:
         self._witness = witness
         self._registration = registration
+        self._token = registration.fencing_token
         self._backlog = backlog
         self._journal = journal
         self._watch = watch
@@ -64,8 +81,10 @@ class Coordinator:
         self._progress_at = time.monotonic()
         self._status_at = 0.0
         self._events: list[str] = []
+        unreachable = {host.name for host in witness.registry.hosts() if host.reach is adsum.Reach.unreachable}
         for entry in watch.snapshot:
             self._add(entry)
+            self._members[entry.process_id].is_lost = entry.host in unreachable
         self._queue = EventQueue(watch)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._queue, selectors.EVENT_READ)
@@ -94,6 +113,7 @@ class Coordinator:
         self._events.append(event)
 
     def _step(self) -> None:
+        self._require_name()
         for key, _ in self._selector.select(STATUS_SECONDS):
             if key.data is not None:
                 self._receive(key.data)
@@ -101,6 +121,16 @@ class Coordinator:
             self._apply(event)
         if time.monotonic() >= self._status_at + STATUS_SECONDS:
             self._report_status()
+
+    def _require_name(self) -> None:
+        """Wait while another coordinator may lead. Errors: `NameLost`."""
+        registration = self._registration
+        while not registration.valid:
+            if self._witness.lookup(registration.process_id) is None:
+                raise NameLost("the coordinator's id is held by another process")
+            time.sleep(STATUS_SECONDS)
+        if self._token != registration.fencing_token:
+            raise NameLost("the coordinator's id was lost for a moment: another one may have led meanwhile")
 
     # Assignments
 
@@ -122,7 +152,7 @@ class Coordinator:
         member = self._members[entry.process_id]
         if member.connection is None:
             try:
-                member.connection = connect(address(entry.metadata.endpoint), SEND_SECONDS)
+                member.connection = connect(entry.metadata.endpoint, SEND_SECONDS)
             except OSError:
                 # It may have died since. If it is alive, the next search finds it again.
                 return False
@@ -191,6 +221,9 @@ class Coordinator:
 
     def _apply(self, event: adsum.Event) -> None:
         entry = event.entry
+        if event.host:
+            self._note_host(event.kind, event.host)
+            return
         if entry is None:
             self._resynchronize()
             return
@@ -203,6 +236,20 @@ class Coordinator:
                 self._note_health(known, was_stuck)
             case adsum.Kind.died | adsum.Kind.unregistered if known is not None:
                 self._remove(known, int(event.revision))
+
+    def _note_host(self, kind: adsum.Kind, host: str) -> None:
+        """A host became unreachable, and its agents with it; or it returned."""
+        members = [member for member in self._members.values() if member.entry.host == host]
+        for member in members:
+            member.is_lost = kind is adsum.Kind.unreachable
+        if kind is not adsum.Kind.unreachable:
+            self.note(f"{host} {'has returned' if kind is adsum.Kind.returned else 'is whole again'}")
+            return
+        lost = [piece for member in members if (piece := self._take_back(member))]
+        for member in members:
+            self._disconnect(member)
+        self._journal.write(HostLoss(host, sorted(member.name for member in members), lost))
+        self.note(f"{host} is unreachable, with {len(members)} agents; {len(lost)} pieces of work go to others")
 
     def _resynchronize(self) -> None:
         """The watch lagged: events are missing. Compare the members with its new snapshot."""
@@ -264,6 +311,7 @@ class Coordinator:
                 lookups=witness.lookups,
                 finds=witness.finds,
                 dead_handed_out=witness.dead_handed_out,
+                staleness=witness.staleness,
             )
         )
 

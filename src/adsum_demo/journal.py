@@ -4,14 +4,15 @@ One line for each fact, in order, written before the coordinator acts on it: a w
 killed leaves the journal as it is; its successor reads it and continues. Work that was begun and is not in the journal
 is begun again.
 
-Only the holder of the coordinator's id writes. The registry grants the id to a successor only after the kernel has
-reported the death of the holder, so there is one writer at a time. A killed writer may leave an incomplete last line,
-which the successor cuts off.
+Only the holder of the coordinator's id writes. On one machine the registry grants the id to a successor only after the
+kernel has reported the death of the holder, so there is one writer at a time. Between hosts it is granted when the
+lease of the holder's host has ended, and the holder may still be alive there. So each line begins with the fencing
+token of its writer, a writer begins with a line of its own, and a line with a smaller token than an earlier one is
+void: the journal itself refuses a late writer. A killed writer may leave an incomplete line, which is void as well.
 """
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -22,10 +23,13 @@ from .job import FileReport, PackageTotals
 
 
 class TermStart(msgspec.Struct, frozen=True, tag="term start"):
-    """From here on the coordinator `pid` leads. It follows the registry from `revision`."""
+    """From here on the coordinator `pid` leads, in a cluster that of `host` with the fencing token `token`. It follows
+    the registry from `revision`."""
 
     pid: int
     revision: int
+    host: str = ""
+    token: int = 0
 
 
 class FileResult(msgspec.Struct, frozen=True, tag="file"):
@@ -57,6 +61,14 @@ class AgentDeath(msgspec.Struct, frozen=True, tag="death"):
     lost: str
 
 
+class HostLoss(msgspec.Struct, frozen=True, tag="host lost"):
+    """A host became unreachable, with these agents; `lost` are the pieces that they had in hand."""
+
+    host: str
+    agents: list[str]
+    lost: list[str]
+
+
 class StuckStart(msgspec.Struct, frozen=True, tag="stuck"):
     """The registrar marked an agent late; `taken_back` is the piece that it had in hand."""
 
@@ -74,35 +86,59 @@ class StuckEnd(msgspec.Struct, frozen=True, tag="recovered"):
     at: datetime
 
 
-Record: TypeAlias = "TermStart | FileResult | PackageResult | SumAssignment | AgentDeath | StuckStart | StuckEnd"
+Record: TypeAlias = (
+    "TermStart | FileResult | PackageResult | SumAssignment | AgentDeath | HostLoss | StuckStart | StuckEnd"
+)
 
-_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(
-    TermStart | FileResult | PackageResult | SumAssignment | AgentDeath | StuckStart | StuckEnd
+_Line: TypeAlias = "tuple[int, Record | None]"
+
+# The token and the record; no record in the first line of a writer.
+_decoder: msgspec.json.Decoder[_Line] = msgspec.json.Decoder(
+    tuple[
+        int,
+        TermStart | FileResult | PackageResult | SumAssignment | AgentDeath | HostLoss | StuckStart | StuckEnd | None,
+    ]
 )
 _encode = msgspec.json.Encoder().encode
 
 
 def read(path: Path) -> list[Record]:
-    """The records of every complete line."""
+    """The records of every complete line that is not void."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [_decoder.decode(line) for line in data.split(b"\n")[:-1]]
+    records: list[Record] = []
+    newest = 0
+    for line in data.split(b"\n"):
+        try:
+            token, record = _decoder.decode(line)
+        except msgspec.DecodeError:
+            # Its writer was killed, or it is the empty line in front of a writer's first one.
+            continue
+        if token >= newest:
+            newest = token
+            if record is not None:
+                records.append(record)
+    return records
 
 
 class Journal:
-    """The journal, opened to be continued. `records` holds what earlier coordinators wrote."""
+    """The journal, opened to be continued by the writer with this fencing token. `records` holds what earlier
+    coordinators wrote: all of it, because what they write later is void."""
 
-    def __init__(self, path: Path) -> None:
-        self.records = read(path)
+    def __init__(self, path: Path, token: int = 0) -> None:
+        self._token = token
         self._file = path.open("ab", buffering=0)
-        with path.open("rb") as file:
-            os.truncate(path, file.read().rfind(b"\n") + 1)
+        self._append(b"\n" + _encode((token, None)))
+        self.records = read(path)
 
     def write(self, record: Record) -> None:
         """Append a record. It is in the kernel when this returns, so it survives the process."""
-        line = memoryview(_encode(record) + b"\n")
+        self._append(_encode((self._token, record)))
+
+    def _append(self, data: bytes) -> None:
+        line = memoryview(data + b"\n")
         while line:
             line = line[self._file.write(line) :]
 

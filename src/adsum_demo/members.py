@@ -19,6 +19,8 @@ class Member:
         self.disconnected_at = 0.0
         self.number = 0
         self.piece: Piece | None = None
+        # Its host cannot be reached.
+        self.is_lost = False
         # The numbers of assignments that were taken back; their answers may still come.
         self.taken_back: set[int] = set()
 
@@ -42,5 +44,6 @@ class Member:
             incarnation=self.entry.incarnation,
             health=self.entry.metadata.health_status,
             pieces=pieces,
-            at=self.piece.name if self.piece else "",
+            at="unreachable" if self.is_lost else self.piece.name if self.piece else "",
+            host=self.entry.process_id.node,
         )

@@ -1,4 +1,5 @@
-"""The protocol between coordinator and agents: length-prefixed msgpack on a Unix stream socket.
+"""The protocol between coordinator and agents: length-prefixed msgpack on a stream socket, a Unix socket on one machine
+and TCP between hosts.
 
 A coordinator sends an agent one assignment at a time; the agent answers it under the same number. This protocol is the
 demo's own: the registry only says at which address an agent listens.
@@ -19,6 +20,8 @@ from .job import FileReport, Lines, PackageTotals, Symbols, Text
 
 T = TypeVar("T")
 READ_BYTES = 1 << 20
+# A host that has just been lost answers nothing; one that is there answers at once.
+CONNECT_SECONDS = 1.0
 _length = struct.Struct("<I")
 
 
@@ -144,8 +147,28 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def connect(path: Path, timeout: float) -> Connection:
-    """Connect to the agent that listens there. `timeout` bounds this and every later call. Errors: `OSError`."""
+def listen_on(ip: str) -> tuple[socket.socket, str]:
+    """A listening socket for other hosts, and its endpoint."""
+    listener = socket.create_server((ip, 0))
+    return listener, f"tcp://{ip}:{listener.getsockname()[1]}"
+
+
+def connect(endpoint: str | None, timeout: float) -> Connection:
+    """Connect to the agent with this endpoint, ``unix:PATH`` or ``tcp://IP:PORT``. `timeout` bounds each later call.
+    Errors: `OSError`; `ValueError` for another endpoint."""
+    scheme, _, where = (endpoint or "").partition(":")
+    if scheme == "tcp":
+        ip, _, port = where.removeprefix("//").rpartition(":")
+        sock = socket.create_connection((ip, int(port)), min(timeout, CONNECT_SECONDS))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.settimeout(timeout)
+        return Connection(sock)
+    if scheme != "unix":
+        raise ValueError(f"endpoint {endpoint!r} is neither unix: nor tcp:")
+    return _connect_unix(Path(where), timeout)
+
+
+def _connect_unix(path: Path, timeout: float) -> Connection:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(timeout)
     try:

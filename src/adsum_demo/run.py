@@ -84,7 +84,7 @@ def run(options: Options, observe: Observer) -> Report:
 
     Errors: `NoSources`, `DemoFailed`, `Interrupted`, and the registry's.
     """
-    with _deferred_signals() as raise_if_interrupted:
+    with deferred_signals() as raise_if_interrupted:
 
         def observe_unless_interrupted(view: View) -> None:
             raise_if_interrupted()
@@ -95,9 +95,9 @@ def run(options: Options, observe: Observer) -> Report:
             try:
                 agent_run = _run_agents(options, files, workspace, observe_unless_interrupted)
             except DemoFailed as error:
-                raise DemoFailed(f"{error}\n{_tail(workspace.log)}".strip()) from error
+                raise DemoFailed(f"{error}\n{tail(workspace.log)}".strip()) from error
         began = time.monotonic()
-        expected = list(_run_sequentially(files, observe_unless_interrupted))
+        expected = list(run_sequentially(files, observe_unless_interrupted))
         return make_report(files, options.workers, options.seed, agent_run, expected, time.monotonic() - began)
 
 
@@ -131,7 +131,7 @@ def _run_agents(options: Options, files: sources.Sources, workspace: Workspace, 
         return AgentRun(journal.read(workspace.journal), updates, chaos_process.report, seconds)
 
 
-def _run_sequentially(files: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:
+def run_sequentially(files: sources.Sources, observe: Observer) -> Iterator[job.FileReport]:
     """The same job in this process, one file after the other."""
     began = time.monotonic()
     for done, name in enumerate(files.names, 1):
@@ -140,7 +140,7 @@ def _run_sequentially(files: sources.Sources, observe: Observer) -> Iterator[job
 
 
 @contextlib.contextmanager
-def _deferred_signals() -> Iterator[Callable[[], None]]:
+def deferred_signals() -> Iterator[Callable[[], None]]:
     """Only note the signals that ask to end. The demo calls the function that this returns where it is safe to end; the
     function raises `Interrupted` if a signal came."""
     received: list[int] = []
@@ -160,7 +160,7 @@ def _deferred_signals() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
     try:
         return log.read_text(errors="replace")[-_LOG_TAIL:]
     except FileNotFoundError:

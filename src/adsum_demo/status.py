@@ -8,11 +8,12 @@ import msgspec
 
 from .messages import frame
 from .view import Row
+from .witness import Staleness
 
 
 class StatusUpdate(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     """The state of the job. `events` are those since the last update. Counts are this coordinator's own since it
-    started, except `deaths`, which counts those in the journal."""
+    started, except `deaths`, which counts those in the journal. `staleness` is that of its reads in a cluster."""
 
     rows: list[Row]
     done: int
@@ -21,6 +22,7 @@ class StatusUpdate(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     lookups: int
     finds: int
     dead_handed_out: int
+    staleness: Staleness = Staleness()
 
 
 class JobEnd(msgspec.Struct, frozen=True, array_like=True, tag="end"):

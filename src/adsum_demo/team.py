@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 import adsum
 
 from .job import STAGES, SUMMING
+from .messages import listen, listen_on
 
 COORDINATOR = "coordinator"
 TIMEOUT = 10.0
@@ -18,24 +20,44 @@ _NAMES = {"reading": "reader", "parsing": "parser", "counting": "counter", "chec
 
 class Team(msgspec.Struct, frozen=True):
     """The registry and namespace of the team, and a folder for the agents' sockets. `limits` count where the team
-    creates the registry."""
+    creates the registry. With `cluster`, the registry is part of that cluster, and agents listen at `ip` for other
+    hosts."""
 
     registry: str
     namespace: str
     node: str
     sockets: str
     limits: adsum.Limits | None = None
+    cluster: str = ""
+    ip: str = ""
 
     def open(self) -> adsum.Registry:
         # Far longer than a write takes: the machine may be busy, and an agent that registers late is still useful.
         return adsum.open(
-            path=self.registry, namespace=self.namespace, node=self.node, timeout=TIMEOUT, limits=self.limits
+            path=self.registry,
+            namespace=self.namespace,
+            node=self.node,
+            timeout=TIMEOUT,
+            limits=self.limits,
+            cluster=self.cluster or None,
         )
 
     def open_async(self) -> adsum.AsyncRegistry:
         return adsum.open_async(
-            path=self.registry, namespace=self.namespace, node=self.node, timeout=TIMEOUT, limits=self.limits
+            path=self.registry,
+            namespace=self.namespace,
+            node=self.node,
+            timeout=TIMEOUT,
+            limits=self.limits,
+            cluster=self.cluster or None,
         )
+
+    def listen(self, name: str) -> tuple[socket.socket, str]:
+        """A listening socket for the agent with this name, and its endpoint."""
+        if self.ip:
+            return listen_on(self.ip)
+        path = Path(self.sockets, name)
+        return listen(path), f"unix:{path}"
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -64,14 +86,6 @@ def agents(number: int) -> list[Agent]:
 def adder() -> Agent:
     """The agent that sums up packages, in an event loop that it blocks once."""
     return Agent("adder-1", [SUMMING], "adsum_demo.adder", BLOCKED_SECONDS)
-
-
-def address(endpoint: str | None) -> Path:
-    """The path in an agent's endpoint, ``unix:PATH``. Errors: `ValueError`."""
-    scheme, _, path = (endpoint or "").partition(":")
-    if scheme != "unix":
-        raise ValueError(f"endpoint {endpoint!r} is not a unix: address")
-    return Path(path)
 
 
 def name_process(name: str) -> None:

@@ -12,9 +12,40 @@ import os
 import select
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Unpack
+from typing import Protocol, Unpack
+
+import msgspec
 
 import adsum
+
+
+class Staleness(msgspec.Struct, frozen=True, array_like=True):
+    """Answers with a member of another host whose process had ended before the read began: how many, and the longest
+    time since the end, in seconds. On one machine there are none."""
+
+    answers: int = 0
+    longest: float = 0.0
+
+    def plus(self, other: Staleness) -> Staleness:
+        return Staleness(self.answers + other.answers, max(self.longest, other.longest))
+
+
+class CheckedReads(Protocol):
+    """Reads of a registry that are counted and checked."""
+
+    registry: adsum.Registry
+    lookups: int
+    finds: int
+    dead_handed_out: int
+    staleness: Staleness
+
+    def lookup(self, id: adsum.ProcessId | str) -> adsum.Entry | None: ...
+
+    def choose(
+        self, *, where: Callable[[adsum.Entry], object] | None = None, **conditions: Unpack[adsum.Conditions]
+    ) -> adsum.Entry | None: ...
+
+    def close(self) -> None: ...
 
 
 class Witness:
@@ -25,6 +56,7 @@ class Witness:
         self.lookups = 0
         self.finds = 0
         self.dead_handed_out = 0
+        self.staleness = Staleness()
         # An incarnation is never used twice, so it identifies one process.
         self._pidfds: dict[int, int] = {}
         self._alive = select.poll()

@@ -31,7 +31,6 @@ from .messages import (
     Sum,
     Totals,
     Work,
-    listen,
 )
 from .team import Agent, Team, exit_at_end_of, name_process
 
@@ -45,11 +44,11 @@ def main() -> None:
     team = msgspec.json.decode(sys.argv[2], type=Team)
     threading.Thread(target=exit_at_end_of, args=(sys.stdin.fileno(),), daemon=True).start()
     name_process(agent.name)
-    path = Path(team.sockets, agent.name)
     # Listen first, then register: a caller may connect as soon as the entry is visible.
-    with listen(path) as listener, team.open() as registry:
+    listener, endpoint = team.listen(agent.name)
+    with listener, team.open() as registry:
         registration = registry.register(
-            agent.name, capabilities=set(agent.capabilities), endpoint=f"unix:{path}", resources=_resources(0)
+            agent.name, capabilities=set(agent.capabilities), endpoint=endpoint, resources=_resources(0)
         )
         worker = Worker(registration)
         while True:

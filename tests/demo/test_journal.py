@@ -15,6 +15,7 @@ from adsum_demo.job import FileReport, PackageTotals
 from adsum_demo.journal import (
     AgentDeath,
     FileResult,
+    HostLoss,
     Journal,
     PackageResult,
     Record,
@@ -34,6 +35,7 @@ _RECORDS: list[Record] = [
     AgentDeath("reader-1", 5, ""),
     StuckStart("adder-1", 6, _WHEN, "summing p"),
     StuckEnd("adder-1", 7, _WHEN),
+    HostLoss("host-b", ["reader-1"], ["reading a.py"]),
 ]
 
 
@@ -54,18 +56,34 @@ def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 @given(st.integers(0, 2000))
 def test_an_incomplete_line_is_dropped(length: int) -> None:
-    """A journal that is cut off at any byte holds the records of its complete lines, and can be continued."""
+    """A journal that is cut off at any byte holds the records of its lines up to there, and can be continued."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         path = Path(folder, "journal")
         _write(path, _RECORDS)
         whole = path.read_bytes()
         path.write_bytes(whole[:length])
-        kept = whole[:length].count(b"\n")
+        ends = [place + 1 for place in range(len(whole)) if whole[place : place + 2] == b"]\n"]
+        # The first is that of the writer's own line.
+        kept = sum(end <= length for end in ends[1:])
         opened = Journal(path)
         assert opened.records == _RECORDS[:kept]
         opened.write(_RECORDS[0])
         opened.close()
         assert journal.read(path) == [*_RECORDS[:kept], _RECORDS[0]]
+
+
+def test_a_writer_with_a_smaller_token_than_its_successor_writes_in_vain(tmp_path: Path) -> None:
+    """The journal is fenced: once a later writer has begun, what an earlier one adds is void for every reader."""
+    earlier = Journal(tmp_path / "journal", 5)
+    earlier.write(_RECORDS[0])
+    later = Journal(tmp_path / "journal", 9)
+    assert later.records == _RECORDS[:1]
+    earlier.write(_RECORDS[1])
+    later.write(_RECORDS[2])
+    earlier.write(_RECORDS[3])
+    assert journal.read(tmp_path / "journal") == [_RECORDS[0], _RECORDS[2]]
+    earlier.close()
+    later.close()
 
 
 def test_a_successor_follows_from_the_newest_change_in_the_journal() -> None:

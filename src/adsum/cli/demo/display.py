@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from adsum_demo.report import Report
     from adsum_demo.view import Row, View
+
+    from .command import AnyReport
 
 FRAME_SECONDS = 0.125
 LINE_SECONDS = 1.0
 MAX_EVENTS = 4
 
 _NUMBERS = ("PID", "INCARNATION", "DONE")
-# The columns with their least widths. A terminal that is narrower than `_WIDE` has no room for the incarnation.
-_COLUMNS = {"AGENT": 9, "CAN DO": 8, "PID": 7, "INCARNATION": 11, "HEALTH": 8, "DONE": 4}
+# The columns with their least widths. A terminal that is narrower than `_WIDE` has no room for those in `_LESS`. Only a
+# cluster has hosts; its agents' capabilities are in their names.
+_COLUMNS = {"HOST": 6, "AGENT": 9, "CAN DO": 8, "PID": 7, "INCARNATION": 11, "HEALTH": 8, "DONE": 4}
+_LESS = ("INCARNATION",)
 _WIDE = 80
 
 
@@ -95,10 +98,9 @@ class Screen:
         team = self._team or view
         events = [*team.events[-MAX_EVENTS:], *[""] * MAX_EVENTS][:MAX_EVENTS]
         return Group(
-            Text("in another terminal:", style="dim"),
-            Text(f"{invocation()} ls --path {team.registry}{_namespace(team)}", style="dim", overflow="fold"),
+            *(_host_lines(team) if team.hosts else _where_to_look(team)),
             Text(),
-            _agent_table(team.rows, self._live.console.width),
+            _agent_table(team.rows, self._live.console.width, has_hosts=bool(team.hosts)),
             Text(),
             _progress_bars(team, view if view.sequential else None),
             Text(),
@@ -106,22 +108,49 @@ class Screen:
         )
 
 
+def _where_to_look(view: View) -> list[RenderableType]:
+    from rich.text import Text
+
+    return [
+        Text("in another terminal:", style="dim"),
+        Text(f"{invocation()} ls --path {view.registry}{_namespace(view)}", style="dim", overflow="fold"),
+    ]
+
+
+def _host_lines(view: View) -> list[RenderableType]:
+    """The hosts of a cluster and the members of etcd."""
+    from rich.text import Text
+
+    lines: list[RenderableType] = []
+    for name, ip, state, leads in view.hosts:
+        text = Text(f"{name:8} {ip:12} ")
+        text.append(f"{state:9}", style=style_of("healthy" if state == "up" else "unhealthy"))
+        lines.append(text.append("the coordinator is here" if leads else ""))
+    etcd = Text("etcd     ")
+    for member in view.etcd:
+        etcd.append(f"{member}  ", style="bold red" if member.endswith("dead") else "")
+    return [*lines, etcd]
+
+
 def _namespace(view: View) -> str:
     return "" if view.namespace == "default" else f" --namespace {view.namespace}"
 
 
-def _agent_table(rows: Sequence[Row], width: int) -> Table:
+def _agent_table(rows: Sequence[Row], width: int, *, has_hosts: bool = False) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    columns = {heading: least for heading, least in _COLUMNS.items() if heading != "INCARNATION" or width >= _WIDE}
+    left_out = {"CAN DO", "INCARNATION"} if has_hosts else {"HOST"}
+    left_out |= set(_LESS if width < _WIDE else ())
+    columns = {heading: least for heading, least in _COLUMNS.items() if heading not in left_out}
     for heading, least in columns.items():
         table.add_column(heading, min_width=least, justify="right" if heading in _NUMBERS else "left", no_wrap=True)
     table.add_column("WORKS ON", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
         pid, incarnation, health = (str(value or "-") for value in (row.pid, row.incarnation, row.health))
         cells = {
+            "HOST": Text(row.host),
             "AGENT": Text(row.name),
             "CAN DO": Text(row.capabilities),
             "PID": Text(pid),
@@ -129,7 +158,8 @@ def _agent_table(rows: Sequence[Row], width: int) -> Table:
             "HEALTH": Text(health, style=style_of(health)),
             "DONE": Text(str(row.pieces)),
         }
-        at = Text("dead", style="bold red") if row.pid is None else Text(render.printable(row.at))
+        is_gone = row.pid is None or row.at == "unreachable"
+        at = Text(row.at if is_gone else render.printable(row.at), style="bold red" if is_gone else "")
         table.add_row(*(cells[heading] for heading in columns), at)
     return table
 
@@ -149,7 +179,7 @@ def _progress_bars(team: View, sequential: View | None) -> Table:
     return grid
 
 
-def print_report(report: Report) -> None:
+def print_report(report: AnyReport) -> None:
     """The report for people, and the next step."""
     from adsum_demo.report import NEXT_STEP
 
