@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-cluster test-repeat test-real findings lint bench bench-large bench-peers docs model spin soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-real findings lint bench bench-large bench-peers docs model spin inspector soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ test-repeat: .venv/.stamp  ## all tests RUNS times in a row (five by default), u
 	    $(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS) || exit; \
 	done
 
-test-real: .venv-real/.stamp  ## the tests inside real programs: uWSGI, gunicorn, Celery, gevent, PyInstaller, debuggers
+test-real: .venv-real/.stamp inspector  ## the tests inside real programs: uWSGI, gunicorn, Celery, gevent, PyInstaller, debuggers, MCP's inspector
 	@.venv-real/bin/python -m pytest -m real --timeout=300 $(ARGS) $(TESTS)
 
 findings:  ## surprises in other people's software, shown by running it without adsum; ARGS="name ..." for some
@@ -84,6 +84,15 @@ spin:
 	    'apt-get install -qq --no-install-recommends spin gcc libc6-dev || { apt-get update -qq && \
 	    apt-get install -qq --no-install-recommends spin gcc libc6-dev; }' >/dev/null 2>&1; } || \
 	    echo "no spin, no gcc: the tests of the models are skipped (Debian: apt-get install spin gcc)" >&2; }
+
+# The official client of MCP, and a Node.js that is new enough for it, from npm; without npm its test is skipped.
+inspector: .venv-real/.stamp
+	@test -e .venv-real/inspector/.stamp || { command -v npm >/dev/null && \
+	    echo "installing the inspector of MCP ..." >&2 && \
+	    npm install --prefix .venv-real/inspector --no-audit --no-fund --ignore-scripts --force --loglevel=error \
+	    "node-linux-$$(uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')@22.23.3" \
+	    @modelcontextprotocol/inspector@2.12.0 >&2 && touch .venv-real/inspector/.stamp; } || \
+	    echo "no npm: the test with the inspector of MCP is skipped (Debian: apt-get install npm)" >&2
 
 # The stamp comes last, so an environment that was left half made is made again.
 .venv/.stamp: pyproject.toml requirements-dev.txt

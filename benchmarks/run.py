@@ -8,6 +8,7 @@ import death
 import find
 import large
 import lookup
+import mcp_server
 import memory
 import register
 import telemetry
@@ -22,6 +23,7 @@ SCRIPTS = {
     "memory": memory.main,
     "watch": watch.main,
     "telemetry": telemetry.main,
+    "mcp_server": mcp_server.main,
 }
 
 
