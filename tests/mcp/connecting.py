@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mcp import Client, StdioServerParameters, stdio_client
@@ -132,3 +133,14 @@ async def _call(client: Client, tool: str, arguments: Mapping[str, object]) -> t
 def local_ids(answer: Mapping[str, Any]) -> list[str]:
     """The local ids of the agents in an answer."""
     return [agent["id"].split("/", 2)[2] for agent in answer["agents"]]
+
+
+def epolls(pid: int) -> int:
+    """How many epolls a process has: one for its event loop, and one for each watch."""
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            links.append(str(descriptor.readlink()))
+        except FileNotFoundError:
+            continue
+    return sum("eventpoll" in link for link in links)

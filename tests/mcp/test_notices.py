@@ -16,7 +16,7 @@ from adsum import Registry
 from tests.cli.command import Command
 from tests.support import eventually_awaited, kill_registrar
 
-from .connecting import Way, ask, connected, over_http, over_pipes, serving, sleeper
+from .connecting import Way, ask, connected, epolls, over_http, over_pipes, serving, sleeper
 
 # The SDK's client warns that its calls for handshake servers are of the past.
 pytestmark = pytest.mark.filterwarnings("ignore:resources/(un)?subscribe is removed")
@@ -162,3 +162,23 @@ async def test_an_absent_registry_is_listened_to(command: Command) -> None:
         assert not command.folder.exists()
         assert command("register", "planner", str(1)).code == 0
         await heard.until("list")
+
+
+async def test_a_server_stops_watching(command: Command, members: Registry) -> None:
+    """A session that ends, and a stream that is closed, leave no watch behind: where no client listens any more, the
+    next change ends it."""
+    members.register("planner")
+    with serving(command) as (child, url):
+        before = epolls(child.pid)
+        async with over_http(url, "handshake") as client:
+            await client.list_resources()
+            await eventually_awaited(lambda: epolls(child.pid) > before)
+        async with over_http(url, "enveloped") as client, client.listen(resources_list_changed=True):
+            pass
+        members.update("planner", doing="more")
+        await eventually_awaited(lambda: epolls(child.pid) == before)
+        # And it begins anew for the next one.
+        async with over_http(url, "enveloped") as client, client.listen(resource_subscriptions=[PLANNER]) as stream:
+            members.update("planner", doing="even more")
+            async with asyncio.timeout(20):
+                assert getattr(await anext(stream), "uri", None) == PLANNER

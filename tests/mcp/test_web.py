@@ -9,7 +9,6 @@ import signal
 import socket
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,7 @@ from adsum import Registry
 from tests.cli.command import Command
 from tests.support import eventually_awaited
 
-from .connecting import TOKEN, ask, over_http, refused, serving, sleeper
+from .connecting import TOKEN, ask, epolls, over_http, refused, serving, sleeper
 
 _PING = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
@@ -67,14 +66,14 @@ async def test_a_request_that_is_given_up_holds_nothing(command: Command, member
                 await ask(client, "wait_for_agent", id="x", timeout_seconds=0.05)
                 pid = os.getpid()
                 await refused(client, "claim_agent", id="printer", pid=pid, timeout_seconds=0.05)
-                before = _epolls(child.pid)
+                before = epolls(child.pid)
                 calls = [asyncio.create_task(ask(client, "wait_for_agent", id=f"x-{n}")) for n in range(5)]
                 calls.append(asyncio.create_task(ask(client, "claim_agent", id="printer", pid=pid, timeout_seconds=99)))
-                await eventually_awaited(lambda: _epolls(child.pid) >= before + 5)
+                await eventually_awaited(lambda: epolls(child.pid) >= before + 5)
                 for call in calls:
                     call.cancel()
                 await asyncio.wait(calls)
-                await eventually_awaited(lambda: _epolls(child.pid) == before)
+                await eventually_awaited(lambda: epolls(child.pid) == before)
         with members.claim("printer", timeout=5):
             assert len(members["printer"].claims) == 1
 
@@ -141,13 +140,3 @@ async def test_it_ends(command: Command, members: Registry, number: signal.Signa
         assert (out, err) == (b"", b"")
     with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2].partition("/")[0]))):
         pass
-
-
-def _epolls(pid: int) -> int:
-    links = []
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            links.append(str(descriptor.readlink()))
-        except FileNotFoundError:
-            continue
-    return sum("eventpoll" in link for link in links)
