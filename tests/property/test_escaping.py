@@ -62,3 +62,12 @@ def test_every_invisible_character_is_escaped() -> None:
     for character in fillers + "\U0001d173\U000e0001\U000e0041\U000e0100\U000e01ef":
         assert character not in encode(character)
         assert json.loads(encode(character)) == character
+
+
+def test_every_special_character_is_escaped() -> None:
+    """Of the brackets of HTML and of links, the backtick and the ampersand none is in an answer, nor is any control."""
+    for character in "<>&`[]" + "".join(map(chr, (*range(32), *range(127, 160)))):
+        encoded = encode(f"a{character}b")
+        assert character not in encoded
+        assert json.loads(encoded) == f"a{character}b"
+    assert encode('"\\') == '"\\"\\\\"'
