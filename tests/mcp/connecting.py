@@ -36,11 +36,13 @@ WAYS = [Way(transport, era) for transport in ("stdio", "http") for era in MODES]
 
 
 @contextlib.contextmanager
-def serving(command: Command, *options: str, token: str | None = TOKEN) -> Iterator[tuple[Child, str]]:
+def serving(
+    command: Command, *options: str, token: str | None = TOKEN, address: str = "127.0.0.1:0"
+) -> Iterator[tuple[Child, str]]:
     """``adsum mcp --http`` on a free port, and its address."""
     environment = {"ADSUM_MCP_TOKEN": token} if token else {}
     command.environment.update(environment)
-    with command.start("mcp", "--http", "127.0.0.1:0", *options) as child:
+    with command.start("mcp", "--http", address, *options) as child:
         said = SERVING.fullmatch(child.line(30))
         assert said is not None
         assert said[2] == str(command.folder)

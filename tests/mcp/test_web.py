@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 
 import pytest
+from mcp.shared.exceptions import MCPError
 
 from adsum import Registry
 from tests.cli.command import Command
@@ -105,6 +106,20 @@ async def test_without_a_token(command: Command, members: Registry) -> None:
     assert command("mcp", "--http", "127.0.0.1:0").code == 2
 
 
+async def test_the_loopback_address_of_ipv6(command: Command, members: Registry) -> None:
+    """It serves on the loopback address of IPv6 as well."""
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    members.register("planner")
+    with serving(command, address="[::1]:0") as (_, url):
+        assert url.startswith("http://[::1]:")
+        async with over_http(url, "enveloped") as client:
+            assert (await ask(client, "list_agents"))["total"] == 1
+
+
 def test_addresses(command: Command) -> None:
     """A port in use, an address that other machines can reach, and one that is none end it with a message."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -133,8 +148,9 @@ async def test_it_ends(command: Command, members: Registry, number: signal.Signa
                 child.signal(number)
                 async with asyncio.timeout(20):
                     assert [event async for event in stream] == []
-                for result in (await wait, await other):
-                    assert "server_ends" in str(result.content)
+                for result in await asyncio.gather(wait, other, return_exceptions=True):
+                    # On a machine that is too busy the connection is closed before the answer is written.
+                    assert isinstance(result, MCPError) or "server_ends" in str(getattr(result, "content", result))
                 assert await asyncio.to_thread(child.wait, 20) == 0
         out, err = child.process.communicate(timeout=10)
         assert (out, err) == (b"", b"")

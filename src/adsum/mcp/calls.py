@@ -46,14 +46,15 @@ class CallsUnderWay:
             raise ToolError("server_ends", "the server ends; start it again to go on")
         return task.result()
 
-    async def close(self) -> None:
-        """Cancel all calls, and wait until they have let go of what they have."""
+    async def close(self) -> bool:
+        """Cancel all calls, and wait until they have let go of what they have. Returns whether there were any."""
         self._is_closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_END_SECONDS)
+        return bool(tasks)
 
 
 async def _end(task: asyncio.Task[Document], give_back: Callable[[Document], Awaitable[None]] | None) -> None:

@@ -11,7 +11,8 @@ import asyncio
 import hmac
 import logging
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import uvicorn
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 PATH = "/mcp"
 # How long requests that are under way at the end may take.
 _END_SECONDS = 1
+# How long the answers of calls that are ended may take.
+_ANSWER_SECONDS = 0.2
 
 # As ASGI has them (asgi.readthedocs.io).
 _Scope: TypeAlias = MutableMapping[str, Any]
@@ -71,7 +74,9 @@ async def serve(
         finally:
             ending.cancel()
             # The streams of listening clients would keep the server from ending.
-            await server.close()
+            if await server.close():
+                # The SDK does not say when an answer is written. uvicorn cuts it off if it is not.
+                await asyncio.sleep(_ANSWER_SECONDS)
             # The stream that a session keeps open is cut off now. That is no error.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             web.should_exit = True
@@ -80,11 +85,15 @@ async def serve(
 
 
 class _WebServer(uvicorn.Server):
-    """Calls `ready` when it answers requests."""
+    """Calls `ready` when it answers requests, and leaves signals alone: calls are answered before it ends."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

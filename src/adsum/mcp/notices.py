@@ -131,18 +131,19 @@ class Notices:
             # What is known of, so that all of it can be reported where changes were missed.
             known = {entry.process_id for entry in watch.snapshot}
             while self.is_heard:
+                changes = _Changes(known)
+                pause = PAUSE_SECONDS
                 try:
-                    changes = _Changes(known)
                     changes.note(await watch.next(), watch)
                     await _gather(watch, changes)
                 except RegistryClosed:
                     return
                 except AdsumError as error:
-                    log.warning("adsum mcp: no notices of changes for %g s: %s", REDIAL_SECONDS, error)
-                    await asyncio.sleep(REDIAL_SECONDS)
-                    continue
-                await self._publish(changes)
-                await asyncio.sleep(PAUSE_SECONDS)
+                    pause = REDIAL_SECONDS
+                    log.warning("adsum mcp: no notices of changes for %g s: %s", pause, error)
+                if changes.changed or changes.are_members_changed:
+                    await self._publish(changes)
+                await asyncio.sleep(pause)
 
     async def _publish(self, changes: _Changes) -> None:
         uris = [ALL_AGENTS, *map(uri_of, changes.changed)]

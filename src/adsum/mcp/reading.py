@@ -121,7 +121,8 @@ class Reading:
                 type=given.type,
                 health_status=given.health,
             )
-        return {"done": True, **self._listed(found, given.count, None)}
+        # The first of them, in any case: a cursor would be one of list_agents.
+        return {"done": True, "notice": NOTICE, "agents": page(found, summary, given.count, None).items}
 
     def _listed(self, found: Sequence[Entry], limit: int, cursor: str | None) -> Document:
         shown = page(found, summary, limit, cursor)

@@ -61,11 +61,13 @@ class AgentServer(Server[dict[str, Any]]):
         # From here on a handshake client may get notices.
         self.add_notification_handler("notifications/initialized", types.NotificationParams, self._begin_session)
 
-    async def close(self) -> None:
-        """End the calls and the streams in order, and the watch of the registry."""
+    async def close(self) -> bool:
+        """End the calls and the streams in order, and the watch of the registry. Returns whether there were calls:
+        their answers are on their way now."""
         self._streams.close()
-        await self._tools.close()
+        were_under_way = await self._tools.close()
         await self._notices.close()
+        return were_under_way
 
     def create_initialization_options(
         self,

@@ -98,9 +98,10 @@ class Tools:
         except (AdsumError, ValueError) as error:
             return _failure(translate(error))
 
-    async def close(self) -> None:
-        """End the calls that are under way. Their clients get an answer that says so."""
-        await self._calls.close()
+    async def close(self) -> bool:
+        """End the calls that are under way. Their clients get an answer that says so. Returns whether there were
+        any."""
+        return await self._calls.close()
 
 
 def _tool(

@@ -96,8 +96,8 @@ class Writing:
             entry = (await self._registry.register(given.id, process, **fields)).entry
         except AlreadyRegistered as error:
             entry = error.entry
-            # Both live, so equal pids are one process: the client begins another session, or was registered before.
-            if entry.pid != (process if isinstance(process, int) else process.pid):
+            # Two processes that live here have different pids: it is the client's own entry, of an earlier session.
+            if entry.host or entry.pid != (process if isinstance(process, int) else process.pid):
                 raise ToolError(
                     "already_registered", f"{given.id}: another living process ({entry.pid}) has this id; take another"
                 ) from error
