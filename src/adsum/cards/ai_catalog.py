@@ -10,11 +10,13 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ..views.mirror import Scope
+from ..views.paths import member_path
 from .a2a import AgentCard
 from .collection import AnyRegistry, Card, cards_in
 from .identifiers import identifier
 from .mcp import ServerCard
-from .site import Site, member_path
+from .site import Site
 from .stated import MEDIA_TYPES, Kind, NoCard
 
 SPEC_VERSION = "0.9"
@@ -48,9 +50,9 @@ class Catalog(msgspec.Struct, frozen=True, rename="camel"):
     entries: list[CatalogEntry]
 
 
-def catalog(registry: AnyRegistry, site: Site | None = None) -> Catalog:
-    """Make the AI Catalog of the living members of a registry's namespace. Where the site has no base URL, the cards
-    are in the catalogue.
+def catalog(registry: AnyRegistry, site: Site | None = None, scope: Scope | None = None) -> Catalog:
+    """Make the AI Catalog of the living members in a scope, by default those of the registry's namespace. Where the
+    site has no base URL, the cards are in the catalogue.
 
     >>> registration = registry.register(
     ...     "planner-1", protocols={"a2a"}, endpoint="http://127.0.0.1:9001", version="1.0", description="Plans trips."
@@ -59,8 +61,9 @@ def catalog(registry: AnyRegistry, site: Site | None = None) -> Catalog:
     ['planner-1']
     """
     site = site or Site()
-    found = [_entry(card, site) for card in cards_in(registry, site.publisher) if not isinstance(card.card, NoCard)]
-    return Catalog(SPEC_VERSION, host_info(registry, site), found)
+    found = cards_in(registry, site.publisher, scope)
+    entries = [_entry(card, site) for card in found if not isinstance(card.card, NoCard)]
+    return Catalog(SPEC_VERSION, host_info(registry, site), entries)
 
 
 def _entry(card: Card, site: Site) -> CatalogEntry:
@@ -81,12 +84,10 @@ def host_info(registry: AnyRegistry, site: Site) -> HostInfo:
 
 
 def delivery(card: Card, site: Site) -> tuple[str | UnsetType, AgentCard | ServerCard | UnsetType]:
-    """Where a card is, or the card itself: one of both. It is the card where the site has no base URL, and where an id
-    has a part that no URL can have."""
+    """Where a card is, or the card itself where the site has no base URL: one of both."""
     made = card.card
     if isinstance(made, NoCard):
         raise TypeError(f"{card.entry.process_id} has no card: {made.reason}")
-    path = member_path(card.entry.process_id)
-    if not site.base_url or not path:
+    if not site.base_url:
         return UNSET, made
-    return site.base_url + path + CARD_PATHS[card.kind], UNSET
+    return f"{site.base_url}/agents/{member_path(card.entry.process_id)}{CARD_PATHS[card.kind]}", UNSET

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..model import Entry
+from ..views.mirror import Scope
 from .a2a import AgentCard
 from .ai_catalog import HostInfo, delivery, host_info
 from .collection import AnyRegistry, Card, card_of, cards_in, living
@@ -67,9 +68,10 @@ class Manifest(msgspec.Struct, frozen=True, rename="camel"):
     entries: list[ArdEntry]
 
 
-def manifest(registry: AnyRegistry, site: Site | None = None) -> Manifest:
-    """Make the ARD manifest of the living members of a registry's namespace. Where the site has a base URL, the last
-    entry is the registry itself, which `respond` lets clients search; else the cards are in the manifest.
+def manifest(registry: AnyRegistry, site: Site | None = None, scope: Scope | None = None) -> Manifest:
+    """Make the ARD manifest of the living members in a scope, by default those of the registry's namespace. Where the
+    site has a base URL, the last entry is the registry itself, which `respond` lets clients search; else the cards are
+    in the manifest.
 
     >>> registration = registry.register(
     ...     "planner-1", protocols={"a2a"}, endpoint="http://127.0.0.1:9001", version="1.0", description="Plans trips."
@@ -78,18 +80,19 @@ def manifest(registry: AnyRegistry, site: Site | None = None) -> Manifest:
     [('planner-1', 'healthy')]
     """
     site = site or Site()
-    found = entries(registry, site)
+    found = entries(registry, site, scope)
     if site.base_url:
         found.append(_registry_entry(registry, site))
     return Manifest(SPEC_VERSION, host_info(registry, site), found)
 
 
-def entries(registry: AnyRegistry, site: Site) -> list[ArdEntry]:
+def entries(registry: AnyRegistry, site: Site, scope: Scope | None) -> list[ArdEntry]:
     """The entries of all cards, sorted by the ids of their members."""
-    return [_entry(card, site) for card in cards_in(registry, site.publisher) if not isinstance(card.card, NoCard)]
+    found = cards_in(registry, site.publisher, scope)
+    return [_entry(card, site) for card in found if not isinstance(card.card, NoCard)]
 
 
-def find_entry(registry: AnyRegistry, wanted: str, site: Site) -> ArdEntry | None:
+def find_entry(registry: AnyRegistry, wanted: str, site: Site, scope: Scope | None) -> ArdEntry | None:
     """The entry of an identifier; None where no living member has such a card."""
     own = _registry_entry(registry, site)
     if wanted == own.identifier:
@@ -98,7 +101,7 @@ def find_entry(registry: AnyRegistry, wanted: str, site: Site) -> ArdEntry | Non
     kind = next((kind for kind in KINDS if found is not None and kind == found[1]), None)
     if found is None or kind is None:
         return None
-    member = living(registry, found[0])
+    member = living(registry, found[0], scope)
     if member is None:
         return None
     card = card_of(member, kind, site.publisher)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from .. import ALL
 from ..model import Entry, ProcessId
+from ..views.mirror import Scope
 from .a2a import AgentCard, agent_card
 from .mcp import ServerCard, server_card
 from .stated import KINDS, Kind, NoCard
@@ -29,12 +31,14 @@ def card_of(entry: Entry, kind: Kind, publisher: str) -> AgentCard | ServerCard 
     return agent_card(entry) if kind == "a2a" else server_card(entry, publisher)
 
 
-def cards_in(registry: AnyRegistry, publisher: str) -> list[Card]:
-    """What the living members of the registry's namespace have for the protocols that they name, sorted by id: a card,
-    or why there is none."""
+def cards_in(registry: AnyRegistry, publisher: str, scope: Scope | None = None) -> list[Card]:
+    """What the living members in a scope have for the protocols that they name, sorted by id: a card, or why there is
+    none. By default the scope is the registry's own namespace."""
+    wanted = scope or Scope(registry.namespace)
+    namespace = ALL if wanted.namespace is None else wanted.namespace
     return [
         Card(entry, kind, card_of(entry, kind, publisher))
-        for entry in registry.find(where=_names_a_protocol)
+        for entry in registry.find(namespace=namespace, node=wanted.node, where=_names_a_protocol)
         for kind in KINDS
         if kind in entry.metadata.protocols
     ]
@@ -44,6 +48,7 @@ def _names_a_protocol(entry: Entry) -> bool:
     return not entry.metadata.protocols.isdisjoint(KINDS)
 
 
-def living(registry: AnyRegistry, process_id: ProcessId) -> Entry | None:
-    """The entry of a living member of the registry's own namespace."""
-    return registry.lookup(process_id) if process_id.namespace == registry.namespace else None
+def living(registry: AnyRegistry, process_id: ProcessId, scope: Scope | None) -> Entry | None:
+    """The entry of a living member in a scope."""
+    wanted = scope or Scope(registry.namespace)
+    return registry.lookup(process_id) if wanted.covers(process_id) else None

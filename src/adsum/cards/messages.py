@@ -24,8 +24,8 @@ _CORS = {
 class Request(msgspec.Struct, frozen=True):
     """An HTTP request.
 
-    - `path`: relative to where the cards are mounted, begins with a slash, and still percent-encoded: a local id may
-      have slashes, which are encoded.
+    - `path`: relative to where the cards are mounted, begins with a slash. It may be percent-encoded or decoded: ids
+      are written so that both mean the same.
     - `query`: what follows the question mark. `headers`: by any spelling of their names.
     - `base_url`: the URL under which the client reached the place of the cards; what a site without one uses. A server
       that takes it from the Host header has to check that header.

@@ -9,18 +9,20 @@
     GET  /agents/NAMESPACE/NODE/LOCAL_ID/.well-known/agent-card.json   the agent card of a member
     GET  /agents/NAMESPACE/NODE/LOCAL_ID/server-card                   the server card of a member
 
-So ``BASE/agents/NAMESPACE/NODE/LOCAL_ID`` is a base URL that a client of A2A takes. Every part of a path is
-percent-encoded. HEAD is answered as GET.
+So ``BASE/agents/NAMESPACE/NODE/LOCAL_ID`` is a base URL that a client of A2A takes. `adsum.views.paths` says how the
+parts of an id are written. HEAD is answered as GET.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qs, unquote
 
 from ..errors import AdsumError, InvalidProcessId, InvalidQuery
 from ..model import ProcessId
+from ..views.mirror import Scope
+from ..views.paths import unescaped
 from . import ai_catalog, ard, messages
 from .ai_catalog import CARD_PATHS
 from .collection import AnyRegistry, card_of, living
@@ -30,12 +32,24 @@ from .site import Site
 from .stated import MEDIA_TYPES, Kind, NoCard, etag
 
 MAX_BODY_BYTES = 64 * 1024
-_Handler: TypeAlias = Callable[[AnyRegistry, Request, Site], Response]
 
 
-def respond(registry: AnyRegistry, request: Request, site: Site | None = None) -> Response | None:
-    """Answer an HTTP request for a card, a catalogue or a search among the living members of a registry's namespace.
-    None where the path is none of these, so that a server may have others.
+class Shown(NamedTuple):
+    """What is served, and how."""
+
+    registry: AnyRegistry
+    site: Site
+    scope: Scope | None
+
+
+_Handler: TypeAlias = Callable[[Shown, Request], Response]
+
+
+def respond(
+    registry: AnyRegistry, request: Request, site: Site | None = None, scope: Scope | None = None
+) -> Response | None:
+    """Answer an HTTP request for a card, a catalogue or a search among the living members in a scope, by default those
+    of the registry's namespace. None where the path is none of these, so that a server may have others.
 
     It reads shared memory, and waits for nothing. Errors of the registry become responses.
 
@@ -51,20 +65,18 @@ def respond(registry: AnyRegistry, request: Request, site: Site | None = None) -
         return None
     methods, handle = found
     site = (site or Site()).at(request.base_url.rstrip("/"))
-    response = _handled(registry, request, site, methods, handle)
+    response = _handled(Shown(registry, site, scope), request, methods, handle)
     return messages.for_any_origin(response) if site.any_origin else response
 
 
-def _handled(
-    registry: AnyRegistry, request: Request, site: Site, methods: tuple[str, ...], handle: _Handler
-) -> Response:
+def _handled(shown: Shown, request: Request, methods: tuple[str, ...], handle: _Handler) -> Response:
     if request.method == "OPTIONS":
         return Response(204, {"Allow": ", ".join((*methods, "OPTIONS"))})
     if request.method not in methods:
         allowed = ", ".join(methods)
         return messages.failure(request, 405, "METHOD_NOT_ALLOWED", f"this path takes {allowed}", Allow=allowed)
     try:
-        return handle(registry, request, site)
+        return handle(shown, request)
     except InvalidQuery as error:
         return messages.failure(request, 400, "INVALID_ARGUMENT", str(error))
     except AdsumError as error:
@@ -86,16 +98,16 @@ def _handler(path: str) -> tuple[tuple[str, ...], _Handler] | None:
 
 
 def _card_handler(kind: Kind, parts: list[str]) -> _Handler:
-    def card(registry: AnyRegistry, request: Request, site: Site) -> Response:
+    def card(shown: Shown, request: Request) -> Response:
         try:
-            namespace, node, local_id = (unquote(part, errors="strict") for part in parts)
-            entry = living(registry, ProcessId(namespace, node, local_id))
+            namespace, node, local_id = (unescaped(unquote(part, errors="strict")) for part in parts)
+            entry = living(shown.registry, ProcessId(namespace, node, local_id), shown.scope)
         except (UnicodeDecodeError, InvalidProcessId) as error:
             return messages.failure(request, 400, "INVALID_ARGUMENT", f"the path names no process id: {error}")
         name = "/".join((namespace, node, local_id))
         if entry is None:
             return messages.failure(request, 404, "NOT_FOUND", f"no living member is registered as {name}")
-        made = card_of(entry, kind, site.publisher)
+        made = card_of(entry, kind, shown.site.publisher)
         if isinstance(made, NoCard):
             return messages.failure(request, 404, "NOT_FOUND", f"{name} has no {kind} card: {made.reason}")
         # A2A serves its card as plain JSON; MCP asks for the card's own type.
@@ -105,12 +117,12 @@ def _card_handler(kind: Kind, parts: list[str]) -> _Handler:
     return card
 
 
-def _catalog(registry: AnyRegistry, request: Request, site: Site) -> Response:
-    return _document(request, ai_catalog.catalog(registry, site), ai_catalog.MEDIA_TYPE)
+def _catalog(shown: Shown, request: Request) -> Response:
+    return _document(request, ai_catalog.catalog(*shown), ai_catalog.MEDIA_TYPE)
 
 
-def _manifest(registry: AnyRegistry, request: Request, site: Site) -> Response:
-    return _document(request, ard.manifest(registry, site), messages.JSON)
+def _manifest(shown: Shown, request: Request) -> Response:
+    return _document(request, ard.manifest(*shown), messages.JSON)
 
 
 def _document(request: Request, document: object, media_type: str) -> Response:
@@ -118,7 +130,7 @@ def _document(request: Request, document: object, media_type: str) -> Response:
     return messages.answer(request, body, media_type, messages.digest_tag(body))
 
 
-def _list(registry: AnyRegistry, request: Request, site: Site) -> Response:
+def _list(shown: Shown, request: Request) -> Response:
     given = parse_qs(request.query, keep_blank_values=True)
     unknown = given.keys() - {"pageSize", "pageToken"}
     if unknown:
@@ -127,10 +139,10 @@ def _list(registry: AnyRegistry, request: Request, site: Site) -> Response:
     if not (size.isascii() and size.isdigit()):
         raise InvalidQuery(f"pageSize {size!r}: give a whole number")
     wanted = page(int(size), given.get("pageToken", [""])[0])
-    return messages.plain(request, listed(ard.entries(registry, site), wanted))
+    return messages.plain(request, listed(ard.entries(*shown), wanted))
 
 
-def _entry(registry: AnyRegistry, request: Request, site: Site) -> Response:
+def _entry(shown: Shown, request: Request) -> Response:
     encoded = request.path.removeprefix("/agents/")
     try:
         wanted = unquote(encoded, errors="strict")
@@ -138,20 +150,20 @@ def _entry(registry: AnyRegistry, request: Request, site: Site) -> Response:
         wanted = ""
     if not is_identifier(wanted):
         raise InvalidQuery(f"{encoded!r} is no identifier of the form urn:air:PUBLISHER:NAME:KIND, percent-encoded")
-    found = ard.find_entry(registry, wanted, site)
+    found = ard.find_entry(shown.registry, wanted, shown.site, shown.scope)
     if found is None:
         return messages.failure(request, 404, "NOT_FOUND", f"{wanted} is not here, or its process has died")
     return _document(request, found, messages.JSON)
 
 
-def _search(registry: AnyRegistry, request: Request, site: Site) -> Response:
+def _search(shown: Shown, request: Request) -> Response:
     if len(request.body) > MAX_BODY_BYTES:
         return messages.failure(request, 413, "INVALID_ARGUMENT", f"a search has at most {MAX_BODY_BYTES} bytes")
-    found = search(ard.entries(registry, site), request.body, site.base_url + "/")
+    found = search(ard.entries(*shown), request.body, shown.site.base_url + "/")
     return messages.plain(request, found)
 
 
-def _explore(_registry: AnyRegistry, request: Request, _site: Site) -> Response:
+def _explore(_: Shown, request: Request) -> Response:
     return messages.failure(request, 501, "NOT_IMPLEMENTED", "this registry has search, and no explore")
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
 
 import msgspec
-
-from ..model import ProcessId
 
 # A name for what stays on this machine: below a domain that always means this machine (RFC 6761).
 LOCAL_PUBLISHER = "agent.localhost"
@@ -47,11 +44,3 @@ class Site(msgspec.Struct, frozen=True):
     def at(self, base_url: str) -> Site:
         """The same site where it has a base URL, else this one with the base URL of a request."""
         return self if self.base_url or not base_url else msgspec.structs.replace(self, base_url=base_url)
-
-
-def member_path(process_id: ProcessId) -> str:
-    """The path below which a member's cards are, relative to the site. Empty where a part of the id is one or two dots:
-    clients take such a part of a path away, encoded or not (RFC 3986, section 5.2.4)."""
-    if not {".", ".."}.isdisjoint(process_id):
-        return ""
-    return "/agents/" + "/".join(quote(part, safe="") for part in process_id)

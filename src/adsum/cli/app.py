@@ -6,7 +6,6 @@ from cyclopts import App
 
 from .adopt.command import adopt
 from .doctor.command import doctor
-from .members.card import card, catalog
 from .members.departures import departures
 from .members.health import health
 from .members.ls import ls
@@ -29,6 +28,8 @@ from .web.command import web
 
 # Of the commands that are imported only when they are used.
 _DEMO_SUMMARY = "Run a small multi-agent system on this machine, and kill its processes."
+_CARD_SUMMARY = "Show the card of one living member: its A2A agent card, or its MCP server card."
+_CATALOG_SUMMARY = "List the cards of a namespace, and the members that name a protocol and have no card."
 _MCP_SUMMARY = "Let models find the members of a registry, over the Model Context Protocol (MCP)."
 
 _HELP = """A registry of the living processes on this machine, and of their capabilities.
@@ -47,11 +48,13 @@ done, 1 no or not found, 2 usage, 3 registry error, 130 ended by Ctrl-C, 141 out
 def build(tokens: list[str]) -> App:
     """The command line. Modules that are slow to import are imported by the command that needs them."""
     app = new_app(_HELP)
-    reading = (ls, show, namespaces, departures, watch, wait, top, card, catalog)
+    reading = (ls, show, namespaces, departures, watch, wait, top)
     writing = (register, adopt, health, update, unregister)
     for command in (*reading, *writing, stats, audit, doctor, registrar, metrics, web):
         app.command(command)
     app.command("adsum.cli.mcp.command:mcp", name="mcp", help=_MCP_SUMMARY)
+    app.command("adsum.cli.members.card:card", name="card", help=_CARD_SUMMARY)
+    app.command("adsum.cli.members.card:catalog", name="catalog", help=_CATALOG_SUMMARY)
     app.command(run, usage="Usage: adsum run ID [OPTIONS] -- COMMAND [ARGUMENTS]")
     app.command(claim, usage="Usage: adsum claim [ID] [OPTIONS] -- COMMAND [ARGUMENTS]")
     if tokens[:1] == ["demo"]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .. import Registry
+from ..cards import Site
 from ..views.mirror import Scope
 
 try:
@@ -37,6 +38,7 @@ def app(
     token: str | None = None,
     hosts: Collection[str] = (),
     any_address: bool = False,
+    cards: Site | None = None,
 ) -> Starlette:
     """Make the web application of a registry, which must stay open while it serves: an ASGI application, to be served
     by itself or mounted below any path of another one. It runs under asyncio.
@@ -48,6 +50,7 @@ def app(
     - `hosts`: the names by which browsers ask for it, besides those of this machine for itself, ``localhost`` and the
       like. Other names are refused, so that no foreign site can have its own name lead here.
     - `any_address`: whether it may be asked for by any IP address too.
+    - `cards`: where and in whose name the cards of members are published; see `adsum.cards.Site`.
 
     Errors: `TypeError` for what is no registry; `ValueError` for an empty token.
 
@@ -62,4 +65,5 @@ def app(
         token=token,
         hosts=hosts,
         any_address=any_address,
+        cards=cards or Site(),
     )

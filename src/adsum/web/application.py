@@ -12,10 +12,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from .. import Registry
+from ..cards import Site as CardSite
 from ..errors import AdsumError
 from ..views.mirror import Scope
 from . import actions, api, metrics, streams
 from .broadcast import Broadcaster
+from .cards import card_routes
 from .documents import ErrorDocument
 from .guard import Guard, known_hosts
 from .html import ASSETS
@@ -40,6 +42,7 @@ def build(
     token: str | None,
     hosts: Collection[str],
     any_address: bool,
+    cards: CardSite,
 ) -> Starlette:
     """The application for a registry. See `adsum.web.app`."""
     if not isinstance(registry, Registry):
@@ -55,6 +58,7 @@ def build(
         token=token,
         hosts=LOOPBACK_HOSTS | known_hosts(hosts),
         any_address=any_address,
+        cards=cards,
     )
     application = Starlette(
         routes=routes(),
@@ -86,6 +90,7 @@ def routes() -> list[BaseRoute]:
         Route("/readyz", readyz),
         Route("/metrics", metrics.metrics),
         *api_routes(),
+        *card_routes(),
     ]
 
 

@@ -1,37 +1,13 @@
-"""Ids of members as parts of an address: ``/members/NAMESPACE/NODE/LOCAL_ID``.
-
-A part may contain a slash, or be ``..``, which browsers, proxies and servers take for a step of the path, also where
-it is percent-encoded: they decode it before they split. So these characters, and those that a second decoding would
-change, are written with a tilde: ``~s`` for a slash, ``~p`` for a percent sign, ``~d`` for a dot of ``..``, ``~~`` for
-a tilde.
-"""
+"""Names of members in documents; in addresses they are those of `adsum.views.paths`."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from functools import lru_cache
-from urllib.parse import quote
 
 from ..model import ProcessId
-
-_WRITTEN = {"~": "~~", "/": "~s", "%": "~p", ".": "~d"}
-_READ = {written: char for char, written in _WRITTEN.items()}
-
-
-def member_path(process_id: ProcessId) -> str:
-    """The path of a member's pages below ``/members/``, percent-encoded."""
-    return "/".join(quote(_escaped(part), safe="~") for part in process_id)
-
-
-def _escaped(part: str) -> str:
-    special = "[~/%.]" if part in (".", "..") else "[~/%]"
-    return re.sub(special, lambda found: _WRITTEN[found[0]], part)
-
-
-def unescaped(part: str) -> str:
-    """The part of an id, of a part of a path that the server has decoded."""
-    return re.sub("~[~spd]", lambda found: _READ[found[0]], part)
+from ..views.paths import member_path as member_path
+from ..views.paths import unescaped as unescaped
 
 
 @lru_cache(65536)

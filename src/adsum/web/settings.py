@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..cards import Site
 from ..views.mirror import Scope
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # Names that a browser on this machine uses for it. An attacker's site can have its own name resolve to 127.0.0.1, but
 # then the browser sends that name. `testserver` is the one of Starlette's test client, and is no name of the DNS.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver"})
+
+LOCAL_SITE = Site()
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Settings:
     - `token`: what a client must know; None for any client.
     - `hosts`: the names under which the pages may be asked for, in lower case and without a port.
     - `any_address`: whether an IP address is such a name too, whichever.
+    - `cards`: where and in whose name the cards of members are published.
     """
 
     registry: Registry
@@ -34,3 +38,4 @@ class Settings:
     token: str | None = None
     hosts: frozenset[str] = LOOPBACK_HOSTS
     any_address: bool = False
+    cards: Site = LOCAL_SITE

@@ -82,7 +82,7 @@ def catalog(
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
-    """List the cards of a namespace, and the members that name a protocol and have no card, with the reason.
+    """List the cards of a namespace, and the members that name a protocol and have no card.
 
     ```console
     $ adsum catalog

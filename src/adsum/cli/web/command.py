@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from cyclopts import Parameter
@@ -15,6 +15,9 @@ from .. import REGISTRY_ERROR
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 from ..output.render import printable
 from .listening import Address, listening, parse_address
+
+if TYPE_CHECKING:
+    from ...cards import Site
 
 TOKEN_VARIABLE = "ADSUM_WEB_TOKEN"
 SHORT_TOKEN = 16
@@ -50,6 +53,14 @@ def web(
     allow_writes: Annotated[
         bool, FLAG, Parameter(help="Let the pages set the health of members and unregister them.")
     ] = False,
+    publisher: Annotated[
+        str,
+        Parameter(
+            metavar="DOMAIN",
+            show_default=False,
+            help="Domain in whose name cards of members are published. Default: agent.localhost.",
+        ),
+    ] = "",
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
     """Serve web pages of the registry: members live, departures, events, team, and a JSON API.
@@ -60,14 +71,16 @@ def web(
     $ ADSUM_WEB_TOKEN=$(cat token) adsum web --listen 0.0.0.0:8470 --allow-host build-7
     ```
 
-    The pages cover all namespaces, or the one that --namespace names. They change nothing unless --allow-writes is
-    given, start no registrar, and work while one is stopped. Every process of this machine that can reach the port can
-    read them; a Unix socket is for this user alone. An address that other machines can reach needs a token. The command
-    ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Needs: pip install 'adsum[web]'
+    Clients of A2A and MCP find the cards of members there, too; see adsum catalog. The pages cover all namespaces, or
+    the one that --namespace names. They change nothing unless --allow-writes is given, start no registrar, and work
+    while one is stopped. Every process of this machine that can reach the port can read them; a Unix socket is for
+    this user alone. An address that other machines can reach needs a token. The command ends with 0 at Ctrl-C, SIGTERM
+    or SIGHUP. Needs: pip install 'adsum[web]'
     """
     address = parse_address(listen)
     token = _token(token, address)
     prefix = _checked_prefix(prefix)
+    site = _card_site(publisher)
     try:
         from ...web import app
         from .serving import Below, serve
@@ -84,6 +97,7 @@ def web(
             token=token,
             hosts=(*allow_host, *_own_names(address)),
             any_address=not address.is_local,
+            cards=site,
         )
         try:
             with listening(address) as (sock, bound):
@@ -96,6 +110,15 @@ def web(
         except OSError as error:
             return _fail(f"cannot listen on {address}: {error.strerror or error}; choose another with --listen")
     return 0
+
+
+def _card_site(publisher: str) -> Site:
+    from ...cards import Site
+
+    try:
+        return Site(publisher=publisher) if publisher else Site()
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def _token(option: str | None, address: Address) -> str | None:
