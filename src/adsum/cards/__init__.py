@@ -9,8 +9,8 @@ question, so none of them shows the dead.
     from adsum import cards
 
     registry = adsum.open()
-    stated = {"description": "Plans trips.", "version": "1.0", "endpoint": "http://127.0.0.1:9001"}
-    registry.register("planner-1", protocols={"a2a"}, **stated)
+    registry.register("planner-1", protocols={"a2a"}, endpoint="http://127.0.0.1:9001")
+    registry.update("planner-1", description="Plans trips.", version="1.0")
     print(cards.encode(cards.agent_card(registry["planner-1"])))
 
 A member has a card if it says so itself: its `protocols` name the protocol, and it states an endpoint, a description
