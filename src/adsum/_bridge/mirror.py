@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
 
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
 from .._etcd.errors import Compacted, EtcdError, WatchCanceled
 from .._etcd.records import Change, KeyValue, WatchResponse
-from .._etcd.watch import EtcdWatch
 from .._store.hosts import boottime_ns
 from .freshness import Freshness
+from .incoming import Incoming
 from .keys import Keys
 from .local import LocalRegistry
 from .picture import Picture, Raw
@@ -56,7 +55,8 @@ class Mirror:
         self._on_name_freed = on_name_freed
         self._on_node_freed = on_node_freed
         self._on_lost_history = on_lost_history
-        self._is_stale = asyncio.Event()
+        self._is_stale = False
+        self._incoming: Incoming | None = None
         self.picture = Picture(keys, host)
         self.revision = 0
         self.loads = 0
@@ -64,7 +64,9 @@ class Mirror:
 
     def load_again(self) -> None:
         """What is in the tables is not what was sent there, or not all of it: load again, at once."""
-        self._is_stale.set()
+        self._is_stale = True
+        if self._incoming is not None:
+            self._incoming.stop()
 
     def forget_revision(self) -> None:
         """The revisions of etcd count anew."""
@@ -75,7 +77,7 @@ class Mirror:
     async def run(self) -> None:
         """Load and follow, for ever. Errors: those of etcd that trying again does not mend."""
         while True:
-            self._is_stale.clear()
+            self._is_stale = False
             await self._load()
             try:
                 await self._follow()
@@ -111,37 +113,24 @@ class Mirror:
     async def _follow(self) -> None:
         """Follow until all has to be loaded again."""
         freshness = Freshness(self._etcd, self._keys.version)
-        stale = asyncio.create_task(self._is_stale.wait())
-        try:
-            async with self._etcd.watch(self._keys.all, prefix=True, start_revision=self.revision + 1) as watch:
-                while (batch := await self._next(watch, stale, freshness)) is not None:
-                    groups = [[_changed(one) for one in changes] for _, changes in batch.by_revision()]
-                    for group in groups:
-                        self._note_own(group)
-                    await self._send(self.picture.apply(groups))
-                    self.revision = max(self.revision, batch.revision)
-                    heard = await freshness.heard(int(watch.heard * SECOND), self.revision)
-                    self._show(heard)
-        finally:
-            stale.cancel()
+        async with (
+            self._etcd.watch(self._keys.all, prefix=True, start_revision=self.revision + 1) as watch,
+            Incoming(watch, freshness) as incoming,
+        ):
+            self._incoming = incoming
+            try:
+                while not self._is_stale and (heard := await incoming.take()):
+                    await self._apply([one.response for one in heard])
+                    self._show(await freshness.heard(heard[-1].at, self.revision))
+            finally:
+                self._incoming = None
 
-    async def _next(
-        self, watch: EtcdWatch, stale: asyncio.Task[Literal[True]], freshness: Freshness
-    ) -> WatchResponse | None:
-        """The next response; None where all has to be loaded again."""
-        began = boottime_ns()
-        coming = asyncio.ensure_future(anext(watch))
-        either: list[asyncio.Future[Any]] = [coming, stale]
-        try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not coming.done():
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-        if stale.done():
-            return None
-        freshness.waited(began)
-        return coming.result()
+    async def _apply(self, responses: Sequence[WatchResponse]) -> None:
+        groups = [[_changed(one) for one in changes] for response in responses for _, changes in response.by_revision()]
+        for group in groups:
+            self._note_own(group)
+        await self._send(self.picture.apply(groups))
+        self.revision = max(self.revision, *(response.revision for response in responses))
 
     def _note_own(self, group: list[Raw]) -> None:
         own = self._keys.host(self._host)

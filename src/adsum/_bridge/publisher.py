@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from .._etcd.client import EtcdClient
@@ -99,7 +100,7 @@ class Publisher:
         """Every change here up to this revision is in etcd; None where that is not known."""
         if not self._is_compared or self._owed:
             return None
-        first = [one.since for one in (*self._flying.values(), *[*self._dirty.values()][:1])]
+        first = [one.since for one in (*self._flying.values(), *islice(self._dirty.values(), 1))]
         return min(first) - 1 if first else self._local.revision
 
     async def run(self, tenure: Tenure) -> None:
