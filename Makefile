@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-cluster test-repeat test-real findings lint bench bench-large bench-peers docs model spin inspector soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-peers docs model spin chromium inspector soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,11 +30,17 @@ demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with ki
 demo-cluster: .venv-demo/.cluster  ## the same over three hosts and a real etcd; a host and etcd's leader are killed, too
 	@.venv-demo/bin/adsum demo --cluster $(ARGS)
 
-test: .venv/.stamp spin  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
+test: .venv/.stamp spin chromium  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 test-cluster: .venv/.stamp  ## the tests with real etcd servers, part of `make test` too; ADSUM_ETCD=FILE chooses the etcd
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) tests/cluster
+
+test-web: .venv/.stamp chromium  ## the web pages in a real browser, all that is more than a first look (Debian: chromium)
+	@$(BIN)/python -m pytest -m browser --timeout=300 $(ARGS) tests/web
+
+web-pictures: .venv/.stamp chromium  ## the pictures of the web pages in docs/images, made by Chromium
+	@$(BIN)/python -m tests.web.pictures $(ARGS)
 
 test-repeat: .venv/.stamp  ## all tests RUNS times in a row (five by default), up to the first failure
 	@for run in $$(seq $(RUNS)); do \
@@ -93,6 +99,14 @@ inspector: .venv-real/.stamp
 	    "node-linux-$$(uname -m | sed 's/x86_64/x64/;s/aarch64/arm64/')@22.23.3" \
 	    @modelcontextprotocol/inspector@2.12.0 >&2 && touch .venv-real/inspector/.stamp; } || \
 	    echo "no npm: the test with the inspector of MCP is skipped (Debian: apt-get install npm)" >&2
+
+# The tests of the web pages in a browser need it; without it they are skipped.
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    { echo "installing chromium ..." >&2; timeout 300 sh -c \
+	    'apt-get install -qq --no-install-recommends chromium || { apt-get update -qq && \
+	    apt-get install -qq --no-install-recommends chromium; }' >/dev/null 2>&1; } || \
+	    echo "no chromium: the tests of the web pages in a browser are skipped (Debian: apt-get install chromium)" >&2; }
 
 # The stamp comes last, so an environment that was left half made is made again.
 .venv/.stamp: pyproject.toml requirements-dev.txt

@@ -196,7 +196,8 @@ HOSTILE = [
 ]
 
 
-def _register_hostile(registry: Registry, number: int) -> None:
+def register_hostile(registry: Registry, number: int) -> None:
+    """Register so many members whose text tries to be anything but text."""
     items = []
     for n in range(number):
         text = HOSTILE[n % len(HOSTILE)]
@@ -222,7 +223,7 @@ def _register_hostile(registry: Registry, number: int) -> None:
 def test_a_thousand_hostile_members(registry: Registry, client: TestClient) -> None:
     """The text of a thousand members that try markup, scripts, templates, escapes and attributes is shown as text on
     every page: no page has an element, an attribute or a target of a member's making."""
-    _register_hostile(registry, 1000)
+    register_hostile(registry, 1000)
     pages = [*PAGES, "/?q=script", "/?sort=-n7", "/events?kind=registered"]
     members = [f"/members/{path}" for path in _links_to_members(_get(client, "/"))[: len(HOSTILE)]]
     assert len(members) == len(HOSTILE)

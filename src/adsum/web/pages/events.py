@@ -12,7 +12,8 @@ from ..change_rows import EventFilter, EventRows, EventsTopic
 from ..site import Site, base_of, site_of
 
 SHOWN = 200
-KINDS = tuple(kind.value for kind in Kind if kind is not Kind.lagged)
+# Those of every registry; others have a chip where there are such events.
+KINDS = (Kind.registered, Kind.updated, Kind.unregistered, Kind.died)
 
 
 async def events_page(request: Request) -> Response:
@@ -31,7 +32,7 @@ async def events_page(request: Request) -> Response:
         active="events",
         q=q,
         kind=kind,
-        kinds=KINDS,
+        kinds=[*KINDS, *sorted({step.kind for step in changes.steps or ()} - {*KINDS})],
         since=since,
         is_lagged=changes.steps is None,
         newest=int(changes.revision),

@@ -9,8 +9,9 @@
   const HEARD_MS = 60000;
   const RELOAD_MS = 2000;
   const FLASH_MS = 900;
-  // More rows than this in one message are no news for an eye.
+  // More rows than this in one message, or messages without a pause, are no news for an eye.
   const FLASH_ROWS = 4;
+  const CALM_MS = 600;
   const MAX_ROWS = 1000;
   document.documentElement.classList.add("js");
 
@@ -19,6 +20,7 @@
   let paused = false;
   let followed = "";
   let reloadedAt = 0;
+  let appliedAt = 0;
   const connection = connect();
 
   function connect() {
@@ -91,9 +93,12 @@
     if (list) {
       gone.forEach((key) => document.getElementById(key)?.remove());
       const made = parse([...rows, ...prepend]);
-      rows.forEach(([key, , before], number) => put(list, key, made[number], before));
-      prepend.forEach(([key], number) => put(list, key, made[rows.length + number], list.firstElementChild?.id ?? ""));
-      if (rows.length + prepend.length <= FLASH_ROWS) made.forEach(flash);
+      const put = rows.map(([key, , before], number) => putRow(list, key, made[number], before));
+      prepend.forEach(([key], number) => {
+        put.push(putRow(list, key, made[rows.length + number], list.firstElementChild?.id ?? ""));
+      });
+      if (put.length <= FLASH_ROWS && Date.now() - appliedAt > CALM_MS) put.forEach(flash);
+      if (put.length) appliedAt = Date.now();
       trim(list);
       const empty = document.getElementById("empty");
       if (empty) empty.hidden = list.firstElementChild !== null;
@@ -111,15 +116,17 @@
   }
 
   // `before` is the key of the row before which a new one belongs, empty for the end; undefined for a row that is there.
-  function put(list, key, row, before) {
+  // A row that is there keeps its element: the browser then knows that it is not on the screen, and lays nothing out.
+  function putRow(list, key, row, before) {
     const present = document.getElementById(key);
     if (present) {
       const focused = present.contains(document.activeElement);
-      present.replaceWith(row);
-      if (focused) row.querySelector("a")?.focus({ preventScroll: true });
-    } else if (before !== undefined) {
-      list.insertBefore(row, before ? document.getElementById(before) : null);
+      present.replaceChildren(...row.childNodes);
+      if (focused) present.querySelector("a")?.focus({ preventScroll: true });
+      return present;
     }
+    if (before === undefined) return null;
+    return list.insertBefore(row, before ? document.getElementById(before) : null);
   }
 
   // A page that is open for days keeps no more rows than a new one has.
@@ -129,6 +136,7 @@
   }
 
   function flash(row) {
+    if (!row) return;
     row.classList.add("changed");
     setTimeout(() => row.classList.remove("changed"), FLASH_MS);
   }
@@ -136,7 +144,6 @@
   // Ages, by the server's clock
 
   const ahead = Date.parse(body.dataset.now) - Date.now();
-  const times = document.getElementsByTagName("time");
 
   function inWords(seconds) {
     const whole = Math.max(0, Math.floor(seconds));
@@ -149,13 +156,26 @@
 
   function age() {
     if (document.hidden) return;
-    const now = Date.now() + ahead;
-    for (const time of times) {
-      if (!time.hasAttribute("data-ago")) continue;
-      const at = (time.at ??= Date.parse(time.dateTime));
-      const text = inWords((now - at) / 1000);
-      if (time.firstChild?.nodeValue !== text) time.textContent = text;
+    document.querySelectorAll("[data-ago]:not(#rows [data-ago])").forEach(ageOf);
+    for (const row of rowsOnScreen()) row.querySelectorAll("[data-ago]").forEach(ageOf);
+  }
+
+  // Of a thousand rows those count on that are seen. The first of them is found by halving.
+  function* rowsOnScreen() {
+    const rows = document.getElementById("rows")?.children ?? [];
+    let [low, high] = [0, rows.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (rows[middle].getBoundingClientRect().bottom < 0) low = middle + 1;
+      else high = middle;
     }
+    for (; low < rows.length && rows[low].getBoundingClientRect().top < innerHeight; low++) yield rows[low];
+  }
+
+  function ageOf(time) {
+    const at = (time.at ??= Date.parse(time.dateTime));
+    const text = inWords((Date.now() + ahead - at) / 1000);
+    if (time.firstChild?.nodeValue !== text) time.textContent = text;
   }
 
   // Buttons
@@ -188,10 +208,12 @@
   window.addEventListener("pagehide", () => connection?.leave());
   window.addEventListener("pageshow", ({ persisted }) => persisted && follow());
   document.addEventListener("htmx:after:swap", ({ detail }) => {
-    if (region() && region().dataset.topic !== followed && !paused) follow();
-    if (detail?.ctx?.target === "#live" || detail?.ctx?.target?.id === "live") follow();
+    const { target } = detail.ctx;
+    if (target === "#live" || target?.id === "live") follow();
   });
   setInterval(age, AGE_MS);
+  // Rows that come onto the screen have the ages of the time when they were rendered.
+  addEventListener("scroll", () => requestAnimationFrame(age), { passive: true });
   age();
   follow();
 })();
