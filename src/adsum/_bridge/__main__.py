@@ -14,6 +14,8 @@ def main() -> None:
     folder, address, host, ttl = sys.argv[-4:]
     if os.fork():
         os._exit(0)
+    # A member of etcd that is down is in the log of the bridge already, once.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pathlib import Path
 
     # In ps and top; the kernel keeps 15 characters (proc(5)).
