@@ -206,7 +206,7 @@ _HOMES = (
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("admin", "telemetry", "web"):
+    if name in ("admin", "asgi", "otel", "telemetry", "web"):
         return importlib.import_module(f".{name}", __name__)
     if name in _PUBLIC:
         for home in _HOMES:

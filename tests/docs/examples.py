@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import adsum
+import adsum.asgi
 import adsum.cards
 import adsum.telemetry.otel
 import adsum.telemetry.prometheus
@@ -69,6 +70,11 @@ FUNCTIONS = (
     adsum.telemetry.attach,
     adsum.telemetry.detach,
     adsum.telemetry.log,
+    adsum.telemetry.MemberFilter,
+    adsum.telemetry.otel.instance_id,
+    adsum.telemetry.otel.resource,
+    adsum.asgi.bound_endpoint,
+    adsum.asgi.lifespan,
     adsum.telemetry.otel.instrument,
     adsum.telemetry.prometheus.Collector,
     adsum.web.app,
@@ -84,7 +90,7 @@ class Documented(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether its example begins with an `AsyncRegistry`."""
-        return "Async" in self.name or "open_async" in self.name
+        return any(word in self.name for word in ("Async", "open_async", "asgi.lifespan"))
 
 
 def documented() -> Iterator[Documented]:

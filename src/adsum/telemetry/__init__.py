@@ -54,9 +54,9 @@ from typing import Any
 
 from . import _calls, _following
 from ._dispatch import EVENTS, Attributes, Handler, Measurements, add, remove
-from ._logs import log
+from ._logs import MemberFilter, log
 
-__all__ = ["EVENTS", "Attributes", "Handler", "Measurements", "attach", "detach", "log"]
+__all__ = ["EVENTS", "Attributes", "Handler", "Measurements", "MemberFilter", "attach", "detach", "log"]
 
 # Quiet unless the program sets up logging; without this, Python prints warnings and errors.
 logging.getLogger("adsum").addHandler(logging.NullHandler())

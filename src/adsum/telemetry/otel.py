@@ -4,6 +4,8 @@ The extra brings OpenTelemetry's API. Metrics go nowhere until the application h
 
     instrumentation = adsum.telemetry.otel.instrument(registry)
 
+`resource` makes the resource of a member, for the spans, metrics and logs of its own program.
+
 Names follow OpenTelemetry's semantic conventions: dots, no units in names, units in UCUM.
 
 =========================  ==========  =========  ==================================================
@@ -55,6 +57,7 @@ from ._dispatch import (
     Attributes,
     Measurements,
 )
+from ._resources import instance_id, resource
 from ._state import EDGES, MAX_NAMESPACES, Names, State, state_of
 
 try:
@@ -63,6 +66,8 @@ except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         f"OpenTelemetry is not installed ({missing}); run: pip install 'adsum[otel]'", name=missing.name
     ) from missing
+
+__all__ = ["Instrumentation", "instance_id", "instrument", "resource"]
 
 _NAMES = {
     "registry": "adsum.registry",
