@@ -88,12 +88,13 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def _join(self, cluster: str | None) -> None:
         """Join a cluster, if one is named, and keep its bridge running."""
-        address = os.environ.get("ADSUM_CLUSTER", "") if cluster is None else cluster
+        self._cluster = address = os.environ.get("ADSUM_CLUSTER", "") if cluster is None else cluster
         if address:
             from ._client.cluster import join, wanted
 
-            join(self.folder, wanted(address, os.environ))
-            self._client.keep_bridge()
+            asked = wanted(address, os.environ)
+            join(self.folder, asked)
+            self._client.keep_bridge(asked)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.folder} namespace={self.namespace!r} node={self._node!r}>"

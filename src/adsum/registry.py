@@ -97,8 +97,8 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        folder, command = str(self.folder), self.registrar_command
-        return _reopen, (type(self), folder, self.namespace, self._named_node, self.timeout, self.limits, command)
+        named = str(self.folder), self.namespace, self._named_node
+        return _reopen, (type(self), *named, self.timeout, self.limits, self.registrar_command, self._cluster)
 
     def __enter__(self: R) -> R:
         return self
@@ -525,5 +525,14 @@ def _reopen(
     timeout: float | None,
     limits: Limits,
     command: Sequence[str] | None,
+    cluster: str,
 ) -> Registry:
-    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits, registrar_command=command)
+    return kind(
+        path=folder,
+        namespace=namespace,
+        node=node,
+        timeout=timeout,
+        limits=limits,
+        registrar_command=command,
+        cluster=cluster,
+    )

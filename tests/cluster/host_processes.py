@@ -213,9 +213,9 @@ class Hosts:
     def __enter__(self) -> Hosts:
         return self
 
-    def __exit__(self, kind: object, _error: BaseException | None, _traceback: TracebackType | None) -> None:
+    def __exit__(self, _kind: object, _error: BaseException | None, _traceback: TracebackType | None) -> None:
         for host in self._hosts:
-            if kind is not None:
-                print(f"--- bridge of {host.name}:\n{host.bridge.log()}")
+            # pytest shows it where the test failed.
+            print(f"--- bridge of {host.name}:\n{host.bridge.log()}")
             host.close()
         shutil.rmtree(self._base)

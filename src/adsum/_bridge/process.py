@@ -24,6 +24,7 @@ from .._client.cluster import joined
 from .._etcd.address import ClusterAddress
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
+from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import log_file
 from .._os.presence import lock_holders
@@ -35,6 +36,7 @@ STATUS_NAME = "bridge.status"
 LOG_NAME = "bridge.log"
 STATUS_SECONDS = 2.0
 IDLE_SECONDS = 1.0
+EVICTION_SECONDS = 0.5
 # How long a bridge that a client has started goes on without a member and a client.
 LINGER_SECONDS = 30.0
 
@@ -73,30 +75,45 @@ def lock(folder: Path) -> int | None:
 def serve(
     folder: Path, address: ClusterAddress, *, host: str | None, ttl: float, password: str | None, foreground: bool
 ) -> bool:
-    """Be the bridge of a folder until a signal ends it. False where another one is. Errors: `AdsumError`."""
+    """Be the bridge of a folder until a signal ends it. False where another one is. Errors: `AdsumError`.
+
+    Where the folder is removed, one that a client has started ends: clients start the next. Another one goes on in the
+    folder that is there then.
+    """
     os.umask(0o077)
-    if foreground:
-        folders.create(folder)
-    elif not folders.check(folder) or joined(folder) is None:
-        # Removed since a client started this process.
-        return False
-    locked = lock(folder)
-    if locked is None:
-        return False
-    try:
-        os.ftruncate(locked, 0)
-        os.pwrite(locked, b"%d\n" % os.getpid(), 0)
-        _log_to(folder, foreground)
-        with contextlib.suppress(asyncio.CancelledError):
-            asyncio.run(_serve(folder, address, host, ttl, password, lingers=not foreground))
-    finally:
-        os.close(locked)
-    return True
+    while True:
+        if foreground:
+            folders.create(folder)
+        elif not folders.check(folder) or joined(folder) is None:
+            # Removed since a client started this process.
+            return False
+        locked = lock(folder)
+        if locked is None:
+            return False
+        is_evicted = False
+        try:
+            os.ftruncate(locked, 0)
+            os.pwrite(locked, b"%d\n" % os.getpid(), 0)
+            _log_to(folder, foreground)
+            with contextlib.suppress(asyncio.CancelledError):
+                is_evicted = asyncio.run(_serve(folder, locked, address, host, ttl, password, lingers=not foreground))
+        finally:
+            os.close(locked)
+        if not (is_evicted and foreground):
+            return True
 
 
 async def _serve(
-    folder: Path, address: ClusterAddress, host: str | None, ttl: float, password: str | None, *, lingers: bool
-) -> None:
+    folder: Path,
+    locked: int,
+    address: ClusterAddress,
+    host: str | None,
+    ttl: float,
+    password: str | None,
+    *,
+    lingers: bool,
+) -> bool:
+    """Whether it ended because its folder was removed."""
     async with (
         LocalRegistry(folder) as local,
         EtcdClient(address, password=password) as etcd,
@@ -115,6 +132,8 @@ async def _serve(
             loop.add_signal_handler(number, running.cancel)
         loop.add_signal_handler(signal.SIGUSR1, _leave, leaving, running)
         reporting = asyncio.create_task(_report_often(report))
+        evicted = asyncio.create_task(_until_evicted(folder, locked))
+        evicted.add_done_callback(lambda _: running.cancel())
         needless = asyncio.create_task(_until_needless(local)) if lingers else None
         if needless is not None:
             needless.add_done_callback(lambda task: None if task.cancelled() else _leave(leaving, running))
@@ -126,11 +145,33 @@ async def _serve(
                     await bridge.leave()
         finally:
             reporting.cancel()
+            evicted.cancel()
             if needless is not None:
                 needless.cancel()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
                 loop.remove_signal_handler(number)
-            (folder / STATUS_NAME).unlink(missing_ok=True)
+            is_evicted = not _holds(folder, locked)
+            if not is_evicted:
+                (folder / STATUS_NAME).unlink(missing_ok=True)
+        return is_evicted
+
+
+def _holds(folder: Path, locked: int) -> bool:
+    """Whether the file that this process has locked is that in the folder."""
+    try:
+        return os.path.samestat((folder / LOCK_NAME).stat(), os.fstat(locked))
+    except OSError as error:
+        reraise_foreign(error)
+        return False
+
+
+async def _until_evicted(folder: Path, locked: int) -> None:
+    """Wait until the folder was removed, or made anew: then another bridge may serve it."""
+    while True:
+        await asyncio.sleep(EVICTION_SECONDS)
+        if not _holds(folder, locked):
+            log.warning("the folder %s was removed", folder)
+            return
 
 
 def _leave(leaving: asyncio.Event, running: asyncio.Task[None]) -> None:
@@ -145,12 +186,10 @@ async def _report_often(report: Callable[[], None]) -> None:
 
 
 async def _until_needless(local: LocalRegistry) -> None:
-    """Wait until the registry here has had no member and no other client for `LINGER_SECONDS`, or is gone."""
+    """Wait until the registry here has had no member and no other client for `LINGER_SECONDS`."""
     idle_since = time.monotonic()
     while time.monotonic() - idle_since < LINGER_SECONDS:
         await asyncio.sleep(IDLE_SECONDS)
-        if not (local.folder / LOCK_NAME).exists():
-            return
         others = set(lock_holders(local.folder / "clients")) - {os.getpid()}
         if local.table or others:
             idle_since = time.monotonic()
@@ -163,7 +202,7 @@ def _write_status(folder: Path, address: ClusterAddress, bridge: Bridge, etcd: E
         host=bridge.tenure.host,
         ttl=bridge.tenure.ttl,
         version=__version__,
-        trouble=bridge.trouble,
+        trouble=bridge.trouble or bridge.publisher.trouble,
         member=etcd.member,
         fence=bridge.tenure.fence,
         revision=bridge.mirror.revision,

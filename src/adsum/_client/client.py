@@ -28,7 +28,7 @@ from .pipeline import Pipeline
 from .writable_board import WritableBoard
 
 if TYPE_CHECKING:
-    from .cluster import BridgeKeeper
+    from .cluster import BridgeKeeper, Joined
 
 R = TypeVar("R")
 
@@ -95,12 +95,12 @@ class Client:
         if (mapped := self.reader.open_page) is not None:
             mapped.hold_lifeline(self.folder)
 
-    def keep_bridge(self) -> None:
-        """Keep the bridge to the cluster running, from now on."""
+    def keep_bridge(self, wanted: Joined) -> None:
+        """Keep the bridge to the cluster running, from now on. `wanted` is what the program has asked for."""
         from .cluster import BridgeKeeper  # Most registries are part of no cluster.
 
         if self.bridge is None:
-            self.bridge = BridgeKeeper(self.folder, self._launch)
+            self.bridge = self.dialled.bridge = BridgeKeeper(self.folder, self._launch, wanted)
         self.bridge.start()
 
     def close(self) -> None:
@@ -146,8 +146,12 @@ class _Dialled:
         self.epoch = 0
         # Whether this process registers itself, so that readers need its lifeline.
         self.holds_lifeline = False
+        # That of the client, whose thread a fork leaves in the parent.
+        self.bridge: BridgeKeeper | None = None
 
     def __call__(self) -> int:
+        if self.bridge is not None:
+            self.bridge.start()
         page = pages.readable_in(self._folder)
         self.epoch = epoch = 0 if page is None else page.epoch
         if self.holds_lifeline and page is not None:

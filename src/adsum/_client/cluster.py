@@ -26,6 +26,7 @@ from .._os.descriptors import Descriptor, Wakeup, note
 from .._os.forking import add_fork_aware
 from .._os.locks import locked
 from .._os.pidfd import open_pidfd
+from .._store import page as pages
 from ..errors import AdsumError, ClusterUnavailable, InvalidClusterAddress
 from .launch import Launch, bridge_command, environment
 
@@ -40,6 +41,8 @@ LOOK_SECONDS = 1.0
 _PAUSES = (0.1, 5.0)
 # How long `close` waits for the thread.
 END_SECONDS = 1.0
+# How long a bridge may take from its start until it holds the folder.
+START_SECONDS = 10.0
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -129,11 +132,15 @@ def running_bridge(folder: Path) -> int | None:
 
 
 class BridgeKeeper:
-    """Keeps a bridge running for the registry in `folder`, until it is closed."""
+    """Keeps a bridge running for the registry in `folder`, until it is closed. `wanted` is what the program has asked
+    for: a registry that is made anew in the folder joins the cluster again."""
 
-    def __init__(self, folder: Path, launch: Launch) -> None:
+    def __init__(self, folder: Path, launch: Launch, wanted: Joined | None = None) -> None:
         self._folder = folder
         self._launch = launch
+        self._wanted = wanted
+        # Of the registry that had joined; 0 where it was not made yet.
+        self._epoch = 0
         self._closed = False
         self._reset()
         add_fork_aware(self)
@@ -143,10 +150,12 @@ class BridgeKeeper:
         self._thread: threading.Thread | None = None
         self._wake: Wakeup | None = None
         self._bridge: Descriptor | None = None
+        # The file `FILE_NAME`, on which a process that starts a bridge has a lock, so that of many only one does.
+        self._starting: Descriptor | None = None
 
     @locked
     def start(self) -> None:
-        """Start the thread, if there is none."""
+        """Start the thread, if there is none. A child of a fork has none before it calls this."""
         if self._thread is None and not self._closed:
             self._wake = Wakeup()
             self._thread = threading.Thread(target=self._run, name="adsum-bridge-keeper", daemon=True)
@@ -169,6 +178,7 @@ class BridgeKeeper:
         pause = _PAUSES[0]
         while not self._closed:
             pid = running_bridge(self._folder)
+            self._epoch = pages.epoch_in(self._folder) if pid is not None else self._epoch
             if pid is None:
                 began = time.monotonic()
                 self._start_bridge()
@@ -202,34 +212,59 @@ class BridgeKeeper:
                 bridge.close()
 
     def _start_bridge(self) -> None:
+        """Start a bridge, unless another process is just doing so."""
         try:
-            present = joined(self._folder)
+            present = joined(self._folder) or self._join_again()
             if present is None:
                 return
-            arguments = [str(self._folder), present.address, present.host, str(present.ttl)]
-            with open(self._folder / LOG_NAME, "ab") as log:
-                process = subprocess.Popen(
-                    [*bridge_command(self._launch.command), *arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    cwd="/",
-                    env=environment(),
-                )
-            # It forks at once, so that init adopts the bridge.
-            process.wait()
+            starting = self._starting = note(os.open(self._folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC))
+            try:
+                fcntl.flock(starting.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._launch_bridge(present)
+            except BlockingIOError as error:
+                reraise_foreign(error)
+            finally:
+                self._starting = None
+                starting.close()
         except (AdsumError, OSError, subprocess.SubprocessError) as error:
             reraise_foreign(error)
             with contextlib.suppress(OSError), log_file.open_to_append(self._folder) as log:
                 log.write(f"cannot start a bridge: {error}\n".encode())
+
+    def _join_again(self) -> Joined | None:
+        """Join once more where the registry that had joined is gone, and another one is in its place."""
+        epoch = pages.epoch_in(self._folder)
+        if self._wanted is None or epoch in (0, self._epoch):
+            return None
+        return join(self._folder, self._wanted)
+
+    def _launch_bridge(self, present: Joined) -> None:
+        """Start the process of a bridge, and wait a moment until it holds the folder."""
+        if running_bridge(self._folder) is not None:
+            return
+        arguments = [str(self._folder), present.address, present.host, str(present.ttl)]
+        with open(self._folder / LOG_NAME, "ab") as log:
+            process = subprocess.Popen(
+                [*bridge_command(self._launch.command), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                env=environment(),
+            )
+        # It forks at once, so that init adopts the bridge.
+        process.wait()
+        until = time.monotonic() + START_SECONDS
+        while running_bridge(self._folder) is None and time.monotonic() < until and not self._closed:
+            time.sleep(_PAUSES[0] / 5)
 
     def quiesce(self) -> None:
         """Hold nothing: the thread stays in the parent."""
 
     def after_fork(self, *, child: bool) -> None:
         if child:
-            copies = self._wake, self._bridge
+            copies = self._wake, self._bridge, self._starting
             self._reset()
             for copy in copies:
                 if copy is not None:

@@ -96,8 +96,8 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         return self._calls.timeout
 
     def __reduce__(self) -> tuple[Any, ...]:
-        folder, command = str(self.folder), self.registrar_command
-        return _reopen, (type(self), folder, self.namespace, self._named_node, self.timeout, self.limits, command)
+        named = str(self.folder), self.namespace, self._named_node
+        return _reopen, (type(self), *named, self.timeout, self.limits, self.registrar_command, self._cluster)
 
     def __await__(self: A) -> Generator[None, None, A]:
         """``await adsum.open_async()`` gives the registry too: the caller need not know that opening does not wait."""
@@ -549,5 +549,14 @@ def _reopen(
     timeout: float | None,
     limits: Limits,
     command: Sequence[str] | None,
+    cluster: str,
 ) -> AsyncRegistry:
-    return kind(path=folder, namespace=namespace, node=node, timeout=timeout, limits=limits, registrar_command=command)
+    return kind(
+        path=folder,
+        namespace=namespace,
+        node=node,
+        timeout=timeout,
+        limits=limits,
+        registrar_command=command,
+        cluster=cluster,
+    )
