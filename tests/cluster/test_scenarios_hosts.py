@@ -88,8 +88,8 @@ def test_a_new_bridge_goes_on_unnoticed(hosts: Hosts) -> None:
 
 
 def test_a_lease_that_is_lost_by_mistake_costs_moments_and_no_rewriting(hosts: Hosts, etcd: EtcdCluster) -> None:
-    """etcd revokes the lease of a host that is well: others are told unreachable, returned and whole, once for the
-    host; nothing is said to have died, and no entry is written again."""
+    """etcd revokes the lease of a host that is well: others have the events unreachable, returned and whole, once for
+    the host; no member is said to have died, and no entry is written again."""
     a, b = hosts.add("a"), hosts.add("b")
     for number in range(50):
         a.registry.register(f"w{number}").published(SOON)
@@ -106,8 +106,8 @@ def test_a_lease_that_is_lost_by_mistake_costs_moments_and_no_rewriting(hosts: H
 
 
 def test_a_bridge_that_is_stopped_makes_its_host_unreachable_and_others_for_it(hosts: Hosts) -> None:
-    """Others are told within the TTL and a moment; the readers at the host take all others for unreachable. When it
-    goes on, what ended meanwhile is told as it ended, and no reader sees again what is gone."""
+    """Others have the event within the TTL and a moment; the readers at the host take all others for unreachable. When
+    it goes on, the departures say how members ended meanwhile, and no reader sees again what is gone."""
     a, b = hosts.add("a"), hosts.add("b")
     with a.agent() as worker, b.agent() as away:
         worker.do("registry.register('w')")
@@ -181,7 +181,7 @@ def test_registrars_that_are_killed_under_their_bridges_lose_nothing(hosts: Host
     assert b.registry.audit() == []
 
 
-def test_a_registry_that_is_made_anew_is_told_anew(hosts: Hosts) -> None:
+def test_a_registry_that_is_made_anew_is_published_anew(hosts: Hosts) -> None:
     """The folder of a host is removed while members live: they register again, and others have what is there now. What
     it had of others comes back too."""
     a, b = hosts.add("a", starts=False), hosts.add("b")
@@ -224,7 +224,7 @@ def test_a_slow_registrar_makes_others_unreachable_and_not_old(hosts: Hosts) -> 
     assert all(entry.endpoint == "tcp://new" for entry in b.registry.find(node="a"))
 
 
-def test_whoever_is_told_of_a_published_change_finds_it(hosts: Hosts) -> None:
+def test_a_published_change_is_found_after_catching_up(hosts: Hosts) -> None:
     """`published` at one host, then `catch_up` at another: the change is in every read from then on."""
     a, b = hosts.add("a"), hosts.add("b")
     registration = a.registry.register("w", custom={"n": 0})

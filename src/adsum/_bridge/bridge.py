@@ -52,6 +52,7 @@ class Bridge:
             self.names.freed,
             self.publisher.node_freed,
             self._lose_history,
+            lambda: self.publisher.witness,
         )
         local.on_rebuilt = self._begin_anew
         local.on_end = self._ended

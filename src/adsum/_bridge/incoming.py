@@ -23,10 +23,11 @@ MOST_CHANGES = 5000
 
 
 class Heard(NamedTuple):
-    """A response, and when it arrived, on `boottime_ns`."""
+    """A response, when it arrived, on `boottime_ns`, and the number of the stream by which it came."""
 
     response: WatchResponse
     at: int
+    stream: int
 
 
 class Incoming:
@@ -69,7 +70,7 @@ class Incoming:
             began = boottime_ns()
             response = await anext(self._watch)
             self._freshness.waited(began)
-            self._waiting.append(Heard(response, int(self._watch.heard * SECOND)))
+            self._waiting.append(Heard(response, int(self._watch.heard * SECOND), self._watch.streams))
             self._changes += len(response.changes)
             if self._changes >= MOST_CHANGES:
                 self._has_room.clear()

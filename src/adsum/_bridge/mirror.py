@@ -7,12 +7,13 @@ is canceled or compacted begins with a load again; the registrar is asked what i
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
-from .._etcd.errors import Compacted, EtcdError, WatchCanceled
+from .._etcd.errors import Compacted, EtcdError, RevisionWentBack, WatchCanceled
 from .._etcd.records import Change, KeyValue, WatchResponse
 from .._store.hosts import boottime_ns
 from .freshness import Freshness
@@ -20,6 +21,7 @@ from .incoming import Incoming
 from .keys import Keys
 from .local import LocalRegistry
 from .picture import Picture, Raw
+from .same_history import Witness, has
 
 log = logging.getLogger("adsum.bridge")
 
@@ -30,7 +32,7 @@ SECOND = 1_000_000_000
 class Mirror:
     """`on_own_key` is called with the revision of each change of the host's own key; `on_applied` when all up to
     `revision` is in the tables; `on_name_freed` and `on_node_freed` when a name for the whole cluster, or the host of a
-    node, was deleted; `on_lost_history` when changes were missed."""
+    node, was deleted; `on_lost_history` when changes were missed. `written` gives the last write of this host."""
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Mirror:
         on_name_freed: Callable[[], None],
         on_node_freed: Callable[[str], None],
         on_lost_history: Callable[[EtcdError], None],
+        written: Callable[[], Witness | None],
     ) -> None:
         self._etcd = etcd
         self._keys = keys
@@ -55,6 +58,10 @@ class Mirror:
         self._on_name_freed = on_name_freed
         self._on_node_freed = on_node_freed
         self._on_lost_history = on_lost_history
+        self._written = written
+        # The last change that was seen, and the stream of the watch by which it came.
+        self._witness: Witness | None = None
+        self._stream = 0
         self._is_stale = False
         self._incoming: Incoming | None = None
         self.picture = Picture(keys, host)
@@ -87,6 +94,7 @@ class Mirror:
                 self._on_lost_history(error)
 
     async def _load(self) -> None:
+        self._witness, self._stream = None, 0
         began = boottime_ns()
         heads = await self._etcd.range(self._keys.hosts, prefix=True, timeout=LOAD_SECONDS)
         at = heads.revision
@@ -120,7 +128,9 @@ class Mirror:
             self._incoming = incoming
             try:
                 while not self._is_stale and (heard := await incoming.take()):
-                    await self._apply([one.response for one in heard])
+                    for stream, group in itertools.groupby(heard, lambda one: one.stream):
+                        await self._require_same_history(stream)
+                        await self._apply([one.response for one in group])
                     self._show(await freshness.heard(heard[-1].at, self.revision))
             finally:
                 self._incoming = None
@@ -129,8 +139,28 @@ class Mirror:
         groups = [[_changed(one) for one in changes] for response in responses for _, changes in response.by_revision()]
         for group in groups:
             self._note_own(group)
+            self._note_witness(group)
         await self._send(self.picture.apply(groups))
         self.revision = max(self.revision, *(response.revision for response in responses))
+
+    async def _require_same_history(self, stream: int) -> None:
+        """Where the watch goes on by another stream, require that etcd has what it had before. Errors:
+        `RevisionWentBack`; those of etcd."""
+        if stream == self._stream:
+            return
+        self._stream = stream
+        for witness in filter(None, [self._written(), self._witness]):
+            if not await has(self._etcd, witness):
+                raise RevisionWentBack(
+                    f"the change of {witness.key!r} at revision {witness.revision} is not there any more: the cluster "
+                    "was restored from an older copy; what was read from it must be read again",
+                    known=witness.revision,
+                )
+
+    def _note_witness(self, group: list[Raw]) -> None:
+        for one in group:
+            if one.value is not None:
+                self._witness = Witness(one.key, one.revision, one.value)
 
     def _note_own(self, group: list[Raw]) -> None:
         own = self._keys.host(self._host)

@@ -23,6 +23,7 @@ from .._etcd.records import Delete, Operation, Put, absent
 from .keys import Keys, id_of
 from .local import LocalRegistry
 from .records import Ended, encode
+from .same_history import Witness
 from .tenure import FenceLost, Tenure
 
 log = logging.getLogger("adsum.bridge")
@@ -65,6 +66,8 @@ class Publisher:
         self._is_compared = False
         # Entries are not written before this instant of the event loop.
         self._full_until = 0.0
+        # The last write that was answered.
+        self.witness: Witness | None = None
         self.refused_nodes: set[str] = set()
         self.trouble = ""
         self.writes = 0
@@ -86,6 +89,7 @@ class Publisher:
         for pending in (self._dirty, self._flying):
             pending.update({key: one._replace(since=0) for key, one in pending.items()})
         self._is_compared = False
+        self.witness = None
 
     def node_freed(self, node: str) -> None:
         """A node belongs to no host any more. Members here may have been refused for it."""
@@ -248,7 +252,9 @@ class Publisher:
         return operations
 
     async def _delete_what_ended(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> None:
-        """A full etcd still deletes. How the entries ended cannot be written, and the others wait for room."""
+        """A full etcd still deletes. How the entries ended cannot be written, and the others wait for room. One of an
+        old version does not even delete: then the tenure ends, for a host that cannot tell deaths is not to be relied
+        upon."""
         gone = [key for key, value in values.items() if value is None]
         if gone:
             await self._commit(tenure, [Delete(self._keys.entry(tenure.host, key)) for key in gone])
@@ -281,6 +287,9 @@ class Publisher:
         done = await self._etcd.transaction([tenure.guard()], operations, timeout=WRITE_SECONDS)
         if not done.succeeded:
             raise FenceLost("the key of the host was removed or written by another")
+        puts = [one.key for one in operations if isinstance(one, Put)]
+        if puts and (self.witness is None or self.witness.revision < done.revision):
+            self.witness = Witness(puts[0], done.revision, None)
 
     async def _claim_node(self, tenure: Tenure, node: str) -> bool:
         """Have a node belong to this host. Whether it does."""

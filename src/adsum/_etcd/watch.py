@@ -35,7 +35,7 @@ class EtcdWatch:
     """``async with client.watch(...) as watch: async for response in watch: ...``.
 
     `position` is the last revision that was delivered whole, `heard` the instant of the last message on CLOCK_BOOTTIME
-    (0 before the first), `member` the member that is watched.
+    (0 before the first), `member` the member that is watched, `streams` how many streams it has opened.
 
     Errors that end it: `Compacted` (load anew), `WatchCanceled`, `AccessDenied`, `ClusterChanged`, `RevisionWentBack`.
     Where no member can be reached it goes on trying: look at `heard`.
@@ -47,6 +47,7 @@ class EtcdWatch:
         self.position = start_revision - 1
         self.heard = 0.0
         self.member = ""
+        self.streams = 0
         self._caller = caller
         self._create: dict[str, object] = {
             "key": key,
@@ -125,6 +126,7 @@ class EtcdWatch:
     async def _open(self) -> Stream:
         stream = await open_stream(self._caller, "Watch", self._doing, 2 * self._silence, needs_leader=True)
         self._stream, self.member = stream, stream.member
+        self.streams += 1
         self._reliable = versions.is_reliable(await self._version(stream))
         start = max(self.position, self._oldest, 1) if self.position >= 0 else 0
         await stream.send(self._silence, create_request={**self._create, "start_revision": start})
