@@ -33,7 +33,7 @@ def test_an_event_document_has_every_kind() -> None:
     ("record", "document", "own"),
     [
         # Its present gauges, in place of where they are in memory.
-        (Entry, documents.EntryDocument, {"id", "gauges", "row_place"}),
+        (Entry, documents.EntryDocument, {"id", "gauges", "row_place", "host", "reach"}),
         (Metadata, documents.MetadataDocument, set()),
         (Departure, documents.DepartureDocument, {"id"}),
     ],

@@ -39,6 +39,8 @@ COMMANDS = (
     "audit",
     "doctor",
     "registrar",
+    "hosts",
+    "bridge",
     "demo",
 )
 

@@ -77,3 +77,21 @@ async def test_several_leases_are_kept_at_once(client: EtcdClient) -> None:
             return [(await anext(keeper)).ttl for _ in range(5)]
 
     assert await asyncio.gather(*(keep(lease.id) for lease in leases)) == [[60] * 5] * 10
+
+
+async def test_a_keeper_can_be_cancelled_at_any_step(client: EtcdClient) -> None:
+    """A task that keeps a lease ends when it is cancelled, at whichever of its steps that happens."""
+    lease = await client.grant(60)
+
+    async def keep() -> None:
+        async with client.keep_lease(lease.id, 60, every=0.0) as keeper:
+            async for _ in keeper:
+                pass
+
+    for step in range(150):
+        keeping = asyncio.create_task(keep())
+        for _ in range(step):
+            await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping], timeout=10)
+        assert keeping.cancelled(), f"cancelled after {step} steps"

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Files, folders, or patterns of files. The bounds hold for each area by itself.
 AREAS = [
-    *(f"src/adsum/{part}" for part in ("_client", "_engine", "_etcd", "_os", "_registrar", "_store")),
+    *(f"src/adsum/{part}" for part in ("_bridge", "_client", "_engine", "_etcd", "_os")),
+    *(f"src/adsum/{part}" for part in ("_registrar", "_store", "admin_cluster")),
     *(f"src/adsum/{part}" for part in ("aio", "cards", "cli", "mcp", "telemetry", "testing", "views", "web")),
     "src/adsum/*.py",
     "src/adsum_demo",

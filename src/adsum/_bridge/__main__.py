@@ -1,4 +1,5 @@
-"""The main program of a bridge in the background, with four arguments at the end: FOLDER ADDRESS HOST TTL.
+"""The main program of a bridge in the background, with five arguments at the end: FOLDER ADDRESS HOST TTL
+FORGET_AFTER.
 
 A client starts it (see `adsum._client.cluster`); ``adsum bridge`` is for people. It forks before it imports grpc, which
 does not survive a fork, and its parent exits at once: init adopts the bridge, and the client has no zombie.
@@ -11,7 +12,7 @@ import sys
 
 
 def main() -> None:
-    folder, address, host, ttl = sys.argv[-4:]
+    folder, address, host, ttl, forget_after = sys.argv[-5:]
     if os.fork():
         os._exit(0)
     # A member of etcd that is down is in the log of the bridge already, once.
@@ -22,11 +23,12 @@ def main() -> None:
     Path("/proc/self/comm").write_bytes(b"adsum-bridge")
     from .._etcd.address import parse
     from ..errors import AdsumError
-    from .process import serve
+    from .process import BridgeSettings, serve
 
     password = os.environ.get("ADSUM_ETCD_PASSWORD")
+    settings = BridgeSettings(float(ttl), host, float(forget_after), password)
     try:
-        serve(Path(folder), parse(address), host=host or None, ttl=float(ttl), password=password, foreground=False)
+        serve(Path(folder), parse(address), settings)
     except AdsumError as error:
         sys.exit(f"adsum bridge: {error}")
 

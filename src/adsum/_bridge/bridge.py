@@ -9,15 +9,17 @@ from typing import Any
 
 from .._etcd.client import EtcdClient
 from .._etcd.errors import AccessDenied, ClusterChanged, EtcdError, LeaseNotFound, Refused, RevisionWentBack
-from .._etcd.records import Delete, Put, absent, unchanged_since
+from .._etcd.records import Put, absent
 from ..errors import VersionMismatch
 from ..model import Entry
+from .forgetting import FORGET_AFTER, Forgetting
 from .keys import Keys
+from .leaving import last_operations
 from .local import LocalRegistry
 from .mirror import Mirror
 from .names import Names
 from .publisher import Publisher
-from .records import LAYOUT_VERSION, Ended, decode_number, encode
+from .records import LAYOUT_VERSION, decode_number, encode
 from .tenure import FenceLost, HostTaken, Tenure
 
 log = logging.getLogger("adsum.bridge")
@@ -32,13 +34,20 @@ class Bridge:
     """Connects one local registry with a cluster. `trouble` is why it does not publish now, empty where it does."""
 
     def __init__(
-        self, etcd: EtcdClient, cluster: str, local: LocalRegistry, host: str, ttl: float, report: Callable[[], None]
+        self,
+        etcd: EtcdClient,
+        cluster: str,
+        local: LocalRegistry,
+        host: str,
+        ttl: float,
+        report: Callable[[], None],
+        forget_after: float = FORGET_AFTER,
     ) -> None:
         self._etcd = etcd
         self._local = local
         self._keys = keys = Keys(cluster)
         self._report = report
-        self.tenure = Tenure(etcd, keys, host, str(local.folder), ttl, lambda: local.epoch)
+        self.tenure = Tenure(etcd, keys, host, local.folder, ttl, lambda: local.epoch)
         self.publisher = Publisher(etcd, keys, local, report)
         self.names = Names(etcd, keys, local, self.tenure)
         self.mirror = Mirror(
@@ -54,9 +63,11 @@ class Bridge:
             self._lose_history,
             lambda: self.publisher.witness,
         )
+        self.forgetting = Forgetting(etcd, keys, self.mirror, self.tenure, forget_after)
         local.on_rebuilt = self._begin_anew
         local.on_end = self._ended
         self.trouble = "it has not reached the cluster yet"
+        self._complaint = ""
 
     async def run(self) -> None:
         """Run until it is cancelled. Errors: `VersionMismatch`; `HostTaken` at the start; `RegistryClosed`."""
@@ -83,7 +94,7 @@ class Bridge:
             try:
                 await part()
             except EtcdError as error:
-                log.warning("%s", error)
+                self._complain(error)
                 self._begin_anew_after(error)
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -97,10 +108,11 @@ class Bridge:
                     await self._etcd.transaction([absent(self._keys.version)], [Put(self._keys.version, version)])
                     continue
             except AccessDenied as error:
-                # Roles may leave it to somebody else to write the key.
+                # Roles may leave it to another user to write the key.
                 log.warning("the version of the layout is not known: %s", error)
                 return
             except EtcdError as error:
+                self._complain(error)
                 self._begin_anew_after(error)
                 self._say(str(error))
                 await asyncio.sleep(RETRY_SECONDS)
@@ -119,9 +131,16 @@ class Bridge:
             try:
                 await self.tenure.establish()
                 log.info("host %s has fence %d%s", self.tenure.host, self.tenure.fence, self._how())
+                self._complaint = ""
                 self._say("")
-                await self._all(self.tenure.keep(self._vouch), self.publisher.run(self.tenure), self._hold_names())
+                await self._all(
+                    self.tenure.keep(self._vouch),
+                    self.publisher.run(self.tenure),
+                    self._hold_names(),
+                    self.forgetting.run(),
+                )
             except HostTaken as error:
+                self._complain(error)
                 self._say(str(error))
                 await asyncio.sleep(TAKEN_SECONDS)
             except (FenceLost, LeaseNotFound) as error:
@@ -130,7 +149,7 @@ class Bridge:
                 self._local.show(vouched=0)
                 self._say(str(error))
             except EtcdError as error:
-                log.warning("%s", error)
+                self._complain(error)
                 self._begin_anew_after(error)
                 self._say(str(error))
                 await asyncio.sleep(REFUSED_SECONDS if isinstance(error, Refused) else RETRY_SECONDS)
@@ -179,6 +198,12 @@ class Bridge:
         if until and self.names.is_reconciled:
             self._local.show(vouched=until)
 
+    def _complain(self, error: Exception) -> None:
+        """Log an error, once for all the tries that end with it."""
+        if str(error) != self._complaint:
+            self._complaint = str(error)
+            log.warning("%s", error)
+
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:
             self.trouble = trouble
@@ -186,16 +211,14 @@ class Bridge:
 
     async def leave(self) -> None:
         """Take the host out of the cluster in order: its members have left. Errors: those of etcd."""
+        try:
+            if self.tenure.fence:
+                await self._delete_own_keys()
+        finally:
+            await self.mirror.forget_all()
+
+    async def _delete_own_keys(self) -> None:
         host, tenure = self.tenure.host, self.tenure
-        if not tenure.fence:
-            return
-        await self._etcd.transaction(
-            [unchanged_since(self._keys.host(host), tenure.fence)],
-            [
-                Put(self._keys.ended(host), encode([Ended(b"", "left")])),
-                Delete(self._keys.entries(host), prefix=True),
-                Delete(self._keys.whole(host)),
-                Delete(self._keys.host(host)),
-            ],
-        )
+        operations = last_operations(self._keys, host, "left", tenure.lease)
+        await self._etcd.transaction([tenure.guard()], operations)
         await self._etcd.revoke(tenure.lease)

@@ -11,8 +11,8 @@ key, after ``/adsum/CLUSTER/``     value                              lease     
 ``o/NODE``                         HOST                               of the host     the bridge: a node belongs to one
                                                                                       host at a time
 ``e/HOST/ns NUL node NUL id``      `records.Published`                none            the bridge
-``d/HOST``                         `records.Ended` of the keys that   none            the bridge
-                                   the same transaction deletes
+``d/HOST``                         `records.Ended` of the keys that   of the host     the bridge, or the one that
+                                   the same transaction deletes                       forgets the host
 ``w/HOST``                         the fence for which all entries    of the host     the bridge, after each comparison
                                    are written
 ``n/ns NUL name``                  `records.NameRecord`               of the host     the bridge, for a name of the
@@ -23,19 +23,11 @@ key, after ``/adsum/CLUSTER/``     value                              lease     
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
+from .._client.cluster import is_host_name
 from .._validation import id_key
 from ..model import ProcessId
-
-# A host name goes into keys and roles of etcd.
-_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
-
-
-def is_host_name(name: str) -> bool:
-    """Whether a host can have this name: letters, digits, dots, hyphens and underscores."""
-    return _HOST.fullmatch(name) is not None
 
 
 def id_of(key: bytes) -> ProcessId:

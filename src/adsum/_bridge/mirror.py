@@ -7,6 +7,7 @@ is canceled or compacted begins with a load again; the registrar is asked what i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ from .same_history import Witness, has
 log = logging.getLogger("adsum.bridge")
 
 LOAD_SECONDS = 10.0
+FORGET_SECONDS = 2.0
 SECOND = 1_000_000_000
 
 
@@ -113,6 +115,15 @@ class Mirror:
         self._show(began)
         self.loaded.set()
         log.info("loaded %d other hosts at revision %d", len(self.picture.hosts), at)
+
+    async def forget_all(self) -> None:
+        """Take the entries of all other hosts out of the tables: this host leaves the cluster. Gives up where no
+        registrar serves soon."""
+        hosts = [wire.RemoteHost(host, "gone") for host in {*self.picture.hosts, *self._local.known()}]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FORGET_SECONDS):
+                await self._send([wire.Mirror(hosts=hosts)] if hosts else [])
+        self._local.show(heard=(0, 0))
 
     async def _send(self, requests: Iterable[wire.Mirror]) -> None:
         for request in requests:

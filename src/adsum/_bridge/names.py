@@ -111,7 +111,7 @@ class Names:
 
     async def _decide(self, question: Question) -> None:
         """Ask until there is an answer. A request that was dropped is asked to the end of its present attempt: a
-        question in the middle may have created the key, which somebody has to delete then."""
+        question in the middle may have created the key, which has to be deleted then."""
         standby = question.standby
         while not question.dropped.is_set():
             freed = self._freed

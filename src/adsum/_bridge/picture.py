@@ -10,6 +10,7 @@ a request of its own, or its entries would never have been hidden.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -68,6 +69,8 @@ class Picture:
         self._own = own
         self.hosts: dict[str, View] = {}
         self.nodes: dict[str, str] = {}
+        # How often each host was seen to be there; kept over a load.
+        self.returns: Counter[str] = Counter()
 
     # From a load
 
@@ -93,6 +96,8 @@ class Picture:
     def _apply_one(self, builder: _Builder, changes: Sequence[Raw]) -> Iterator[wire.Mirror]:
         others = [(split, one) for one in changes if (split := self.split_other(one.key)) is not None]
         ends = self._ends(others)
+        # Those that have left in order, or that another host has forgotten.
+        leaving = {host: ended[b""] for host, ended in ends.items() if b"" in ended}
         for split, one in others:
             if split.kind == "e":
                 if (change := self.entry(split, one, ends.get(split.host, {}))) is not None:
@@ -103,14 +108,12 @@ class Picture:
             if host is None:
                 continue
             after = self.said(host)
-            if after == before:
-                continue
-            if after.state == "unreachable" and (end := ends.get(host, {}).get(b"")) is not None:
-                del self.hosts[host]
-                after = wire.RemoteHost(host, "gone", how=end.how)
-            if host in builder.hosts and builder.hosts[host].state != after.state:
-                yield from builder.flush()
-            builder.hosts[host] = after
+            if after != before and host not in leaving:
+                yield from builder.say(after)
+        for host, end in leaving.items():
+            if host in self.hosts and not self.hosts[host].fence:
+                del self.hosts[host], self.returns[host]
+                yield from builder.say(wire.RemoteHost(host, "gone", how=end.how))
 
     # One key
 
@@ -130,6 +133,7 @@ class Picture:
             view.whole = 0 if item.value is None else _decoded(decode_number, item, 0)
             return split.host
         view.record = None if item.value is None else _decoded(decode_host, item, None)
+        self.returns[split.host] += view.record is not None
         view.fence = 0 if view.record is None else item.revision
         return split.host
 
@@ -253,6 +257,12 @@ class _Builder:
             later = {name: host for name, host in self.hosts.items() if host.state in ("here", "returning")}
             yield from self.flush(losing_only=True)
             self.hosts = later
+
+    def say(self, host: wire.RemoteHost) -> Iterator[wire.Mirror]:
+        """Add what a host is now. Yields a request where this one has another state of it."""
+        if host.host in self.hosts and self.hosts[host.host].state != host.state:
+            yield from self.flush()
+        self.hosts[host.host] = host
 
     def flush(self, *, losing_only: bool = False) -> Iterator[wire.Mirror]:
         """What there is, as a request. With `losing_only`, hosts that are here are only made known."""

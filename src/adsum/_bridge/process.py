@@ -1,7 +1,7 @@
 """The process of a bridge: one for each folder, found by its lock, ended by a signal.
 
-SIGTERM and SIGINT end it; its lease lives on, so that the next bridge goes on with it. SIGUSR1 takes the host out of
-the cluster in order first.
+SIGTERM ends it; its lease lives on, so that the next bridge goes on with it. SIGUSR1 takes the host out of the cluster
+in order first, and so does SIGINT, with which a person ends a bridge in the foreground.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import logging.handlers
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from .. import __version__
-from .._client.cluster import joined
+from .._client import bridge_status
+from .._client.bridge_status import BridgeStatus
+from .._client.cluster import Joined, checked_host, join, joined
 from .._etcd.address import ClusterAddress
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
@@ -28,11 +29,13 @@ from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import log_file
 from .._os.presence import lock_holders
+from .._store.hosts import boottime_ns
 from .bridge import Bridge
+from .forgetting import FORGET_AFTER
 from .local import LocalRegistry
+from .service_manager import notify
 
 LOCK_NAME = "bridge"
-STATUS_NAME = "bridge.status"
 LOG_NAME = "bridge.log"
 STATUS_SECONDS = 2.0
 IDLE_SECONDS = 1.0
@@ -43,22 +46,16 @@ LINGER_SECONDS = 30.0
 log = logging.getLogger("adsum.bridge")
 
 
-class BridgeStatus(msgspec.Struct, frozen=True):
-    """What a bridge says about itself, in the file `STATUS_NAME` of the registry's folder."""
+class BridgeSettings(msgspec.Struct, frozen=True):
+    """How a bridge works. `host` is empty for the registry's own node. One in the `foreground` logs to standard error,
+    and does not end by itself. With `leave_at_end`, SIGTERM takes the host out of the cluster too."""
 
-    pid: int
-    cluster: str
-    host: str
     ttl: float
-    version: str
-    trouble: str
-    member: str
-    fence: int
-    revision: int
-    hosts: int
-    writes: int
-    loads: int
-    refused_nodes: list[str]
+    host: str = ""
+    forget_after: float = FORGET_AFTER
+    password: str | None = None
+    foreground: bool = False
+    leave_at_end: bool = False
 
 
 def lock(folder: Path) -> int | None:
@@ -72,18 +69,16 @@ def lock(folder: Path) -> int | None:
     return descriptor
 
 
-def serve(
-    folder: Path, address: ClusterAddress, *, host: str | None, ttl: float, password: str | None, foreground: bool
-) -> bool:
+def serve(folder: Path, address: ClusterAddress, settings: BridgeSettings) -> bool:
     """Be the bridge of a folder until a signal ends it. False where another one is. Errors: `AdsumError`.
 
-    Where the folder is removed, one that a client has started ends: clients start the next. Another one goes on in the
-    folder that is there then.
+    Where the folder is removed, one that a client has started ends: clients start the next. One in the foreground goes
+    on in the folder that is there then, whose registry joins the cluster too.
     """
     os.umask(0o077)
     while True:
-        if foreground:
-            folders.create(folder)
+        if settings.foreground:
+            join(folder, Joined(str(address), settings.host, settings.ttl, settings.forget_after))
         elif not folders.check(folder) or joined(folder) is None:
             # Removed since a client started this process.
             return False
@@ -94,138 +89,149 @@ def serve(
         try:
             os.ftruncate(locked, 0)
             os.pwrite(locked, b"%d\n" % os.getpid(), 0)
-            _log_to(folder, foreground)
+            _log_to(folder, settings.foreground)
             with contextlib.suppress(asyncio.CancelledError):
-                is_evicted = asyncio.run(_serve(folder, locked, address, host, ttl, password, lingers=not foreground))
+                is_evicted = asyncio.run(_serve(folder, locked, address, settings))
         finally:
             os.close(locked)
-        if not (is_evicted and foreground):
+        if not (is_evicted and settings.foreground):
             return True
 
 
-async def _serve(
-    folder: Path,
-    locked: int,
-    address: ClusterAddress,
-    host: str | None,
-    ttl: float,
-    password: str | None,
-    *,
-    lingers: bool,
-) -> bool:
+async def _serve(folder: Path, locked: int, address: ClusterAddress, settings: BridgeSettings) -> bool:
     """Whether it ended because its folder was removed."""
     async with (
         LocalRegistry(folder) as local,
-        EtcdClient(address, password=password) as etcd,
+        EtcdClient(address, password=settings.password) as etcd,
     ):
-        bridge: Bridge | None = None
-
-        def report() -> None:
-            if bridge is not None:
-                _write_status(folder, address, bridge, etcd)
-
-        bridge = Bridge(etcd, address.name, local, host or local.node, ttl, report)
-        running = asyncio.create_task(bridge.run())
-        leaving = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, running.cancel)
-        loop.add_signal_handler(signal.SIGUSR1, _leave, leaving, running)
-        reporting = asyncio.create_task(_report_often(report))
-        evicted = asyncio.create_task(_until_evicted(folder, locked))
-        evicted.add_done_callback(lambda _: running.cancel())
-        needless = asyncio.create_task(_until_needless(local)) if lingers else None
-        if needless is not None:
-            needless.add_done_callback(lambda task: None if task.cancelled() else _leave(leaving, running))
+        process = _Process(folder, locked, address, settings, local, etcd)
         try:
-            await running
-        except asyncio.CancelledError:
-            if leaving.is_set():
-                with contextlib.suppress(EtcdError):
-                    await bridge.leave()
+            await process.run()
         finally:
-            reporting.cancel()
-            evicted.cancel()
-            if needless is not None:
-                needless.cancel()
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-                loop.remove_signal_handler(number)
-            is_evicted = not _holds(folder, locked)
+            is_evicted = not process.holds_folder
             if not is_evicted:
-                (folder / STATUS_NAME).unlink(missing_ok=True)
+                bridge_status.remove(folder)
         return is_evicted
 
 
-def _holds(folder: Path, locked: int) -> bool:
-    """Whether the file that this process has locked is that in the folder."""
-    try:
-        return os.path.samestat((folder / LOCK_NAME).stat(), os.fstat(locked))
-    except OSError as error:
-        reraise_foreign(error)
-        return False
+class _Process:
+    """A bridge, with what goes on around it."""
 
+    def __init__(
+        self,
+        folder: Path,
+        locked: int,
+        address: ClusterAddress,
+        settings: BridgeSettings,
+        local: LocalRegistry,
+        etcd: EtcdClient,
+    ) -> None:
+        self._folder = folder
+        self._locked = locked
+        self._address = address
+        self._settings = settings
+        self._local = local
+        self._etcd = etcd
+        self._started = boottime_ns()
+        host = settings.host or checked_host("ADSUM_HOST is not set, and the registry's own node", local.node)
+        self._bridge = Bridge(etcd, address.name, local, host, settings.ttl, self._report, settings.forget_after)
+        self._running: asyncio.Task[None] | None = None
+        self._leaving = False
 
-async def _until_evicted(folder: Path, locked: int) -> None:
-    """Wait until the folder was removed, or made anew: then another bridge may serve it."""
-    while True:
-        await asyncio.sleep(EVICTION_SECONDS)
-        if not _holds(folder, locked):
-            log.warning("the folder %s was removed", folder)
-            return
+    async def run(self) -> None:
+        """Serve until a signal, or until no process needs it. Errors: those of `Bridge.run`."""
+        loop = asyncio.get_running_loop()
+        self._running = running = asyncio.create_task(self._bridge.run())
+        actions = {
+            signal.SIGTERM: self._leave if self._settings.leave_at_end else running.cancel,
+            signal.SIGINT: self._leave,
+            signal.SIGUSR1: self._leave,
+        }
+        for number, action in actions.items():
+            loop.add_signal_handler(number, action)
+        beside = [asyncio.create_task(self._report_often()), asyncio.create_task(self._end_when_evicted(running))]
+        if not self._settings.foreground:
+            beside.append(asyncio.create_task(self._leave_when_needless()))
+        notify("READY=1")
+        try:
+            await running
+        except asyncio.CancelledError:
+            if self._leaving:
+                with contextlib.suppress(EtcdError):
+                    await self._bridge.leave()
+        finally:
+            notify("STOPPING=1")
+            for task in beside:
+                task.cancel()
+            for number in actions:
+                loop.remove_signal_handler(number)
 
+    @property
+    def holds_folder(self) -> bool:
+        """Whether the file that this process has locked is that in the folder."""
+        try:
+            return os.path.samestat((self._folder / LOCK_NAME).stat(), os.fstat(self._locked))
+        except OSError as error:
+            reraise_foreign(error)
+            return False
 
-def _leave(leaving: asyncio.Event, running: asyncio.Task[None]) -> None:
-    leaving.set()
-    running.cancel()
+    async def _end_when_evicted(self, running: asyncio.Task[None]) -> None:
+        """End once the folder was removed, or made anew: then another bridge may serve it."""
+        while True:
+            await asyncio.sleep(EVICTION_SECONDS)
+            if not self.holds_folder:
+                log.warning("the folder %s was removed", self._folder)
+                running.cancel()
+                return
 
+    def _leave(self) -> None:
+        self._leaving = True
+        if self._running is not None:
+            self._running.cancel()
 
-async def _report_often(report: Callable[[], None]) -> None:
-    while True:
-        report()
-        await asyncio.sleep(STATUS_SECONDS)
+    async def _leave_when_needless(self) -> None:
+        """Leave once the registry here has had no member and no other client for `LINGER_SECONDS`."""
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < LINGER_SECONDS:
+            await asyncio.sleep(IDLE_SECONDS)
+            others = set(lock_holders(self._folder / "clients")) - {os.getpid()}
+            if self._local.table or others:
+                idle_since = time.monotonic()
+        self._leave()
 
+    async def _report_often(self) -> None:
+        while True:
+            self._report()
+            # A service manager with WatchdogSec= starts a bridge anew that does not say this any more.
+            notify("WATCHDOG=1", f"STATUS={self._bridge.trouble or 'connected to the cluster'}")
+            await asyncio.sleep(STATUS_SECONDS)
 
-async def _until_needless(local: LocalRegistry) -> None:
-    """Wait until the registry here has had no member and no other client for `LINGER_SECONDS`."""
-    idle_since = time.monotonic()
-    while time.monotonic() - idle_since < LINGER_SECONDS:
-        await asyncio.sleep(IDLE_SECONDS)
-        others = set(lock_holders(local.folder / "clients")) - {os.getpid()}
-        if local.table or others:
-            idle_since = time.monotonic()
-
-
-def _write_status(folder: Path, address: ClusterAddress, bridge: Bridge, etcd: EtcdClient) -> None:
-    status = BridgeStatus(
-        pid=os.getpid(),
-        cluster=str(address),
-        host=bridge.tenure.host,
-        ttl=bridge.tenure.ttl,
-        version=__version__,
-        trouble=bridge.trouble or bridge.publisher.trouble,
-        member=etcd.member,
-        fence=bridge.tenure.fence,
-        revision=bridge.mirror.revision,
-        hosts=len(bridge.mirror.picture.hosts),
-        writes=bridge.publisher.writes,
-        loads=bridge.mirror.loads,
-        refused_nodes=sorted(bridge.publisher.refused_nodes),
-    )
-    unfinished = folder / f"{STATUS_NAME}.new"
-    try:
-        unfinished.write_bytes(msgspec.json.encode(status))
-        unfinished.rename(folder / STATUS_NAME)
-    except OSError as error:
-        # A full file system, or a folder that is gone: the status is for people.
-        log.debug("cannot write the status: %s", error)
-
-
-def status_in(folder: Path) -> BridgeStatus | None:
-    """What the bridge of a folder says about itself; None where none has said anything."""
-    try:
-        return msgspec.json.decode((folder / STATUS_NAME).read_bytes(), type=BridgeStatus)
-    except (OSError, msgspec.DecodeError):
-        return None
+    def _report(self) -> None:
+        bridge = self._bridge
+        status = BridgeStatus(
+            pid=os.getpid(),
+            cluster=str(self._address),
+            host=bridge.tenure.host,
+            ttl=bridge.tenure.ttl,
+            version=__version__,
+            trouble=bridge.trouble or bridge.publisher.trouble,
+            member=self._etcd.member,
+            fence=bridge.tenure.fence,
+            revision=bridge.mirror.revision,
+            hosts=len(bridge.mirror.picture.hosts),
+            writes=bridge.publisher.writes,
+            loads=bridge.mirror.loads,
+            refused_nodes=sorted(bridge.publisher.refused_nodes),
+            forget_after=bridge.forgetting.seconds,
+            foreground=self._settings.foreground,
+            started_ns=self._started,
+            tenures=bridge.tenure.number,
+        )
+        try:
+            bridge_status.write(self._folder, status)
+        except OSError as error:
+            # A full file system, or a folder that is gone: the status is for people.
+            log.debug("cannot write the status: %s", error)
 
 
 def _log_to(folder: Path, foreground: bool) -> None:

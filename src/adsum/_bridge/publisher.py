@@ -248,7 +248,8 @@ class Publisher:
             if (known := self._flying[key].ended) is not None or value is None
         ]
         if ended:
-            operations.append(Put(self._keys.ended(tenure.host), encode(ended)))
+            # On the lease, so that nothing stays of a host that never comes back.
+            operations.append(Put(self._keys.ended(tenure.host), encode(ended), tenure.lease))
         return operations
 
     async def _delete_what_ended(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> None:

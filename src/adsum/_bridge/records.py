@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -69,6 +70,8 @@ def boot_here() -> bytes:
     return hashlib.sha256(b"%b %d" % (identity.boot_id(), identity.pid_namespace())).digest()[:16]
 
 
-def place_of(folder: str) -> bytes:
-    """The `HostRecord.place` of a registry's folder."""
-    return hashlib.sha256(folder.encode(errors="surrogateescape")).digest()[:16]
+def place_of(folder: Path) -> bytes:
+    """The `HostRecord.place` of a registry's folder. Two containers may have folders of the same name: the file systems
+    differ."""
+    path = str(folder).encode(errors="surrogateescape")
+    return hashlib.sha256(b"%b %d" % (path, folder.stat().st_dev)).digest()[:16]

@@ -11,6 +11,7 @@ import asyncio
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -38,7 +39,7 @@ class Tenure:
     `boottime_ns`; `epoch` gives that of the registry here."""
 
     def __init__(
-        self, etcd: EtcdClient, keys: Keys, host: str, folder: str, ttl: float, epoch: Callable[[], int]
+        self, etcd: EtcdClient, keys: Keys, host: str, folder: Path, ttl: float, epoch: Callable[[], int]
     ) -> None:
         self._etcd = etcd
         self._keys = keys
@@ -50,6 +51,8 @@ class Tenure:
         self.fence = 0
         self.until = 0
         self.adopted = False
+        # How many fences it has had.
+        self.number = 0
         # While there is a fence.
         self.established = asyncio.Event()
         self._ended = asyncio.Event()
@@ -113,6 +116,7 @@ class Tenure:
         if not done.succeeded:
             raise FenceLost("another bridge wrote the host's key at the same time")
         self.fence = done.revision
+        self.number += 1
         self.established.set()
 
     def lose(self) -> None:
@@ -121,8 +125,8 @@ class Tenure:
         self.established.clear()
 
     async def keep(self, on_beat: Callable[[int], None]) -> None:
-        """Keep the lease alive until it is lost, and tell `on_beat` how long it surely lasts. Errors: `FenceLost`;
-        `LeaseNotFound`; the reason given to `end`."""
+        """Keep the lease alive until it is lost, and give `on_beat` the time until which it surely lasts. Errors:
+        `FenceLost`; `LeaseNotFound`; the reason given to `end`."""
         ended = asyncio.ensure_future(self._ended.wait())
         beats = asyncio.ensure_future(self._beat(on_beat))
         try:

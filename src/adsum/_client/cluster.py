@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.util
+import math
 import os
+import re
 import subprocess
 import threading
 import time
@@ -34,11 +36,13 @@ FILE_NAME = "cluster"
 LOCK_NAME = "bridge"
 LOG_NAME = "bridge.log"
 DEFAULT_TTL = 10.0
-LEAST_TTL, MOST_TTL = 2.0, 3600.0
+FORGET_AFTER = 600.0
 # How often the thread looks where it has no descriptor of the bridge to wait with.
 LOOK_SECONDS = 1.0
 # Between two starts, at first and at most.
 _PAUSES = (0.1, 5.0)
+# A host name goes into keys and roles of etcd.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 # How long `close` waits for the thread.
 END_SECONDS = 1.0
 # How long a bridge may take from its start until it holds the folder.
@@ -47,11 +51,12 @@ START_SECONDS = 10.0
 
 class Joined(msgspec.Struct, frozen=True):
     """The cluster that a registry is part of: the address, the name of this host (empty for the registry's own node),
-    and the time to live of its lease in seconds."""
+    and, in seconds, the time to live of its lease and the time after which it forgets hosts that it cannot reach."""
 
     address: str
     host: str = ""
     ttl: float = DEFAULT_TTL
+    forget_after: float = FORGET_AFTER
 
 
 def joined(folder: Path) -> Joined | None:
@@ -70,15 +75,51 @@ def joined(folder: Path) -> Joined | None:
 
 def wanted(address: str, environment: Mapping[str, str]) -> Joined:
     """What a process asks for with this address. Errors: `InvalidClusterAddress`."""
-    host, ttl = environment.get("ADSUM_HOST", ""), environment.get("ADSUM_CLUSTER_TTL", "")
+    ttl = environment.get("ADSUM_CLUSTER_TTL") or DEFAULT_TTL
+    forget_after = environment.get("ADSUM_CLUSTER_FORGET_AFTER") or FORGET_AFTER
+    return Joined(
+        address,
+        checked_host("ADSUM_HOST", environment.get("ADSUM_HOST", "")),
+        checked_ttl("ADSUM_CLUSTER_TTL", ttl),
+        checked_forget_after("ADSUM_CLUSTER_FORGET_AFTER", forget_after),
+    )
+
+
+def is_host_name(name: str) -> bool:
+    """Whether a host can have this name: letters, digits, dots, hyphens and underscores."""
+    return _HOST.fullmatch(name) is not None
+
+
+def checked_host(name: str, value: str) -> str:
+    """The name of a host; an empty one is the registry's own node. Errors: `InvalidClusterAddress`, which calls it
+    `name`."""
+    if value and not is_host_name(value):
+        raise InvalidClusterAddress(
+            f"{name}={value!r}: give the name of a host, 1 to 253 letters, digits, '.', '-' or '_', of which the first "
+            "is a letter or digit"
+        )
+    return value
+
+
+def checked_ttl(name: str, value: str | float) -> float:
+    """A time to live. Errors: `InvalidClusterAddress`, which calls it `name`."""
+    return _checked_seconds(name, value, 2.0, 3600.0)
+
+
+def checked_forget_after(name: str, value: str | float) -> float:
+    """A time after which hosts are forgotten. Errors: `InvalidClusterAddress`, which calls it `name`."""
+    return _checked_seconds(name, value, 1.0, 31_536_000.0)
+
+
+def _checked_seconds(name: str, value: str | float, least: float, most: float) -> float:
     try:
-        seconds = float(ttl or DEFAULT_TTL)
+        seconds = float(value)
     except ValueError as error:
         reraise_foreign(error)
-        seconds = 0.0
-    if not LEAST_TTL <= seconds <= MOST_TTL:
-        raise InvalidClusterAddress(f"ADSUM_CLUSTER_TTL={ttl!r}: give seconds from {LEAST_TTL:g} to {MOST_TTL:g}")
-    return Joined(address, host, seconds)
+        seconds = math.nan
+    if not least <= seconds <= most:
+        raise InvalidClusterAddress(f"{name}={value!r}: give seconds from {least:.9g} to {most:.9g}")
+    return seconds
 
 
 def join(folder: Path, wanted: Joined) -> Joined:
@@ -91,12 +132,11 @@ def join(folder: Path, wanted: Joined) -> Joined:
     if present is None:
         wanted = msgspec.structs.replace(wanted, address=address)
         folders.create(folder)
-        unfinished = folder / f"{FILE_NAME}.new"
-        unfinished.write_bytes(msgspec.json.encode(wanted))
+        unfinished = _unfinished(folder, wanted)
         # Another process may be first: its file stays.
         with contextlib.suppress(FileExistsError):
             os.link(unfinished, folder / FILE_NAME)
-        unfinished.unlink(missing_ok=True)
+        os.unlink(unfinished)
         present = joined(folder) or wanted
     if present.address != address:
         raise InvalidClusterAddress(
@@ -104,6 +144,23 @@ def join(folder: Path, wanted: Joined) -> Joined:
             "another registry (name=, path=). To change it: adsum bridge --leave, and then open it again"
         )
     return present
+
+
+def forget(folder: Path) -> None:
+    """Have the registry in a folder be part of no cluster."""
+    (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def change(folder: Path, joined: Joined) -> None:
+    """Replace what a registry that has joined says about its host; the next bridge reads it."""
+    _unfinished(folder, joined).rename(folder / FILE_NAME)
+
+
+def _unfinished(folder: Path, joined: Joined) -> Path:
+    """A file beside `FILE_NAME` that no other process writes."""
+    path = folder / f"{FILE_NAME}.{os.urandom(6).hex()}"
+    path.write_bytes(msgspec.json.encode(joined))
+    return path
 
 
 def require_extra() -> None:
@@ -242,7 +299,7 @@ class BridgeKeeper:
         """Start the process of a bridge, and wait a moment until it holds the folder."""
         if running_bridge(self._folder) is not None:
             return
-        arguments = [str(self._folder), present.address, present.host, str(present.ttl)]
+        arguments = [str(self._folder), *map(str, msgspec.structs.astuple(present))]
         with open(self._folder / LOG_NAME, "ab") as log:
             process = subprocess.Popen(
                 [*bridge_command(self._launch.command), *arguments],

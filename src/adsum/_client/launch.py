@@ -22,7 +22,7 @@ from ..model import Limits
 REMEDY = "set ADSUM_PYTHON, or registrar_command= of open(), to a Python that has adsum, or run: adsum registrar"
 _PACKAGES = ("adsum", "lmdb", "msgspec")
 _CLUSTER_PACKAGES = ("grpc", "google.protobuf")
-_BRIDGE_BOOT = "import sys; sys.path += sys.argv[1:-4]; from adsum._bridge.__main__ import main; main()"
+_BRIDGE_BOOT = "import sys; sys.path += sys.argv[1:-5]; from adsum._bridge.__main__ import main; main()"
 _PYTHON_NAMES = ("python", "pypy")
 # All that a registrar gets of its starter's environment. The rest does not concern it and may harm it: variables of
 # debuggers and measuring tools that follow child processes, PYTHONPATH, LD_PRELOAD, secrets.

@@ -91,7 +91,8 @@ class MemberChannel:
             if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
                 return False
             try:
-                await asyncio.wait_for(self.grpc.wait_for_state_change(state), until - time.monotonic())
+                async with asyncio.timeout(until - time.monotonic()):
+                    await self.grpc.wait_for_state_change(state)
             except TimeoutError:
                 return False
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from .._foreign import reraise_foreign
 from ..errors import InvalidName, PermissionDenied
 
-# The names that a registry's folder may have before its page is there; the tables' names end with a number.
+# The names that a registry's folder may have before its page is there; the tables' names end with a number, those of
+# an unfinished file `cluster` with random letters.
 _FILES = frozenset({
     "lock", "starting", "clients", "sessions", "socket", "socket.new", "page", "page.new", "page.replaced", "board",
-    "board.new", "registrar.log", "registrar.log.1", "cluster", "cluster.new", "bridge", "bridge.status",
+    "board.new", "registrar.log", "registrar.log.1", "cluster", "bridge", "bridge.status",
     "bridge.status.new", "bridge.log", "bridge.log.1",
 })  # fmt: skip
 
@@ -84,7 +85,7 @@ def _other_file(folder: Path) -> str:
     except OSError as error:
         reraise_foreign(error)
         return ""
-    return next((name for name in names if name not in _FILES and not name.startswith("tables.")), "")
+    return next((name for name in names if name not in _FILES and not name.startswith(("tables.", "cluster."))), "")
 
 
 def _is_file(path: Path) -> bool:

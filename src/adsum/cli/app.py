@@ -5,6 +5,8 @@ from __future__ import annotations
 from cyclopts import App
 
 from .adopt.command import adopt
+from .cluster.bridge import bridge
+from .cluster.hosts import hosts
 from .doctor.command import doctor
 from .members.departures import departures
 from .members.health import health
@@ -50,7 +52,7 @@ def build(tokens: list[str]) -> App:
     app = new_app(_HELP)
     reading = (ls, show, namespaces, departures, watch, wait, top)
     writing = (register, adopt, health, update, unregister)
-    for command in (*reading, *writing, stats, audit, doctor, registrar, metrics, web):
+    for command in (*reading, *writing, hosts, stats, audit, doctor, registrar, bridge, metrics, web):
         app.command(command)
     app.command("adsum.cli.mcp.command:mcp", name="mcp", help=_MCP_SUMMARY)
     app.command("adsum.cli.members.card:card", name="card", help=_CARD_SUMMARY)

@@ -12,7 +12,14 @@ from pathlib import Path
 
 from cyclopts import CycloptsError, UnknownCommandError
 
-from ..errors import AdsumError, InvalidMetadata, InvalidProcessId, InvalidQuery, NotRegistered
+from ..errors import (
+    AdsumError,
+    InvalidClusterAddress,
+    InvalidMetadata,
+    InvalidProcessId,
+    InvalidQuery,
+    NotRegistered,
+)
 from . import BROKEN_PIPE, INTERRUPTED, NOT_FOUND, REGISTRY_ERROR, USAGE
 from .options import UsageError
 
@@ -78,7 +85,7 @@ def _run(tokens: list[str]) -> int:
         return _fail(f"there is no command {tokens[0]!r}; {meant}\nTry: adsum --help", USAGE)
     except CycloptsError as error:
         return _usage_error(error)
-    except (UsageError, InvalidProcessId, InvalidMetadata, InvalidQuery) as error:
+    except (UsageError, InvalidClusterAddress, InvalidProcessId, InvalidMetadata, InvalidQuery) as error:
         return _fail(str(error), USAGE)
     except NotRegistered as error:
         return _fail(str(error), NOT_FOUND)

@@ -44,8 +44,9 @@ class RegistryOptions:
     namespace: Annotated[str | None, Parameter(help="Namespace. Default: 'default'.")] = None
     node: Annotated[str | None, Parameter(help="Node. Default: $ADSUM_NODE, or the registry's own.")] = None
 
-    def open(self) -> Registry:
-        """Open the registry, with the timeout of a command. Errors: `UsageError`, and those of `adsum.open`."""
+    def open(self, *, joins: bool = True) -> Registry:
+        """Open the registry, with the timeout of a command. With `joins` it joins the cluster in ADSUM_CLUSTER, if that
+        is set, and its bridge is started. Errors: `UsageError`, and those of `adsum.open`."""
         self.check()
         return open_registry(
             "default" if self.name is None else self.name,
@@ -53,6 +54,7 @@ class RegistryOptions:
             namespace="default" if self.namespace is None else self.namespace,
             node=self.node,
             timeout=PATIENCE_SECONDS,
+            cluster=None if joins else "",
         )
 
     def open_async(self) -> AsyncRegistry:

@@ -20,7 +20,19 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from ..model import Departure, Entry, Event, HealthSource, HealthStatus, Metadata, OwningMember, ProcessType, Stats
+from ..model import (
+    Departure,
+    Entry,
+    Event,
+    HealthSource,
+    HealthStatus,
+    Metadata,
+    OwningMember,
+    ProcessType,
+    Reach,
+    Stats,
+)
+from .cluster_documents import BridgeDocument, HostsDocument
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,6 +49,9 @@ class EventKind(StrEnum):
     unregistered = "unregistered"
     died = "died"
     lagged = "lagged"
+    unreachable = "unreachable"
+    returned = "returned"
+    whole = "whole"
     snapshot = "snapshot"
 
 
@@ -90,9 +105,21 @@ class OwningMemberDocument(msgspec.Struct, frozen=True):
     pidfd_inode: int
 
 
+class OriginDocument(msgspec.Struct, frozen=True):
+    """Where the entry of another host comes from: the fields of `adsum.Origin`."""
+
+    host: str
+    number: int
+    incarnation: int
+    revision: int
+    epoch: int
+    reach: Reach
+
+
 class EntryDocument(msgspec.Struct, frozen=True):
     """The fields of `adsum.Entry`, after `id`, the process id as one string. `gauges` are the values when the document
-    was made, those in `metadata` the values at the registration."""
+    was made, those in `metadata` the values at the registration. `host` is empty and `reach` is ``here`` for a member
+    of this registry's own host."""
 
     id: str
     process_id: ProcessIdDocument
@@ -108,12 +135,17 @@ class EntryDocument(msgspec.Struct, frozen=True):
     gauges: dict[str, float]
     claims: list[ClaimDocument]
     owned_by: OwningMemberDocument | None = None
+    host: str = ""
+    reach: Reach = Reach.here
+    origin: OriginDocument | None = None
+    fencing_token: int = 0
 
 
 class EventDocument(msgspec.Struct, frozen=True):
     """One change as a watch reports it, or, with the kind ``snapshot``, one entry of the watch's snapshot.
 
-    `at` is when it happened, in UTC; `entry` the entry after it, or the last one where it ended, None for ``lagged``;
+    `at` is when it happened, in UTC; `entry` the entry after it, or the last one where it ended, None for ``lagged``
+    and for changes of a host (``unreachable``, ``returned``, ``whole``), whose name is `host`;
     `previous` the entry before it, where it goes on; `exit` is how the process of an entry that died ended, as in a
     departure.
     """
@@ -125,6 +157,7 @@ class EventDocument(msgspec.Struct, frozen=True):
     entry: EntryDocument | None
     previous: EntryDocument | None
     exit: int | None = None
+    host: str = ""
 
 
 class DepartureDocument(msgspec.Struct, frozen=True):
@@ -222,6 +255,8 @@ DOCUMENTS = (
     AuditDocument,
     RegistrarDocument,
     ChecksDocument,
+    BridgeDocument,
+    HostsDocument,
 )
 
 
@@ -242,6 +277,10 @@ def entry_document(entry: Entry) -> EntryDocument:
         gauges=entry.gauges,
         claims=[ClaimDocument(*msgspec.structs.astuple(record)) for record in entry.claims],
         owned_by=None if entry.owned_by is None else _owning_member_document(entry.owned_by),
+        host=entry.host,
+        reach=entry.reach,
+        origin=None if entry.origin is None else OriginDocument(*msgspec.structs.astuple(entry.origin)),
+        fencing_token=entry.fencing_token,
     )
 
 
@@ -282,6 +321,7 @@ def event_document(event: Event, at: datetime) -> EventDocument:
         None if entry is None else entry_document(entry),
         None if previous is None else entry_document(previous),
         event.exit,
+        event.host,
     )
 
 

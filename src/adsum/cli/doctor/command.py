@@ -9,9 +9,10 @@ from cyclopts import Parameter
 
 from ...errors import AdsumError, WrongNamespace
 from ...model import Limits
-from ...views.documents import CheckDocument, ChecksDocument
+from ...views.documents import CheckDocument
 from ..options import DEFAULT_REGISTRY, FLAG, Json, RegistryOptions
-from ..output import render
+from ..output.checks import print_checks
+from .cluster import check_cluster
 from .files import check_files
 from .findings import Finding, problem
 from .machine import check_folder, check_machine
@@ -38,13 +39,8 @@ def doctor(
     adsum run has ended; members of any namespace whose owning member has left; members whose parent has ended, so that
     they belong to init. Each of them is a problem.
     """
-    findings = list(_orphans(options) if orphans else _findings(options))
-    problems = [finding for finding in findings if finding.level == "problem"]
-    if json:
-        render.print_json(ChecksDocument(not problems, [CheckDocument(*finding) for finding in findings]))
-    else:
-        render.print_table(("check", "state", "found"), _rows(findings), empty="")
-    return 1 if problems else 0
+    findings = _orphans(options) if orphans else _findings(options)
+    return print_checks([CheckDocument(*finding) for finding in findings], json=json)
 
 
 def _orphans(options: RegistryOptions) -> Iterator[Finding]:
@@ -61,10 +57,10 @@ def _findings(options: RegistryOptions) -> Iterator[Finding]:
     yield from check_machine()
     needed_bytes = Limits().max_memory_bytes
     try:
-        with options.open() as registry:
+        with options.open(joins=False) as registry:
             found = registry.stats()
             needed_bytes = max(0, found.bytes_limit - found.bytes_used)
-            about_registry = list(check_registry(registry))
+            about_registry = [*check_registry(registry), *check_cluster(registry)]
     except AdsumError as error:
         # The message contains the remedy.
         about_registry = [problem("pid namespace" if isinstance(error, WrongNamespace) else "registry", str(error))]
@@ -74,10 +70,3 @@ def _findings(options: RegistryOptions) -> Iterator[Finding]:
     # An error of the folder keeps the registry from being opened, too. Report it once.
     known = {finding.says for finding in about_folder}
     yield from (finding for finding in about_registry if finding.says not in known)
-
-
-def _rows(findings: list[Finding]) -> Iterator[tuple[str, str, str]]:
-    for check, level, says, remedy in findings:
-        yield check, level, says
-        if remedy:
-            yield "", "", f"-> {remedy}"

@@ -1,0 +1,187 @@
+"""Which cluster a registry is part of: joining it, and leaving it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from .. import _wire as wire
+from .._client import cluster
+from .._client.bridge_end import end_bridge
+from .._os import identity
+from ..errors import ClusterUnavailable
+from ..model import Host
+from ..opening import open as open_registry
+from ..registry import Registry
+
+NO_CLUSTER = (
+    "is part of no cluster; give the address of one (--cluster, ADSUM_CLUSTER), such as "
+    "etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379/prod"
+)
+LEAVE_SECONDS = 15.0
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """The cluster that a registry is part of: its address, the name of this host in it (empty for the registry's own
+    node), and, in seconds, the time to live of the host's lease and the time after which a host that cannot be reached
+    is forgotten."""
+
+    cluster: str
+    host: str
+    ttl: float
+    forget_after: float
+
+
+def membership(folder: Path) -> Membership | None:
+    """The cluster that the registry in a folder is part of; None where it is part of none.
+
+    >>> adsum.admin_cluster.membership(adsum.open().folder) is None
+    True
+    """
+    joined = cluster.joined(folder)
+    return None if joined is None else Membership(*msgspec.structs.astuple(joined))
+
+
+def cluster_address(text: str) -> str:
+    """The address of a cluster as adsum writes it, with the files of TLS that the environment names. Errors:
+    `InvalidClusterAddress`.
+
+    >>> adsum.admin_cluster.cluster_address("etcd://10.0.0.1,10.0.0.2/prod")
+    'etcd://10.0.0.1:2379,10.0.0.2:2379/prod'
+    """
+    from .._etcd.address import parse
+
+    return str(parse(text))
+
+
+def default_address(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The cluster that a process would join here without an address: ``ADSUM_CLUSTER``, else the one that the registry
+    is part of; empty where there is none.
+
+    >>> adsum.admin_cluster.default_address(adsum.open().folder, {"ADSUM_CLUSTER": "etcd://10.0.0.1/prod"})
+    'etcd://10.0.0.1/prod'
+    """
+    joined = cluster.joined(folder)
+    return environment.get("ADSUM_CLUSTER") or ("" if joined is None else joined.address)
+
+
+def default_host(folder: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The name that this host has in its cluster, or would have: the one it joined with, else ``ADSUM_HOST``, else the
+    registry's own node.
+
+    >>> adsum.admin_cluster.default_host(adsum.open().folder, {}) == adsum.open().node
+    True
+    """
+    joined = cluster.joined(folder)
+    named = environment.get("ADSUM_HOST", "") if joined is None else joined.host
+    if named:
+        return named
+    with open_registry(path=folder, cluster="") as registry:
+        # Without $ADSUM_NODE, which is of this process.
+        return registry._reader.node or identity.host_name()
+
+
+def join(
+    folder: Path,
+    address: str | None = None,
+    *,
+    host: str | None = None,
+    ttl: float | None = None,
+    forget_after: float | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Membership:
+    """Have the registry in a folder be part of a cluster, and return its `Membership`. No bridge is started.
+
+    - `address`: ``ADSUM_CLUSTER`` by default, else the cluster that the registry is part of already.
+    - `host`, `ttl`, `forget_after`: for this host, from now on; what is not given stays as it is, and comes from
+      ``ADSUM_HOST``, ``ADSUM_CLUSTER_TTL`` and ``ADSUM_CLUSTER_FORGET_AFTER`` where the registry joins now. A bridge
+      that runs goes on with what it was started with.
+
+    Errors: `InvalidClusterAddress`, also where the registry is part of another cluster: `leave` that first;
+    `ClusterUnavailable` without an address, and without the extra.
+
+    >>> folder = adsum.admin.registry_folder("clustered")
+    >>> adsum.admin_cluster.join(folder, "etcd://10.0.0.1/prod", host="rack-7").ttl
+    10.0
+    """
+    address = address or default_address(folder, environment)
+    if not address:
+        raise ClusterUnavailable(f"the registry in {folder} {NO_CLUSTER}")
+    joined = cluster.join(folder, cluster.wanted(address, environment))
+    wanted = msgspec.structs.replace(
+        joined,
+        host=joined.host if host is None else cluster.checked_host("host", host),
+        ttl=joined.ttl if ttl is None else cluster.checked_ttl("ttl", ttl),
+        forget_after=joined.forget_after
+        if forget_after is None
+        else cluster.checked_forget_after("forget_after", forget_after),
+    )
+    if wanted != joined:
+        cluster.change(folder, wanted)
+    return Membership(*msgspec.structs.astuple(wanted))
+
+
+def leave(folder: Path, timeout: float = LEAVE_SECONDS) -> bool:
+    """Take a registry out of its cluster, in order: its bridge ends, other hosts see its members leave (departure
+    ``left``), and their members go from the tables here. Returns whether it was part of one.
+
+    A process that opens the registry with ``cluster=`` or ``ADSUM_CLUSTER`` later joins it again.
+
+    Errors: `ClusterUnavailable` where etcd could not be asked, and another host or registry has the name: this registry
+    is out of the cluster, and the other hosts take its members for unreachable, and forget them later; `Timeout` where
+    the bridge does not end within `timeout` seconds.
+
+    >>> adsum.admin_cluster.leave(adsum.open().folder)
+    False
+    """
+    joined = membership(folder)
+    if joined is None:
+        return False
+    # First of all, or a process that keeps a bridge running would start the next one.
+    cluster.forget(folder)
+    end_bridge(folder, signal.SIGUSR1, time.monotonic() + timeout)
+    with open_registry(path=folder, timeout=timeout, cluster="") as registry:
+        _forget_others(registry)
+    _leave_etcd(joined, joined.host or default_host(folder, {}), folder)
+    return True
+
+
+def _forget_others(registry: Registry) -> None:
+    """Remove what a bridge that was killed has left in the tables."""
+    known: list[Host] = registry.hosts()
+    if known:
+        gone = [wire.RemoteHost(host.name, "gone") for host in known]
+        registry._client.pool.ask(wire.Mirror(hosts=gone), LEAVE_SECONDS)
+    if registry.stats().cluster is not None:
+        registry._client.board.attach()
+        registry._client.board.hosts.note_heard(0, 0)
+
+
+def _leave_etcd(joined: Membership, host: str, folder: Path) -> None:
+    """Delete what is left of the host in etcd, where it had no bridge that did. Errors: `ClusterUnavailable`."""
+    cluster.require_extra()
+    from .._bridge.keys import Keys
+    from .._bridge.leaving import leave_without_bridge
+    from .._bridge.tenure import HostTaken
+    from .._etcd.address import parse
+    from .._etcd.asking import in_a_loop
+    from .._etcd.client import EtcdClient
+    from .._etcd.errors import EtcdError
+
+    async def ask() -> None:
+        address = parse(joined.cluster)
+        async with EtcdClient(address, password=os.environ.get("ADSUM_ETCD_PASSWORD")) as etcd:
+            await leave_without_bridge(etcd, Keys(address.name), host, folder)
+
+    try:
+        in_a_loop(ask)
+    except (EtcdError, HostTaken) as error:
+        raise ClusterUnavailable(
+            f"{error}; this registry is out of the cluster, but the other hosts could not be told: they take its "
+            f"members for unreachable, and forget them after {joined.forget_after:g} s"
+        ) from error

@@ -1,0 +1,1 @@
+"""``adsum bridge`` and ``adsum hosts``: the cluster that a registry is part of."""

@@ -1,0 +1,79 @@
+"""`adsum.admin_cluster`: the functions that tools for operators call about a cluster."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adsum
+from adsum import admin_cluster
+
+FUNCTIONS = {name: getattr(admin_cluster, name) for name in admin_cluster.__all__}
+# It serves until a signal ends its process, so its example is a command for a shell.
+NOT_RUN = {"serve_bridge"}
+RECORDS = {name for name, value in FUNCTIONS.items() if inspect.isclass(value)}
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - RECORDS))
+def test_every_function_has_an_example(name: str) -> None:
+    """Each public function shows how to call it, except the one that occupies its process."""
+    assert (">>> " in str(inspect.getdoc(FUNCTIONS[name]))) is (name not in NOT_RUN)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - NOT_RUN - RECORDS))
+def test_the_examples_are_right(name: str, registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example in each docstring prints what it shows."""
+    monkeypatch.setenv("ADSUM_DIR", str(registry_folder.parent))
+    with adsum.open(timeout=10) as registry:
+        names = {"adsum": adsum, "registry": registry}
+        (example,) = doctest.DocTestFinder(recurse=False).find(FUNCTIONS[name], name, globs=names)
+        failures: list[str] = []
+        result = doctest.DocTestRunner().run(example, out=failures.append)
+    assert (result.failed, failures) == (0, [])
+    assert result.attempted > 0
+
+
+def test_to_look_needs_no_grpc() -> None:
+    """Whether a registry is part of a cluster, and how its bridge is, can be asked without the extra."""
+    program = (
+        "import sys; sys.modules['grpc'] = None; import adsum; from adsum import admin_cluster as c; "
+        "folder = adsum.admin.registry_folder('none'); "
+        "assert (c.membership(folder), c.bridge_pid(folder), c.bridge_status(folder)) == (None, None, None)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_registry_that_joins_again_keeps_what_it_has(registry_folder: Path) -> None:
+    """`join` changes only what is given, and takes the rest from the environment the first time."""
+    environment = {"ADSUM_CLUSTER": "etcd://a/prod", "ADSUM_HOST": "rack", "ADSUM_CLUSTER_FORGET_AFTER": "30"}
+    joined = admin_cluster.join(registry_folder, environment=environment, ttl=4)
+    assert joined == admin_cluster.Membership("etcd://a:2379/prod", "rack", 4.0, 30.0)
+    assert admin_cluster.membership(registry_folder) == joined
+    assert admin_cluster.join(registry_folder, environment={"ADSUM_HOST": "other"}) == joined
+    again = admin_cluster.join(registry_folder, host="shelf", environment={})
+    assert again == admin_cluster.Membership("etcd://a:2379/prod", "shelf", 4.0, 30.0)
+    with pytest.raises(adsum.InvalidClusterAddress, match="--leave"):
+        admin_cluster.join(registry_folder, "etcd://a/other", environment={})
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ADSUM_CLUSTER_TTL": "1"},
+        {"ADSUM_CLUSTER_TTL": "soon"},
+        {"ADSUM_CLUSTER_FORGET_AFTER": "0"},
+        {"ADSUM_HOST": "a/b"},
+        {"ADSUM_CLUSTER": ""},
+    ],
+)
+def test_a_wrong_environment_is_refused(registry_folder: Path, wrong: dict[str, str]) -> None:
+    """The error names the variable."""
+    errors = (adsum.InvalidClusterAddress, adsum.ClusterUnavailable)
+    with pytest.raises(errors, match=next(iter(wrong))):
+        admin_cluster.join(registry_folder, environment={"ADSUM_CLUSTER": "etcd://a/prod", **wrong})
+    assert admin_cluster.membership(registry_folder) is None
