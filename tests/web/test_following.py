@@ -18,8 +18,9 @@ import adsum.web
 from adsum import Entry, Registry
 from adsum.web import broadcast
 from adsum.web.broadcast import Subscription
+from adsum.web.selection import parse_selection
 from adsum.web.site import Site
-from adsum.web.streams import TOPICS
+from adsum.web.streams import TOPICS, EventStreamTopic
 from tests.support import WITHIN, eventually_awaited
 
 from .document import read, rows
@@ -236,7 +237,8 @@ async def test_a_death_is_sent_before_other_changes(registry: Registry, monkeypa
     registry.register("b")
     screen = Screen(adsum.web.app(registry), "members?")
     try:
-        registry.update("a", custom={"n": 1})
+        # The first message after a pause is sent at once.
+        registry.update("a", doing="sent")
         await screen.catch_up()
         registry.update("a", doing="waiting to be sent")
         registry.unregister("b")
@@ -253,7 +255,8 @@ async def test_an_exit_that_becomes_known_later_is_added(registry: Registry) -> 
     events, departures = Screen(app, "events?"), Screen(app, "departures?")
     try:
         with sleeping() as child:
-            registry.register("worker", child)
+            # By its pid alone: a registered `Popen` would have its exit reported before it is reaped.
+            registry.register("worker", child.pid)
             child.kill()
             for screen in (events, departures):
                 async with asyncio.timeout(WITHIN):
@@ -301,6 +304,24 @@ async def test_a_hundred_pages_share_what_is_rendered(registry: Registry, monkey
     task = site.broadcaster._task
     assert task is not None
     await eventually_awaited(task.done)
+
+
+async def test_what_a_backlog_has_is_not_sent_again(registry: Registry) -> None:
+    """A change that happens while a client's missed events are read is in these, and does not come a second time."""
+    site: Site = adsum.web.app(registry).state.site
+    topic = EventStreamTopic(site, parse_selection(QueryParams("")), site.broadcaster.catch_up())
+    subscription = site.broadcaster.subscribe({"": (topic, topic)})
+    try:
+        registry.register("a")
+        missed = b"".join(topic.backlog(adsum.Revision(0)))
+        assert missed.count(b"event: registered") == 1
+        site.broadcaster.catch_up()
+        assert topic.take(0) is None
+        registry.register("b")
+        site.broadcaster.catch_up()
+        assert (topic.take(0) or b"").count(b"event: registered") == 1
+    finally:
+        site.broadcaster.unsubscribe(subscription)
 
 
 async def test_a_browser_that_takes_nothing_costs_a_bounded_memory(

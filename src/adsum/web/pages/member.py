@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...cards import NoCard, agent_card, server_card
+from ...cards.ai_catalog import CARD_PATHS
 from ...errors import NotRegistered, PermissionDenied
 from ...model import Departure, Entry, ProcessId
 from ...views.process_tree import TreeLine, process_tree
@@ -83,10 +86,30 @@ def _context(site: Site, base: str, process_id: ProcessId, steps: list[Step]) ->
         "departure": None if entry is not None else _last_departure(site, process_id),
         "usage": None if entry is None else _read(site.registry.usage, process_id),
         "tree": [] if entry is None else _tree(site, entry),
+        "cards": [] if entry is None else _cards(site, base, entry),
         "python": _python_lines(site, process_id),
         "shell": _shell_lines(site, process_id),
         "events": [(f"e{step.revision}", rows.row(step, epoch)[0]) for step in reversed(steps)],
     }
+
+
+class CardLink(NamedTuple):
+    """A card that a member's protocols ask for: where it is, or why there is none."""
+
+    protocol: str
+    address: str
+    reason: str
+
+
+def _cards(site: Site, base: str, entry: Entry) -> list[CardLink]:
+    links = []
+    for kind, end in CARD_PATHS.items():
+        if kind not in entry.metadata.protocols:
+            continue
+        made = agent_card(entry) if kind == "a2a" else server_card(entry, site.settings.cards.publisher)
+        address = f"{base}/agents/{member_path(entry.process_id)}{end}"
+        links.append(CardLink(kind, "", made.reason) if isinstance(made, NoCard) else CardLink(kind, address, ""))
+    return links
 
 
 def _read(read: Callable[[ProcessId], object], process_id: ProcessId) -> object:
