@@ -12,7 +12,7 @@ author = "the adsum contributors"
 project_copyright = "the adsum contributors"
 version = release = adsum.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"adsum {release}"
@@ -20,13 +20,6 @@ html_copy_source = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-
-# In a docstring, `name` is something of adsum's where there is such a thing, and code in any case.
-default_role = "py:obj"
-add_module_names = False
-autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-
 
 # Pages whose links form the table of contents. It is made here, because a directive in them would be shown as code
 # where the repository is read.
@@ -40,12 +33,5 @@ def _add_contents(_app: object, page: str, source: list[str]) -> None:
         source[0] += f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
 
 
-def _without_bases(_app: object, _name: str, _obj: object, _options: object, bases: list[Any]) -> None:
-    """The documentation shows no private base of a class."""
-    public = [base for base in bases if not getattr(base, "__module__", "").startswith("adsum._")]
-    bases[:] = public or [object]
-
-
 def setup(app: Any) -> None:
     app.connect("source-read", _add_contents)
-    app.connect("autodoc-process-bases", _without_bases)
