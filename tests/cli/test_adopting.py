@@ -58,7 +58,7 @@ def claude(home: Path, pid: int, *, file_name: str = "", **fields: Any) -> Path:
     folder = home / ".claude" / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     process = processes.read(pid)
-    known = {"pid": pid, "sessionId": "3650", "cwd": "/work/api", "version": "2.1.267", "kind": "interactive"}
+    known = {"pid": pid, "sessionId": "3650", "cwd": "/srv/api", "version": "2.1.267", "kind": "interactive"}
     known |= {"entrypoint": "cli", "name": "api-55", "status": "busy", "startedAt": 1789029119710}
     if process is not None:
         known["procStart"] = str(process.start_ticks)
@@ -88,14 +88,14 @@ def test_a_session_becomes_a_member(home: Path, start: Start, command: Command, 
     assert (entry.metadata.version, entry.metadata.doing) == ("2.1.267", "waiting: input needed")
     assert entry.custom == {
         "session": "3650",
-        "cwd": "/work/api",
+        "cwd": "/srv/api",
         "status": "waiting",
         "kind": "interactive",
         "entrypoint": "cli",
         "adopted_from": str(path),
     }
     assert f"claude-{pid}" in answer.out
-    assert "/work/api" in answer.out
+    assert "/srv/api" in answer.out
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: f"claude-{pid}" not in members)
     eventually(lambda: [one.how for one in members.departures()] == ["died"])
