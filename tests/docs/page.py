@@ -3,7 +3,8 @@
 - A ``python`` block runs; all blocks of a page run in one interpreter. One that begins with ``# name.py`` is a file
   instead, and is written.
 - A ``text`` block right after a ``python`` block is what that prints; ``...`` matches any text.
-- A block after ``<!-- not run: why -->`` is left alone.
+- A block after ``<!-- not run: why -->`` is left alone. So is one after ``<!-- real: needs program -->``, which
+  ``make test-real`` runs (tests/real/test_recipes.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _FENCED = re.compile(
-    r"^(?P<skip><!-- not run: .+ -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?:(?P<skip><!-- not run: [^\n]+ -->\n+)|(?P<real><!-- real: [^\n]+ -->\n+))?"
+    r"```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 _FILE = re.compile(r"# ([\w.]+\.py)\n")
 _CHECK = doctest.OutputChecker()
@@ -35,10 +38,10 @@ class Block(NamedTuple):
     output: str | None
 
 
-def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of a page that are to be run."""
+def blocks(page: Path, *, real: bool = False) -> Iterator[Block]:
+    """The blocks of a page that are to be run; with `real`, also those that need other programs."""
     text = page.read_text()
-    found = [fence for fence in _FENCED.finditer(text) if not fence["skip"]]
+    found = [fence for fence in _FENCED.finditer(text) if not fence["skip"] and (real or not fence["real"])]
     for fence, after in zip_longest(found, found[1:]):
         follows = after is not None and after["language"] == "text" and not text[fence.end() : after.start()].strip()
         line = text.count("\n", 0, fence.start("text")) + 1
@@ -50,11 +53,11 @@ def is_like(shown: str, real: str) -> bool:
     return _CHECK.check_output(shown, real, _FLAGS)
 
 
-def write_files(page: Path) -> None:
-    """Write the files that a page shows into the current folder."""
-    for block in blocks(page):
+def write_files(page: Path, folder: Path = Path(), *, real: bool = False) -> None:
+    """Write the files that a page shows into a folder, the current one by default."""
+    for block in blocks(page, real=real):
         if block.language == "python" and (file := _FILE.match(block.text)):
-            Path(file[1]).write_text(block.text)
+            (folder / file[1]).write_text(block.text)
 
 
 def write_modules(page: Path, folder: Path) -> None:
