@@ -161,6 +161,11 @@ class Calls:
                     f"{process_id.local_id} is not registered (or its process has died), so it can own no entry; "
                     "register it first"
                 )
+        if entry.origin is not None:
+            raise InvalidProcessId(
+                f"{entry.process_id} is a member of another host, whose kernel alone sees its process end; give a "
+                "member of this host as owned_by="
+            )
         return OwningMember(entry.process_id, entry.incarnation, *entry.owner)
 
     def update(

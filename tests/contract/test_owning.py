@@ -6,10 +6,12 @@ import json
 import os
 import threading
 
+import msgspec
 import pytest
 
 import adsum
 from adsum import DeadProcess, Kind, NotRegistered, Registry
+from adsum.cluster_records import Origin
 from tests.support import Agent, Child, eventually
 
 
@@ -157,6 +159,15 @@ def test_an_owner_that_is_not_there(either: Registry) -> None:
             either.register("tool", owned_by=entry)
     with pytest.raises(adsum.InvalidProcessId):
         either.register("tool", owned_by=7)  # type: ignore[arg-type]
+    assert "tool" not in either
+
+
+def test_a_member_of_another_host_owns_nothing(either: Registry) -> None:
+    """A member of another host is refused as an owner: this kernel does not see its process end."""
+    entry = either.register("planner").entry
+    remote = msgspec.structs.replace(entry, pid=0, origin=Origin("far", 1, 1, 1, 1))
+    with pytest.raises(adsum.InvalidProcessId, match="a member of another host"):
+        either.register("tool", owned_by=remote)
     assert "tool" not in either
 
 

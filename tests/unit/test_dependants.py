@@ -177,3 +177,6 @@ def test_a_hostile_owning_member() -> None:
         (reply,) = registrar.decide(register("tool", TOOL, owned_by)).replies
         assert isinstance(reply, wire.Failed)
         assert reply.reason == "invalid_process_id"
+    (reply,) = registrar.decide(register("tool", TOOL, OwningMember(named("far"), 1, 0, 1, 1))).replies
+    assert isinstance(reply, wire.Failed)
+    assert reply.reason == "invalid_process_id"

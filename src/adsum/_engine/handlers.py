@@ -134,6 +134,8 @@ def _owning_member(round: Round, request: wire.Register) -> OwningMember | None:
     owned_by = request.owned_by
     # It comes from a client.
     id_key(owned_by.process_id)
+    if owned_by.pid < 1:
+        raise InvalidProcessId(f"{owned_by.process_id} has no process on this host; only a member of this host can own")
     if not round.is_alive(owned_by.owner):
         raise DeadProcess(
             f"process {owned_by.pid} of {owned_by.process_id}, which was to own the entry, has exited; nothing was "
