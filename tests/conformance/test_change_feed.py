@@ -76,8 +76,8 @@ def short_history(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the history held only four changes."""
     honest = history.steps_since
 
-    def short(*arguments: object) -> object:
-        steps = honest(*arguments)  # type: ignore[arg-type]
+    def short(*arguments: object, **options: object) -> object:
+        steps = honest(*arguments, **options)  # type: ignore[arg-type]
         return None if steps is not None and len(steps) > 4 else steps
 
     monkeypatch.setattr(history, "steps_since", short)

@@ -9,7 +9,7 @@ from .._os.locks import locked
 from .._store.feed import Base, Position, TableFeed, position_of
 from .._store.history import Step
 from .._store.query import Query
-from .._store.reader import Reader
+from .._store.reader import OwnChanges, Reader
 from ..model import Entry, Event, Kind, Revision
 
 
@@ -30,7 +30,8 @@ class Follower:
 
         # No function that the feed holds refers to the follower: a watch that is forgotten is freed without the garbage
         # collector.
-        self._feed = TableFeed(lambda: reader, read_base, position_of(since))
+        source = OwnChanges(reader) if query.here else reader
+        self._feed = TableFeed(lambda: source, read_base, position_of(since))
 
     @property
     def snapshot(self) -> list[Entry]:

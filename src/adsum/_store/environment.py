@@ -12,7 +12,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lmdb
@@ -80,6 +80,7 @@ class Environment:
         map_size: int,
         first_number: int,
         *,
+        names: Sequence[str],
         writable: bool,
         create: bool,
     ) -> None:
@@ -91,7 +92,7 @@ class Environment:
             name: lmdb_env.open_db(
                 name.encode(), create=create, dupsort=name in MANY_ROW_TABLES, dupfixed=name in MANY_ROW_TABLES
             )
-            for name in TABLES
+            for name in names
         }
         self._files = _files_of(tables_in(folder, generation))
         self._descriptors = _descriptors_of(self._files, first_number)
@@ -171,7 +172,7 @@ def create_environment(folder: Path, generation: int, map_size: int, max_readers
     with translating(folder):
         path.mkdir(mode=0o700)
         reserve_lock_file(path, max_readers)
-        environment = _open(folder, generation, map_size, max_readers, writable=True, create=True)
+        environment = _open(folder, generation, map_size, max_readers, TABLES, writable=True, create=True)
         # As long as it may ever become, all of it a hole, so a shorter file is a damaged one. LMDB alone leaves the
         # length to chance. By path, because a descriptor of this file must not be closed here.
         os.truncate(environment.data_file, map_size)
@@ -220,8 +221,11 @@ def reserve_lock_file(path: Path, max_readers: int) -> None:
         os.close(descriptor)
 
 
-def open_environment(folder: Path, generation: int, map_size: int, *, writable: bool) -> Environment:
-    """The tables of a registry that exists. Errors: `CorruptRegistry`, `PermissionDenied`, `SystemBusy`."""
+def open_environment(
+    folder: Path, generation: int, map_size: int, *, writable: bool, names: Sequence[str] = TABLES
+) -> Environment:
+    """The tables of a registry that exists; those of an older format have other `names`. Errors: `CorruptRegistry`,
+    `PermissionDenied`, `SystemBusy`."""
     with translating(folder):
         data = tables_in(folder, generation) / "data.mdb"
         try:
@@ -232,11 +236,18 @@ def open_environment(folder: Path, generation: int, map_size: int, *, writable: 
         # Reading past the end of a truncated file would be SIGBUS, not an error.
         if size != map_size:
             raise CorruptRegistry(f"{data} has {size} bytes instead of {map_size}; {remedy(folder)}")
-        return _open(folder, generation, map_size, 126, writable=writable, create=False)
+        return _open(folder, generation, map_size, 126, names, writable=writable, create=False)
 
 
 def _open(
-    folder: Path, generation: int, map_size: int, max_readers: int, *, writable: bool, create: bool
+    folder: Path,
+    generation: int,
+    map_size: int,
+    max_readers: int,
+    names: Sequence[str],
+    *,
+    writable: bool,
+    create: bool,
 ) -> Environment:
     path = tables_in(folder, generation)
     for attempt in range(OPEN_TRIES):
@@ -265,7 +276,14 @@ def _open(
             continue
         try:
             return Environment(
-                current_tables, folder, generation, map_size, first_number, writable=writable, create=create
+                current_tables,
+                folder,
+                generation,
+                map_size,
+                first_number,
+                names=names,
+                writable=writable,
+                create=create,
             )
         except BaseException:
             current_tables.close()

@@ -92,11 +92,13 @@ class ChangeFeed(Protocol[B_co]):
 
 
 class Base(NamedTuple, Generic[B]):
-    """Where a feed starts: a state, the changes after it that are already known, and the position they lead to."""
+    """Where a feed starts: a state, the changes after it that are already known, the position they lead to, and that
+    of the state; without `start`, that of the state follows from the number of the changes."""
 
     newest: Position
     state: B
     pending: Sequence[Step] = ()
+    start: Position | None = None
 
 
 class _Progress(NamedTuple, Generic[B]):
@@ -137,8 +139,9 @@ class TableFeed(Generic[B]):
 
     @property
     def position(self) -> Position:
-        _, (epoch, revision), pending, _ = self._progress
-        return Position(epoch, revision - len(pending))
+        _, newest, pending, _ = self._progress
+        # A feed may leave out changes, so what comes before the next one has been taken, whatever its revision is.
+        return newest if not pending else Position(newest.epoch, pending[0].revision - 1)
 
     @property
     def epoch(self) -> int:
@@ -179,7 +182,7 @@ class TableFeed(Generic[B]):
         self._progress = self._start(None)
 
     def _start(self, since: Position | None) -> _Progress[B]:
-        newest, state, pending = self._read_base(since)
-        start = Position(newest.epoch, newest.revision - len(pending))
+        newest, state, pending, known = self._read_base(since)
+        start = known or Position(newest.epoch, newest.revision - len(pending))
         lagged = since is not None and (since.revision != start.revision or since.epoch not in (0, start.epoch))
         return _Progress(state, newest, deque(pending), lagged)

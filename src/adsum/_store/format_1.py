@@ -1,8 +1,8 @@
 """Table format 1, of adsum 0.1, as far as a migration needs it. Frozen: tables of this format do not change any more.
 
-Formats 1 and 2 have the same tables, the same keys, and the same rows but for two tables. In ``entries`` a row of
-format 1 is one array: the ten fields of the entry, then the session and the health before a missed heartbeat. In
-``history`` the before-image is such a row. The rows of ``departures`` and ``standbys`` are equal in both formats.
+Format 2 has all tables of format 1, with the same keys, and the same rows but for two tables, and a few tables more. In
+``entries`` a row of format 1 is one array: the ten fields of the entry, then the session and the health before a missed
+heartbeat. In ``history`` the before-image is such a row. The rows of ``departures`` and ``standbys`` are equal in both formats.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ import msgspec
 
 from ..model import ProcessId
 
+TABLES = (
+    *("ids", "entries", "departures", "history", "receipts", "standbys", "meta"),
+    *("by_capability", "by_type", "by_health", "by_node", "owners"),
+)
 ENTRY_FIELDS = 10
 _history_head = struct.Struct(">BQQ")
 # Raw: the fields are carried over as the bytes that they are, times and extensions included.

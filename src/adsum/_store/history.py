@@ -6,8 +6,10 @@ change replaced it, whose row then holds it. So any state between two kept revis
 older state and backward from the present. A registration, the most frequent change, replaces nothing and costs 17
 bytes. The registrar writes the rows in the transaction of their changes: when it is killed, it loses neither or both.
 
-Each change has a revision of its own, one more than the last. So the rows have no gaps: if the row after a revision
-exists, all later rows exist too.
+Each change has a revision of its own, one more than the last. Changes about other hosts of the cluster have a table of
+their own, with bounds of its own: they are many in a busy cluster, and must not push out what happened here. Each table
+keeps its newest rows, and `META_FLOORS` says up to which revision rows are gone. Who follows the members of this
+registry alone needs one of the two tables, and others both, which together have no gap.
 """
 
 from __future__ import annotations
@@ -19,10 +21,20 @@ from ..errors import CorruptRegistry
 from ..model import Entry, Kind, ProcessId
 from . import snapshot
 from .environment import Environment
-from .layout import HOST_KINDS, Change, decode_entry, decode_public, encode, pack_number, unpack_number
+from .layout import (
+    HISTORIES,
+    HOST_KINDS,
+    META_FLOORS,
+    Change,
+    decode_entry,
+    decode_public,
+    encode,
+    pack_number,
+    unpack_number,
+)
 from .page import remedy
 
-# The history holds so many changes, or so many bytes of table pages, whichever is less.
+# Each table holds so many changes, or so many bytes of table pages, whichever is less.
 MAX_HISTORY = 8192
 MAX_HISTORY_BYTES = 8 * 1024 * 1024
 MAX_REVISION = 2**64 - 1
@@ -57,17 +69,24 @@ def row_of(change: Change) -> bytes:
     return _head.pack(kind, incarnation, before.revision) + encode(before)
 
 
-def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list[Step] | None:
-    """Every change after revision `since`, oldest first; None where the history does not reach back to it."""
-    if since >= MAX_REVISION:
+def floor(txn: snapshot.Txn, environment: Environment, table: str) -> int:
+    """The newest revision whose row this table of `HISTORIES` does not keep any more."""
+    stored = txn.get(META_FLOORS[table], db=environment.meta)
+    return unpack_number(stored) if stored else 0
+
+
+def steps_since(txn: snapshot.Txn, environment: Environment, since: int, *, here: bool = False) -> list[Step] | None:
+    """Every change after revision `since`, oldest first; with `here`, of members of this registry alone. None where the
+    history does not reach back to it."""
+    newest = snapshot.revision(txn, environment)
+    tables = HISTORIES[:1] if here else HISTORIES
+    if since > newest or any(since < floor(txn, environment, table) for table in tables):
         return None
-    with txn.cursor(environment.tables["history"]) as cursor:
-        found = cursor if cursor.set_key(pack_number(since + 1)) else ()
-        rows = [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in found]
-    if not rows:
-        return [] if since == snapshot.revision(txn, environment) else None
-    replaced = {of: row for _, _, _, of, row in rows if of}
+    rows = sorted(row for table in tables for row in _rows_after(txn, environment, table, since))
+    if not here and len(rows) != newest - since:
+        return None
     steps: list[Step] = []
+    replaced = {of: row for _, _, _, of, row in rows if of}
     for revision, code, incarnation, _, before in rows:
         kind = _KINDS[code]
         if kind in HOST_KINDS:
@@ -85,6 +104,17 @@ def steps_since(txn: snapshot.Txn, environment: Environment, since: int) -> list
                 )
         steps.append(Step(revision, kind, decode_entry(before) if before else None, after))
     return steps
+
+
+def _rows_after(
+    txn: snapshot.Txn, environment: Environment, table: str, since: int
+) -> list[tuple[int, int, int, int, bytes]]:
+    """The rows of a table after a revision: revision, kind, incarnation, revision of the replaced entry, and that."""
+    if since >= MAX_REVISION:
+        return []
+    with txn.cursor(environment.tables[table]) as cursor:
+        found = cursor if cursor.set_range(pack_number(since + 1)) else ()
+        return [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in found]
 
 
 def undo(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:

@@ -12,6 +12,7 @@ by_node        namespace NUL node              incarnation, likewise
 owners         pid, start time, pidfd inode    incarnation, likewise
 departures     revision                        the `Departure`, msgpack array
 history        revision                        the before-image of a change; see `history`
+remote_*       revision                        the same two, about other hosts of the cluster
 receipts       session, number                 the reply, framed
 standbys       id, NUL, position               the `Standby`, msgpack array
 hosts          host                            the `HostRow`, msgpack array
@@ -41,7 +42,10 @@ FORMAT = 2
 INDEXES = ("by_capability", "by_type", "by_health", "by_node")
 # No table: a name for `namespace_key`.
 BY_NAMESPACE = "by_namespace"
-ONE_ROW_TABLES = ("ids", "entries", "departures", "history", "receipts", "standbys", "hosts", "meta")
+# What is about other hosts has tables of its own, so that it pushes nothing out that is about this one.
+HISTORIES = ("history", "remote_history")
+DEPARTURES = ("departures", "remote_departures")
+ONE_ROW_TABLES = ("ids", "entries", *DEPARTURES, *HISTORIES, "receipts", "standbys", "hosts", "meta")
 MANY_ROW_TABLES = (*INDEXES, "owners")
 TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
 MAX_DEPARTURES = 1000
@@ -51,6 +55,8 @@ META_STATS = b"stats"
 META_LIMITS = b"limits"
 META_IDENTITY = b"identity"
 META_NODE = b"node"
+# By table of `HISTORIES`: the newest revision whose row is not kept any more. No word: all rows are kept.
+META_FLOORS = {"history": b"history_floor", "remote_history": b"remote_history_floor"}
 
 
 # A health status and its source, as they were before the registrar noted a missed heartbeat.
@@ -93,6 +99,12 @@ class Change(NamedTuple):
     @property
     def is_of_host(self) -> bool:
         return self.kind in HOST_KINDS
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is about another host of the cluster."""
+        record = self.after or self.before
+        return self.is_of_host if record is None else record.entry.origin is not None
 
     @property
     def begun_row(self) -> Entry | None:

@@ -21,7 +21,17 @@ from .._os import identity
 from ..model import Limits
 from . import format_1, page
 from .environment import Environment, create_environment, remove_tables, tables_in
-from .layout import FORMAT, META_IDENTITY, META_NODE, TABLES, Identity, encode
+from .layout import (
+    FORMAT,
+    META_FLOORS,
+    META_IDENTITY,
+    META_NODE,
+    META_REVISION,
+    Identity,
+    encode,
+    pack_number,
+    unpack_number,
+)
 from .older_tables import Txn, living_members, named, opened
 
 log = logging.getLogger("adsum.registrar")
@@ -76,6 +86,15 @@ def _converted(folder: Path, older: page.Page, failpoint: Failpoint) -> tuple[En
         return fresh, limits
 
 
+def _keep_floor(target: Txn[bytes], fresh: Environment) -> None:
+    """Older tables do not say up to which revision the history is gone."""
+    with target.cursor(fresh.tables["history"]) as cursor:
+        first = unpack_number(cursor.key()) if cursor.first() else 0
+    newest = target.get(META_REVISION, db=fresh.meta)
+    floor = first - 1 if first else unpack_number(newest) if newest else 0
+    target.put(META_FLOORS["history"], pack_number(floor), db=fresh.meta)
+
+
 def _discard(fresh: Environment) -> None:
     """Give the memory of a half-made generation back: the folder is in RAM."""
     fresh.close()
@@ -84,12 +103,13 @@ def _discard(fresh: Environment) -> None:
 
 def _copy(source: Txn[bytes], old: Environment, target: Txn[bytes], fresh: Environment) -> None:
     convert = {"entries": format_1.entries_row, "history": format_1.history_row}
-    for name in TABLES:
+    for name in format_1.TABLES:
         if name == "receipts":
             continue
         change = convert.get(name, bytes)
         with source.cursor(old.tables[name]) as rows, target.cursor(fresh.tables[name]) as copy:
             copy.putmulti((key, change(value)) for key, value in rows)
+    _keep_floor(target, fresh)
     here = Identity(FORMAT, identity.boot_id(), identity.pid_namespace())
     target.put(META_IDENTITY, encode(here), db=fresh.meta)
     target.put(META_NODE, identity.host_name().encode(), db=fresh.meta)

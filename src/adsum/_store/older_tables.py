@@ -66,7 +66,7 @@ def opened(folder: Path, older: page.Page) -> Iterator[tuple[Txn[bytes], Environ
 
     Errors: `CorruptRegistry` where the tables do not belong to the page.
     """
-    environment = open_environment(folder, older.generation, older.map_size, writable=False)
+    environment = open_environment(folder, older.generation, older.map_size, writable=False, names=format_1.TABLES)
     try:
         with translating(folder), environment.lmdb.begin() as txn:
             yield txn, environment, stored_limits(txn, environment, older.format)

@@ -318,17 +318,16 @@ class Reader:
         known = self._tables.read(counted, None) if self._tables.current() else 0
         return len(self.find(query)) if known is None else known
 
-    def steps_since(self, position: Position) -> tuple[Position, list[Step] | None]:
-        """The present position and the changes that lead to it from `position`, oldest first. None in their place where
-        the history does not reach back so far, or where the registry has another epoch (epoch 0 is any)."""
+    def steps_since(self, position: Position, *, here: bool = False) -> tuple[Position, list[Step] | None]:
+        """The present position and the changes that lead to it from `position`, oldest first; with `here`, those of
+        members of this registry alone. None in their place where the history does not reach back so far, or where the
+        registry has another epoch (epoch 0 is any)."""
 
         def read(txn: snapshot.Txn, environment: Environment) -> tuple[Position, list[Step] | None]:
             epoch = self._tables.epoch
-            steps = history.steps_since(txn, environment, position.revision) if position.epoch in (0, epoch) else None
-            if steps is None:
-                return Position(epoch, snapshot.revision(txn, environment)), None
-            # Every change has a revision of its own.
-            return Position(epoch, position.revision + len(steps)), steps
+            is_of_epoch = position.epoch in (0, epoch)
+            steps = history.steps_since(txn, environment, position.revision, here=here) if is_of_epoch else None
+            return Position(epoch, snapshot.revision(txn, environment)), steps
 
         nothing: tuple[Position, list[Step] | None] = (position, [])
         return self._tables.read(read, nothing)
@@ -345,12 +344,15 @@ class Reader:
             epoch = self._tables.epoch
             steps = None
             if since is not None and since.epoch in (0, epoch):
-                steps = history.steps_since(txn, environment, since.revision)
+                here = query is not None and query.here
+                steps = history.steps_since(txn, environment, since.revision, here=here)
             stored = {entry.process_id: entry for entry in self._candidates(txn, environment, query)}
             entries = history.undo(stored, steps or []).values()
             matching = [entry for entry in entries if query is None or query.matches(entry)]
             matching.sort(key=_by_id)
-            return Base(Position(epoch, snapshot.revision(txn, environment)), matching, steps or [])
+            newest = Position(epoch, snapshot.revision(txn, environment))
+            start = newest if since is None or steps is None else Position(epoch, since.revision)
+            return Base(newest, matching, steps or [], start)
 
         nothing: Base[list[Entry]] = Base(NOWHERE, [])
         return self._tables.read(read, nothing)
@@ -379,9 +381,9 @@ class Reader:
         nothing: list[Standby] = []
         return sorted(self._tables.read(read, nothing), key=operator.attrgetter("position"))
 
-    def departures(self, limit: int) -> list[Departure]:
-        """At most `limit` departures, the newest first."""
-        return self._tables.read(lambda txn, env: snapshot.departures(txn, env, limit), [])
+    def departures(self, limit: int, *, here: bool = False) -> list[Departure]:
+        """At most `limit` departures, the newest first; with `here`, of members of this registry alone."""
+        return self._tables.read(lambda txn, env: snapshot.departures(txn, env, limit, here=here), [])
 
     def exit_of(self, entry: Entry, revision: int) -> int | None:
         """How the process of an entry ended that was removed at this revision; None where that is not known."""
@@ -595,6 +597,20 @@ class Reader:
             found.append(cached)
         matching = found if query.is_indexed else [cached for cached in found if query.matches(cached.entry)]
         return matching, cache.lifelines
+
+
+class OwnChanges:
+    """What a feed reads from that is about members of this registry alone: the changes of other hosts, which may be
+    many, are not read, and none that is missed there counts."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def position(self) -> Position:
+        return self._reader.position()
+
+    def steps_since(self, position: Position) -> tuple[Position, list[Step] | None]:
+        return self._reader.steps_since(position, here=True)
 
 
 _by_key = operator.attrgetter("key")

@@ -6,6 +6,7 @@ commits meanwhile (S3). None of them checks whether an owner is alive; that is t
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ from ..errors import CorruptRegistry
 from ..model import Departure, Entry, Owner, ProcessType, RegistrarStats
 from .environment import Environment
 from .layout import (
+    DEPARTURES,
     META_REVISION,
     META_STATS,
     HostRow,
@@ -134,20 +136,19 @@ def entries_at(txn: Txn, environment: Environment, incarnations: Iterable[int]) 
     return [decode_public(row).entry for row in rows if row is not None]
 
 
-def departures(txn: Txn, environment: Environment, limit: int) -> list[Departure]:
-    """At most `limit` departures, the newest first."""
-    found: list[Departure] = []
-    with txn.cursor(environment.tables["departures"]) as cursor:
-        for row in cursor.iterprev(keys=False, values=True):
-            if len(found) == limit:
-                break
-            found.append(decode_departure(row))
-    return found
+def departures(txn: Txn, environment: Environment, limit: int, *, here: bool = False) -> list[Departure]:
+    """At most `limit` departures, the newest first; with `here`, of members of this registry alone."""
+    newest: list[tuple[bytes, bytes]] = []
+    for name in DEPARTURES[:1] if here else DEPARTURES:
+        with txn.cursor(environment.tables[name]) as cursor:
+            newest += itertools.islice(cursor.iterprev(), limit)
+    newest.sort(reverse=True)
+    return [decode_departure(row) for _, row in newest[:limit]]
 
 
 def exit_of(txn: Txn, environment: Environment, entry: Entry, revision: int) -> int | None:
     """How the process of an entry ended that was removed at this revision; None where it is not known."""
-    row = txn.get(pack_number(revision), db=environment.tables["departures"])
+    row = txn.get(pack_number(revision), db=environment.tables[DEPARTURES[entry.origin is not None]])
     departure = None if row is None else decode_departure(row)
     # A registry that was made anew has other departures at the same revisions.
     is_of_entry = departure is not None and (departure.entry.process_id, departure.entry.owner) == (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import lmdb
 import msgspec
@@ -22,9 +22,12 @@ from ..model import Departure, Entry, Limits, Owner, RegistrarStats
 from . import history, own_index, snapshot
 from .environment import Environment, translating, unreadable_row
 from .layout import (
+    DEPARTURES,
     FORMAT,
+    HISTORIES,
     INDEXES,
     MAX_DEPARTURES,
+    META_FLOORS,
     META_IDENTITY,
     META_LIMITS,
     META_NODE,
@@ -57,6 +60,9 @@ from .page import remedy
 from .query import Query
 from .room import reserve_for
 
+T = TypeVar("T")
+# Rows of a table by revision.
+Rows: TypeAlias = "list[tuple[int, bytes]]"
 # What entries cost. Departures and receipts are bounded by themselves, and must not keep a full registry full.
 _COUNTED = ("ids", "entries", "owners", *INDEXES)
 # Between two departures of one batch are others of that batch. It has 512 requests, and most of them end one entry.
@@ -75,7 +81,8 @@ def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment, names: Se
 
 class Retention(NamedTuple):
     """How much of the past a commit leaves in the tables: so many departures, so many changes, and of those as many as
-    fit in so many bytes of table pages. With `history_bytes` 0 the history begins anew after the commit."""
+    fit in so many bytes of table pages, of this host and of others each. With `history_bytes` 0 the history begins anew
+    after the commit."""
 
     departures: int = MAX_DEPARTURES
     changes: int = history.MAX_HISTORY
@@ -225,21 +232,39 @@ class WriteTransaction(ReadTransaction):
         retention: Retention,
     ) -> None:
         """Write the changes, in order, with every index row they add or take away, and with their history."""
-        past = [(change.revision, history.row_of(change)) for change in changes[-retention.changes :]]
-        ended = [(revision, encode(departure)) for revision, departure in departures[-retention.departures :]]
+        past = _by_table(HISTORIES, [(change.is_remote, change) for change in changes])
+        ended = _by_table(DEPARTURES, [(one[1].entry.origin is not None, one) for one in departures])
+        history_rows = {
+            name: [(change.revision, history.row_of(change)) for change in some[-retention.changes :]]
+            for name, some in past.items()
+        }
+        departure_rows = {
+            name: [(revision, encode(departure)) for revision, departure in some[-retention.departures :]]
+            for name, some in ended.items()
+        }
         # Asked before the first write: pages that this commit frees are of no use to it.
-        may_grow = self.has_room(_size(past) + _size(ended))
+        may_grow = self.has_room(sum(map(_size, (*history_rows.values(), *departure_rows.values()))))
         for change in changes:
             self._move(change.key, change.before, change.after)
         if changes:
             self.revision = changes[-1].revision
             self._put_meta(META_REVISION, pack_number(self.revision))
-            if retention.history_bytes:
-                self._append("history", past, retention.changes, retention.history_bytes, may_grow=may_grow)
-            else:
-                self._txn.drop(self._tables["history"], delete=False)
-        if departures:
-            self._append("departures", ended, retention.departures, may_grow=may_grow)
+            for name, rows in history_rows.items():
+                left_out = past[name][: -retention.changes]
+                gone = self._write_history(name, rows, retention, may_grow=may_grow)
+                if gone or left_out:
+                    self._put_meta(
+                        META_FLOORS[name], pack_number(max([gone, *(one.revision for one in left_out[-1:])]))
+                    )
+        for name, rows in departure_rows.items():
+            self._append(name, rows, retention.departures, may_grow=may_grow)
+
+    def _write_history(self, name: str, rows: Rows, retention: Retention, *, may_grow: bool) -> int:
+        """The newest revision whose row is not kept, 0 where this has left none out."""
+        if retention.history_bytes:
+            return self._append(name, rows, retention.changes, retention.history_bytes, may_grow=may_grow)
+        self._txn.drop(self._tables[name], delete=False)
+        return self.revision
 
     def refresh(self, records: Iterable[Record]) -> None:
         """Write records that differ in nothing that an index or the history knows."""
@@ -319,35 +344,50 @@ class WriteTransaction(ReadTransaction):
     def _append(
         self,
         name: str,
-        rows: list[tuple[int, bytes]],
+        rows: Rows,
         most_rows: int,
         most_bytes: float = math.inf,
         *,
         may_grow: bool,
-    ) -> None:
+    ) -> int:
         """Add rows under their revisions to a table that keeps the newest: so many, on pages of so many bytes. Where
-        the table may not grow, the rows take the place of older ones, or are left out."""
-        table = self._tables[name]
+        the table may not grow, the rows take the place of older ones, or are left out. The newest revision that is not
+        kept, 0 where this has left nothing out."""
+        if not rows:
+            return 0
+        table, gone = self._tables[name], 0
         if not may_grow:
             most_bytes = min(most_bytes, self._bytes_of(name))
             while rows and _size(rows) > most_bytes:
                 # What remains must have no gap: the rows before those that are left out go first.
                 self._txn.drop(table, delete=False)
-                rows = rows[1 + len(rows) // 2 :]
+                left_out = 1 + len(rows) // 2
+                gone = rows[:left_out][-1][0]
+                rows = rows[left_out:]
         for revision, row in rows:
             self._txn.put(pack_number(revision), row, db=table, append=True)
         stored = self._txn.stat(table)["entries"]
         with self._txn.cursor(table) as cursor:
             cursor.first()
             while stored > most_rows or (stored > 1 and self._bytes_of(name) > most_bytes):
+                gone = unpack_number(cursor.key())
                 cursor.delete()
                 stored -= 1
+        return gone
 
     def _bytes_of(self, name: str) -> int:
         return bytes_used(self._txn, self._environment, [name])
 
     def _put_meta(self, word: bytes, value: bytes) -> None:
         self._txn.put(word, value, db=self._environment.meta)
+
+
+def _by_table(names: Sequence[str], some: Iterable[tuple[bool, T]]) -> dict[str, list[T]]:
+    """What belongs into each of two tables: that which is about this host, and that about others."""
+    found: dict[str, list[T]] = {name: [] for name in names}
+    for is_remote, one in some:
+        found[names[is_remote]].append(one)
+    return found
 
 
 def _size(rows: Iterable[tuple[int, bytes]]) -> int:

@@ -21,7 +21,7 @@ from .._os.locks import holding, locked
 from .._store.feed import Base, TableFeed
 from .._store.history import Step
 from .._store.layout import MAX_DEPARTURES
-from .._store.reader import Reader
+from .._store.reader import OwnChanges, Reader
 from ..errors import AdsumError
 from ..model import Entry, Kind
 from ._dispatch import DIED, STARTED, STOPPED, emit, logger, wanted, when_changed
@@ -162,7 +162,7 @@ class _RegistryFollower:
         self._reader = reader
         if self._feed is None:
             # From the present on. Where there is no registry yet, every change of it is still to come.
-            self._feed = TableFeed(lambda: self._reader, lambda _: Base(self._reader.position(), None))
+            self._feed = TableFeed(lambda: OwnChanges(self._reader), lambda _: Base(self._reader.position(), None))
             return
         before = self._feed.position
         if not self._feed.advance():
@@ -176,12 +176,11 @@ class _RegistryFollower:
         while (step := self._feed.take()) is not None:
             steps.append(step)
         ended = [step.before for step in steps if step.kind is Kind.died and step.before is not None]
-        # Each host reports the deaths of its own members.
-        if died := [entry for entry in ended if entry.origin is None]:
-            self._report_deaths(died, reader, steps)
+        if ended:
+            self._report_deaths(ended, reader, steps)
 
     def _report_deaths(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
-        departures = reader.departures(min(MAX_DEPARTURES, len(steps) + EXTRA_DEPARTURES))
+        departures = reader.departures(min(MAX_DEPARTURES, len(steps) + EXTRA_DEPARTURES), here=True)
         detection = {departure.entry.incarnation: departure.detection for departure in departures}
         for entry in died:
             measurements: dict[str, float] = {"count": 1}
