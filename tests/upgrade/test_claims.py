@@ -35,12 +35,18 @@ _ADDED = {
         "        if not self.protocols:\n": "        if False:\n",
         "    claims: tuple[ClaimRecord, ...] = ()\n": "    claims: ClassVar[object] = ()\n",
         "    owned_by: OwningMember | None = None\n": "    owned_by: ClassVar[object] = None\n",
+        # What was appended since is behind it in each row.
+        "    origin: Origin | None = None\n": "    origin: ClassVar[Origin | None] = None\n",
+        "    fencing_token: int = 0\n": "    fencing_token: ClassVar[int] = 0\n",
     },
     "_engine/draft.py": {
-        ", claims=before.entry.claims": "",
+        ', "claims": before.entry.claims': "",
         ", claims=()": "",
-        "            owned_by=owned_by,\n        )": "        )",
+        "            owned_by=owned_by,\n            fencing_token=token,\n        )": "        )",
         "        entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)\n": "",
+        "        entry = msgspec.structs.replace(entry, **kept, fencing_token=before.entry.fencing_token)\n": (
+            "        entry = msgspec.structs.replace(entry, **kept)\n"
+        ),
     },
 }
 

@@ -20,11 +20,17 @@ _ADDED = {
     "_wire.py": {"    | RegisterOwned\n": ""},
     "model.py": {
         "    owned_by: OwningMember | None = None\n": "    owned_by: ClassVar[None] = None\n",
+        # What was appended since is behind it in each row.
+        "    origin: Origin | None = None\n": "    origin: ClassVar[Origin | None] = None\n",
+        "    fencing_token: int = 0\n": "    fencing_token: ClassVar[int] = 0\n",
         "from typing import ": "from typing import ClassVar, ",
     },
     "_engine/draft.py": {
-        "            owned_by=owned_by,\n        )": "        )",
+        "            owned_by=owned_by,\n            fencing_token=token,\n        )": "        )",
         "        entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)\n": "",
+        "        entry = msgspec.structs.replace(entry, **kept, fencing_token=before.entry.fencing_token)\n": (
+            "        entry = msgspec.structs.replace(entry, **kept)\n"
+        ),
     },
 }
 
