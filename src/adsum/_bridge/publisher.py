@@ -254,8 +254,8 @@ class Publisher:
 
     async def _delete_what_ended(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> None:
         """A full etcd still deletes. How the entries ended cannot be written, and the others wait for room. One of an
-        old version does not even delete: then the tenure ends, for a host that cannot tell deaths is not to be relied
-        upon."""
+        old version does not even delete: then the tenure ends, for a host that cannot report deaths is not to be
+        relied upon."""
         gone = [key for key, value in values.items() if value is None]
         if gone:
             await self._commit(tenure, [Delete(self._keys.entry(tenure.host, key)) for key in gone])

@@ -2,7 +2,8 @@
 
 Format 2 has all tables of format 1, with the same keys, and the same rows but for two tables, and a few tables more. In
 ``entries`` a row of format 1 is one array: the ten fields of the entry, then the session and the health before a missed
-heartbeat. In ``history`` the before-image is such a row. The rows of ``departures`` and ``standbys`` are equal in both formats.
+heartbeat. In ``history`` the before-image is such a row. The rows of ``departures`` and ``standbys`` are equal in both
+formats.
 """
 
 from __future__ import annotations
