@@ -13,6 +13,7 @@ import memory
 import register
 import telemetry
 import watch
+import web
 from harness import environment
 
 SCRIPTS = {
@@ -24,6 +25,7 @@ SCRIPTS = {
     "watch": watch.main,
     "telemetry": telemetry.main,
     "mcp_server": mcp_server.main,
+    "web": web.main,
 }
 
 

@@ -107,6 +107,18 @@ def test_members_are_the_documents_of_the_command_line(registry: Registry, clien
     assert _answer(client, "/api/x", ErrorDocument, 404).reason == "not_found"
 
 
+def test_documents_are_as_new_as_the_members(registry: Registry, client: TestClient) -> None:
+    """A document that was given before has the member's later changes, gauges in shared memory included."""
+    registry.register("a", gauges={"load": 0.1})
+    registry.register("b")
+    assert client.get("/api/members").json()["total"] == 2
+    registry.set_gauge("a", "load", 0.9)
+    registry.update("b", doing="something else")
+    first, second = client.get("/api/members").json()["members"]
+    assert first["gauges"] == {"load": 0.9}
+    assert second["metadata"]["doing"] == "something else"
+
+
 def test_departures_are_complete(registry: Registry, client: TestClient) -> None:
     """A departure has how, when, how soon and with which exit."""
     with subprocess.Popen(["sleep", "60"]) as child:

@@ -12,8 +12,7 @@ from ..errors import AdsumError, InvalidQuery, NotRegistered
 from ..model import Departure, ProcessId
 from ..views.documents import departure_document, entry_document
 from ..views.search_words import has_words
-from .documents import DeparturesDocument, ErrorDocument, MembersDocument
-from .facets import count
+from .documents import DeparturesDocument, EncodedMembers, ErrorDocument
 from .paths import unescaped
 from .selection import parse_limit, parse_selection
 from .site import site_of
@@ -41,10 +40,10 @@ async def members(request: Request) -> Response:
         return error_response(error, 400)
     # Before the members are read: then no change is in neither of both.
     revision = site.broadcaster.catch_up()
-    found = count(site.broadcaster.living(), selection).shown
+    found = [entry for entry in site.broadcaster.living() if selection.matches(entry)]
     shown = selection.sorted(found)[: selection.limit]
-    documents = [entry_document(entry) for entry in shown]
-    return json_response(MembersDocument(datetime.now(UTC), int(revision), revision.epoch, len(found), documents))
+    documents = [site.documents.encoded(entry) for entry in shown]
+    return json_response(EncodedMembers(datetime.now(UTC), int(revision), revision.epoch, len(found), documents))
 
 
 async def member(request: Request) -> Response:

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse
 from ..errors import InvalidProcessId
 from ..model import Departure, Entry, ProcessId
 from .broadcast import Broadcaster
+from .documents import EntryDocuments
 from .html import environment
 from .settings import Settings
 
@@ -32,6 +33,7 @@ class Site:
         self.settings = settings
         self.registry = settings.registry
         self.broadcaster: Broadcaster = settings.broadcaster
+        self.documents = EntryDocuments()
 
     def lookup(self, process_id: ProcessId) -> Entry | None:
         """The living member with this id, if it is in the scope."""
