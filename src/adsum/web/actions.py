@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from ..errors import AdsumError, InvalidMetadata, NotRegistered, Stale
+from ..errors import AdsumError, InvalidMetadata, NotRegistered, OtherHost, Stale
 from ..model import HealthStatus, ProcessId
 from .api import id_of
 from .paths import member_path
@@ -63,7 +63,7 @@ async def _act(request: Request, change: Callable[[Site, ProcessId, int, dict[st
 
 
 def _status_of(error: AdsumError) -> int:
-    if isinstance(error, Stale):
+    if isinstance(error, (OtherHost, Stale)):
         return 409
     if isinstance(error, NotRegistered):
         return 404

@@ -24,6 +24,7 @@ from .html import ASSETS
 from .login import login
 from .pages.departures import departures_page
 from .pages.events import events_page
+from .pages.hosts import hosts_page
 from .pages.member import member_page
 from .pages.members import members_page
 from .pages.registry import audit_part, registry_page
@@ -82,6 +83,7 @@ def routes() -> list[BaseRoute]:
         Route("/events", events_page),
         Route("/team", team_page),
         Route("/registry", registry_page),
+        Route("/hosts", hosts_page),
         Route("/registry/audit", audit_part, methods=["POST"]),
         Route("/live", streams.live, methods=["GET"]),
         Route("/login", login, methods=["GET", "POST"]),

@@ -101,11 +101,15 @@ class MembersTopic:
             if process_id in self._order:
                 self._note_one(process_id, _Pending(None, was_listed=True))
         for process_id, entry in living.items():
+            is_listed = process_id in self._order
             if (seen := _volatile(entry)) != self._volatile.get(process_id):
                 self._volatile[process_id] = seen
-                # An entry that is not in the list yet comes with its change.
-                if process_id in self._order:
+                if is_listed:
                     self._note_one(process_id, _Pending(entry, was_listed=True))
+            # Members of a host that can be reached again come back without a change of their own. A later entry comes
+            # with its change.
+            if not is_listed and entry.revision <= self._noted and self._selection.matches(entry):
+                self._note_one(process_id, _Pending(entry, was_listed=False))
 
     def take(self, now: float) -> bytes | None:
         least = DEATH_SECONDS if self._has_death else BATCH_SECONDS

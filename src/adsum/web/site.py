@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from ..errors import InvalidProcessId
+from ..errors import AdsumError, InvalidProcessId
 from ..model import Departure, Entry, ProcessId
 from .broadcast import Broadcaster
 from .documents import EntryDocuments
@@ -24,6 +24,8 @@ PAGES = (
     ("team", "/team", "Team"),
     ("registry", "/registry", "Registry"),
 )
+# Where there is a cluster.
+HOSTS = ("hosts", "/hosts", "Hosts")
 
 
 class Site:
@@ -55,6 +57,13 @@ class Site:
         """The newest departures in the scope. The registry keeps those of all namespaces in one list."""
         return self.departures(number if self.settings.scope == (None, None) else None)[:number]
 
+    def _pages(self) -> tuple[tuple[str, str, str], ...]:
+        try:
+            return (*PAGES, HOSTS) if self.registry.hosts() else PAGES
+        except AdsumError:
+            # The page says itself why the registry cannot be read.
+            return PAGES
+
     def page(self, request: Request, template: str, status: int = 200, /, **context: object) -> HTMLResponse:
         """Answer with a page."""
         return HTMLResponse(self.render(base_of(request), template, **context), status)
@@ -65,7 +74,7 @@ class Site:
         common = {
             "base": base,
             "now": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "pages": PAGES,
+            "pages": self._pages(),
             "folder": str(self.registry.folder),
             "name": self.registry.folder.name,
             "scope": settings.scope,

@@ -25,6 +25,7 @@ from .api import error_response
 from .broadcast import Subscription, Topic, framed
 from .pages.departures import departures_topic
 from .pages.events import events_topic
+from .pages.hosts import hosts_topic
 from .pages.member import member_topic
 from .pages.members import members_topic
 from .pages.registry import registry_topic
@@ -51,6 +52,7 @@ TOPICS: dict[str, Make] = {
     "member": member_topic,
     "team": team_topic,
     "registry": registry_topic,
+    "hosts": hosts_topic,
 }
 _POSITION = re.compile(r"(?P<epoch>[0-9]{1,20})\.(?P<revision>[0-9]{1,19})")
 

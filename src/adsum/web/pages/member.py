@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from ...cards import NoCard, agent_card, server_card
 from ...cards.ai_catalog import CARD_PATHS
-from ...errors import NotRegistered, PermissionDenied
-from ...model import Departure, Entry, ProcessId
+from ...errors import NotRegistered, OtherHost, PermissionDenied
+from ...model import Departure, Entry, ProcessId, Reach
 from ...views.process_tree import TreeLine, process_tree
 from ...views.recent import Step, newest_changes
 from ..api import id_of
@@ -84,8 +84,9 @@ def _context(site: Site, base: str, process_id: ProcessId, steps: list[Step]) ->
         "path": member_path(process_id),
         "entry": entry,
         "departure": None if entry is not None else _last_departure(site, process_id),
-        "usage": None if entry is None else _read(site.registry.usage, process_id),
-        "tree": [] if entry is None else _tree(site, entry),
+        # The pid of a member of another host says nothing here.
+        "usage": None if entry is None or entry.reach is not Reach.here else _read(site.registry.usage, process_id),
+        "tree": [] if entry is None or entry.reach is not Reach.here else _tree(site, entry),
         "cards": [] if entry is None else _cards(site, base, entry),
         "python": _python_lines(site, process_id),
         "shell": _shell_lines(site, process_id),
@@ -115,7 +116,7 @@ def _cards(site: Site, base: str, entry: Entry) -> list[CardLink]:
 def _read(read: Callable[[ProcessId], object], process_id: ProcessId) -> object:
     try:
         return read(process_id)
-    except (NotRegistered, PermissionDenied):
+    except (NotRegistered, OtherHost, PermissionDenied):
         # It died a moment ago, or /proc does not show it.
         return None
 
@@ -128,7 +129,8 @@ def _tree(site: Site, entry: Entry) -> list[tuple[TreeLine, list[Entry]]]:
     """The lines of the process tree, each with the members that the process owns."""
     owned: dict[int, list[Entry]] = {}
     for one in site.broadcaster.living():
-        owned.setdefault(one.pid, []).append(one)
+        if one.reach is Reach.here:
+            owned.setdefault(one.pid, []).append(one)
     return [(line, owned.get(line.process.pid, [])) for line in process_tree(entry.pid)]
 
 
