@@ -94,13 +94,13 @@ def _object(name: str, found: Any, level: int) -> Iterator[str]:
     if isinstance(found, property):
         if found.fget is not None:
             returned = inspect.signature(found.fget).return_annotation
-            yield from ["```python", f"{name.rpartition('.')[2]}: {_text(returned)}", "```", ""]
+            yield from ["```text", f"{name.rpartition('.')[2]}: {_text(returned)}", "```", ""]
     elif inspect.isfunction(found):
-        yield from ["```python", *_signature(name, found), "```", ""]
+        yield from ["```text", *_signature(name, found), "```", ""]
     yield from _markdown(found)
     if typing.is_typeddict(found):
         fields = [f"{field}: {_text(said)}" for field, said in inspect.get_annotations(found).items()]
-        yield from ["```python", *fields, "```", ""]
+        yield from ["```text", *fields, "```", ""]
 
 
 def _signature(name: str, found: Any) -> list[str]:

@@ -57,6 +57,13 @@ TABLE = (
     Row("metrics --listen 127.0.0.1:0", None, None),
     # Its input is empty here, so its client has ended.
     Row("mcp", 0, 0),
+    Row("web", None, None),
+    Row("hosts", 1, 1),
+    Row("bridge --status", 1, 1),
+    Row("card absent", 1, 1),
+    Row("catalog", 1, 0),
+    # No session of a coding agent is found in an empty home folder.
+    Row("adopt claude", None, None),
     Row("audit", 1, 0),
     # It changes nothing. A registry that cannot be used is one of the problems that it reports.
     Row("doctor", 0, 0, error=1),

@@ -97,7 +97,7 @@ def test_json_has_every_field(command: Command) -> None:
     """`ls --json` is one list of entries with all their fields; times are ISO 8601 in UTC."""
     planner = command.document("ls", "--type", "coordinator")[0]
     # Its present gauges, in place of where they are in memory.
-    assert {*planner} ^ {"id", *Entry.__struct_fields__} == {"gauges", "row_place"}
+    assert {*planner} ^ {"id", *Entry.__struct_fields__} == {"gauges", "row_place", "host", "reach"}
     assert {*planner["metadata"]} == {*Metadata.__struct_fields__}
     assert planner["id"] == "default/here/planner"
     assert planner["process_id"] == {"namespace": "default", "node": "here", "local_id": "planner"}

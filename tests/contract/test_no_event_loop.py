@@ -34,12 +34,15 @@ CALLS: dict[str, Made] = {
     "claim": lambda registry, _: waited(registry.claim("there")),
     "claim.__aenter__": lambda registry, _: registry.claim("there").__aenter__(),
     "follow.wait": lambda registry, _: registry.follow().wait(lambda entries: "there" in entries),
+    "catch_up": lambda registry, _: registry.catch_up(timeout=0.1),
+    "claim everywhere": lambda registry, _: waited(registry.claim("there", everywhere=True)),
     "close": lambda registry, _: registry.close(),
     "registration.update": lambda _, there: there.update(custom={"changed": True}),
     "registration.update_health": lambda _, there: there.update_health("degraded"),
     "registration.unregister": lambda _, there: there.unregister(),
     "registration.heartbeat": lambda _, there: there.heartbeat(),
     "registration.hand_over": lambda _, there: there.hand_over(1),
+    "registration.published": lambda _, there: there.published(timeout=0.1),
     "watch.next": lambda registry, _: registry.watch().next(),
 }
 

@@ -19,6 +19,7 @@ from ..errors import AdsumError, NotRegistered, Stale
 from ..member_gauges import Gauges
 from ..model import Entry, ProcessId
 from .answer import answered
+from .loop import require_loop
 from .only_async import OnlyAsync
 from .thread import in_thread
 
@@ -203,6 +204,7 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         Traceback (most recent call last):
         adsum.errors.ClusterUnavailable: ...
         """
+        require_loop()
         for pause in published(self._calls.reader, self.entry.revision, timeout):
             await asyncio.sleep(pause)
 
