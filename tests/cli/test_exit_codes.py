@@ -59,7 +59,7 @@ TABLE = (
     Row("mcp", 0, 0),
     Row("web", None, None),
     Row("hosts", 1, 1),
-    Row("bridge --status", 1, 1),
+    Row("bridge", None, None),
     Row("card absent", 1, 1),
     Row("catalog", 1, 0),
     # No session of a coding agent is found in an empty home folder.

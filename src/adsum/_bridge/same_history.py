@@ -1,8 +1,8 @@
 """Whether etcd still has the history that was read and written before: after each break of the watch this is asked.
 
 An etcd that was restored from an older copy may have as many revisions as before by the time that a bridge reaches it
-again; then no number distinguishes them. But a copy has a beginning of the history, and all of it. So if it has the last
-change that was seen, and the last write of this host that was answered, it has all earlier ones.
+again; then no number distinguishes them. But a copy has a beginning of the history, and all of it. So if it has the
+last change that was seen, and the last write of this host that was answered, it has all earlier ones.
 """
 
 from __future__ import annotations
