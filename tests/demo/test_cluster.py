@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from adsum_demo.cluster import place
+from tests.cli.terminal import Terminal
 from tests.support import eventually
 
-from .command import Demo, until_line
+from .command import DEMO, Demo, until_line, wait_for
 
 needs_namespaces = pytest.mark.skipif(place.command() is None, reason="namespaces need root or user namespaces")
 
@@ -63,6 +65,36 @@ def test_no_host_hands_out_the_dead(cluster_report: Any) -> None:
     assert cluster_report["dead_handed_out"] == 0
     assert cluster_report["lookups"] > 100
     assert cluster_report["finds"] > 100
+
+
+def test_a_difference_is_loud(demo: Demo, tmp_path: Path) -> None:
+    """Where the agents' result differs from the sequential run, the exit code is 1 and every difference is printed."""
+    code = """
+from adsum_demo import job
+original = job.count
+job.count = lambda text: job.Lines(original(text).kinds.replace(job.COMMENT, job.CODE))
+import sys
+from adsum.cli import main
+sys.exit(main(["demo", *sys.argv[1:]]))
+"""
+    (tmp_path / "one.py").write_text("# a comment\n")
+    done = demo.run(tmp_path, "--cluster", "--kills", "0", program=(sys.executable, "-c", code))
+    assert done.returncode == 1
+    assert "DIFFERS" in done.stdout
+    assert "should be" in done.stderr
+
+
+@needs_namespaces
+def test_a_narrow_terminal_shows_hosts_and_agents(demo: Demo, tmp_path: Path) -> None:
+    """At 60 columns the live table has the hosts with their states, etcd's members and the agents, and the report
+    follows."""
+    (tmp_path / "one.py").write_text("# a comment\n")
+    with Terminal([*DEMO, str(tmp_path), "--cluster", "--kills", "0"], demo.environment, columns=60) as terminal:
+        wait_for(terminal, "the coordinator is here")
+        wait_for(terminal, "adder-1")
+        wait_for(terminal, "equal to that of one process alone")
+        assert "leader" in terminal.shown
+        assert terminal.process.wait(30) == 0
 
 
 @pytest.mark.parametrize("arguments", [("--cluster", "--name", "x"), ("--namespaces",)])

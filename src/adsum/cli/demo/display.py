@@ -111,6 +111,8 @@ class Screen:
 def _where_to_look(view: View) -> list[RenderableType]:
     from rich.text import Text
 
+    if not view.registry:
+        return [Text("starting etcd and the hosts ...", style="dim")]
     return [
         Text("in another terminal:", style="dim"),
         Text(f"{invocation()} ls --path {view.registry}{_namespace(view)}", style="dim", overflow="fold"),
