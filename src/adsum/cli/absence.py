@@ -19,12 +19,21 @@ def check_registry(registry: Registry, options: RegistryOptions) -> bool:
     """Whether the registry exists. If not, or if another one of its name lives elsewhere, says so on standard error:
     an absent registry is not an empty one."""
     exists = admin.page_header(registry.folder) is not None
-    notes = [_other_place(registry.folder)]
+    notes = [_other_place(registry.folder), _silence(registry)]
     if not exists:
         notes.insert(0, f"there is no registry in {registry.folder}{_similar_name(registry, options)}")
     for note in filter(None, notes):
         print(f"adsum: {note}", file=sys.stderr)
     return exists
+
+
+def _silence(registry: Registry) -> str:
+    """What to know where members of other hosts are left out, because the bridge does not hear from the cluster."""
+    stats = registry.stats().cluster
+    if stats is None or stats.connected:
+        return ""
+    heard = "has not heard from the cluster yet" if stats.heard is None else f"last heard {stats.heard:.0f} s ago"
+    return f"the bridge of this host {heard}: members of other hosts are left out; see adsum doctor"
 
 
 def hint(process_id: ProcessId, registry: Registry, options: RegistryOptions) -> str:

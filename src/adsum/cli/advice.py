@@ -24,6 +24,9 @@ def shell_advice(process_id: ProcessId, options: RegistryOptions, registry: Regi
     try:
         yield
     except AlreadyRegistered as error:
+        if error.entry.process_id != process_id or error.entry.host:
+            # A name in the whole cluster: its holder is another id, or another host's.
+            raise
         raise AlreadyRegistered(
             f"{process_id} is held by process {error.entry.pid}; use another id, or wait until that process ends: "
             f"adsum show {typed} shows its entry, adsum watch {typed} reports its end",

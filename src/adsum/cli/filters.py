@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -93,6 +93,9 @@ class Filter(MemberFilter):
         ),
     ] = ()
     pid: Annotated[int | None, WHOLE, Parameter(help="Only members that this process owns.")] = None
+    hosts: Annotated[
+        Literal["here"] | None, Parameter(help="here: only members of this host, none of others in the cluster.")
+    ] = None
     all_namespaces: Annotated[
         bool, FLAG, Parameter(name=("--all-namespaces", "-A"), help="Members of all namespaces.")
     ] = False
@@ -106,6 +109,7 @@ class Filter(MemberFilter):
             "health_status": self.health,
             "namespace": ALL if self.all_namespaces else None,
             "pid": self.pid,
+            "hosts": self.hosts,
         }
 
     @property

@@ -166,6 +166,14 @@ Id: TypeAlias = Annotated[
 OptionalId: TypeAlias = Annotated[
     str | None, Parameter(help="A local id, or namespace/node/local_id.", completer=complete_id)
 ]
+Everywhere: TypeAlias = Annotated[
+    bool, FLAG, Parameter(help="Hold the name in the whole cluster: no other member of any host has it meanwhile.")
+]
+Unreachable: TypeAlias = Annotated[
+    bool,
+    FLAG,
+    Parameter(help="Also members of hosts that cannot be reached now. Nothing says whether they are alive."),
+]
 Json: TypeAlias = Annotated[bool, FLAG, Parameter(help="Print one JSON document.")]
 JsonLines: TypeAlias = Annotated[bool, FLAG, Parameter(help="Print one JSON document per line.")]
 Timeout: TypeAlias = Annotated[

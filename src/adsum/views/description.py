@@ -21,11 +21,24 @@ LAGGED = (
     "again; events go on from here"
 )
 
+# What became of another host of the cluster, for all of its members.
+HOST_EVENTS = {
+    Kind.unreachable: "the host cannot be reached: its members are not found, and nothing says that they have died",
+    Kind.returned: "the host can be reached again; what its members did meanwhile is still to come",
+    Kind.whole: "all members of the host are here",
+}
+
 # How long after a death a report waits for the exit: parents mostly reap at once.
 EXIT_SECONDS = 0.1
 _LOOK_SECONDS = 0.005
 # How many departures are read first.
 _NEWEST = 32
+
+_ENDS = {
+    "left": "its host left the cluster",
+    "unreachable_forgotten": "its host was unreachable for long, and was forgotten",
+    "name_lost": "another host has its name in the whole cluster",
+}
 
 # Which registration it was. A registry that is made anew counts incarnations from the beginning.
 _RegistrationKey: TypeAlias = tuple[ProcessId, int, datetime]
@@ -100,6 +113,8 @@ class EventReport:
     def description(self) -> str:
         """What changed, for people."""
         kind, entry, revision, previous = self.event
+        if self.event.host:
+            return f"{HOST_EVENTS[kind]} (revision {revision})"
         if entry is None:
             return f"{LAGGED} (revision {revision})"
         if previous is not None:
@@ -110,16 +125,19 @@ class EventReport:
             return f"{self._lifetime(entry)}{how}, {removal(self.departure)}"
         if kind is Kind.registered:
             return summary(entry)
-        return self._lifetime(entry) + self._owner_died()
+        return self._lifetime(entry) + self._why()
 
-    def _owner_died(self) -> str:
+    def _why(self) -> str:
+        """Why the entry of a member ended that was not unregistered."""
         how = "" if self.departure is None else self.departure.how
+        if how in _ENDS:
+            return f", {_ENDS[how]}"
         owned_by = None if self.event.entry is None else self.event.entry.owned_by
         return f", its owner {owned_by.process_id} died" if how == "owner_died" and owned_by is not None else ""
 
     def _lifetime(self, entry: Entry) -> str:
         seconds = (self.at - entry.registered_at).total_seconds()
-        return f"pid {entry.pid}, after {words.duration(seconds)}"
+        return f"pid {entry.pid}{_on_host(entry)}, after {words.duration(seconds)}"
 
 
 def summary(entry: Entry) -> str:
@@ -127,7 +145,11 @@ def summary(entry: Entry) -> str:
     metadata = entry.metadata
     can = f", can {', '.join(sorted(metadata.capabilities))}" if metadata.capabilities else ""
     endpoint = f", at {metadata.endpoint}" if metadata.endpoint else ""
-    return f"pid {entry.pid}, {metadata.type}, {metadata.health_status}{can}{endpoint}"
+    return f"pid {entry.pid}{_on_host(entry)}, {metadata.type}, {metadata.health_status}{can}{endpoint}"
+
+
+def _on_host(entry: Entry) -> str:
+    return f" on {entry.host}" if entry.host else ""
 
 
 def differences(before: Entry, after: Entry) -> Iterator[str]:

@@ -16,6 +16,8 @@ from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
 from ..output import render
 
+_COLUMNS = ("id", "how", "at", "pid", "lived", "detection", "exit", "host")
+
 
 def departures(
     *,
@@ -31,9 +33,12 @@ def departures(
 
     An entry ends when its process died, when it was unregistered, when it was handed over, when its process was
     found dead as another one took the ID (replaced), or when the process of the member that owned it died (owner_died).
-    EXIT is how the process ended: an exit code or a signal, where
-    that is known. The registry keeps the last 1,000, of all namespaces; --namespace and --node list only theirs. Exit
-    code 1 where there is no registry.
+    EXIT is how the process ended: an exit code or a signal, where that is known. The registry keeps the last 1,000, of
+    all namespaces; --namespace and --node list only theirs. Exit code 1 where there is no registry.
+
+    In a cluster HOST is the other host of a member. Then an entry also ends when its host left in order (left), when
+    its host was unreachable for long and was forgotten (unreachable_forgotten: nothing says that the process died), and
+    when another host got the name that the member held in the whole cluster (name_lost).
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
@@ -43,9 +48,9 @@ def departures(
         if json:
             render.print_json([departure_document(one) for one in found])
         elif found:
-            columns = ("id", "how", "at", "pid", "lived", "detection", "exit")
             rows = [_row(one, options, registry) for one in found]
-            render.print_table(columns, rows, optional=("detection", "lived", "pid"))
+            shown = len(_COLUMNS) if any(one.entry.host for one in found) else -1
+            render.print_table(_COLUMNS[:shown], [row[:shown] for row in rows], optional=("detection", "lived", "pid"))
     return 0 if exists else NOT_FOUND
 
 
@@ -67,6 +72,7 @@ def _row(departure: Departure, options: RegistryOptions, registry: Registry) -> 
         words.duration(lived),
         removal(departure) if render.is_terminal() and departure.how == "died" else detection,
         _exit(departure.exit),
+        render.printable_id(entry.host),
     ]
 
 

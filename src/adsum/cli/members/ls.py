@@ -15,7 +15,7 @@ from ...views.order import by_id
 from .. import NOT_FOUND
 from ..absence import check_registry
 from ..filters import NO_FILTER, Filter
-from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, UsageError
+from ..options import DEFAULT_REGISTRY, WHOLE, Json, RegistryOptions, Unreachable, UsageError
 from ..output import render
 
 # Left out on a narrow terminal, the first one first. The id and the health stay. `adsum top` does the same.
@@ -24,7 +24,9 @@ _OPTIONAL_COLUMNS = (
     *("doing", "capabilities", "up", "pid"),
 )
 # These columns, the last ones, are there where a member states something in them.
-_WHERE_STATED = ("version", "protocols", "doing", "description")
+_WHERE_STATED = ("host", "reach", "version", "protocols", "doing", "description")
+# These are there where a member of another host is listed.
+_HOST_COLUMNS = ("host", "reach")
 _MAX_DESCRIPTION = 60
 
 
@@ -43,6 +45,7 @@ def ls(
         ),
     ] = (),
     limit: Annotated[int | None, WHOLE, Parameter(help="List at most this many, the first of the order.")] = None,
+    unreachable: Unreachable = False,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -60,8 +63,11 @@ def ls(
     --json prints the ids unchanged. The health column shows the status, the time since it was set or confirmed by a
     heartbeat, and its source unless that is the member itself: another process, or the registrar because a heartbeat is
     late. Versions, protocols and what the members are doing are the last columns, each where a member states it; on a
-    terminal so are the beginnings of descriptions. A narrow terminal gets fewer columns. Exit code 1 where there is no
-    registry.
+    terminal so are the beginnings of descriptions. A narrow terminal gets fewer columns. Exit code 1
+    where there is no registry.
+
+    In a cluster, members of all hosts are listed. Where there is one of another host, two columns are the host, and
+    how far away it is: here, remote or unreachable.
     """
     if limit is not None and limit < 0:
         raise UsageError(f"--limit {limit}: give a number, 0 or more")
@@ -70,6 +76,7 @@ def ls(
     with options.open() as registry:
         exists = check_registry(registry, options)
         where, conditions = filter.expression, filter.conditions(options)
+        conditions["unreachable"] = unreachable
         found = registry.find(where=where, order_by=(*sort, _place), limit=limit, **conditions)
         print_entries(found, options, registry, json=json)
     return 0 if exists else NOT_FOUND
@@ -90,6 +97,8 @@ def print_entries(entries: Sequence[Entry], options: RegistryOptions, registry: 
         rows = [_row(entry, options, registry) for entry in entries]
         stated = [_stated(entry) for entry in entries]
         more = [name for name in _WHERE_STATED if any(cells[name] for cells in stated)]
+        if not any(entry.host for entry in entries):
+            more = [name for name in more if name not in _HOST_COLUMNS]
         rows = [[*row, *(cells[name] for name in more)] for row, cells in zip(rows, stated, strict=True)]
         render.print_table((*columns, *more), rows, optional=_OPTIONAL_COLUMNS)
 
@@ -113,6 +122,8 @@ def _stated(entry: Entry) -> dict[str, str]:
     """The cells of the columns that are there where a member states something. Descriptions are for people."""
     metadata = entry.metadata
     return {
+        "host": render.printable_id(entry.host),
+        "reach": entry.reach,
         "version": metadata.version,
         "protocols": _listed(metadata.protocols),
         "doing": metadata.doing,

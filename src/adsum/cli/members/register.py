@@ -15,6 +15,7 @@ from ..options import (
     DEFAULT_REGISTRY,
     PATIENCE_SECONDS,
     WHOLE,
+    Everywhere,
     Id,
     Json,
     RegistryOptions,
@@ -34,6 +35,7 @@ def register(
     *,
     metadata: MetadataOptions = DEFAULT_METADATA,
     owned_by: OwnedBy = None,
+    everywhere: Everywhere = False,
     timeout: Timeout = PATIENCE_SECONDS,
     json: Json = False,
     options: RegistryOptions = DEFAULT_REGISTRY,
@@ -57,7 +59,9 @@ def register(
         owning = owning_entry(owned_by, registry, options)
         try:
             with shell_advice(process_id, options, registry):
-                entry = registry.register(process_id, pid, owned_by=owning, timeout=seconds, **fields).entry
+                entry = registry.register(
+                    process_id, pid, owned_by=owning, everywhere=everywhere, timeout=seconds, **fields
+                ).entry
         except DeadProcess as error:
             print(f"adsum: {error}", file=sys.stderr)
             return NOT_FOUND

@@ -5,16 +5,23 @@ from __future__ import annotations
 import msgspec
 
 from ... import Registry
-from ...errors import NotRegistered, PermissionDenied
+from ...errors import NotRegistered, OtherHost, PermissionDenied
 from ...model import Entry
 from ...views import words
 from ...views.documents import entry_document
 from ..absence import hint
-from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions
+from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions, Unreachable
 from ..output import render
 
 
-def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> int:
+def show(
+    id: Id,
+    /,
+    *,
+    unreachable: Unreachable = False,
+    json: Json = False,
+    options: RegistryOptions = DEFAULT_REGISTRY,
+) -> int:
     """Show all fields of one living member's entry.
 
     ```console
@@ -25,7 +32,7 @@ def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_RE
     """
     with options.open() as registry:
         process_id = options.parse_id(id, registry)
-        entry = registry.lookup(process_id)
+        entry = registry.lookup(process_id, unreachable=unreachable)
         if entry is None:
             raise NotRegistered(
                 f"{process_id} is not registered (or its process has died); adsum ls lists the members"
@@ -39,10 +46,10 @@ def show(id: Id, /, *, json: Json = False, options: RegistryOptions = DEFAULT_RE
 
 
 def _usage(registry: Registry, entry: Entry) -> str:
-    """What its process uses, in words; nothing where that cannot be read, or the process has just died."""
+    """What its process uses, in words; nothing where that cannot be read, is of another host, or has just died."""
     try:
         usage = registry.usage(entry.process_id)
-    except (NotRegistered, PermissionDenied):
+    except (NotRegistered, OtherHost, PermissionDenied):
         return ""
     return f", {usage.cpu_seconds:.1f} s CPU, {words.size(usage.memory_bytes)}"
 
@@ -55,10 +62,17 @@ def print_entry(entry: Entry, *, json: bool) -> None:
         render.print_pairs(_pairs(entry))
 
 
+def _of_cluster(entry: Entry) -> dict[str, str]:
+    """What there is to say in a cluster: the host of a member of another one, and a name for the whole cluster."""
+    found = {"host": f"{render.printable_id(entry.host)}, {entry.reach}"} if entry.host else {}
+    return {**found, "fencing token": str(entry.fencing_token)} if entry.fencing_token else found
+
+
 def _pairs(entry: Entry, usage: str = "") -> dict[str, str]:
     metadata = entry.metadata
     return {
         "id": render.printable_id(str(entry.process_id)),
+        **_of_cluster(entry),
         "type": metadata.type,
         "description": metadata.description,
         "version": metadata.version,

@@ -56,6 +56,9 @@ def watch(
     an update is registered, one that stops to match is unregistered. Where the history does not reach back to all
     changes, one line says lagged: read the entries again. A line ends with the revision of the change; give it to
     --since to continue there.
+
+    In a cluster one line says that another host is unreachable, that it has returned, or that all of its members are
+    here (whole): one for the host, and none for each member.
     """
     if since is not None and since < 0:
         raise UsageError(f"--since {since}: give a revision, 0 or more")
@@ -103,7 +106,7 @@ class _Printer:
             render.print_line_json(report.document())
             return
         text = f"{report.description()}  [{event.revision}]" if event.entry is not None else report.description()
-        self._print(words.clock(report.at), event.kind, event.entry, text)
+        self._print(words.clock(report.at), event.kind, event.entry, text, event.host)
 
     def print_snapshot(self, watching: Watch) -> None:
         for entry in watching.snapshot:
@@ -113,8 +116,8 @@ class _Printer:
                 text = f"{summary(entry)}  [{entry.revision}]"
                 self._print(words.clock(entry.last_updated), EventKind.snapshot, entry, text)
 
-    def _print(self, at: str, kind: str, entry: Entry | None, text: str) -> None:
-        name = "-" if entry is None else self._options.show_id(entry.process_id, self._registry)
+    def _print(self, at: str, kind: str, entry: Entry | None, text: str, host: str = "") -> None:
+        name = host or "-" if entry is None else self._options.show_id(entry.process_id, self._registry)
         shown = f"{render.printable_id(name):<{_ID_WIDTH}}"
         line = f"  {shown}  {render.printable(text)}"
         if render.is_terminal():

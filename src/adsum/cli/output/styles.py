@@ -9,8 +9,17 @@ _STYLES = {
     "ok": "green",
     "warning": "yellow",
     "problem": "bold red",
+    "unreachable": "bold red",
 }
-EVENT_STYLES = {"registered": "green", "died": "bold red", "unregistered": "red", "lagged": "bold yellow"}
+EVENT_STYLES = {
+    "registered": "green",
+    "died": "bold red",
+    "unregistered": "red",
+    "lagged": "bold yellow",
+    "unreachable": "bold red",
+    "returned": "yellow",
+    "whole": "green",
+}
 
 
 def style_of(cell: str) -> str:

@@ -15,6 +15,7 @@ from ..advice import shell_advice
 from ..options import (
     DEFAULT_REGISTRY,
     PATIENCE_SECONDS,
+    Everywhere,
     Id,
     RegistryOptions,
     Timeout,
@@ -40,6 +41,7 @@ def run(
     metadata: MetadataOptions = DEFAULT_METADATA,
     owned_by: OwnedBy = None,
     die_with_parent: DieWithParent = None,
+    everywhere: Everywhere = False,
     timeout: Timeout = PATIENCE_SECONDS,
     options: RegistryOptions = DEFAULT_REGISTRY,
 ) -> int:
@@ -77,7 +79,9 @@ def run(
             process_id = options.parse_id(id, registry)
             owning = owning_entry(owned_by, registry, options)
             with shell_advice(process_id, options, registry):
-                entry = registry.register(process_id, child.pid, owned_by=owning, timeout=seconds, **fields).entry
+                entry = registry.register(
+                    process_id, child.pid, owned_by=owning, everywhere=everywhere, timeout=seconds, **fields
+                ).entry
         _tether(tethers, entry, options)
         tethers.require_all()
         supervise.block()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from ...model import Departure, Entry, Stats
+from ...model import ClusterStats, Departure, Entry, Stats
 from ...views import words
 from ...views.description import removal
 from ...views.documents import RegistryDocument, departure_document, entry_document
@@ -23,9 +23,9 @@ _MAX_NAMES = 6
 
 COLUMNS = (
     *("ID", "PID", "TYPE", "HEALTH", "CAPABILITIES", "HEARTBEAT", "GAUGES", "AGE"),
-    *("VERSION", "PROTOCOLS", "DOING"),
+    *("VERSION", "PROTOCOLS", "DOING", "HOST"),
 )
-_WHERE_STATED = frozenset({"GAUGES", "VERSION", "PROTOCOLS", "DOING"})
+_WHERE_STATED = frozenset({"HOST", "GAUGES", "VERSION", "PROTOCOLS", "DOING"})
 
 
 def print_once(mirror: Mirror, options: RegistryOptions) -> None:
@@ -91,7 +91,20 @@ def figures(mirror: Mirror, *, rates: bool = True) -> dict[str, str]:
     }
     if not rates:
         del lines["changes/s"]
+    if stats.cluster is not None:
+        lines["hosts"] = _hosts(mirror, stats.cluster)
     return lines
+
+
+def _hosts(mirror: Mirror, cluster: ClusterStats) -> str:
+    """The other hosts of the cluster, how far it is ahead of this registry, and the names of those that are lost."""
+    heard = "never" if cluster.heard is None else f"{cluster.heard:.1f}s ago"
+    parts = [f"others {cluster.hosts}  entries {cluster.entries}  lag {cluster.lag}  heard {heard}"]
+    lost = [host.name for host in mirror.registry.hosts() if host.reach == "unreachable"]
+    if lost:
+        more = f" and {len(lost) - _MAX_NAMES} more" if len(lost) > _MAX_NAMES else ""
+        parts.append(f"unreachable {', '.join(map(render.printable, lost[:_MAX_NAMES]))}{more}")
+    return "  ".join(parts)
 
 
 def _registrar(stats: Stats) -> str:
@@ -128,6 +141,7 @@ def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, s
         "VERSION": render.printable(metadata.version),
         "PROTOCOLS": render.printable(",".join(sorted(metadata.protocols))),
         "DOING": render.printable(metadata.doing),
+        "HOST": render.printable_id(entry.host),
     }
 
 
@@ -156,7 +170,8 @@ def departure_line(departure: Departure) -> str:
     if departure.how == "died":
         removed += f", {removal(departure)}"
     name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
+    host = f" on {entry.host}" if entry.host else ""
     return (
-        f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid} after {lifetime}, "
+        f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid}{host} after {lifetime}, "
         f"{entry.metadata.health_status}{removed}"
     )

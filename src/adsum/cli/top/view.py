@@ -35,9 +35,10 @@ _LEAST_WIDTH = {
     "VERSION": 120,
     "PROTOCOLS": 120,
     "DOING": 80,
+    "HOST": 70,
 }
 # Left out in this order where an id would have to be cut.
-_OPTIONAL = ("VERSION", "PROTOCOLS", "HEARTBEAT", "TYPE", "GAUGES", "DOING", "CAPABILITIES", "AGE", "PID")
+_OPTIONAL = ("VERSION", "PROTOCOLS", "HEARTBEAT", "TYPE", "GAUGES", "DOING", "CAPABILITIES", "HOST", "AGE", "PID")
 _RIGHT = ("PID", "AGE")
 _GAP = 2
 # These are cut first, down to this.
