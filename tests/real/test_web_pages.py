@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-
-fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed")
-
 from starlette.testclient import TestClient
 
 import adsum.web
 from adsum import Registry
 
+fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed")
 pytestmark = pytest.mark.real
 
 
