@@ -46,7 +46,7 @@ class _Findings:
 class Backlog:
     """The waiting pieces, and the findings of the finished ones. At most `max_open_files` files are open, that is begun
     and not done, so that memory does not grow with the folder. `reports` and `sums` are the results of an earlier
-    coordinator."""
+    coordinator. The last `held_back` files are not begun: who sets it to 0 lets them go."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Backlog:
     ) -> None:
         self._root = root
         self._max_open_files = max_open_files
+        self.held_back = 0
         self._open: dict[str, _Findings] = {}
         self.files = len(names)
         self.reports: dict[str, FileReport] = {report.name: report for report in reports}
@@ -83,7 +84,8 @@ class Backlog:
     def stages(self) -> list[str]:
         """The stages that have work waiting, the last stage first: open files come before new ones."""
         ready = [stage for stage in (SUMMING, *reversed(STAGES)) if self._waiting[stage]]
-        is_full = len(self._open) >= self._max_open_files
+        begun = len(self._open) + self.done
+        is_full = len(self._open) >= self._max_open_files or begun >= self.files - self.held_back
         if is_full and READING in ready and self._waiting[READING][0] not in self._open:
             ready.remove(READING)
         return ready

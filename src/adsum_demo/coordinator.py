@@ -15,6 +15,7 @@ import selectors
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import adsum
 
@@ -42,6 +43,8 @@ STATUS_SECONDS = 0.05
 STALL_SECONDS = 60.0
 SETTLE_SECONDS = 0.5
 SEND_SECONDS = 5.0
+# The part of the job that waits for its gate, if it has one.
+HELD_BACK_PART = 0.4
 # How long the watch may take to report the death of an agent whose connection broke.
 DISCONNECTED_SECONDS = 2.0
 
@@ -65,6 +68,7 @@ class Coordinator:
         journal: Journal,
         watch: adsum.Watch,
         send_status: Callable[[StatusUpdate], None],
+        gate: Path | None = None,
     ) -> None:
         self._witness = witness
         self._registration = registration
@@ -73,6 +77,9 @@ class Coordinator:
         self._journal = journal
         self._watch = watch
         self._send_status = send_status
+        self._gate = gate
+        if gate is not None:
+            backlog.held_back = int(HELD_BACK_PART * backlog.files)
         self._members: dict[adsum.ProcessId, Member] = {}
         self._rows_of_dead: dict[str, Row] = {}
         self._pieces: Counter[str] = Counter()
@@ -114,6 +121,8 @@ class Coordinator:
 
     def _step(self) -> None:
         self._require_name()
+        if self._backlog.held_back and self._gate is not None and self._gate.exists():
+            self._backlog.held_back = 0
         for key, _ in self._selector.select(STATUS_SECONDS):
             if key.data is not None:
                 self._receive(key.data)

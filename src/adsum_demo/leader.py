@@ -34,7 +34,8 @@ from .witness import CheckedReads, Witness
 
 class Orders(msgspec.Struct, frozen=True):
     """The job: the files below `root`, of which at most `max_open_files` are open at a time. In a cluster `deaths` is
-    the file with all ends of processes, and `bound` the seconds after which no host may find one of them."""
+    the file with all ends of processes, and `bound` the seconds after which no host may find one of them. The last
+    part of the job waits until the file `gate` is there."""
 
     team: Team
     root: str
@@ -43,6 +44,7 @@ class Orders(msgspec.Struct, frozen=True):
     journal: str
     deaths: str = ""
     bound: float = 0.0
+    gate: str = ""
 
 
 def main() -> None:
@@ -77,7 +79,13 @@ def lead(orders: Orders, registry: adsum.Registry, registration: adsum.Registrat
         watch = stack.enter_context(registry.watch(type="agent", since=since))
         witness = stack.enter_context(contextlib.closing(_witness(orders, registry)))
         coordinator = Coordinator(
-            witness, registration, backlog(orders, journal), journal, watch, lambda status: send_status(status, output)
+            witness,
+            registration,
+            backlog(orders, journal),
+            journal,
+            watch,
+            lambda status: send_status(status, output),
+            Path(orders.gate) if orders.gate else None,
         )
         stack.enter_context(contextlib.closing(coordinator))
         earlier = [record for record in journal.records if isinstance(record, TermStart)]

@@ -55,6 +55,21 @@ def test_lost_work_comes_first(folder: Path) -> None:
     assert backlog.take(job.READING)[0] == first
 
 
+def test_files_that_are_held_back_are_begun_when_they_are_let_go(folder: Path) -> None:
+    """Until then the others are done, also one that was lost, and the job is not finished."""
+    backlog = make(folder, max_open_files=10)
+    backlog.held_back = 2
+    lost, _ = backlog.take(job.READING)
+    for _ in range(3):
+        backlog.take(job.READING)
+    assert job.READING not in backlog.stages()
+    backlog.give_back(lost)
+    assert backlog.take(job.READING)[0] == lost
+    assert job.READING not in backlog.stages()
+    backlog.held_back = 0
+    assert job.READING in backlog.stages()
+
+
 def test_few_files_are_open_at_a_time(folder: Path) -> None:
     """No further file is read while as many as allowed are open, but an open file may be read again."""
     backlog = make(folder, max_open_files=2)

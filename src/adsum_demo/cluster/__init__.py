@@ -16,5 +16,7 @@ elsewhere it is a folder, and its processes share the machine. etcd has three me
                     leader         a coordinator, as in the other demo; its id is a name of the whole cluster
                     worker, adder  agents, as in the other demo
 
+The last part of the job waits until the host was killed, so that this always happens in the middle of the work.
+
 What a read may return is checked against `deaths`, a file with the end of each process.
 """

@@ -90,6 +90,8 @@ class Conductor:
         moments = self._moments()
         chance = random.Random(self.orders.seed)
         while not self.is_over:
+            if all(what == "agent" for _, what in moments):
+                Path(self.orders.gate).touch()
             self.pump(STEP_SECONDS)
             if moments and self._done() >= moments[0][0] * len(self.orders.names):
                 what = moments[0][1]

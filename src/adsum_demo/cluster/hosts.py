@@ -90,7 +90,7 @@ class Host:
         orders = self._orders
         bound, deaths_file = orders.bound, str(self._deaths)
         job = leader.Orders(
-            self.team, orders.root, orders.names, 16, f"{orders.folder}/journal", deaths_file, orders.bound
+            self.team, orders.root, orders.names, 16, f"{orders.folder}/journal", deaths_file, bound, orders.gate
         )
         written = Path(orders.folder, f"{self.name}.orders")
         written.write_bytes(msgspec.json.encode(job))
