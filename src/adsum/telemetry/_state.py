@@ -7,11 +7,13 @@ import threading
 from collections import Counter
 from typing import NamedTuple
 
+from .._client import cluster
+from .._client.bridge_status import status_in
 from .._os.locks import locked
 from .._reads import RegistryReads
 from .._store.census import Group
 from .._store.query import ALL
-from ..model import Stats
+from ..model import ClusterStats, Stats
 
 # The edges of histograms, in seconds: a lookup takes a microsecond, a registration a millisecond, the start of a
 # registrar a tenth of a second.
@@ -59,12 +61,27 @@ class GaugeTotals(NamedTuple):
     largest: float
 
 
+class ClusterState(NamedTuple):
+    """A registry's side of its cluster at a moment. `heard_seconds` is infinite where the cluster was never heard."""
+
+    connected: bool
+    lag: int
+    heard_seconds: float
+    hosts: int
+    unreachable_hosts: int
+    entries: int
+    bridge_up: bool
+    bridge_writes: int
+
+
 class State(NamedTuple):
-    """A registry at a moment: its numbers, how many living entries there are of each kind, and their gauges."""
+    """A registry at a moment: its numbers, how many living entries there are of each kind, their gauges, and the
+    cluster; None where it is part of none."""
 
     stats: Stats
     entries: Counter[Group]
     gauges: dict[GaugeGroup, GaugeTotals]
+    cluster: ClusterState | None
 
 
 class Names:
@@ -108,7 +125,26 @@ def state_of(registry: RegistryReads, names: Names) -> State:
         namespaces.name(namespace)
     for group, number in census.items():
         counted[group._replace(namespace=namespaces.name(group.namespace))] += number
-    return State(registry.stats(), counted, _gauges_of(registry, names))
+    stats = registry.stats()
+    return State(stats, counted, _gauges_of(registry, names), _cluster_of(registry, stats.cluster))
+
+
+def _cluster_of(registry: RegistryReads, known: ClusterStats | None) -> ClusterState | None:
+    if cluster.joined(registry.folder) is None:
+        return None
+    is_up = cluster.running_bridge(registry.folder) is not None
+    bridge = status_in(registry.folder) if is_up else None
+    heard = None if known is None else known.heard
+    return ClusterState(
+        connected=known is not None and known.connected,
+        lag=0 if known is None else known.lag,
+        heard_seconds=math.inf if heard is None else heard,
+        hosts=0 if known is None else known.hosts,
+        unreachable_hosts=0 if known is None else known.unreachable,
+        entries=0 if known is None else known.entries,
+        bridge_up=is_up,
+        bridge_writes=0 if bridge is None else bridge.writes,
+    )
 
 
 def _gauges_of(registry: RegistryReads, names: Names) -> dict[GaugeGroup, GaugeTotals]:

@@ -27,6 +27,14 @@ adsum.memory.usage         gauge       By
 adsum.memory.limit         gauge       By
 adsum.request.pending      gauge       {request}
 adsum.registrar.uptime     gauge       s
+adsum.cluster.connected    gauge       1
+adsum.cluster.lag          gauge       {change}
+adsum.cluster.heard        gauge       s
+adsum.cluster.hosts        gauge       {host}
+adsum.cluster.unreachable  gauge       {host}
+adsum.cluster.entries      gauge       {entry}
+adsum.bridge.up            gauge       1
+adsum.bridge.writes        gauge       {entry}
 =========================  ==========  =========  ==================================================
 
 The gauges concern the whole registry and are read when they are collected. Deaths and registrars are those that this
@@ -178,6 +186,8 @@ class _Instruments:
         }
         for name, unit, description, number in _GAUGES:
             meter.create_observable_gauge(name, [self._observer(number)], unit, description)
+        for name, unit, description, field in _CLUSTER_GAUGES:
+            meter.create_observable_gauge(name, [self._cluster_observer(field)], unit, description)
         meter.create_observable_gauge("adsum.entry.count", [self._entries], "{entry}", "Living entries.")
         for place, (what, description) in enumerate(_MEMBER_GAUGES):
             meter.create_observable_gauge(f"adsum.gauge.{what}", [self._member_gauges(place)], "1", description)
@@ -187,6 +197,14 @@ class _Instruments:
             for one in self.active:
                 if (state := one.state()) is not None:
                     yield Observation(number(state), {"adsum.registry": one.registry})
+
+        return observe
+
+    def _cluster_observer(self, field: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            for one in self.active:
+                if (state := one.state()) is not None and state.cluster is not None:
+                    yield Observation(float(getattr(state.cluster, field)), {"adsum.registry": one.registry})
 
         return observe
 
@@ -229,6 +247,18 @@ _GAUGES: tuple[tuple[str, str, str, Callable[[State], float]], ...] = (
     ("adsum.memory.limit", "By", "Table pages that may be in use.", lambda state: state.stats.bytes_limit),
     ("adsum.request.pending", "{request}", "Requests that wait in the registrar.", lambda state: state.stats.pending),
     ("adsum.registrar.uptime", "s", "Age of the registrar; 0 where none runs.", lambda state: state.stats.uptime),
+)
+
+# Each with a field of `ClusterState`; there where the registry is part of a cluster.
+_CLUSTER_GAUGES = (
+    ("adsum.cluster.connected", "1", "Whether the bridge has heard from the cluster in time.", "connected"),
+    ("adsum.cluster.lag", "{change}", "Changes that are not published for certain.", "lag"),
+    ("adsum.cluster.heard", "s", "Time since the bridge last heard from the cluster.", "heard_seconds"),
+    ("adsum.cluster.hosts", "{host}", "Other hosts that are known here.", "hosts"),
+    ("adsum.cluster.unreachable", "{host}", "Those of them that cannot be reached.", "unreachable_hosts"),
+    ("adsum.cluster.entries", "{entry}", "Entries of other hosts.", "entries"),
+    ("adsum.bridge.up", "1", "Whether a bridge runs.", "bridge_up"),
+    ("adsum.bridge.writes", "{entry}", "Changes that the bridge has written since it started.", "bridge_writes"),
 )
 
 # In the order of `GaugeTotals`.

@@ -21,12 +21,20 @@ adsum_cleanup_latency_seconds             summary    quantile: 0.5, 0.99, 1
 adsum_registrar_up                        gauge
 adsum_registrar_uptime_seconds            gauge
 adsum_registrar_restarts_total            counter
+adsum_cluster_connected                   gauge
+adsum_cluster_lag                         gauge
+adsum_cluster_heard_seconds               gauge
+adsum_cluster_hosts                       gauge
+adsum_cluster_unreachable_hosts           gauge
+adsum_cluster_entries                     gauge
+adsum_bridge_up                           gauge
+adsum_bridge_writes_total                 counter
 adsum_call_duration_seconds               histogram  call, outcome: ok, or the reason of the error
 ========================================  =========  =================================================
 
-All but the last concern the whole registry, whichever process exports them, and are read when they are collected. So
-one process of a machine is enough, such as ``adsum metrics``. The last concerns this process's own calls, and is
-exported only with ``calls=True``.
+Those of the cluster and the bridge are there where the registry is part of a cluster. All but the last concern the
+whole registry, whichever process exports them, and are read when they are collected. So one process of a machine is
+enough, such as ``adsum metrics``. The last concerns this process's own calls, and is exported only with ``calls=True``.
 """
 
 from __future__ import annotations
@@ -180,6 +188,9 @@ class _Families:
         }
         for name, value in plain.items():
             self._plain[name].add_metric([folder], value)
+        if state.cluster is not None:
+            for field, number in state.cluster._asdict().items():
+                self._plain[_CLUSTER[field]].add_metric([folder], float(number))
         for group, number in sorted(state.entries.items()):
             self._entries.add_metric([folder, *group], number)
         for named, totals in sorted(state.gauges.items()):
@@ -198,7 +209,18 @@ _GAUGES = {
     "sum": "Sum of the present values of a gauge.",
     "max": "Largest of the present values of a gauge.",
 }
-_COUNTERS = ("changes", "registrar_restarts")
+# The metric of each field of `ClusterState`.
+_CLUSTER = {
+    "connected": "cluster_connected",
+    "lag": "cluster_lag",
+    "heard_seconds": "cluster_heard_seconds",
+    "hosts": "cluster_hosts",
+    "unreachable_hosts": "cluster_unreachable_hosts",
+    "entries": "cluster_entries",
+    "bridge_up": "bridge_up",
+    "bridge_writes": "bridge_writes",
+}
+_COUNTERS = ("changes", "registrar_restarts", "bridge_writes")
 _PLAIN = {
     "owners": "Processes that own entries.",
     "unwatched_owners": "Owners found by scanning, because the registrar ran out of descriptors.",
@@ -209,6 +231,14 @@ _PLAIN = {
     "registrar_up": "Whether a registrar runs.",
     "registrar_uptime_seconds": "Age of the registrar; 0 where none runs.",
     "registrar_restarts": "How often a registrar took over from one that died.",
+    "cluster_connected": "Whether the bridge has heard from the cluster within its time to live.",
+    "cluster_lag": "Changes of the registry since the last one of which all before are published.",
+    "cluster_heard_seconds": "Seconds since the bridge last heard from the cluster.",
+    "cluster_hosts": "Other hosts of the cluster that are known here.",
+    "cluster_unreachable_hosts": "Those of them that cannot be reached.",
+    "cluster_entries": "Entries of other hosts in the tables here.",
+    "bridge_up": "Whether a bridge runs.",
+    "bridge_writes": "Changes of entries that the bridge has written to etcd since it started.",
 }
 
 
