@@ -15,16 +15,10 @@ RECORDS = sorted(path for path in FOLDER.glob("*.md") if path.name != "index.md"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-# Numbers of records that are still being written.
-IN_PREPARATION = {55, 56, 59}
-
-
 def test_numbers_have_no_gap() -> None:
-    """The records are numbered from 1 on, and none is missing but those in preparation."""
+    """The records are numbered from 1 on, and none is missing."""
     numbers = [int(record.name[:4]) for record in RECORDS]
-    missing = set(range(1, max(numbers) + 1)) - set(numbers)
-    assert len(set(numbers)) == len(numbers)
-    assert missing <= IN_PREPARATION
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_the_index_lists_every_record() -> None:
