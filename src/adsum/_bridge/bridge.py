@@ -65,6 +65,8 @@ class Bridge:
         )
         self.forgetting = Forgetting(etcd, keys, self.mirror, self.tenure, forget_after)
         local.on_rebuilt = self._begin_anew
+        # The key of the host says for which registry it is.
+        local.on_made = lambda: self.tenure.end(FenceLost("the registry here was made"))
         local.on_end = self._ended
         self.trouble = "it has not reached the cluster yet"
         self._complaint = ""

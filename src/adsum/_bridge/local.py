@@ -48,6 +48,8 @@ class LocalRegistry:
         # Called when there may be new requests for names; and with each entry that has ended.
         self.on_wake: Callable[[], None] = _no_request
         self.on_end: Callable[[Entry], None] = _no_end
+        # Called when there is a registry for the first time.
+        self.on_made: Callable[[], None] = _no_request
         # Called when the registry was made anew.
         self.on_rebuilt: Callable[[], None] = _no_request
         self._known_epoch = 0
@@ -79,6 +81,9 @@ class LocalRegistry:
         """Take changes as they come, and new requests for names, for ever."""
         while True:
             self.catch_up()
+            if self.epoch and not self._known_epoch:
+                self._known_epoch = self.epoch
+                self.on_made()
             self.on_wake()
             await self._watch._wake_up()
 
@@ -91,8 +96,6 @@ class LocalRegistry:
         if event.kind is Kind.lagged:
             self._rebuild()
         elif event.entry is not None:
-            # 0 where there was no registry yet.
-            self._known_epoch = self._known_epoch or self.epoch
             key = key_of(event.entry.process_id)
             if event.kind in (Kind.unregistered, Kind.died):
                 self.table.pop(key, None)
@@ -106,7 +109,7 @@ class LocalRegistry:
 
     def _rebuild(self) -> None:
         """Changes were missed, or the registry was made anew: then it has nothing of other hosts."""
-        before, epoch, since = self.table, self._known_epoch, self._taken + 1
+        before, epoch, since = self.table, self._known_epoch or self.epoch, self._taken + 1
         self._take_snapshot()
         if epoch != self._known_epoch:
             since = 0

@@ -191,8 +191,8 @@ class Picture:
     def said(self, host: str) -> wire.RemoteHost:
         view = self.hosts[host]
         nodes = frozenset(node for node, owner in self.nodes.items() if owner == host)
-        boot = b"" if view.record is None else view.record.boot
-        return wire.RemoteHost(host, view.state, boot, view.fence, nodes)  # type: ignore[arg-type]
+        boot, epoch = (b"", 0) if view.record is None else (view.record.boot, view.record.epoch)
+        return wire.RemoteHost(host, view.state, boot, view.fence, nodes, epoch=epoch)  # type: ignore[arg-type]
 
 
 class Load:
@@ -205,8 +205,12 @@ class Load:
         self._builder = _Builder()
 
     def begin(self) -> Iterator[wire.Mirror]:
-        """Make the hosts known, and what is lost unreachable."""
+        """Make the hosts known, and what is lost unreachable: also a host that is not whole. Its lease may have been
+        lost since it was seen last, and then it is not known to be as it was."""
         self._say_all(self._picture.hosts)
+        for name, host in self._builder.hosts.items():
+            if host.state == "returning":
+                self._builder.hosts[name] = msgspec.structs.replace(host, state="unreachable")
         yield from self._builder.flush(losing_only=True)
 
     def take(self, items: Iterable[Raw]) -> Iterator[wire.Mirror]:

@@ -82,8 +82,9 @@ class Mirroring:
             self._begin(host)
             return
         if host.boot_id and row.boot_id and host.boot_id != row.boot_id:
-            # Its machine has started anew, or its PID namespace was made anew.
-            self._clear(row, "died")
+            # Its machine has started anew, or its PID namespace was made anew. What its present registry has was heard
+            # before the host itself.
+            self._clear(row, "died", but_of_epoch=host.epoch)
             row = self._put(row, boot_id=host.boot_id)
         if host.state == "unreachable":
             if row.state in (HostState.here, HostState.returning):
@@ -133,9 +134,12 @@ class Mirroring:
             self.changed[row.host] = changed
         return changed
 
-    def _clear(self, row: HostRow, how: str) -> None:
+    def _clear(self, row: HostRow, how: str, but_of_epoch: int = 0) -> None:
+        """End the entries of a host, except those of the registry with this epoch."""
         for record in self._draft.owned(row.owner):
-            self._remove(record, how)
+            origin = record.entry.origin
+            if not but_of_epoch or origin is None or origin.epoch != but_of_epoch:
+                self._remove(record, how)
 
     def _refuse(self, row: HostRow, reason: object) -> None:
         """Leave a host out, until its bridge begins anew."""
