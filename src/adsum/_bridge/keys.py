@@ -17,6 +17,8 @@ key, after ``/adsum/CLUSTER/``     value                              lease     
                                    are written
 ``n/ns NUL name``                  `records.NameRecord`               of the host     the bridge, for a name of the
                                                                                       whole cluster
+``s``                              empty: a change for every watch     none            `Registry.catch_up`, with an
+                                                                                      etcd below the floor
 ``v``                              the version of this layout         none            the first bridge
 =================================  =================================  ==============  ================================
 """

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from ..errors import ClusterUnavailable
+from . import versions
 from .address import parse
 from .client import EtcdClient
 from .errors import EtcdError
@@ -22,6 +23,10 @@ async def newest_revision(address: str, timeout: float) -> int:
     cluster = parse(address)
     try:
         async with EtcdClient(cluster, password=os.environ.get("ADSUM_ETCD_PASSWORD")) as etcd:
+            if not versions.is_reliable((await etcd.status(timeout=timeout)).version):
+                # Its watches say nothing that can be relied on about revisions without a change of the cluster's keys:
+                # this makes one, which every watch delivers.
+                return await etcd.put(f"/adsum/{cluster.name}/s".encode(), b"", timeout=timeout)
             page = await etcd.range(f"/adsum/{cluster.name}/v".encode(), timeout=timeout)
             return page.revision
     except EtcdError as error:
