@@ -1,4 +1,4 @@
-"""adsum: a registry of the living processes on one machine.
+"""adsum: a registry of the living processes on one machine, or on many.
 
 A process registers under a name and says what it can do. Every other process finds it, until it dies.
 
