@@ -51,8 +51,8 @@ def _forget_history_after(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     """Make the history hold only so many changes."""
     original = history.steps_since
 
-    def short(*args: object) -> object:
-        steps = original(*args)  # type: ignore[arg-type]
+    def short(*args: object, **named: object) -> object:
+        steps = original(*args, **named)  # type: ignore[arg-type]
         return None if steps is not None and len(steps) > rows else steps
 
     monkeypatch.setattr(history, "steps_since", short)
