@@ -5,6 +5,7 @@ Text that other processes registered must not control the terminal, so character
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,9 +21,22 @@ def is_terminal() -> bool:
 
 def print_json(value: object) -> None:
     """Print one indented document: times as ISO 8601, bytes as base64, always UTF-8."""
-    document = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    document = msgspec.json.format(json_bytes(value), indent=2) + b"\n"
     sys.stdout.flush()
     sys.stdout.buffer.write(document)
+
+
+def json_bytes(value: object) -> bytes:
+    """A document, in which no character controls a terminal: JSON itself escapes those below the space only."""
+    return _CONTROLS.sub(_escaped, msgspec.json.encode(value))
+
+
+# DEL and the C1 controls (ECMA-48), of which a terminal may take U+009B for the beginning of a command, as UTF-8.
+_CONTROLS = re.compile(b"\x7f|\xc2[\x80-\x9f]")
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(found[0].decode())
 
 
 def printable_id(text: str) -> str:
@@ -60,7 +74,7 @@ def print_pairs(pairs: Mapping[str, str]) -> None:
 def print_line_json(value: object) -> None:
     """Print one document on a line of its own, and flush it."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.write(json_bytes(value) + b"\n")
     sys.stdout.buffer.flush()
 
 
