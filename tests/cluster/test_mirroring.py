@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -345,3 +346,20 @@ def test_a_registrar_with_members_of_other_hosts_alone_leaves(registry_folder: P
     eventually(lambda: registrar_pid(registry_folder) is None)
     with adsum.open(path=registry_folder, timeout=10) as registry:
         assert registry.lookup(ID) is not None
+
+
+def test_members_of_threads_change_nothing_of_what_is_said_about_reach(registry: Registry, bridge: Bridge) -> None:
+    """Where this process has a thread as a member, which each search asks about, unreachable members are marked too."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    bridge.host("unreachable")
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        registry.register("thread", thread)
+        found = registry.find(capability="remote", unreachable=True)
+        assert [(e.process_id.local_id, e.reach.value) for e in found] == [("worker", "unreachable"), ("local", "here")]
+    finally:
+        ended.set()
+        thread.join()

@@ -200,11 +200,10 @@ class Reader:
         found, dead = self._search(query)
         if has_local_members:
             over += [one.entry.incarnation for one in found if self.local_members.is_over(one.entry.incarnation)]
-        elif query.unreachable:
-            return [self._marked(one.present()) for one in found if one.owner not in dead]
-        elif not dead:
+        elif not dead and not query.unreachable:
             results.keep(query, bucket, version, found)
-        return [one.present() for one in found if one.owner not in dead and one.entry.incarnation not in over]
+        living = [one.present() for one in found if one.owner not in dead and one.entry.incarnation not in over]
+        return [self._marked(entry) for entry in living] if query.unreachable else living
 
     def kept(self, query: Query) -> KeptResult | None:
         """What is kept of a query and holds for the tables, so that one member or a few can be taken of it without the
