@@ -363,3 +363,15 @@ def test_members_of_threads_change_nothing_of_what_is_said_about_reach(registry:
     finally:
         ended.set()
         thread.join()
+
+
+def test_a_count_from_the_index_includes_the_unreachable_where_asked(
+    registry: Registry, bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts of many entries come from an index, and agree with what `find` gives."""
+    monkeypatch.setattr("adsum._store.reader.MOST_COUNTED", 0)
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    bridge.host("unreachable")
+    assert registry.count(capability="remote") == 1
+    assert registry.count(capability="remote", unreachable=True) == 2

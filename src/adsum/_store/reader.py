@@ -312,7 +312,7 @@ class Reader:
             gone += snapshot.entries_at(txn, environment, over)
             return stored - sum(query.matches(entry) for entry in gone)
 
-        if query.health_status is not None and self._limits_to_judge_by() is not None:
+        if query.unreachable or (query.health_status is not None and self._limits_to_judge_by() is not None):
             return len(self.find(query))
         known = self._tables.read(counted, None) if self._tables.current() else 0
         return len(self.find(query)) if known is None else known
