@@ -237,12 +237,9 @@ class BridgeKeeper:
             pid = running_bridge(self._folder)
             self._epoch = pages.epoch_in(self._folder) if pid is not None else self._epoch
             if pid is None:
-                began = time.monotonic()
                 self._start_bridge()
                 self._wait(None, pause)
                 pause = min(2 * pause, _PAUSES[1])
-                if time.monotonic() - began < pause:
-                    continue
             else:
                 pause = _PAUSES[0]
                 self._wait(pid, LOOK_SECONDS)

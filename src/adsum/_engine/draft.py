@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -221,29 +221,22 @@ class Draft:
         return entry
 
     def put_claims(self, before: Record, claims: tuple[ClaimRecord, ...]) -> Entry:
-        """A claim began or ended: an update in which the member itself has changed nothing."""
-        self.revision += 1
-        updated = max(self._now, before.entry.registered_at)
-        entry = msgspec.structs.replace(before.entry, claims=claims, revision=self.revision, last_updated=updated)
-        after = Record(entry, before.session, before.before_late)
-        self._change(key_of(entry.process_id), Kind.updated, before, after)
-        return entry
+        """A claim began or ended."""
+        return self._put_from_outside(before, claims=claims)
 
     def put_owning_member(self, before: Record, owned_by: OwningMember) -> Entry:
-        """The member that owns an entry is another process's now: an update in which the owned one has changed
-        nothing."""
-        self.revision += 1
-        updated = max(self._now, before.entry.registered_at)
-        entry = msgspec.structs.replace(before.entry, owned_by=owned_by, revision=self.revision, last_updated=updated)
-        after = Record(entry, before.session, before.before_late)
-        self._change(key_of(entry.process_id), Kind.updated, before, after)
-        return entry
+        """The member that owns an entry is another process's now."""
+        return self._put_from_outside(before, owned_by=owned_by)
 
     def put_token(self, before: Record, token: int) -> Entry:
-        """The name of an entry in the whole cluster has another token: an update by the cluster."""
+        """The name of an entry in the whole cluster has another token."""
+        return self._put_from_outside(before, fencing_token=token)
+
+    def _put_from_outside(self, before: Record, **changes: Any) -> Entry:
+        """An update in which the member itself has changed nothing: the source of its health stays."""
         self.revision += 1
         updated = max(self._now, before.entry.registered_at)
-        entry = msgspec.structs.replace(before.entry, fencing_token=token, revision=self.revision, last_updated=updated)
+        entry = msgspec.structs.replace(before.entry, **changes, revision=self.revision, last_updated=updated)
         after = Record(entry, before.session, before.before_late)
         self._change(key_of(entry.process_id), Kind.updated, before, after)
         return entry
