@@ -14,7 +14,7 @@ import adsum
 from adsum import Limits, VersionMismatch
 from adsum._client import launch, spawn
 from adsum._os import start_arguments
-from adsum._store import migration
+from adsum._store import migration, older_tables
 from adsum._store import page as pages
 from tests.support import Agent, eventually, kill_registrar, registrar_pid
 
@@ -73,6 +73,47 @@ def test_a_kill_leaves_one_registry_whole(
         assert registry.audit() == []
     assert [path.name for path in registry_folder.glob("tables.*")] == ["tables.2"]
     assert not (registry_folder / "page.replaced").exists()
+
+
+@pytest.mark.parametrize("by", ["operator", "writer"])
+def test_a_kill_before_an_unneeded_page_is_removed_leaves_no_registry(
+    by: str, old_agent: OldAgent, registry_folder: Path, start_and_die: Callable[[str], None]
+) -> None:
+    """Where no living member needs the older registry, its page is retired first. After a kill at that moment there is
+    no registry, and the next registrar makes one."""
+    with old_agent() as old:
+        old.do("registry.register('gone')")
+    kill_registrar(registry_folder)
+    start_and_die("retired")
+    assert pages.peek(registry_folder) is None
+    with adsum.open(path=registry_folder, timeout=10) as registry:
+        assert registry.lookup("gone") is None
+        if by == "operator":
+            assert start(registry_folder)
+        assert registry.register("new").entry.incarnation == 1
+        assert registry.audit() == []
+
+
+def test_a_page_that_is_retired_while_a_client_looks_at_it_is_no_damage(
+    old_agent: OldAgent, registry_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registrar retires the older page after a client has found it, and before it has looked who needs it."""
+    with old_agent() as old:
+        old.do("registry.register('gone')")
+    kill_registrar(registry_folder)
+    attach = pages.attach
+
+    def attach_slowly(folder: Path) -> pages.Page | None:
+        try:
+            return attach(folder)
+        except pages.OlderFormat:
+            older = pages.peek(folder, writable=True)
+            assert older is not None
+            older.retire()
+            raise
+
+    monkeypatch.setattr(pages, "attach", attach_slowly)
+    assert older_tables.attach(registry_folder, older_tables.require_no_member) == (None, None)
 
 
 def test_a_reader_trusts_no_entry_of_a_replaced_page(

@@ -15,6 +15,7 @@ from .ports import Failpoint
 STEPS = frozenset(
     {
         "starting",
+        "retired",
         "migrating",
         "converted",
         "migrated",

@@ -52,6 +52,7 @@ def migrate(folder: Path, older: page.Page, failpoint: Failpoint) -> Registry | 
     if not members:
         log.info("no member of the registry of format %d is alive; it is made anew", older.format)
         older.retire()
+        failpoint("retired")
         return None
     # A retired page names no tables any more.
     old_tables = tables_in(folder, older.generation)

@@ -96,6 +96,9 @@ def attach(folder: Path, require: Callable[[Path, page.Page], None]) -> tuple[pa
             return page.attach(folder), None
         except page.OlderFormat as found:
             older, generation = found.page, found.page.generation
+        if not generation:
+            # Retired since, and about to be removed.
+            continue
         try:
             require(folder, older)
             return None, older
