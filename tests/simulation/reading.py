@@ -189,8 +189,9 @@ def encoded_entry(entry: PlainEntry) -> int:
     metadata = [entry.metadata[name] for name in _METADATA]
     times = [entry.registered_at, entry.last_updated]
     place = 4096 if entry.metadata["gauges"] else 0
-    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source, place, []]
-    return len(msgspec.msgpack.encode(row))
+    row = [entry.id, *entry.owner, entry.incarnation, *times, entry.revision, metadata, entry.source, place]
+    # No claims, no owning member, no other host, no name for the cluster.
+    return len(msgspec.msgpack.encode([*row, [], None, None, 0]))
 
 
 def id_key(process_id: Id) -> bytes:
