@@ -6,6 +6,7 @@ from enum import Enum
 
 from . import _wire as wire
 from ._client.client import Client
+from ._client.cluster import joined
 from ._client.stand_by_call import StandByCall
 from ._foreign import reraise_foreign
 from ._store.reader import Reader
@@ -35,8 +36,11 @@ class Everywhere(Enum):
 
 
 def require_cluster(reader: Reader) -> None:
-    """Errors: `ClusterUnavailable` where no bridge hears from a cluster."""
-    if not reader.hears_cluster():
+    """Where the registry is part of a cluster that its bridge has not heard yet, the request waits for it, as long as
+    it may: program, registry and bridge have just started. Errors: `ClusterUnavailable` where no bridge hears from a
+    cluster."""
+    words = reader.progress
+    if not words.hears() and (words.has_heard() or joined(reader.folder) is None):
         raise ClusterUnavailable(
             "a name for the whole cluster needs the cluster, and this registry does not hear from one: open it with "
             "cluster=, or see adsum doctor; without everywhere=True the name is one of this host"

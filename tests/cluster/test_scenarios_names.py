@@ -62,6 +62,18 @@ def test_a_name_that_is_taken_at_once_has_a_new_token(hosts: Hosts) -> None:
     assert tokens == sorted(set(tokens)), "each later holder has a larger token"
 
 
+@pytest.mark.parametrize("call", ["register('first', everywhere=True)", "claim('member', everywhere=True)"])
+def test_the_first_call_of_a_program_waits_for_its_cluster(call: str, etcd: EtcdCluster, hosts: Hosts) -> None:
+    """Neither the registry nor its bridge is there when a program asks: both start, and the call is carried out."""
+    host = hosts.add("first", starts=False)
+    with host.keeping_agent() as program:
+        if "claim" in call:
+            program.do("registry.register('member', slots=1)")
+        program.do(f"held = registry.{call}")
+        assert program.value("held.fencing_token") > 0
+        assert program.value("held.valid")
+
+
 def test_a_client_that_is_killed_while_it_asks_leaves_the_name_free(hosts: Hosts, etcd: EtcdCluster) -> None:
     """Between the request and the grant, at any moment: no name is held without a holder."""
     a, b = hosts.add("a"), hosts.add("b")
@@ -93,7 +105,7 @@ def test_bridges_that_are_killed_while_they_are_asked_answer_later(hosts: Hosts)
     futures = {}
     for number, name in enumerate(names):
         # On a busy machine the next bridge may take longer than the cluster counts as heard.
-        eventually(a.registry._reader.hears_cluster, SOON)
+        eventually(lambda: a.registry._reader.progress.hears(), SOON)
         futures[name] = [host.registry.stand_by(name, everywhere=True) for host in (a, b)]
         if number in (10, 25):
             a.bridge.kill()

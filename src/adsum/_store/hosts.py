@@ -48,6 +48,10 @@ class HostWords:
         head = self._head
         return bool(head[_HEARD] and boottime_ns() - head[_HEARD] <= head[_TTL])
 
+    def has_heard(self) -> bool:
+        """Whether a bridge has heard from the cluster since the board was made."""
+        return bool(self._head[_HEARD])
+
     def is_here(self, owner: Owner) -> bool:
         """Whether the host that `owner` represents can be reached."""
         return bool(self._words[owner.start_time % HOSTS] & _HERE) and self.hears()

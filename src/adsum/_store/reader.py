@@ -460,10 +460,6 @@ class Reader:
         """Whether the lease of this host in the cluster surely lasts."""
         return self._tables.current() is not None and self._tables.hosts.vouched_ns > boottime_ns()
 
-    def hears_cluster(self) -> bool:
-        """Whether the bridge of this registry hears from its cluster now."""
-        return self._tables.current() is not None and self._tables.hosts.hears()
-
     @property
     def progress(self) -> HostWords:
         """How far the bridge is, as the board has it."""
