@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 
 from ._client import cluster
+from ._client.bridge_status import status_in
 from ._everywhere import USUAL_SECONDS
 from ._reads import RegistryReads
 from ._store.reader import Reader
 from .errors import ClusterUnavailable, Timeout
+from .model import Entry
 
 # How often to look: the first times, and later.
 _FIRST_SECONDS, _LATER_SECONDS = 0.0005, 0.01
@@ -50,9 +52,21 @@ class Progress:
         raise Timeout(f"{self._what} within {self._seconds:g} s; give a longer timeout=, or see adsum hosts")
 
 
-def published(reader: Reader, revision: int, timeout: float | None) -> Progress:
-    """Wait until the cluster has every change of this registry up to a revision."""
-    return Progress(reader, "the change was not published", revision, timeout, applied=False)
+def published(reader: Reader, entry: Entry, timeout: float | None) -> Iterator[float]:
+    """Wait until the cluster has every change of this registry up to that of an entry. Errors: also
+    `ClusterUnavailable` where the bridge has left out the entry."""
+    yield from Progress(reader, "the change was not published", entry.revision, timeout, applied=False)
+    status = status_in(reader.folder)
+    if status is not None and entry.process_id.node in status.refused_nodes:
+        raise ClusterUnavailable(
+            f"{entry.process_id} stays on this host: its node belongs to another host of the cluster; give this host "
+            "another one (node=, ADSUM_NODE)"
+        )
+    if status is not None and str(entry.process_id) in status.too_large:
+        raise ClusterUnavailable(
+            f"{entry.process_id} stays on this host: it is too large for etcd (--max-request-bytes); give it less "
+            "metadata"
+        )
 
 
 def caught_up(reads: RegistryReads, revision: int, timeout: float | None) -> Progress:

@@ -193,13 +193,14 @@ class Registration(OfOneProcess):
         """Wait until the cluster has this entry as this object last saw it: from then on, every other host that hears
         from the cluster gets it. `timeout` is in seconds, 5 by default.
 
-        Errors: `ClusterUnavailable` where the bridge of this host does not hear from the cluster; `Timeout`.
+        Errors: `ClusterUnavailable` where the bridge of this host does not hear from the cluster, and where the entry
+        stays on this host: its node belongs to another host, or it is too large for etcd; `Timeout`.
 
         >>> registry.register("planner-1").published(timeout=0.1)
         Traceback (most recent call last):
         adsum.errors.ClusterUnavailable: ...
         """
-        for pause in published(self._calls.reader, self.entry.revision, timeout):
+        for pause in published(self._calls.reader, self.entry, timeout):
             time.sleep(pause)
 
     def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:

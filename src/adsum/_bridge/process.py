@@ -32,6 +32,7 @@ from .._os.presence import lock_holders
 from .._store.hosts import boottime_ns
 from .bridge import Bridge
 from .forgetting import FORGET_AFTER
+from .keys import id_of
 from .local import LocalRegistry
 from .service_manager import notify
 
@@ -222,6 +223,7 @@ class _Process:
             writes=bridge.publisher.writes,
             loads=bridge.mirror.loads,
             refused_nodes=sorted(bridge.publisher.refused_nodes),
+            too_large=sorted(str(id_of(key)) for key in bridge.publisher.too_large),
             forget_after=bridge.forgetting.seconds,
             foreground=self._settings.foreground,
             started_ns=self._started,

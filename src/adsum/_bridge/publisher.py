@@ -47,8 +47,9 @@ class Pending(NamedTuple):
 
 
 class Publisher:
-    """Publishes the members of `local`. `refused_nodes` are nodes of local members that belong to other hosts;
-    `trouble` is why some of them are not published now, empty where all are. `on_trouble` is called when it changes."""
+    """Publishes the members of `local`. `refused_nodes` are nodes of local members that belong to other hosts, and
+    `too_large` the keys of members that etcd does not take; `trouble` is why some of them are not published now, empty
+    where all are. `on_trouble` is called when one of these changes, before `published` counts what is left out."""
 
     def __init__(self, etcd: EtcdClient, keys: Keys, local: LocalRegistry, on_trouble: Callable[[], None]) -> None:
         self._etcd = etcd
@@ -59,7 +60,6 @@ class Publisher:
         self._dirty: dict[bytes, Pending] = {}
         self._flying: dict[bytes, Pending] = {}
         self._owed: set[bytes] = set()
-        self._too_large: set[bytes] = set()
         self._changed = asyncio.Event()
         self._nodes: set[str] = set()
         self._whole_for = 0
@@ -69,13 +69,16 @@ class Publisher:
         # The last write that was answered.
         self.witness: Witness | None = None
         self.refused_nodes: set[str] = set()
+        self.too_large: set[bytes] = set()
         self.trouble = ""
         self.writes = 0
         local.on_change = self.note
 
     def note(self, key: bytes, ended: Ended | None, since: int) -> None:
         """An entry here has changed, or ended, at the revision `since` or later."""
-        self._too_large.discard(key)
+        if key in self.too_large:
+            self.too_large.discard(key)
+            self._on_trouble()
         known = self._dirty.get(key)
         if known is None:
             self._dirty[key] = Pending(since, ended)
@@ -196,7 +199,7 @@ class Publisher:
     def _value(self, key: bytes) -> bytes | None:
         """What is to be in etcd under a key of an entry: nothing where another host would have to take it for its
         own."""
-        if key in self._too_large or (self.refused_nodes and id_of(key).node in self.refused_nodes):
+        if key in self.too_large or (self.refused_nodes and id_of(key).node in self.refused_nodes):
             return None
         return self._local.value(key)
 
@@ -270,7 +273,8 @@ class Publisher:
             await self._write(tenure, keys[middle:])
             return
         log.error("an entry is too large for etcd, and stays here: %r: %s", keys[0], error)
-        self._too_large.add(keys[0])
+        self.too_large.add(keys[0])
+        self._on_trouble()
         await self._write(tenure, keys)
 
     def _note_written(self, keys: Sequence[bytes]) -> None:
@@ -303,7 +307,8 @@ class Publisher:
             if page.items and page.items[0].value.decode(errors="replace") != tenure.host:
                 if node not in self.refused_nodes:
                     log.error("the node %r belongs to the host %r: its members stay here", node, page.items[0].value)
-                self.refused_nodes.add(node)
+                    self.refused_nodes.add(node)
+                    self._on_trouble()
                 return False
             guards = [tenure.guard()]
             if not page.items:
@@ -311,7 +316,9 @@ class Publisher:
             done = await self._etcd.transaction(guards, [mine], timeout=WRITE_SECONDS)
             if done.succeeded:
                 self._nodes.add(node)
-                self.refused_nodes.discard(node)
+                if node in self.refused_nodes:
+                    self.refused_nodes.discard(node)
+                    self._on_trouble()
                 return True
             host = await self._etcd.range(self._keys.host(tenure.host))
             if page.items or not host.items or host.items[0].mod_revision != tenure.fence:

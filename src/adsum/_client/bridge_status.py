@@ -27,6 +27,7 @@ class BridgeStatus(msgspec.Struct, frozen=True):
     - `revision`: that of etcd up to which everything is in the tables here. `loads`: how often it has read all of it.
     - `hosts`: how many other hosts it knows. `writes`: how many changes of entries it has written to etcd.
     - `refused_nodes`: nodes of members here that belong to other hosts, so that those members stay here.
+    - `too_large`: ids of members here that are too large for etcd, and stay here too.
     """
 
     pid: int
@@ -46,6 +47,7 @@ class BridgeStatus(msgspec.Struct, frozen=True):
     foreground: bool = False
     started_ns: int = 0
     tenures: int = 0
+    too_large: list[str] = []
 
 
 def status_in(folder: Path) -> BridgeStatus | None:

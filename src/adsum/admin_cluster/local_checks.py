@@ -70,6 +70,12 @@ def _bridge(folder: Path) -> Iterator[Finding]:
             f"other hosts have the nodes {', '.join(status.refused_nodes)}: members under them are not published",
             "give this host another node (node=, ADSUM_NODE), or let the other host leave",
         )
+    if status.too_large:
+        yield problem(
+            "entries",
+            f"too large for etcd, so other hosts do not have them: {', '.join(status.too_large)}",
+            "give these members less metadata, or etcd a larger --max-request-bytes",
+        )
 
 
 def _two_bridges(pid: int, status: BridgeStatus) -> Iterator[Finding]:

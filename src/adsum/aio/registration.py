@@ -205,7 +205,7 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         adsum.errors.ClusterUnavailable: ...
         """
         require_loop()
-        for pause in published(self._calls.reader, self.entry.revision, timeout):
+        for pause in published(self._calls.reader, self.entry, timeout):
             await asyncio.sleep(pause)
 
     async def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:

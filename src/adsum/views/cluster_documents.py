@@ -31,6 +31,7 @@ class BridgeDocument(msgspec.Struct, frozen=True, kw_only=True):
     foreground: bool = False
     started_ns: int = 0
     tenures: int = 0
+    too_large: list[str] = []
 
 
 class HostDocument(msgspec.Struct, frozen=True):

@@ -105,6 +105,7 @@ def _show_status(folder: Path, *, json: bool) -> int:
                 "other hosts": str(found.hosts),
                 "writes": str(found.writes),
                 "refused nodes": ", ".join(found.refused_nodes),
+                "too large": ", ".join(found.too_large),
                 "ttl": f"{found.ttl:g} s; lost hosts are forgotten after {words.duration(found.forget_after)}",
                 "version": found.version,
             }
