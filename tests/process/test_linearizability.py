@@ -18,7 +18,7 @@ import adsum
 from adsum import AlreadyRegistered, DeadProcess, NotRegistered, Registry, Stale
 
 from ..support import Child, kill_registrar
-from .linearizability import NEVER, Operation, check, explain
+from ..support.linearizability import NEVER, Operation, check, explain
 from .people import kill_unreaped, sleepers
 
 PROCESSES = 4
