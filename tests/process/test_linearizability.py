@@ -18,7 +18,7 @@ import adsum
 from adsum import AlreadyRegistered, DeadProcess, NotRegistered, Registry, Stale
 
 from ..support import Child, kill_registrar
-from ..support.linearizability import NEVER, Operation, check, explain
+from ..support.linearizability import ENTRIES, NEVER, Operation, check, explain
 from .people import kill_unreaped, sleepers
 
 PROCESSES = 4
@@ -133,7 +133,7 @@ def test_every_answer_can_be_explained(registry_folder: Path, registrars: int, v
             deaths += kill(process)
         calls = list(itertools.chain.from_iterable(pickle.loads(bytes.fromhex(actor.line(60))) for actor in actors))
     assert len(calls) == PROCESSES * CALLS
-    check([*calls, *with_what_they_held(deaths, calls)])
+    check([*calls, *with_what_they_held(deaths, calls)], ENTRIES)
 
 
 def operation(
@@ -208,7 +208,7 @@ UNSOUND = {
 @pytest.mark.parametrize("history", SOUND.values(), ids=SOUND)
 def test_the_checker_accepts_what_is_sound(history: list[Operation]) -> None:
     """The checker finds an order for histories that have one, and that order respects the times."""
-    order = explain(history)
+    order = explain(history, ENTRIES)
     assert order is not None
     assert (len(order), set(order)) == (len(history), set(history))
     for before, later in itertools.combinations(order, 2):
@@ -219,4 +219,4 @@ def test_the_checker_accepts_what_is_sound(history: list[Operation]) -> None:
 def test_the_checker_refuses_what_is_not(history: list[Operation]) -> None:
     """The checker finds no order for histories that violate a guarantee, and names the key."""
     with pytest.raises(AssertionError, match="no order explains the answers for k"):
-        check(history)
+        check(history, ENTRIES)

@@ -9,15 +9,19 @@ ibid.).
 The search is that of Wing and Gong (1993) with Lowe's memory of visited states (2017). It takes any operation that was
 called before all other remaining operations were answered, applies it, continues, and backtracks when no operation is
 possible.
+
+A `Model` says what the calls on one key may answer. That of the entries of one registry, `ENTRIES`, is here.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-# The state of one key: the incarnation and the revision of its entry, or None.
+S = TypeVar("S", bound=Hashable)
+# The state of one key in a registry: the incarnation and the revision of its entry, or None.
 State: TypeAlias = "tuple[int, int] | None"
 NEVER = 1 << 62
 
@@ -38,9 +42,16 @@ class Refused(Exception):
     """The operation cannot have given this answer in this state."""
 
 
-def after(state: State, operation: Operation) -> State:
-    """The state after the operation; raises `Refused`."""
-    return _STEPS[operation.kind](state, operation)
+@dataclass(frozen=True)
+class Model(Generic[S]):
+    """The state of a key before its history, and for each kind of operation the state after it; that raises
+    `Refused`."""
+
+    start: S
+    steps: dict[str, Callable[[S, Operation], S]]
+
+    def after(self, state: S, operation: Operation) -> S:
+        return self.steps[operation.kind](state, operation)
 
 
 def _register(state: State, operation: Operation) -> State:
@@ -103,14 +114,17 @@ def _died(state: State, operation: Operation) -> State:
     return None if state is not None and state[0] in operation.answer else state
 
 
-_STEPS: dict[str, Callable[[State, Operation], State]] = {
-    "register": _register,
-    "get_or_register": _get_or_register,
-    "update": _update,
-    "unregister": _unregister,
-    "lookup": _lookup,
-    "died": _died,
-}
+ENTRIES: Model[State] = Model(
+    None,
+    {
+        "register": _register,
+        "get_or_register": _get_or_register,
+        "update": _update,
+        "unregister": _unregister,
+        "lookup": _lookup,
+        "died": _died,
+    },
+)
 
 
 def by_key(history: Iterable[Operation]) -> dict[str, list[Operation]]:
@@ -121,16 +135,16 @@ def by_key(history: Iterable[Operation]) -> dict[str, list[Operation]]:
     return dict(keys)
 
 
-def explain(history: Sequence[Operation], start: State = None) -> list[Operation] | None:
+def explain(history: Sequence[Operation], model: Model[S]) -> list[Operation] | None:
     """An order that explains a history of one key, or None if there is none."""
     operations = sorted(history, key=lambda operation: operation.called)
     order: list[int] = []
-    states = [start]
+    states = [model.start]
     done = 0
-    visited = {(0, start)}
+    visited = {(0, model.start)}
     tries = [_candidates(operations, done)]
     while len(order) < len(operations):
-        step = _next(operations, tries[-1], states[-1], done, visited)
+        step = _next(model, operations, tries[-1], states[-1], done, visited)
         if step is not None:
             index, state = step
             done |= 1 << index
@@ -147,13 +161,18 @@ def explain(history: Sequence[Operation], start: State = None) -> list[Operation
 
 
 def _next(
-    operations: Sequence[Operation], candidates: list[int], state: State, done: int, visited: set[tuple[int, State]]
-) -> tuple[int, State] | None:
+    model: Model[S],
+    operations: Sequence[Operation],
+    candidates: list[int],
+    state: S,
+    done: int,
+    visited: set[tuple[int, S]],
+) -> tuple[int, S] | None:
     """The next candidate that is possible in this state and leads to a state not visited yet."""
     while candidates:
         index = candidates.pop()
         try:
-            reached = after(state, operations[index])
+            reached = model.after(state, operations[index])
         except Refused:
             continue
         place = (done | 1 << index, reached)
@@ -178,15 +197,15 @@ def _candidates(operations: Sequence[Operation], done: int) -> list[int]:
     return sorted(found, key=lambda candidate: -operations[candidate].answered)
 
 
-def check(history: Iterable[Operation]) -> None:
+def check(history: Iterable[Operation], model: Model[S]) -> None:
     """Raise `AssertionError`, with the shortest part of the history that cannot be explained, if there is one."""
     for key, operations in by_key(history).items():
-        if explain(operations) is None:
+        if explain(operations, model) is None:
             ordered = sorted(operations, key=lambda operation: operation.answered)
             least, most = 0, len(ordered)
             while most - least > 1:
                 middle = (least + most) // 2
-                if explain(_up_to(ordered, middle)) is None:
+                if explain(_up_to(ordered, middle), model) is None:
                     most = middle
                 else:
                     least = middle
