@@ -136,14 +136,16 @@ def by_key(history: Iterable[Operation]) -> dict[str, list[Operation]]:
 
 
 def explain(history: Sequence[Operation], model: Model[S]) -> list[Operation] | None:
-    """An order that explains a history of one key, or None if there is none."""
+    """An order that explains a history of one key, or None if there is none. An operation that was never answered is in
+    it only where another answer needs it: it may not have happened (Herlihy and Wing, 1990, section 2.2)."""
     operations = sorted(history, key=lambda operation: operation.called)
     order: list[int] = []
     states = [model.start]
     done = 0
+    answered = sum(1 << index for index, operation in enumerate(operations) if operation.answered < NEVER)
     visited = {(0, model.start)}
     tries = [_candidates(operations, done)]
-    while len(order) < len(operations):
+    while answered & ~done:
         step = _next(model, operations, tries[-1], states[-1], done, visited)
         if step is not None:
             index, state = step
@@ -217,7 +219,7 @@ def _up_to(ordered: Sequence[Operation], number: int) -> list[Operation]:
     """The history at the time when `number` operations were answered, including those in flight.
 
     An operation in flight may explain what other operations saw, so it must not be left out. Its answer shows its
-    effect, so it is kept with its answer, at any later time.
+    effect, so it is kept with its answer, as one that may happen at any later time, or not at all.
     """
     now = ordered[number - 1].answered
     under_way = [operation._replace(answered=NEVER) for operation in ordered[number:] if operation.called < now]
