@@ -24,6 +24,7 @@ from .test_scenarios_names import register_when_free
 CLIENTS_OF_A_HOST = 2
 # No host is without a bridge for so long, so no lease ends, and no name is lost but by the end of its holder.
 TTL = 60.0
+LEAST_GRANTS = 10
 
 
 class Storm:
@@ -47,6 +48,8 @@ class Storm:
         try:
             for host in self._hosts * CLIENTS_OF_A_HOST:
                 self._start(host)
+            for host in self._hosts:
+                host.bridge.wait_until_publishing()
             eventually(lambda: len(self._asking()) == len(self._clients), SOON)
             yield
         finally:
@@ -54,13 +57,14 @@ class Storm:
                 child.close()
 
     def rage(self, seconds: float) -> None:
-        """Kill one thing after the other."""
-        until = time.monotonic() + seconds
+        """Kill one thing after the other, for so long, and until names were granted in spite of it."""
+        until, longest = time.monotonic() + seconds, time.monotonic() + seconds + SOON
         kills = [self._kill_client, self._kill_bridge, self._kill_registrar]
         if self._etcd is not None:
             kills.append(self._kill_leader)
-        while time.monotonic() < until:
-            time.sleep(self._rng.uniform(0.05, 0.5))
+        while time.monotonic() < until or self._grants() < LEAST_GRANTS:
+            assert time.monotonic() < longest, f"{self._grants()} grants in {seconds + SOON:g} s"
+            time.sleep(self._rng.uniform(0.02, 0.3))
             self._rng.choice(kills)()
 
     def calm(self) -> None:
@@ -88,6 +92,9 @@ class Storm:
     def _asking(self) -> list[int]:
         """The clients that have asked for something."""
         return [number for number in self._clients if self._journal(number).stat().st_size]
+
+    def _grants(self) -> int:
+        return sum(self._journal(number).read_bytes().count(b'"granted"') for number in self._hosts_of)
 
     def _journal(self, number: int) -> Path:
         return self._folder / f"client-{number}"
@@ -126,10 +133,14 @@ class Storm:
 
     def _kill_leader(self) -> None:
         assert self._etcd is not None
-        leader = leader_of(self._etcd)
+        try:
+            leader = leader_of(self._etcd)
+        except (AssertionError, RuntimeError):
+            # There is none at this moment: an election goes on.
+            return
         leader.kill()
         self.killed["etcd leader"] += 1
-        time.sleep(self._rng.uniform(0.0, 1.5))
+        time.sleep(self._rng.uniform(0.0, 1.0))
         leader.start()
         self._etcd.wait_until_healthy()
 
@@ -150,7 +161,6 @@ def explained(folder: Path, members: int, seconds: float) -> None:
             check(storm.history(), CLUSTER_NAMES)
     kinds = Counter(str(one.answer[0]) if one.kind == "register" else one.kind for one in operations)
     print(f"killed: {dict(storm.killed)}; recorded: {dict(kinds)}")
-    assert kinds["granted"] > len(NAMES)
     assert kinds["refused"]
 
 
@@ -161,7 +171,7 @@ SERVERS = pytest.mark.parametrize("members", [1, 3], ids=["etcd stays", "leaders
 def test_every_answer_about_a_name_can_be_explained(tmp_path: Path, members: int) -> None:
     """A name has one holder at a time, over all hosts, and each later one has a larger token, however often members,
     bridges, registrars and leaders of etcd are killed. In the end nothing is held without a holder."""
-    explained(tmp_path, members, 4.0)
+    explained(tmp_path, members, 3.0)
 
 
 def register(answer: tuple[object, ...], called: int, answered: int, request: int | None = None) -> Operation:
