@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ ONE = (EtcdMember("a"),)
         ("etcd://bridge%40here@a/p", ClusterAddress(ONE, "p", None, "bridge@here")),
         ("etcds://a/p", ClusterAddress(ONE, "p", TlsFiles())),
         ("etcds://a/p?ca=/x/ca.pem", ClusterAddress(ONE, "p", TlsFiles(None, None, "/x/ca.pem"))),
-        ("etcds://a/p?key=k%23&cert=c+d", ClusterAddress(ONE, "p", TlsFiles("c d", "k#", None))),
+        ("etcds://a/p?key=/k%23&cert=/c+d", ClusterAddress(ONE, "p", TlsFiles("/c d", "/k#", None))),
     ],
 )
 def test_an_address_is_understood(text: str, address: ClusterAddress) -> None:
@@ -101,12 +102,35 @@ def test_a_password_is_not_repeated() -> None:
 
 def test_the_environment_names_files() -> None:
     """With TLS, files that the address does not name are those of the environment."""
-    environment = {"ADSUM_ETCD_CERT": "c", "ADSUM_ETCD_KEY": "k", "ADSUM_ETCD_CA": "a"}
-    assert parse("etcds://a/p", environment).tls == TlsFiles("c", "k", "a")
-    assert parse("etcds://a/p?ca=other", environment).tls == TlsFiles("c", "k", "other")
+    environment = {"ADSUM_ETCD_CERT": "/c", "ADSUM_ETCD_KEY": "/k", "ADSUM_ETCD_CA": "/a"}
+    assert parse("etcds://a/p", environment).tls == TlsFiles("/c", "/k", "/a")
+    assert parse("etcds://a/p?ca=/other", environment).tls == TlsFiles("/c", "/k", "/other")
     assert parse("etcd://a/p", environment).tls is None
     with pytest.raises(adsum.InvalidClusterAddress, match="add cert=FILE or set ADSUM_ETCD_CERT"):
         parse("etcds://a/p", {"ADSUM_ETCD_KEY": "k"})
+
+
+def test_files_are_those_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files without a leading / are found from the folder in which the address was given, also in other processes: the
+    bridge of a program works in /. A folder may have any name."""
+    folder = tmp_path / os.fsdecode(b"a b\xff#")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    address = parse("etcds://a/p?ca=ca.pem&cert=./c.pem", {"ADSUM_ETCD_KEY": "../k.pem"})
+    assert address.tls == TlsFiles(f"{folder}/c.pem", f"{folder}/../k.pem", f"{folder}/ca.pem")
+    monkeypatch.chdir("/")
+    assert parse(str(address), {}) == address
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of it is refused; one with a leading / is not."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(adsum.InvalidClusterAddress, match=r"folder is gone, so 'ca\.pem'"):
+        parse("etcds://a/p?ca=ca.pem", {})
+    assert parse("etcds://a/p?ca=/ca.pem", {}).tls == TlsFiles(None, None, "/ca.pem")
 
 
 async def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@
     etcds://HOST[:PORT][,...]/NAME?cert=FILE&key=FILE&ca=FILE
 
 `etcds` is TLS. The files are PEM; where the address does not name one, ADSUM_ETCD_CERT, ADSUM_ETCD_KEY and
-ADSUM_ETCD_CA do. USER is for an etcd that asks for passwords; the password is in ADSUM_ETCD_PASSWORD and never in an
-address, which other users of the machine see in the list of processes.
+ADSUM_ETCD_CA do. A name without a leading / is one of the current folder at once: the address goes on to a bridge, and
+to other programs, which work in other folders. USER is for an etcd that asks for passwords; the password is in
+ADSUM_ETCD_PASSWORD and never in an address, which other users of the machine see in the list of processes.
 
 This module imports no grpc, so that a program which only names a cluster does not pay for it.
 """
@@ -16,11 +17,13 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
+from .._foreign import reraise_foreign
 from ..errors import InvalidClusterAddress
 
 DEFAULT_PORT = 2379
@@ -50,7 +53,8 @@ class EtcdMember(msgspec.Struct, frozen=True):
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
-    """The PEM files of a TLS connection: this host's certificate and key, and the authority of the servers'."""
+    """The PEM files of a TLS connection: this host's certificate and key, and the authority of the servers'. From `parse`
+    the names begin with a /."""
 
     certificate: str | None = None
     key: str | None = None
@@ -70,7 +74,9 @@ class ClusterAddress(msgspec.Struct, frozen=True):
         scheme, query = "etcd", ""
         if self.tls is not None:
             files = (self.tls.certificate, self.tls.key, self.tls.authority)
-            query = "&".join(f"{name}={quote(file)}" for name, file in zip(_FILES, files, strict=True) if file)
+            query = "&".join(
+                f"{name}={quote(os.fsencode(file))}" for name, file in zip(_FILES, files, strict=True) if file
+            )
             scheme = "etcds"
         return f"{scheme}://{user}{','.join(map(str, self.members))}/{self.name}{'?' if query else ''}{query}"
 
@@ -143,7 +149,7 @@ def _port(text: str, part: str, written: str) -> int:
 
 def _tls(text: str, wanted: bool, query: str, environment: Mapping[str, str]) -> TlsFiles | None:
     try:
-        given = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        given = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="surrogateescape")
     except ValueError:
         _refuse(text, f"{query!r} after the '?' is not of the form NAME=FILE&NAME=FILE")
     for number, (name, value) in enumerate(given):
@@ -161,7 +167,16 @@ def _tls(text: str, wanted: bool, query: str, environment: Mapping[str, str]) ->
     if (files["cert"] is None) != (files["key"] is None):
         one, other = ("key", "cert") if files["cert"] is None else ("cert", "key")
         _refuse(text, f"there is a {one} without a {other}; add {other}=FILE or set {_FILES[other]}")
-    return TlsFiles(files["cert"], files["key"], files["ca"])
+    return TlsFiles(*(None if file is None else _absolute(text, file) for file in files.values()))
+
+
+def _absolute(text: str, file: str) -> str:
+    try:
+        # Links stay: whoever renews certificates may change where they lead.
+        return str(Path(file).absolute())
+    except OSError as error:
+        reraise_foreign(error)
+        _refuse(text, f"the current folder is gone, so {file!r} names no file; write its name from / on")
 
 
 def _refuse(text: str, why: str) -> NoReturn:
