@@ -34,6 +34,13 @@ def all_errors() -> list[type[EtcdError]]:
         ),
         (S.PERMISSION_DENIED, "etcdserver: permission denied", errors.AccessDenied, errors.AccessDenied),
         (S.UNAUTHENTICATED, "etcdserver: invalid auth token", errors.NotAuthenticated, errors.NotAuthenticated),
+        (S.UNKNOWN, "auth: revision in header is old", errors.NotAuthenticated, errors.NotAuthenticated),
+        (
+            S.INVALID_ARGUMENT,
+            "etcdserver: revision of auth store is old",
+            errors.NotAuthenticated,
+            errors.NotAuthenticated,
+        ),
         (S.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", Refused, Refused),
         (S.FAILED_PRECONDITION, "anything", Refused, Refused),
         (S.UNAVAILABLE, "etcdserver: no leader", Unavailable, Unavailable),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from adsum._etcd.address import parse
 from adsum._etcd.client import EtcdClient
@@ -19,9 +21,10 @@ ALL = b"/adsum/test/"
 HOSTS = ("alpha", "beta")
 
 
-def grant_roles(etcd: EtcdCluster, users: dict[str, list[str]]) -> None:
+def grant_roles(etcd: EtcdCluster, users: dict[str, list[str]], *, has_root: bool = False) -> None:
     """A role for each user: reads all of the cluster's keys, and changes its own. Then authentication is enabled."""
-    etcd.control("user", "add", "root", "--no-password")
+    if not has_root:
+        etcd.control("user", "add", "root", "--no-password")
     etcd.control("user", "grant-role", "root", "root")
     for user, options in users.items():
         etcd.control("user", "add", *options)
@@ -143,3 +146,24 @@ async def test_passwords_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 await anext(keeper)
             with pytest.raises(AccessDenied):
                 await client.put(b"/other", b"")
+
+
+async def test_a_signed_token_is_renewed_after_a_change_of_roles(tmp_path: Path) -> None:
+    """With --auth-token=jwt etcd refuses all tokens from before a change of users or roles; calls and watches go on."""
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    key = ec.generate_private_key(ec.SECP256R1())
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    option = f"--auth-token=jwt,pub-key={public},priv-key={private},sign-method=ES256,ttl=10m"
+    with EtcdCluster(tmp_path, options=[option]) as etcd:
+        etcd.control("user", "add", "root:root")
+        grant_roles(etcd, {"alpha": ["alpha:right"]}, has_root=True)
+        address = parse(etcd.address().replace("etcd://", "etcd://alpha@"))
+        async with EtcdClient(address, timeout=10, password="right") as client:
+            key_of_alpha = ALL + b"h/alpha"
+            first = await client.put(key_of_alpha, b"1")
+            etcd.control("--user=root:root", "role", "add", "another")
+            async with asyncio.timeout(WITHIN), client.watch(ALL, prefix=True, start_revision=first) as watch:
+                assert [change.item.value for change in (await anext(watch)).changes] == [b"1"]
+            etcd.control("--user=root:root", "role", "delete", "another")
+            await client.put(key_of_alpha, b"2")

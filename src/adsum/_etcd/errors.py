@@ -145,6 +145,8 @@ class RevisionWentBack(EtcdError):
 
 DENIED = "etcdserver: permission denied"
 TOKEN_EXPIRED = "etcdserver: invalid auth token"
+# Users or roles were changed since the token was signed (--auth-token=jwt). etcd 3.5.1 has the first words.
+TOKEN_OLD = ("auth: revision in header is old", "etcdserver: revision of auth store is old")
 # etcd's errors differ by their texts alone (api/v3rpc/rpctypes/error.go, and the same in its own client).
 _BY_DETAIL: dict[str, type[Refused]] = {
     "etcdserver: requested lease not found": LeaseNotFound,
@@ -159,6 +161,7 @@ _BY_DETAIL: dict[str, type[Refused]] = {
     TOKEN_EXPIRED: NotAuthenticated,
     "etcdserver: authentication failed, invalid user ID or password": NotAuthenticated,
     "etcdserver: user name is empty": NotAuthenticated,
+    **dict.fromkeys(TOKEN_OLD, NotAuthenticated),
 }
 _BY_STATUS: dict[grpc.StatusCode, type[Refused]] = {
     grpc.StatusCode.INVALID_ARGUMENT: Refused,

@@ -21,6 +21,7 @@ from .errors import (
     DENIED,
     GRPC_ERRORS,
     TOKEN_EXPIRED,
+    TOKEN_OLD,
     EtcdError,
     NotAuthenticated,
     Unavailable,
@@ -91,7 +92,7 @@ class Stream:
         if DENIED in reason and self._old_token:
             # etcd 3.5.1 says this also where a token has expired. A fresh one shows which it is.
             reason = TOKEN_EXPIRED
-        for detail in (DENIED, TOKEN_EXPIRED):
+        for detail in (DENIED, TOKEN_EXPIRED, *TOKEN_OLD):
             if detail in reason:
                 return self._failed(by_status(grpc.StatusCode.UNKNOWN, detail, self._doing, self.member, writes=False))
         return WatchCanceled(
