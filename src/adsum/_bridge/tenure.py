@@ -17,8 +17,8 @@ import msgspec
 
 from .. import __version__
 from .._etcd.client import EtcdClient
-from .._etcd.errors import LeaseNotFound
-from .._etcd.records import Compare, Put, absent, unchanged_since
+from .._etcd.errors import AccessDenied, LeaseNotFound
+from .._etcd.records import Compare, Put, absent, never, unchanged_since
 from .._store.hosts import boottime_ns
 from .keys import Keys
 from .records import HostRecord, boot_here, decode_host, encode, place_of
@@ -106,8 +106,9 @@ class Tenure:
             )
 
     async def _write(self, key: bytes, guard: Compare) -> None:
-        sent = boottime_ns()
-        if not self.lease or not self.adopted:
+        if not self.adopted:
+            await self._require_role(key)
+            sent = boottime_ns()
             granted = await self._etcd.grant(math.ceil(self.ttl))
             self.lease, self.until = granted.id, sent + granted.granted * SECOND
         self._ended.clear()
@@ -118,6 +119,19 @@ class Tenure:
         self.fence = done.revision
         self.number += 1
         self.established.set()
+
+    async def _require_role(self, key: bytes) -> None:
+        """Ask whether this host may write its key, with a transaction that never does: each try would leave a lease
+        behind otherwise, for its time to live. Errors: `AccessDenied`, which names the key; others of etcd."""
+        try:
+            await self._etcd.transaction([never(key)], [Put(key, b"")])
+        except AccessDenied as error:
+            raise AccessDenied(
+                f"the user of this host may not write {key.decode()}, the key of the host {self.host!r}; give the host "
+                "the name that the role of this user is for (--host, ADSUM_HOST), or the user the role of this host: "
+                f"see the page on TLS and roles ({error})",
+                **vars(error),
+            ) from error
 
     def lose(self) -> None:
         """Write nothing more under this fence."""

@@ -53,8 +53,8 @@ class EtcdMember(msgspec.Struct, frozen=True):
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
-    """The PEM files of a TLS connection: this host's certificate and key, and the authority of the servers'. From `parse`
-    the names begin with a /."""
+    """The PEM files of a TLS connection: this host's certificate and key, and the authority of the servers'. In what
+    `parse` gives they begin with a /."""
 
     certificate: str | None = None
     key: str | None = None

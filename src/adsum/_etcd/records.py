@@ -184,6 +184,11 @@ def absent(key: bytes) -> Compare:
     return Compare(key, "create_revision", "==", 0)
 
 
+def never(key: bytes) -> Compare:
+    """A condition that does not hold, to ask what a role allows: etcd checks that for both branches."""
+    return Compare(key, "create_revision", "<", 0)
+
+
 def unchanged_since(key: bytes, mod_revision: int) -> Compare:
     """The condition that the last change of a key is of this revision."""
     return Compare(key, "mod_revision", "==", mod_revision)

@@ -20,7 +20,7 @@ from .._bridge.records import (
 )
 from .._etcd.client import EtcdClient
 from .._etcd.errors import AccessDenied
-from .._etcd.records import Compare, Delete, Operation, Put
+from .._etcd.records import Delete, Operation, Put, never
 from .findings import Finding, ok, problem, warning
 
 # So many entries are read to compare clocks.
@@ -57,8 +57,9 @@ async def check_role(etcd: EtcdClient, keys: Keys, host: str) -> AsyncIterator[F
         "say that all are written": Put(keys.whole(host), b""),
         "claim its node": Put(keys.node(host), b""),
         "claim names for the cluster": Put(keys.name("default", "adsum-check"), b""),
-        "write the layout": Put(keys.version, b""),
     }
+    if not (await etcd.range(keys.version)).items:
+        needed["write the layout, which nobody has yet"] = Put(keys.version, b"")
     denied = [what for what, operation in needed.items() if not await _may(etcd, keys, operation)]
     if denied:
         yield problem(
@@ -73,9 +74,8 @@ async def check_role(etcd: EtcdClient, keys: Keys, host: str) -> AsyncIterator[F
 
 
 async def _may(etcd: EtcdClient, keys: Keys, operation: Operation) -> bool:
-    never = Compare(keys.version, "create_revision", "<", 0)
     try:
-        await etcd.transaction([never], [operation])
+        await etcd.transaction([never(keys.version)], [operation])
     except AccessDenied:
         return False
     return True
