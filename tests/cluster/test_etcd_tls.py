@@ -112,6 +112,23 @@ async def test_without_the_right_certificate_there_is_no_connection(with_roles: 
                     await client.put(ALL + b"h/alpha", b"")
 
 
+async def test_files_are_read_again_for_each_connection(tmp_path: Path) -> None:
+    """A client goes on with renewed certificates, of another authority too, once it has to connect anew. Files that
+    cannot be read meanwhile change nothing."""
+    with EtcdCluster(tmp_path, tls=True) as etcd:
+        files = etcd.certificates
+        assert files is not None
+        async with client_of(etcd, "alpha") as client:
+            await client.put(ALL + b"h/alpha", b"1")
+            files.authority.unlink()
+            await client.status(client.address.members[0])
+            etcd.members[0].kill()
+            files.renew()
+            etcd.members[0].start()
+            etcd.wait_until_healthy()
+            await client.put(ALL + b"h/alpha", b"2")
+
+
 async def test_passwords_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user with a password gets a token, and a new one when it has expired, for calls, watches and leases."""
     with EtcdCluster(tmp_path, options=["--auth-token-ttl=1"]) as etcd:

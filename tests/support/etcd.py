@@ -119,12 +119,21 @@ class Member:
 
 class EtcdCluster:
     """A cluster of `members` servers, ended with the ``with`` block in every case. `options` are added to the command
-    line of each. With `tls` all connections are TLS, and clients need a certificate."""
+    line of each. With `tls` all connections are TLS, and clients need a certificate; `certificates` are those to use
+    then, new ones by default."""
 
-    def __init__(self, folder: Path, members: int = 1, *, options: Sequence[str] = (), tls: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        members: int = 1,
+        *,
+        options: Sequence[str] = (),
+        tls: bool = False,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.folder = folder
         self.token = folder.name
-        self.certificates = Certificates(folder) if tls else None
+        self.certificates = certificates or (Certificates(folder) if tls else None)
         self._options = options
         ports = free_ports(2 * members)
         self.members = [Member(self, f"m{n}", ports[2 * n], ports[2 * n + 1]) for n in range(members)]

@@ -13,9 +13,16 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._authority = trustme.CA()
         self.authority = folder / "ca.pem"
+        self.renew()
+
+    def renew(self) -> None:
+        """Another authority, with new certificates of the servers and of the users that have one."""
+        self._authority = trustme.CA()
         self._authority.cert_pem.write_to_path(self.authority)
+        users = [key.name.removesuffix("-key.pem") for key in self._folder.glob("*-key.pem")]
+        for user in set(users) - {"server"}:
+            self._write(user, self._authority.issue_cert(f"{user}.test", common_name=user))
         self._write("server", self._authority.issue_cert("127.0.0.1", "localhost"))
 
     def of_servers(self) -> dict[str, Path | str]:

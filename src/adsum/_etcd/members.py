@@ -3,8 +3,8 @@
 gRPC can balance between addresses, but its `pick_first` keeps to a server that is connected and answers nothing: one
 that is stopped, or cut off behind a firewall that drops. So each `MemberChannel` leads to one member, and this module
 chooses. All calls use the present channel. A caller that finds it sick says so with `failed`, and the next member of
-the list is tried. When all have failed in a row, the choice waits, up to a second, before it goes on: callers that
-repeat at once cost no processor time.
+the list is tried, with the files of TLS as they are then. When all have failed in a row, the choice waits, up to a
+second, before it goes on: callers that repeat at once cost no processor time.
 
 A channel that is no longer chosen stays open while calls or streams use it, so a watch that hears its member is not
 ended by a call that timed out for another reason.
@@ -13,6 +13,7 @@ ended by a call that timed out for another reason.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from pathlib import Path
@@ -156,7 +157,15 @@ class Members:
 
     def open(self, member: EtcdMember) -> MemberChannel:
         """A channel to a member, apart from the choice."""
+        self._read_files_again()
         return MemberChannel(member, self._credentials)
+
+    def _read_files_again(self) -> None:
+        """Certificates may have been renewed since. Files that cannot be read, in the middle of that, change nothing:
+        the next channel reads them."""
+        if self.address.tls is not None:
+            with contextlib.suppress(InvalidClusterAddress):
+                self._credentials = _credentials(self.address, self.address.tls)
 
     async def ready(self, doing: str, until: float) -> MemberChannel:
         """A connected channel. Tries the members in turn up to the instant `until`, then raises `Unavailable`."""
