@@ -25,6 +25,7 @@ from adsum._store.hosts import boottime_ns
 from adsum._store.layout import key_of
 from adsum.admin_cluster import Finding, etcd_checks
 from tests.support.etcd import EtcdCluster, free_ports
+from tests.support.etcd_tls import Certificates
 
 from .bridging import Bridge, remote
 from .command_hosts import Host
@@ -172,6 +173,19 @@ def test_a_user_that_etcd_does_not_know_is_a_problem(guarded: EtcdCluster) -> No
     problems = [one for some in found.values() for one in some if one.level == "problem"]
     assert problems
     assert all(one.remedy for one in problems)
+
+
+def test_a_connection_that_fails_is_explained(guarded: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finding has gRPC's own reason, for another authority, and the remedy for a wrong password."""
+    good, other = guarded.certificates, Certificates(guarded.folder / "other")
+    assert good is not None
+    address = guarded.address("prod", "rack")
+    (found,) = check(address.replace(str(good.authority), str(other.authority)))["etcd member"]
+    assert "CERTIFICATE_VERIFY_FAILED" in found.says
+    monkeypatch.setenv("ADSUM_ETCD_PASSWORD", "wrong")
+    (found,) = check(address.replace("etcds://", "etcds://rack@"))["etcd member"]
+    assert "authentication failed" in found.says
+    assert "ADSUM_ETCD_PASSWORD" in found.remedy
 
 
 # The registry's own side

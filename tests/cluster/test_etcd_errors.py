@@ -34,6 +34,12 @@ def all_errors() -> list[type[EtcdError]]:
         ),
         (S.PERMISSION_DENIED, "etcdserver: permission denied", errors.AccessDenied, errors.AccessDenied),
         (S.UNAUTHENTICATED, "etcdserver: invalid auth token", errors.NotAuthenticated, errors.NotAuthenticated),
+        (
+            S.UNKNOWN,
+            "auth: authentication failed, password was given for no password user",
+            errors.NotAuthenticated,
+            errors.NotAuthenticated,
+        ),
         (S.UNKNOWN, "auth: revision in header is old", errors.NotAuthenticated, errors.NotAuthenticated),
         (
             S.INVALID_ARGUMENT,

@@ -13,6 +13,7 @@ class Certificates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self.authority = folder / "ca.pem"
         self.renew()
 

@@ -172,7 +172,7 @@ def _tls(text: str, wanted: bool, query: str, environment: Mapping[str, str]) ->
 
 def _absolute(text: str, file: str) -> str:
     try:
-        # Links stay: whoever renews certificates may change where they lead.
+        # Symbolic links stay: a renewal of certificates may change where they lead.
         return str(Path(file).absolute())
     except OSError as error:
         reraise_foreign(error)

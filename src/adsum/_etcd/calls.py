@@ -27,6 +27,7 @@ from .errors import (
     Unavailable,
     raise_own_cancellation,
     translate,
+    unavailable,
 )
 from .members import MemberChannel, Members
 from .records import Wire
@@ -86,7 +87,7 @@ class Caller:
         """Make a call with an empty request over this channel, whichever member is chosen."""
         until = time.monotonic() + timeout
         if not await channel.connected(until):
-            raise self.members.unavailable(call.doing, f"no connection to {channel.member}")
+            raise unavailable(call.doing, channel.member, await channel.reason())
         return await self._attempt(channel, call, until, MESSAGES[METHODS[call.method][1]]())
 
     def check(self, header: Wire, at_least: int) -> None:

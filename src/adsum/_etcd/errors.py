@@ -161,6 +161,7 @@ _BY_DETAIL: dict[str, type[Refused]] = {
     TOKEN_EXPIRED: NotAuthenticated,
     "etcdserver: authentication failed, invalid user ID or password": NotAuthenticated,
     "etcdserver: user name is empty": NotAuthenticated,
+    "auth: authentication failed, password was given for no password user": NotAuthenticated,
     **dict.fromkeys(TOKEN_OLD, NotAuthenticated),
 }
 _BY_STATUS: dict[grpc.StatusCode, type[Refused]] = {

@@ -89,11 +89,12 @@ async def _findings(etcd: EtcdClient, host: str, folder: Path | None) -> AsyncIt
 def remedy_for(error: EtcdError) -> str:
     """What to do about an error of etcd."""
     from .._etcd.errors import AccessDenied, NoSpace, NotAuthenticated
+    from .etcd_checks import USER_REMEDY
 
     if isinstance(error, AccessDenied):
         return "give the user of this host the role that the page on TLS and roles shows"
     if isinstance(error, NotAuthenticated):
-        return "use a certificate whose common name is a user of etcd, or etcd://USER@... with ADSUM_ETCD_PASSWORD"
+        return USER_REMEDY
     if isinstance(error, NoSpace):
         return "compact, defragment, and then: etcdctl alarm disarm"
     return "check that a majority of the etcd members runs and can be reached from here"

@@ -9,7 +9,7 @@ from .._bridge.keys import Keys
 from .._etcd import versions
 from .._etcd.address import EtcdMember
 from .._etcd.client import EtcdClient
-from .._etcd.errors import AccessDenied, Compacted, EtcdError, WatchCanceled
+from .._etcd.errors import AccessDenied, Compacted, EtcdError, NotAuthenticated, WatchCanceled
 from .._etcd.records import Status
 from .findings import Finding, ok, problem, warning
 
@@ -22,6 +22,7 @@ MUCH_HISTORY = 1_000_000
 # A cluster with so many revisions has run for long enough to have been compacted.
 MANY_REVISIONS = 20_000
 SLOW_SECONDS = 0.1
+USER_REMEDY = "use a certificate whose common name is a user of etcd, or etcd://USER@... with ADSUM_ETCD_PASSWORD"
 
 
 async def check_members(etcd: EtcdClient) -> AsyncIterator[Finding]:
@@ -50,6 +51,8 @@ async def check_members(etcd: EtcdClient) -> AsyncIterator[Finding]:
 def _unreachable(member: EtcdMember, error: EtcdError) -> Finding:
     if isinstance(error, AccessDenied):
         return problem("etcd member", str(error), "allow the user of this host to ask for the status")
+    if isinstance(error, NotAuthenticated):
+        return problem("etcd member", str(error), USER_REMEDY)
     return problem(
         "etcd member",
         f"{member} does not answer: {getattr(error, 'detail', '') or error}",
