@@ -181,11 +181,15 @@ class World:
         shutil.rmtree(self.folder)
 
     def commit(
-        self, deaths: Sequence[Owner] = (), ended: Sequence[tuple[Owner, bytes]] = (), asks: Sequence[Ask] = ()
+        self,
+        deaths: Sequence[Owner] = (),
+        ended: Sequence[tuple[Owner, bytes]] = (),
+        asks: Sequence[Ask] = (),
+        others: Sequence[Call] = (),
     ) -> Outcome:
-        """Give the registrar one batch."""
+        """Give the registrar one batch: the requests of members, and `others`, which are the bridge's."""
         noticed = self.clock.nanoseconds
-        calls: list[Call] = [ask.call() for ask in asks]
+        calls: list[Call] = [*(ask.call() for ask in asks), *others]
         self.marked, self._injected = set(), False
         late = self.core.committer.late(noticed)
         outcome = Outcome(None, alive=True, marked=self.marked, late=late, looked=noticed)
