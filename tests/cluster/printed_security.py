@@ -33,7 +33,8 @@ class PrintedCertificates(Certificates):
 
 
 class Terminal:
-    """A bash that keeps the variables and functions of earlier commands. The folder, and the addresses of etcd once it runs, are those of the test."""
+    """A bash that keeps the variables and functions of earlier commands. The folder, and the addresses of etcd once it
+    runs, are those of the test."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self._folder = folder
