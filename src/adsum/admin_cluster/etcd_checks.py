@@ -17,7 +17,7 @@ STATUS_SECONDS = 3.0
 # etcd's default, which it does not say before version 3.6.
 DEFAULT_QUOTA = 2 * 1024**3
 NEARLY_FULL, HALF_FULL = 0.8, 0.5
-# A write of adsum leaves about 300 bytes of history (docs/how-to/cluster-sizing.md): so many are 300 MB.
+# A write of adsum leaves about 300 bytes of history (docs/how-to/cluster-operating.md): so many are 300 MB.
 MUCH_HISTORY = 1_000_000
 # A cluster with so many revisions has run for long enough to have been compacted.
 MANY_REVISIONS = 20_000
