@@ -266,12 +266,25 @@ class RemoteChange(msgspec.Struct, frozen=True, array_like=True):
     epoch: int = 0
 
 
+class RemoteExit(msgspec.Struct, frozen=True, array_like=True):
+    """How the process of another host ended that held this incarnation of an id, in the registry with this epoch: it
+    has become known after the death."""
+
+    host: str
+    process_id: ProcessId
+    epoch: int
+    incarnation: int
+    code: int
+
+
 class Mirror(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="mirror"):
     """What the bridge heard from the cluster at one moment: changes of other hosts, in order. First those of `hosts`
-    that take reach away, then `changes` of their entries, then those of `hosts` that give it. Answered by `Done`."""
+    that take reach away, then `changes` of their entries and `exits`, then those of `hosts` that give it. Answered by
+    `Done`."""
 
     hosts: list[RemoteHost] = []
     changes: list[RemoteChange] = []
+    exits: list[RemoteExit] = []
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):

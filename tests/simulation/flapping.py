@@ -111,6 +111,7 @@ class Week:
         for _ in range(self.random.randrange(4)):
             host.work()
             self._send(host.publish())
+            self._send(host.late_exits())
         what = self.random.random()
         if what < 0.02:
             self._send([host.leave("left")])

@@ -12,7 +12,7 @@ from adsum._store.layout import DEPARTURES, HISTORIES, HostState
 from adsum._store.query import Query
 from adsum._store.reader import Reader
 from adsum._store.tables import bytes_used
-from adsum.model import Entry, Event, Kind, Owner, ProcessId, Reach
+from adsum.model import Departure, Entry, Event, Kind, Owner, ProcessId, Reach
 
 from .processes import Processes
 from .shown import Ended, Name, Seen, Shown
@@ -182,10 +182,10 @@ class Checks:
         assert self.own_watch.lags == self.watch.lags == 0
 
     def _departures(self) -> None:
-        own = [Ended(_name(one.entry), one.how, one.exit) for one in self._reader.departures(self._keep, here=True)]
+        own = [_ended(one) for one in self._reader.departures(self._keep, here=True)]
         assert own == list(reversed(self._shown.own))
         found = self._reader.departures(2 * self._keep)
-        others = [Ended(_name(one.entry), one.how, one.exit) for one in found if one.entry.origin is not None]
+        others = [_ended(one) for one in found if one.entry.origin is not None]
         assert others == list(reversed(self._shown.others))
         assert len(found) == len(own) + len(others)
 
@@ -232,6 +232,12 @@ class Checks:
 
 def _name(entry: Entry) -> Name:
     return entry.process_id.node, entry.process_id.local_id
+
+
+def _ended(one: Departure) -> Ended:
+    origin = one.entry.origin
+    registration = None if origin is None else (origin.epoch, origin.incarnation)
+    return Ended(_name(one.entry), one.how, one.exit, registration)
 
 
 def _seen(event: Event) -> Seen:

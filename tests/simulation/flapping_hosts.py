@@ -37,7 +37,9 @@ class Host:
         self.boot = self.epoch = random.randrange(1, 2**32)
         self.revision = self.fence = 0
         self.table: dict[str, Version] = {}
-        self._in_etcd: set[str] = set()
+        self._in_etcd: dict[str, Version] = {}
+        # The registrations that died, as the bridge here has heard, with an exit that is not known yet.
+        self._lack_exits: list[tuple[str, Version]] = []
         self._dirty: dict[str, Published] = {}
         # When it lost its lease, where it has none.
         self.lost_at: float | None = 0.0
@@ -122,6 +124,25 @@ class Host:
         if self._dirty:
             yield wire.Mirror(changes=[self._change(id) for id in list(self._dirty)])
 
+    def late_exits(self) -> Iterator[wire.Mirror]:
+        """How the process of a member that has died ended; or a word of it that is of no use."""
+        if not self._lack_exits:
+            return
+        id, (epoch, incarnation, _) = self._lack_exits.pop(self._random.randrange(len(self._lack_exits)))
+        match self._random.randrange(4):
+            case 0:
+                exit = wire.RemoteExit(self.name, self._id(id), epoch, incarnation + 10**6, 3)
+            case 1:
+                exit = wire.RemoteExit(self.name, self._id(id), epoch, incarnation, 2**40)
+            case _:
+                code = self._random.choice((0, 3, -9))
+                self._shown.remote_exit(self.name, id, (epoch, incarnation), code)
+                exit = wire.RemoteExit(self.name, self._id(id), epoch, incarnation, code)
+        yield wire.Mirror(exits=[exit])
+        if exit.incarnation == incarnation and exit.code < 256 and self._random.random() < 0.3:
+            # It was noted, once for all.
+            yield wire.Mirror(exits=[msgspec.structs.replace(exit, code=exit.code + 1)])
+
     def leave(self, how: str) -> wire.Mirror:
         """It leaves, or another host gives it up. Its entries are deleted in the same transaction."""
         changes = [
@@ -146,11 +167,13 @@ class Host:
     def _change(self, id: str) -> wire.RemoteChange:
         change = self._dirty.pop(id, Published())
         version = self.table.get(id)
+        if (before := self._in_etcd.get(id)) is not None and change[:2] == ("died", None):
+            self._lack_exits.append((id, before))
         if version is None:
-            self._in_etcd.discard(id)
+            self._in_etcd.pop(id, None)
             self._shown.remote_ended(self.name, id, change.how, change.exit)
             return wire.RemoteChange(self.name, self._id(id), None, change.how, change.exit)
-        self._in_etcd.add(id)
+        self._in_etcd[id] = version
         self._shown.remote(self.name, id, version, change.how, change.exit)
         epoch, incarnation, revision = version
         entry = Entry(self._id(id), 7, 1, 2, incarnation, EPOCH, EPOCH, revision, Metadata(custom={"at": revision}))

@@ -26,11 +26,13 @@ class Seen(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A departure: the member, how it ended, and the exit of its process."""
+    """A departure: the member, how it ended, and the exit of its process. One of another host has the epoch and the
+    incarnation of its registration there."""
 
     member: Name
     how: str
     exit: int | None
+    registration: tuple[int, int] | None = None
 
 
 class OtherHost:
@@ -127,7 +129,7 @@ class Shown:
             self.events.append(Seen("updated", member=(name, id)))
         elif before is not None and how == "handed_over":
             del members[id]
-            self._depart(self.others, (name, id), how, None, kind="updated")
+            self._depart(self.others, (name, id), how, None, before[:2], kind="updated")
         else:
             self.remote_ended(name, id, how, exit)
             self.events.append(Seen("registered", member=(name, id)))
@@ -135,11 +137,26 @@ class Shown:
 
     def remote_ended(self, name: str, id: str, how: str, exit: int | None = None) -> None:
         """A member of a host is there no more."""
-        if self.hosts[name].members.pop(id, None) is not None:
-            self._depart(self.others, (name, id), how, exit)
+        version = self.hosts[name].members.pop(id, None)
+        if version is not None:
+            self._depart(self.others, (name, id), how, exit, version[:2])
 
-    def _depart(self, ended: deque[Ended], member: Name, how: str, exit: int | None, kind: str = "") -> None:
-        ended.append(Ended(member, how, exit))
+    def remote_exit(self, name: str, id: str, registration: tuple[int, int], code: int) -> None:
+        """How the process of a registration ended has become known after its death."""
+        for place, one in enumerate(self.others):
+            if one == Ended((name, id), one.how, None, registration) and one.how in DEATHS:
+                self.others[place] = one._replace(exit=code)
+
+    def _depart(
+        self,
+        ended: deque[Ended],
+        member: Name,
+        how: str,
+        exit: int | None,
+        registration: tuple[int, int] | None = None,
+        kind: str = "",
+    ) -> None:
+        ended.append(Ended(member, how, exit, registration))
         self.events.append(Seen(kind or ("died" if how in DEATHS else "unregistered"), member=member))
 
     # What is shown

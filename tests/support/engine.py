@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from adsum._store.layout import Record, Standby, key_of, lacks_exit, pack_number, unpack_number
+from adsum._store.layout import (
+    Record,
+    Registration,
+    Standby,
+    key_of,
+    lacks_exit,
+    lacks_remote_exit,
+    pack_number,
+    unpack_number,
+)
 from adsum._store.query import Query
 from adsum.model import Departure, Owner
 
@@ -56,6 +65,9 @@ class FakeView:
 
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]:
         return [one for one in self._departures if lacks_exit(one[1], owner)]
+
+    def remote_deaths_of(self, registration: Registration) -> list[tuple[int, Departure]]:
+        return [one for one in self._departures if lacks_remote_exit(one[1], registration)]
 
 
 class FakeKernel:

@@ -12,7 +12,8 @@ key, after ``/adsum/CLUSTER/``     value                              lease     
                                                                                       host at a time
 ``e/HOST/ns NUL node NUL id``      `records.Published`                none            the bridge
 ``d/HOST``                         `records.Ended` of the keys that   of the host     the bridge, or the one that
-                                   the same transaction deletes                       forgets the host
+                                   the same transaction deletes, or                   forgets the host
+                                   of earlier ones, with the exit
 ``w/HOST``                         the fence for which all entries    of the host     the bridge, after each comparison
                                    are written
 ``n/ns NUL name``                  `records.NameRecord`               of the host     the bridge, for a name of the

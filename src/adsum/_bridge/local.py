@@ -18,6 +18,7 @@ from .._store.query import ALL
 from ..aio.registry import AsyncRegistry
 from ..errors import AdsumError, InternalError, InvalidMetadata, InvalidProcessId, RegistryClosed, RegistryFull
 from ..model import Entry, Event, Kind
+from .exits import AwaitedExits
 from .records import Ended, Published
 
 log = logging.getLogger("adsum.bridge")
@@ -52,6 +53,8 @@ class LocalRegistry:
         self.on_made: Callable[[], None] = _no_request
         # Called when the registry was made anew.
         self.on_rebuilt: Callable[[], None] = _no_request
+        # The exits of members here that become known after their deaths.
+        self.exits = AwaitedExits(self.registry._reader.exit_of)
         self._known_epoch = 0
         self._shown: dict[str, Any] = {}
         self._take_snapshot()
@@ -85,6 +88,7 @@ class LocalRegistry:
                 self._known_epoch = self.epoch
                 self.on_made()
             self.on_wake()
+            self.exits.look_soon()
             await self._watch._wake_up()
 
     def catch_up(self) -> None:
@@ -100,7 +104,9 @@ class LocalRegistry:
             if event.kind in (Kind.unregistered, Kind.died):
                 self.table.pop(key, None)
                 self.on_end(event.entry)
-                ended: Ended | None = Ended(key, event.kind.value, event.exit)
+                ended: Ended | None = Ended(key, event.kind.value, event.exit, event.entry.incarnation)
+                if event.kind is Kind.died and event.exit is None:
+                    self.exits.add(event.entry, event.revision)
             else:
                 ended = _handed_over(key, self.table.get(key), event.entry)
                 self.table[key] = event.entry
@@ -113,6 +119,7 @@ class LocalRegistry:
         self._take_snapshot()
         if epoch != self._known_epoch:
             since = 0
+            self.exits.clear()
             self.on_rebuilt()
         for key, entry in before.items():
             after = self.table.get(key)
@@ -152,9 +159,12 @@ class LocalRegistry:
         if len(changes) > 1:
             middle = len(changes) // 2
             await self.send(_losing(request, changes[:middle]))
-            await self.send(wire.Mirror(hosts=request.hosts, changes=changes[middle:]))
+            await self.send(wire.Mirror(hosts=request.hosts, changes=changes[middle:], exits=request.exits))
         elif changes:
             log.error("left out %.200s of the host %r: %s", changes[0].process_id, changes[0].host, error)
+            await self.send(wire.Mirror(hosts=request.hosts, exits=request.exits))
+        elif request.exits:
+            log.error("left out the exits of %d members of other hosts: %s", len(request.exits), error)
             await self.send(wire.Mirror(hosts=request.hosts))
         else:
             log.error("left out what was heard of the hosts %s: %s", [host.host for host in request.hosts], error)
@@ -204,6 +214,7 @@ class LocalRegistry:
             board.hosts.note_heard(*shown["heard"])
 
     async def close(self) -> None:
+        self.exits.clear()
         self._watch.close()
         await self.registry.close()
 
@@ -226,7 +237,7 @@ def _handed_over(key: bytes, before: Entry | None, after: Entry) -> Ended | None
     """How the entry before ended where another one took its id in the same step."""
     if before is None or before.incarnation == after.incarnation:
         return None
-    return Ended(key, "handed_over")
+    return Ended(key, "handed_over", None, before.incarnation)
 
 
 def _losing(request: wire.Mirror, changes: Sequence[wire.RemoteChange]) -> wire.Mirror:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -95,7 +95,8 @@ class Picture:
 
     def _apply_one(self, builder: _Builder, changes: Sequence[Raw]) -> Iterator[wire.Mirror]:
         others = [(split, one) for one in changes if (split := self.split_other(one.key)) is not None]
-        ends = self._ends(others)
+        said = self._ends(others)
+        ends = {host: {end.key: end for end in some} for host, some in said.items()}
         # Those that have left in order, or that another host has forgotten.
         leaving = {host: ended[b""] for host, ended in ends.items() if b"" in ended}
         for split, one in others:
@@ -110,6 +111,9 @@ class Picture:
             after = self.said(host)
             if after != before and host not in leaving:
                 yield from builder.say(after)
+        changed = {(split.host, split.rest) for split, _ in others if split.kind == "e"}
+        for exit in self._exits(said, changed):
+            yield from builder.note(exit)
         for host, end in leaving.items():
             if host in self.hosts and not self.hosts[host].fence:
                 del self.hosts[host], self.returns[host]
@@ -180,12 +184,32 @@ class Picture:
         record = self.hosts[host].record if host in self.hosts else None
         return record is None or record.epoch in (0, epoch)
 
-    def _ends(self, changes: Iterable[tuple[Split, Raw]]) -> dict[str, dict[bytes, Ended]]:
-        found: dict[str, dict[bytes, Ended]] = {}
+    def _exits(
+        self, said: Mapping[str, list[Ended]], changed: Container[tuple[str, bytes]]
+    ) -> Iterator[wire.RemoteExit]:
+        """Those of entries that have ended before: this revision does not change them."""
+        for host, ends in said.items():
+            for end in ends:
+                if (host, end.key) not in changed and (exit := self._exit(host, end)) is not None:
+                    yield exit
+
+    def _exit(self, host: str, end: Ended) -> wire.RemoteExit | None:
+        """How a process ended whose death was heard before; None where this says nothing about one."""
+        record = self.hosts[host].record if host in self.hosts else None
+        if record is None or end.exit is None or not end.incarnation or end.how != "died":
+            return None
+        try:
+            return wire.RemoteExit(host, id_of(end.key), record.epoch, end.incarnation, end.exit)
+        except ValueError as error:
+            log.warning("left out an exit that the host %r has under %.200r: %.200s", host, end.key, error)
+            return None
+
+    def _ends(self, changes: Iterable[tuple[Split, Raw]]) -> dict[str, list[Ended]]:
+        found: dict[str, list[Ended]] = {}
         for split, one in changes:
             if split.kind == "d" and one.value is not None:
                 none: list[Ended] = []
-                found[split.host] = {end.key: end for end in _decoded(decode_ended, one, none)}
+                found[split.host] = _decoded(decode_ended, one, none)
         return found
 
     def said(self, host: str) -> wire.RemoteHost:
@@ -250,6 +274,7 @@ class _Builder:
     def __init__(self) -> None:
         self.hosts: dict[str, wire.RemoteHost] = {}
         self._changes: list[wire.RemoteChange] = []
+        self._exits: list[wire.RemoteExit] = []
         self._bytes = 0
 
     def add(self, change: wire.RemoteChange, size: int) -> Iterator[wire.Mirror]:
@@ -268,6 +293,12 @@ class _Builder:
             yield from self.flush()
         self.hosts[host.host] = host
 
+    def note(self, exit: wire.RemoteExit) -> Iterator[wire.Mirror]:
+        """Add the exit of an entry whose end is in this request, or in an earlier one."""
+        self._exits.append(exit)
+        if len(self._exits) >= MOST_CHANGES:
+            yield from self.flush()
+
     def flush(self, *, losing_only: bool = False) -> Iterator[wire.Mirror]:
         """What there is, as a request. With `losing_only`, hosts that are here are only made known."""
         hosts = list(self.hosts.values())
@@ -275,9 +306,9 @@ class _Builder:
             hosts = [
                 msgspec.structs.replace(host, state="returning") if host.state == "here" else host for host in hosts
             ]
-        if hosts or self._changes:
-            yield wire.Mirror(hosts=hosts, changes=self._changes)
-        self.hosts, self._changes, self._bytes = {}, [], 0
+        if hosts or self._changes or self._exits:
+            yield wire.Mirror(hosts=hosts, changes=self._changes, exits=self._exits)
+        self.hosts, self._changes, self._exits, self._bytes = {}, [], [], 0
 
 
 def _decoded(decode: Callable[[bytes], T], item: Raw, otherwise: T) -> T:

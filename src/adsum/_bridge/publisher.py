@@ -20,6 +20,7 @@ from typing import NamedTuple
 from .._etcd.client import EtcdClient
 from .._etcd.errors import NoSpace, RequestTooLarge
 from .._etcd.records import Delete, Operation, Put, absent
+from .exits import UnwrittenExits
 from .keys import Keys, id_of
 from .local import LocalRegistry
 from .records import Ended, encode
@@ -72,7 +73,9 @@ class Publisher:
         self.too_large: set[bytes] = set()
         self.trouble = ""
         self.writes = 0
+        self._exits = UnwrittenExits()
         local.on_change = self.note
+        local.exits.on_exit = self.note_exit
 
     def note(self, key: bytes, ended: Ended | None, since: int) -> None:
         """An entry here has changed, or ended, at the revision `since` or later."""
@@ -87,10 +90,20 @@ class Publisher:
             self._dirty[key] = known._replace(ended=ended)
         self._changed.set()
 
+    def note_exit(self, end: Ended) -> None:
+        """How a process ended has become known after its death."""
+        known = self._dirty.get(end.key)
+        if known is not None and _is_of(known, end):
+            self._dirty[end.key] = known._replace(ended=end)
+            return
+        self._exits.add(end)
+        self._changed.set()
+
     def note_all(self) -> None:
         """The revisions of the registry here count anew: nothing is known to be published."""
         for pending in (self._dirty, self._flying):
             pending.update({key: one._replace(since=0) for key, one in pending.items()})
+        self._exits.clear()
         self._is_compared = False
         self.witness = None
 
@@ -113,6 +126,7 @@ class Publisher:
     async def run(self, tenure: Tenure) -> None:
         """Publish under this fence until it is lost. Errors: `FenceLost`; those of etcd."""
         self._take_back()
+        self._exits.flying = False
         self._nodes.clear()
         await self._compare(tenure)
         flights: set[asyncio.Task[None]] = set()
@@ -144,6 +158,9 @@ class Publisher:
             return
         while len(flights) < MOST_FLIGHTS and (keys := self._next_keys()):
             flights.add(asyncio.create_task(self._write(tenure, keys)))
+        if not self._is_full() and (exits := self._exits.ready(self._is_pending, MOST_CHANGES)):
+            self._exits.flying = True
+            flights.add(asyncio.create_task(self._write_exits(tenure, exits)))
 
     async def _until_something(self, flights: set[asyncio.Task[None]]) -> None:
         """Wait until there is more to write, or a flight is over. Errors: those of the flight."""
@@ -324,6 +341,24 @@ class Publisher:
             if page.items or not host.items or host.items[0].mod_revision != tenure.fence:
                 raise FenceLost("the key of the host was removed or written by another")
 
+    # Exits
+
+    def _is_pending(self, end: Ended) -> bool:
+        """Whether the end that this is about is not in etcd yet."""
+        return any(
+            known is not None and _is_of(known, end) for known in (self._dirty.get(end.key), self._flying.get(end.key))
+        )
+
+    async def _write_exits(self, tenure: Tenure, exits: Sequence[Ended]) -> None:
+        """In a transaction of their own: in that of an entry with the same key they would be about that one."""
+        try:
+            await self._commit(tenure, [Put(self._keys.ended(tenure.host), encode(exits), tenure.lease)])
+        except NoSpace as error:
+            self._note_full(error)
+        else:
+            self._exits.written(exits)
+        self._exits.flying = False
+
     # A full etcd
 
     def _is_full(self) -> bool:
@@ -339,3 +374,8 @@ class Publisher:
             if trouble:
                 log.error("%s", trouble)
             self._on_trouble()
+
+
+def _is_of(pending: Pending, end: Ended) -> bool:
+    """Whether the end that is to be written is this one."""
+    return pending.ended is not None and pending.ended.incarnation == end.incarnation

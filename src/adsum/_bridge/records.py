@@ -41,11 +41,16 @@ class Published(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
-    """How the entry with this key ended, as in a `Departure`. An empty key is about all entries of the host."""
+    """How the entry with this key ended, as in a `Departure`. An empty key is about all entries of the host.
+
+    One in a transaction that does not change the entry is about an earlier end: the exit of that incarnation has become
+    known since. `incarnation` is 0 where it is not known which one ended.
+    """
 
     key: bytes
     how: str
     exit: int | None = None
+    incarnation: int = 0
 
 
 class NameRecord(msgspec.Struct, frozen=True, array_like=True):

@@ -6,13 +6,24 @@ first, and nothing is written before the whole batch is decided.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
 
-from .._store.layout import BeforeLate, Change, Record, Standby, encode, key_of, lacks_exit
+from .._store.layout import (
+    BeforeLate,
+    Change,
+    Record,
+    Registration,
+    Standby,
+    encode,
+    key_of,
+    lacks_exit,
+    lacks_remote_exit,
+)
 from .._store.query import Query
 from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Origin, Owner, OwningMember, ProcessId
 from .free_rows import FreeRows
@@ -42,6 +53,7 @@ class View(Protocol):
     def standbys_of(self, key: bytes) -> list[Standby]: ...
     def all_standbys(self) -> Iterable[Standby]: ...
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]: ...
+    def remote_deaths_of(self, registration: Registration) -> list[tuple[int, Departure]]: ...
 
 
 class Draft:
@@ -305,12 +317,20 @@ class Draft:
     def note_exit(self, owner: Owner, code: int) -> bool:
         """The dead process `owner` ended with this code: note it with the departures of its death that lack one.
         Whether there were any."""
+        return self._amend(lambda one: lacks_exit(one, owner), self.view.deaths_of(owner), code)
+
+    def note_remote_exit(self, registration: Registration, code: int) -> bool:
+        """`note_exit`, of the process of a registration in another registry."""
+        lacks = functools.partial(lacks_remote_exit, registration=registration)
+        return self._amend(lacks, self.view.remote_deaths_of(registration), code)
+
+    def _amend(self, lacks: Callable[[Departure], bool], stored: Iterable[tuple[int, Departure]], code: int) -> bool:
         amended = False
         for place, (revision, departure) in enumerate(self.departures):
-            if lacks_exit(departure, owner):
+            if lacks(departure):
                 self.departures[place] = revision, msgspec.structs.replace(departure, exit=code)
                 amended = True
-        for revision, departure in self.view.deaths_of(owner):
+        for revision, departure in stored:
             if revision not in self.amended:
                 self.amended[revision] = msgspec.structs.replace(departure, exit=code)
                 amended = True

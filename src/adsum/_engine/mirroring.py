@@ -13,7 +13,7 @@ from __future__ import annotations
 import msgspec
 
 from .. import _wire as wire
-from .._store.layout import HostRow, HostState, Record
+from .._store.layout import HostRow, HostState, Record, Registration
 from .._validation import MAX_SLOTS, MetadataFields, check_fields, id_key
 from ..errors import AdsumError, InvalidMetadata, RegistryFull
 from ..model import Entry, Kind, Limits, Origin
@@ -53,14 +53,17 @@ class Mirroring:
     def carry_out(self, request: wire.Mirror) -> bool:
         """Apply what the bridge heard. Whether anything has changed."""
         before = len(self._draft.changes), len(self.changed)
+        has_amended = False
         for host in request.hosts:
             self._lose(host)
         for change in request.changes:
             self._apply(change)
+        for exit in request.exits:
+            has_amended |= self._note_exit(exit)
         for host in request.hosts:
             if host.state in ("here", "returning"):
                 self._gain(host)
-        return before != (len(self._draft.changes), len(self.changed))
+        return has_amended or before != (len(self._draft.changes), len(self.changed))
 
     # Hosts
 
@@ -208,6 +211,10 @@ class Mirroring:
         self._entries -= 1
         known = how if how in _KINDS else "unknown"
         self._draft.remove(record, _KINDS[known], known, 0.0, exit if exit in _EXITS else None)
+
+    def _note_exit(self, one: wire.RemoteExit) -> bool:
+        registration = Registration(one.host, one.epoch, one.process_id, one.incarnation)
+        return one.code in _EXITS and self._draft.note_remote_exit(registration, one.code)
 
 
 def _host_of(record: Record) -> str | None:

@@ -252,8 +252,9 @@ class Committer:
         """After a commit: counters, watches and heartbeats follow it."""
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self._page.entries = self.entries
-        # The bridge of a cluster reads the standbys, and is woken for them too.
-        self.commits += bool(decision.changes or any(one.everywhere for one in decision.queued))
+        # The bridge of a cluster reads the standbys and the exits of members here, and is woken for them too.
+        amended = self._engine.hosts.rows and any(one.entry.origin is None for _, one in decision.amended)
+        self.commits += bool(decision.changes or amended or any(one.everywhere for one in decision.queued))
         for reply in decision.replies:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
         for owner in decision.released:

@@ -174,11 +174,14 @@ class Server:
         exits = [Exit(*one) for one in self._exits.exits()]
         if not exits:
             return
+        before = self._committer.commits
         try:
             self._committer.commit(Batch(exits=exits))
         except AdsumError as error:
             # An exit may stay unknown.
             log.warning("%d exits could not be noted: %s", len(exits), error)
+        if self._committer.commits != before:
+            self._bell.changed()
 
     def _work(self, deaths: list[Death], looked: int = 0) -> None:
         """One batch. `looked` is when this turn began to read sockets: every heartbeat from before it was read."""

@@ -192,6 +192,24 @@ def lacks_exit(departure: Departure, owner: Owner) -> bool:
     return departure.exit is None and departure.how in DEATHS and departure.entry.owner == owner
 
 
+class Registration(NamedTuple):
+    """One registration in another registry of the cluster: the host and the epoch of that registry, the id, and the
+    incarnation there."""
+
+    host: str
+    epoch: int
+    process_id: ProcessId
+    incarnation: int
+
+
+def lacks_remote_exit(departure: Departure, registration: Registration) -> bool:
+    """Whether a departure is by the death of the process of this registration, and it is not noted how it ended."""
+    if departure.exit is not None or departure.how not in DEATHS or departure.entry.origin is None:
+        return False
+    origin = departure.entry.origin
+    return registration == (origin.host, origin.epoch, departure.entry.process_id, origin.incarnation)
+
+
 class Identity(msgspec.Struct, frozen=True, array_like=True):
     """The format, boot and PID namespace for which the tables are valid."""
 

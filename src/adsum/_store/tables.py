@@ -39,6 +39,7 @@ from .layout import (
     Identity,
     Receipt,
     Record,
+    Registration,
     Standby,
     decode_departure,
     decode_identity,
@@ -48,6 +49,7 @@ from .layout import (
     encode,
     index_keys,
     lacks_exit,
+    lacks_remote_exit,
     owner_key,
     owner_of,
     pack_number,
@@ -168,6 +170,15 @@ class ReadTransaction:
                     break
         return found
 
+    def remote_deaths_of(self, registration: Registration) -> list[tuple[int, Departure]]:
+        """`deaths_of`, for a registration in another registry: one at most."""
+        inside = encode(registration.process_id)
+        with self._txn.cursor(self._tables["remote_departures"]) as cursor:
+            for key, row in cursor.iterprev():
+                if inside in row and lacks_remote_exit(departure := decode_departure(row), registration):
+                    return [(unpack_number(key), departure)]
+        return []
+
     def owners(self) -> list[Owner]:
         """Every owner of an entry."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
@@ -273,8 +284,8 @@ class WriteTransaction(ReadTransaction):
 
     def amend_departures(self, amended: Iterable[tuple[int, Departure]]) -> None:
         """Write departures that are known better, except those that newer ones have pushed out meanwhile."""
-        table = self._tables["departures"]
         for revision, departure in amended:
+            table = self._tables[DEPARTURES[departure.entry.origin is not None]]
             key = pack_number(revision)
             if self._txn.get(key, db=table) is not None:
                 self._txn.put(key, encode(departure), db=table)

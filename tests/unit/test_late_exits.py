@@ -1,0 +1,69 @@
+"""Exits that become known after the death, on their way through the bridge: without etcd and without a registry."""
+
+from __future__ import annotations
+
+from adsum import _wire as wire
+from adsum._bridge.exits import MOST_DEATHS, UnwrittenExits
+from adsum._bridge.keys import Keys
+from adsum._bridge.picture import Picture, Raw
+from adsum._bridge.records import Ended, HostRecord, encode
+from adsum._store.layout import key_of
+from adsum.model import ProcessId
+
+KEYS = Keys("c")
+ID = ProcessId("team", "b", "worker")
+KEY = key_of(ID)
+ENTRY = KEYS.entry("b", KEY)
+
+
+def heard(*ends: Ended, with_entry: bool = False) -> list[wire.Mirror]:
+    """What is made of a transaction of the host b, which deletes the entry with `with_entry`."""
+    picture = Picture(KEYS, "a")
+    record = HostRecord(b"boot", b"place", b"nonce", 3.0, "", epoch=5)
+    list(picture.apply([[Raw(KEYS.host("b"), encode(record), 2)]]))
+    deleted = [Raw(ENTRY, None, 3)] if with_entry else []
+    return list(picture.apply([[*deleted, Raw(KEYS.ended("b"), encode(list(ends)), 3)]]))
+
+
+def test_an_end_without_a_change_of_the_entry_is_about_an_earlier_one() -> None:
+    """It is about that incarnation, in the registry for which the bridge of the host vouches."""
+    requests = heard(Ended(KEY, "died", 3, 7), Ended(KEY, "died", -9, 8))
+    assert [request.exits for request in requests] == [
+        [wire.RemoteExit("b", ID, 5, 7, 3), wire.RemoteExit("b", ID, 5, 8, -9)]
+    ]
+
+
+def test_an_end_with_the_change_of_its_entry_is_that_one() -> None:
+    (request,) = heard(Ended(KEY, "died", 3, 7), with_entry=True)
+    assert request.exits == []
+    assert [(change.how, change.exit) for change in request.changes] == [("died", 3)]
+
+
+def test_an_end_that_says_nothing_of_an_exit_is_left_out() -> None:
+    """No exit, no incarnation, no death, or no id."""
+    useless = [Ended(KEY, "died", None, 7), Ended(KEY, "died", 3), Ended(KEY, "unregistered", 3, 7)]
+    assert heard(*useless, Ended(b"no id", "died", 3, 7)) == []
+
+
+def test_an_exit_is_written_after_the_end_that_it_is_about() -> None:
+    """It waits while that is on its way, and others do not wait with it; one transaction at a time."""
+    exits = UnwrittenExits()
+    first, second = Ended(KEY, "died", 3, 7), Ended(KEY, "died", 4, 8)
+    exits.add(first)
+    exits.add(second)
+    assert exits.ready(lambda end: end == first, 10) == [second]
+    assert exits.ready(lambda _: False, 1) == [first]
+    exits.flying = True
+    assert exits.ready(lambda _: False, 10) == []
+    exits.flying = False
+    exits.written([second])
+    assert exits.ready(lambda _: False, 10) == [first]
+
+
+def test_the_oldest_exits_give_way() -> None:
+    """Where etcd is away for long, memory is bounded."""
+    exits = UnwrittenExits()
+    for incarnation in range(1, MOST_DEATHS + 3):
+        exits.add(Ended(KEY, "died", 3, incarnation))
+    assert [one.incarnation for one in exits.ready(lambda _: False, 2)] == [3, 4]
+    assert len(exits.ready(lambda _: False, 2 * MOST_DEATHS)) == MOST_DEATHS
