@@ -68,7 +68,7 @@ def test_an_exit_reaches_other_hosts_after_the_death(hosts: Hosts) -> None:
 
 @by_the_kernel
 def test_an_exit_of_the_kernel_reaches_other_hosts(hosts: Hosts) -> None:
-    """Nobody reports it: the registrar learns it when the parent has reaped the process."""
+    """Without a report: the registrar learns it when the parent has reaped the process."""
     a, b = hosts.add("a"), hosts.add("b")
     with Child("import sys; sys.stdin.readline(); sys.exit(7)") as child:
         a.registry.register("w", child.pid)

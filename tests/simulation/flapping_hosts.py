@@ -22,7 +22,7 @@ HOWS = (("died", -9), ("died", None), ("unregistered", None), ("replaced", 1), (
 
 
 class Published(NamedTuple):
-    """What waits to be published of one id: how the entry ended that etcd has, where it has ended."""
+    """A change of one id that is not published yet: how the entry ended that etcd has, where it has ended."""
 
     how: str = "unknown"
     exit: int | None = None
@@ -30,7 +30,7 @@ class Published(NamedTuple):
 
 
 class Host:
-    """A host that flaps. `shown` is told what has been heard of it, as its requests are made."""
+    """A host that flaps. `shown` gets all that has been heard of it, as its requests are made."""
 
     def __init__(self, name: str, random: Random, shown: Shown) -> None:
         self.name, self._random, self._shown = name, random, shown
@@ -78,7 +78,7 @@ class Host:
         self.table = {} if boots else {id: (self.epoch, n, n) for n, id in enumerate(self.table, 1)}
         self._dirty = {id: Published(has_ended=True) for id in sorted(self._in_etcd | self.table.keys())}
 
-    # What the bridge here hears. `shown` is told of each request as it is made.
+    # What the bridge here hears. `shown` gets it as each request is made.
 
     def lose(self, now: float) -> wire.RemoteHost:
         """Its lease is lost."""
