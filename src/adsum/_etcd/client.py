@@ -22,6 +22,7 @@ from .records import (
     Operation,
     Status,
     Transaction,
+    as_text,
     compare_fields,
     encoded,
     prefix_end,
@@ -104,7 +105,7 @@ class EtcdClient:
 
         Linearizable, so it needs a majority; a `serializable` read is answered by the member alone, and may be old.
         """
-        call = Call("Range", f"read {key!r}", needs_leader=not serializable, orders=not serializable)
+        call = Call("Range", f"read {as_text(key)}", needs_leader=not serializable, orders=not serializable)
         fields: dict[str, object] = {
             "key": key or b"\0",
             "range_end": prefix_end(key) if prefix else end,
@@ -132,7 +133,7 @@ class EtcdClient:
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0, timeout: float | None = None) -> int:
         """Set a key, and return the revision of the change. `LeaseNotFound`, `NoSpace`, `RequestTooLarge`."""
-        call = Call("Put", f"put {key!r}", writes=True, orders=True)
+        call = Call("Put", f"put {as_text(key)}", writes=True, orders=True)
         response = await self._call(call, timeout, {"key": key, "value": value, "lease": lease})
         return int(response.header.revision)
 
@@ -140,7 +141,7 @@ class EtcdClient:
         self, key: bytes, *, prefix: bool = False, end: bytes = b"", timeout: float | None = None
     ) -> Deleted:
         """Delete a key, all keys with a prefix, or those from `key` up to `end`."""
-        call = Call("DeleteRange", f"delete {key!r}", writes=True, orders=True)
+        call = Call("DeleteRange", f"delete {as_text(key)}", writes=True, orders=True)
         fields: dict[str, object] = {"key": key or b"\0", "range_end": prefix_end(key) if prefix else end}
         response = await self._call(call, timeout, fields)
         return Deleted(response.header.revision, response.deleted)

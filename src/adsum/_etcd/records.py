@@ -194,6 +194,12 @@ def unchanged_since(key: bytes, mod_revision: int) -> Compare:
     return Compare(key, "mod_revision", "==", mod_revision)
 
 
+def as_text(key: bytes) -> str:
+    """A key for people: what cannot be printed is escaped, as the NUL between the parts of an id."""
+    text = key.decode(errors="backslashreplace")
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
+
+
 def prefix_end(prefix: bytes) -> bytes:
     """The first key after all that begin with `prefix`, as etcd's `range_end`; for an empty prefix, all keys."""
     kept = prefix.rstrip(b"\xff")

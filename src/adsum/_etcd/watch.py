@@ -22,7 +22,7 @@ from typing import cast
 from . import versions
 from .calls import Call, Caller, went_back
 from .errors import Compacted, Refused, Unavailable
-from .records import Change, WatchResponse, Wire, change
+from .records import Change, WatchResponse, Wire, as_text, change
 from .streams import Stream, open_stream
 
 # A member is asked for a sign of life after this silence, in seconds, and given up after as much again.
@@ -61,7 +61,7 @@ class EtcdWatch:
         self._reliable = False
         self._oldest = 0
         self._fragments: list[Change] = []
-        self._doing = f"watch {key!r}"
+        self._doing = f"watch {as_text(key)}"
 
     def __aiter__(self) -> EtcdWatch:
         return self
