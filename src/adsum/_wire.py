@@ -240,8 +240,8 @@ class RemoteHost(msgspec.Struct, frozen=True, array_like=True):
 
     `state` is one of: ``here``, it vouches for its entries and has said that all of them are there; ``returning``, it
     vouches for them, and some may be missing; ``unreachable``, it does not vouch for them now; ``gone``, it is given
-    up, and its entries end as `how` says. `boot_id`, `fence` and `epoch`, that of its registry, are empty where it is
-    not here.
+    up, and its entries end as `how` says. `boot_id`, `fence`, `epoch`, that of its registry, and `tenure`, which names
+    the tenure of its bridge, are empty where it is not here.
     """
 
     host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -251,6 +251,7 @@ class RemoteHost(msgspec.Struct, frozen=True, array_like=True):
     nodes: frozenset[str] = frozenset()
     how: str = "unreachable_forgotten"
     epoch: int = 0
+    tenure: bytes = b""
 
 
 class RemoteChange(msgspec.Struct, frozen=True, array_like=True):

@@ -20,6 +20,7 @@ class Bridge:
         self._registry = registry
         self._ttl = ttl
         self.fence = 1
+        self.tenure = b"tenure"
         self.say()
         self.hear()
 
@@ -45,6 +46,7 @@ class Bridge:
                     self.fence,
                     frozenset({host}),
                     how,
+                    tenure=self.tenure if state in ("here", "returning") else b"",
                 )
             ]
         )

@@ -375,3 +375,32 @@ def test_a_count_from_the_index_includes_the_unreachable_where_asked(
     bridge.host("unreachable")
     assert registry.count(capability="remote") == 1
     assert registry.count(capability="remote", unreachable=True) == 2
+
+
+def test_a_host_returns_under_the_fence_that_it_had(registry: Registry, bridge: Bridge) -> None:
+    """An etcd that started empty gives the same fence again: another tenure of the host's bridge is another one."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    with registry.watch() as watch:
+        bridge.host("unreachable")
+        bridge.tenure = b"another"
+        bridge.host("returning")
+        bridge.host("here")
+        kinds = [watch.next(10).kind.value for _ in range(3)]
+    assert kinds == ["unreachable", "returned", "whole"]
+
+
+def test_a_host_that_was_left_out_is_tried_again_under_the_fence_that_it_had(registry_folder: Path) -> None:
+    """In another tenure of its bridge it may fit."""
+    limits = adsum.Limits(max_remote_entries=2)
+    with adsum.open(path=registry_folder, timeout=10, limits=limits) as registry:
+        registry.register("local")
+        bridge = Bridge(registry)
+        bridge.host("here")
+        bridge.put(*(remote(f"w{number}") for number in range(3)))
+        assert registry.hosts()[0].left_out
+        bridge.host("here")
+        assert registry.hosts()[0].left_out
+        bridge.tenure = b"another"
+        bridge.host("here")
+        assert not registry.hosts()[0].left_out

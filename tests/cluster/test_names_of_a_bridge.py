@@ -16,7 +16,7 @@ from adsum._bridge.names import Names
 from adsum._bridge.records import NameRecord, decode_name, encode
 from adsum._etcd.client import EtcdClient
 from adsum._etcd.errors import OutcomeUnknown
-from adsum._etcd.records import Compare, KeyValue, Operation, Transaction, unchanged_since
+from adsum._etcd.records import Compare, KeyPage, KeyValue, Operation, Transaction, unchanged_since
 from adsum._store.layout import Standby, key_of
 from adsum._validation import MetadataFields
 from adsum.model import Entry, Owner, ProcessId
@@ -74,6 +74,7 @@ class FakeTenure:
     def __init__(self, host_key: bytes, fence: int, lease: int) -> None:
         self.host = HOST
         self.fence, self.lease = fence, lease
+        self.number = 1
         self.ended: list[Exception] = []
         self._key = host_key
 
@@ -104,6 +105,9 @@ class PausedEtcd:
             self.loses -= 1
             raise OutcomeUnknown("no answer")
         return done
+
+    async def range(self, key: bytes) -> KeyPage:
+        return await self._client.range(key)
 
     def pages(self, prefix: bytes) -> Any:
         return self._client.pages(prefix)
@@ -240,6 +244,7 @@ async def test_a_name_is_asked_for_only_when_those_of_the_members_are_known(scen
     # The lease was lost, and with it the name; the bridge has another fence.
     await scene.client.delete_range(scene.keys.name("default", "leader"))
     scene.tenure.fence = await scene.client.put(scene.keys.host(HOST), b"", lease=scene.tenure.lease)
+    scene.tenure.number += 1
     scene.ask()
     await asyncio.sleep(0.2)
     assert len(scene.local.answers) == 1
@@ -247,3 +252,25 @@ async def test_a_name_is_asked_for_only_when_those_of_the_members_are_known(scen
     await scene.names.reconcile()
     await eventually_awaited(lambda: scene.local.retokens)
     assert scene.local.retokens[0].token > token
+
+
+async def test_the_name_of_another_host_with_the_same_token_is_left_to_it(scene: Scene) -> None:
+    """An etcd that started empty gives the same revisions again: a token alone does not say whose a name is. The member
+    here loses the name, and its end deletes nothing."""
+    other = await scene.put_key(b"session:99", host="b")
+    entry = msgspec.structs.replace(remote("leader", host=HOST), fencing_token=other)
+    scene.local.table = {key_of(ID): entry}
+    scene.tenure.number += 1
+    await scene.names.reconcile()
+    assert [one.token for one in scene.local.retokens] == [0]
+    await scene.names._release(scene.keys.name("default", "leader"), other)
+    key = await scene.key()
+    assert key is not None
+    assert (decode_name(key.value).host, key.mod_revision) == ("b", other)
+
+
+async def test_a_new_tenure_with_the_same_fence_looks_at_the_names_anew(scene: Scene) -> None:
+    """An etcd that started empty may give the fence that it gave before."""
+    assert scene.names.is_reconciled
+    scene.tenure.number += 1
+    assert not scene.names.is_reconciled

@@ -111,7 +111,7 @@ class Bridge:
                     continue
             except AccessDenied as error:
                 # Roles may leave it to another user to write the key.
-                log.warning("the version of the layout is not known: %s", error)
+                self._complain(error)
                 return
             except EtcdError as error:
                 self._complain(error)
@@ -131,6 +131,9 @@ class Bridge:
         """Hold the host's key and publish under it, for ever."""
         while True:
             try:
+                if self.tenure.number:
+                    # The etcd may be another one, or may have started empty.
+                    await self._require_layout()
                 await self.tenure.establish()
                 log.info("host %s has fence %d%s", self.tenure.host, self.tenure.fence, self._how())
                 self._complaint = ""
@@ -181,6 +184,7 @@ class Bridge:
         if isinstance(error, (ClusterChanged, RevisionWentBack)):
             self._etcd.forget_cluster()
             self.mirror.forget_revision()
+            self.forgetting.begin_anew()
             self._lose_history(error)
 
     def _lose_history(self, error: EtcdError | None) -> None:

@@ -60,6 +60,10 @@ class Forgetting:
                     log.warning("%s is forgotten later: %s", loss[0], error)
             await asyncio.sleep(min(LOOK_SECONDS, self.seconds / 4))
 
+    def begin_anew(self) -> None:
+        """The revisions of etcd count anew."""
+        self._until.clear()
+
     def _due(self) -> list[Loss]:
         picture, now = self._mirror.picture, boottime_ns()
         lost = [(host, picture.returns[host]) for host, view in picture.hosts.items() if not view.fence]

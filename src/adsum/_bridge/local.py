@@ -190,6 +190,10 @@ class LocalRegistry:
         """The keys of the entries of other hosts in the tables, by host; also of hosts without one."""
         return self.registry._reader.mirrored()
 
+    def newest_fence(self) -> int:
+        """The largest fence of another host in the tables: a revision that etcd has had."""
+        return max((host.fence for host in self.registry._reader.hosts()), default=0)
+
     def show(
         self,
         *,

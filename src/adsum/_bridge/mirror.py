@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
 from .._etcd.errors import Compacted, EtcdError, RevisionWentBack, WatchCanceled
-from .._etcd.records import Change, KeyValue, WatchResponse
+from .._etcd.records import Change, KeyValue, WatchResponse, as_text
 from .._store.hosts import boottime_ns
 from .freshness import Freshness
 from .incoming import Incoming
@@ -61,10 +61,14 @@ class Mirror:
         self._on_node_freed = on_node_freed
         self._on_lost_history = on_lost_history
         self._written = written
-        # The last change that was seen, and the stream of the watch by which it came.
+        # The last change that was seen, the last of this host's key, which is as no other, and the stream of the watch
+        # by which they came.
         self._witness: Witness | None = None
+        self._own_witness: Witness | None = None
         self._stream = 0
         self._is_stale = False
+        # Whether etcd may have lost hosts that are known here.
+        self._has_lost_history = False
         self._incoming: Incoming | None = None
         self.picture = Picture(keys, host)
         self.revision = 0
@@ -80,6 +84,7 @@ class Mirror:
     def forget_revision(self) -> None:
         """The revisions of etcd count anew."""
         self.revision = 0
+        self._has_lost_history = True
         self._on_applied()
         self.load_again()
 
@@ -96,7 +101,7 @@ class Mirror:
                 self._on_lost_history(error)
 
     async def _load(self) -> None:
-        self._witness, self._stream = None, 0
+        self._witness, self._own_witness, self._stream = None, None, 0
         began = boottime_ns()
         heads = await self._etcd.range(self._keys.hosts, prefix=True, timeout=LOAD_SECONDS)
         at = heads.revision
@@ -104,7 +109,9 @@ class Mirror:
         for prefix in (self._keys.nodes, self._keys.wholes):
             page = await self._etcd.range(prefix, prefix=True, revision=at, timeout=LOAD_SECONDS)
             items += page.items
-        load = self.picture.load(map(_raw, items), self._local.known())
+        self._note_witness([_raw(item) for item in heads.items])
+        has_lost_history = self._has_lost_history or at < self._local.newest_fence()
+        load = self.picture.load(map(_raw, items), self._local.known(), keeps=has_lost_history)
         await self._send(load.begin())
         # Page by page, so that a large cluster is in memory in part only.
         async for page in self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS):
@@ -112,6 +119,7 @@ class Mirror:
         await self._send(load.end())
         self.revision = at
         self.loads += 1
+        self._has_lost_history = False
         self._show(began)
         self.loaded.set()
         log.info("loaded %d other hosts at revision %d", len(self.picture.hosts), at)
@@ -160,11 +168,11 @@ class Mirror:
         if stream == self._stream:
             return
         self._stream = stream
-        for witness in filter(None, [self._written(), self._witness]):
+        for witness in filter(None, [self._own_witness, self._written(), self._witness]):
             if not await has(self._etcd, witness):
                 raise RevisionWentBack(
-                    f"the change of {witness.key!r} at revision {witness.revision} is not there any more: the cluster "
-                    "was restored from an older copy; what was read from it must be read again",
+                    f"the change of {as_text(witness.key)} at revision {witness.revision} is not there any more: the "
+                    "cluster was restored from an older copy, or started empty; what was read must be read again",
                     known=witness.revision,
                 )
 
@@ -172,6 +180,8 @@ class Mirror:
         for one in group:
             if one.value is not None:
                 self._witness = Witness(one.key, one.revision, one.value)
+                if one.key == self._keys.host(self._host):
+                    self._own_witness = self._witness
 
     def _note_own(self, group: list[Raw]) -> None:
         own = self._keys.host(self._host)

@@ -22,7 +22,7 @@ import msgspec
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError, OutcomeUnknown, Unavailable
-from .._etcd.records import Compare, Delete, Get, KeyValue, Put, absent
+from .._etcd.records import Compare, Delete, Get, KeyValue, Put, absent, unchanged_since
 from .._store.layout import Standby, key_of
 from ..errors import AdsumError, AlreadyRegistered, ClusterUnavailable
 from ..model import Entry, ProcessId
@@ -67,14 +67,14 @@ class Names:
         self._questions: dict[bytes, Question] = {}
         # Set and replaced when a name may be free, or the host has another fence.
         self._freed = asyncio.Event()
-        # The fence under which the names were brought in line with the members here.
+        # The number of the tenure under which the names were brought in line with the members here.
         self._reconciled = 0
         local.on_wake = self.look
 
     @property
     def is_reconciled(self) -> bool:
         """Whether the names of this host are those of its members, under the present fence."""
-        return self._tenure.fence != 0 and self._reconciled == self._tenure.fence
+        return self._tenure.fence != 0 and self._reconciled == self._tenure.number
 
     # What the local registry says
 
@@ -195,10 +195,15 @@ class Names:
             await self._release(self._key(standby.process_id), answer.token)
 
     async def _release(self, key: bytes, token: int) -> None:
-        """Delete a name of this host, unless it has another token by now."""
+        """Delete a name of this host, unless it has another token by now, or is another host's: in an etcd that started
+        empty the same token may be given once more."""
         while True:
             try:
-                await self._etcd.transaction([Compare(key, "create_revision", "==", token)], [Delete(key)])
+                page = await self._etcd.range(key)
+                mine = [item for item in page.items if _holder_of(item).host == self._tenure.host]
+                for item in mine:
+                    same = [Compare(key, "create_revision", "==", token), Compare(key, "value", "==", item.value)]
+                    await self._etcd.transaction(same, [Delete(key)])
             except OutcomeUnknown:
                 # Again is the same: the token is of no later holder.
                 continue
@@ -213,7 +218,7 @@ class Names:
     async def reconcile(self) -> None:
         """Bring the names of this host in line with its members: keys without a member go, and members whose key was
         lost with the lease get it anew, under a larger token, or lose the name. Errors: those of etcd."""
-        tenure = self._tenure
+        tenure, number = self._tenure, self._tenure.number
         present: dict[bytes, KeyValue] = {}
         async for page in self._etcd.pages(self._keys.names):
             present |= {item.key: item for item in page.items if _holder_of(item).host == tenure.host}
@@ -224,18 +229,19 @@ class Names:
             key = self._key(entry.process_id)
             known = present.get(key)
             if known is None or (known.create_revision, known.lease) != (entry.fencing_token, tenure.lease):
-                await self._claim_again(entry, key)
-        self._reconciled = tenure.fence
+                await self._claim_again(entry, key, known)
+        self._reconciled = number
         self.freed()
 
-    async def _claim_again(self, entry: Entry, key: bytes) -> None:
+    async def _claim_again(self, entry: Entry, key: bytes, known: KeyValue | None) -> None:
+        """Claim the name of a member; `known` is what this host has under its key."""
         tenure = self._tenure
         record = NameRecord(tenure.host, key_of(entry.process_id), b"%d" % entry.incarnation)
         put = Put(key, encode(record), tenure.lease)
-        held = Compare(key, "create_revision", "==", entry.fencing_token)
-        done = await self._etcd.transaction([tenure.guard(), held], [put])
-        if done.succeeded:
-            return
+        if known is not None and known.create_revision == entry.fencing_token:
+            held = [tenure.guard(), unchanged_since(key, known.mod_revision)]
+            if (await self._etcd.transaction(held, [put])).succeeded:
+                return
         done = await self._etcd.transaction([tenure.guard(), absent(key)], [put], [Get(key)])
         items = () if done.succeeded else done.pages()[0].items
         if not done.succeeded and not items:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -55,7 +55,7 @@ class View(msgspec.Struct):
     record: HostRecord | None = None
 
     @property
-    def state(self) -> str:
+    def state(self) -> Literal["here", "returning", "unreachable"]:
         if not self.fence:
             return "unreachable"
         return "here" if self.whole == self.fence else "returning"
@@ -71,17 +71,23 @@ class Picture:
         self.nodes: dict[str, str] = {}
         # How often each host was seen to be there; kept over a load.
         self.returns: Counter[str] = Counter()
+        # Hosts that etcd has lost, with the keys of their entries here that it has not had since; kept over a load.
+        self.unconfirmed: dict[str, set[bytes]] = {}
 
     # From a load
 
-    def load(self, heads: Iterable[Raw], known: Mapping[str, set[bytes]]) -> Load:
+    def load(self, heads: Iterable[Raw], known: Mapping[str, set[bytes]], *, keeps: bool = False) -> Load:
         """Forget all, and begin with these keys of hosts and nodes, which are all that there are. `known` are the
-        entries in the tables, by host and key."""
+        entries in the tables, by host and key. With `keeps`, hosts that are known and not there are unreachable: etcd
+        has lost them, and nobody has said that they have left."""
         self.hosts, self.nodes = {}, {}
         for item in heads:
             split = self._keys.split(item.key)
             if split is not None and item.value is not None:
                 self._note(split, item)
+        lost = known.keys() if keeps else known.keys() & self.unconfirmed.keys()
+        self.unconfirmed = {host: set(known[host]) for host in lost - self.hosts.keys()}
+        self.hosts.update({host: View() for host in self.unconfirmed})
         return Load(self, known)
 
     # From a watch
@@ -101,6 +107,7 @@ class Picture:
         leaving = {host: ended[b""] for host, ended in ends.items() if b"" in ended}
         for split, one in others:
             if split.kind == "e":
+                self.unconfirmed.get(split.host, set()).discard(split.rest)
                 if (change := self.entry(split, one, ends.get(split.host, {}))) is not None:
                     yield from builder.add(change, len(one.value or b""))
                 continue
@@ -109,6 +116,10 @@ class Picture:
             if host is None:
                 continue
             after = self.said(host)
+            if after.state == "here":
+                # It has said that all is there: what it has not written has ended.
+                for key in self.unconfirmed.pop(host, ()):
+                    yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
             if after != before and host not in leaving:
                 yield from builder.say(after)
         changed = {(split.host, split.rest) for split, _ in others if split.kind == "e"}
@@ -117,6 +128,7 @@ class Picture:
         for host, end in leaving.items():
             if host in self.hosts and not self.hosts[host].fence:
                 del self.hosts[host], self.returns[host]
+                self.unconfirmed.pop(host, None)
                 yield from builder.say(wire.RemoteHost(host, "gone", how=end.how))
 
     # One key
@@ -215,8 +227,10 @@ class Picture:
     def said(self, host: str) -> wire.RemoteHost:
         view = self.hosts[host]
         nodes = frozenset(node for node, owner in self.nodes.items() if owner == host)
-        boot, epoch = (b"", 0) if view.record is None else (view.record.boot, view.record.epoch)
-        return wire.RemoteHost(host, view.state, boot, view.fence, nodes, epoch=epoch)  # type: ignore[arg-type]
+        if view.record is None:
+            return wire.RemoteHost(host, "unreachable", nodes=nodes)
+        one, state = view.record, view.state
+        return wire.RemoteHost(host, state, one.boot, view.fence, nodes, epoch=one.epoch, tenure=one.nonce)
 
 
 class Load:
@@ -249,6 +263,7 @@ class Load:
                 picture.hosts[split.host] = View()
                 self._say_all([split.host])
                 yield from builder.flush()
+            picture.unconfirmed.get(split.host, set()).discard(split.rest)
             if (change := picture.entry(split, item, {})) is not None:
                 self._loaded.setdefault(split.host, set()).add(split.rest)
                 yield from builder.add(change, len(item.value or b""))
@@ -257,12 +272,16 @@ class Load:
         """Remove what is not there any more, and say which hosts are here."""
         hosts, builder = self._picture.hosts, self._builder
         for host, entries in self._known.items():
-            for key in entries - self._loaded.get(host, set()) if host in hosts else ():
+            for key in entries - self._loaded.get(host, set()) if self._is_complete(host) else ():
                 yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
         for host in self._known.keys() - hosts.keys():
             builder.hosts[host] = wire.RemoteHost(host, "gone")
         self._say_all(hosts)
         yield from builder.flush()
+
+    def _is_complete(self, host: str) -> bool:
+        """Whether an entry that is not in etcd has ended."""
+        return host in self._picture.hosts and host not in self._picture.unconfirmed
 
     def _say_all(self, hosts: Iterable[str]) -> None:
         self._builder.hosts.update({host: self._picture.said(host) for host in hosts})

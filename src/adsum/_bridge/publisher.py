@@ -63,6 +63,7 @@ class Publisher:
         self._owed: set[bytes] = set()
         self._changed = asyncio.Event()
         self._nodes: set[str] = set()
+        # The number of the tenure under which it has said that all is written.
         self._whole_for = 0
         self._is_compared = False
         # Entries are not written before this instant of the event loop.
@@ -202,14 +203,14 @@ class Publisher:
 
     async def _say_whole_if_so(self, tenure: Tenure) -> None:
         """Once all that differed is written: it is all there, under this fence."""
-        if self._owed or self._whole_for == tenure.fence or self._is_full():
+        if self._owed or self._whole_for == tenure.number or self._is_full():
             return
         try:
             await self._commit(tenure, [Put(self._keys.whole(tenure.host), encode(tenure.fence), tenure.lease)])
         except NoSpace as error:
             self._note_full(error)
             return
-        self._whole_for = tenure.fence
+        self._whole_for = tenure.number
 
     # Changes
 
@@ -289,7 +290,7 @@ class Publisher:
             await self._write(tenure, keys[:middle])
             await self._write(tenure, keys[middle:])
             return
-        log.error("an entry is too large for etcd, and stays here: %r: %s", keys[0], error)
+        log.error("an entry is too large for etcd, and stays here: %s: %s", id_of(keys[0]), error)
         self.too_large.add(keys[0])
         self._on_trouble()
         await self._write(tenure, keys)
@@ -323,7 +324,8 @@ class Publisher:
             page = await self._etcd.range(key)
             if page.items and page.items[0].value.decode(errors="replace") != tenure.host:
                 if node not in self.refused_nodes:
-                    log.error("the node %r belongs to the host %r: its members stay here", node, page.items[0].value)
+                    owner = page.items[0].value.decode(errors="replace")
+                    log.error("the node %r belongs to the host %r: its members stay here", node, owner)
                     self.refused_nodes.add(node)
                     self._on_trouble()
                 return False

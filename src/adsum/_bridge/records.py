@@ -19,7 +19,8 @@ class HostRecord(msgspec.Struct, frozen=True, array_like=True):
 
     - `boot`: names the boot of its machine and its PID namespace: processes of another boot have ended.
     - `place`: names the folder of its registry, so that two registries of one machine are not taken for one host.
-    - `nonce`: different for each bridge. `ttl`: that of its lease, in seconds.
+    - `nonce`: different for each tenure: a fence may repeat where etcd starts empty. `ttl`: that of its lease, in
+      seconds.
     - `version`: that of adsum.
     - `epoch`: that of its registry. Entries of another epoch are of a registry that is gone. 0 where there is none yet.
     """

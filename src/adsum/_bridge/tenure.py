@@ -46,12 +46,12 @@ class Tenure:
         self.host = host
         self.ttl = ttl
         self._epoch = epoch
-        self._record = HostRecord(boot_here(), place_of(folder), os.urandom(8), ttl, __version__)
+        self._record = HostRecord(boot_here(), place_of(folder), b"", ttl, __version__)
         self.lease = 0
         self.fence = 0
         self.until = 0
         self.adopted = False
-        # How many fences it has had.
+        # How many fences it has had. It tells tenures apart: an etcd that starts empty gives the same fence again.
         self.number = 0
         # While there is a fence.
         self.established = asyncio.Event()
@@ -112,7 +112,7 @@ class Tenure:
             granted = await self._etcd.grant(math.ceil(self.ttl))
             self.lease, self.until = granted.id, sent + granted.granted * SECOND
         self._ended.clear()
-        record = msgspec.structs.replace(self._record, epoch=self._epoch())
+        record = msgspec.structs.replace(self._record, nonce=os.urandom(8), epoch=self._epoch())
         done = await self._etcd.transaction([guard], [Put(key, encode(record), self.lease)])
         if not done.succeeded:
             raise FenceLost("another bridge wrote the host's key at the same time")

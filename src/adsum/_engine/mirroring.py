@@ -102,7 +102,9 @@ class Mirroring:
         except RegistryFull as error:
             self.refusals.append(f"the host {host.host} is left out: {error}")
             return
-        row = HostRow(host.host, number, host.boot_id, host.fence, HostState.unreachable, host.nodes)
+        row = HostRow(
+            host.host, number, host.boot_id, host.fence, HostState.unreachable, host.nodes, tenure=host.tenure
+        )
         self.changed[host.host] = row
         self._take_nodes(row)
 
@@ -118,12 +120,12 @@ class Mirroring:
         if row is None:
             return
         if row.state is HostState.refused:
-            if host.fence == row.fence:
+            if _is_same_tenure(host, row):
                 return
             row = self._put(row, state=HostState.unreachable)
         # One that was never whole is not missed, so it does not return.
-        has_returned = row.state is HostState.unreachable and row.is_known and row.fence != host.fence
-        row = self._put(row, boot_id=host.boot_id, fence=host.fence, nodes=host.nodes)
+        has_returned = row.state is HostState.unreachable and row.is_known and not _is_same_tenure(host, row)
+        row = self._put(row, boot_id=host.boot_id, fence=host.fence, nodes=host.nodes, tenure=host.tenure)
         if has_returned:
             row = self._put(row, state=HostState.returning)
             self._draft.note_host(Kind.returned, row.host)
@@ -215,6 +217,10 @@ class Mirroring:
     def _note_exit(self, one: wire.RemoteExit) -> bool:
         registration = Registration(one.host, one.epoch, one.process_id, one.incarnation)
         return one.code in _EXITS and self._draft.note_remote_exit(registration, one.code)
+
+
+def _is_same_tenure(host: wire.RemoteHost, row: HostRow) -> bool:
+    return (host.fence, host.tenure) == (row.fence, row.tenure)
 
 
 def _host_of(record: Record) -> str | None:

@@ -170,8 +170,8 @@ class Caller:
 
 def went_back(known: int, found: int) -> RevisionWentBack:
     return RevisionWentBack(
-        f"the cluster is at revision {found}, but {known} was seen before: it was restored from an older copy; "
-        "what was read from it must be read again",
+        f"the cluster is at revision {found}, but {known} was seen before: it was restored from an older copy, "
+        "or started empty; what was read from it must be read again",
         known=known,
         found=found,
     )

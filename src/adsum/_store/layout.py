@@ -152,6 +152,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     - `state`: see `HostState`.
     - `nodes`: the nodes whose ids belong to it.
     - `is_known`: whether it was here before, so that its absence is one.
+    - `tenure`: names the tenure of its bridge, since an etcd that starts empty gives the same fence again.
     """
 
     host: str
@@ -161,6 +162,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     state: HostState
     nodes: frozenset[str] = frozenset()
     is_known: bool = False
+    tenure: bytes = b""
 
     @property
     def owner(self) -> Owner:
