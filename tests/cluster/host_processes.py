@@ -23,8 +23,9 @@ from typing import Any
 
 import adsum
 from adsum import Entry, Limits, ProcessId, Registry
+from adsum._client.bridge_keeper import BridgeKeeper
 from adsum._client.bridge_status import BridgeStatus, status_in
-from adsum._client.cluster import BridgeKeeper, Joined, join, running_bridge
+from adsum._client.cluster import Joined, join, running_bridge
 from adsum._client.launch import Launch
 from tests.support.children import Agent
 from tests.support.registrars import end_registrar

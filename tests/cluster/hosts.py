@@ -13,7 +13,7 @@ import pytest
 
 import adsum
 from adsum import Registry
-from adsum._client.cluster import running_bridge
+from adsum._client.cluster import forget, running_bridge
 
 from ..support import WITHIN, end_registrar, eventually
 
@@ -53,7 +53,7 @@ class Hosts:
     def close(self) -> None:
         for file in self.base.glob("*/cluster"):
             # No client starts a bridge from now on.
-            file.unlink()
+            forget(file.parent)
         for registry in self._opened:
             registry.close()
         for folder in self.base.iterdir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from pathlib import Path
@@ -14,6 +15,7 @@ from adsum import admin_cluster
 from adsum.views.cluster_documents import BridgeDocument, HostsDocument
 from tests.cli.command import Command
 from tests.support import eventually
+from tests.support.children import Agent
 from tests.support.etcd import EtcdCluster
 
 from .command_hosts import SOON, Host, opened_hosts
@@ -150,6 +152,51 @@ def test_a_registry_leaves_without_a_bridge(host: Host, observer: Host, etcd: Et
     eventually(lambda: keys_of(etcd, host) == [], SOON, every=0.5)
 
 
+def test_no_program_that_runs_brings_the_host_back(bare: Host, observer: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that only read keep a bridge running, several in one process too. After --leave none of them starts the
+    next one; a program that opens the registry with an address then joins again."""
+    monkeypatch.setenv("ADSUM_HOST", bare.name)
+
+    def opened() -> adsum.Registry:
+        return adsum.open(path=bare.folder, node=bare.name, timeout=10, cluster=bare.address)
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(opened())
+        reader = stack.enter_context(Agent(bare.folder, node=bare.name, cluster=bare.address))
+        eventually(lambda: admin_cluster.bridge_status(bare.folder), SOON)
+        # The registry is made while the bridge runs, so that none of the readers knows its epoch.
+        bare.registry.register("worker")
+        eventually(lambda: observer.sees(bare, "worker"), SOON)
+        answer = bare.adsum("bridge", "--leave")
+        assert (answer.code, answer.err) == (0, "")
+        assert reader.value("registry.count()") == 1
+        with pytest.raises(AssertionError, match="not within"):
+            eventually(lambda: admin_cluster.bridge_pid(bare.folder) or admin_cluster.membership(bare.folder), 3.0)
+        assert observer.ends_of(bare) == ["left"]
+        with opened():
+            eventually(lambda: observer.sees(bare, "worker"), SOON)
+        assert admin_cluster.leave(bare.folder)
+
+
+def test_a_registry_whose_bridge_is_stopped_has_not_left(bare: Host, observer: Host) -> None:
+    """--leave ends with 3 and changes nothing. When the bridge goes on it takes the host out, and --leave succeeds."""
+    bare.registry.register("worker")
+    bare.start_bridge("--ttl", "60")
+    eventually(lambda: observer.sees(bare, "worker"), SOON)
+    before = admin_cluster.membership(bare.folder)
+    bare.bridge.signal(signal.SIGSTOP)
+    with pytest.raises(adsum.Timeout, match="kill -CONT"):
+        admin_cluster.leave(bare.folder, timeout=0.5)
+    assert admin_cluster.membership(bare.folder) == before
+    bare.bridge.signal(signal.SIGCONT)
+    assert bare.bridge.wait(SOON) == 0
+    assert bare.adsum("bridge", "--leave").code == 0
+    eventually(lambda: not observer.knows(bare), SOON)
+    assert observer.ends_of(bare) == ["left"]
+    assert admin_cluster.membership(bare.folder) is None
+
+
 def test_leaving_says_when_the_others_could_not_be_told(shared_memory: Path, tmp_path: Path) -> None:
     """Without etcd the registry is out of the cluster all the same, and the command ends with 3."""
     with (
@@ -189,6 +236,21 @@ def test_options_stay_for_later_bridges(host: Host) -> None:
     answer = host.adsum("bridge", "--cluster", host.address + "-other")
     assert answer.code == 2
     assert "adsum bridge --leave" in answer.err
+
+
+def test_a_bridge_that_is_refused_changes_nothing(host: Host, etcd: EtcdCluster) -> None:
+    """Where another one runs, where the host's name is none, and where the keys have another layout, the folder says of
+    the cluster what it said before."""
+    before = admin_cluster.membership(host.folder)
+    for options, code in (("--host other --ttl 7", 1), ("--host=", 2), ("--replace --host a/b", 2)):
+        assert host.adsum("bridge", *options.split()).code == code
+        assert admin_cluster.membership(host.folder) == before
+    assert admin_cluster.leave(host.folder)
+    etcd.control("put", "/adsum/later/v", "2")
+    answer = host.adsum("bridge", "--cluster", etcd.address("later"))
+    assert answer.code == 3
+    assert "layout" in answer.err
+    assert admin_cluster.membership(host.folder) is None
 
 
 def test_a_service_manager_hears_of_a_bridge(bare: Host, tmp_path: Path) -> None:

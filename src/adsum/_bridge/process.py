@@ -21,7 +21,7 @@ import msgspec
 from .. import __version__
 from .._client import bridge_status
 from .._client.bridge_status import BridgeStatus
-from .._client.cluster import Joined, checked_host, join, joined
+from .._client.cluster import Joined, change, checked_host, forget, has_left, join, joined
 from .._etcd.address import ClusterAddress
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
@@ -30,6 +30,7 @@ from .._os import folder as folders
 from .._os import log_file
 from .._os.presence import lock_holders
 from .._store.hosts import boottime_ns
+from ..errors import VersionMismatch
 from .bridge import Bridge
 from .forgetting import FORGET_AFTER
 from .keys import id_of
@@ -79,7 +80,7 @@ def serve(folder: Path, address: ClusterAddress, settings: BridgeSettings) -> bo
     os.umask(0o077)
     while True:
         if settings.foreground:
-            join(folder, Joined(str(address), settings.host, settings.ttl, settings.forget_after))
+            folders.create(folder)
         elif not folders.check(folder) or joined(folder) is None:
             # Removed since a client started this process.
             return False
@@ -87,20 +88,34 @@ def serve(folder: Path, address: ClusterAddress, settings: BridgeSettings) -> bo
         if locked is None:
             return False
         is_evicted = False
+        before = joined(folder)
         try:
+            if settings.foreground:
+                # Only now: a bridge that does not serve changes nothing.
+                _join(folder, Joined(str(address), settings.host, settings.ttl, settings.forget_after))
             os.ftruncate(locked, 0)
             os.pwrite(locked, b"%d\n" % os.getpid(), 0)
             _log_to(folder, settings.foreground)
             with contextlib.suppress(asyncio.CancelledError):
-                is_evicted = asyncio.run(_serve(folder, locked, address, settings))
+                is_evicted = asyncio.run(_serve(folder, locked, address, settings, before))
         finally:
             os.close(locked)
-        if not (is_evicted and settings.foreground):
+        if not (is_evicted and settings.foreground) or has_left(folder):
             return True
 
 
-async def _serve(folder: Path, locked: int, address: ClusterAddress, settings: BridgeSettings) -> bool:
-    """Whether it ended because its folder was removed."""
+def _join(folder: Path, wanted: Joined | None) -> None:
+    """Have the registry be part of this, under the lock of its bridge. Errors: `InvalidClusterAddress`."""
+    if wanted is None:
+        forget(folder)
+    elif join(folder, wanted) != wanted:
+        change(folder, wanted)
+
+
+async def _serve(
+    folder: Path, locked: int, address: ClusterAddress, settings: BridgeSettings, before: Joined | None
+) -> bool:
+    """Whether it ended because its folder was removed. `before` is what the registry was part of before."""
     async with (
         LocalRegistry(folder) as local,
         EtcdClient(address, password=settings.password) as etcd,
@@ -108,6 +123,10 @@ async def _serve(folder: Path, locked: int, address: ClusterAddress, settings: B
         process = _Process(folder, locked, address, settings, local, etcd)
         try:
             await process.run()
+        except VersionMismatch:
+            if settings.foreground and not process.has_served:
+                _join(folder, before)
+            raise
         finally:
             is_evicted = not process.holds_folder
             if not is_evicted:
@@ -166,6 +185,11 @@ class _Process:
                 task.cancel()
             for number in actions:
                 loop.remove_signal_handler(number)
+
+    @property
+    def has_served(self) -> bool:
+        """Whether it has ever vouched for the entries here."""
+        return self._bridge.tenure.number > 0
 
     @property
     def holds_folder(self) -> bool:

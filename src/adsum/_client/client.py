@@ -28,7 +28,8 @@ from .pipeline import Pipeline
 from .writable_board import WritableBoard
 
 if TYPE_CHECKING:
-    from .cluster import BridgeKeeper, Joined
+    from .bridge_keeper import BridgeKeeper
+    from .cluster import Joined
 
 R = TypeVar("R")
 
@@ -97,7 +98,7 @@ class Client:
 
     def keep_bridge(self, wanted: Joined) -> None:
         """Keep the bridge to the cluster running, from now on. `wanted` is what the program has asked for."""
-        from .cluster import BridgeKeeper  # Most registries are part of no cluster.
+        from .bridge_keeper import BridgeKeeper  # Most registries are part of no cluster.
 
         if self.bridge is None:
             self.bridge = self.dialled.bridge = BridgeKeeper(self.folder, self._launch, wanted)

@@ -1,7 +1,7 @@
-"""A registry that is part of a cluster: what its file ``cluster`` says, and the bridge that a process keeps running.
+"""A registry that is part of a cluster: what its file ``cluster`` says, and whether a bridge of it runs.
 
-Each process that opened the registry with an address waits in a thread for the end of the bridge, and starts the next
-one; the lock of the bridge lets one of them win. So the bridge needs no supervisor, and costs nothing while it runs.
+Where it has left the cluster, a file ``cluster.left`` says so: it keeps programs that run from joining again, until one
+opens the registry with an address. A folder that is made anew has neither.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ import importlib.util
 import math
 import os
 import re
-import subprocess
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -23,30 +21,18 @@ import msgspec
 from .._etcd.address import parse
 from .._foreign import reraise_foreign
 from .._os import folder as folders
-from .._os import log_file, polling, threads
-from .._os.descriptors import Descriptor, Wakeup, note
-from .._os.forking import add_fork_aware
-from .._os.locks import locked
-from .._os.pidfd import open_pidfd
-from .._store import page as pages
-from ..errors import AdsumError, ClusterUnavailable, InvalidClusterAddress
-from .launch import Launch, bridge_command, environment
+from ..errors import ClusterUnavailable, InvalidClusterAddress, Timeout
 
 FILE_NAME = "cluster"
+LEFT_NAME = "cluster.left"
 LOCK_NAME = "bridge"
 LOG_NAME = "bridge.log"
 DEFAULT_TTL = 10.0
 FORGET_AFTER = 600.0
-# How often the thread looks where it has no descriptor of the bridge to wait with.
-LOOK_SECONDS = 1.0
-# Between two starts, at first and at most.
-_PAUSES = (0.1, 5.0)
 # A host name goes into keys and roles of etcd.
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
-# How long `close` waits for the thread.
-END_SECONDS = 1.0
-# How long a bridge may take from its start until it holds the folder.
-START_SECONDS = 10.0
+# How often a lock is tried.
+_TRY_SECONDS = 0.005
 
 
 class Joined(msgspec.Struct, frozen=True):
@@ -93,7 +79,12 @@ def is_host_name(name: str) -> bool:
 def checked_host(name: str, value: str) -> str:
     """The name of a host; an empty one is the registry's own node. Errors: `InvalidClusterAddress`, which calls it
     `name`."""
-    if value and not is_host_name(value):
+    return named_host(name, value) if value else ""
+
+
+def named_host(name: str, value: str) -> str:
+    """The name of a host, which is not empty. Errors: `InvalidClusterAddress`, which calls it `name`."""
+    if not is_host_name(value):
         raise InvalidClusterAddress(
             f"{name}={value!r}: give the name of a host, 1 to 253 letters, digits, '.', '-' or '_', of which the first "
             "is a letter or digit"
@@ -122,38 +113,91 @@ def _checked_seconds(name: str, value: str | float, least: float, most: float) -
     return seconds
 
 
-def join(folder: Path, wanted: Joined) -> Joined:
-    """Have the registry in a folder be part of a cluster, and return what it is part of. Errors:
+def agreed(folder: Path, wanted: Joined) -> Joined:
+    """What the registry in a folder is part of, or would be once it has joined. Changes nothing. Errors:
     `InvalidClusterAddress` for an address that cannot be read, or where it is part of another cluster;
     `ClusterUnavailable` where the extra is not installed."""
     address = str(parse(wanted.address))
     require_extra()
     present = joined(folder)
-    if present is None:
-        wanted = msgspec.structs.replace(wanted, address=address)
-        folders.create(folder)
-        unfinished = _unfinished(folder, wanted)
-        # Another process may be first: its file stays.
-        with contextlib.suppress(FileExistsError):
-            os.link(unfinished, folder / FILE_NAME)
-        os.unlink(unfinished)
-        present = joined(folder) or wanted
-    if present.address != address:
+    if present is not None and present.address != address:
         raise InvalidClusterAddress(
             f"the registry in {folder} is part of the cluster {present.address}, not {address}; give its address, or "
             "another registry (name=, path=). To change it: adsum bridge --leave, and then open it again"
         )
+    return present or msgspec.structs.replace(wanted, address=address)
+
+
+def join(folder: Path, wanted: Joined) -> Joined:
+    """Have the registry in a folder be part of a cluster, and return what it is part of. Errors: those of `agreed`."""
+    present = agreed(folder, wanted)
+    if joined(folder) is None:
+        folders.create(folder)
+        unfinished = _unfinished(folder, present)
+        # Another process may be first: its file stays.
+        with contextlib.suppress(FileExistsError):
+            os.link(unfinished, folder / FILE_NAME)
+        os.unlink(unfinished)
+        present = agreed(folder, wanted)
+    (folder / LEFT_NAME).unlink(missing_ok=True)
     return present
 
 
 def forget(folder: Path) -> None:
-    """Have the registry in a folder be part of no cluster."""
+    """Have the registry in a folder be part of no cluster, until a process joins it on purpose."""
+    # First, or a program that runs would join again in between.
+    with contextlib.suppress(FileNotFoundError):
+        (folder / LEFT_NAME).write_bytes(b"")
     (folder / FILE_NAME).unlink(missing_ok=True)
+
+
+def has_left(folder: Path) -> bool:
+    """Whether the registry in a folder has left its cluster, and was not made anew since."""
+    return (folder / LEFT_NAME).exists()
 
 
 def change(folder: Path, joined: Joined) -> None:
     """Replace what a registry that has joined says about its host; the next bridge reads it."""
     _unfinished(folder, joined).rename(folder / FILE_NAME)
+
+
+@contextlib.contextmanager
+def none_starts(folder: Path, until: float) -> Iterator[None]:
+    """Within this, no program that keeps a bridge running starts one. Errors: `Timeout` where another process is still
+    starting one at `until` (monotonic)."""
+    descriptor = lock_starting(folder)
+    while descriptor is None and (folder / FILE_NAME).exists():
+        if time.monotonic() >= until:
+            raise Timeout(f"a process is still starting a bridge of {folder}; try again, and see its {LOG_NAME}")
+        time.sleep(_TRY_SECONDS)
+        descriptor = lock_starting(folder)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def lock_starting(folder: Path) -> int | None:
+    """The file `FILE_NAME`, locked: of many processes only one starts a bridge. None where another one has the lock,
+    and where the registry is part of no cluster."""
+    try:
+        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        reraise_foreign(error)
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The lock counts only if the file was not replaced or removed meanwhile.
+        if os.path.samestat((folder / FILE_NAME).stat(), os.fstat(descriptor)):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError) as error:
+        reraise_foreign(error)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def _unfinished(folder: Path, joined: Joined) -> Path:
@@ -186,140 +230,3 @@ def running_bridge(folder: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
-
-
-class BridgeKeeper:
-    """Keeps a bridge running for the registry in `folder`, until it is closed. `wanted` is what the program has asked
-    for: a registry that is made anew in the folder joins the cluster again."""
-
-    def __init__(self, folder: Path, launch: Launch, wanted: Joined | None = None) -> None:
-        self._folder = folder
-        self._launch = launch
-        self._wanted = wanted
-        # Of the registry that had joined; 0 where it was not made yet.
-        self._epoch = 0
-        self._closed = False
-        self._reset()
-        add_fork_aware(self)
-
-    def _reset(self) -> None:
-        self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
-        self._wake: Wakeup | None = None
-        self._bridge: Descriptor | None = None
-        # The file `FILE_NAME`, on which a process that starts a bridge has a lock, so that of many only one does.
-        self._starting: Descriptor | None = None
-
-    @locked
-    def start(self) -> None:
-        """Start the thread, if there is none. A child of a fork has none before it calls this."""
-        if self._thread is None and not self._closed:
-            self._wake = Wakeup()
-            self._thread = threading.Thread(target=self._run, name="adsum-bridge-keeper", daemon=True)
-            threads.start(self._thread)
-
-    @locked
-    def close(self) -> None:
-        """End the thread. The bridge goes on."""
-        self._closed = True
-        if self._wake is not None:
-            self._wake.ring()
-
-    def join(self) -> None:
-        """Wait, for a moment at most, until the thread has ended."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            threads.join(thread, END_SECONDS)
-
-    def _run(self) -> None:
-        pause = _PAUSES[0]
-        while not self._closed:
-            pid = running_bridge(self._folder)
-            self._epoch = pages.epoch_in(self._folder) if pid is not None else self._epoch
-            if pid is None:
-                self._start_bridge()
-                self._wait(None, pause)
-                pause = min(2 * pause, _PAUSES[1])
-            else:
-                pause = _PAUSES[0]
-                self._wait(pid, LOOK_SECONDS)
-        wake, self._wake = self._wake, None
-        if wake is not None:
-            wake.close()
-
-    def _wait(self, pid: int | None, seconds: float) -> None:
-        """Wait for the end of the bridge, or of this keeper; so long at most where the bridge cannot be waited for."""
-        waiting = polling.wait_set()
-        if self._wake is not None:
-            waiting.register(self._wake, polling.POLLIN)
-        bridge: Descriptor | None = None
-        if pid:
-            with contextlib.suppress(OSError):
-                bridge = self._bridge = note(open_pidfd(pid))
-                waiting.register(bridge.number, polling.POLLIN)
-        try:
-            # Its number may be another process's by now, or in another PID namespace: so it is looked at again.
-            waiting.poll((30 * LOOK_SECONDS if bridge else seconds) * 1000)
-        finally:
-            self._bridge = None
-            if bridge is not None:
-                bridge.close()
-
-    def _start_bridge(self) -> None:
-        """Start a bridge, unless another process is just doing so."""
-        try:
-            present = joined(self._folder) or self._join_again()
-            if present is None:
-                return
-            starting = self._starting = note(os.open(self._folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC))
-            try:
-                fcntl.flock(starting.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._launch_bridge(present)
-            except BlockingIOError as error:
-                reraise_foreign(error)
-            finally:
-                self._starting = None
-                starting.close()
-        except (AdsumError, OSError, subprocess.SubprocessError) as error:
-            reraise_foreign(error)
-            with contextlib.suppress(OSError), log_file.open_to_append(self._folder) as log:
-                log.write(f"cannot start a bridge: {error}\n".encode())
-
-    def _join_again(self) -> Joined | None:
-        """Join once more where the registry that had joined is gone, and another one is in its place."""
-        epoch = pages.epoch_in(self._folder)
-        if self._wanted is None or epoch in (0, self._epoch):
-            return None
-        return join(self._folder, self._wanted)
-
-    def _launch_bridge(self, present: Joined) -> None:
-        """Start the process of a bridge, and wait a moment until it holds the folder."""
-        if running_bridge(self._folder) is not None:
-            return
-        arguments = [str(self._folder), *map(str, msgspec.structs.astuple(present))]
-        with open(self._folder / LOG_NAME, "ab") as log:
-            process = subprocess.Popen(
-                [*bridge_command(self._launch.command), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                cwd="/",
-                env=environment(),
-            )
-        # It forks at once, so that init adopts the bridge.
-        process.wait()
-        until = time.monotonic() + START_SECONDS
-        while running_bridge(self._folder) is None and time.monotonic() < until and not self._closed:
-            time.sleep(_PAUSES[0] / 5)
-
-    def quiesce(self) -> None:
-        """Hold nothing: the thread stays in the parent."""
-
-    def after_fork(self, *, child: bool) -> None:
-        if child:
-            copies = self._wake, self._bridge, self._starting
-            self._reset()
-            for copy in copies:
-                if copy is not None:
-                    copy.close()

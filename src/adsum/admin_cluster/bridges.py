@@ -11,8 +11,7 @@ from .._client import bridge_status as statuses
 from .._client import cluster
 from .._client.bridge_end import end_bridge
 from .._client.bridge_status import BridgeStatus
-from ..errors import ClusterUnavailable
-from .joining import NO_CLUSTER, membership
+from .joining import prospect
 
 STOP_SECONDS = 10.0
 
@@ -36,8 +35,20 @@ def bridge_status(folder: Path) -> BridgeStatus | None:
     return None if bridge_pid(folder) is None else statuses.status_in(folder)
 
 
-def serve_bridge(folder: Path, *, replace: bool = False, leave_at_end: bool = False) -> bool:
-    """Be the bridge of a registry in this process until a signal ends it; log to standard error. `join` comes before.
+def serve_bridge(
+    folder: Path,
+    address: str | None = None,
+    *,
+    host: str | None = None,
+    ttl: float | None = None,
+    forget_after: float | None = None,
+    replace: bool = False,
+    leave_at_end: bool = False,
+) -> bool:
+    """Be the bridge of a registry in this process until a signal ends it; log to standard error.
+
+    The registry joins the cluster first, as with `join`, which has the same options. A bridge that does not serve
+    changes nothing of what the registry is part of.
 
     SIGTERM ends it, and its lease lives on for its time to live, so that the next bridge goes on with it and no other
     host notices; with `leave_at_end` SIGTERM takes the host out of the cluster first, as SIGINT and SIGUSR1 always do.
@@ -46,16 +57,12 @@ def serve_bridge(folder: Path, *, replace: bool = False, leave_at_end: bool = Fa
     Returns False where another process is the bridge; with `replace` that one is ended first. Installs signal handlers,
     so call it in the main thread of a process of its own.
 
-    Errors: `ClusterUnavailable` where the registry has joined no cluster, or the extra is not installed;
-    `InvalidClusterAddress`; `VersionMismatch` where the keys of the cluster have another layout; `Timeout` where the
+    Errors: those of `join`; `VersionMismatch` where the keys of the cluster have another layout; `Timeout` where the
     other bridge does not end; those of `adsum.open`. For example, as a service:
 
         python -c "import adsum.admin, adsum.admin_cluster as c; c.serve_bridge(adsum.admin.registry_folder())"
     """
-    joined = membership(folder)
-    if joined is None:
-        raise ClusterUnavailable(f"the registry in {folder} {NO_CLUSTER}")
-    cluster.require_extra()
+    joined = prospect(folder, address, host, ttl, forget_after)
     from .._bridge.process import BridgeSettings, serve
     from .._etcd.address import parse
 
@@ -67,7 +74,7 @@ def serve_bridge(folder: Path, *, replace: bool = False, leave_at_end: bool = Fa
         foreground=True,
         leave_at_end=leave_at_end,
     )
-    while not serve(folder, parse(joined.cluster), settings):
+    while not serve(folder, parse(joined.address), settings):
         if not replace:
             return False
         stop_bridge(folder)

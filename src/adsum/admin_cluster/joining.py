@@ -95,46 +95,60 @@ def join(
     forget_after: float | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Membership:
-    """Have the registry in a folder be part of a cluster, and return its `Membership`. No bridge is started.
+    """Have the registry in a folder be part of a cluster, and return its `Membership`. No bridge is started. Where this
+    fails, nothing has changed.
 
     - `address`: ``ADSUM_CLUSTER`` by default, else the cluster that the registry is part of already.
     - `host`, `ttl`, `forget_after`: for this host, from now on; what is not given stays as it is, and comes from
       ``ADSUM_HOST``, ``ADSUM_CLUSTER_TTL`` and ``ADSUM_CLUSTER_FORGET_AFTER`` where the registry joins now. A bridge
       that runs goes on with what it was started with.
 
-    Errors: `InvalidClusterAddress`, also where the registry is part of another cluster: `leave` that first;
+    Errors: `InvalidClusterAddress`, also for an empty `host`, and where the registry is part of another cluster:
+    `leave` that first;
     `ClusterUnavailable` without an address, and without the extra.
 
     >>> folder = adsum.admin.registry_folder("clustered")
     >>> adsum.admin_cluster.join(folder, "etcd://10.0.0.1/prod", host="rack-7").ttl
     10.0
     """
+    wanted = prospect(folder, address, host, ttl, forget_after, environment)
+    if cluster.join(folder, wanted) != wanted:
+        cluster.change(folder, wanted)
+    return Membership(*msgspec.structs.astuple(wanted))
+
+
+def prospect(
+    folder: Path,
+    address: str | None,
+    host: str | None,
+    ttl: float | None,
+    forget_after: float | None,
+    environment: Mapping[str, str] = os.environ,
+) -> cluster.Joined:
+    """What a registry will be part of once it has joined with these. Changes nothing. Errors: those of `join`."""
     address = address or default_address(folder, environment)
     if not address:
         raise ClusterUnavailable(f"the registry in {folder} {NO_CLUSTER}")
-    joined = cluster.join(folder, cluster.wanted(address, environment))
-    wanted = msgspec.structs.replace(
-        joined,
-        host=joined.host if host is None else cluster.checked_host("host", host),
-        ttl=joined.ttl if ttl is None else cluster.checked_ttl("ttl", ttl),
-        forget_after=joined.forget_after
-        if forget_after is None
-        else cluster.checked_forget_after("forget_after", forget_after),
-    )
-    if wanted != joined:
-        cluster.change(folder, wanted)
-    return Membership(*msgspec.structs.astuple(wanted))
+    found = cluster.agreed(folder, cluster.wanted(address, environment))
+    if host is not None:
+        found = msgspec.structs.replace(found, host=cluster.named_host("host", host))
+    if ttl is not None:
+        found = msgspec.structs.replace(found, ttl=cluster.checked_ttl("ttl", ttl))
+    if forget_after is not None:
+        seconds = cluster.checked_forget_after("forget_after", forget_after)
+        found = msgspec.structs.replace(found, forget_after=seconds)
+    return found
 
 
 def leave(folder: Path, timeout: float = LEAVE_SECONDS) -> bool:
     """Take a registry out of its cluster, in order: its bridge ends, other hosts see its members leave (departure
     ``left``), and their members go from the tables here. Returns whether it was part of one.
 
-    A process that opens the registry with ``cluster=`` or ``ADSUM_CLUSTER`` later joins it again.
+    No program that runs joins it again; one that opens the registry with ``cluster=`` or ``ADSUM_CLUSTER`` later does.
 
-    Errors: `ClusterUnavailable` where etcd could not be asked, and another host or registry has the name: this registry
-    is out of the cluster, and the other hosts take its members for unreachable, and forget them later; `Timeout` where
-    the bridge does not end within `timeout` seconds.
+    Errors: `Timeout` where the bridge does not end within `timeout` seconds: the registry is part of the cluster as
+    before. `ClusterUnavailable` where etcd could not be asked, and another host or registry has the name: this registry
+    is out of the cluster, and the other hosts take its members for unreachable, and forget them later.
 
     >>> adsum.admin_cluster.leave(adsum.open().folder)
     False
@@ -142,9 +156,11 @@ def leave(folder: Path, timeout: float = LEAVE_SECONDS) -> bool:
     joined = membership(folder)
     if joined is None:
         return False
-    # First of all, or a process that keeps a bridge running would start the next one.
-    cluster.forget(folder)
-    end_bridge(folder, signal.SIGUSR1, time.monotonic() + timeout)
+    until = time.monotonic() + timeout
+    with cluster.none_starts(folder, until):
+        end_bridge(folder, signal.SIGUSR1, until)
+        # Only now: a bridge that cannot end, as one that is stopped, is asked again by the next call.
+        cluster.forget(folder)
     with open_registry(path=folder, timeout=timeout, cluster="") as registry:
         _forget_others(registry)
     _leave_etcd(joined, joined.host or default_host(folder, {}), folder)

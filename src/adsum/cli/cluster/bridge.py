@@ -54,7 +54,7 @@ def bridge(
     background. Use the command to let a service manager run it, or a container beside the others. It serves until a
     signal, and logs to standard error. At SIGTERM its lease lives on for --ttl, so that the next bridge goes on and no
     other host notices. Ctrl-C takes the host out of the cluster in order: nothing of it stays in etcd. The options stay
-    in the registry's folder, for bridges that are started later.
+    in the registry's folder, for bridges that are started later; a bridge that is refused changes nothing there.
 
     Exit code 1 where another bridge runs, where --check finds a problem, where --status finds no bridge or one that
     does not publish, and where --leave finds no cluster. Exit code 3 where no bridge can work: without a cluster, the
@@ -75,12 +75,20 @@ def bridge(
 
 
 def _serve(folder: Path, asked: ClusterOptions, *, replace: bool, leave_at_end: bool) -> int:
-    joined = admin_cluster.join(folder, asked.cluster, host=asked.host, ttl=asked.ttl, forget_after=asked.forget_after)
-    if admin_cluster.serve_bridge(folder, replace=replace, leave_at_end=leave_at_end):
+    served = admin_cluster.serve_bridge(
+        folder,
+        asked.cluster,
+        host=asked.host,
+        ttl=asked.ttl,
+        forget_after=asked.forget_after,
+        replace=replace,
+        leave_at_end=leave_at_end,
+    )
+    if served:
         return 0
     pid = admin_cluster.bridge_pid(folder)
     which = f"pid {pid}" if pid else "in another PID namespace"
-    _note(f"another bridge ({which}) connects {folder} with {joined.cluster}; end it, or replace it with --replace")
+    _note(f"another bridge ({which}) connects {folder} with its cluster; end it, or replace it with --replace")
     return NOT_DONE
 
 
