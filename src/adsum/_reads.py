@@ -584,6 +584,12 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)
 
+    def _matching(self, process_id: ProcessId, query: Query) -> Entry | None:
+        """What `find` with this query would give of one id."""
+        reader = self._reader
+        entry = reader.lookup_anywhere(process_id) if query.unreachable else reader.lookup(process_id)
+        return entry if entry is None or query.matches(entry) else None
+
     def _query(self, id: AnyId | None, conditions: Conditions) -> Query:
         """The query of a watch: the conditions of `find`, and one id."""
         query = parse_query(self.namespace, conditions)

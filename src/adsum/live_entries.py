@@ -45,8 +45,11 @@ class _MatchingIds:
     def read(self) -> list[ProcessId]:
         """The ids at this moment, sorted."""
         while (event := self._follower.take()) is not None:
-            if event.entry is None:
+            if event.kind is Kind.lagged:
                 self._restart()
+            elif event.entry is None:
+                # A host can be reached or not: its members match as before, and each is looked up when it is given out.
+                continue
             elif event.kind in _ENDS:
                 self._ids.discard(event.entry.process_id)
             else:
@@ -156,10 +159,8 @@ class LiveEntriesBase(OfOneProcess, Mapping[ProcessId, Entry]):
 
     def _living(self, process_id: ProcessId) -> Entry | None:
         """The entry under an id, if its process is alive and it matches."""
-        entry = self._registry._reader.lookup(process_id)
-        if entry is None or not self._query.matches(entry):
-            return None
-        return entry if self._where is None or self._where(entry) else None
+        entry = self._registry._matching(process_id, self._query)
+        return entry if entry is None or self._where is None or self._where(entry) else None
 
     def _require_open(self) -> None:
         if self._closed:

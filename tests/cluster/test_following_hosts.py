@@ -1,0 +1,85 @@
+"""What follows the members and waits for them, while hosts cannot be reached and come back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+import adsum
+from adsum import Entry, Reach
+from tests.support.waiting import eventually
+
+from .host_processes import SOON, Host, Hosts
+
+
+def names(members: Iterator[adsum.ProcessId] | adsum.LiveEntries | adsum.AsyncLiveEntries) -> list[str]:
+    return [id.local_id for id in members]
+
+
+@contextmanager
+def unreachable(host: Host, *, at: Host) -> Iterator[None]:
+    """The host cannot be reached from the other one within the block."""
+    host.bridge.stop()
+    try:
+        eventually(lambda: not at.registry.find(node=host.name), SOON)
+        yield
+    finally:
+        host.bridge.resume()
+
+
+@contextmanager
+def begun(wait: Callable[[], Entry | list[Entry] | None]) -> Iterator[Future[Entry | list[Entry] | None]]:
+    """A call that waits in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        started = threading.Event()
+
+        def call() -> Entry | list[Entry] | None:
+            started.set()
+            return wait()
+
+        future = pool.submit(call)
+        started.wait(SOON)
+        yield future
+
+
+@pytest.mark.parametrize("unreachable_too", [False, True])
+def test_a_followed_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts, unreachable_too: bool) -> None:
+    """Members that register anywhere while a host is unreachable are in it, and those that end are not."""
+    a, b = hosts.add("a"), hosts.add("b")
+    x, y = a.registry.register("x"), a.registry.register("y")
+    b.mirrors(a)
+    with b.registry.follow(unreachable=unreachable_too) as team:
+        assert names(team) == ["x", "y"]
+        b.registry.register("here-1")
+        with unreachable(a, at=b):
+            assert dict(team) == {one.process_id: one for one in b.registry.find(unreachable=unreachable_too)}
+            assert names(team) == (["x", "y", "here-1"] if unreachable_too else ["here-1"])
+            assert [team[id].reach is Reach.unreachable for id in team] == [True, True, False][-len(team) :]
+            a.registry.register("s1")
+            y.unregister()
+        team.wait(lambda team: a.id("s1") in team and a.id("y") not in team, SOON)
+        assert names(team) == ["s1", "x", "here-1"]
+        assert dict(team) == {one.process_id: one for one in b.registry.find()}
+        x.unregister()
+        team.wait(lambda team: a.id("x") not in team, SOON)
+        b.registry.register("here-2")
+        assert names(team) == ["s1", "here-1", "here-2"]
+
+
+async def test_an_awaited_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts) -> None:
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("x")
+    b.mirrors(a)
+    async with adsum.open_async(path=b.folder, node="b", cluster="") as registry, registry.follow() as team:
+        assert names(team) == ["x"]
+        with unreachable(a, at=b):
+            assert names(team) == []
+            a.registry.register("s1")
+        await team.wait(lambda team: a.id("s1") in team, SOON)
+        assert names(team) == names(iter(registry)) == ["s1", "x"]
