@@ -2,7 +2,8 @@
 that is awaited.
 
 A wait looks, and after each change that its watch reports it looks again. It ends by what it sees in the registry,
-never by an event alone, so it cannot miss a change that came before its watch.
+never by an event alone, so it cannot miss a change that came before its watch. In a cluster it looks again when a host
+can be reached again: its members are found then, and none of them need have changed.
 
 No registrar need report what a reader can judge by itself: the death of a process. A wait for that looks again at an
 interval, too. So it ends also while the registrar is stopped, and where none can be started.
@@ -19,7 +20,7 @@ from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query
 from ._watching import Watch, instant_after, is_count, timed_out
 from .errors import RegistrarUnavailable, Timeout
-from .model import Entry
+from .model import Entry, Reach
 
 T = TypeVar("T")
 
@@ -62,7 +63,7 @@ def wait(awaited: Awaited[T], timeout: float | None) -> T:
     if (found := awaited.found()) is not None:
         return found
     reads = awaited.reads
-    with Watch(reads, reads._client, awaited.query, awaited.where, None) as watch:
+    with Watch(reads, reads._client, awaited.query, awaited.where, None, has_hosts=True) as watch:
         changes = _Changes(watch, awaited.recheck)
         while (found := awaited.found()) is None:
             if time.monotonic() >= until or not changes.wait(until):
@@ -143,10 +144,8 @@ class WaitCondition(Awaited[Entry | list[Entry]]):
         if self.query.process_id is None:
             found = self.reads.find(where=self.where, **self._conditions)
             return found if len(found) >= self._count else None
-        entry = self.reads.lookup(self.query.process_id)
-        if entry is None or not self.query.matches(entry):
-            return None
-        return entry if self.where is None or self.where(entry) else None
+        entry = self.reads._matching(self.query.process_id, self.query)
+        return entry if entry is None or self.where is None or self.where(entry) else None
 
 
 class Gone(NamedTuple):
@@ -156,7 +155,8 @@ class Gone(NamedTuple):
 
 
 class GoneCondition(Awaited[Gone]):
-    """The end of the registration that holds an id when this object is made."""
+    """The end of the registration that holds an id when this object is made. A member that cannot be reached has not
+    ended: nothing is known of it until its host is back, or is forgotten."""
 
     call = "wait_until_gone"
     recheck = RECHECK_SECONDS
@@ -165,13 +165,17 @@ class GoneCondition(Awaited[Gone]):
         self.reads = reads
         self.query = reads._query(id, {})
         self._id = reads._id(id)
-        self._holder = reads.lookup(self._id)
+        self._holder = reads.lookup(self._id, unreachable=True)
 
     def found(self) -> Gone | None:
-        present = self.reads.lookup(self._id)
+        present = self.reads.lookup(self._id, unreachable=True)
         if self._holder is None or present is None or present.incarnation != self._holder.incarnation:
             return Gone(self._holder)
         return None
 
     def missed(self, seconds: float | None) -> Timeout:
+        present = self.reads.lookup(self._id, unreachable=True)
+        if present is not None and present.reach is Reach.unreachable:
+            why = f"as far as is known here (its host {present.host} cannot be reached)"
+            return timed_out(f"{self._id} did not end, {why},", seconds)
         return timed_out(f"{self._id} was still registered, it did not end", seconds)

@@ -32,7 +32,14 @@ class WatchBase(OfOneProcess):
     _instead = "make another one there"
 
     def __init__(
-        self, reads: RegistryReads, client: Client, query: Query, where: Where | None, since: int | None
+        self,
+        reads: RegistryReads,
+        client: Client,
+        query: Query,
+        where: Where | None,
+        since: int | None,
+        *,
+        has_hosts: bool = False,
     ) -> None:
         if since is not None and not is_count(since):
             raise ValueError(f"since={since!r}: give the revision of a watch or an event, or None to begin now")
@@ -41,7 +48,7 @@ class WatchBase(OfOneProcess):
         self._registry = reads
         self._client = client
         self._query = query
-        self._follower = Follower(reads._reader, query, where, since)
+        self._follower = Follower(reads._reader, query, where, since, has_hosts=has_hosts)
         self._waiter = Waiter(client.bell, client.reader.registry_exists)
         self._reset_after_fork()
         self._closed = False

@@ -461,6 +461,9 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         noticed by this process itself, within two seconds at most also while the registrar is stopped, or none can be
         started; other ends are noticed when a registrar has committed them.
 
+        While the host of a member cannot be reached, the member is neither alive nor dead, and the call goes on
+        waiting: until the host is back, and has said how the member is, or the member is forgotten.
+
         `timeout` is in seconds; None waits without bound. Errors: `Timeout`; `InvalidProcessId`.
 
         >>> with subprocess.Popen(["sleep", "60"]) as worker:

@@ -83,3 +83,76 @@ async def test_an_awaited_mapping_is_what_find_gives_when_a_host_was_away(hosts:
             a.registry.register("s1")
         await team.wait(lambda team: a.id("s1") in team, SOON)
         assert names(team) == names(iter(registry)) == ["s1", "x"]
+
+
+def test_a_member_that_cannot_be_reached_is_not_gone(hosts: Hosts) -> None:
+    """`wait_until_gone` goes on waiting while the host of the member is unreachable, also when it begins then; it ends
+    when the host is back and the member has ended."""
+    a, b = hosts.add("a"), hosts.add("b")
+    x = a.registry.register("x")
+    b.mirrors(a)
+    with begun(lambda: b.registry.wait_until_gone(a.id("x"), SOON)) as before:
+        with unreachable(a, at=b):
+            with pytest.raises(adsum.Timeout, match="its host a cannot be reached"):
+                b.registry.wait_until_gone(a.id("x"), 0.5)
+            assert not before.done()
+        b.sees(a, "x")
+        assert not before.done()
+        with unreachable(a, at=b), begun(lambda: b.registry.wait_until_gone(a.id("x"), SOON)) as meanwhile:
+            x.unregister()
+            with pytest.raises(TimeoutError):
+                meanwhile.result(0.5)
+            assert not before.done()
+            a.bridge.resume()
+            for waiting in (before, meanwhile):
+                last = waiting.result(SOON)
+                assert isinstance(last, Entry)
+                assert last.process_id == a.id("x")
+
+
+async def test_an_awaited_end_is_not_the_loss_of_a_host(hosts: Hosts) -> None:
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("x")
+    b.mirrors(a)
+    async with adsum.open_async(path=b.folder, node="b", cluster="") as registry:
+        with unreachable(a, at=b):
+            with pytest.raises(adsum.Timeout, match="its host a cannot be reached"):
+                await registry.wait_until_gone(a.id("x"), 0.5)
+            a.registry.unregister("x")
+        assert await registry.wait_until_gone(a.id("x"), SOON) is not None
+
+
+def test_the_command_that_waits_for_an_end_goes_on_waiting(hosts: Hosts) -> None:
+    """`adsum wait --gone` does not take a member for gone whose host cannot be reached."""
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("x")
+    b.mirrors(a)
+    command = [sys.executable, "-m", "adsum", "wait", "--gone", "default/a/x", "--path", str(b.folder), "--timeout"]
+    with unreachable(a, at=b):
+        done = subprocess.run([*command, "1"], capture_output=True, text=True, timeout=SOON)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert "its host a cannot be reached" in done.stderr
+    b.sees(a, "x")
+    a.registry.unregister("x")
+    done = subprocess.run([*command, str(SOON)], capture_output=True, text=True, timeout=2 * SOON)
+    assert done.returncode == 0, done
+
+
+def test_a_member_is_waited_for_until_its_host_is_back(hosts: Hosts) -> None:
+    """`wait_for` ends when the host can be reached again, though no member of it has changed. With `unreachable` it has
+    the member at once."""
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("x")
+    b.mirrors(a)
+    with (
+        unreachable(a, at=b),
+        begun(lambda: b.registry.wait_for(a.id("x"), SOON)) as one,
+        begun(lambda: b.registry.wait_for(count=1, timeout=SOON)) as team,
+    ):
+        entry = b.registry.wait_for(a.id("x"), 5, unreachable=True)
+        assert entry.reach is Reach.unreachable
+        assert not one.done()
+        assert not team.done()
+        a.bridge.resume()
+        for waiting in (one, team):
+            assert waiting.result(SOON)

@@ -14,14 +14,22 @@ from ..model import Entry, Event, Kind, Revision
 
 
 class Follower:
-    """The events of one watch, from its change feed. Safe for threads: each event goes to one of them."""
+    """The events of one watch, from its change feed. Safe for threads: each event goes to one of them. A watch about
+    one id has events of hosts only with `has_hosts`."""
 
     def __init__(
-        self, reader: Reader, query: Query, where: Callable[[Entry], object] | None, since: int | None
+        self,
+        reader: Reader,
+        query: Query,
+        where: Callable[[Entry], object] | None,
+        since: int | None,
+        *,
+        has_hosts: bool = False,
     ) -> None:
         self._reader = reader
         self._query = query
         self._where = where
+        self._has_hosts = has_hosts or query.process_id is None
         self._lock = threading.RLock()
 
         def read_base(since: Position | None) -> Base[list[Entry]]:
@@ -79,8 +87,8 @@ class Follower:
         return event if known is None else event.with_exit(known)
 
     def _of_host(self, step: Step) -> Event | None:
-        """A change of a host, for watches that are not about one id, or about members of this registry alone."""
-        if self._query.here or self._query.process_id is not None:
+        """A change of a host, for watches that are not about members of this registry alone."""
+        if self._query.here or not self._has_hosts:
             return None
         event = Event(step.kind, None, Revision(step.revision, self._feed.epoch))
         event.host = step.host

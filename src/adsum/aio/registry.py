@@ -474,6 +474,9 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         noticed by this process itself, within a second at most also while the registrar is stopped, or none can be
         started; other ends are noticed when a registrar has committed them.
 
+        While the host of a member cannot be reached, the member is neither alive nor dead, and the call goes on
+        waiting: until the host is back, and has said how the member is, or the member is forgotten.
+
         `timeout` is in seconds; None waits without bound. Errors: `Timeout`; `InvalidProcessId`.
 
         >>> with subprocess.Popen(["sleep", "60"]) as worker:

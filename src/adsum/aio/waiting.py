@@ -23,7 +23,7 @@ async def wait(awaited: Awaited[T], timeout: float | None) -> T:
     reads = awaited.reads
     bound = asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic()))
     try:
-        async with bound, AsyncWatch(reads, reads._client, awaited.query, awaited.where, None) as watch:
+        async with bound, AsyncWatch(reads, reads._client, awaited.query, awaited.where, None, has_hosts=True) as watch:
             changes = _Changes(watch, awaited.recheck)
             try:
                 while (found := awaited.found()) is None:

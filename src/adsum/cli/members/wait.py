@@ -50,8 +50,8 @@ def wait(
 
     With an ID and conditions, it waits until that member meets them. Prints the entry of an ID as show does, and those
     of a team as ls does. With --gone, a later holder of ID does not prolong the wait, and an ID that is not registered
-    is gone already; a death is noticed also while the registrar is stopped or cannot be started. Exit code 1 where
-    --timeout passes first.
+    is gone already; a death is noticed also while the registrar is stopped or cannot be started. A member whose host
+    cannot be reached is not gone. Exit code 1 where --timeout passes first.
     """
     _check(id, filter, count, options, gone=gone)
     patience = None if timeout is None or math.isinf(timeout) else check_timeout(timeout)
