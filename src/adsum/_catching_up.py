@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from ._client import cluster
 from ._client.bridge_status import status_in
+from ._client.connection_pool import seconds_or
 from ._everywhere import USUAL_SECONDS
+from ._foreign import reraise_foreign
 from ._reads import RegistryReads
 from ._store.reader import Reader
 from .errors import ClusterUnavailable, Timeout
@@ -24,13 +27,15 @@ class Progress:
     """One of the two waits: iterate it, and wait the seconds that it gives each time. `revision` is what has to be
     reached. Errors: `Timeout`; `ClusterUnavailable`."""
 
-    def __init__(self, reader: Reader, what: str, revision: int, timeout: float | None, *, applied: bool) -> None:
+    def __init__(
+        self, reader: Reader, what: str, revision: int, seconds: float, *, applied: bool, began: float | None = None
+    ) -> None:
         self._reader = reader
         self._what = what
         self._revision = revision
         self._applied = applied
-        self._began = time.monotonic()
-        self._seconds = USUAL_SECONDS if timeout is None else timeout
+        self._began = time.monotonic() if began is None else began
+        self._seconds = seconds
 
     def __iter__(self) -> Iterator[float]:
         while not self._is_reached():
@@ -43,7 +48,7 @@ class Progress:
         words = self._reader.progress
         return (words.applied if self._applied else words.published) >= self._revision
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> NoReturn:
         if not self._reader.progress.hears():
             raise ClusterUnavailable(
                 f"{self._what} within {self._seconds:g} s: the bridge of this host has not heard from the cluster; see "
@@ -52,10 +57,33 @@ class Progress:
         raise Timeout(f"{self._what} within {self._seconds:g} s; give a longer timeout=, or see adsum hosts")
 
 
+class CatchingUp:
+    """The wait for the cluster's present: the address to ask, and the time that the question and the wait have
+    together. Errors: `ValueError` for a time that cannot be."""
+
+    def __init__(self, reads: RegistryReads, timeout: float | None) -> None:
+        self.seconds = seconds_or(timeout, USUAL_SECONDS)
+        self.address = address_of(reads)
+        self._reader = reads._reader
+        self._began = time.monotonic()
+
+    def unanswered(self, error: Exception) -> Timeout | None:
+        """What to say where the question got no answer within the time, and the bridge hears from the cluster."""
+        if time.monotonic() - self._began < self.seconds or not self._reader.progress.hears():
+            return None
+        return Timeout(f"etcd has not answered within {self.seconds:g} s ({error}); give a longer timeout=")
+
+    def until(self, revision: int) -> Progress:
+        """Wait until this registry has what the cluster had at a revision of etcd."""
+        what = "the cluster's present has not arrived here"
+        return Progress(self._reader, what, revision, self.seconds, applied=True, began=self._began)
+
+
 def published(reader: Reader, entry: Entry, timeout: float | None) -> Iterator[float]:
     """Wait until the cluster has every change of this registry up to that of an entry. Errors: also
     `ClusterUnavailable` where the bridge has left out the entry."""
-    yield from Progress(reader, "the change was not published", entry.revision, timeout, applied=False)
+    seconds = seconds_or(timeout, USUAL_SECONDS)
+    yield from Progress(reader, "the change was not published", entry.revision, seconds, applied=False)
     status = status_in(reader.folder)
     if status is not None and entry.process_id.node in status.refused_nodes:
         raise ClusterUnavailable(
@@ -67,11 +95,6 @@ def published(reader: Reader, entry: Entry, timeout: float | None) -> Iterator[f
             f"{entry.process_id} stays on this host: it is too large for etcd (--max-request-bytes); give it less "
             "metadata"
         )
-
-
-def caught_up(reads: RegistryReads, revision: int, timeout: float | None) -> Progress:
-    """Wait until this registry has what the cluster had at a revision of etcd."""
-    return Progress(reads._reader, "the cluster's present has not arrived here", revision, timeout, applied=True)
 
 
 def address_of(reads: RegistryReads) -> str:
@@ -94,16 +117,23 @@ class ClusterCalls(RegistryReads):
         It asks a majority of etcd once, and then waits for that revision here. So after it, reads find every change
         that any host had published before the call (it is linearizable). `timeout` is in seconds, 5 by default.
 
-        Errors: `ClusterUnavailable` where the registry is part of no cluster, or etcd cannot be reached; `Timeout`.
+        Errors: `ClusterUnavailable` where the registry is part of no cluster, or etcd cannot be reached; `Timeout`;
+        `ValueError` for a timeout that is not from 0 to 1e9.
 
         >>> registry.catch_up()
         Traceback (most recent call last):
         adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
         """
+        wait = CatchingUp(self, timeout)
         from ._etcd.asking import in_a_loop, newest_revision
 
-        address, seconds = address_of(self), USUAL_SECONDS if timeout is None else timeout
-        revision = in_a_loop(lambda: newest_revision(address, seconds))
-        for pause in caught_up(self, revision, timeout):
+        try:
+            revision = in_a_loop(lambda: newest_revision(wait.address, wait.seconds))
+        except ClusterUnavailable as error:
+            reraise_foreign(error)
+            if (unanswered := wait.unanswered(error)) is None:
+                raise
+            raise unanswered from error
+        for pause in wait.until(revision):
             time.sleep(pause)
         return revision

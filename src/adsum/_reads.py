@@ -31,7 +31,15 @@ from ._store.layout import MAX_DEPARTURES
 from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
 from ._validation import parse_id
-from .errors import InvalidProcessId, InvalidQuery, NotRegistered, OtherHost, PermissionDenied, RegistryClosed
+from .errors import (
+    InvalidClusterAddress,
+    InvalidProcessId,
+    InvalidQuery,
+    NotRegistered,
+    OtherHost,
+    PermissionDenied,
+    RegistryClosed,
+)
 from .model import CleanupLatency, Departure, Entry, Host, Limits, ProcessId, Revision, Stats
 
 T = TypeVar("T")
@@ -88,7 +96,13 @@ class RegistryReads(Mapping[ProcessId, Entry]):
 
     def _join(self, cluster: str | None) -> None:
         """Join a cluster, if one is named, and keep its bridge running."""
-        self._cluster = address = os.environ.get("ADSUM_CLUSTER", "") if cluster is None else cluster
+        address = os.environ.get("ADSUM_CLUSTER", "") if cluster is None else cluster
+        if not isinstance(address, str):
+            raise InvalidClusterAddress(
+                f"cluster={address!r}: give a string such as etcd://10.0.0.1:2379,10.0.0.2:2379/prod, or None for "
+                "$ADSUM_CLUSTER"
+            )
+        self._cluster = address
         if address:
             from ._client.cluster import join, wanted
 

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from . import _wire as wire
 from ._client import exit_reports, replace, spawn
+from ._client.connection_pool import seconds_or
 from ._client.launch import Launch
 from ._os import folder as folders
 from ._os import identity
@@ -220,7 +221,7 @@ def ping(folder: Path, timeout: float = PING_SECONDS) -> float:
     """
     began = time.monotonic()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, folders.short_path(folder) as reachable:
-        sock.settimeout(timeout)
+        sock.settimeout(seconds_or(timeout, PING_SECONDS))
         sock.connect(f"{reachable}/{wire.SOCKET_NAME}")
         sock.sendall(wire.frame(wire.Hello(wire.VERSION, pid_namespace(), os.urandom(16), identity.current())))
         frames = wire.FrameBuffer()
@@ -251,7 +252,7 @@ def report_exit(folder: Path, owner: Owner, exit: int, timeout: float = PING_SEC
     >>> registry.departures(1)[0].exit, child.wait()
     (-9, -9)
     """
-    return exit_reports.report(folder, owner, exit, timeout)
+    return exit_reports.report(folder, owner, exit, seconds_or(timeout, PING_SECONDS))
 
 
 def open_pidfd(owner: Owner) -> int | None:
@@ -277,7 +278,7 @@ def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS)
     >>> adsum.admin.ping(adsum.admin.registry_folder("started")) < 2.0
     True
     """
-    spawn.start_registrar(folder, Launch(limits), time.monotonic() + timeout)
+    spawn.start_registrar(folder, Launch(limits), time.monotonic() + seconds_or(timeout, STOP_SECONDS))
 
 
 def require_not_newer(folder: Path) -> None:
@@ -323,7 +324,7 @@ def stop_registrar(folder: Path, timeout: float = STOP_SECONDS) -> bool:
     >>> adsum.open().lookup("worker-1") is not None
     True
     """
-    return replace.stop_registrar(folder, time.monotonic() + timeout)
+    return replace.stop_registrar(folder, time.monotonic() + seconds_or(timeout, STOP_SECONDS))
 
 
 def replace_registrar(folder: Path, limits: Limits | None = None, timeout: float = STOP_SECONDS) -> None:
@@ -341,4 +342,5 @@ def replace_registrar(folder: Path, limits: Limits | None = None, timeout: float
     >>> adsum.open().stats().registrar_pid != before and adsum.open().lookup("worker-1") is not None
     True
     """
-    replace.replace_registrar(folder, Launch(limits or Limits()), time.monotonic() + timeout)
+    until = time.monotonic() + seconds_or(timeout, STOP_SECONDS)
+    replace.replace_registrar(folder, Launch(limits or Limits()), until)

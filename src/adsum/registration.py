@@ -194,7 +194,8 @@ class Registration(OfOneProcess):
         from the cluster gets it. `timeout` is in seconds, 5 by default.
 
         Errors: `ClusterUnavailable` where the bridge of this host does not hear from the cluster, and where the entry
-        stays on this host: its node belongs to another host, or it is too large for etcd; `Timeout`.
+        stays on this host: its node belongs to another host, or it is too large for etcd; `Timeout`; `ValueError` for a
+        timeout that is not from 0 to 1e9.
 
         >>> registry.register("planner-1").published(timeout=0.1)
         Traceback (most recent call last):

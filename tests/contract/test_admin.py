@@ -125,3 +125,20 @@ def test_a_registrar_that_is_starting_is_waited_for(registry_folder: Path) -> No
 def test_the_module_is_an_attribute_of_the_package() -> None:
     """`adsum.admin` needs no import of its own."""
     subprocess.run([sys.executable, "-c", "import adsum; adsum.admin.registry_folder()"], check=True)
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), -1, 1e10, "soon", True])
+def test_impossible_timeouts_are_refused(registry: Registry, timeout: Any) -> None:
+    """With advice, and before anything is done: the registrar goes on."""
+    entry = registry.register("a").entry
+    serving = registrar_pid(registry.folder)
+    for call in (
+        lambda: admin.ping(registry.folder, timeout),
+        lambda: admin.report_exit(registry.folder, entry.owner, 0, timeout),
+        lambda: admin.start_registrar(registry.folder, adsum.Limits(), timeout),
+        lambda: admin.stop_registrar(registry.folder, timeout),
+        lambda: admin.replace_registrar(registry.folder, None, timeout),
+    ):
+        with pytest.raises(ValueError, match="give seconds from 0 to 1e9"):
+            call()
+    assert registrar_pid(registry.folder) == serving

@@ -7,6 +7,7 @@ import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,26 @@ def test_a_wrong_environment_is_refused(registry_folder: Path, wrong: dict[str, 
     with pytest.raises(errors, match=next(iter(wrong))):
         admin_cluster.join(registry_folder, environment={"ADSUM_CLUSTER": "etcd://a/prod", **wrong})
     assert admin_cluster.membership(registry_folder) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"address": 5},
+        {"address": b"etcd://a/prod"},
+        {"host": 5},
+        {"host": b"rack"},
+        {"ttl": "soon"},
+        {"ttl": [5]},
+        {"ttl": True},
+        {"ttl": 10**400},
+        {"forget_after": object()},
+    ],
+)
+def test_odd_arguments_of_join_are_refused(registry_folder: Path, wrong: dict[str, Any]) -> None:
+    """With the name of the argument, or an example of an address."""
+    arguments = {"address": "etcd://a/prod", "environment": {}, **wrong}
+    with pytest.raises(adsum.InvalidClusterAddress, match=r"such as etcd://|host=|ttl=|forget_after="):
+        admin_cluster.join(registry_folder, **arguments)
+    if "address" in wrong:
+        assert admin_cluster.membership(registry_folder) is None

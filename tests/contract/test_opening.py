@@ -58,6 +58,14 @@ def test_an_impossible_name_is_refused(opener: Opener, name: str) -> None:
     assert caught.value.reason == "invalid_name"
 
 
+@pytest.mark.parametrize("cluster", [5, 0, False, b"", b"etcd://a/prod", ["etcd://a/prod"], object()])
+def test_a_cluster_that_is_no_string_is_refused(opener: Opener, cluster: object) -> None:
+    """With an example of an address; nothing is made."""
+    with pytest.raises(adsum.InvalidClusterAddress, match=r"string such as etcd://10\.0\.0\.1:2379") as caught:
+        opener(cluster=cluster)
+    assert isinstance(caught.value, ValueError)
+
+
 def test_the_first_write_makes_a_private_folder(opener: Opener, registry_folder: Path) -> None:
     """The first write makes the folder, and its base if needed, accessible to this user only, whatever the umask."""
     folder = registry_folder / "name"

@@ -117,9 +117,7 @@ class Picture:
                 continue
             after = self.said(host)
             if after.state == "here":
-                # It has said that all is there: what it has not written has ended.
-                for key in self.unconfirmed.pop(host, ()):
-                    yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
+                yield from self._end_unconfirmed(builder, host)
             if after != before and host not in leaving:
                 yield from builder.say(after)
         changed = {(split.host, split.rest) for split, _ in others if split.kind == "e"}
@@ -130,6 +128,11 @@ class Picture:
                 del self.hosts[host], self.returns[host]
                 self.unconfirmed.pop(host, None)
                 yield from builder.say(wire.RemoteHost(host, "gone", how=end.how))
+
+    def _end_unconfirmed(self, builder: _Builder, host: str) -> Iterator[wire.Mirror]:
+        """A host has said that all is there: what it has not written has ended."""
+        for key in self.unconfirmed.pop(host, ()):
+            yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
 
     # One key
 

@@ -76,15 +76,15 @@ def is_host_name(name: str) -> bool:
     return _HOST.fullmatch(name) is not None
 
 
-def checked_host(name: str, value: str) -> str:
+def checked_host(name: str, value: object) -> str:
     """The name of a host; an empty one is the registry's own node. Errors: `InvalidClusterAddress`, which calls it
     `name`."""
-    return named_host(name, value) if value else ""
+    return "" if value == "" else named_host(name, value)
 
 
-def named_host(name: str, value: str) -> str:
+def named_host(name: str, value: object) -> str:
     """The name of a host, which is not empty. Errors: `InvalidClusterAddress`, which calls it `name`."""
-    if not is_host_name(value):
+    if not isinstance(value, str) or not is_host_name(value):
         raise InvalidClusterAddress(
             f"{name}={value!r}: give the name of a host, 1 to 253 letters, digits, '.', '-' or '_', of which the first "
             "is a letter or digit"
@@ -92,20 +92,20 @@ def named_host(name: str, value: str) -> str:
     return value
 
 
-def checked_ttl(name: str, value: str | float) -> float:
+def checked_ttl(name: str, value: object) -> float:
     """A time to live. Errors: `InvalidClusterAddress`, which calls it `name`."""
     return _checked_seconds(name, value, 2.0, 3600.0)
 
 
-def checked_forget_after(name: str, value: str | float) -> float:
+def checked_forget_after(name: str, value: object) -> float:
     """A time after which hosts are forgotten. Errors: `InvalidClusterAddress`, which calls it `name`."""
     return _checked_seconds(name, value, 1.0, 31_536_000.0)
 
 
-def _checked_seconds(name: str, value: str | float, least: float, most: float) -> float:
+def _checked_seconds(name: str, value: object, least: float, most: float) -> float:
     try:
-        seconds = float(value)
-    except ValueError as error:
+        seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError) as error:
         reraise_foreign(error)
         seconds = math.nan
     if not least <= seconds <= most:

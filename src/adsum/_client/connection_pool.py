@@ -189,8 +189,15 @@ class ConnectionPool:
 
 def seconds(timeout: object) -> float | None:
     """A checked timeout in seconds; None means the registry's own bound."""
-    if timeout is None:
-        return None
+    return None if timeout is None else _checked(timeout, "the registry's own bound")
+
+
+def seconds_or(timeout: object, usual: float) -> float:
+    """A checked timeout in seconds, `usual` for None."""
+    return usual if timeout is None else _checked(timeout, f"{usual:g} s")
+
+
+def _checked(timeout: object, default: str) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < 1e9:
-        raise ValueError(f"timeout={timeout!r}: give seconds from 0 to 1e9, or None for the registry's own bound")
+        raise ValueError(f"timeout={timeout!r}: give seconds from 0 to 1e9, or None for {default}")
     return float(timeout)

@@ -83,6 +83,8 @@ class ClusterAddress(msgspec.Struct, frozen=True):
 
 def parse(text: str, environment: Mapping[str, str] = os.environ) -> ClusterAddress:
     """The cluster that an address names. Reads no file. `InvalidClusterAddress` says which part is wrong."""
+    if not isinstance(text, str):
+        raise InvalidClusterAddress(f"{text!r} is no address of a cluster: write a string {_EXAMPLE}")
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in SCHEMES:
         _refuse(text, f"it begins with neither etcd:// nor etcds://; write an address {_EXAMPLE}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
@@ -18,16 +19,16 @@ T = TypeVar("T")
 
 
 async def newest_revision(address: str, timeout: float) -> int:
-    """The revision of etcd at this moment, by the word of a majority. Errors: `ClusterUnavailable`;
-    `InvalidClusterAddress`."""
-    cluster = parse(address)
+    """The revision of etcd at this moment, by the word of a majority, within `timeout` seconds in all. Errors:
+    `ClusterUnavailable`; `InvalidClusterAddress`."""
+    cluster, until = parse(address), time.monotonic() + timeout
     try:
         async with EtcdClient(cluster, password=os.environ.get("ADSUM_ETCD_PASSWORD")) as etcd:
             if not versions.is_reliable((await etcd.status(timeout=timeout)).version):
                 # Its watches say nothing that can be relied on about revisions without a change of the cluster's keys:
                 # this makes one, which every watch delivers.
-                return await etcd.put(f"/adsum/{cluster.name}/s".encode(), b"", timeout=timeout)
-            page = await etcd.range(f"/adsum/{cluster.name}/v".encode(), timeout=timeout)
+                return await etcd.put(f"/adsum/{cluster.name}/s".encode(), b"", timeout=until - time.monotonic())
+            page = await etcd.range(f"/adsum/{cluster.name}/v".encode(), timeout=until - time.monotonic())
             return page.revision
     except EtcdError as error:
         raise ClusterUnavailable(f"{error}; the registry of this host goes on, and see adsum doctor") from error

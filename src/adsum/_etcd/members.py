@@ -50,6 +50,8 @@ _REASON_SECONDS = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.0
 # Calls of a channel that is closed may finish within this time.
 _GRACE = 0.0
+# How long a channel that is closed waits for the end of its wait for a connection.
+_GIVE_UP_SECONDS = 1.0
 
 
 class MemberChannel:
@@ -61,6 +63,7 @@ class MemberChannel:
         self._users = 0
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
+        self._changing: asyncio.Task[None] | None = None
         self._unary: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
         options = list(_OPTIONS)
         if credentials is None:
@@ -91,11 +94,18 @@ class MemberChannel:
                 return True
             if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
                 return False
-            try:
-                async with asyncio.timeout(until - time.monotonic()):
-                    await self.grpc.wait_for_state_change(state)
-            except TimeoutError:
+            changed = self._change(state)
+            await asyncio.wait([changed], timeout=max(0.0, until - time.monotonic()))
+            if not changed.done():
                 return False
+            changed.result()
+
+    def _change(self, state: grpc.ChannelConnectivity) -> asyncio.Task[None]:
+        """The wait for another state than this. gRPC cannot give up a wait: one that is cancelled is reported all the
+        same, and if its loop is closed by then, as a traceback on stderr. So it goes on, and `close` waits for it."""
+        if self._changing is None or self._changing.done():
+            self._changing = asyncio.ensure_future(self.grpc.wait_for_state_change(state))
+        return self._changing
 
     @property
     def is_closed(self) -> bool:
@@ -119,9 +129,9 @@ class MemberChannel:
     async def close(self) -> None:
         """Close it now; calls that use it end with an error."""
         self._retired = True
-        await self.grpc.close(_GRACE)
-        if self._closing is not None:
-            await self._closing
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await self._closing
 
     def __enter__(self) -> MemberChannel:
         self._users += 1
@@ -133,7 +143,15 @@ class MemberChannel:
 
     def _close_unused(self) -> None:
         if self._retired and not self._users and self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(self.grpc.close(_GRACE))
+            self._closing = asyncio.ensure_future(self._close())
+
+    async def _close(self) -> None:
+        await self.grpc.close(_GRACE)
+        if self._changing is not None:
+            # It ends with the channel.
+            await asyncio.wait([self._changing], timeout=_GIVE_UP_SECONDS)
+            if self._changing.done() and not self._changing.cancelled():
+                self._changing.exception()
 
 
 class Members:

@@ -11,6 +11,7 @@ from .._client import bridge_status as statuses
 from .._client import cluster
 from .._client.bridge_end import end_bridge
 from .._client.bridge_status import BridgeStatus
+from .._client.connection_pool import seconds_or
 from .joining import prospect
 
 STOP_SECONDS = 10.0
@@ -85,9 +86,10 @@ def stop_bridge(folder: Path, timeout: float = STOP_SECONDS) -> bool:
     """Ask the bridge of a registry to end (SIGTERM), and wait until it has. Returns whether one ran.
 
     The host stays in the cluster for the time to live of its lease. Where a process has opened the registry with
-    ``cluster=``, it starts the next bridge at once. Errors: `Timeout` where it has not ended within `timeout` seconds.
+    ``cluster=``, it starts the next bridge at once. Errors: `Timeout` where it has not ended within `timeout` seconds;
+    `ValueError` for a timeout that is not from 0 to 1e9.
 
     >>> adsum.admin_cluster.stop_bridge(adsum.open().folder)
     False
     """
-    return end_bridge(folder, signal.SIGTERM, time.monotonic() + timeout)
+    return end_bridge(folder, signal.SIGTERM, time.monotonic() + seconds_or(timeout, STOP_SECONDS))

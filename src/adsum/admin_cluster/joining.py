@@ -13,6 +13,7 @@ import msgspec
 from .. import _wire as wire
 from .._client import cluster
 from .._client.bridge_end import end_bridge
+from .._client.connection_pool import seconds_or
 from .._os import identity
 from ..errors import ClusterUnavailable
 from ..model import Host
@@ -148,20 +149,22 @@ def leave(folder: Path, timeout: float = LEAVE_SECONDS) -> bool:
 
     Errors: `Timeout` where the bridge does not end within `timeout` seconds: the registry is part of the cluster as
     before. `ClusterUnavailable` where etcd could not be asked, and another host or registry has the name: this registry
-    is out of the cluster, and the other hosts take its members for unreachable, and forget them later.
+    is out of the cluster, and the other hosts take its members for unreachable, and forget them later. `ValueError` for
+    a timeout that is not from 0 to 1e9.
 
     >>> adsum.admin_cluster.leave(adsum.open().folder)
     False
     """
+    seconds = seconds_or(timeout, LEAVE_SECONDS)
     joined = membership(folder)
     if joined is None:
         return False
-    until = time.monotonic() + timeout
+    until = time.monotonic() + seconds
     with cluster.none_starts(folder, until):
         end_bridge(folder, signal.SIGUSR1, until)
         # Only now: a bridge that cannot end, as one that is stopped, is asked again by the next call.
         cluster.forget(folder)
-    with open_registry(path=folder, timeout=timeout, cluster="") as registry:
+    with open_registry(path=folder, timeout=seconds, cluster="") as registry:
         _forget_others(registry)
     _leave_etcd(joined, joined.host or default_host(folder, {}), folder)
     return True

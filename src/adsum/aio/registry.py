@@ -10,17 +10,18 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from .. import _wire as wire
 from .._amendment import UpdateKeywords
 from .._calls import whole
-from .._catching_up import address_of, caught_up
+from .._catching_up import CatchingUp
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
 from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
+from .._foreign import reraise_foreign
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
 from .._waiting import GoneCondition, WaitCondition
-from ..errors import SystemBusy
+from ..errors import ClusterUnavailable, SystemBusy
 from ..model import Entry, Limits, ProcessId
 from .answer import answered, granted, registered
 from .claim import AsyncClaimCalls
@@ -137,12 +138,18 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         Traceback (most recent call last):
         adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
         """
+        require_loop()
+        wait = CatchingUp(self, timeout)
         from .._etcd.asking import newest_revision
 
-        require_loop()
-        address = address_of(self)
-        revision = await newest_revision(address, USUAL_SECONDS if timeout is None else timeout)
-        for pause in caught_up(self, revision, timeout):
+        try:
+            revision = await newest_revision(wait.address, wait.seconds)
+        except ClusterUnavailable as error:
+            reraise_foreign(error)
+            if (unanswered := wait.unanswered(error)) is None:
+                raise
+            raise unanswered from error
+        for pause in wait.until(revision):
             await asyncio.sleep(pause)
         return revision
 
