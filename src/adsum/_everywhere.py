@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent import futures
 from enum import Enum
 
 from . import _wire as wire
 from ._client.client import Client
 from ._client.cluster import joined
 from ._client.stand_by_call import StandByCall
-from ._foreign import reraise_foreign
 from ._store.reader import Reader
 from ._validation import MetadataFields
 from .errors import ClusterUnavailable, Timeout
@@ -47,10 +47,8 @@ def require_cluster(reader: Reader) -> None:
         )
 
 
-def name_timed_out(error: TimeoutError, seconds: float) -> Timeout:
+def name_timed_out(seconds: float) -> Timeout:
     """The error of a request for a name that had so many seconds."""
-    if isinstance(error, Timeout):
-        return error
     return Timeout(
         f"the cluster has not answered within {seconds:g} s; nothing is registered. Try again, or see adsum doctor"
     )
@@ -64,9 +62,7 @@ def register_anew(client: Client, process_id: ProcessId, owner: Owner, fields: M
     members = client.reader.local_members
     call = StandByCall(request, lambda done: done, USUAL_SECONDS, None, client.pipeline, members)
     client.pipeline.submit(call)
-    try:
-        return call.future.result(USUAL_SECONDS)
-    except TimeoutError as error:
-        reraise_foreign(error)
-        call.future.cancel()
-        raise name_timed_out(error, USUAL_SECONDS) from error
+    futures.wait([call.future], USUAL_SECONDS)
+    if not call.future.done() and call.future.cancel():
+        raise name_timed_out(USUAL_SECONDS)
+    return call.future.result()

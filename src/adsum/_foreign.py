@@ -31,12 +31,12 @@ def reraise_foreign(error: Exception) -> None:
 def is_foreign(error: Exception) -> bool:
     """Whether neither the kernel nor adsum raised `error`.
 
-    - An error of the kernel has an errno, and so has each `OSError` that adsum raises for itself. An exception that is
-      thrown into a thread (PyThreadState_SetAsyncExc) or a greenlet usually has none.
+    - An error of the kernel has an errno, and so has each `OSError` that adsum raises for itself, except for its public
+      errors. An exception that is thrown into a thread (PyThreadState_SetAsyncExc) or a greenlet usually has none.
     - Python calls a signal handler with the frame that it interrupts (`signal.signal`). No function of adsum, or
       between it and the kernel, is called with the frame of its caller. So a function that was, is a handler.
     """
-    if isinstance(error, OSError) and error.errno is None:
+    if isinstance(error, OSError) and error.errno is None and not _is_public(error):
         return True
     callers: list[FrameType] = []
     traceback = error.__traceback__
@@ -46,6 +46,11 @@ def is_foreign(error: Exception) -> bool:
         callers.append(traceback.tb_frame)
         traceback = traceback.tb_next
     return False
+
+
+def _is_public(error: Exception) -> bool:
+    """Whether it is an error of `adsum.errors`, of which some are kinds of `OSError`."""
+    return type(error).__module__ == f"{_OURS}.errors"
 
 
 def _arguments(frame: FrameType) -> Iterator[object]:

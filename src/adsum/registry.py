@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -182,9 +183,10 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
             id, metadata, patience, self._registration, process=process, everywhere=Everywhere.now
         )
         try:
-            return call.future.result(patience)
-        except TimeoutError as error:
-            raise name_timed_out(error, patience) from error
+            futures.wait([call.future], patience)
+            if not call.future.done() and call.future.cancel():
+                raise name_timed_out(patience)
+            return call.future.result()
         finally:
             call.future.cancel()
 

@@ -261,3 +261,25 @@ def test_the_thread_ends_with_the_last_child(registry: Registry) -> None:
         assert "adsum-exits" in {thread.name for thread in threading.enumerate()}
         child.kill()
     eventually(lambda: "adsum-exits" not in {thread.name for thread in threading.enumerate()})
+
+
+def test_an_exit_is_reported_once_the_registrar_answers_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child dies while the registrar is stopped for longer than a report may take: the thread goes on, quietly, and
+    reports the exit afterwards, and that of later children too."""
+    monkeypatch.setattr(exit_reports, "REPORT_SECONDS", 0.05)
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    with Child("input()") as first, Child("input()") as second:
+        registry.register("first", first.process)
+        registry.register("second", second.process)
+        reports = registry._client.exit_reports
+        with stopped(registry.folder):
+            first.kill()
+            eventually(lambda: reports._pause > 2 * exit_reports.FIRST_PAUSE)
+        assert not raised
+        eventually(lambda: [one.exit for one in registry.departures()] == [-signal.SIGKILL])
+        second.kill()
+        eventually(lambda: [one.exit for one in registry.departures()] == 2 * [-signal.SIGKILL])
+    eventually(lambda: "adsum-exits" not in {thread.name for thread in threading.enumerate()})

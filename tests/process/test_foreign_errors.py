@@ -15,6 +15,7 @@ import pytest
 
 import adsum
 from adsum import Registry
+from adsum._foreign import is_foreign
 
 from ..support import Child, end_registrar, liveness_of
 from .moments import Moment
@@ -144,3 +145,12 @@ def test_an_error_of_a_handler_while_a_registrar_starts(registry_folder: Path) -
         with Child(_raise_while_starting, registry_folder, number) as child:
             assert child.line(30) in ("raised", "over")
             assert child.wait() == 0
+
+
+@pytest.mark.parametrize("kind", [adsum.Timeout, adsum.PermissionDenied, adsum.NotRegistered, adsum.ClusterUnavailable])
+def test_an_error_of_adsums_own_is_not_foreign(kind: type[adsum.AdsumError]) -> None:
+    """Also not one that is a `TimeoutError` or a `PermissionError`: code that goes on after it does so."""
+    try:
+        raise kind("of adsum")
+    except adsum.AdsumError as error:
+        assert not is_foreign(error)

@@ -7,6 +7,7 @@ this process waits for its death, asks for its exit without reaping it, and send
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -39,6 +40,10 @@ REPORT_SECONDS = 1.0
 # A thread that reaps a child at the moment of its death writes down the exit a moment later.
 RETRY_SECONDS = 0.02
 GIVE_UP_SECONDS = 1.0
+# A registrar that does not answer is asked again, after the first pause, and the longest; and how long a known exit is
+# kept for it.
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+KEEP_SECONDS = 300.0
 
 
 class _Child(NamedTuple):
@@ -62,6 +67,9 @@ class ExitReports:
         self._children: dict[Owner, _Child] = {}
         # Those that have ended, with an exit that is not known yet, and when to give up.
         self._unknown: dict[Owner, float] = {}
+        # The exits that are known and not reported yet, with when to give up; and when to try.
+        self._exits: dict[Owner, tuple[int, float]] = {}
+        self._not_before, self._pause = 0.0, FIRST_PAUSE
         self._thread: threading.Thread | None = None
         self._wake: Wakeup | None = None
 
@@ -80,7 +88,7 @@ class ExitReports:
 
     @locked
     def _expect(self, owner: Owner, process: object) -> None:
-        if self._closed or owner in self._children or len(self._children) >= MOST_CHILDREN:
+        if self._closed or owner in self._children or len(self._children) + len(self._exits) >= MOST_CHILDREN:
             return
         reference = weakref.ref(process)
         pidfd = identity.open_verified(owner)
@@ -123,10 +131,11 @@ class ExitReports:
             self._wait(wake)
             for child in [child for child in list(self._children.values()) if self._has_ended(child)]:
                 self._ended(child)
+            self._report()
 
     @locked
     def _may_end(self) -> bool:
-        if self._children and not self._closed and self._wake is not None and self._wake.is_ours():
+        if (self._children or self._exits) and not self._closed and self._wake is not None and self._wake.is_ours():
             return False
         self._release()
         return True
@@ -135,7 +144,7 @@ class ExitReports:
         for child in self._children.values():
             child.pidfd.close()
         wake = self._wake
-        self._children, self._unknown, self._thread, self._wake = {}, {}, None, None
+        self._children, self._unknown, self._exits, self._thread, self._wake = {}, {}, {}, None, None
         if wake is not None:
             wake.close()
 
@@ -146,8 +155,11 @@ class ExitReports:
             # One that has ended is readable all the time.
             if owner not in self._unknown and child.pidfd.is_ours():
                 waiting.register(child.pidfd.number, polling.POLLIN)
+        pauses = [RETRY_SECONDS] if self._unknown else []
+        if self._exits:
+            pauses.append(max(0.0, self._not_before - time.monotonic()))
         try:
-            waiting.poll(RETRY_SECONDS * 1000 if self._unknown else None)
+            waiting.poll(math.ceil(min(pauses) * 1000) if pauses else None)
         except OSError:
             # Without memory the kernel waits for nothing (poll(2)).
             time.sleep(RETRY_SECONDS)
@@ -167,9 +179,23 @@ class ExitReports:
         until = self._unknown.setdefault(child.owner, time.monotonic() + GIVE_UP_SECONDS)
         if code is not None:
             self._drop(child)
-            _report_quietly(self._folder, child.owner, code)
+            self._exits[child.owner] = code, time.monotonic() + KEEP_SECONDS
         elif time.monotonic() > until:
             self._drop(child)
+
+    def _report(self) -> None:
+        """Report the exits that are known. One registrar decides about all of them: where it does not answer, all are
+        for later."""
+        while self._exits and not self._closed and time.monotonic() >= self._not_before:
+            owner, (code, until) = next(iter(self._exits.items()))
+            if _reported(self._folder, owner, code):
+                self._pause = FIRST_PAUSE
+            elif time.monotonic() < until:
+                self._not_before = time.monotonic() + self._pause
+                self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                return
+            # Where it is too late, the exit stays unknown.
+            self._exits.pop(owner, None)
 
     @locked
     def _drop(self, child: _Child) -> None:
@@ -206,12 +232,15 @@ def _recorded(process: Any) -> int | None:
     return None
 
 
-def _report_quietly(folder: Path, owner: Owner, code: int) -> None:
+def _reported(folder: Path, owner: Owner, code: int) -> bool:
+    """Whether a registrar has answered, or there is no registry."""
     try:
         report(folder, owner, code, REPORT_SECONDS)
     except (AdsumError, OSError) as error:
-        # Then the exit stays unknown.
+        # It is stopped, or gone: it, or the next one, can be asked later.
         reraise_foreign(error)
+        return False
+    return True
 
 
 def report(folder: Path, owner: Owner, code: int, seconds: float) -> bool:

@@ -21,7 +21,7 @@ from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
 from .._waiting import GoneCondition, WaitCondition
-from ..errors import ClusterUnavailable, SystemBusy
+from ..errors import ClusterUnavailable, SystemBusy, Timeout
 from ..model import Entry, Limits, ProcessId
 from .answer import answered, granted, registered
 from .claim import AsyncClaimCalls
@@ -507,8 +507,10 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         call = self._calls.stand_by(id, metadata, patience, whole, process=process, everywhere=Everywhere.now)
         try:
             return await asyncio.wait_for(granted(self._calls, call.future), patience)
+        except Timeout:
+            raise
         except TimeoutError as error:
-            raise name_timed_out(error, patience) from error
+            raise name_timed_out(patience) from error
 
     async def stand_by(
         self,
