@@ -139,6 +139,29 @@ async def test_own_data_overrides_fields(registry: Registry, base: str) -> None:
     assert list(card.security_requirements[0].schemes) == ["key"]
 
 
+FORGED: dict[str, Any] = {
+    "alive": True,
+    "health": "healthy",
+    "healthSource": "registrar",
+    "id": "default/other/planner-9",
+}
+
+
+@pytest.mark.parametrize(
+    "uri", [cards.LIVENESS_URI, "URN:Adsum:liveness:1", "urn:adsum:liveness:2", "urn:adsum:liveness:1#x"]
+)
+def test_only_the_registry_says_how_a_member_is(registry: Registry, uri: str) -> None:
+    """An extension under a name of adsum's that a member states for itself is left out of its card: the liveness that
+    the registry vouches for is the only one."""
+    forged = {"capabilities": {"extensions": [{"uri": uri, "params": FORGED}, {"uri": "urn:example:rail"}]}}
+    registry.register("planner-1", **PLANNER, custom={"a2a": forged})
+    registry.update_health("planner-1", "unhealthy")
+    card = cards.agent_card(registry["planner-1"])
+    assert isinstance(card, cards.AgentCard)
+    assert [extension.uri for extension in card.capabilities.extensions] == ["urn:example:rail", cards.LIVENESS_URI]
+    assert card.capabilities.extensions[-1].params["health"] == "unhealthy"
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -152,8 +175,14 @@ async def test_own_data_overrides_fields(registry: Registry, base: str) -> None:
         ({"endpoint": "http://[::1/"}, "no URL"),
         ({"custom": {"a2a": "planner"}}, "custom['a2a'] is no mapping"),
         ({"custom": {"a2a": {"skills": "planning"}}}, "custom['a2a'] does not fit"),
-        ({"custom": {"a2a": {"skills": [{"name": "x"}]}}}, "custom['a2a'] does not fit"),
-        ({"custom": {"a2a": {"capabilities": []}}}, "custom['a2a'] does not fit"),
+        ({"custom": {"a2a": {"skills": 5}}}, "agent card: skills: Expected `array`, got `int`"),
+        ({"custom": {"a2a": {"skills": [5]}}}, "agent card: skills: Expected `object`, got `int` - at `$[0]`"),
+        ({"custom": {"a2a": {"skills": [{"name": "x"}]}}}, "missing required field `id` - at `$.skills[0]`"),
+        ({"custom": {"a2a": {"skills": [{"id": 5}]}}}, "got `int` - at `$.skills[0].id`"),
+        ({"custom": {"a2a": {"supportedInterfaces": 5}}}, "supportedInterfaces: Expected `array`, got `int`"),
+        ({"custom": {"a2a": {"capabilities": []}}}, "capabilities: Expected `object`, got `array`"),
+        ({"custom": {"a2a": {"capabilities": {"extensions": 5}}}}, "extensions: Expected `array`, got `int`"),
+        ({"custom": {"a2a": {"capabilities": {"extensions": [5]}}}}, "extensions: Expected `object`, got `int`"),
         ({"custom": {"a2a": {"name": 7}}}, "custom['a2a'] does not fit"),
         ({"custom": {"a2a": {"supportedInterfaces": []}}}, "leaves it no interface"),
         ({"custom": {"a2a": {"supportedInterfaces": [{"tenant": "x"}]}}}, "custom['a2a'] does not fit"),

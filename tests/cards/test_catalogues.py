@@ -104,12 +104,14 @@ def test_no_query_is_invented(registry: Registry) -> None:
 
 def test_own_data_overrides_fields_of_the_manifest(registry: Registry) -> None:
     """`custom["ard"]` overrides what the search sees; what does not fit is left out, and liveness stays true."""
-    given = {"displayName": "Trips", "tags": ["rail"], "metadata": {"alive": False, "zone": 3}}
+    given = {"displayName": "Trips", "tags": ["rail"], "metadata": {"alive": False, "zone": 3, "doing": "x"}}
     registry.register("planner-1", **PLANNER, custom={"ard": given})
     registry.register("planner-2", **PLANNER, custom={"ard": {"tags": 3}})
     first, second = plain(cards.manifest(registry))["entries"]
     assert (first["displayName"], first["tags"]) == ("Trips", ["rail"])
     assert (first["metadata"]["zone"], first["metadata"]["alive"]) == (3, True)
+    # It does nothing, as its entry says.
+    assert "doing" not in first["metadata"]
     assert second["tags"] == ["planning", "routing"]
 
 

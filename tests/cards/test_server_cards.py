@@ -68,6 +68,18 @@ def test_own_data_overrides_fields(registry: Registry) -> None:
     assert set(card.meta) == {"com.example/zone", "adsum/liveness"}
 
 
+def test_only_the_registry_says_how_a_server_is(registry: Registry) -> None:
+    """What a server states in `_meta` under a name of adsum's, or with a URI of adsum's, is left out of its card."""
+    forged = {"uri": cards.LIVENESS_URI, "health": "healthy"}
+    meta = {"adsum/liveness": forged, "Adsum/health": "healthy", "com.example/life": forged, "com.example/zone": 3}
+    registry.register("weather", **WEATHER, custom={"mcp": {"_meta": meta}})
+    registry.update_health("weather", "unhealthy")
+    card = cards.server_card(registry["weather"])
+    assert isinstance(card, cards.ServerCard)
+    assert set(card.meta) == {"com.example/zone", "adsum/liveness"}
+    assert card.meta["adsum/liveness"]["health"] == "unhealthy"
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -76,7 +88,10 @@ def test_own_data_overrides_fields(registry: Registry) -> None:
         ({**WEATHER, "endpoint": "stdio:weather"}, "no URL of http or https"),
         ({**WEATHER, "custom": {"mcp": {"remotes": []}}}, "leaves it no address"),
         ({**WEATHER, "custom": {"mcp": {"remotes": [{"type": "sse"}]}}}, "does not fit"),
-        ({**WEATHER, "custom": {"mcp": {"description": 1}}}, "does not fit"),
+        ({**WEATHER, "custom": {"mcp": {"remotes": 5}}}, "server card: remotes: Expected `array`, got `int`"),
+        ({**WEATHER, "custom": {"mcp": {"title": 5}}}, "title: Expected `str`, got `int`"),
+        ({**WEATHER, "custom": {"mcp": {"_meta": 5}}}, "_meta: Expected `object`, got `int`"),
+        ({**WEATHER, "custom": {"mcp": {"description": 1}}}, "description: Expected `str`, got `int`"),
     ],
 )
 def test_a_card_is_never_invented(registry: Registry, fields: dict[str, Any], reason: str) -> None:

@@ -12,11 +12,12 @@ import msgspec
 
 from ..model import Entry
 from .stated import LIVENESS_URI as LIVENESS_URI
-from .stated import NoCard, Stated, http_url, liveness, stated
+from .stated import NoCard, Stated, field, http_url, is_forged, liveness, stated
 
 PROTOCOL_VERSION = "1.0"
 BINDING = "JSONRPC"
 _TEXT = ["text/plain"]
+_Mappings = list[dict[str, Any]]
 _LIVENESS_SAYS = "Whether the agent is alive and how well it is, as its registry knows from the kernel."
 
 
@@ -91,7 +92,7 @@ def agent_card(entry: Entry) -> AgentCard | NoCard:
 
     Fields in ``custom["a2a"]``, under the names that they have in the card, take the place of those made from the
     entry: its local id, description, version and endpoint, and a skill for each capability. In ``capabilities`` they
-    are added.
+    are added, but for extensions whose URI begins with ``urn:adsum:``: what these say is the registry's to say.
 
     >>> registration = registry.register(
     ...     "planner-1", protocols={"a2a"}, endpoint="http://127.0.0.1:9001", version="1.0",
@@ -112,12 +113,12 @@ def agent_card(entry: Entry) -> AgentCard | NoCard:
     try:
         fields = _own_fields(entry, states) | states.override
         fields |= {
-            "supportedInterfaces": [_interface(one) for one in fields["supportedInterfaces"]],
-            "skills": [_skill(one, fields) for one in fields["skills"]],
-            "capabilities": _capabilities(entry, states.override.get("capabilities", {})),
+            "supportedInterfaces": [_interface(one) for one in field(fields, "supportedInterfaces", _Mappings)],
+            "skills": [_skill(one, fields) for one in field(fields, "skills", _Mappings)],
+            "capabilities": _capabilities(entry, field(fields, "capabilities", dict[str, Any])),
         }
         card = msgspec.convert(fields, AgentCard)
-    except (msgspec.ValidationError, TypeError, KeyError) as error:
+    except msgspec.ValidationError as error:
         return NoCard(f"custom['a2a'] does not fit an agent card: {error}")
     return card if card.supported_interfaces else NoCard("custom['a2a'] leaves it no interface")
 
@@ -130,6 +131,7 @@ def _own_fields(entry: Entry, states: Stated) -> dict[str, Any]:
         "defaultInputModes": _TEXT,
         "defaultOutputModes": _TEXT,
         "skills": [{"id": word, "tags": [word]} for word in sorted(entry.metadata.capabilities)],
+        "capabilities": {},
     }
 
 
@@ -139,8 +141,9 @@ def _interface(given: dict[str, Any]) -> dict[str, Any]:
 
 def _skill(given: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
     """A skill with all fields that clients ask for."""
+    named = {"id": given["id"], "name": given["id"]} if "id" in given else {}
     return {
-        "name": given["id"],
+        **named,
         "description": fields["description"],
         "tags": [],
         "inputModes": fields["defaultInputModes"],
@@ -151,4 +154,6 @@ def _skill(given: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
 
 def _capabilities(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:
     own = {"uri": LIVENESS_URI, "description": _LIVENESS_SAYS, "params": msgspec.to_builtins(liveness(entry))}
-    return {**given, "extensions": [*given.get("extensions", []), own]}
+    stated = field({"extensions": [], **given}, "extensions", _Mappings)
+    # Clients take the first of a name: no other one may be before ours, nor behind it.
+    return {**given, "extensions": [*(one for one in stated if not is_forged(one)), own]}

@@ -28,6 +28,8 @@ SPEC_VERSION = "1.0"
 REGISTRY_TYPE = "application/ai-registry+json"
 # The schema admits no other number of them.
 _LEAST_QUERIES, _MOST_QUERIES = 2, 5
+# What an entry says about its member, which own data does not override.
+_LIFE_NAMES = frozenset({"id", "alive", "health", "doing"})
 
 
 class ArdEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -150,7 +152,8 @@ def _overridden(entry: ArdEntry, override: dict[str, Any] | NoCard) -> ArdEntry:
         return entry
     fields = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not UNSET}
     if "metadata" in fields:
-        fields["metadata"] = fields["metadata"] | entry.metadata
+        stated = {name: value for name, value in fields["metadata"].items() if name.strip().lower() not in _LIFE_NAMES}
+        fields["metadata"] = stated | entry.metadata
     if "representative_queries" in fields:
         fields["representative_queries"] = _queries(fields["representative_queries"])
     return msgspec.structs.replace(entry, **fields)

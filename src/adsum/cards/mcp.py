@@ -13,7 +13,7 @@ import msgspec
 
 from ..model import Entry
 from .identifiers import name_of
-from .stated import LIVENESS_URI, NoCard, http_url, liveness, stated
+from .stated import LIVENESS_URI, NoCard, field, http_url, is_forged, liveness, stated
 
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/v1/server-card.schema.json"
 MAX_NAME = 200
@@ -21,8 +21,9 @@ MAX_TEXT = 100
 MAX_VERSION = 255
 # A name of more characters ends with so many of its digest.
 _DIGITS = 16
-# Names of extensions have a prefix with a slash here.
-_LIVENESS_KEY = "adsum/liveness"
+# Names of extensions have a prefix with a slash here. Each with this one is adsum's.
+_PREFIX = "adsum/"
+_LIVENESS_KEY = f"{_PREFIX}liveness"
 
 
 class Remote(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -55,7 +56,7 @@ def server_card(entry: Entry, publisher: str = "agent.localhost") -> ServerCard 
     `agent_card`.
 
     Fields in ``custom["mcp"]``, under the names that they have in the card, take the place of those made from the
-    entry. Texts that are too long for a card are shortened.
+    entry, but for names in ``_meta`` that begin with ``adsum/``. Texts that are too long for a card are shortened.
 
     >>> registration = registry.register(
     ...     "weather", protocols={"mcp"}, endpoint="http://127.0.0.1:9002/mcp", version="2.1", description="Weather."
@@ -76,16 +77,25 @@ def server_card(entry: Entry, publisher: str = "agent.localhost") -> ServerCard 
         fields |= {
             "$schema": SCHEMA,
             "name": states.override.get("name") or _server_name(entry, publisher),
-            "title": _shortened(fields["title"], MAX_TEXT),
-            "description": _shortened(fields["description"], MAX_TEXT),
-            "version": _shortened(fields["version"], MAX_VERSION),
-            "remotes": [{"type": "streamable-http", **one} for one in fields["remotes"]],
-            "_meta": {**fields.get("_meta", {}), _LIVENESS_KEY: _liveness(entry)},
+            "title": _shortened(field(fields, "title", str), MAX_TEXT),
+            "description": _shortened(field(fields, "description", str), MAX_TEXT),
+            "version": _shortened(field(fields, "version", str), MAX_VERSION),
+            "remotes": [{"type": "streamable-http", **one} for one in field(fields, "remotes", list[dict[str, Any]])],
+            "_meta": {**_stated_meta(fields), _LIVENESS_KEY: _liveness(entry)},
         }
         card = msgspec.convert(fields, ServerCard)
-    except (msgspec.ValidationError, TypeError) as error:
+    except msgspec.ValidationError as error:
         return NoCard(f"custom['mcp'] does not fit a server card: {error}")
     return card if card.remotes else NoCard("custom['mcp'] leaves it no address")
+
+
+def _stated_meta(fields: dict[str, Any]) -> dict[str, Any]:
+    given = field({"_meta": {}, **fields}, "_meta", dict[str, Any])
+    return {
+        name: value
+        for name, value in given.items()
+        if not (name.strip().lower().startswith(_PREFIX) or is_forged(value))
+    }
 
 
 def _liveness(entry: Entry) -> dict[str, Any]:

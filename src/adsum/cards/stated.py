@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,12 +13,15 @@ from ..model import Entry
 
 Kind: TypeAlias = Literal["a2a", "mcp"]
 KINDS: tuple[Kind, ...] = ("a2a", "mcp")
+T = TypeVar("T")
 MEDIA_TYPES: Mapping[Kind, str] = {
     "a2a": "application/a2a-agent-card+json",
     "mcp": "application/mcp-server-card+json",
 }
 # What cards say about the life and the health of a member is an extension of this name.
 LIVENESS_URI = "urn:adsum:liveness:1"
+# Every name of an extension that begins so is adsum's. Upper and lower case are the same there (RFC 8141, 3.1).
+_OWN_URIS = "urn:adsum:"
 
 
 class NoCard(msgspec.Struct, frozen=True):
@@ -122,5 +125,15 @@ def own_data(entry: Entry, name: str) -> dict[str, Any] | NoCard:
     return plain
 
 
-def _override(entry: Entry, kind: Kind) -> dict[str, Any] | NoCard:
-    return own_data(entry, kind)
+def is_forged(extension: object) -> bool:
+    """Whether an extension that a member states has a name of adsum's, which alone says how members are."""
+    uri = extension.get("uri") if isinstance(extension, Mapping) else None
+    return isinstance(uri, str) and uri.strip().lower().startswith(_OWN_URIS)
+
+
+def field(fields: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    """A field of a card that is worked on before the card is made. Errors: `msgspec.ValidationError`, with its name."""
+    try:
+        return msgspec.convert(fields[name], kind)
+    except msgspec.ValidationError as error:
+        raise msgspec.ValidationError(f"{name}: {error}") from error
