@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -147,13 +148,16 @@ def test_another_address_needs_a_token(registry: Registry, registry_folder: Path
 
 
 def test_a_stream_has_every_change(registry: Registry, server: Server) -> None:
-    """The stream of the API has each change as a document, with its revision as id and its kind as name."""
+    """The stream of the API has each change as a document, with its epoch and revision as id and its kind as name."""
     with server.stream("/api/events") as stream:
         registration = registry.register("worker", capabilities={"x"})
         registration.update(doing="a thing")
         registration.unregister()
         found = [stream.next() for _ in range(3)]
-    assert [(one.name, one.id) for one in found] == [("registered", "1"), ("updated", "2"), ("unregistered", "3")]
+    epoch = server.get("/api/members").document["epoch"]
+    ids = [f"{epoch}.{revision}" for revision in (1, 2, 3)]
+    assert [one.id for one in found] == ids
+    assert [one.name for one in found] == ["registered", "updated", "unregistered"]
     assert [one.data["kind"] for one in found] == [one.name for one in found]
     assert found[1].data["previous"]["metadata"]["doing"] == ""
     assert found[1].data["entry"]["metadata"]["doing"] == "a thing"
@@ -161,19 +165,22 @@ def test_a_stream_has_every_change(registry: Registry, server: Server) -> None:
 
 def test_a_stream_resumes(registry: Registry, server: Server) -> None:
     """A client that connects again with the id of its last event gets every later one, none twice, also those of the
-    time in between; the same with a revision in the address."""
+    time in between; the same with that id in the address, and with a revision alone."""
     with server.stream("/api/events") as stream:
         registry.register("a")
         last = stream.next().id
     for n in range(250):
         registry.register(f"b-{n}")
+    epoch = last.partition(".")[0]
     with (
         server.stream("/api/events", {"Last-Event-ID": last}) as stream,
-        server.stream(f"/api/events?since={last}") as other,
+        server.stream(f"/api/events?since={last}") as second,
+        server.stream("/api/events?since=1") as third,
+        server.stream(f"/api/events?since=0&epoch={epoch}", {"Last-Event-ID": "1"}) as fourth,
     ):
         registry.register("c")
-        for one in (stream, other):
-            assert [one.next().id for _ in range(251)] == [str(n) for n in range(2, 253)]
+        for one in (stream, second, third, fourth):
+            assert [one.next().id for _ in range(251)] == [f"{epoch}.{n}" for n in range(2, 253)]
 
 
 def test_a_stream_of_some_members(registry: Registry, server: Server) -> None:
@@ -196,13 +203,24 @@ def test_a_stream_that_missed_changes_says_so(registry: Registry, server: Server
     go on from the present."""
     registry.register("a")
     epoch = server.get("/api/members").document["epoch"]
-    for query in ("since=999", f"since=0&epoch={epoch + 1}"):
+    other = int(epoch) - 1
+    for query in ("since=999", f"since=0&epoch={other}", f"since={other}.0", f"since={other}.0&epoch={epoch}"):
         with server.stream(f"/api/events?{query}") as stream:
             first = stream.next()
-            assert (first.name, first.id, first.data["entry"]) == ("lagged", str(registry.stats().revision), None)
-    with server.stream(f"/api/events?since=0&epoch={epoch}") as stream:
-        assert stream.next().name == "registered"
-    for query in ("since=x", "epoch=-1", "health=fine"):
+            present = f"{epoch}.{registry.stats().revision}"
+            assert (first.name, first.id, first.data["entry"]) == ("lagged", present, None), query
+    for query in (f"since=0&epoch={epoch}", f"since={epoch}.0", "since=0"):
+        with server.stream(f"/api/events?{query}") as stream:
+            assert stream.next().name == "registered", query
+    for query in (
+        "since=x",
+        "since=1.2.3",
+        "since=1.",
+        "since=9" + "9" * 20,
+        "since=" + "9" * 20 + ".1",
+        "epoch=-1",
+        "health=fine",
+    ):
         assert server.get(f"/api/events?{query}").status == 400
 
 
@@ -239,6 +257,48 @@ def test_a_registry_that_is_made_anew(registry: Registry, server: Server) -> Non
             with server.stream("/live?topic=members", {"Last-Event-ID": position}) as later:
                 assert later.next().name == "reload"
             agent.do("registry.unregister('new')")
+
+
+@pytest.mark.parametrize("fixed", [True, False], ids=["a position in the address", "no position in the address"])
+def test_a_client_comes_back_to_a_registry_that_is_made_anew(registry: Registry, server: Server, fixed: bool) -> None:
+    """A client that connects again, with the last id alone as `EventSource` does, is told that the registry was made
+    anew meanwhile, and misses no event. With an id of the new one it goes on, whatever its address says of the old."""
+    for name in ("a", "b"):
+        registry.register(name)
+    epoch = server.get("/api/members").document["epoch"]
+    path = f"/api/events?since=0&epoch={epoch}" if fixed else "/api/events?since=0"
+    with server.stream(path) as stream:
+        last = [stream.next().id for _ in range(2)][-1]
+    end_registrar(registry.folder)
+    registry.close()
+    remove_folder(registry.folder)
+    with Agent(registry.folder) as agent:
+        for name in ("c", "d", "e"):
+            agent.do(f"registry.register({name!r})")
+        # The server knows the new registry before the client comes back.
+        eventually(lambda: server.get("/api/members").document["total"] == 3)
+        with server.stream(path, {"Last-Event-ID": last}) as stream:
+            first = stream.next()
+            assert (first.name, first.data["revision"]) == ("lagged", 3)
+        agent.do("registry.update('c', doing='x')")
+        with server.stream(path, {"Last-Event-ID": first.id}) as stream:
+            later = stream.next()
+            assert (later.name, later.data["revision"]) == ("updated", 4)
+        for name in ("c", "d", "e"):
+            agent.do(f"registry.unregister({name!r})")
+
+
+def test_javascript_keeps_the_epoch(registry: Registry, server: Server) -> None:
+    """An epoch has more bits than a number of JavaScript; what a program in it reads of the list leads to the events
+    after the list."""
+    registry.register("a")
+    document = server.get("/api/members").document
+    # As JSON.parse reads numbers.
+    read = json.loads(json.dumps(document), parse_int=float)
+    query = f"since={read['revision']:.0f}&epoch={read['epoch']}"
+    registry.register("b")
+    with server.stream(f"/api/events?{query}") as stream:
+        assert stream.next().data["id"].endswith("/b")
 
 
 def test_it_starts_no_registrar(registry_folder: Path, server: Server) -> None:

@@ -27,6 +27,7 @@ from ..model import (
     HealthSource,
     HealthStatus,
     Metadata,
+    Origin,
     OwningMember,
     ProcessType,
     Reach,
@@ -106,13 +107,14 @@ class OwningMemberDocument(msgspec.Struct, frozen=True):
 
 
 class OriginDocument(msgspec.Struct, frozen=True):
-    """Where the entry of another host comes from: the fields of `adsum.Origin`."""
+    """Where the entry of another host comes from: the fields of `adsum.Origin`. `epoch` is a text of digits, because
+    JavaScript would round the number."""
 
     host: str
     number: int
     incarnation: int
     revision: int
-    epoch: int
+    epoch: str
     reach: Reach
 
 
@@ -279,9 +281,14 @@ def entry_document(entry: Entry) -> EntryDocument:
         owned_by=None if entry.owned_by is None else _owning_member_document(entry.owned_by),
         host=entry.host,
         reach=entry.reach,
-        origin=None if entry.origin is None else OriginDocument(*msgspec.structs.astuple(entry.origin)),
+        origin=None if entry.origin is None else _origin_document(entry.origin),
         fencing_token=entry.fencing_token,
     )
+
+
+def _origin_document(origin: Origin) -> OriginDocument:
+    fields = msgspec.structs.asdict(origin)
+    return OriginDocument(**fields | {"epoch": str(origin.epoch)})
 
 
 def _owning_member_document(owned_by: OwningMember) -> OwningMemberDocument:

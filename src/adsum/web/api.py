@@ -43,7 +43,8 @@ async def members(request: Request) -> Response:
     found = [entry for entry in site.broadcaster.living() if selection.matches(entry)]
     shown = selection.sorted(found)[: selection.limit]
     documents = [site.documents.encoded(entry) for entry in shown]
-    return json_response(EncodedMembers(datetime.now(UTC), int(revision), revision.epoch, len(found), documents))
+    made = EncodedMembers(datetime.now(UTC), int(revision), str(revision.epoch), len(found), documents)
+    return json_response(made)
 
 
 async def member(request: Request) -> Response:

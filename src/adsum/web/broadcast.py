@@ -216,8 +216,13 @@ class Broadcaster:
 
 def framed(name: str, position: Revision, message: bytes) -> bytes:
     """One event of a stream. Its id is the position from which the browser goes on when it connects again."""
-    head = f"event: {name}\nid: {position.epoch}.{int(position)}\n" if name else ""
+    head = f"event: {name}\nid: {position_text(position)}\n" if name else ""
     return head.encode() + message
+
+
+def position_text(position: Revision) -> str:
+    """A position as the id of an event: ``EPOCH.REVISION``."""
+    return f"{position.epoch}.{int(position)}"
 
 
 def living(registry: Registry, scope: Scope) -> list[Entry]:

@@ -10,11 +10,12 @@ from ..views.documents import DepartureDocument, EntryDocument, Time, entry_docu
 
 class MembersDocument(msgspec.Struct, frozen=True):
     """The living members that match, `at` one time. `total` is their number, also where a limit left some out. Events
-    after `revision`, of this `epoch`, are about changes that the list may not have."""
+    after `revision`, of this `epoch`, are about changes that the list may not have. The epoch is a text of digits,
+    because JavaScript would round the number."""
 
     at: Time
     revision: int
-    epoch: int
+    epoch: str
     total: int
     members: list[EntryDocument]
 
@@ -24,7 +25,7 @@ class EncodedMembers(msgspec.Struct, frozen=True):
 
     at: Time
     revision: int
-    epoch: int
+    epoch: str
     total: int
     members: list[msgspec.Raw]
 

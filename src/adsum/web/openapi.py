@@ -28,6 +28,9 @@ _Q = _parameter(
 )
 _NAMESPACE = _parameter("namespace", "Only members in this namespace.")
 _LIMIT = _parameter("limit", "At most so many, the first of the order.", {"type": "integer", "minimum": 0})
+# Text: an epoch has 64 bits, of which a number of JavaScript keeps 53.
+_EPOCH = {"type": "string", "pattern": "^[0-9]{1,20}$"}
+_POSITION = {"type": "string", "pattern": "^([0-9]{1,20}\\.)?[0-9]{1,20}$"}
 _FILTER = [
     _Q,
     _parameter("health", "Only members with this health status.", {"enum": [*HealthStatus]}),
@@ -103,16 +106,16 @@ def _paths() -> dict[str, Any]:
         "/api/events": _operation(
             "events",
             "Every change of the members that match, as it happens: server-sent events. The name of an event is its "
-            "kind, its id the revision, its data one document. `lagged` says that changes were missed.",
+            "kind, its id EPOCH.REVISION, its data one document. `lagged` says that changes were missed.",
             [
                 *_FILTER,
-                _parameter("since", "Begin after this revision, instead of now.", {"type": "integer"}),
-                _parameter("epoch", "The epoch that the revision is of.", {"type": "integer"}),
+                _parameter("since", "Begin after this revision, or the event with this id, instead of now.", _POSITION),
+                _parameter("epoch", "The epoch that the revision is of, where `since` has none.", _EPOCH),
                 {
                     "name": "Last-Event-ID",
                     "in": "header",
-                    "description": "As `since`. Browsers send it when they connect again.",
-                    "schema": {"type": "integer"},
+                    "description": "As `since`, which it precedes. Browsers send it when they connect again.",
+                    "schema": _POSITION,
                 },
             ],
             s200=_answer("The stream.", EventDocument, "text/event-stream"),

@@ -1,7 +1,8 @@
 """Server-sent events: the stream of a browser, with the topics of its pages, and the events of the JSON API.
 
 Both resume: a client that connects again sends the id of the last message as ``Last-Event-ID``, and is given what it
-missed, from the registry's history. Where that does not reach back, a message says so.
+missed, from the registry's history. Where that does not reach back, a message says so. An id is a position,
+``EPOCH.REVISION``: a registry that was made anew counts from the beginning, and has another epoch.
 
 The format is that of the HTML standard, section 9.2.
 """
@@ -22,7 +23,7 @@ from ..model import Entry, Kind, ProcessId, Revision
 from ..views.description import Departures, EventReport
 from ..views.recent import Step, changes_since, event_of, lagged
 from .api import error_response
-from .broadcast import Subscription, Topic, framed
+from .broadcast import Subscription, Topic, framed, position_text
 from .pages.departures import departures_topic
 from .pages.events import events_topic
 from .pages.hosts import hosts_topic
@@ -88,7 +89,9 @@ async def live(request: Request) -> Response:
 
 def _parse_position(text: str) -> Revision | None:
     found = _POSITION.fullmatch(text)
-    return None if found is None else Revision(int(found["revision"]), int(found["epoch"]))
+    if found is None or int(found["epoch"]) >= 2**64:
+        return None
+    return Revision(int(found["revision"]), int(found["epoch"]))
 
 
 async def _live_messages(
@@ -122,25 +125,32 @@ def _missed(site: Site, subscription: Subscription, since: Revision | None) -> I
 
 
 async def events(request: Request) -> Response:
-    """The events of the JSON API: changes of the members that match, after the revision in ``Last-Event-ID`` or
-    `since`, or from now on. With `epoch`, those of another registry in the same folder are not taken for later ones."""
+    """The events of the JSON API: changes of the members that match, after the position in ``Last-Event-ID`` or
+    `since`, or from now on. Those of another epoch in the same folder are not taken for later ones."""
     site, query = site_of(request), request.query_params
     try:
         selection = parse_selection(query)
-        epoch = _number("epoch", query.get("epoch")) or 0
-        text = request.headers.get("last-event-id") or query.get("since")
-        number = _number("since", text)
+        since = _since(request.headers.get("last-event-id"), query.get("since"), query.get("epoch"))
     except InvalidQuery as error:
         return error_response(error, 400)
-    since = None if number is None else Revision(number, epoch)
     return stream_response(_event_messages(site, selection, since))
 
 
-def _number(name: str, text: str | None) -> int | None:
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 20:
-        raise InvalidQuery(f"{name}={text!r}: give the number that an event or a list of members has")
+def _since(last: str | None, since: str | None, epoch: str | None) -> Revision | None:
+    """Where the events begin; None for now. The address of a client that connects again is that of its first
+    connection, so the id of the last event comes before it, with the epoch that it has. Errors: `InvalidQuery`."""
+    default = _number("epoch", epoch or "0")
+    for name, text in (("Last-Event-ID", last), ("since", since)):
+        if text:
+            position = _parse_position(text)
+            # Revision 0 is false.
+            return Revision(_number(name, text), default) if position is None else position
+    return None
+
+
+def _number(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) >= 2**64:
+        raise InvalidQuery(f"{name}={text!r}: give what an event has as its id, or a list of members as its revision")
     return int(text)
 
 
@@ -198,6 +208,7 @@ class EventStreamTopic:
             self.sent = position
             yield self.lagged()
             return
+        self.sent = position
         self._given_to = max(self._given_to, int(position))
         for first in range(0, len(steps), _CHUNK):
             yield self._encoded(steps[first : first + _CHUNK])
@@ -208,7 +219,8 @@ class EventStreamTopic:
         return _event_lines(report)
 
     def _encoded(self, steps: Iterable[Step]) -> bytes:
-        return b"".join(_event_lines(EventReport(event_of(step, 0), self._departures)) for step in self._seen(steps))
+        reports = (EventReport(event_of(step, self.sent.epoch), self._departures) for step in self._seen(steps))
+        return b"".join(map(_event_lines, reports))
 
     def _seen(self, steps: Iterable[Step]) -> Iterator[Step]:
         for step in steps:
@@ -227,8 +239,8 @@ class EventStreamTopic:
 
 def _event_lines(report: EventReport) -> bytes:
     document = report.document()
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        document.revision,
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (
+        position_text(report.event.revision).encode(),
         document.kind.encode(),
         msgspec.json.encode(document),
     )
