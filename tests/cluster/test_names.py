@@ -191,3 +191,70 @@ async def test_the_same_is_awaited(cluster: Hosts) -> None:
             assert claim.fencing_token > held.fencing_token
         await held.unregister()
         assert (await waiting).valid
+
+
+def test_the_release_of_a_claim_says_whether_it_held_the_slot(two: tuple[Registry, Registry]) -> None:
+    """True once; False after it was released, also where another claim has the slot, and where the member has died,
+    was unregistered, or registered anew: as for a claim of one host."""
+    a, b = two
+    with subprocess.Popen(["sleep", "60"]) as child:
+        member = a.register("printer", child)
+        held = a.claim("printer", everywhere=True, timeout=10)
+        assert held.release()
+        assert not held.release()
+        with eventually(lambda: _claimed(a, "printer"), WITHIN) as again:
+            assert not held.release()
+            assert again.valid
+        orphaned = eventually(lambda: _claimed(a, "printer"), WITHIN)
+        member.published()
+        b.catch_up()
+        child.kill()
+    eventually(lambda: not orphaned.valid, WITHIN)
+    assert not orphaned.release()
+    for how in ("unregistered", "registered anew"):
+        member = a.register("printer")
+        claim = a.claim("printer", everywhere=True, timeout=10)
+        member.unregister()
+        if how == "registered anew":
+            member = a.register("printer")
+        assert not claim.valid
+        assert not claim.release()
+        if how == "registered anew":
+            member.unregister()
+
+
+def _claimed(registry: Registry, member: str) -> adsum.Claim | None:
+    """A claim on a slot that was just released: the cluster knows a moment later."""
+    try:
+        return registry.claim(member, everywhere=True, timeout=1)
+    except Timeout:
+        return None
+
+
+def test_a_claim_whose_release_got_no_answer_is_released_later(two: tuple[Registry, Registry]) -> None:
+    """The registrar is stopped while the block ends: the slot is free once it goes on."""
+    a, b = two
+    a.register("printer").published()
+    b.catch_up()
+    fast = adsum.open(path=a.folder, node="a", timeout=0.2, cluster="")
+    claim = fast.claim("printer", everywhere=True, timeout=10)
+    with claim:
+        pid = a.stats().registrar_pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGCONT)
+    eventually(lambda: not claim.valid, WITHIN)
+    fast.close()
+
+
+async def test_the_release_of_an_awaited_claim_says_whether_it_held_the_slot(cluster: Hosts) -> None:
+    a = await asyncio.to_thread(cluster.open, "a")
+    async with adsum.open_async(path=a.folder, node="a", timeout=10) as registry:
+        member = await registry.register("printer")
+        claim = await registry.claim("printer", everywhere=True, timeout=10)
+        await member.unregister()
+        assert not await claim.release()
+        await registry.register("printer")
+        claim = await registry.claim("printer", everywhere=True, timeout=10)
+        assert await claim.release()
+        assert not await claim.release()

@@ -150,7 +150,6 @@ def test_an_error_of_a_handler_while_a_registrar_starts(registry_folder: Path) -
 @pytest.mark.parametrize("kind", [adsum.Timeout, adsum.PermissionDenied, adsum.NotRegistered, adsum.ClusterUnavailable])
 def test_an_error_of_adsums_own_is_not_foreign(kind: type[adsum.AdsumError]) -> None:
     """Also not one that is a `TimeoutError` or a `PermissionError`: code that goes on after it does so."""
-    try:
+    with pytest.raises(kind) as raised:
         raise kind("of adsum")
-    except adsum.AdsumError as error:
-        assert not is_foreign(error)
+    assert not is_foreign(raised.value)

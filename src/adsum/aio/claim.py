@@ -18,7 +18,7 @@ from .._of_one_process import OfOneProcess
 from .._reads import AnyId, RegistryReads
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
-from ..errors import AdsumError, AlreadyRegistered, RegistryClosed
+from ..errors import AdsumError, AlreadyRegistered, RegistryClosed, Stale
 from ..model import Entry, ProcessId
 from .answer import answered
 from .loop import LoopCalls, require_loop
@@ -114,6 +114,10 @@ class AsyncClaim(OfOneProcess, OnlyAsync):
         self._calls.claims.pop(self.number, None)
         return held
 
+    def _release_later(self) -> None:
+        """Release the slot in the background, however long that takes."""
+        end_later(self._calls, self._request)
+
     async def __aenter__(self) -> AsyncClaim:
         return self
 
@@ -129,9 +133,9 @@ class AsyncClaim(OfOneProcess, OnlyAsync):
             return
         except AdsumError as error:
             reraise_foreign(error)
-            end_later(self._calls, self._request)
+            self._release_later()
         except BaseException:
-            end_later(self._calls, self._request)
+            self._release_later()
             raise
 
 
@@ -155,7 +159,16 @@ class AsyncClusterClaim(AsyncClaim):
         return self._registration.valid and still_holds(self._calls.reader.lookup, self.entry)
 
     async def release(self, *, timeout: float | None = None) -> bool:
-        return await self._registration.unregister(timeout=timeout)
+        # Of a member that cannot be reached now, the slot is held.
+        held = still_holds(self._calls.reader.lookup_anywhere, self.entry)
+        try:
+            return await self._registration.unregister(timeout=timeout) and held
+        except Stale:
+            # This claim was released before: another one has the slot.
+            return False
+
+    def _release_later(self) -> None:
+        self._calls.give_back(self._registration.entry)
 
 
 # Registers a name for the whole cluster.
