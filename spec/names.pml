@@ -1,7 +1,7 @@
 /* A name for the whole cluster, claimed by two hosts. Checked with Spin: `make model`, see spec/README.md.
  *
  * A claim is a key that is created only where there is none, on the lease of its host, in a transaction that the host's
- * key guards. Its token is the revision at which it was created. A lease may end at any instant, wrongly too; the holder
+ * key guards. Its token is the revision at which it was written. A lease may end at any instant, wrongly too; the holder
  * learns it at any time later, and acts on a resource meanwhile. The resource refuses a token smaller than one it has
  * seen.
  *

@@ -322,6 +322,7 @@ class Calls:
         *,
         process: Any = None,
         everywhere: Everywhere = Everywhere.no,
+        replace: bool = False,
     ) -> StandByCall[T]:
         """Stand by for an id, or for a name of the whole cluster. Sends the request; `convert` makes the result of the
         grant."""
@@ -336,7 +337,7 @@ class Calls:
             process_id, fields, owner = self._id(id), parse_metadata(promise), target.owner
             if by_thread:
                 heartbeat_thread.prepare()
-            request = everywhere.request(process_id, owner, fields)
+            request = everywhere.request(process_id, owner, fields, replaces=replace)
             client.hold_lifeline()
             # The standby is bound to the session.
             client.pipeline.hold_entries()

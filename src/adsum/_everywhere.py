@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from concurrent import futures
 from enum import Enum
 
@@ -12,10 +14,12 @@ from ._client.stand_by_call import StandByCall
 from ._store.reader import Reader
 from ._validation import MetadataFields
 from .errors import ClusterUnavailable, Timeout
-from .model import Owner, ProcessId
+from .model import Entry, Owner, ProcessId
 
 # The time that a request for a name has where the call names none.
 USUAL_SECONDS = 5.0
+# How often to look for a token that is being renewed.
+_LOOK_SECONDS = 0.001
 
 
 class Everywhere(Enum):
@@ -26,13 +30,13 @@ class Everywhere(Enum):
     waits = "waits"
 
     def request(
-        self, process_id: ProcessId, owner: Owner, fields: MetadataFields
+        self, process_id: ProcessId, owner: Owner, fields: MetadataFields, *, replaces: bool = False
     ) -> wire.StandBy | wire.StandByEverywhere:
         """The request for a name of this kind."""
         if self is Everywhere.no:
             return wire.StandBy(process_id=process_id, owner=owner, fields=fields)
         waits = self is Everywhere.waits
-        return wire.StandByEverywhere(process_id=process_id, owner=owner, fields=fields, waits=waits)
+        return wire.StandByEverywhere(process_id=process_id, owner=owner, fields=fields, waits=waits, replaces=replaces)
 
 
 def require_cluster(reader: Reader) -> None:
@@ -47,11 +51,41 @@ def require_cluster(reader: Reader) -> None:
         )
 
 
+def refuse_owner(owned_by: object) -> None:
+    """A name for the whole cluster has no owner. Errors: `ValueError`."""
+    if owned_by is not None:
+        raise ValueError(
+            "owned_by= and everywhere=True cannot be given together; register a second id with owned_by=, or "
+            "unregister() the name when its owner ends"
+        )
+
+
 def name_timed_out(seconds: float) -> Timeout:
     """The error of a request for a name that had so many seconds."""
     return Timeout(
         f"the cluster has not answered within {seconds:g} s; nothing is registered. Try again, or see adsum doctor"
     )
+
+
+def renewed(reader: Reader, entry: Entry, timeout: float | None) -> Iterator[float]:
+    """Wait until the name that was handed over to an entry has its new token, no longer than the caller wants: the
+    seconds to wait each time. Nothing to wait for where the entry has none, or has ended."""
+    if entry.fencing_token >= 0:
+        return
+    until = time.monotonic() + (USUAL_SECONDS if timeout is None else timeout)
+    while True:
+        present = reader.lookup(entry.process_id)
+        if present is None or present.incarnation != entry.incarnation or present.fencing_token >= 0:
+            return
+        if (left := until - time.monotonic()) <= 0:
+            return
+        yield min(_LOOK_SECONDS, left)
+
+
+def latest(reader: Reader, entry: Entry) -> Entry:
+    """The entry as it is now; as it was where it has ended."""
+    present = reader.lookup(entry.process_id)
+    return entry if present is None or present.incarnation != entry.incarnation else present
 
 
 def register_anew(client: Client, process_id: ProcessId, owner: Owner, fields: MetadataFields) -> wire.Done:

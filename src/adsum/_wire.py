@@ -158,13 +158,15 @@ class StandBy(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="s
 class StandByEverywhere(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="stand_by_everywhere"):
     """Register `owner` under a name for the whole cluster: the id's namespace and local id, which no other host may
     hold. Answered by `Queued` at once, and by `Done` or `Failed` under the same number when the bridge has asked the
-    cluster. Unless it `waits`, a name that is held is a refusal. `position` is as in `StandBy`."""
+    cluster. Unless it `waits`, a name that is held is a refusal. `position` is as in `StandBy`. With `replaces`, an
+    entry of this process under the id is replaced."""
 
     process_id: ProcessId
     owner: Owner
     fields: MetadataFields
     waits: bool
     position: int = 0
+    replaces: bool = False
 
 
 class NameAnswer(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="name_answer"):

@@ -233,7 +233,8 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `owned_by`: the `OwningMember` with whose process the entry ends too; None for most.
     - `origin`: an `Origin` where the member is of another host of the cluster; None for members of this registry.
     - `fencing_token`: the number of its name in the whole cluster, where it was registered with ``everywhere=True``:
-      every later holder of the name, on any host, has a larger one. 0 otherwise.
+      every later holder of the name, on any host, has a larger one. 0 otherwise, and below 0 where the name was handed
+      over and the cluster has not given the new token yet.
     - `id`, `owner`, `endpoint`, `custom`: short for parts of these. `gauges`: their present values. `host` and `reach`:
       where in the cluster the member is.
 

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 from ._amendment import UpdateKeywords
 from ._calls import Calls, Write
 from ._catching_up import published
+from ._everywhere import latest, renewed
 from ._of_one_process import OfOneProcess
 from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
@@ -86,7 +87,7 @@ class Registration(OfOneProcess):
         entry = reader.lookup(self.process_id)
         if entry is None or entry.incarnation != self.entry.incarnation:
             return False
-        return not entry.fencing_token or reader.is_vouched_for()
+        return not entry.fencing_token or (entry.fencing_token > 0 and reader.is_vouched_for())
 
     @property
     def gauges(self) -> Gauges:
@@ -175,6 +176,10 @@ class Registration(OfOneProcess):
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
         which has the same metadata and a new incarnation. This registration is stale from then on.
 
+        A name of the whole cluster goes along: it is free for no host on the way, and the new holder has a larger
+        fencing token. Until the cluster has given that, 5 s at most or the `timeout`, the call waits; where it has not
+        by then, the `fencing_token` of the entry is below 0, and the name is not `valid`, until it has.
+
         - `process`: as in `Registry.register`, but neither a thread nor a task.
         - `timeout`: seconds, as in `Registry.register`.
 
@@ -187,7 +192,11 @@ class Registration(OfOneProcess):
         ...     successor.kill()
         True
         """
-        return self._calls.wait_for(self, lambda: self._calls.hand_over(self.entry, process), timeout).entries[0]
+        done = self._calls.wait_for(self, lambda: self._calls.hand_over(self.entry, process), timeout)
+        entry, reader = done.entries[0], self._calls.reader
+        for pause in renewed(reader, entry, timeout):
+            time.sleep(pause)
+        return latest(reader, entry) if entry.fencing_token else entry
 
     def published(self, timeout: float | None = None) -> None:
         """Wait until the cluster has this entry as this object last saw it: from then on, every other host that hears

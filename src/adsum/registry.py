@@ -25,7 +25,7 @@ from ._catching_up import ClusterCalls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
 from ._event_delivery import OnEvent, check_on_event
-from ._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
+from ._everywhere import USUAL_SECONDS, Everywhere, name_timed_out, refuse_owner
 from ._many import ManyCalls
 from ._member_functions import MemberId, check_member_id, member_function
 from ._reads import AnyId, Where
@@ -140,7 +140,9 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
           object with a ``.pid``; this process by default. An entry of a thread or task ends with it: immediately for
           readers in this process; for others once the registrar has been notified.
         - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
-          alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
+          alone. For a notebook cell that runs twice, and for a program that calls exec on itself. With `everywhere`, a
+          name that the process has in the whole cluster keeps its token, and one that it holds on this host alone
+          becomes one of the cluster; without, a name of the whole cluster is not given up: `AlreadyRegistered`.
         - `owned_by`: the id or entry of another member. With its process the new entry ends too, in the same commit
           (departure ``owner_died``). The process of the new entry is not ended; ``adsum run --owned-by`` does that.
         - `everywhere`: True for a name that only one member of the whole cluster holds: that of the namespace and the
@@ -168,7 +170,8 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         adsum.errors.AlreadyRegistered: ...
         """
         if everywhere:
-            return self._register_everywhere(id, process, metadata, timeout)
+            refuse_owner(owned_by)
+            return self._register_everywhere(id, process, metadata, timeout, replace=replace)
         write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registration)
 
@@ -176,11 +179,23 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         return self._register_everywhere(id, process, fields, None)
 
     def _register_everywhere(
-        self, id: AnyId, process: Any, metadata: MetadataKeywords, timeout: float | None
+        self,
+        id: AnyId,
+        process: Any,
+        metadata: MetadataKeywords,
+        timeout: float | None,
+        *,
+        replace: bool = False,
     ) -> Registration:
         patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
         call = self._calls.stand_by(
-            id, metadata, patience, self._registration, process=process, everywhere=Everywhere.now
+            id,
+            metadata,
+            patience,
+            self._registration,
+            process=process,
+            everywhere=Everywhere.now,
+            replace=replace,
         )
         try:
             futures.wait([call.future], patience)

@@ -11,11 +11,11 @@ import pytest
 import adsum
 from adsum import AlreadyRegistered, ClusterUnavailable, Registry, Timeout
 from adsum._etcd.address import parse
-from tests.support.children import _packed
+from tests.support.children import Agent, _packed
 from tests.support.etcd import EtcdCluster
 from tests.support.waiting import eventually
 
-from .host_processes import SOON, Hosts
+from .host_processes import SOON, Host, Hosts
 
 REGISTERS = "held = registry.register('leader', everywhere=True, timeout=20)"
 
@@ -174,3 +174,151 @@ def test_a_name_of_a_process_with_a_handed_over_id_goes_along(hosts: Hosts) -> N
             b.registry.register("leader", everywhere=True)
         second.kill()
         register_when_free(b.registry)
+
+
+def held_at(host: Host, name: str = "leader") -> adsum.Registration:
+    """The registration of whichever process of a host holds a name."""
+    return adsum.Registration(host.registry._calls, host.registry[name])
+
+
+def hand_over_at_once(held: adsum.Registration, agent: Agent) -> None:
+    """Hand a name over, and do not wait for its new token."""
+    held._calls.wait(held._calls.hand_over(held.entry, agent.process), SOON)
+
+
+def test_each_hand_over_has_a_larger_token(hosts: Hosts) -> None:
+    """The call returns the new holder's entry with a token of its own, larger than that of the holder before; and one
+    that another host has afterwards is larger still. At no moment does the other host get the name."""
+    a, b = hosts.add("a"), hosts.add("b")
+    tokens = [a.registry.register("leader", everywhere=True).fencing_token]
+    with a.agent() as first, a.agent() as second:
+        holder = held_at(a)
+        for _ in range(5):
+            for agent in (first, second):
+                entry = holder.hand_over(agent.process)
+                assert (entry.pid, entry.fencing_token > tokens[-1]) == (agent.pid, True)
+                assert a.registry["leader"] == entry
+                tokens.append(entry.fencing_token)
+                holder = held_at(a)
+                assert holder.valid
+                with pytest.raises(AlreadyRegistered, match="on the host a"):
+                    b.registry.register("leader", everywhere=True)
+    tokens.append(register_when_free(b.registry).fencing_token)
+    assert tokens == sorted(set(tokens))
+
+
+@pytest.mark.parametrize("meanwhile", ["killed", "lost its lease"])
+def test_a_name_that_is_handed_over_without_its_bridge_is_not_valid_until_it_has_a_token(
+    hosts: Hosts, etcd: EtcdCluster, meanwhile: str
+) -> None:
+    """The hand-over is done in this registry, also twice, while the bridge is away; the token comes with the next one.
+    Nothing may be written with what is there before: it is below 0, which every resource refuses."""
+    a, b = hosts.add("a"), hosts.add("b")
+    held = a.registry.register("leader", everywhere=True)
+    token = held.fencing_token
+    with a.agent() as first, a.agent() as second:
+        a.bridge.stop()
+        entry = held.hand_over(first.process, timeout=1)
+        assert entry.fencing_token < 0
+        holder = held_at(a)
+        assert not holder.valid
+        assert holder.hand_over(second.process, timeout=1).fencing_token < 0
+        holder = held_at(a)
+        if meanwhile == "killed":
+            a.bridge.kill()
+            a.bridge.start()
+        else:
+            revoke_lease_of(etcd, hosts.address, "a")
+            a.bridge.resume()
+        eventually(lambda: holder.valid, SOON)
+        assert holder.fencing_token > token
+        with pytest.raises(AlreadyRegistered, match="on the host a"):
+            b.registry.register("leader", everywhere=True)
+        second.kill()
+        register_when_free(b.registry)
+
+
+def test_holders_that_hand_over_and_die_at_any_moment_leave_one_name_or_none(hosts: Hosts, etcd: EtcdCluster) -> None:
+    """New holders are killed while their token is being renewed, and bridges too: afterwards the name is free."""
+    a, b = hosts.add("a"), hosts.add("b")
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    for attempt in range(8):
+        held = register_when_free(a.registry)
+        with a.agent() as first, a.agent() as second:
+            hand_over_at_once(held, first)
+            if rng.random() < 0.5:
+                time.sleep(rng.uniform(0.0, 0.01))
+                hand_over_at_once(held_at(a), second)
+            time.sleep(rng.uniform(0.0, 0.01))
+            if attempt % 4 == 3:
+                a.bridge.kill()
+            first.kill()
+            second.kill()
+        if attempt % 4 == 3:
+            a.bridge.start()
+        register_when_free(b.registry).unregister()
+    eventually(lambda: names_held(etcd, hosts.address) == 0, SOON)
+
+
+REPLACES = "held = registry.register('leader', everywhere=True, replace=True, timeout=20, custom={'n': 2})"
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_a_process_replaces_its_own_registration_by_a_name_of_the_cluster(hosts: Hosts, everywhere: bool) -> None:
+    """A name of the cluster keeps its token, and is free for no host on the way; one of this host becomes one."""
+    a, b = hosts.add("a"), hosts.add("b")
+    before = a.registry.register("leader", everywhere=everywhere, capabilities={"old"})
+    token = before.fencing_token
+    again = a.registry.register("leader", everywhere=True, replace=True, custom={"n": 2})
+    assert again.valid
+    assert not before.valid
+    assert (again.entry.custom, again.entry.metadata.capabilities) == ({"n": 2}, frozenset())
+    assert again.entry.incarnation > before.entry.incarnation
+    assert again.fencing_token == token if everywhere else again.fencing_token > 0
+    for _ in range(3):
+        with pytest.raises(AlreadyRegistered, match="on the host a"):
+            b.registry.register("leader", everywhere=True)
+    a.bridge.kill()
+    a.bridge.start()
+    eventually(lambda: again.valid, SOON)
+    again.unregister()
+    register_when_free(b.registry)
+
+
+def test_a_name_of_another_process_is_not_replaced(hosts: Hosts) -> None:
+    a = hosts.add("a")
+    with a.agent() as agent:
+        agent.do(REGISTERS)
+        with pytest.raises(AlreadyRegistered, match="in the whole cluster by process"):
+            a.registry.register("leader", everywhere=True, replace=True)
+        assert agent.value("held.valid")
+
+
+def test_a_name_of_the_cluster_is_not_given_up_by_a_registration_without_it(hosts: Hosts) -> None:
+    """Neither by `register` nor by `register_nowait`; the error says what to do."""
+    a = hosts.add("a")
+    held = a.registry.register("leader", everywhere=True)
+    for register in (a.registry.register, lambda *_, **named: a.registry.register_nowait("leader", **named).result()):
+        with pytest.raises(AlreadyRegistered, match=r"everywhere=True, replace=True.*unregister\(\) it first"):
+            register("leader", replace=True)
+    assert held.valid
+
+
+def test_the_refusal_of_a_name_says_how_the_holder_has_it(hosts: Hosts) -> None:
+    """A holder in the same registry may have it on this host alone."""
+    a = hosts.add("a")
+    a.registry.register("plain")
+    with pytest.raises(AlreadyRegistered, match=r"on this host alone before.*replace=True") as raised:
+        a.registry.register("plain", everywhere=True)
+    assert "holds the name" not in str(raised.value)
+    a.registry.register("whole", everywhere=True)
+    with pytest.raises(AlreadyRegistered, match=r"in the whole cluster before.*replace=True"):
+        a.registry.register("whole", everywhere=True)
+    with a.agent() as agent:
+        agent.do("registry.register('other')")
+        with pytest.raises(AlreadyRegistered, match="without everywhere=True"):
+            a.registry.register("other", everywhere=True)
+        with pytest.raises(ValueError, match="owned_by= and everywhere=True"):
+            a.registry.register("owned", everywhere=True, owned_by="plain")

@@ -68,6 +68,7 @@ class Bridge:
         # The key of the host says for which registry it is.
         local.on_made = lambda: self.tenure.end(FenceLost("the registry here was made"))
         local.on_end = self._ended
+        local.on_hand_over = self.names.handed_over
         self.trouble = "it has not reached the cluster yet"
         self._complaint = ""
 

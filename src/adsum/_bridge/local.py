@@ -49,6 +49,8 @@ class LocalRegistry:
         # Called when there may be new requests for names; and with each entry that has ended.
         self.on_wake: Callable[[], None] = _no_request
         self.on_end: Callable[[Entry], None] = _no_end
+        # Called with each entry whose name was handed over to it, and has no token yet.
+        self.on_hand_over: Callable[[Entry], None] = _no_end
         # Called when there is a registry for the first time.
         self.on_made: Callable[[], None] = _no_request
         # Called when the registry was made anew.
@@ -110,6 +112,8 @@ class LocalRegistry:
             else:
                 ended = _handed_over(key, self.table.get(key), event.entry)
                 self.table[key] = event.entry
+                if event.entry.fencing_token < 0:
+                    self.on_hand_over(event.entry)
             self._taken = self.revision
             self.on_change(key, ended, self._taken)
 
@@ -124,11 +128,13 @@ class LocalRegistry:
         for key, entry in before.items():
             after = self.table.get(key)
             if after is None or after.incarnation != entry.incarnation or epoch != self._known_epoch:
-                if after is None or after.fencing_token != entry.fencing_token:
+                if after is None or abs(after.fencing_token) != abs(entry.fencing_token):
                     self.on_end(entry)
                 self.on_change(key, Ended(key, "unknown"), since)
-        for key in self.table:
+        for key, entry in self.table.items():
             self.on_change(key, None, since)
+            if entry.fencing_token < 0:
+                self.on_hand_over(entry)
 
     def _take_snapshot(self) -> None:
         self.table = {key_of(entry.process_id): entry for entry in self._watch.snapshot}

@@ -1,9 +1,12 @@
 """Names for the whole cluster: a key that is created only where there is none, on the lease of the host.
 
-Its token is the revision at which it was created, so every later holder has a larger one (fencing tokens: M. Kleppmann,
-"How to do distributed locking", 2016; Burrows, "The Chubby lock service", OSDI 2006, calls them sequencers). A lease
-may end by etcd's mistake, and then so does the key: the bridge claims it anew, under a larger token, or learns that
-another host was first.
+Its token is the revision at which it was last written, so every later holder has a larger one (fencing tokens: M.
+Kleppmann, "How to do distributed locking", 2016; Burrows, "The Chubby lock service", OSDI 2006, calls them sequencers).
+A lease may end by etcd's mistake, and then so does the key: the bridge claims it anew, under a larger token, or learns
+that another host was first.
+
+Where a member hands the name over, the registrar marks the token of the new holder as one that has to be renewed, by
+its sign, and the bridge writes the key once more: no other host finds it free on the way.
 
 The key names the request that created it, so that a question whose answer was lost knows its own key again, and no
 other request takes the token of one that has ended for its own.
@@ -22,7 +25,7 @@ import msgspec
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError, OutcomeUnknown, Unavailable
-from .._etcd.records import Compare, Delete, Get, KeyValue, Put, absent, unchanged_since
+from .._etcd.records import Compare, Delete, Get, KeyValue, Put, absent
 from .._store.layout import Standby, key_of
 from ..errors import AdsumError, AlreadyRegistered, ClusterUnavailable
 from ..model import Entry, ProcessId
@@ -67,6 +70,8 @@ class Names:
         self._questions: dict[bytes, Question] = {}
         # Set and replaced when a name may be free, or the host has another fence.
         self._freed = asyncio.Event()
+        # Tokens are renewed one after the other: the last one that is written has to be the last that is told.
+        self._renewing = asyncio.Lock()
         # The number of the tenure under which the names were brought in line with the members here.
         self._reconciled = 0
         local.on_wake = self.look
@@ -91,7 +96,11 @@ class Names:
     def ended(self, entry: Entry) -> None:
         """An entry here has ended: its name is free."""
         if entry.fencing_token:
-            _keep(asyncio.create_task(self._release(self._key(entry.process_id), entry.fencing_token)))
+            _keep(asyncio.create_task(self._release_of(entry)))
+
+    def handed_over(self, entry: Entry) -> None:
+        """An entry here has a name, and another holder than its token is for."""
+        _keep(asyncio.create_task(self._renew(entry)))
 
     def freed(self) -> None:
         """A name was deleted somewhere, or this host has a new fence."""
@@ -149,9 +158,9 @@ class Names:
                 await asyncio.sleep(RETRY_SECONDS)
             elif (holder := _holder_of(items[0])) == mine:
                 # Written by an earlier question, whose answer was lost.
-                return _granted(standby, items[0].create_revision)
+                return _granted(standby, items[0].mod_revision)
             elif self._is_left_over(holder, items[0]):
-                await self._release(key, items[0].create_revision)
+                await self._release(key, items[0].mod_revision)
             else:
                 return _held_by(standby, holder)
 
@@ -163,7 +172,10 @@ class Names:
         # After the requests were read: one that was granted meanwhile is a member now.
         self._local.catch_up()
         entry = self._local.table.get(holder.key)
-        return entry is None or entry.fencing_token != item.create_revision
+        if entry is None or not entry.fencing_token:
+            return True
+        is_renewed = entry.fencing_token < 0 or holder.request == _renewal_of(entry)
+        return not is_renewed and entry.fencing_token != item.mod_revision
 
     def _requests(self) -> set[bytes]:
         return set(map(_request_of, self._local.name_requests()))
@@ -194,6 +206,12 @@ class Names:
             # The caller has given up, or has died.
             await self._release(self._key(standby.process_id), answer.token)
 
+    async def _release_of(self, entry: Entry) -> None:
+        """Release the name of an entry that has ended, unless it was registered anew in the same commit."""
+        after = self._local.table.get(key_of(entry.process_id))
+        if after is None or abs(after.fencing_token) != abs(entry.fencing_token):
+            await self._release(self._key(entry.process_id), abs(entry.fencing_token))
+
     async def _release(self, key: bytes, token: int) -> None:
         """Delete a name of this host, unless it has another token by now, or is another host's: in an etcd that started
         empty the same token may be given once more."""
@@ -202,7 +220,7 @@ class Names:
                 page = await self._etcd.range(key)
                 mine = [item for item in page.items if _holder_of(item).host == self._tenure.host]
                 for item in mine:
-                    same = [Compare(key, "create_revision", "==", token), Compare(key, "value", "==", item.value)]
+                    same = [Compare(key, "mod_revision", "==", token), Compare(key, "value", "==", item.value)]
                     await self._etcd.transaction(same, [Delete(key)])
             except OutcomeUnknown:
                 # Again is the same: the token is of no later holder.
@@ -224,35 +242,79 @@ class Names:
             present |= {item.key: item for item in page.items if _holder_of(item).host == tenure.host}
         for key, item in present.items():
             if self._is_left_over(_holder_of(item), item):
-                await self._release(key, item.create_revision)
+                await self._release(key, item.mod_revision)
         for entry in [one for one in self._local.table.values() if one.fencing_token]:
-            key = self._key(entry.process_id)
-            known = present.get(key)
-            if known is None or (known.create_revision, known.lease) != (entry.fencing_token, tenure.lease):
-                await self._claim_again(entry, key, known)
+            known = present.get(self._key(entry.process_id))
+            if known is None or (known.mod_revision, known.lease) != (entry.fencing_token, tenure.lease):
+                async with self._renewing:
+                    await self._claim_again(entry)
         self._reconciled = number
         self.freed()
 
-    async def _claim_again(self, entry: Entry, key: bytes, known: KeyValue | None) -> None:
-        """Claim the name of a member; `known` is what this host has under its key."""
-        tenure = self._tenure
-        record = NameRecord(tenure.host, key_of(entry.process_id), b"%d" % entry.incarnation)
-        put = Put(key, encode(record), tenure.lease)
-        if known is not None and known.create_revision == entry.fencing_token:
-            held = [tenure.guard(), unchanged_since(key, known.mod_revision)]
-            if (await self._etcd.transaction(held, [put])).succeeded:
+    async def _renew(self, entry: Entry) -> None:
+        """Give an entry whose name was handed over a token of its own, however long that takes."""
+        while True:
+            await self._until_reconciled(None)
+            try:
+                async with self._renewing:
+                    self._local.catch_up()
+                    present = self._local.table.get(key_of(entry.process_id))
+                    if present is None or present.fencing_token >= 0:
+                        return
+                    await self._claim_again(present)
+            except OutcomeUnknown as error:
+                # As in `_decide`.
+                self._tenure.end(error)
+            except EtcdError as error:
+                log.warning("%s has to wait for its token: %s", entry.process_id, error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _claim_again(self, entry: Entry) -> None:
+        """Have the name of an entry under a new token, or take it away where another has it. Errors: those of etcd."""
+        while True:
+            key = self._key(entry.process_id)
+            token = await self._written_anew(entry, key)
+            log.warning("%s %s", entry.process_id, f"has the token {token} now" if token else "has lost its name")
+            request = wire.Retoken(process_id=entry.process_id, incarnation=entry.incarnation, token=token)
+            if (await self._local.ask(request)).changed:
+                self._local.catch_up()
                 return
-        done = await self._etcd.transaction([tenure.guard(), absent(key)], [put], [Get(key)])
-        items = () if done.succeeded else done.pages()[0].items
-        if not done.succeeded and not items:
+            self._local.catch_up()
+            after = self._local.table.get(key_of(entry.process_id))
+            if after is None or abs(after.fencing_token) != abs(entry.fencing_token):
+                # It has ended meanwhile, and its end has released an older token.
+                if token:
+                    await self._release(key, token)
+                return
+            # It was handed over once more, or registered anew.
+            entry = after
+
+    async def _written_anew(self, entry: Entry, key: bytes) -> int:
+        """Write the key of an entry once more, or create it where it is gone, and return its token. 0 where another
+        holds the name. Errors: those of etcd."""
+        tenure = self._tenure
+        put = Put(key, encode(NameRecord(tenure.host, key_of(entry.process_id), _renewal_of(entry))), tenure.lease)
+        same = [absent(key)]
+        for item in (await self._etcd.range(key)).items:
+            if not self._is_mine(_holder_of(item), entry):
+                return 0
+            # Also the value: in an etcd that started empty, another host's may have the same revision.
+            same = [Compare(key, "mod_revision", "==", item.mod_revision), Compare(key, "value", "==", item.value)]
+        done = await self._etcd.transaction([tenure.guard(), *same], [put])
+        if not done.succeeded:
             # The fence was lost again, or the name was freed at this moment.
             raise FenceLost("the key of the host was removed or written by another")
-        token = done.revision if done.succeeded else 0
-        if items and _holder_of(items[0]) == record:
-            # Written by an earlier attempt, whose answer was lost.
-            token = items[0].create_revision
-        log.warning("%s %s", entry.process_id, f"has the token {token} now" if token else "has lost its name")
-        await self._local.ask(wire.Retoken(process_id=entry.process_id, incarnation=entry.incarnation, token=token))
+        return done.revision
+
+    def _is_mine(self, holder: NameRecord, entry: Entry) -> bool:
+        """Whether a key is that of an entry here, and of no request for its id."""
+        is_mine = (holder.host, holder.key) == (self._tenure.host, key_of(entry.process_id))
+        return is_mine and holder.request not in self._requests()
+
+
+def _renewal_of(entry: Entry) -> bytes:
+    """What the key of an entry names in place of a request once it was written anew."""
+    return b"%d" % entry.incarnation
 
 
 def _request_of(standby: Standby) -> bytes:

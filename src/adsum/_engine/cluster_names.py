@@ -7,10 +7,11 @@ etcd, and answers with the token of the name, or with the reason of a refusal.
 from __future__ import annotations
 
 from .. import _wire as wire
-from .._store.layout import Standby
+from .._store.layout import Record, Standby
 from .._validation import id_key
 from ..errors import AdsumError, AlreadyRegistered, ClusterUnavailable
-from ..model import EPOCH, Entry, Kind, Metadata, Origin, ProcessId
+from ..model import EPOCH, Entry, Kind, Metadata, Origin, Owner, ProcessId
+from .admission import NewEntry
 from .batch import Call
 from .round import Round
 
@@ -31,18 +32,37 @@ def stand_by(round: Round, request: wire.StandByEverywhere, call: Call) -> wire.
     new = round.admission.prepare(request.process_id, request.fields)
     round.require_alive(request.owner)
     holder = round.lasting_holder(new.key)
-    if holder is not None:
+    if holder is not None and not _may_replace(holder, request):
         if not request.waits:
-            raise _held(holder.entry)
+            raise _held_here(holder.entry, request.owner)
         round.succession.refuse_oneself(holder, request.owner)
+    elif holder is not None and holder.entry.fencing_token:
+        return _anew(round, holder, new, request, call)
     queued = wire.StandByEverywhere(
         process_id=new.process_id,
         owner=request.owner,
         fields=request.fields,
         waits=request.waits,
         position=request.position,
+        replaces=request.replaces,
     )
     return round.succession.queue(queued, call, round.now.monotonic)
+
+
+def _may_replace(holder: Record, asks: wire.StandByEverywhere | Standby) -> bool:
+    """Whether the holder of an id is the process itself, which wants to be registered anew."""
+    return asks.replaces and holder.entry.origin is None and holder.entry.owner == asks.owner
+
+
+def _anew(round: Round, holder: Record, new: NewEntry, request: wire.StandByEverywhere, call: Call) -> wire.Done:
+    """The process that has the name is registered anew. It keeps the token: the holder is the same. No standby gets the
+    id."""
+    round.admission.check_update(holder.entry, new.metadata, may_grow=False)
+    round.admission.require_room([], [(holder.entry, new)])
+    round.draft.remove(holder, Kind.unregistered, "unregistered")
+    token = holder.entry.fencing_token
+    entry = round.draft.add(new.key, new.process_id, request.owner, new.metadata, b"", token=token)
+    return wire.Done(call.number, [entry])
 
 
 def answer(round: Round, request: wire.NameAnswer) -> bool:
@@ -54,10 +74,12 @@ def answer(round: Round, request: wire.NameAnswer) -> bool:
         round.succession.refuse_name(standby, _refusal(round, request, standby))
         return True
     holder = round.live_holder(id_key(standby.process_id))
-    if holder is not None:
+    if holder is not None and (holder.entry.fencing_token or not _may_replace(holder, standby)):
         # Registered here meanwhile, and not everywhere.
-        round.succession.refuse_name(standby, _held(holder.entry))
+        round.succession.refuse_name(standby, _held_here(holder.entry, standby.owner))
         return False
+    if holder is not None:
+        round.draft.remove(holder, Kind.unregistered, "unregistered")
     return round.succession.grant_name(standby, request.token)
 
 
@@ -79,6 +101,25 @@ def _refusal(round: Round, request: wire.NameAnswer, standby: Standby) -> AdsumE
     record = round.draft.record(id_key(request.holder))
     entry = _outline(request.holder, request.host) if record is None else record.entry
     return _held(entry, request.host)
+
+
+def _held_here(entry: Entry, owner: Owner) -> AlreadyRegistered:
+    """The id is held in this registry."""
+    name, own = entry.process_id.local_id, entry.owner == owner
+    if own:
+        kind = "in the whole cluster" if entry.fencing_token else "on this host alone"
+        return AlreadyRegistered(
+            f"{entry.process_id} is held by this very process ({entry.pid}, incarnation {entry.incarnation}), which "
+            f"registered it {kind} before; register(..., everywhere=True, replace=True) registers it anew",
+            entry=entry,
+        )
+    if entry.fencing_token or entry.origin is not None:
+        return _held(entry)
+    return AlreadyRegistered(
+        f"{entry.process_id} is held on this host by process {entry.pid} (incarnation {entry.incarnation}), which "
+        f"registered it without everywhere=True; use another name than {name!r}, or wait until it ends",
+        entry=entry,
+    )
 
 
 def _held(entry: Entry, host: str = "") -> AlreadyRegistered:

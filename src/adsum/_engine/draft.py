@@ -276,7 +276,7 @@ class Draft:
         # Its claims stay: otherwise a new claimer would have a slot beside one that believes to hold it.
         # So does its name in the whole cluster.
         kept = {"row_place": before.entry.row_place, "claims": before.entry.claims}
-        entry = msgspec.structs.replace(entry, **kept, fencing_token=before.entry.fencing_token)
+        entry = msgspec.structs.replace(entry, **kept, fencing_token=-abs(before.entry.fencing_token))
         entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)
         self._depart(before.entry, "handed_over", 0.0)
         self._change(key_of(id), Kind.updated, before, Record(entry))

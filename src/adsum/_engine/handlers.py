@@ -110,6 +110,7 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
         elif request.or_get:
             return wire.Done(call.number, [holder.entry], changed=False)
         elif request.replace and holder.entry.owner == request.owner:
+            _require_no_name(holder.entry)
             replaced.append((holder, new))
         else:
             raise _held(holder.entry, call)
@@ -125,6 +126,17 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
         for new, (_, fields) in zip(prepared, request.items, strict=True)
     ]
     return wire.Done(call.number, entries)
+
+
+def _require_no_name(holder: Entry) -> None:
+    """Require that an entry which is replaced does not lose its name in the whole cluster."""
+    if holder.fencing_token:
+        raise AlreadyRegistered(
+            f"{holder.process_id} is held in the whole cluster by this very process ({holder.pid}, incarnation "
+            f"{holder.incarnation}); register(..., everywhere=True, replace=True) registers it anew, and to hold it on "
+            "this host alone, unregister() it first",
+            entry=holder,
+        )
 
 
 def _owning_member(round: Round, request: wire.Register) -> OwningMember | None:

@@ -47,7 +47,8 @@ class Succession:
         # The rows that this batch removes are removed last, so their positions stay taken in it.
         position = _free_position(request.position, [one.position for one in (*standbys, *draft.dequeued)], now)
         row = request.process_id, request.owner, request.fields, call.session, call.number, position
-        draft.queue(Standby(*row, everywhere, waits))
+        replaces = isinstance(request, wire.StandByEverywhere) and request.replaces
+        draft.queue(Standby(*row, everywhere, waits, replaces))
         return wire.Queued(call.number, position)
 
     def refuse_oneself(self, holder: Record, owner: Owner) -> None:

@@ -13,6 +13,7 @@ from .. import _wire as wire
 from .._amendment import UpdateKeywords
 from .._calls import Calls, Write
 from .._catching_up import published
+from .._everywhere import latest, renewed
 from .._of_one_process import OfOneProcess
 from .._validation import MetadataKeywords
 from ..errors import AdsumError, NotRegistered, Stale
@@ -93,7 +94,7 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         entry = reader.lookup(self.process_id)
         if entry is None or entry.incarnation != self.entry.incarnation:
             return False
-        return not entry.fencing_token or reader.is_vouched_for()
+        return not entry.fencing_token or (entry.fencing_token > 0 and reader.is_vouched_for())
 
     @property
     def gauges(self) -> Gauges:
@@ -182,6 +183,10 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
         which has the same metadata and a new incarnation. This registration is stale from then on.
 
+        A name of the whole cluster goes along: it is free for no host on the way, and the new holder has a larger
+        fencing token. Until the cluster has given that, 5 s at most or the `timeout`, the call waits; where it has not
+        by then, the `fencing_token` of the entry is below 0, and the name is not `valid`, until it has.
+
         - `process`: as in `AsyncRegistry.register`, but neither a thread nor a task.
         - `timeout`: seconds, as in `AsyncRegistry.register`.
 
@@ -194,7 +199,11 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         ...     successor.kill()
         True
         """
-        return (await self._answered(lambda: self._calls.hand_over(self.entry, process), timeout)).entries[0]
+        done = await self._answered(lambda: self._calls.hand_over(self.entry, process), timeout)
+        entry, reader = done.entries[0], self._calls.reader
+        for pause in renewed(reader, entry, timeout):
+            await asyncio.sleep(pause)
+        return latest(reader, entry) if entry.fencing_token else entry
 
     async def published(self, timeout: float | None = None) -> None:
         """Wait until the cluster has this entry, as `Registration.published` does. Errors: as there.

@@ -14,7 +14,7 @@ from .._catching_up import CatchingUp
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
-from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
+from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out, refuse_owner
 from .._foreign import reraise_foreign
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
@@ -176,7 +176,9 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
           entry of a thread or task ends with it: immediately for readers in this process; for others once the
           registrar has been notified.
         - `replace`: where the same process holds the id already, register it anew: a new incarnation with this metadata
-          alone. For a notebook cell that runs twice, and for a program that calls exec on itself.
+          alone. For a notebook cell that runs twice, and for a program that calls exec on itself. With `everywhere`, a
+          name that the process has in the whole cluster keeps its token, and one that it holds on this host alone
+          becomes one of the cluster; without, a name of the whole cluster is not given up: `AlreadyRegistered`.
         - `owned_by`: the id or entry of another member. With its process the new entry ends too, in the same commit
           (departure ``owner_died``). The process of the new entry is not ended; ``adsum run --owned-by`` does that.
         - `everywhere`: True for a name that only one member of the whole cluster holds; see `Registry.register`.
@@ -200,7 +202,8 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         """
         from_loop = is_from_loop(metadata, process)
         if everywhere:
-            done = await self._register_everywhere(id, process, metadata, timeout)
+            refuse_owner(owned_by)
+            done = await self._register_everywhere(id, process, metadata, timeout, replace=replace)
         else:
             write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
             done = await registered(self._calls, write, timeout)
@@ -501,10 +504,18 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         return AsyncRegistration(self._calls, done.entries[0])
 
     async def _register_everywhere(
-        self, id: AnyId, process: Any, metadata: AsyncMetadataKeywords, timeout: float | None
+        self,
+        id: AnyId,
+        process: Any,
+        metadata: AsyncMetadataKeywords,
+        timeout: float | None,
+        *,
+        replace: bool = False,
     ) -> wire.Done:
         patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
-        call = self._calls.stand_by(id, metadata, patience, whole, process=process, everywhere=Everywhere.now)
+        call = self._calls.stand_by(
+            id, metadata, patience, whole, process=process, everywhere=Everywhere.now, replace=replace
+        )
         try:
             return await asyncio.wait_for(granted(self._calls, call.future), patience)
         except Timeout:

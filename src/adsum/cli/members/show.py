@@ -65,7 +65,8 @@ def print_entry(entry: Entry, *, json: bool) -> None:
 def _of_cluster(entry: Entry) -> dict[str, str]:
     """What there is to say in a cluster: the host of a member of another one, and a name for the whole cluster."""
     found = {"host": f"{render.printable_id(entry.host)}, {entry.reach}"} if entry.host else {}
-    return {**found, "fencing token": str(entry.fencing_token)} if entry.fencing_token else found
+    token = str(entry.fencing_token) if entry.fencing_token > 0 else "none yet, the name was handed over"
+    return {**found, "fencing token": token} if entry.fencing_token else found
 
 
 def _pairs(entry: Entry, usage: str = "") -> dict[str, str]:
