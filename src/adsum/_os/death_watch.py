@@ -106,8 +106,11 @@ class DeathWatch:
         """Whether `owner` is ending, and has ended within `ENDING_SECONDS`, for which this waits: once for an owner, so
         that one which takes long to end holds up nothing else."""
         pidfd = self._pidfds.get(owner)
-        if pidfd is None or owner in self._slow or self._lives(owner) or not is_ending(owner.pid):
+        if pidfd is None or owner in self._slow or self._lives(owner):
             return False
+        if not is_ending(owner.pid):
+            # Since it was asked whether it is alive, it may have ended whole, and be gone from /proc.
+            return has_exited(pidfd)
         if polling.is_readable(pidfd, ENDING_SECONDS):
             return True
         self._slow.add(owner)

@@ -13,6 +13,7 @@ A process that dumps its core is not ending until the core is written: the threa
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from .._foreign import reraise_foreign
@@ -21,22 +22,28 @@ _PF_EXITING = 0x4
 _SIGKILL = 1 << 8
 # Among the fields that follow the command, the second one, which may have spaces: field 9 and field 31.
 _FLAGS, _PENDING = 6, 28
-# Threads that end disappear while they are being looked at.
-_TRIES = 2
+# Threads that end disappear while they are being looked at: each of them once, for an ending process starts no others.
+_TRIES = 100
 
 
 def is_ending(pid: int) -> bool:
     """Whether all threads of the process `pid` are past their last step. False where that cannot be known: unknown is
     never dead."""
     try:
-        return any(_all_are_past(pid) for _ in range(_TRIES))
+        for _ in range(_TRIES):
+            with contextlib.suppress(_Gone):
+                return _all_are_past(pid)
     except (OSError, IndexError, ValueError) as error:
         reraise_foreign(error)
-        return False
+    return False
+
+
+class _Gone(Exception):
+    """A thread has ended while it was looked at."""
 
 
 def _all_are_past(pid: int) -> bool:
-    """Whether all threads were seen to be past it, twice.
+    """Whether all threads were seen to be past it, twice. Errors: `_Gone` where one of them has ended meanwhile.
 
     Once is not enough. A thread that calls exec takes the number of the first thread, which ends, and that one has its
     number for a moment (`exchange_tids` in kernel/pid.c): so the one that ends may be seen under both numbers, but not
@@ -58,5 +65,5 @@ def _is_past(pid: int, thread: str) -> bool:
             fields = file.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError) as error:
         reraise_foreign(error)
-        return False
+        raise _Gone from error
     return bool(int(fields[_FLAGS]) & _PF_EXITING or int(fields[_PENDING]) & _SIGKILL)
