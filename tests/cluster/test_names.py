@@ -255,3 +255,20 @@ async def test_the_release_of_an_awaited_claim_says_whether_it_held_the_slot(clu
         claim = await registry.claim("printer", everywhere=True, timeout=10)
         assert await claim.release()
         assert not await claim.release()
+
+
+async def test_an_awaited_hand_over_has_a_larger_token_and_a_name_can_be_replaced(cluster: Hosts) -> None:
+    """As those of `Registry`."""
+    a = await asyncio.to_thread(cluster.open, "a")
+    async with adsum.open_async(path=a.folder, node="a", timeout=10) as registry:
+        held = await registry.register("leader", everywhere=True)
+        with pytest.raises(AlreadyRegistered, match="replace=True"):
+            await registry.register("leader", replace=True)
+        again = await registry.register("leader", everywhere=True, replace=True)
+        assert (again.valid, held.valid, again.fencing_token) == (True, False, held.entry.fencing_token)
+        with pytest.raises(ValueError, match="owned_by="):
+            await registry.register("owned", everywhere=True, owned_by="leader")
+        with subprocess.Popen(["sleep", "60"]) as child:
+            entry = await again.hand_over(child)
+            assert (entry.pid, entry.fencing_token > again.entry.fencing_token) == (child.pid, True)
+            child.kill()

@@ -20,18 +20,17 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import msgspec
-
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError, OutcomeUnknown, Unavailable
 from .._etcd.records import Compare, Delete, Get, KeyValue, Put, absent
 from .._store.layout import Standby, key_of
-from ..errors import AdsumError, AlreadyRegistered, ClusterUnavailable
+from ..errors import AdsumError, ClusterUnavailable
 from ..model import Entry, ProcessId
-from .keys import Keys, id_of
+from .keys import Keys
 from .local import LocalRegistry
-from .records import NameRecord, decode_name, encode
+from .name_holders import granted, held_by, holder_of, renewal_of, request_of
+from .records import NameRecord, encode
 from .tenure import FenceLost, Tenure
 
 log = logging.getLogger("adsum.bridge")
@@ -41,8 +40,6 @@ FENCE_SECONDS = 3.0
 RETRY_SECONDS = 0.1
 # How long to wait before a name is released once more.
 RELEASE_SECONDS = 1.0
-# The id of a holder that cannot be read.
-UNREADABLE = b"?\0?\0?"
 
 
 class Question:
@@ -85,7 +82,7 @@ class Names:
 
     def look(self) -> None:
         """Take up new requests, and drop those that are over."""
-        requests = {_request_of(one): one for one in self._local.name_requests()}
+        requests = {request_of(one): one for one in self._local.name_requests()}
         for request in self._questions.keys() - requests.keys():
             self._questions.pop(request).drop()
         for request, standby in requests.items():
@@ -146,23 +143,23 @@ class Names:
         while True:
             await self._until_reconciled(None if standby.waits else FENCE_SECONDS)
             key, tenure = self._key(standby.process_id), self._tenure
-            mine = NameRecord(tenure.host, key_of(standby.process_id), _request_of(standby))
+            mine = NameRecord(tenure.host, key_of(standby.process_id), request_of(standby))
             done = await self._etcd.transaction(
                 [tenure.guard(), absent(key)], [Put(key, encode(mine), tenure.lease)], [Get(key)]
             )
             if done.succeeded:
-                return _granted(standby, done.revision)
+                return granted(standby, done.revision)
             items = done.pages()[0].items
             if not items:
                 # The fence is lost, or the name was freed at this moment.
                 await asyncio.sleep(RETRY_SECONDS)
-            elif (holder := _holder_of(items[0])) == mine:
+            elif (holder := holder_of(items[0])) == mine:
                 # Written by an earlier question, whose answer was lost.
-                return _granted(standby, items[0].mod_revision)
+                return granted(standby, items[0].mod_revision)
             elif self._is_left_over(holder, items[0]):
                 await self._release(key, items[0].mod_revision)
             else:
-                return _held_by(standby, holder)
+                return held_by(standby, holder)
 
     def _is_left_over(self, holder: NameRecord, item: KeyValue) -> bool:
         """Whether a name of this host is that of no member and of no request: its holder has just ended, or never
@@ -174,11 +171,11 @@ class Names:
         entry = self._local.table.get(holder.key)
         if entry is None or not entry.fencing_token:
             return True
-        is_renewed = entry.fencing_token < 0 or holder.request == _renewal_of(entry)
+        is_renewed = entry.fencing_token < 0 or holder.request == renewal_of(entry)
         return not is_renewed and entry.fencing_token != item.mod_revision
 
     def _requests(self) -> set[bytes]:
-        return set(map(_request_of, self._local.name_requests()))
+        return set(map(request_of, self._local.name_requests()))
 
     def _unavailable(self, standby: Standby, message: str) -> wire.NameAnswer | None:
         if standby.waits:
@@ -218,7 +215,7 @@ class Names:
         while True:
             try:
                 page = await self._etcd.range(key)
-                mine = [item for item in page.items if _holder_of(item).host == self._tenure.host]
+                mine = [item for item in page.items if holder_of(item).host == self._tenure.host]
                 for item in mine:
                     same = [Compare(key, "mod_revision", "==", token), Compare(key, "value", "==", item.value)]
                     await self._etcd.transaction(same, [Delete(key)])
@@ -239,9 +236,9 @@ class Names:
         tenure, number = self._tenure, self._tenure.number
         present: dict[bytes, KeyValue] = {}
         async for page in self._etcd.pages(self._keys.names):
-            present |= {item.key: item for item in page.items if _holder_of(item).host == tenure.host}
+            present |= {item.key: item for item in page.items if holder_of(item).host == tenure.host}
         for key, item in present.items():
-            if self._is_left_over(_holder_of(item), item):
+            if self._is_left_over(holder_of(item), item):
                 await self._release(key, item.mod_revision)
         for entry in [one for one in self._local.table.values() if one.fencing_token]:
             known = present.get(self._key(entry.process_id))
@@ -265,7 +262,7 @@ class Names:
             except OutcomeUnknown as error:
                 # As in `_decide`.
                 self._tenure.end(error)
-            except EtcdError as error:
+            except (EtcdError, FenceLost) as error:
                 log.warning("%s has to wait for its token: %s", entry.process_id, error)
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -293,10 +290,10 @@ class Names:
         """Write the key of an entry once more, or create it where it is gone, and return its token. 0 where another
         holds the name. Errors: those of etcd."""
         tenure = self._tenure
-        put = Put(key, encode(NameRecord(tenure.host, key_of(entry.process_id), _renewal_of(entry))), tenure.lease)
+        put = Put(key, encode(NameRecord(tenure.host, key_of(entry.process_id), renewal_of(entry))), tenure.lease)
         same = [absent(key)]
         for item in (await self._etcd.range(key)).items:
-            if not self._is_mine(_holder_of(item), entry):
+            if not self._is_mine(holder_of(item), entry):
                 return 0
             # Also the value: in an etcd that started empty, another host's may have the same revision.
             same = [Compare(key, "mod_revision", "==", item.mod_revision), Compare(key, "value", "==", item.value)]
@@ -312,32 +309,6 @@ class Names:
         return is_mine and holder.request not in self._requests()
 
 
-def _renewal_of(entry: Entry) -> bytes:
-    """What the key of an entry names in place of a request once it was written anew."""
-    return b"%d" % entry.incarnation
-
-
-def _request_of(standby: Standby) -> bytes:
-    """What names a request, over all registrars and bridges."""
-    return standby.session + b":%d" % standby.number
-
-
-def _granted(standby: Standby, token: int) -> wire.NameAnswer:
-    return wire.NameAnswer(session=standby.session, stand_by=standby.number, token=token)
-
-
-def _held_by(standby: Standby, holder: NameRecord) -> wire.NameAnswer | None:
-    if standby.waits:
-        return None
-    return wire.NameAnswer(
-        session=standby.session,
-        stand_by=standby.number,
-        reason=AlreadyRegistered.reason,
-        holder=id_of(holder.key),
-        host=holder.host,
-    )
-
-
 async def _first_of(*events: asyncio.Event) -> None:
     """Wait until one of these is set."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
@@ -346,16 +317,6 @@ async def _first_of(*events: asyncio.Event) -> None:
     finally:
         for wait in waits:
             wait.cancel()
-
-
-def _holder_of(item: KeyValue) -> NameRecord:
-    """Who holds a name. What cannot be read was written by a host that may do so, and holds the name all the same."""
-    try:
-        holder = decode_name(item.value)
-        id_of(holder.key)
-    except (msgspec.DecodeError, ValueError):
-        return NameRecord("", UNREADABLE)
-    return holder
 
 
 # Tasks that run to their end by themselves; the event loop holds weak references only.
