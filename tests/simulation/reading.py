@@ -235,7 +235,7 @@ def _step(revision: int, row: bytes) -> tuple[int, str, int, int, PlainEntry | N
 
 
 def _waits(key: bytes, row: bytes) -> tuple[Id, bytes, int]:
-    process_id, _owner, _fields, session, number, place, _everywhere, _waits = _plain(row)
+    process_id, _owner, _fields, session, number, place, _everywhere, _waits, _replaces = _plain(row)
     id = (process_id[0], process_id[1], process_id[2])
     if key != id_key(id) + b"\x00" + place.to_bytes(8, "big"):
         raise ValueError(f"{id} is waited for at {place} under {key!r}")
