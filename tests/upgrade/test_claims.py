@@ -44,7 +44,7 @@ _ADDED = {
         ", claims=()": "",
         "            owned_by=owned_by,\n            fencing_token=token,\n        )": "        )",
         "        entry = msgspec.structs.replace(entry, owned_by=before.entry.owned_by)\n": "",
-        "        entry = msgspec.structs.replace(entry, **kept, fencing_token=before.entry.fencing_token)\n": (
+        "        entry = msgspec.structs.replace(entry, **kept, fencing_token=-abs(before.entry.fencing_token))\n": (
             "        entry = msgspec.structs.replace(entry, **kept)\n"
         ),
     },
