@@ -268,7 +268,8 @@ async def test_an_awaited_hand_over_has_a_larger_token_and_a_name_can_be_replace
         assert (again.valid, held.valid, again.fencing_token) == (True, False, held.entry.fencing_token)
         with pytest.raises(ValueError, match="owned_by="):
             await registry.register("owned", everywhere=True, owned_by="leader")
-        with subprocess.Popen(["sleep", "60"]) as child:
-            entry = await again.hand_over(child)
-            assert (entry.pid, entry.fencing_token > again.entry.fencing_token) == (child.pid, True)
-            child.kill()
+        child = await asyncio.create_subprocess_exec("sleep", "60")
+        entry = await again.hand_over(child)
+        assert (entry.pid, entry.fencing_token > again.entry.fencing_token) == (child.pid, True)
+        child.kill()
+        await child.wait()
