@@ -63,6 +63,21 @@ def test_the_status_of_a_bridge(host: Host) -> None:
     assert "no bridge" in answer.err
 
 
+def test_a_bridge_that_is_stopped_is_in_trouble(host: Host) -> None:
+    """What it said last is old: --status ends with 1, and the doctor has a problem, until it goes on."""
+    host.bridge.signal(signal.SIGSTOP)
+    eventually(lambda: "said nothing for" in host.status().trouble, SOON)
+    answer = host.adsum("bridge", "--status")
+    assert answer.code == 1
+    assert "stopped" in answer.out
+    assert f"kill -CONT {host.bridge.pid}" in host.adsum("hosts").out
+    (finding,) = [one for one in admin_cluster.check_bridge(host.registry) if one.check == "bridge"]
+    assert (finding.level, "said nothing" in finding.says) == ("problem", True)
+    host.bridge.signal(signal.SIGCONT)
+    eventually(host.publishes, SOON)
+    assert host.adsum("bridge", "--status").code == 0
+
+
 def test_ctrl_c_leaves_nothing(host: Host, observer: Host, etcd: EtcdCluster) -> None:
     """The host leaves in order: its keys are gone from etcd, the other host learns it at once, and no file says that a
     bridge runs. The members of other hosts are gone here."""

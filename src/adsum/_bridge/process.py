@@ -39,7 +39,6 @@ from .service_manager import notify
 
 LOCK_NAME = "bridge"
 LOG_NAME = "bridge.log"
-STATUS_SECONDS = 2.0
 IDLE_SECONDS = 1.0
 EVICTION_SECONDS = 0.5
 # How long a bridge that a client has started goes on without a member and a client.
@@ -229,7 +228,7 @@ class _Process:
             self._report()
             # A service manager with WatchdogSec= starts a bridge anew that does not say this any more.
             notify("WATCHDOG=1", f"STATUS={self._bridge.trouble or 'connected to the cluster'}")
-            await asyncio.sleep(STATUS_SECONDS)
+            await asyncio.sleep(bridge_status.SAY_SECONDS)
 
     def _report(self) -> None:
         bridge = self._bridge
@@ -252,6 +251,7 @@ class _Process:
             foreground=self._settings.foreground,
             started_ns=self._started,
             tenures=bridge.tenure.number,
+            written_ns=boottime_ns(),
         )
         try:
             bridge_status.write(self._folder, status)

@@ -9,18 +9,23 @@ from pathlib import Path
 import msgspec
 
 from .._foreign import reraise_foreign
+from .._store.hosts import boottime_ns
 
 STATUS_NAME = "bridge.status"
+# A bridge says how it is so often; one that has said nothing for so long is stopped, or stuck.
+SAY_SECONDS = 2.0
+SILENT_SECONDS = 8.0
 
 
 class BridgeStatus(msgspec.Struct, frozen=True):
-    """What a bridge says about itself, at most two seconds old.
+    """What a bridge says about itself, every two seconds.
 
     - `pid`: of the bridge, in its own PID namespace. `started_ns`: when it started, on CLOCK_BOOTTIME.
     - `cluster`, `host`, `ttl`, `forget_after`: what it was started with; see `adsum bridge --help`.
     - `foreground`: whether a person or a service manager started it; else it was started on demand.
     - `version`: that of adsum.
-    - `trouble`: why it does not publish now; empty where it does.
+    - `trouble`: why it does not publish now; empty where it does. Also that it has said nothing for eight seconds: it is
+      stopped, or stuck.
     - `member`: the etcd member that it asks.
     - `fence`: the revision of etcd since which it vouches for the entries of this host; 0 while it does not.
       `tenures`: how many fences it has had.
@@ -28,6 +33,7 @@ class BridgeStatus(msgspec.Struct, frozen=True):
     - `hosts`: how many other hosts it knows. `writes`: how many changes of entries it has written to etcd.
     - `refused_nodes`: nodes of members here that belong to other hosts, so that those members stay here.
     - `too_large`: ids of members here that are too large for etcd, and stay here too.
+    - `written_ns`: when it said this, on CLOCK_BOOTTIME.
     """
 
     pid: int
@@ -48,15 +54,26 @@ class BridgeStatus(msgspec.Struct, frozen=True):
     started_ns: int = 0
     tenures: int = 0
     too_large: list[str] = []
+    written_ns: int = 0
 
 
 def status_in(folder: Path) -> BridgeStatus | None:
     """What the bridge of a folder says about itself; None where none has said anything."""
     try:
-        return msgspec.json.decode((folder / STATUS_NAME).read_bytes(), type=BridgeStatus)
+        return _judged(msgspec.json.decode((folder / STATUS_NAME).read_bytes(), type=BridgeStatus))
     except (OSError, msgspec.DecodeError) as error:
         reraise_foreign(error)
         return None
+
+
+def _judged(status: BridgeStatus) -> BridgeStatus:
+    """What it says, with the trouble that it has said nothing since."""
+    seconds = (boottime_ns() - status.written_ns) / 1e9
+    # A bridge of an older adsum does not say when.
+    if not status.written_ns or seconds < SILENT_SECONDS:
+        return status
+    silent = f"it has said nothing for {seconds:.0f} s: it is stopped (kill -CONT {status.pid}), or cannot write here"
+    return msgspec.structs.replace(status, trouble=f"{silent}; {status.trouble}" if status.trouble else silent)
 
 
 def write(folder: Path, status: BridgeStatus) -> None:
