@@ -88,6 +88,7 @@ def test_a_holder_whose_host_was_cut_off_is_not_valid(cluster: Hosts, two: tuple
     cluster.signal_bridge("b", signal.SIGCONT)
     eventually(lambda: b.lookup("leader") is None, WITHIN)
     assert b.departures(limit=1)[0].how == "name_lost"
+    eventually(lambda: "name_lost" in [one.how for one in a.departures() if one.entry.host == "b"], WITHIN)
     assert new.valid
     assert not old.valid
 

@@ -106,7 +106,8 @@ class LocalRegistry:
             if event.kind in (Kind.unregistered, Kind.died):
                 self.table.pop(key, None)
                 self.on_end(event.entry)
-                ended: Ended | None = Ended(key, event.kind.value, event.exit, event.entry.incarnation)
+                how = self._how(event.entry, event)
+                ended: Ended | None = Ended(key, how, event.exit, event.entry.incarnation)
                 if event.kind is Kind.died and event.exit is None:
                     self.exits.add(event.entry, event.revision)
             else:
@@ -116,6 +117,11 @@ class LocalRegistry:
                     self.on_hand_over(event.entry)
             self._taken = self.revision
             self.on_change(key, ended, self._taken)
+
+    def _how(self, entry: Entry, event: Event) -> str:
+        """How an entry ended, as the departure here says; what the event says where that is not kept any more."""
+        departure = self.registry._reader.departure_of(entry, event.revision)
+        return event.kind.value if departure is None else departure.how
 
     def _rebuild(self) -> None:
         """Changes were missed, or the registry was made anew: then it has nothing of other hosts."""

@@ -82,9 +82,9 @@ class Follower:
             kind = Kind.registered if matches else Kind.unregistered
         previous = before if after is not None else None
         ended = before if kind is Kind.died else None
-        known = None if ended is None else self._reader.exit_of(ended, step.revision)
+        known = None if ended is None else self._reader.departure_of(ended, step.revision)
         event = Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous)
-        return event if known is None else event.with_exit(known)
+        return event if known is None or known.exit is None else event.with_exit(known.exit)
 
     def _of_host(self, step: Step) -> Event | None:
         """A change of a host, for watches that are not about members of this registry alone."""

@@ -384,9 +384,9 @@ class Reader:
         """At most `limit` departures, the newest first; with `here`, of members of this registry alone."""
         return self._tables.read(lambda txn, env: snapshot.departures(txn, env, limit, here=here), [])
 
-    def exit_of(self, entry: Entry, revision: int) -> int | None:
-        """How the process of an entry ended that was removed at this revision; None where that is not known."""
-        return self._tables.read(lambda txn, env: snapshot.exit_of(txn, env, entry, revision), None)
+    def departure_of(self, entry: Entry, revision: int) -> Departure | None:
+        """How an entry ended that was removed at this revision; None where that is not known."""
+        return self._tables.read(lambda txn, env: snapshot.departure_of(txn, env, entry, revision), None)
 
     def audit(self) -> list[str]:
         """Every violation of I1 to I5 in one snapshot."""

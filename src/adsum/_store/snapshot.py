@@ -146,8 +146,8 @@ def departures(txn: Txn, environment: Environment, limit: int, *, here: bool = F
     return [decode_departure(row) for _, row in newest[:limit]]
 
 
-def exit_of(txn: Txn, environment: Environment, entry: Entry, revision: int) -> int | None:
-    """How the process of an entry ended that was removed at this revision; None where it is not known."""
+def departure_of(txn: Txn, environment: Environment, entry: Entry, revision: int) -> Departure | None:
+    """How an entry ended that was removed at this revision; None where it is not known."""
     row = txn.get(pack_number(revision), db=environment.tables[DEPARTURES[entry.origin is not None]])
     departure = None if row is None else decode_departure(row)
     # A registry that was made anew has other departures at the same revisions.
@@ -155,7 +155,7 @@ def exit_of(txn: Txn, environment: Environment, entry: Entry, revision: int) -> 
         entry.process_id,
         entry.owner,
     )
-    return departure.exit if departure is not None and is_of_entry else None
+    return departure if is_of_entry else None
 
 
 def registrar_stats(txn: Txn, environment: Environment) -> RegistrarStats:
