@@ -224,6 +224,49 @@ def test_a_slow_registrar_makes_others_unreachable_and_not_old(hosts: Hosts) -> 
     assert all(entry.endpoint == "tcp://new" for entry in b.registry.find(node="a"))
 
 
+def test_a_host_whose_registrar_is_stopped_is_unreachable(hosts: Hosts) -> None:
+    """It would not report a death, so no other host finds its members until it goes on. Then the dead one is gone, and
+    those that live are found again; a holder of a name is not valid meanwhile."""
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("worker")
+    # Without a member the bridge there would end after a while.
+    b.registry.register("other")
+    holder = a.registry.register("holder", everywhere=True, timeout=SOON)
+    with a.agent() as agent:
+        agent.do("registry.register('dies')")
+        b.sees(a, "dies")
+        eventually(lambda: holder.valid, SOON)
+        with stopped(a.folder):
+            agent.kill()
+            b.misses(a, "dies")
+            assert b.registry.lookup(a.id("dies"), unreachable=True) is not None
+            assert not holder.valid
+            eventually(lambda: (said := a.bridge.status()) and "registrar" in said.trouble and not said.fence, SOON)
+    b.sees(a, "worker")
+    b.mirrors(a)
+    assert [one.how for one in b.registry.departures()] == ["died"]
+    eventually(lambda: holder.valid, SOON)
+
+
+def test_a_registrar_that_starts_anew_costs_no_lease(hosts: Hosts) -> None:
+    """Its bridge asks it all the time, and has patience: other hosts notice nothing."""
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("worker")
+    b.sees(a, "worker")
+    fence = a.bridge.wait_until_publishing().fence
+    with b.registry.watch() as watch:
+        for number in range(3):
+            kill_registrar(a.folder)
+            a.registry.register(f"w{number}").published(SOON)
+            with stopped(a.folder):
+                # Busy for a part of the time to live.
+                time.sleep(TTL / 3)
+        a.registry.register("after").published(SOON)
+        b.sees(a, "after")
+        assert [event for event in events_now(watch) if event.host] == []
+    assert a.bridge.wait_until_publishing().fence == fence
+
+
 def test_a_published_change_is_found_after_catching_up(hosts: Hosts) -> None:
     """`published` at one host, then `catch_up` at another: the change is in every read from then on."""
     a, b = hosts.add("a"), hosts.add("b")

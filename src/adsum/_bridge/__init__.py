@@ -10,7 +10,7 @@ The parts, from etcd to the registrar:
   "Leases", SOSP 1989).
 - `publisher`: local changes into etcd.
 - `incoming`, `picture`, `mirror`: what is in etcd into requests for the registrar.
-- `local`: the local registry, as the bridge sees it.
+- `local`: the local registry, as the bridge sees it; `registrar_check`: whether its registrar answers.
 - `bridge`: the wiring; `process`: the process around it.
 
 `spec/cluster.pml` is the model of this protocol; `spec/README.md` says what it has taught.

@@ -20,6 +20,7 @@ from .mirror import Mirror
 from .names import Names
 from .publisher import Publisher
 from .records import LAYOUT_VERSION, decode_number, encode
+from .registrar_check import RegistrarCheck, RegistrarSilent
 from .tenure import FenceLost, HostTaken, Tenure
 
 log = logging.getLogger("adsum.bridge")
@@ -63,6 +64,7 @@ class Bridge:
             self._lose_history,
             lambda: self.publisher.witness,
         )
+        self._registrar = RegistrarCheck(local, ttl)
         self.forgetting = Forgetting(etcd, keys, self.mirror, self.tenure, forget_after)
         local.on_rebuilt = self._begin_anew
         # The key of the host says for which registry it is.
@@ -132,6 +134,7 @@ class Bridge:
         """Hold the host's key and publish under it, for ever."""
         while True:
             try:
+                await self._registrar.require_answer()
                 if self.tenure.number:
                     # The etcd may be another one, or may have started empty.
                     await self._require_layout()
@@ -144,11 +147,18 @@ class Bridge:
                     self.publisher.run(self.tenure),
                     self._hold_names(),
                     self.forgetting.run(),
+                    self._registrar.run(),
                 )
             except HostTaken as error:
                 self._complain(error)
                 self._say(str(error))
                 await asyncio.sleep(TAKEN_SECONDS)
+            except RegistrarSilent as error:
+                self._complain(error)
+                # First, or a holder of a name here would rely on a lease that is given up.
+                self._local.show(vouched=0)
+                await self.tenure.give_up()
+                self._say(str(error))
             except (FenceLost, LeaseNotFound) as error:
                 # At once: until it is back, the members here are unreachable for all other hosts.
                 log.warning("the tenure has ended: %s", error)

@@ -198,6 +198,19 @@ class LocalRegistry:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
 
+    async def answers(self, seconds: float) -> bool:
+        """Whether the registrar answers within so many seconds, or the next one. Errors: `RegistryClosed`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ask(wire.Mirror(), (*DEFECTS, RegistryFull.reason))
+        except RegistryClosed:
+            raise
+        except TimeoutError:
+            return False
+        except AdsumError as error:
+            log.debug("the registrar refuses a request without content: %s", error)
+        return True
+
     def known(self) -> dict[str, set[bytes]]:
         """The keys of the entries of other hosts in the tables, by host; also of hosts without one."""
         return self.registry._reader.mirrored()

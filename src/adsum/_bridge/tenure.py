@@ -8,6 +8,7 @@ is carried out any more (`spec/cluster.pml`, mistake 6).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import msgspec
 
 from .. import __version__
 from .._etcd.client import EtcdClient
-from .._etcd.errors import AccessDenied, LeaseNotFound
+from .._etcd.errors import AccessDenied, EtcdError, LeaseNotFound
 from .._etcd.records import Compare, Put, absent, never, unchanged_since
 from .._store.hosts import boottime_ns
 from .keys import Keys
@@ -132,6 +133,14 @@ class Tenure:
                 f"see the page on TLS and roles ({error})",
                 **vars(error),
             ) from error
+
+    async def give_up(self) -> None:
+        """End the lease: other hosts are not to rely on the entries of this one. Where etcd does not answer, it ends by
+        itself."""
+        if self.fence:
+            self.lose()
+            with contextlib.suppress(EtcdError):
+                await self._etcd.revoke(self.lease)
 
     def lose(self) -> None:
         """Write nothing more under this fence."""

@@ -24,8 +24,8 @@ class BridgeStatus(msgspec.Struct, frozen=True):
     - `cluster`, `host`, `ttl`, `forget_after`: what it was started with; see `adsum bridge --help`.
     - `foreground`: whether a person or a service manager started it; else it was started on demand.
     - `version`: that of adsum.
-    - `trouble`: why it does not publish now; empty where it does. Also that it has said nothing for eight seconds: it is
-      stopped, or stuck.
+    - `trouble`: why it does not publish now; empty where it does. Also that it has said nothing for eight seconds: it
+      is stopped, or stuck.
     - `member`: the etcd member that it asks.
     - `fence`: the revision of etcd since which it vouches for the entries of this host; 0 while it does not.
       `tenures`: how many fences it has had.

@@ -27,8 +27,8 @@ def bridge_pid(folder: Path) -> int | None:
 
 
 def bridge_status(folder: Path) -> BridgeStatus | None:
-    """What the bridge of a registry's folder says about itself; None where none runs, or it has just started. It says it
-    every two seconds; after eight seconds of silence that is its `trouble`.
+    """What the bridge of a registry's folder says about itself; None where none runs, or it has just started. It is
+    renewed every two seconds; after eight seconds of silence that is its `trouble`.
 
     >>> adsum.admin_cluster.bridge_status(adsum.open().folder) is None
     True

@@ -57,8 +57,8 @@ def bridge(
     in the registry's folder, for bridges that are started later; a bridge that is refused changes nothing there.
 
     Exit code 1 where another bridge runs, where --check finds a problem, where --status finds no bridge or one that
-    does not publish or is stopped, and where --leave finds no cluster. Exit code 3 where no bridge can work: without a cluster, the
-    extra, or keys of a known layout.
+    does not publish or is stopped, and where --leave finds no cluster. Exit code 3 where no bridge can work: without a
+    cluster, the extra, or keys of a known layout.
     """
     if check + status + leave > 1:
         raise UsageError("give one of --check, --status and --leave")
