@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from concurrent import futures
 from enum import Enum
+from pathlib import Path
 
 from . import _wire as wire
+from ._client.bridge_status import trouble_in
 from ._client.client import Client
 from ._client.cluster import joined
 from ._client.stand_by_call import StandByCall
@@ -60,10 +62,12 @@ def refuse_owner(owned_by: object) -> None:
         )
 
 
-def name_timed_out(seconds: float) -> Timeout:
-    """The error of a request for a name that had so many seconds."""
+def name_timed_out(seconds: float, folder: Path) -> Timeout:
+    """The error of a request for a name that had so many seconds; it has the trouble of the folder's bridge."""
+    trouble = trouble_in(folder)
     return Timeout(
-        f"the cluster has not answered within {seconds:g} s; nothing is registered. Try again, or see adsum doctor"
+        f"the cluster has not answered within {seconds:g} s{': ' if trouble else ''}{trouble}; nothing is registered. "
+        "Try again, or see adsum doctor"
     )
 
 
@@ -98,5 +102,5 @@ def register_anew(client: Client, process_id: ProcessId, owner: Owner, fields: M
     client.pipeline.submit(call)
     futures.wait([call.future], USUAL_SECONDS)
     if not call.future.done() and call.future.cancel():
-        raise name_timed_out(USUAL_SECONDS)
+        raise name_timed_out(USUAL_SECONDS, client.folder)
     return call.future.result()

@@ -200,7 +200,7 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         try:
             futures.wait([call.future], patience)
             if not call.future.done() and call.future.cancel():
-                raise name_timed_out(patience)
+                raise name_timed_out(patience, self.folder)
             return call.future.result()
         finally:
             call.future.cancel()

@@ -241,6 +241,13 @@ def test_a_name_belongs_to_one_host(host: Host, bare: Host, shared_memory: Path)
         ]
         assert finding.level == "problem"
         assert f"another registry has the name '{host.name}'" in finding.says
+        # A name for the cluster cannot be had; it is said why.
+        for seconds, error in ((0.5, adsum.Timeout), (SOON, adsum.ClusterUnavailable)):
+            with pytest.raises(error, match="held by another host or registry"):
+                double.registry.register("leader", everywhere=True, timeout=seconds)
+        answer = double.command(*f"run leader --everywhere --timeout 30 --path {double.folder} -- true".split())
+        assert answer.code != 0
+        assert "held by another host or registry" in answer.err
 
 
 def test_options_stay_for_later_bridges(host: Host) -> None:

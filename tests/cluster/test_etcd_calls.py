@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from adsum._etcd.address import ClusterAddress, EtcdMember
 from adsum._etcd.client import EtcdClient
-from adsum._etcd.errors import Compacted, FutureRevision, LeaseExists, LeaseNotFound, Refused, RequestTooLarge
+from adsum._etcd.errors import (
+    Compacted,
+    FutureRevision,
+    LeaseExists,
+    LeaseNotFound,
+    Refused,
+    RequestTooLarge,
+    Unavailable,
+)
 from adsum._etcd.records import (
     Compare,
     Delete,
@@ -18,7 +27,7 @@ from adsum._etcd.records import (
     prefix_end,
     unchanged_since,
 )
-from tests.support.etcd import EtcdCluster, program, version
+from tests.support.etcd import EtcdCluster, free_ports, program, version
 
 
 async def test_a_key_is_put_read_and_deleted(client: EtcdClient) -> None:
@@ -184,3 +193,12 @@ async def test_a_server_says_what_it_is(client: EtcdClient, etcd: EtcdCluster) -
     there = client.address.members[0]
     assert (await client.status(there)).member_id == status.member_id
     await client.defragment(there)
+
+
+async def test_keys_are_text_in_errors() -> None:
+    """Also the NUL between the parts of an id, and what is no UTF-8, can be read and copied."""
+    address = ClusterAddress((EtcdMember("127.0.0.1", free_ports(1)[0]),), "test")
+    async with EtcdClient(address, timeout=0.1) as client:
+        with pytest.raises(Unavailable) as caught:
+            await client.put(b"/adsum/prod/n/default\0planner-\xff", b"")
+    assert "could not put /adsum/prod/n/default\\x00planner-\\xff:" in str(caught.value)

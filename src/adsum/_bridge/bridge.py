@@ -50,7 +50,7 @@ class Bridge:
         self._report = report
         self.tenure = Tenure(etcd, keys, host, local.folder, ttl, lambda: local.epoch)
         self.publisher = Publisher(etcd, keys, local, report)
-        self.names = Names(etcd, keys, local, self.tenure)
+        self.names = Names(etcd, keys, local, self.tenure, lambda: self.trouble)
         self.mirror = Mirror(
             etcd,
             keys,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
@@ -57,13 +58,22 @@ class Question:
 
 
 class Names:
-    """The names that members of this host hold, and those that they ask for."""
+    """The names that members of this host hold, and those that they ask for. `trouble` says why this host has no lease
+    of the cluster, where it has none."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, local: LocalRegistry, tenure: Tenure) -> None:
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        keys: Keys,
+        local: LocalRegistry,
+        tenure: Tenure,
+        trouble: Callable[[], str] = lambda: "",
+    ) -> None:
         self._etcd = etcd
         self._keys = keys
         self._local = local
         self._tenure = tenure
+        self._trouble = trouble
         self._questions: dict[bytes, Question] = {}
         # Set and replaced when a name may be free, or the host has another fence.
         self._freed = asyncio.Event()
@@ -191,7 +201,10 @@ class Names:
                 while not self.is_reconciled:
                     await self._freed.wait()
         except TimeoutError as error:
-            raise Unavailable("this host has no lease of the cluster; see adsum doctor") from error
+            why = self._trouble()
+            raise Unavailable(
+                f"this host has no lease of the cluster{': ' if why else ''}{why}; see adsum doctor"
+            ) from error
 
     async def _answer(self, standby: Standby, answer: wire.NameAnswer) -> None:
         try:

@@ -10,6 +10,7 @@ import msgspec
 
 from .._foreign import reraise_foreign
 from .._store.hosts import boottime_ns
+from .cluster import running_bridge
 
 STATUS_NAME = "bridge.status"
 # A bridge says how it is so often; one that has said nothing for so long is stopped, or stuck.
@@ -74,6 +75,14 @@ def _judged(status: BridgeStatus) -> BridgeStatus:
         return status
     silent = f"it has said nothing for {seconds:.0f} s: it is stopped (kill -CONT {status.pid}), or cannot write here"
     return msgspec.structs.replace(status, trouble=f"{silent}; {status.trouble}" if status.trouble else silent)
+
+
+def trouble_in(folder: Path) -> str:
+    """Why the bridge of a folder does not publish now; empty where it does, or has not said anything."""
+    if running_bridge(folder) is None:
+        return "no bridge runs"
+    status = status_in(folder)
+    return "" if status is None else status.trouble
 
 
 def write(folder: Path, status: BridgeStatus) -> None:

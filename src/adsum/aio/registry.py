@@ -521,7 +521,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         except Timeout:
             raise
         except TimeoutError as error:
-            raise name_timed_out(patience) from error
+            raise name_timed_out(patience, self.folder) from error
 
     async def stand_by(
         self,
