@@ -71,23 +71,25 @@ class Picture:
         self.nodes: dict[str, str] = {}
         # How often each host was seen to be there; kept over a load.
         self.returns: Counter[str] = Counter()
-        # Hosts that etcd has lost, with the keys of their entries here that it has not had since; kept over a load.
+        # Hosts of which etcd may have lost entries, with the keys of those here that it has not had since; kept over a
+        # load, until the host has said that all is there.
         self.unconfirmed: dict[str, set[bytes]] = {}
 
     # From a load
 
     def load(self, heads: Iterable[Raw], known: Mapping[str, set[bytes]], *, keeps: bool = False) -> Load:
         """Forget all, and begin with these keys of hosts and nodes, which are all that there are. `known` are the
-        entries in the tables, by host and key. With `keeps`, hosts that are known and not there are unreachable: etcd
-        has lost them, and nobody has said that they have left."""
+        entries in the tables, by host and key. With `keeps`, etcd may have lost hosts and entries: those that are known
+        and not there have not ended before their host says that all is there, or has left, or is forgotten."""
         self.hosts, self.nodes = {}, {}
         for item in heads:
             split = self._keys.split(item.key)
             if split is not None and item.value is not None:
                 self._note(split, item)
         lost = known.keys() if keeps else known.keys() & self.unconfirmed.keys()
-        self.unconfirmed = {host: set(known[host]) for host in lost - self.hosts.keys()}
-        self.hosts.update({host: View() for host in self.unconfirmed})
+        # One that is back already has perhaps not written all of its entries.
+        self.unconfirmed = {host: set(known[host]) for host in lost if self._state(host) != "here"}
+        self.hosts = {**{host: View() for host in self.unconfirmed}, **self.hosts}
         return Load(self, known)
 
     # From a watch
@@ -155,6 +157,9 @@ class Picture:
         self.returns[split.host] += view.record is not None
         view.fence = 0 if view.record is None else item.revision
         return split.host
+
+    def _state(self, host: str) -> str:
+        return self.hosts[host].state if host in self.hosts else "unreachable"
 
     def is_of_other(self, node: str) -> bool:
         """Whether a node belongs to another host."""
