@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from .._store.layout import key_of
-from ..model import Entry
+from ..model import Departure, Entry
 from .records import Ended
 
 # So many deaths are remembered, each for so long: an exit that becomes known later stays here.
@@ -21,11 +21,11 @@ LOOK_SECONDS = 0.02
 
 
 class AwaitedExits:
-    """The deaths of members here whose exit is not known yet. `exit_of` gives that of an entry which was removed at a
-    revision; `on_exit` is called with each that has become known."""
+    """The deaths of members here whose exit is not known yet. `departure_of` gives that of an entry which was removed
+    at a revision; `on_exit` is called with each exit that has become known."""
 
-    def __init__(self, exit_of: Callable[[Entry, int], int | None]) -> None:
-        self._exit_of = exit_of
+    def __init__(self, departure_of: Callable[[Entry, int], Departure | None]) -> None:
+        self._departure_of = departure_of
         self.on_exit: Callable[[Ended], None] = _nothing
         # By the revision of the death: the entry, and until when it is remembered.
         self._deaths: dict[int, tuple[Entry, float]] = {}
@@ -46,7 +46,8 @@ class AwaitedExits:
         self._looking = None
         now = asyncio.get_running_loop().time()
         for revision, (entry, until) in list(self._deaths.items()):
-            exit = self._exit_of(entry, revision)
+            departure = self._departure_of(entry, revision)
+            exit = None if departure is None else departure.exit
             if exit is not None:
                 self.on_exit(Ended(key_of(entry.process_id), "died", exit, entry.incarnation))
             if exit is not None or now >= until:

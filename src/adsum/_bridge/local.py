@@ -56,7 +56,7 @@ class LocalRegistry:
         # Called when the registry was made anew.
         self.on_rebuilt: Callable[[], None] = _no_request
         # The exits of members here that become known after their deaths.
-        self.exits = AwaitedExits(self.registry._reader.exit_of)
+        self.exits = AwaitedExits(self.registry._reader.departure_of)
         self._known_epoch = 0
         self._shown: dict[str, Any] = {}
         self._take_snapshot()
