@@ -72,7 +72,8 @@ class WatchBase(OfOneProcess):
         revision at which they start again.
 
         It is the state of the tables, exact at that revision: the owner of an entry in it may have died since, and then
-        a ``died`` event follows. Ask `lookup` before you rely on one.
+        a ``died`` event follows. Members of hosts that could not be reached are in it, and their `reach` says so. Ask
+        `lookup` before you rely on one.
 
         >>> registration = registry.register("planner-1")
         >>> with registry.watch() as watch:

@@ -282,7 +282,8 @@ class Kind(StrEnum):
     """What an event reports. `lagged` is about the watch itself: it missed changes, and goes on with a new snapshot.
 
     The last three are about another host of the cluster, once for all of its members: it cannot be reached; it can be
-    reached again; and all that it missed to say meanwhile has arrived.
+    reached again; and all that it missed to say meanwhile has arrived. Each `unreachable` is followed by `returned` and
+    `whole`. A host that is new, or was forgotten or had left, is `whole` without having returned.
 
     >>> [kind.value for kind in adsum.Kind]
     ['registered', 'updated', 'unregistered', 'died', 'lagged', 'unreachable', 'returned', 'whole']

@@ -64,6 +64,7 @@ def test_a_followed_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts
             a.registry.register("s1")
             y.unregister()
         team.wait(lambda team: a.id("s1") in team and a.id("y") not in team, SOON)
+        b.mirrors(a)
         assert names(team) == ["s1", "x", "here-1"]
         assert dict(team) == {one.process_id: one for one in b.registry.find()}
         x.unregister()

@@ -22,7 +22,7 @@ HOWS = (("died", -9), ("died", None), ("unregistered", None), ("replaced", 1), (
 
 
 class Published(NamedTuple):
-    """A change of one id that is not published yet: how the entry ended that etcd has, where it has ended."""
+    """The unpublished state of one id: how the entry ended that etcd has, where it has ended."""
 
     how: str = "unknown"
     exit: int | None = None
@@ -30,7 +30,7 @@ class Published(NamedTuple):
 
 
 class Host:
-    """A host that flaps. `shown` gets all that has been heard of it, as its requests are made."""
+    """A host that flaps. `shown` notes what has been heard of it, as its requests are made."""
 
     def __init__(self, name: str, random: Random, shown: Shown) -> None:
         self.name, self._random, self._shown = name, random, shown
@@ -78,7 +78,7 @@ class Host:
         self.table = {} if boots else {id: (self.epoch, n, n) for n, id in enumerate(self.table, 1)}
         self._dirty = {id: Published(has_ended=True) for id in sorted(self._in_etcd | self.table.keys())}
 
-    # What the bridge here hears. `shown` gets it as each request is made.
+    # What the bridge here hears. `shown` notes each request as it is made.
 
     def lose(self, now: float) -> wire.RemoteHost:
         """Its lease is lost."""
@@ -159,7 +159,7 @@ class Host:
         """What the host is, with some of what is to be published."""
         self._shown.met(self.name, self.boot, self.epoch)
         changes = [self._change(id) for id in ids]
-        self._shown.vouched(self.name, self.fence)
+        self._shown.vouched(self.name)
         if state == "here":
             self._shown.whole(self.name)
         return wire.Mirror(hosts=[self._said(state)], changes=changes)

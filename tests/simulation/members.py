@@ -15,7 +15,7 @@ NEVER = 2**62
 
 
 class Members:
-    """Each has a process of its own. `shown` gets all that becomes of them."""
+    """Each has a process of its own. `shown` notes what becomes of them."""
 
     def __init__(self, world: World, random: Random, shown: Shown) -> None:
         self._world, self._random, self._shown = world, random, shown

@@ -42,7 +42,6 @@ class OtherHost:
         self.state = "away"
         self.is_known = False
         self.boot = 0
-        self.fence = 0
         self.members: dict[str, Version] = {}
 
 
@@ -98,13 +97,12 @@ class Shown:
                     self.remote_ended(name, id, "died")
         host.boot = boot
 
-    def vouched(self, name: str, fence: int) -> None:
-        """All that came with that is here. A host that was missed has returned, once for each fence."""
+    def vouched(self, name: str) -> None:
+        """All that came with that is here. A host that was missed has returned."""
         host = self.hosts[name]
-        if host.state == "away" and host.is_known and host.fence != fence:
+        if host.state == "away" and host.is_known:
             host.state = "returning"
             self.events.append(Seen("returned", name))
-        host.fence = fence
 
     def whole(self, name: str) -> None:
         """A host has said that all of its members are there."""

@@ -226,9 +226,10 @@ class LocalRegistry:
         published: int | None = None,
         applied: int | None = None,
         vouched: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Show the readers how far the bridge is; see `HostWords`. `heard` is when the cluster was heard, all of which
-        is in the tables, and for how long that counts, in nanoseconds. None leaves what was shown before."""
+        is in the tables, and for how long that counts, in nanoseconds. None leaves what was shown before. Returns
+        whether what was heard last counted no more, so that readers took all other hosts for unreachable."""
         latest = {"heard": heard, "published": published, "applied": applied, "vouched": vouched}
         self._shown |= {name: value for name, value in latest.items() if value is not None}
         board = self.registry._client.board
@@ -236,11 +237,12 @@ class LocalRegistry:
             board.attach()
         except AdsumError:
             # No registry, for the moment: there are no readers either. The next call shows all.
-            return
-        shown = self._shown
+            return False
+        shown, was_silent = self._shown, not board.hosts.hears()
         board.hosts.note_progress(shown.get("published"), shown.get("applied"), shown.get("vouched"))
         if "heard" in shown:
             board.hosts.note_heard(*shown["heard"])
+        return was_silent
 
     async def close(self) -> None:
         self.exits.clear()

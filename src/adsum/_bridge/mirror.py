@@ -28,6 +28,8 @@ log = logging.getLogger("adsum.bridge")
 
 LOAD_SECONDS = 10.0
 FORGET_SECONDS = 2.0
+# How long a registrar has to report that hosts can be reached again.
+NOTICE_SECONDS = 1.0
 SECOND = 1_000_000_000
 
 
@@ -118,9 +120,9 @@ class Mirror:
             await self._send(load.take(map(_raw, page.items)))
         await self._send(load.end())
         self.revision = at
+        await self._show(began)
         self.loads += 1
         self._has_lost_history = False
-        self._show(began)
         self.loaded.set()
         log.info("loaded %d other hosts at revision %d", len(self.picture.hosts), at)
 
@@ -150,7 +152,7 @@ class Mirror:
                     for stream, group in itertools.groupby(heard, lambda one: one.stream):
                         await self._require_same_history(stream)
                         await self._apply([one.response for one in group])
-                    self._show(await freshness.heard(heard[-1].at, self.revision))
+                    await self._show(await freshness.heard(heard[-1].at, self.revision))
             finally:
                 self._incoming = None
 
@@ -193,10 +195,14 @@ class Mirror:
             elif one.value is None and one.key.startswith(self._keys.nodes):
                 self._on_node_freed(one.key.removeprefix(self._keys.nodes).decode(errors="replace"))
 
-    def _show(self, heard: int | None) -> None:
-        if heard is not None:
-            self._local.show(heard=(heard, self._ttl_ns))
+    async def _show(self, heard: int | None) -> None:
+        was_silent = heard is not None and self._local.show(heard=(heard, self._ttl_ns))
         self._on_applied()
+        if was_silent:
+            # Watches learn at once that the hosts can be reached. A registrar that does not answer notices it later.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_SECONDS):
+                    await self._send([wire.Mirror()])
 
 
 def _raw(item: KeyValue) -> Raw:

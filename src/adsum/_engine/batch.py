@@ -62,13 +62,15 @@ class Call(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Deaths, ended sessions, requests, missed heartbeats and exits that are decided and committed together."""
+    """Deaths, ended sessions, requests, missed heartbeats and exits that are decided and committed together. `hears`
+    says whether the bridge hears from the cluster; None where the batch has nothing to do with other hosts."""
 
     deaths: Sequence[Death] = ()
     ended: Sequence[EndedSession] = ()
     calls: Sequence[Call] = ()
     late: Sequence[Lateness] = ()
     exits: Sequence[Exit] = ()
+    hears: bool | None = None
 
 
 class Grant(NamedTuple):

@@ -38,7 +38,10 @@ class Engine:
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
         memory = self.free_rows, self.claimers, self.dependants, self.hosts
-        round = Round(self._limits, self._kernel, view, now, dead, self._node, *memory)
+        round = Round(self._limits, self._kernel, view, now, dead, self._node, *memory, batch.hears)
+        if batch.hears is not None:
+            # First, so that what the hosts say is reported for a moment at which they can be reached, or cannot.
+            round.mirroring.tell_all()
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)

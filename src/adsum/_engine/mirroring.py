@@ -4,6 +4,11 @@ They are rows like all others, so one snapshot and one search have both. Their o
 this machine decides over them. What a host says of a registration counts only under its own boot; a host that comes
 back with another boot id proves that all of its earlier processes have ended.
 
+Watches have one event for a host that cannot be reached any more, that can be reached again, and that is whole. What
+counts is what readers see: where the bridge hears nothing, they take every other host for unreachable, whatever its row
+says. So the events follow from both, the row of a host and whether the bridge hears, and `HostRow.told` remembers what
+they have said.
+
 A host whose entries do not fit is left out as a whole: half of a host would be a wrong answer to every search. An entry
 that breaks the rules for entries is left out alone, and spoils nothing else that was heard with it.
 """
@@ -39,10 +44,13 @@ _EXITS = range(-255, 256)
 
 class Mirroring:
     """The hosts as one batch has left them so far. `changed` are those that it has changed, None for one that is gone;
-    `refusals` are the reasons why something was left out."""
+    `refusals` are the reasons why something was left out; `hears` says whether the bridge hears from the cluster."""
 
-    def __init__(self, limits: Limits, draft: Draft, admission: Admission, known: KnownHosts) -> None:
+    def __init__(
+        self, limits: Limits, draft: Draft, admission: Admission, known: KnownHosts, *, hears: bool = True
+    ) -> None:
         self._limits = limits
+        self._hears = hears
         self._draft = draft
         self._admission = admission
         self._known = known
@@ -65,7 +73,27 @@ class Mirroring:
                 self._gain(host)
         return has_amended or before != (len(self._draft.changes), len(self.changed))
 
+    def tell_all(self) -> None:
+        """Report what readers see of the hosts, where it has changed."""
+        for row in self._rows():
+            self._tell(row)
+
     # Hosts
+
+    def _tell(self, row: HostRow) -> HostRow:
+        """Report what readers see of this host from now on, if watches do not know it."""
+        told, present = row.said, row.present(hears=self._hears)
+        if told is present:
+            return row
+        if present is HostState.unreachable:
+            self._draft.note_host(Kind.unreachable, row.host)
+        elif told is HostState.unreachable and row.is_known:
+            # One that was never whole is not missed, so it does not return.
+            self._draft.note_host(Kind.returned, row.host)
+        is_here = present is HostState.here
+        if is_here:
+            self._draft.note_host(Kind.whole, row.host)
+        return self._put(row, told=present, is_known=row.is_known or is_here)
 
     def _row(self, host: str) -> HostRow | None:
         return self.changed[host] if host in self.changed else self._known.rows.get(host)
@@ -91,8 +119,7 @@ class Mirroring:
             row = self._put(row, boot_id=host.boot_id)
         if host.state == "unreachable":
             if row.state in (HostState.here, HostState.returning):
-                self._put(row, state=HostState.unreachable)
-                self._draft.note_host(Kind.unreachable, row.host)
+                self._tell(self._put(row, state=HostState.unreachable))
         elif host.nodes != row.nodes:
             self._take_nodes(self._put(row, nodes=host.nodes))
 
@@ -103,7 +130,14 @@ class Mirroring:
             self.refusals.append(f"the host {host.host} is left out: {error}")
             return
         row = HostRow(
-            host.host, number, host.boot_id, host.fence, HostState.unreachable, host.nodes, tenure=host.tenure
+            host.host,
+            number,
+            host.boot_id,
+            host.fence,
+            HostState.unreachable,
+            host.nodes,
+            told=HostState.unreachable,
+            tenure=host.tenure,
         )
         self.changed[host.host] = row
         self._take_nodes(row)
@@ -123,15 +157,13 @@ class Mirroring:
             if _is_same_tenure(host, row):
                 return
             row = self._put(row, state=HostState.unreachable)
-        # One that was never whole is not missed, so it does not return.
-        has_returned = row.state is HostState.unreachable and row.is_known and not _is_same_tenure(host, row)
+        # One that is not known yet is no other than before until it is whole.
+        has_returned = row.state is HostState.unreachable and row.is_known
         row = self._put(row, boot_id=host.boot_id, fence=host.fence, nodes=host.nodes, tenure=host.tenure)
         if has_returned:
-            row = self._put(row, state=HostState.returning)
-            self._draft.note_host(Kind.returned, row.host)
+            row = self._tell(self._put(row, state=HostState.returning))
         if host.state == "here" and row.state is not HostState.here:
-            self._put(row, state=HostState.here, is_known=True)
-            self._draft.note_host(Kind.whole, row.host)
+            self._tell(self._put(row, state=HostState.here))
 
     def _put(self, row: HostRow, **fields: object) -> HostRow:
         changed = msgspec.structs.replace(row, **fields)
@@ -149,10 +181,8 @@ class Mirroring:
     def _refuse(self, row: HostRow, reason: object) -> None:
         """Leave a host out, until its bridge begins anew."""
         self.refusals.append(f"the host {row.host} is left out: {reason}")
-        if row.state in (HostState.here, HostState.returning):
-            self._draft.note_host(Kind.unreachable, row.host)
+        self._tell(self._put(row, state=HostState.refused))
         self._clear(row, "unreachable_forgotten")
-        self._put(row, state=HostState.refused)
 
     # Entries
 

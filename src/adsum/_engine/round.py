@@ -46,6 +46,7 @@ class Round:
         claimers: Claimers,
         dependants: Dependants,
         hosts: KnownHosts,
+        hears: bool | None = None,
     ) -> None:
         self.now = now
         self.node = node
@@ -53,6 +54,7 @@ class Round:
         self.admission = Admission(limits, self.draft, now, node, hosts)
         self._limits = limits
         self._hosts = hosts
+        self._hears = hears
         self._mirroring: Mirroring | None = None
         self._kernel = kernel
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
@@ -76,7 +78,9 @@ class Round:
     def mirroring(self) -> Mirroring:
         """The hosts of the cluster in this round, made when they are asked for."""
         if self._mirroring is None:
-            self._mirroring = Mirroring(self._limits, self.draft, self.admission, self._hosts)
+            self._mirroring = Mirroring(
+                self._limits, self.draft, self.admission, self._hosts, hears=self._hears is not False
+            )
         return self._mirroring
 
     @property

@@ -115,6 +115,15 @@ class Committer:
             with tables.write(self._generations.current) as transaction:
                 transaction.keep_stats(self._counters.stats(pending, len(self._kernel.scanned)))
 
+    def hearing(self) -> Batch | None:
+        """A batch in which watches learn that the bridge hears nothing any more, so that no other host can be reached,
+        or that it hears again; None where they know."""
+        rows = self._engine.hosts.rows.values()
+        if not rows:
+            return None
+        hears = self._page.board.hosts.hears()
+        return None if all(row.said is row.present(hears=hears) for row in rows) else Batch(hears=hears)
+
     def take_up_hosts(self, rows: Sequence[HostRow], entries: int) -> None:
         """The hosts of the cluster that an earlier registrar knew, with so many entries in all."""
         self._engine.hosts = KnownHosts(rows, entries)
@@ -179,7 +188,7 @@ class Committer:
         receipts: list[Receipt] = []
         try:
             with tables.write(self._generations.current, self._page.board.rows.with_heartbeat) as transaction:
-                decision = self._decide(transaction, batch, self._clock.instant(), watched)
+                decision = self._decide(transaction, self._with_hearing(batch), self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
                     marked = _counters_of(decision, transaction.index_keys)
@@ -204,10 +213,18 @@ class Committer:
             self._page.settle(*marked)
         self._failpoint("after_commit")
         if decision.writes:
+            # Before the revision, which lets watches see the events of the hosts.
+            self._follow_hosts(decision)
             self._page.revision = transaction.revision
             self._receipts.committed(receipts)
         self._follow(batch, decision)
         return answers
+
+    def _with_hearing(self, batch: Batch) -> Batch:
+        """Other hosts say something: it counts for readers only while the bridge hears from the cluster."""
+        if any(isinstance(call.request, wire.Mirror) for call in batch.calls):
+            return batch._replace(hears=self._page.board.hosts.hears())
+        return batch
 
     def _allocate_rows(self, decision: Decision) -> None:
         """Before the commit, which is none where there is no memory for gauges. The rows are written after it: one of
@@ -260,7 +277,6 @@ class Committer:
         for owner in decision.released:
             self._kernel.unwatch(owner)
         self._log_lines.follow(batch.calls, decision)
-        self._follow_hosts(decision)
         now = self._clock.monotonic_ns()
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         self._engine.dependants.follow(decision.changes)

@@ -238,6 +238,7 @@ class Server:
         if self._kernel.scanned:
             noticed = self._clock.monotonic_ns()
             self._work([Death(owner, noticed) for owner in self._kernel.scan()])
+        self._note_hearing()
         self._clients.drop_the_slow(self._clock.monotonic_ns())
         self._sessions.check_inherited(self._clients)
         if self._committer.commits != self._last_commits:
@@ -248,6 +249,19 @@ class Server:
             self._committer.store_stats(len(self._requests))
         except AdsumError as error:
             log.warning("the statistics could not be stored: %s", error)
+
+    def _note_hearing(self) -> None:
+        """A bridge that is stopped, or cut off from its cluster, does not say so; the time says it."""
+        batch = self._committer.hearing()
+        if batch is None:
+            return
+        try:
+            self._committer.commit(batch)
+        except AdsumError as error:
+            # The next tick tries again.
+            log.warning("that the bridge hears %s could not be noted: %s", "again" if batch.hears else "nothing", error)
+        else:
+            self._bell.changed()
 
     def _clean_up_postponed(self) -> None:
         """Each death by itself, for there may be room for some of them. All of them are one attempt."""

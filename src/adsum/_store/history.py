@@ -15,6 +15,7 @@ registry alone needs one of the two tables, and others both, which together have
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import CorruptRegistry
@@ -26,6 +27,8 @@ from .layout import (
     HOST_KINDS,
     META_FLOORS,
     Change,
+    HostRow,
+    HostState,
     decode_entry,
     decode_public,
     encode,
@@ -115,6 +118,17 @@ def _rows_after(
     with txn.cursor(environment.tables[table]) as cursor:
         found = cursor if cursor.set_range(pack_number(since + 1)) else ()
         return [(unpack_number(key), *_head.unpack_from(row), row[_head.size :]) for key, row in found]
+
+
+def away(hosts: Iterable[HostRow], steps: Sequence[Step]) -> set[str]:
+    """The hosts that could not be reached before `steps`; `hosts` are as they are after them."""
+    found = {row.host for row in hosts if row.said is not HostState.here}
+    for step in reversed(steps):
+        if step.kind is Kind.unreachable:
+            found.discard(step.host)
+        elif step.host:
+            found.add(step.host)
+    return found
 
 
 def undo(entries: dict[ProcessId, Entry], steps: list[Step]) -> dict[ProcessId, Entry]:

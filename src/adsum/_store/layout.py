@@ -145,6 +145,17 @@ class Standby(msgspec.Struct, frozen=True, array_like=True):
     replaces: bool = False
 
 
+class HostState(StrEnum):
+    """`here`: it can be reached, and its entries are as it says. `unreachable`: its lease is lost, or it was never
+    here. `returning`: it can be reached again, and has not said yet that all of its entries are there. `refused`: it
+    has more entries than there is room for, so none is kept."""
+
+    here = "here"
+    returning = "returning"
+    unreachable = "unreachable"
+    refused = "refused"
+
+
 class HostRow(msgspec.Struct, frozen=True, array_like=True):
     """Another host of the cluster, as this registry knows it.
 
@@ -154,6 +165,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     - `state`: see `HostState`.
     - `nodes`: the nodes whose ids belong to it.
     - `is_known`: whether it was here before, so that its absence is one.
+    - `told`: what the events of watches have said of it last; None in rows of before this field, where that is `state`.
     - `tenure`: names the tenure of its bridge, since an etcd that starts empty gives the same fence again.
     """
 
@@ -164,6 +176,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     state: HostState
     nodes: frozenset[str] = frozenset()
     is_known: bool = False
+    told: HostState | None = None
     tenure: bytes = b""
 
     @property
@@ -171,16 +184,15 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
         """Represents the host where an entry of this registry has its process."""
         return Owner(0, self.number, 0)
 
+    @property
+    def said(self) -> HostState:
+        """`here`, `returning` or `unreachable`: what watches know of it."""
+        return self.told or self.present(hears=True)
 
-class HostState(StrEnum):
-    """`here`: it can be reached, and its entries are as it says. `unreachable`: its lease is lost, or it was never
-    here. `returning`: it can be reached again, and has not said yet that all of its entries are there. `refused`: it
-    has more entries than there is room for, so none is kept."""
-
-    here = "here"
-    returning = "returning"
-    unreachable = "unreachable"
-    refused = "refused"
+    def present(self, *, hears: bool) -> HostState:
+        """`here`, `returning` or `unreachable`: what it is for readers, where the bridge hears from the cluster, or
+        does not."""
+        return self.state if hears and self.state is not HostState.refused else HostState.unreachable
 
 
 # The changes that are about a host, and not about an entry.

@@ -154,7 +154,7 @@ class Reader:
         origin = entry.origin
         if origin is None or self._tables.hosts.is_here(entry.owner):
             return entry
-        return msgspec.structs.replace(entry, origin=msgspec.structs.replace(origin, reach=Reach.unreachable))
+        return _unreachable(entry)
 
     def cached(self, process_id: tuple[str, str, str]) -> CachedEntry | None:
         """The entry under an id as it is in the tables, whether or not its owner is alive."""
@@ -336,7 +336,7 @@ class Reader:
         entries and no changes where `since` is None, or where the history does not reach back to it.
 
         A `query` of None matches every entry of every namespace. The entries are those of the tables: an owner may have
-        died since.
+        died since. With a query, those of hosts that could not be reached at that revision are marked.
         """
 
         def read(txn: snapshot.Txn, environment: Environment) -> Base[list[Entry]]:
@@ -348,6 +348,9 @@ class Reader:
             stored = {entry.process_id: entry for entry in self._candidates(txn, environment, query)}
             entries = history.undo(stored, steps or []).values()
             matching = [entry for entry in entries if query is None or query.matches(entry)]
+            if query is not None and any(entry.origin is not None for entry in matching):
+                away = history.away(snapshot.hosts(txn, environment), steps or [])
+                matching = [_unreachable(entry) if entry.host in away else entry for entry in matching]
             matching.sort(key=_by_id)
             newest = Position(epoch, snapshot.revision(txn, environment))
             start = newest if since is None or steps is None else Position(epoch, since.revision)
@@ -606,6 +609,12 @@ class OwnChanges:
 
     def steps_since(self, position: Position) -> tuple[Position, list[Step] | None]:
         return self._reader.steps_since(position, here=True)
+
+
+def _unreachable(entry: Entry) -> Entry:
+    """The entry of a member of another host, marked as one that cannot be reached."""
+    origin = msgspec.structs.replace(entry.origin, reach=Reach.unreachable)  # type: ignore[type-var]
+    return msgspec.structs.replace(entry, origin=origin)
 
 
 _by_key = operator.attrgetter("key")

@@ -405,6 +405,9 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         An entry that starts to match because of an update is ``registered`` to this watch, and one that stops to match
         is ``unregistered``; such an event has `previous`.
 
+        In a cluster, an event without an entry is about a host, unless its kind is ``lagged``: see `Kind`. A watch of
+        one id has none of these.
+
         Errors: `InvalidQuery`, a `ValueError`, for a condition that no entry could meet; `InvalidProcessId`.
 
         >>> async with registry.watch(capability="planning") as watch:
