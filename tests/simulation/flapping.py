@@ -71,6 +71,10 @@ class Week:
         if self.random.random() < 0.02:
             # The bridge has not been heard since the last time.
             self.checks.silence(TTL)
+            if self.random.random() < 0.2:
+                self._restart(None)
+            self._heard()
+            self.checks.heard_again()
         self._heard()
         if self.random.random() < 0.3:
             self.members.step()

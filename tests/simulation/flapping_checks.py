@@ -156,9 +156,26 @@ class Checks:
         assert {_name(entry) for entry in self._reader.find(TEAM)} == self._shown.names(here)
 
     def silence(self, ttl: float) -> None:
-        """The bridge has not been heard for longer than its lease lasts: no other host can be reached."""
+        """The bridge has not been heard for longer than its lease lasts: no other host can be reached. Watches have an
+        event for each where the registrar has noticed it."""
         self._world.clock.advance(ttl * 1.01)
         self.reads(hears=False)
+        self._note_hearing()
+        self.reads(hears=False)
+
+    def heard_again(self) -> None:
+        """The bridge hears again after a silence."""
+        self._note_hearing()
+        self.reads()
+
+    def _note_hearing(self) -> None:
+        if (batch := self._world.core.committer.hearing()) is not None:
+            self._world.core.committer.commit(batch)
+            if batch.hears:
+                self._shown.heard_again()
+            else:
+                self._shown.silence()
+        self.watch.catch_up()
 
     # After each step
 

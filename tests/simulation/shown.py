@@ -88,6 +88,18 @@ class Shown:
             self.events.append(Seen("unreachable", name))
         host.state = "away"
 
+    def silence(self) -> None:
+        """The bridge here hears nothing any more. What each host is stays as it was; readers cannot rely on it."""
+        self.events += [Seen("unreachable", name) for name, host in sorted(self.hosts.items()) if host.state != "away"]
+
+    def heard_again(self) -> None:
+        """The bridge here hears again, and no host has changed in between."""
+        for name, host in sorted(self.hosts.items()):
+            if host.state != "away":
+                self.events.append(Seen("returned", name))
+            if host.state == "here":
+                self.events.append(Seen("whole", name))
+
     def met(self, name: str, boot: int, epoch: int) -> None:
         """The bridge of a host vouches for it. Where it has started anew, its earlier processes have ended."""
         host = self.hosts.setdefault(name, OtherHost())

@@ -15,6 +15,8 @@ that breaks the rules for entries is left out alone, and spoils nothing else tha
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 
 from .. import _wire as wire
@@ -74,8 +76,8 @@ class Mirroring:
         return has_amended or before != (len(self._draft.changes), len(self.changed))
 
     def tell_all(self) -> None:
-        """Report what readers see of the hosts, where it has changed."""
-        for row in self._rows():
+        """Report what readers see of the hosts, where it has changed, in the order of their names."""
+        for row in sorted(self._rows(), key=attrgetter("host")):
             self._tell(row)
 
     # Hosts
