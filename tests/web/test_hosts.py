@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
+from starlette.datastructures import QueryParams
 from starlette.testclient import TestClient
 
 import adsum.web
+from adsum.web.selection import parse_selection
+from adsum.web.streams import EventStreamTopic
 from tests.cluster.host_processes import SOON, Hosts
 from tests.support.etcd import EtcdCluster
 
-from .document import listed, read
+from .document import listed, read, rows
 from .test_following import Screen
 
 
@@ -79,4 +83,36 @@ async def test_rows_go_and_come_back_with_their_host(hosts: Hosts) -> None:
                 await screen.take()
         assert screen.rows == screen.fresh()
     finally:
+        screen.close()
+
+
+async def test_events_of_hosts_are_in_the_list_and_in_the_stream(hosts: Hosts) -> None:
+    """A host that is lost and returns is in the list of events under its name, also in a page that follows; the JSON
+    API has the events as a watch gives them."""
+    here, there = hosts.add("here"), hosts.add("there")
+    there.registry.register("planner")
+    here.sees(there, "planner")
+    app = adsum.web.app(here.registry)
+    screen, site = Screen(app, "events?q=there"), app.state.site
+    stream = EventStreamTopic(site, parse_selection(QueryParams("capability=none")), site.broadcaster.catch_up())
+    api = site.broadcaster.subscribe({"": (stream, stream)})
+    try:
+        before = len(screen.rows)
+        there.bridge.stop()
+        async with asyncio.timeout(2 * SOON):
+            while len(screen.rows) != before + 1:
+                await screen.take()
+        there.bridge.resume()
+        async with asyncio.timeout(2 * SOON):
+            while len(screen.rows) != before + 3:
+                await screen.take()
+        assert screen.rows == screen.fresh()
+        said = b"".join(await api.wait(SOON) or ())
+        documents = [json.loads(line.removeprefix(b"data: ")) for line in said.splitlines() if line[:5] == b"data:"]
+        assert [one["kind"] for one in documents] == ["unreachable", "returned", "whole"]
+        assert {(one["host"], one["entry"]) for one in documents} == {("there", None)}
+        found = rows(read(TestClient(app).get("/events?kind=whole&q=there").text))
+        assert len(found) == 2, "when it was first there, and now"
+    finally:
+        site.broadcaster.unsubscribe(api)
         screen.close()

@@ -43,8 +43,8 @@ class Counts(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """What a mirror learned: the changes in its scope, oldest first. Where changes were missed, `is_new` says that all
-    entries were read anew, and there are no changes."""
+    """What a mirror learned: the changes in its scope and those of hosts, oldest first. Where changes were missed,
+    `is_new` says that all entries were read anew, and there are no changes."""
 
     changes: Sequence[Step]
     is_new: bool = False
@@ -95,21 +95,25 @@ class Mirror:
             if is_rated:
                 self._rates.note_missed(max(0, self._feed.position.revision - before))
             return Followed((), is_new=True)
-        seen: Counter[str] = Counter()
+        changes = self._taken()
+        if is_rated:
+            self._rates.note(Counter(step.kind for step in changes if not step.host))
+        return Followed(changes)
+
+    def _taken(self) -> list[Step]:
+        """Apply the pending changes, and return those that are in the scope. One of a host changes no entry: `fresh`
+        says which members can be reached."""
         changes = []
         while (step := self._feed.take()) is not None:
             entry = step.after or step.before
-            if entry is None or not self.scope.covers(entry.process_id):
+            if entry is not None and not self.scope.covers(entry.process_id):
                 continue
             changes.append(step)
-            seen[step.kind] += 1
             if step.after is not None:
-                self.entries[entry.process_id] = step.after
-            else:
+                self.entries[step.after.process_id] = step.after
+            elif entry is not None:
                 self.entries.pop(entry.process_id, None)
-        if is_rated:
-            self._rates.note(seen)
-        return Followed(changes)
+        return changes
 
     def fresh(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of `entries` that are alive, as they are at this moment: a heartbeat changes an entry without being a

@@ -49,7 +49,9 @@ def newest_changes(registry: Registry, number: int = MAX_RECENT) -> Changes:
 def event_of(step: Step, epoch: int) -> Event:
     """A change as an event of a watch without conditions. The exit of a death is not part of it."""
     previous = step.before if step.after is not None else None
-    return Event(step.kind, step.after or step.before, Revision(step.revision, epoch), previous)
+    event = Event(step.kind, step.after or step.before, Revision(step.revision, epoch), previous)
+    event.host = step.host
+    return event
 
 
 def lagged(revision: Revision) -> Event:

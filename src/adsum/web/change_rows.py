@@ -30,6 +30,8 @@ class EventFilter:
         self._covers = covers
 
     def matches(self, step: Step) -> bool:
+        if step.host:
+            return self.kind in ("", step.kind) and all(word in step.host.lower() for word in self._words)
         entry = step.after or step.before
         if entry is None or not self._covers(entry.process_id):
             return False

@@ -118,7 +118,9 @@ def _missed(site: Site, subscription: Subscription, since: Revision | None) -> I
         subscription.lag()
         return
     scope = site.settings.scope
-    steps = [step for step in steps if (entry := step.after or step.before) and scope.covers(entry.process_id)]
+    steps = [
+        step for step in steps if step.host or ((entry := step.after or step.before) and scope.covers(entry.process_id))
+    ]
     for name, topic in subscription.topics.items():
         if (message := topic.missed(steps)) is not None:
             yield framed(name, min(position, topic.sent), message)
@@ -175,7 +177,7 @@ async def _event_messages(site: Site, selection: Selection, since: Revision | No
 
 class EventStreamTopic:
     """The events of one client of the JSON API, as `adsum.Watch` gives them: an entry that starts to match is
-    registered, one that stops to match is unregistered."""
+    registered, one that stops to match is unregistered. Events of hosts are for all."""
 
     def __init__(self, site: Site, selection: Selection, revision: Revision) -> None:
         self.sent = revision
@@ -224,6 +226,9 @@ class EventStreamTopic:
 
     def _seen(self, steps: Iterable[Step]) -> Iterator[Step]:
         for step in steps:
+            if step.host:
+                yield step
+                continue
             before, after = self._matches(step.before), self._matches(step.after)
             if not (before or after):
                 continue
