@@ -404,3 +404,56 @@ def test_a_host_that_was_left_out_is_tried_again_under_the_fence_that_it_had(reg
         bridge.tenure = b"another"
         bridge.host("here")
         assert not registry.hosts()[0].left_out
+
+
+def test_a_host_that_was_forgotten_is_a_new_one_when_it_comes(registry: Registry, bridge: Bridge) -> None:
+    """Its members are registered, and then it is whole: nothing was kept of the host that could return."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    with registry.watch() as watch:
+        bridge.host("unreachable")
+        bridge.host("gone", how="unreachable_forgotten")
+        bridge.fence += 1
+        bridge.host("returning")
+        bridge.put(remote("worker"))
+        bridge.host("here")
+        kinds = [watch.next(10).kind for _ in range(4)]
+    assert kinds == [Kind.unreachable, Kind.unregistered, Kind.registered, Kind.whole]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda bridge: bridge.end(remote("worker")),
+        lambda bridge: bridge.end(remote("worker"), how="unregistered"),
+        lambda bridge: bridge.say(changes=[wire.RemoteChange(HOST, ID, remote("worker", 12), "handed_over")]),
+        lambda bridge: bridge.host("gone"),
+        lambda bridge: bridge.host("gone", how="unreachable_forgotten"),
+    ],
+    ids=["died", "unregistered", "handed_over", "left", "forgotten"],
+)
+def test_a_member_that_cannot_be_reached_is_gone_when_it_has_ended(
+    registry: Registry, bridge: Bridge, end: Callable[[Bridge], object]
+) -> None:
+    """A wait for its end goes on while its host is away or returns, and ends with what says that it has ended."""
+    bridge.host("here")
+    bridge.put(remote("worker"))
+    bridge.host("unreachable")
+    with pytest.raises(adsum.Timeout, match="its host host-b cannot be reached"):
+        registry.wait_until_gone(ID, 0.3)
+    ended = threading.Event()
+
+    def wait() -> None:
+        registry.wait_until_gone(ID, 30)
+        ended.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    try:
+        bridge.fence += 1
+        bridge.host("returning")
+        assert not ended.wait(0.3)
+    finally:
+        end(bridge)
+        waiting.join(30)
+    assert ended.is_set()
