@@ -90,6 +90,10 @@ def test_tokens_hosts_and_origins(command: Command) -> None:
         # Without a session a ping is refused for that reason, so the token was right.
         assert _status(url, Authorization=bearer) == 400
         assert _status(url, Authorization=bearer, Host="evil.example") == 421
+        port = url.split(":")[2].partition("/")[0]
+        for host in (f"127.0.0.1:{port}@x.example", f"localhost:{port}.x.example", f"127.0.0.1:{port}/x", "127.0.0.1:"):
+            assert _status(url, Authorization=bearer, Host=host) == 421, host
+            assert _status(url, Authorization=bearer, Origin=f"http://{host}") == 403, host
         assert _status(url, Authorization=bearer, Origin="http://evil.example") == 403
 
 

@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -25,6 +26,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium (Debian: c
 # Tests beyond the first look: only by `make test-web`.
 more = pytest.mark.browser
 
+# A server that writes asks for it; the first address gives it.
+TOKEN = {"ADSUM_WEB_TOKEN": "a secret of more than sixteen characters"}
+LOGIN = f"login?token={quote(TOKEN['ADSUM_WEB_TOKEN'])}"
 VIEWS = ["", "departures", "events", "team?wanted=planning+coding:2+translation", "registry"]
 
 
@@ -61,12 +65,12 @@ def test_every_view_can_be_used_by_all(
     browser: Browser, registry: Registry, registry_folder: Path, shape: Shape
 ) -> None:
     """No view has a fault that axe finds, in light and in dark, and none is wider than a window of 360 pixels."""
-    with running(registry) as processes, Server(registry_folder, "--allow-writes") as server:
+    with running(registry) as processes, Server(registry_folder, "--allow-writes", env=TOKEN) as server:
         processes["coder-6"].kill()
         processes["coder-6"].wait()
         member = f"members/default/{registry.node}/coder-1"
         gone = f"members/default/{registry.node}/coder-6"
-        with opened(browser, server.url, shape) as page:
+        with opened(browser, server.url + LOGIN, shape) as page:
             for view in (*VIEWS, member, gone):
                 page.goto(server.url + view)
                 _is_live(page)
@@ -295,8 +299,9 @@ def test_across_restarts(browser: Browser, registry: Registry, registry_folder: 
 def test_a_member_is_changed_and_removed(browser: Browser, registry: Registry, registry_folder: Path) -> None:
     """Where writes are allowed, buttons on a member's page set its health, and unregister it after a second step."""
     registry.register("worker")
-    with Server(registry_folder, "--allow-writes") as server:
-        with opened(browser, f"{server.url}members/default/{registry.node}/worker") as page:
+    with Server(registry_folder, "--allow-writes", env=TOKEN) as server:
+        with opened(browser, server.url + LOGIN) as page:
+            page.goto(f"{server.url}members/default/{registry.node}/worker")
             _is_live(page)
             page.get_by_role("button", name="degraded").click()
             expect(page.locator(".summary .health")).to_have_text("degraded")

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 import adsum.web
 from adsum import Registry
-from adsum.web.guard import host_name, known_hosts
+from adsum.views.host_header import host_name
+from adsum.web import openapi
+from adsum.web.documents import ErrorDocument
+from adsum.web.guard import known_hosts
+from tests.support import ChildFailed
 
 from .document import read
+from .server import Server
 
 TOKEN = "a secret of more than sixteen characters"
 PATHS = [
@@ -53,8 +61,68 @@ def test_a_name_that_is_allowed_is_served(registry: Registry) -> None:
 
 def test_the_name_of_a_host() -> None:
     """The name in a header is found without its port, in lower case, with the brackets of IPv6."""
-    assert [host_name(host) for host in ("A.b:1", "[::1]:80", "[::1]", "a.", "")] == ["a.b", "[::1]", "[::1]", "a", ""]
-    assert known_hosts(["::1", "[::2]", "A.b"]) == {"[::1]", "[::2]", "a.b"}
+    assert [host_name(host) for host in ("A.b:1", "[::1]:80", "[::1]", "a.", "a_b")] == [
+        *("a.b", "[::1]", "[::1]", "a", "a_b")
+    ]
+    assert known_hosts(["::1", "[::2]", "A.b", "fe80::1%eth0"]) == {"[::1]", "[::2]", "a.b", "[fe80::1%eth0]"}
+
+
+MALFORMED = [
+    *("", " ", ":8470", "localhost:", "localhost:x", "localhost:8470x", "localhost:8470:1", "localhost:123456"),
+    *("localhost@x.example", "localhost:8470@x.example", "localhost:8470/x", "localhost:8470?x", "localhost:8470#x"),
+    *(
+        "[::1]x.example",
+        "[::1].x.example:80",
+        "[::1",
+        "::1",
+        "localhost x.example",
+        "localhost,x.example",
+        "localhost..",
+    ),
+]
+
+
+@pytest.mark.parametrize("host", MALFORMED)
+def test_a_malformed_host_is_refused(client: TestClient, host: str) -> None:
+    """A header that only begins with a known name is none: all of it is a name, and a port of digits."""
+    assert host_name(host) is None
+    assert client.get("/api/members", headers={"Host": host}).status_code == 421
+
+
+@pytest.mark.parametrize("name", ["", "*", "*.agents.example", "http://agents.example", "agents.example/x", "a b"])
+def test_what_is_no_name_cannot_be_allowed(registry: Registry, name: str) -> None:
+    """A URL, a pattern or an empty text in the place of a name is refused with what to give, in Python and in a
+    shell."""
+    with pytest.raises(ValueError, match="is no name of a host; give the name or the address"):
+        adsum.web.app(registry, hosts={name})
+    with pytest.raises(ChildFailed, match=r"--allow-host .* is no name of a host"):
+        Server(registry.folder, "--allow-host", name)
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "headers"),
+    [
+        ("unknown_host", 421, {"Host": "evil.example"}),
+        ("other_site", 403, {"Origin": "http://evil.example"}),
+        ("token_required", 401, {}),
+        ("method_not_allowed", 405, {"Authorization": f"Bearer {TOKEN}"}),
+    ],
+)
+def test_the_api_refuses_with_a_document(registry: Registry, reason: str, status: int, headers: dict[str, str]) -> None:
+    """Each refusal of the JSON API is the document of an error, as its description says."""
+    application = adsum.web.app(registry, token=TOKEN)
+    described = openapi.description()["paths"]
+    for path in ("/api/members", "/api/departures", "/api/events", "/api/openapi.json"):
+        assert f"{status}" in described[path]["get"]["responses"]
+        for prefix in ("", "/below"):
+            client = TestClient(Starlette(routes=[Mount(prefix, application)]) if prefix else application)
+            method = "POST" if status == 405 else "GET"
+            answer = client.request(method, prefix + path, headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["content-type"] == "application/json"
+            assert msgspec.json.decode(answer.content, type=ErrorDocument).reason == reason
+            assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+            assert ("GET" in answer.headers.get("allow", "")) == (status == 405)
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,25 @@ def test_another_address_needs_a_token(registry: Registry, registry_folder: Path
             assert server.get("/api/members", {**bearer, "Host": host}).status == status, host
 
 
+def test_writes_need_a_token(registry: Registry, registry_folder: Path, tmp_path: Path) -> None:
+    """Other users of the machine can reach a loopback port, so a server that changes the registry has a token there. A
+    Unix socket is for this user alone, and needs none."""
+    registry.register("worker")
+    for listen in ("127.0.0.1:0", "[::1]:0", "localhost:0"):
+        with pytest.raises(ChildFailed, match=r"every user of this machine can reach.*ADSUM_WEB_TOKEN=.*unix:PATH"):
+            Server(registry_folder, "--allow-writes", listen=listen)
+    path = f"/members/default/{registry.node}/worker/health"
+    body = f"status=degraded&incarnation={registry['worker'].incarnation}"
+    with Server(registry_folder, "--allow-writes", env={"ADSUM_WEB_TOKEN": TOKEN}) as server:
+        assert server.get(path, method="POST", body=body).status == 401
+        assert registry["worker"].metadata.health_status == "healthy"
+        assert server.get(path, {"Authorization": f"Bearer {TOKEN}"}, "POST", body).status == 303
+        assert registry["worker"].metadata.health_status == "degraded"
+    with Server(registry_folder, "--allow-writes", listen=f"unix:{tmp_path / 'web.sock'}"):
+        answer = get_over_unix(tmp_path / "web.sock", f"/members/default/{registry.node}/worker")
+        assert (answer.status, "unregister" in answer.text) == (200, True)
+
+
 def test_a_stream_has_every_change(registry: Registry, server: Server) -> None:
     """The stream of the API has each change as a document, with its epoch and revision as id and its kind as name."""
     with server.stream("/api/events") as stream:

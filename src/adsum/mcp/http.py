@@ -1,8 +1,8 @@
 """Serves clients over streamable HTTP, on a loopback address.
 
 Every process of the machine can reach a loopback port, those of other users too, and so can a web page in a browser of
-this machine. Against pages the SDK compares the Host and Origin of each request with loopback names. Against other
-users there is a token, without which no request is answered; a server that writes has to have one.
+this machine. Against pages the Host and Origin of each request are compared with loopback names. Against other users
+there is a token, without which no request is answered; a server that writes has to have one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import uvicorn
 
+from ..views.host_header import host_name, is_of_host
 from .clients import WebClient
 from .ending import ended_by_signals
 from .server import AgentServer
@@ -29,6 +30,8 @@ PATH = "/mcp"
 _END_SECONDS = 1
 # How long the answers of calls that are ended may take.
 _ANSWER_SECONDS = 0.2
+# What a browser of this machine calls it, and no name that another site can have.
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 # As ASGI has them (asgi.readthedocs.io).
 _Scope: TypeAlias = MutableMapping[str, Any]
@@ -56,7 +59,7 @@ async def serve(
     server = AgentServer(registry, WebClient(), writes=writes)
     app = server.streamable_http_app(streamable_http_path=PATH, host="127.0.0.1")
     config = uvicorn.Config(
-        app if token is None else _Guarded(app, token),
+        _Guarded(app, token),
         loop="asyncio",
         http="h11",
         ws="none",
@@ -102,21 +105,40 @@ class _WebServer(uvicorn.Server):
 
 
 class _Guarded:
-    """An application that answers only requests that have the token."""
+    """An application that answers only requests that ask for a loopback name, come from none but its pages, and have
+    the token where there is one. The SDK compares names too, and only how they begin."""
 
-    def __init__(self, app: _App, token: str) -> None:
+    def __init__(self, app: _App, token: str | None) -> None:
         self._app = app
-        self._expected = f"Bearer {token}".encode()
+        self._expected = None if token is None else f"Bearer {token}".encode()
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http" or self._is_admitted(scope):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-            return
-        headers = [(b"www-authenticate", b"Bearer"), (b"content-type", b"text/plain; charset=utf-8")]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        body = b"give the token of this server: Authorization: Bearer TOKEN\n"
-        await send({"type": "http.response.body", "body": body})
+        elif [host_name(host) in _LOOPBACK for host in _header(scope, b"host")] != [True]:
+            await _refuse(
+                send, 421, b"this server is asked for as 127.0.0.1:PORT or localhost:PORT, by no other name\n"
+            )
+        elif not all(is_of_host(origin, _LOOPBACK) for origin in _header(scope, b"origin")):
+            await _refuse(send, 403, b"a request of another site is refused\n")
+        elif not self._is_admitted(scope):
+            said = b"give the token of this server: Authorization: Bearer TOKEN\n"
+            await _refuse(send, 401, said, (b"www-authenticate", b"Bearer"))
+        else:
+            await self._app(scope, receive, send)
 
     def _is_admitted(self, scope: _Scope) -> bool:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(given) == 1 and hmac.compare_digest(given[0], self._expected)
+        if self._expected is None:
+            return True
+        given = _header(scope, b"authorization")
+        return len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self._expected)
+
+
+def _header(scope: _Scope, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]
+
+
+async def _refuse(send: _Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    sent = [*headers, (b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": body})

@@ -52,7 +52,7 @@ def app(
     - `any_address`: whether it may be asked for by any IP address too.
     - `cards`: where and in whose name the cards of members are published; see `adsum.cards.Site`.
 
-    Errors: `TypeError` for what is no registry; `ValueError` for an empty token.
+    Errors: `TypeError` for what is no registry; `ValueError` for an empty token, and for what is no name of a host.
 
     >>> application = adsum.web.app(registry, hosts={"agents.example"})
     >>> "/api/members" in {route.path for route in application.routes}

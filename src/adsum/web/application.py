@@ -64,7 +64,7 @@ def build(
     application = Starlette(
         routes=routes(),
         middleware=[Middleware(Guard, settings=settings)],
-        exception_handlers={AdsumError: _unreadable, 404: _not_found},
+        exception_handlers={AdsumError: _unreadable, 404: _not_found, 405: _wrong_method},
     )
     application.state.site = Site(settings)
     application.state.audit = None
@@ -142,13 +142,28 @@ async def readyz(request: Request) -> Response:
 async def _unreadable(request: Request, error: Exception) -> Response:
     """The registry was closed, or is damaged, or of another version."""
     reason = error.reason if isinstance(error, AdsumError) else "internal_error"
-    if request.url.path.startswith(f"{request.scope.get('root_path', '')}/api/"):
+    if _is_of_api(request):
         return api.json_response(ErrorDocument(reason, str(error)), 503)
     return site_of(request).page(request, "problem.html", 503, active="", problem=str(error), headline="Not readable")
 
 
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    """The address is there, and does not take what was sent."""
+    headers = getattr(error, "headers", None) or {}
+    said = f"this address takes {headers.get('Allow', 'other methods')}, and no {request.method}"
+    if not _is_of_api(request):
+        return PlainTextResponse(f"{said}\n", 405, headers=headers)
+    response = api.json_response(ErrorDocument("method_not_allowed", said), 405)
+    response.headers.update(headers)
+    return response
+
+
+def _is_of_api(request: Request) -> bool:
+    return request.url.path.startswith(f"{request.scope.get('root_path', '')}/api/")
+
+
 async def _not_found(request: Request, _: Exception) -> Response:
-    if request.url.path.startswith(f"{request.scope.get('root_path', '')}/api/"):
+    if _is_of_api(request):
         return api.json_response(ErrorDocument("not_found", "there is no such address; see /api/openapi.json"), 404)
     return site_of(request).page(
         request, "problem.html", 404, active="", problem="There is no such page.", headline="Not found"

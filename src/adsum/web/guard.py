@@ -22,6 +22,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..views.host_header import host_name
+from .api import json_response
+from .documents import ErrorDocument
 from .settings import Settings
 
 POLICY = "; ".join(
@@ -83,21 +86,22 @@ class Guard:
         if path in OPEN_PATHS:
             return None
         if not self._knows_host(headers.getlist("host")):
-            return _refuse(
-                421, f"this server is not asked for as {headers.get('host')!r}; allow the name: --allow-host, or hosts="
-            )
+            said = f"this server is not asked for as {headers.get('host')!r}; allow the name: --allow-host, or hosts="
+            return _refuse(path, 421, ErrorDocument("unknown_host", said))
         if not self._is_same_origin(scope["method"], headers):
-            return _refuse(403, "a request of another site is refused")
+            return _refuse(path, 403, ErrorDocument("other_site", "a request of another site is refused"))
         if self._settings.token is None or path.startswith(LOGIN_PATHS) or self._has_token(headers):
             return None
         if scope["method"] in SAFE_METHODS and "text/html" in headers.get("accept", ""):
             target = quote(path + (f"?{query}" if (query := scope["query_string"].decode("latin-1")) else ""), safe="")
             return RedirectResponse(f"{scope.get('root_path', '')}/login?next={target}", 303)
-        return _refuse(401, "give the token: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+        refused = ErrorDocument("token_required", "give the token: Authorization: Bearer TOKEN")
+        return _refuse(path, 401, refused, {"WWW-Authenticate": "Bearer"})
 
     def _knows_host(self, hosts: list[str]) -> bool:
         # A server that another program passes its connections to may see a second one.
-        return len(hosts) == 1 and self._is_known(host_name(hosts[0]))
+        name = host_name(hosts[0]) if len(hosts) == 1 else None
+        return name is not None and self._is_known(name)
 
     def _is_known(self, name: str) -> bool:
         return name in self._settings.hosts or (self._settings.any_address and _is_address(name))
@@ -138,23 +142,31 @@ def _path_below(scope: Scope) -> str:
     return path[len(root) :] if path.startswith(f"{root}/") else path
 
 
-def _refuse(status: int, text: str, headers: MutableMapping[str, str] | None = None) -> Response:
-    return PlainTextResponse(f"{text}\n", status, headers=headers)
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, in lower case and without the port; brackets of IPv6 stay."""
-    lower = host.strip().lower()
-    if lower.startswith("["):
-        return lower.partition("]")[0] + "]"
-    return lower.partition(":")[0].rstrip(".")
+def _refuse(
+    path: str, status: int, refused: ErrorDocument, headers: MutableMapping[str, str] | None = None
+) -> Response:
+    """A document in the JSON API, a line of text elsewhere."""
+    if path.startswith("/api/"):
+        response = json_response(refused, status)
+        response.headers.update(headers or {})
+        return response
+    return PlainTextResponse(f"{refused.message}\n", status, headers=headers)
 
 
 def known_hosts(names: Iterable[str]) -> frozenset[str]:
-    """Names as `Settings.hosts` has them; IPv6 addresses get their brackets."""
-    return frozenset(
-        f"[{name.lower()}]" if name.count(":") > 1 and name[0] != "[" else host_name(name) for name in names
-    )
+    """Names as `Settings.hosts` has them; IPv6 addresses get their brackets. Errors: `ValueError` for what is no name
+    of a host."""
+    return frozenset(map(_known_host, names))
+
+
+def _known_host(text: str) -> str:
+    name = host_name(f"[{text}]" if text.count(":") > 1 and text[0] != "[" else text)
+    if name is None:
+        raise ValueError(
+            f"{text!r} is no name of a host; give the name or the address by which browsers ask for this server, such "
+            "as agents.example: no URL, no path and no pattern"
+        )
+    return name
 
 
 def _is_address(name: str) -> bool:

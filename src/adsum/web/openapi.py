@@ -66,8 +66,18 @@ def _refused(description: str) -> dict[str, Any]:
 
 def _operation(name: str, summary: str, parameters: list[dict[str, Any]], **answers: dict[str, Any]) -> dict[str, Any]:
     responses = {status.removeprefix("s"): answer for status, answer in answers.items()}
-    responses["503"] = _refused("The registry cannot be read.")
+    responses |= {status: _refused(why) for status, why in _REFUSALS.items()}
     return {"get": {"operationId": name, "summary": summary, "parameters": parameters, "responses": responses}}
+
+
+# What any address may answer.
+_REFUSALS = {
+    "401": "The server asks for a token, and this is not it.",
+    "403": "A page of another site has sent the request.",
+    "405": "The address is only read: GET or HEAD.",
+    "421": "The Host header is malformed, or none of the names that the server is asked for by.",
+    "503": "The registry cannot be read.",
+}
 
 
 def _paths() -> dict[str, Any]:
@@ -122,13 +132,12 @@ def _paths() -> dict[str, Any]:
             s200=_answer("The stream.", EventDocument, "text/event-stream"),
             s400=wrong,
         ),
-        "/api/openapi.json": {
-            "get": {
-                "operationId": "openapi",
-                "summary": "This description.",
-                "responses": {"200": {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {}}}}},
-            }
-        },
+        "/api/openapi.json": _operation(
+            "openapi",
+            "This description.",
+            [],
+            s200={"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {}}}},
+        ),
     }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
 from ... import Registry
+from ...views.host_header import host_name
 from .. import REGISTRY_ERROR
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 from ..output.render import printable
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "ADSUM_WEB_TOKEN"
 SHORT_TOKEN = 16
+_SECRET = (
+    f"give a secret that clients have to know: {TOKEN_VARIABLE}=$(python3 -c 'import secrets; "
+    "print(secrets.token_urlsafe())')"
+)
 _EXTRA = ("starlette", "anyio", "jinja2", "markupsafe", "uvicorn", "h11", "click")
 
 
@@ -51,7 +57,9 @@ def web(
         str, Parameter(metavar="PATH", show_default=False, help="Serve below this path, as behind a proxy.")
     ] = "",
     allow_writes: Annotated[
-        bool, FLAG, Parameter(help="Let the pages set the health of members and unregister them.")
+        bool,
+        FLAG,
+        Parameter(help="Let the pages set the health of members and unregister them. Needs a token, or a Unix socket."),
     ] = False,
     publisher: Annotated[
         str,
@@ -73,21 +81,23 @@ def web(
 
     Clients of A2A and MCP find the cards of members there, too; see adsum catalog. The pages cover all namespaces, or
     the one that --namespace names. They change nothing unless --allow-writes is given, start no registrar, and work
-    while one is stopped. Every process of this machine that can reach the port can read them; a Unix socket is for
-    this user alone. An address that other machines can reach needs a token. The command ends with 0 at Ctrl-C, SIGTERM
-    or SIGHUP. Needs: pip install 'adsum[web]'
+    while one is stopped. Every user of this machine can reach the port, and read them; a Unix socket is for this user
+    alone. An address that other machines can reach needs a token, and so does every port with --allow-writes. The
+    command ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Needs: pip install 'adsum[web]'
     """
     address = parse_address(listen)
-    token = _token(token, address)
+    token = _token(token, address, writes=allow_writes)
     prefix = _checked_prefix(prefix)
     site = _card_site(publisher)
     try:
         from ...web import app
+        from ...web.guard import known_hosts
         from .serving import Below, serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         return _fail(f"this needs {error.name}; run: pip install 'adsum[web]'")
+    _check_names(allow_host, known_hosts)
     with options.open() as registry:
         application = app(
             registry,
@@ -121,15 +131,25 @@ def _card_site(publisher: str) -> Site:
         raise UsageError(f"--{error}") from error
 
 
-def _token(option: str | None, address: Address) -> str | None:
+def _check_names(names: tuple[str, ...], check: Callable[[tuple[str, ...]], object]) -> None:
+    """Errors: `UsageError` where an option is no name of a host."""
+    try:
+        check(names)
+    except ValueError as error:
+        raise UsageError(f"--allow-host {error}") from error
+
+
+def _token(option: str | None, address: Address, *, writes: bool) -> str | None:
     """The token that is asked for. Errors: `UsageError` where one is needed."""
     token = option if option is not None else os.environ.get(TOKEN_VARIABLE) or None
     if token == "":
         raise UsageError("--token '': give a secret, or leave the option out")
     if token is None and not address.is_local:
+        raise UsageError(f"--listen {address}: other machines can reach it, so {_SECRET}")
+    if token is None and writes and address.path is None:
         raise UsageError(
-            f"--listen {address}: other machines can reach it, so give a secret that clients have to know: "
-            f"{TOKEN_VARIABLE}=$(python3 -c 'import secrets; print(secrets.token_urlsafe())')"
+            f"--allow-writes needs a token, because every user of this machine can reach {address}: {_SECRET}; or "
+            "listen on a Unix socket, which only you can reach: --listen unix:PATH"
         )
     if token is not None and len(token) < SHORT_TOKEN and not address.is_local:
         print(f"adsum: the token has {len(token)} characters, and can be guessed; take a longer one", file=sys.stderr)
@@ -144,10 +164,12 @@ def _checked_prefix(prefix: str) -> str:
 
 
 def _own_names(address: Address) -> tuple[str, ...]:
-    """The names by which this machine is asked for at an address that others can reach."""
-    if address.is_local:
-        return () if address.path is not None else (address.host,)
-    return address.host, socket.gethostname(), socket.getfqdn()
+    """The names by which this machine is asked for at an address. A machine may have a name that no client can send."""
+    if address.path is not None:
+        return ()
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    names = (host,) if address.is_local else (host, socket.gethostname(), socket.getfqdn())
+    return tuple(name for name in names if host_name(name))
 
 
 def _announce(address: Address, prefix: str, token: str | None, registry: Registry) -> None:

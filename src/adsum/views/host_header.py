@@ -1,0 +1,28 @@
+"""The name in a Host header, by which a client asks for a server: ``name``, ``name:port`` or ``[address]:port``.
+
+Text that merely begins like a name that is known may mean another server to whatever else reads it. So a header counts
+only where all of it has this form (RFC 9110, 7.2; RFC 3986, 3.2.2), without user information, paths or spaces.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HOST = re.compile(
+    r"(?P<name>\[[0-9a-f:.]+(?:%[a-z0-9._~-]+)?\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_-])?)(?P<dot>\.?)(?::[0-9]{1,5})?"
+)
+
+
+def host_name(host: str) -> str | None:
+    """The name in a Host header, in lower case, without the port and the dot at its end; brackets of IPv6 stay. None
+    where the header is malformed."""
+    found = _HOST.fullmatch(host.lower())
+    if found is None or (found["dot"] and found["name"].startswith("[")):
+        return None
+    return found["name"]
+
+
+def is_of_host(origin: str, names: frozenset[str]) -> bool:
+    """Whether an Origin header is ``http://HOST`` with one of these names, with any port."""
+    scheme, _, host = origin.lower().partition("://")
+    return scheme == "http" and host_name(host) in names
