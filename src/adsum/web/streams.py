@@ -17,6 +17,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..errors import InvalidQuery
 from ..model import Entry, Kind, ProcessId, Revision
@@ -40,6 +41,8 @@ KEEP_ALIVE = b": still here\n\n"
 # After this many milliseconds a browser connects again.
 RETRY = b"retry: 1000\n\n"
 RELOAD = b"event: reload\ndata: {}\n\n"
+# How uvicorn cancels the tasks of open requests when its patience has ended (uvicorn/server.py, since 0.24).
+_SERVER_ENDS = "Task cancelled, timeout graceful shutdown exceeded"
 # How many topics one browser may follow at a time.
 MAX_TOPICS = 64
 # So many events are encoded before others have their turn.
@@ -58,9 +61,25 @@ TOPICS: dict[str, Make] = {
 _POSITION = re.compile(r"(?P<epoch>[0-9]{1,20})\.(?P<revision>[0-9]{1,19})")
 
 
-def stream_response(messages: AsyncIterator[bytes]) -> StreamingResponse:
+class EventStream(StreamingResponse):
+    """An answer that goes on until its client goes, or its server ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if _SERVER_ENDS not in error.args or task is None:
+                raise
+            # uvicorn cancels what is still open at its end, and logs a traceback of what comes out of here. A stream
+            # has no other end. Every other cancellation is somebody else's, and goes on.
+            task.uncancel()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def stream_response(messages: AsyncIterator[bytes]) -> EventStream:
     """An answer that goes on. `no` keeps nginx from collecting it."""
-    return StreamingResponse(
+    return EventStream(
         messages,
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
