@@ -11,7 +11,7 @@ from mcp import Client
 from adsum import Registry
 from tests.cli.command import Command
 
-from .connecting import ask, over_pipes, refused, sleeper
+from .connecting import ask, over_pipes, sleeper
 
 # Each is a description; parts of it are capabilities, an id and what is being done, too.
 HOSTILE = [
@@ -95,8 +95,9 @@ async def test_a_thousand_members_with_hostile_text(command: Command, members: R
             await _check_resources(client, command)
             found = _check(await _text(client, "search_agents", text="<script>", limit=100))
             assert found["total"] == sum("<script>" in str(one["description"]) for one in expected.values())
-            error = await refused(client, "get_agents", ids=["</b>\x1b[31m`/x/y"])
-            assert "namespace" in error["message"]
+            hostile = "</b>\x1b[31m`/x/y"
+            answer = _check(await _text(client, "get_agents", ids=[hostile, f"{hostile}\0"]))
+            assert (answer["not_registered"], answer["impossible"][0]["id"]) == ([hostile], f"{hostile}\0")
 
 
 async def _check_details(client: Client, ids: list[str]) -> None:

@@ -115,7 +115,6 @@ async def test_refusals(command: Command) -> None:
         ("search_agents", {"text": "x", "limit": 0}, ">= 1"),
         ("list_agents", {"helth": "healthy"}, "helth"),
         ("list_agents", {"health": "well"}, "health"),
-        ("get_agents", {"ids": ["elsewhere/here/a"]}, "namespace"),
         ("search_agents", {"text": "a " * 90}, "words"),
         ("no_such_tool", {}, "no such tool"),
         ("register_me", {"id": "me"}, "--allow-writes"),
@@ -127,6 +126,9 @@ async def test_refusals(command: Command) -> None:
         assert len((await client.list_tools()).tools) == 4
         for tool, arguments, says in cases:
             assert says in (await refused(client, tool, **arguments))["message"], tool
+        elsewhere = await ask(client, "get_agents", ids=["elsewhere/here/a"])
+        assert elsewhere["not_registered"] == ["elsewhere/here/a"]
+        assert "serves the namespace default alone" in elsewhere["hint"]
         # Models write numbers as text now and then.
         assert local_ids(await ask(client, "list_agents", limit="5")) == []
 

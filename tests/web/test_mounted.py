@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import uvicorn
@@ -21,6 +21,14 @@ from tests.support import Child
 from .server import Stream
 
 
+class _Server(uvicorn.Server):
+    """Prints its port when it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self.servers[0].sockets[0].getsockname()[1], flush=True)
+
+
 def serve(folder: str) -> None:
     """Serve the application below /adsum, with uvicorn's own way to end."""
 
@@ -32,17 +40,9 @@ def serve(folder: str) -> None:
 
     with adsum.open(path=folder, timeout=20) as registry:
         application = Starlette(routes=[Mount("/adsum", adsum.web.app(registry))], lifespan=lifespan)
-        server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="error", timeout_graceful_shutdown=1))
-
-        async def main() -> None:
-            serving = asyncio.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.01)
-            print(server.servers[0].sockets[0].getsockname()[1], flush=True)
-            await serving
-
+        config = uvicorn.Config(application, port=0, log_level="error", timeout_graceful_shutdown=1)
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(main())
+            _Server(config).run()
 
 
 @pytest.mark.parametrize("path", ["/api/events", "/live?topic=members"])

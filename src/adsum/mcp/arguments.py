@@ -14,10 +14,8 @@ MAX_PAGE = 100
 MAX_IDS = 20
 MAX_WAIT_SECONDS = 600.0
 
-Id = Annotated[
-    str,
-    Meta(min_length=1, max_length=600, description="An id as an answer gave it, or its last part, the local id."),
-]
+_ID = "An id as an answer gave it, or its last part, the local id."
+Id = Annotated[str, Meta(min_length=1, max_length=600, description=_ID)]
 _Word = Annotated[str, Meta(min_length=1, max_length=255)]
 _Capabilities = Annotated[tuple[_Word, ...], Meta(max_length=64)]
 Type = Literal["agent", "service", "coordinator", "resource_manager"]
@@ -54,7 +52,8 @@ class ListArguments(Arguments, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class GetArguments(Arguments, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    ids: Annotated[tuple[Id, ...], Meta(min_length=1, max_length=MAX_IDS)]
+    # Of any length: one impossible id among others is said in the answer.
+    ids: Annotated[tuple[Annotated[str, Meta(description=_ID)], ...], Meta(min_length=1, max_length=MAX_IDS)]
 
 
 class WaitArguments(Arguments, frozen=True, forbid_unknown_fields=True, kw_only=True):

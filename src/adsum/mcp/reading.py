@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import Timeout
+from ..errors import InvalidProcessId, Timeout
 from ..model import Entry, ProcessId
 from .answers import MAX_ANSWER, NOTICE, Document, details, summary
 from .arguments import GetArguments, ListArguments, SearchArguments, WaitArguments
-from .escaping import Encoded
+from .escaping import Encoded, cut
 from .failures import ToolError
 from .paging import page
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Waits at a time, of all clients together. Each holds two descriptors.
 MAX_WAITS = 64
+# Characters of an impossible id, and of what is wrong with it.
+_ECHO = 200
 # Each word is a search of its own.
 MAX_WORDS = 12
 
@@ -30,16 +32,32 @@ class Reading:
         self._registry = registry
         self._waits = 0
 
-    def parse_id(self, text: str) -> ProcessId:
-        """The id that a client gave: a local id, or one as answers have it, ``namespace/node/local_id``. Errors:
-        `ToolError` where it is of another namespace than this server's."""
+    def meanings(self, text: str) -> list[ProcessId]:
+        """What an id that a client gave may mean: one as answers have it, ``namespace/node/local_id``, where it begins
+        with the namespace of this server, and in any case a local id, which may have slashes too."""
         namespace, node = self._registry.namespace, self._registry.node
-        if text.count("/") < 2:
-            return ProcessId(namespace, node, text)
-        found = ProcessId(*text.split("/", 2))
-        if found.namespace != namespace:
-            raise ToolError("invalid_process_id", f"{text}: this server serves the namespace {namespace} alone")
-        return found
+        local = ProcessId(namespace, node, text)
+        is_whole = text.count("/") >= 2 and text.partition("/")[0] == namespace
+        return [ProcessId(*text.split("/", 2)), local] if is_whole else [local]
+
+    def _may_be_elsewhere(self, text: str) -> bool:
+        """Whether an id may be a whole one of another namespace."""
+        return text.count("/") >= 2 and len(self.meanings(text)) == 1
+
+    def parse_id(self, text: str) -> ProcessId:
+        """The id that a client gave: the meaning that a living agent has, else the first. Errors: `InvalidProcessId`
+        where no agent can have it."""
+        meanings = self.meanings(text)
+        problem = None
+        for process_id in meanings:
+            try:
+                if self._registry.lookup(process_id) is not None:
+                    return process_id
+            except InvalidProcessId as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return meanings[0]
 
     async def search(self, given: SearchArguments) -> Document:
         """The agents in whose text each of the words occurs."""
@@ -61,10 +79,15 @@ class Reading:
         """All that is known of some agents."""
         agents: list[Encoded] = []
         absent: list[str] = []
+        impossible: list[Document] = []
         left_out: list[str] = []
         size = 0
         for id in dict.fromkeys(given.ids):
-            entry = self._registry.lookup(self.parse_id(id))
+            try:
+                entry = self._registry.lookup(self.parse_id(id))
+            except InvalidProcessId as error:
+                impossible.append({"id": cut(id, _ECHO), "message": cut(str(error), _ECHO)})
+                continue
             if entry is None:
                 absent.append(id)
                 continue
@@ -77,6 +100,10 @@ class Reading:
         answer: Document = {"notice": NOTICE, "agents": agents}
         if absent:
             answer["not_registered"] = absent
+            if any(self._may_be_elsewhere(id) for id in absent):
+                answer["hint"] = f"this server serves the namespace {self._registry.namespace} alone"
+        if impossible:
+            answer["impossible"] = impossible
         if left_out:
             answer["left_out"] = left_out
             answer["hint"] = "the answer would have been too long; ask for those left out again"

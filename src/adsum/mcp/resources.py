@@ -5,6 +5,7 @@ Each part of an id is percent-encoded, so a URI is plain ASCII whatever an id ha
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -20,6 +21,7 @@ from mcp_types import (
     TextResourceContents,
 )
 
+from ..errors import InvalidProcessId
 from ..model import Entry, ProcessId
 from .answers import NOTICE, Document, details, summary
 from .arguments import MAX_PAGE
@@ -83,7 +85,9 @@ class Resources:
         process_id = id_in(uri)
         entry = None
         if process_id is not None and process_id.namespace == self._registry.namespace:
-            entry = self._registry.lookup(process_id)
+            # No member has an impossible id.
+            with contextlib.suppress(InvalidProcessId):
+                entry = self._registry.lookup(process_id)
         if entry is None:
             what = encode(cut(uri, 600))
             raise MCPError(INVALID_PARAMS, f"no living agent is registered as {what}; resources/list has them all")

@@ -128,10 +128,11 @@ class Writing:
     def _own_id(self, text: str | None) -> ProcessId:
         """The id of an entry that this server registered; the only one, where none is named."""
         if text is not None:
-            process_id = self._reading.parse_id(text)
-            if process_id not in self._registered:
-                raise ToolError("not_yours", f"{process_id} was not registered through this server; register_me first")
-            return process_id
+            meanings = self._reading.meanings(text)
+            for process_id in meanings:
+                if process_id in self._registered:
+                    return process_id
+            raise ToolError("not_yours", f"{meanings[0]} was not registered through this server; register_me first")
         self._forget_ended_entries()
         if len(self._registered) != 1:
             how = "no entry was" if not self._registered else f"{len(self._registered)} entries were"
