@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,7 +75,7 @@ def test_a_frozen_member_can_be_ended(adsum_member: MemberFactory) -> None:
 
 def test_a_member_that_has_ended_cannot_be_frozen(adsum_member: MemberFactory) -> None:
     """`freeze` of a process that ended by itself says so, and does not wait for ever."""
-    member = adsum_member("worker-1", command=["sleep", "0.01"])
+    member = adsum_member("worker-1", command=["true"])
     os.waitid(os.P_PID, member.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(AssertionError, match="it has ended"):
         member.freeze()
@@ -110,6 +113,78 @@ def test_a_program_can_be_a_member(adsum_registry: adsum.Registry, adsum_member:
     assert adsum_registry["sleeper"].pid == member.pid
     assert member.stop() == -signal.SIGTERM
     assert "sleeper" not in adsum_registry
+
+
+def test_a_program_is_registered_before_it_runs(
+    adsum_registry: adsum.Registry, adsum_member: MemberFactory, tmp_path: Path
+) -> None:
+    """A program that cannot be registered never runs, and one that does nothing has been a member."""
+    adsum_member("worker-1")
+    ran = tmp_path / "ran"
+    with pytest.raises(adsum.AlreadyRegistered):
+        adsum_member("worker-1", command=["touch", str(ran)])
+    assert not ran.exists()
+    for number in range(5):
+        member = adsum_member(f"brief-{number}", command=["touch", str(ran)])
+        assert member.process.wait(30) == 0
+        assert member.registered.pid == member.pid
+        assert member.entry is None
+    assert ran.exists()
+
+
+@pytest.mark.parametrize(("command", "error"), [(["no-such-program"], FileNotFoundError), (["/"], PermissionError)])
+def test_a_program_that_cannot_be_started(
+    adsum_registry: adsum.Registry, adsum_member: MemberFactory, command: list[str], error: type[OSError]
+) -> None:
+    """A program that is not there, or cannot be executed, is an error of the test, and no member."""
+    with pytest.raises(error, match=command[0]):
+        adsum_member("worker-1", command=command)
+    assert "worker-1" not in adsum_registry
+
+
+def test_a_program_has_what_the_test_has(adsum_member: MemberFactory, tmp_path: Path) -> None:
+    """The environment of a program is that of the test, its working folder too; it has no descriptor more, and signals
+    act on it as on any program."""
+    code = "import os, signal, sys; print(sorted(os.environ.items()), os.getcwd(), sorted(os.listdir('/proc/self/fd'))"
+    code += ", signal.getsignal(signal.SIGINT), file=open(sys.argv[1], 'w'))"
+    said = []
+    for name, start in (("a", lambda words: adsum_member("a", command=words).process), ("b", subprocess.Popen)):
+        process = start([sys.executable, "-c", code, str(tmp_path / name)])
+        assert process.wait(30) == 0
+        said.append((tmp_path / name).read_text())
+    assert said[0] == said[1]
+
+
+def test_a_member_outlives_the_thread_that_started_it(adsum_member: MemberFactory) -> None:
+    """A program is started by one thread of a test, which ends, and goes on."""
+    with ThreadPoolExecutor(1) as threads:
+        member = threads.submit(adsum_member, "worker-1", command=["sleep", "60"]).result()
+    assert member.is_alive
+    assert member.entry is not None
+    assert member.stop() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("command", [None, ["sleep", "60"]], ids=["a member", "a program"])
+def test_the_keywords_of_register(
+    adsum_registry: adsum.Registry, adsum_member: MemberFactory, eventually: Eventually, command: list[str] | None
+) -> None:
+    """A member takes every keyword of `register`: one that is owned ends with its owner, a name everywhere needs a
+    cluster, and a time that is none is refused."""
+    boss = adsum_member("boss")
+    for name, owner in (("by-id", "boss"), ("by-whole-id", boss.id), ("by-entry", boss.registered)):
+        member = adsum_member(name, command=command, owned_by=owner, timeout=20, replace=False)
+        owned_by = member.registered.owned_by
+        assert owned_by is not None
+        assert owned_by.process_id == boss.id
+    boss.kill()
+    eventually(lambda: adsum_registry.count() == 0)
+    assert {one.how for one in adsum_registry.departures(3)} == {"owner_died"}
+    with pytest.raises(adsum.NotRegistered):
+        adsum_member("late", command=command, owned_by="boss")
+    with pytest.raises(adsum.AdsumError, match="cluster"):
+        adsum_member("name", command=command, everywhere=True)
+    with pytest.raises(ValueError, match="timeout"):
+        adsum_member("never", command=command, timeout=-1)
 
 
 def test_a_program_that_ignores_sigterm_is_killed(adsum_member: MemberFactory, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import eventually
+from tests.support import end_registrar, eventually
 
 from .runs import Project
 
@@ -333,36 +333,74 @@ def test_with_pytest_asyncio(project: Project, mode: str) -> None:
     project.run(f"--asyncio-mode={mode}").expect("1 passed")
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
-def test_members_end_with_the_tests(project: Project, frozen: bool) -> None:
-    """Where the process of the tests is killed, its members end, a frozen one too."""
-    project.write(
-        test_waiting=f"""
-            import time
-            from pathlib import Path
+WAITING = """
+    import os, signal, time
+    from pathlib import Path
 
-            def test_waiting(adsum_dir, adsum_member):
-                member = adsum_member("worker")
-                if {frozen}:
-                    member.freeze()
-                Path("told").write_text(f"{{member.pid}} {{adsum_dir}}")
-                Path("told").rename("ready")
-                time.sleep(60)
+    def test_waiting(adsum_dir, adsum_member):
+        member = adsum_member("worker", command={command})
+        if {frozen}:
+            member.freeze()
+        # It has every descriptor of this process, and so it keeps pipes open.
+        child = os.fork() if {command} else 0
+        if {command} and not child:
+            signal.pause()
+        Path("told").write_text(f"{{os.getpid()}} {{child}} {{member.pid}} {{adsum_dir}}")
+        Path("told").rename("ready")
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
+@pytest.mark.parametrize(
+    "command", [None, ["sleep", "60"], ["sh", "-c", "trap '' TERM HUP; while :; do sleep 0.1; done"]]
+)
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["alone", "xdist"])
+def test_members_end_with_the_tests(
+    project: Project, frozen: bool, command: list[str] | None, options: tuple[str, ...]
+) -> None:
+    """Where the process of the tests is killed, that of a run or of a worker of pytest-xdist, its members end, a
+    program and a frozen one too. A later run removes the folder."""
+    if options:
+        pytest.importorskip("xdist")
+    project.write(test_waiting=WAITING.format(frozen=frozen, command=command))
+    ready = project.folder / "ready"
+    with subprocess.Popen(project.command(*options), cwd=project.folder, stdout=subprocess.DEVNULL) as tests:
+        eventually(lambda: ready.exists() or tests.poll() is not None, within=30)
+        worker, child, member, folder = ready.read_text().split()
+        if options:
+            # No new worker begins the test once more.
+            tests.kill()
+        os.kill(int(worker), signal.SIGKILL)
+    try:
+        eventually(lambda: not _runs(int(member)))
+    finally:
+        if int(child):
+            os.kill(int(child), signal.SIGKILL)
+            eventually(lambda: not _runs(int(child)))
+    project.write(test_waiting="def test_later(adsum_dir): pass")
+    end_registrar(Path(folder) / "default")
+    project.run().expect("1 passed")
+    assert not Path(folder).exists()
+
+
+def test_a_folder_in_use_is_removed_by_no_other_run(project: Project) -> None:
+    """A run removes no folder of a test that runs at the same time, in another process."""
+    project.write(
+        test_both="""
+            import subprocess, sys
+            from adsum.testing.place import Place
+
+            def test_both(adsum_dir):
+                code = "from adsum.testing.place import Place; Place().remove()"
+                subprocess.run([sys.executable, "-c", code], check=True)
+                assert adsum_dir.is_dir()
+                other = Place()
+                assert other.folder != adsum_dir
+                assert other.remove() == ""
         """
     )
-    ready = project.folder / "ready"
-    with subprocess.Popen(project.command(), cwd=project.folder, stdout=subprocess.DEVNULL) as tests:
-        eventually(lambda: ready.exists() or tests.poll() is not None, within=30)
-        pid, folder = ready.read_text().split()
-        tests.kill()
-    try:
-        eventually(lambda: not _runs(int(pid)))
-    finally:
-        # Killed tests cannot remove their folder.
-        from tests.support import end_registrar, remove_folder
-
-        end_registrar(Path(folder) / "default")
-        remove_folder(Path(folder))
+    project.run().expect("1 passed")
 
 
 def test_ctrl_c_leaves_nothing(project: Project) -> None:

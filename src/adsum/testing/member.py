@@ -17,16 +17,27 @@ from typing import IO, Unpack, cast
 
 from .._validation import MetadataKeywords, parse_metadata
 from ..admin import complete_id
-from ..errors import AdsumError
 from ..model import Entry, ProcessId
 from ..registry import Registry
+from .program import HeldProgram, Watcher, popen
 
 # An interpreter that imports adsum, and registers, on a very busy machine.
 START_SECONDS = 60.0
 END_SECONDS = 10.0
 # Where adsum is, for a process that would not find it there (a `pythonpath` in the configuration of pytest).
 _PACKAGES = Path(__file__).resolve().parents[2]
+# The keywords of `Registry.register` that are no metadata.
+_OF_THE_CALL = ("replace", "owned_by", "everywhere", "timeout")
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from adsum.testing.member_program import main; main()"
+
+
+class RegisterKeywords(MetadataKeywords, total=False):
+    """The keywords of `Registry.register`."""
+
+    replace: bool
+    owned_by: str | ProcessId | Entry | None
+    everywhere: bool
+    timeout: float | None
 
 
 class Member:
@@ -113,33 +124,38 @@ class MemberFactory:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._started: list[Member] = []
+        self._watcher = Watcher()
 
     def __call__(
         self,
         id: str | ProcessId = "member-1",
         *,
         command: Sequence[str] | None = None,
-        **metadata: Unpack[MetadataKeywords],
+        **keywords: Unpack[RegisterKeywords],
     ) -> Member:
         """Start a process that registers itself under `id`, with the keywords of `Registry.register`, and wait until it
         is found.
 
-        With a `command`, that program is started and registered, as ``adsum run`` does it. Otherwise it is a Python
-        process that does nothing but be a member. Errors: those of `Registry.register`; `AssertionError` where the
-        process ends before it has registered.
+        With a `command`, that program is registered and then started, as ``adsum run`` does it; where it cannot be
+        registered, it never runs. Otherwise it is a Python process that does nothing but be a member. Errors: those of
+        `Registry.register`; `OSError` where the program cannot be started; `AssertionError` where the process ends
+        before it has registered.
         """
-        if command is None:
-            member = _start(self._registry, id, metadata)
-        else:
-            process = _popen(command)
-            try:
-                entry = self._registry.register(id, process, **metadata).entry
-            except BaseException:
-                _end(process)
-                raise
-            member = Member(self._registry, process, entry)
+        member = _start(self._registry, id, keywords) if command is None else self._run(id, command, keywords)
         self._started.append(member)
         return member
+
+    def _run(self, id: str | ProcessId, command: Sequence[str], keywords: RegisterKeywords) -> Member:
+        program = HeldProgram(command)
+        try:
+            # Before it is registered, and runs: from then on it ends with this process, however that ends.
+            self._watcher.watch(program.process.pid)
+            entry = self._registry.register(id, program.process, **keywords).entry
+            program.release()
+        except BaseException:
+            program.abandon()
+            raise
+        return Member(self._registry, program.process, entry)
 
     def __enter__(self) -> MemberFactory:
         return self
@@ -147,19 +163,14 @@ class MemberFactory:
     def __exit__(self, _kind: object, _error: object, _traceback: TracebackType | None) -> None:
         for member in self._started:
             member.close()
+        self._watcher.close()
 
 
-def _popen(command: Sequence[str], stdin: int | None = None, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    # A process group of its own: Ctrl-C at a terminal does not reach it, and where the process of the tests is killed
-    # while the member is frozen, the kernel ends it (SIGHUP to an orphaned group with a stopped process: _exit(2)).
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, process_group=0)
-
-
-def _start(registry: Registry, id: str | ProcessId, metadata: MetadataKeywords) -> Member:
+def _start(registry: Registry, id: str | ProcessId, keywords: RegisterKeywords) -> Member:
     """A process that runs `member_program`, registered."""
-    order = _order(complete_id(id, registry.namespace, registry.node), metadata)
+    order = _order(registry, id, keywords)
     command = [sys.executable, "-c", _PROGRAM, str(_PACKAGES), str(registry.folder)]
-    process = _popen(command, subprocess.PIPE, subprocess.PIPE)
+    process = popen(command, subprocess.PIPE, subprocess.PIPE)
     try:
         with contextlib.suppress(BrokenPipeError):
             # Where it has ended already, its missing answer says so.
@@ -170,19 +181,23 @@ def _start(registry: Registry, id: str | ProcessId, metadata: MetadataKeywords) 
     except BaseException:
         _end(process)
         raise
-    if isinstance(answer, AdsumError):
+    if isinstance(answer, Exception):
         _end(process)
         raise answer
     return Member(registry, process, answer)
 
 
-def _order(process_id: ProcessId, metadata: MetadataKeywords) -> bytes:
-    """What the process is to register, in one line. Errors: `InvalidMetadata`."""
-    keywords = dict(metadata)
+def _order(registry: Registry, id: str | ProcessId, keywords: RegisterKeywords) -> bytes:
+    """What the process is to register, in one line. Errors: `InvalidMetadata`; `InvalidProcessId`."""
+    metadata = dict(keywords)
+    call = {name: metadata.pop(name) for name in _OF_THE_CALL if name in metadata}
     # "thread" is a word for the call that registers, and no value of an entry.
-    heartbeat = {name: keywords.pop(name) for name in ("heartbeat",) if isinstance(keywords.get(name), str)}
+    call |= {name: metadata.pop(name) for name in ("heartbeat",) if isinstance(metadata.get(name), str)}
+    if isinstance(owner := call.get("owned_by"), str):
+        call["owned_by"] = complete_id(owner, registry.namespace, registry.node)
+    process_id = complete_id(id, registry.namespace, registry.node)
     # Plain data: the process may not be able to import the classes of a test.
-    return base64.b64encode(pickle.dumps((process_id, parse_metadata(keywords).given() | heartbeat)))
+    return base64.b64encode(pickle.dumps((process_id, parse_metadata(metadata).given() | call)))
 
 
 def _answer(process: subprocess.Popen[bytes]) -> bytes:

@@ -20,11 +20,11 @@ from ..opening import open as open_registry
 def main() -> None:
     """Be a member of the registry in the folder that the last argument names."""
     end = _end_of_life()
-    process_id, metadata = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
+    process_id, keywords = pickle.loads(base64.b64decode(sys.stdin.buffer.readline()))
     with open_registry(path=sys.argv[-1]) as registry:
         try:
-            registration = registry.register(process_id, **metadata)
-        except AdsumError as error:
+            registration = registry.register(process_id, **keywords)
+        except (AdsumError, ValueError, TypeError) as error:
             _say(error)
             return
         with registration:

@@ -6,14 +6,19 @@ nothing to the next.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from .. import admin
 from .._client.client import clients
+from .._os.presence import lock_holders
 from ..errors import AdsumError, Timeout
 from ..model import Limits
 from ..opening import open as open_registry
@@ -25,6 +30,7 @@ WRITE_SECONDS = 30.0
 # What a registrar takes to end is one commit.
 _STOP_SECONDS = 5.0
 _REMOVALS = 100
+_PREFIX = "adsum-pytest-"
 
 
 def open_patiently(folder: Path) -> Registry:
@@ -38,16 +44,29 @@ def open_patiently(folder: Path) -> Registry:
 
 
 class Place:
-    """A new, empty folder of registries, in memory where the machine has a file system there."""
+    """A new, empty folder of registries, in memory where the machine has a file system there. It is locked while this
+    process lives, so that a later one can remove it where this one is killed."""
 
     def __init__(self) -> None:
         memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="adsum-pytest-", dir=memory if os.access(memory, os.W_OK) else None))
+        base = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+        _remove_abandoned(base)
+        # Under another name until it is locked: for a moment it looks as one that was left.
+        made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
+        self._lock = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.folder = made.rename(base / made.name[1:])
         self._leftovers = Leftovers(self.folder)
 
     def remove(self) -> str:
         """End what is left in the registries of this folder, and remove it. Returns what was left, as a text with a
         remedy; empty where nothing was."""
+        try:
+            return self._end_all()
+        finally:
+            os.close(self._lock)
+
+    def _end_all(self) -> str:
         self._let_go()
         registries = sorted(file.parent for file in self.folder.rglob("lock"))
         found = [text for registry in registries for text in self._leftovers.end_members(registry)]
@@ -89,3 +108,33 @@ def _stop(registry: Path) -> list[str]:
         # The test has damaged the folder, or its rights. What serves it has the lock all the same.
         return end_registrars(registry)
     return []
+
+
+@cache
+def _remove_abandoned(base: Path) -> None:
+    """Once in a process: remove the folders of tests whose process was killed. A folder stays while a registrar serves
+    it: a process that was left uses it."""
+    for folder in base.glob(f"{_PREFIX}*"):
+        with _locked(folder) as is_abandoned:
+            if is_abandoned and not any(lock_holders(file) for file in folder.rglob("lock")):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether no process had locked a folder of this user. In the block it is locked."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        # It was removed at this moment, or is another user's.
+        yield False
+        return
+    is_free = os.fstat(descriptor).st_uid == os.geteuid()
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        is_free = False
+    try:
+        yield is_free
+    finally:
+        os.close(descriptor)
