@@ -184,8 +184,26 @@ def test_files_that_are_no_plain_files(home: Path, start: Start, command: Comman
     claude(home, pid, file_name="copy.json")
     answer = command("adopt", "claude")
     assert answer.code == 0
-    assert len(answer.err.splitlines()) == 5
+    said = answer.err.splitlines()
+    assert len(said) == 5
+    assert [("3.json" in line or "4.json" in line) for line in said] == ["is a symbolic link" in line for line in said]
     assert "secret" not in answer.err
+
+
+def test_a_link_whose_name_has_the_pid(tmp_path: Path) -> None:
+    """A format whose files are not read says of a link that it is one, too."""
+    (tmp_path / "4.lock").symlink_to(tmp_path / "elsewhere")
+    format = formats.Format(about="X", home=str(tmp_path), files="*.lock", pid_in_name=r"(\d+)\.lock")
+    with pytest.raises(agent_sessions.Skipped, match="is a symbolic link"):
+        agent_sessions.read(format, tmp_path / "4.lock")
+
+
+def test_the_first_process_is_no_session(home: Path, command: Command, members: Registry) -> None:
+    """A file that names process 1 does not make the machine's first process a member, also for its own user."""
+    claude(home, 1)
+    answer = command("adopt", "claude")
+    assert members.count() == 0
+    assert "1.json: process 1 is the first of this machine or container, and no session" in answer.err
 
 
 def test_hostile_text(home: Path, start: Start, command: Command, members: Registry) -> None:
@@ -314,7 +332,7 @@ def test_watching(home: Path, start: Start, command: Command, members: Registry)
         adopting.signal(signal.SIGINT)
         _, errors = adopting.process.communicate(timeout=20)
         assert adopting.process.returncode == 130
-        assert errors.decode().count("0.json") == 1
+        assert errors.decode().count("/0.json") == 1
     assert [entry.pid for entry in members.find()] == [third]
 
 

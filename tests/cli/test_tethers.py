@@ -174,10 +174,22 @@ def test_the_owner_is_handed_over(command: Command, members: Registry) -> None:
 
 
 def test_an_owner_that_is_not_there(command: Command, members: Registry) -> None:
-    """Where the owning member is not registered, the program never runs."""
+    """Where the owning member is not registered, the program never runs, and the exit code is the one that the help
+    names."""
     answer = command("run", "me", "--owned-by", "nobody", "--", "echo", "ran")
-    assert (answer.code, answer.out) == (1, "")
+    assert (answer.code, answer.out) == (3, "")
     assert "nobody is not registered" in answer.err
+
+
+@pytest.mark.parametrize("options", [("--die-with-parent", "--outlive"), ("--outlive", "--die-with-parent")])
+@pytest.mark.parametrize("start", [("run", "me"), ("claim", "me")])
+def test_options_that_contradict_each_other(command: Command, start: tuple[str, ...], options: tuple[str, ...]) -> None:
+    """--die-with-parent and --outlive together are refused by name; behind -- they are the program's own."""
+    answer = command(*start, *options, "--", "echo", "ran")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--die-with-parent and --outlive contradict each other" in answer.err
+    if start[0] == "run":
+        assert command(*start, "--", "echo", *options).out == f"{' '.join(options)}\n"
 
 
 def test_register_a_process_as_owned(command: Command, members: Registry) -> None:

@@ -72,7 +72,7 @@ class EventStream(StreamingResponse):
             if _SERVER_ENDS not in error.args or task is None:
                 raise
             # uvicorn cancels what is still open at its end, and logs a traceback of what comes out of here. A stream
-            # has no other end. Every other cancellation is somebody else's, and goes on.
+            # has no other end. Every other cancellation goes on to its sender.
             task.uncancel()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -23,6 +23,7 @@ from .formats import Format
 # A file of a session has less than a thousand bytes.
 MOST_BYTES = 64 * 1024
 _MOST_CHARACTERS = 120
+_IS_LINK = "it is a symbolic link, which is not followed; a session has a plain file"
 # Dates in files have whole seconds, and the wall clock may be moved a little in between.
 _SECONDS = 2.0
 _PS_DATE = "%a %b %d %H:%M:%S %Y"
@@ -76,6 +77,8 @@ def _content(path: Path) -> tuple[dict[str, Any], float]:
     except FileNotFoundError:
         raise
     except OSError as error:
+        if path.is_symlink():
+            raise Skipped(_IS_LINK) from error
         raise Skipped(f"it cannot be read: {error.strerror}") from error
     if len(text) > MOST_BYTES:
         raise Skipped(f"it has more than {MOST_BYTES} bytes")
@@ -93,6 +96,8 @@ def _written_at(path: Path) -> float:
 
 
 def _require_own(found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise Skipped(_IS_LINK)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
         raise Skipped("it is no plain file of yours")
 
@@ -112,6 +117,8 @@ def _pid(format: Format, path: Path, content: dict[str, Any]) -> int:
 
 
 def _process(pid: int) -> Process:
+    if pid == 1:
+        raise Skipped("process 1 is the first of this machine or container, and no session")
     process = processes.read(pid)
     if process is None:
         raise Skipped(f"process {pid} has ended")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ... import admin
-from ...errors import AdsumError, DeadProcess
+from ...errors import AdsumError, DeadProcess, NotRegistered
 from ...model import Entry, Owner
+from .. import REGISTRY_ERROR
 from ..advice import shell_advice
 from ..options import (
     DEFAULT_REGISTRY,
@@ -23,7 +25,7 @@ from ..options import (
     check_timeout,
 )
 from . import supervise
-from .ends import DieWithParent, OwnedBy, owning_entry, successor_of, tethers_for
+from .ends import DIES, OUTLIVES, DieWithParent, OwnedBy, owning_entry, successor_of, tethers_for
 from .gate import GatedChild
 from .metadata import DEFAULT_METADATA, MetadataOptions
 from .tethers import Tethers
@@ -54,7 +56,8 @@ def run(
     The program is registered before it starts. If that fails, for example because the ID is held, the program never
     runs. Signals sent to adsum are passed on to the program, except SIGKILL and SIGSTOP, which no process can catch.
     Signals of a terminal, such as Ctrl-C, reach the program directly. The exit code is that of the program, 128 + n
-    where signal n ended it, 127 or 126 where it cannot be started, 3 where it could not be registered.
+    where signal n ended it, 127 or 126 where it cannot be started, 3 where it could not be registered: also where no
+    living member is registered under the ID of --owned-by.
 
     When the program stops, adsum stops with it, so that the shell notices; fg or bg continues both. Only where there
     is no terminal, and the program gets SIGSTOP, its sender has to continue it.
@@ -85,9 +88,13 @@ def run(
         _tether(tethers, entry, options)
         tethers.require_all()
         supervise.block()
-    except BaseException:
+    except BaseException as error:
         tethers.close()
         child.abandon()
+        if isinstance(error, NotRegistered):
+            # The code of a command that looks for a member would be one that the program may have.
+            print(f"adsum: {error}", file=sys.stderr)
+            return REGISTRY_ERROR
         raise
     child.release()
     exit = supervise.attend(child.pid, tethers)
@@ -121,9 +128,15 @@ def _report(folder: Path, owner: Owner, exit: int) -> None:
 
 def require_separator(tokens: list[str]) -> None:
     """Errors: `UsageError` where -- is missing. Without it, options of the program would be parsed as options of
-    adsum."""
+    adsum. Also where two options contradict each other, which the parser would call one option twice."""
     if tokens[:1] not in (["run"], ["claim"]) or _HELP_FLAGS.intersection(tokens):
         return
+    own = tokens[: tokens.index(_SEPARATOR)] if _SEPARATOR in tokens else tokens
+    if {DIES, OUTLIVES} <= set(own):
+        raise UsageError(
+            f"{DIES} and {OUTLIVES} contradict each other: the first ends the program sooner, the second keeps it "
+            "running when adsum is killed; give one of them"
+        )
     if len(tokens) > 1 and _SEPARATOR not in tokens:
         member = "planner" if tokens[0] == "run" else "printer"
         raise UsageError(f"type -- before the program, as in: adsum {tokens[0]} {member} -- node agent.js")

@@ -19,6 +19,8 @@ from ..absence import hint
 from ..options import RegistryOptions, complete_id
 from .tethers import Tethers
 
+DIES, OUTLIVES = "--die-with-parent", "--outlive"
+
 OwnedBy: TypeAlias = Annotated[
     str | None,
     Parameter(metavar="ID", help="A member with whose process this one ends, too.", completer=complete_id),
@@ -26,7 +28,7 @@ OwnedBy: TypeAlias = Annotated[
 DieWithParent: TypeAlias = Annotated[
     bool | None,
     Parameter(
-        negative="--outlive",
+        negative=OUTLIVES,
         show_default=False,
         help="--die-with-parent: the program also ends when the process that started adsum has ended. --outlive: it "
         "keeps running when adsum is killed. By default it is killed with adsum, and with no other process.",
