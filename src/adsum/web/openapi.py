@@ -116,8 +116,8 @@ def _paths() -> dict[str, Any]:
         "/api/events": _operation(
             "events",
             "Every change of the members that match, as it happens: server-sent events. The name of an event is its "
-            "kind, its id EPOCH.REVISION, its data one document. `lagged` says that changes were missed. `unreachable`, "
-            "`returned` and `whole` are about the `host` of a cluster.",
+            "kind, its id EPOCH.REVISION, its data one document. `lagged` says that changes were missed. "
+            "`unreachable`, `returned` and `whole` are about the `host` of a cluster.",
             [
                 *_FILTER,
                 _parameter("since", "Begin after this revision, or the event with this id, instead of now.", _POSITION),
