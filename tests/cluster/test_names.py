@@ -81,6 +81,7 @@ def test_a_holder_whose_host_was_cut_off_is_not_valid(cluster: Hosts, two: tuple
     under a larger token, and the old entry ends when the bridge is back."""
     a, b = two
     old = b.register("leader", everywhere=True)
+    eventually(lambda: a.lookup(old.process_id), WITHIN)
     cluster.signal_bridge("b", signal.SIGSTOP)
     eventually(lambda: not old.valid, WITHIN)
     new = _when_free(a, "leader")
