@@ -27,14 +27,12 @@ from .records import (
     decode_number,
     decode_published,
 )
+from .request_builder import RequestBuilder
 
 log = logging.getLogger("adsum.bridge")
 
 T = TypeVar("T")
 
-# So many changes, or so many bytes of values, are in one request at most.
-MOST_CHANGES = 500
-MOST_BYTES = 1024 * 1024
 # What reading a value may raise that another host has written.
 UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError)
 
@@ -96,12 +94,12 @@ class Picture:
 
     def apply(self, revisions: Iterable[Sequence[Raw]]) -> Iterator[wire.Mirror]:
         """The requests for these changes, each group of which is one revision."""
-        builder = _Builder()
+        builder = RequestBuilder()
         for changes in revisions:
             yield from self._apply_one(builder, changes)
         yield from builder.flush()
 
-    def _apply_one(self, builder: _Builder, changes: Sequence[Raw]) -> Iterator[wire.Mirror]:
+    def _apply_one(self, builder: RequestBuilder, changes: Sequence[Raw]) -> Iterator[wire.Mirror]:
         others = [(split, one) for one in changes if (split := self.split_other(one.key)) is not None]
         said = self._ends(others)
         ends = {host: {end.key: end for end in some} for host, some in said.items()}
@@ -131,7 +129,7 @@ class Picture:
                 self.unconfirmed.pop(host, None)
                 yield from builder.say(wire.RemoteHost(host, "gone", how=end.how))
 
-    def _end_unconfirmed(self, builder: _Builder, host: str) -> Iterator[wire.Mirror]:
+    def _end_unconfirmed(self, builder: RequestBuilder, host: str) -> Iterator[wire.Mirror]:
         """A host has said that all is there: what it has not written has ended."""
         for key in self.unconfirmed.pop(host, ()):
             yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
@@ -248,7 +246,7 @@ class Load:
         self._picture = picture
         self._known = known
         self._loaded: dict[str, set[bytes]] = {}
-        self._builder = _Builder()
+        self._builder = RequestBuilder()
 
     def begin(self) -> Iterator[wire.Mirror]:
         """Make the hosts known, and what is lost unreachable: also a host that is not whole. Its lease may have been
@@ -293,49 +291,6 @@ class Load:
 
     def _say_all(self, hosts: Iterable[str]) -> None:
         self._builder.hosts.update({host: self._picture.said(host) for host in hosts})
-
-
-class _Builder:
-    """A request in the making."""
-
-    def __init__(self) -> None:
-        self.hosts: dict[str, wire.RemoteHost] = {}
-        self._changes: list[wire.RemoteChange] = []
-        self._exits: list[wire.RemoteExit] = []
-        self._bytes = 0
-
-    def add(self, change: wire.RemoteChange, size: int) -> Iterator[wire.Mirror]:
-        """Add the change of an entry. Yields a request where this one is full: what takes reach away is in the first
-        one, and what gives it in the last."""
-        self._changes.append(change)
-        self._bytes += size
-        if len(self._changes) >= MOST_CHANGES or self._bytes >= MOST_BYTES:
-            later = {name: host for name, host in self.hosts.items() if host.state in ("here", "returning")}
-            yield from self.flush(losing_only=True)
-            self.hosts = later
-
-    def say(self, host: wire.RemoteHost) -> Iterator[wire.Mirror]:
-        """Add what a host is now. Yields a request where this one has another state of it."""
-        if host.host in self.hosts and self.hosts[host.host].state != host.state:
-            yield from self.flush()
-        self.hosts[host.host] = host
-
-    def note(self, exit: wire.RemoteExit) -> Iterator[wire.Mirror]:
-        """Add the exit of an entry whose end is in this request, or in an earlier one."""
-        self._exits.append(exit)
-        if len(self._exits) >= MOST_CHANGES:
-            yield from self.flush()
-
-    def flush(self, *, losing_only: bool = False) -> Iterator[wire.Mirror]:
-        """What there is, as a request. With `losing_only`, hosts that are here are only made known."""
-        hosts = list(self.hosts.values())
-        if losing_only:
-            hosts = [
-                msgspec.structs.replace(host, state="returning") if host.state == "here" else host for host in hosts
-            ]
-        if hosts or self._changes or self._exits:
-            yield wire.Mirror(hosts=hosts, changes=self._changes, exits=self._exits)
-        self.hosts, self._changes, self._exits, self._bytes = {}, [], [], 0
 
 
 def _decoded(decode: Callable[[bytes], T], item: Raw, otherwise: T) -> T:

@@ -245,7 +245,7 @@ class _Process:
             hosts=len(bridge.mirror.picture.hosts),
             writes=bridge.publisher.writes,
             loads=bridge.mirror.loads,
-            refused_nodes=sorted(bridge.publisher.refused_nodes),
+            refused_nodes=sorted(bridge.publisher.nodes.refused),
             too_large=sorted(str(id_of(key)) for key in bridge.publisher.too_large),
             forget_after=bridge.forgetting.seconds,
             foreground=self._settings.foreground,

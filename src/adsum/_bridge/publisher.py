@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 from .._etcd.client import EtcdClient
 from .._etcd.errors import NoSpace, RequestTooLarge
-from .._etcd.records import Delete, Operation, Put, absent
+from .._etcd.records import Delete, Operation, Put
 from .exits import UnwrittenExits
 from .keys import Keys, id_of
 from .local import LocalRegistry
+from .nodes import WRITE_SECONDS, Nodes
 from .records import Ended, encode
 from .same_history import Witness
 from .tenure import FenceLost, Tenure
@@ -34,7 +35,6 @@ MOST_CHANGES = 120
 MOST_BYTES = 1024 * 1024
 # So many transactions are on their way at once.
 MOST_FLIGHTS = 4
-WRITE_SECONDS = 2.0
 COMPARE_SECONDS = 10.0
 # How long entries wait that a full etcd has refused.
 FULL_SECONDS = 1.0
@@ -48,9 +48,9 @@ class Pending(NamedTuple):
 
 
 class Publisher:
-    """Publishes the members of `local`. `refused_nodes` are nodes of local members that belong to other hosts, and
-    `too_large` the keys of members that etcd does not take; `trouble` is why some of them are not published now, empty
-    where all are. `on_trouble` is called when one of these changes, before `published` counts what is left out."""
+    """Publishes the members of `local`. Members under the refused of `nodes` stay here, and so do those in `too_large`,
+    keys of members that etcd does not take; `trouble` is why some are not published now, empty where all are.
+    `on_trouble` is called when one of these changes, before `published` counts what is left out."""
 
     def __init__(self, etcd: EtcdClient, keys: Keys, local: LocalRegistry, on_trouble: Callable[[], None]) -> None:
         self._etcd = etcd
@@ -62,7 +62,6 @@ class Publisher:
         self._flying: dict[bytes, Pending] = {}
         self._owed: set[bytes] = set()
         self._changed = asyncio.Event()
-        self._nodes: set[str] = set()
         # The number of the tenure under which it has said that all is written.
         self._whole_for = 0
         self._is_compared = False
@@ -70,7 +69,7 @@ class Publisher:
         self._full_until = 0.0
         # The last write that was answered.
         self.witness: Witness | None = None
-        self.refused_nodes: set[str] = set()
+        self.nodes = Nodes(etcd, keys, on_trouble)
         self.too_large: set[bytes] = set()
         self.trouble = ""
         self.writes = 0
@@ -110,8 +109,7 @@ class Publisher:
 
     def node_freed(self, node: str) -> None:
         """A node belongs to no host any more. Members here may have been refused for it."""
-        self._nodes.discard(node)
-        if node in self.refused_nodes:
+        if self.nodes.freed(node):
             for key, entry in self._local.table.items():
                 if entry.process_id.node == node:
                     self.note(key, None, self._local.revision)
@@ -128,7 +126,7 @@ class Publisher:
         """Publish under this fence until it is lost. Errors: `FenceLost`; those of etcd."""
         self._take_back()
         self._exits.flying = False
-        self._nodes.clear()
+        self.nodes.begin_anew()
         await self._compare(tenure)
         flights: set[asyncio.Task[None]] = set()
         try:
@@ -186,7 +184,7 @@ class Publisher:
         since = self._local.revision
         prefix = self._keys.entries(tenure.host)
         for node in {entry.process_id.node for entry in self._local.table.values()}:
-            await self._claim_node(tenure, node)
+            await self.nodes.claim(tenure, node)
         self._owed = set(self._local.table) | set(self._dirty)
         async for page in self._etcd.pages(prefix, timeout=COMPARE_SECONDS):
             for item in page.items:
@@ -217,7 +215,7 @@ class Publisher:
     def _value(self, key: bytes) -> bytes | None:
         """What is to be in etcd under a key of an entry: nothing where another host would have to take it for its
         own."""
-        if key in self.too_large or (self.refused_nodes and id_of(key).node in self.refused_nodes):
+        if key in self.too_large or (self.nodes.refused and id_of(key).node in self.nodes.refused):
             return None
         return self._local.value(key)
 
@@ -245,7 +243,7 @@ class Publisher:
         try:
             nodes = {id_of(key).node for key in keys if key in self._local.table}
             for node in nodes:
-                await self._claim_node(tenure, node)
+                await self.nodes.claim(tenure, node)
             values = {key: self._value(key) for key in keys}
             await self._commit(tenure, self._operations(tenure, values))
         except NoSpace as error:
@@ -313,35 +311,6 @@ class Publisher:
         puts = [one.key for one in operations if isinstance(one, Put)]
         if puts and (self.witness is None or self.witness.revision < done.revision):
             self.witness = Witness(puts[0], done.revision, None)
-
-    async def _claim_node(self, tenure: Tenure, node: str) -> bool:
-        """Have a node belong to this host. Whether it does."""
-        if node in self._nodes:
-            return True
-        key = self._keys.node(node)
-        mine = Put(key, tenure.host.encode(), tenure.lease)
-        while True:
-            page = await self._etcd.range(key)
-            if page.items and page.items[0].value.decode(errors="replace") != tenure.host:
-                if node not in self.refused_nodes:
-                    owner = page.items[0].value.decode(errors="replace")
-                    log.error("the node %r belongs to the host %r: its members stay here", node, owner)
-                    self.refused_nodes.add(node)
-                    self._on_trouble()
-                return False
-            guards = [tenure.guard()]
-            if not page.items:
-                guards.append(absent(key))
-            done = await self._etcd.transaction(guards, [mine], timeout=WRITE_SECONDS)
-            if done.succeeded:
-                self._nodes.add(node)
-                if node in self.refused_nodes:
-                    self.refused_nodes.discard(node)
-                    self._on_trouble()
-                return True
-            host = await self._etcd.range(self._keys.host(tenure.host))
-            if page.items or not host.items or host.items[0].mod_revision != tenure.fence:
-                raise FenceLost("the key of the host was removed or written by another")
 
     # Exits
 
