@@ -145,6 +145,7 @@ class ClusterClaim(Claim):
     def __init__(self, calls: Calls, registration: Registration, entry: Entry) -> None:
         super().__init__(calls, wire.Claim(owner=registration.entry.owner, number=0, namespace=None), entry)
         self._registration = registration
+        calls.cluster_claims[registration.entry.process_id] = registration.entry.owner
 
     @property
     def number(self) -> int:
@@ -162,13 +163,16 @@ class ClusterClaim(Claim):
         # Of a member that cannot be reached now, the slot is held.
         held = still_holds(self._calls.reader.lookup_anywhere, self.entry)
         try:
-            return self._registration.unregister(timeout=timeout) and held
+            released = self._registration.unregister(timeout=timeout)
         except Stale:
             # This claim was released before: another one has the slot.
             return False
+        self._calls.cluster_claims.pop(self._registration.entry.process_id, None)
+        return released and held
 
     def _release_later(self) -> None:
         self._calls.give_back(self._registration.entry)
+        self._calls.cluster_claims.pop(self._registration.entry.process_id, None)
 
 
 class ClaimCalls(RegistryReads):

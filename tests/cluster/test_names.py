@@ -246,6 +246,27 @@ def test_a_claim_whose_release_got_no_answer_is_released_later(two: tuple[Regist
     fast.close()
 
 
+@pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
+async def test_closing_a_registry_releases_its_claims(awaited: bool, two: tuple[Registry, Registry]) -> None:
+    """Those of this process, as for claims of one host; a claim for another process stays."""
+    a, _ = two
+    a.register("printer", slots=2)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        if awaited:
+            async with adsum.open_async(path=a.folder, node="a", timeout=10, cluster="") as registry:
+                mine = await registry.claim("printer", everywhere=True, timeout=WITHIN)
+                theirs = await registry.claim("printer", child, everywhere=True, timeout=WITHIN)
+        else:
+            with adsum.open(path=a.folder, node="a", timeout=10, cluster="") as opened:
+                held = opened.claim("printer", everywhere=True, timeout=WITHIN)
+                mine, theirs = held, opened.claim("printer", child, everywhere=True, timeout=WITHIN)  # type: ignore[assignment]
+        with _claimed(a, "printer") as again:
+            assert again.fencing_token > max(mine.number, theirs.number)
+            with pytest.raises(Timeout):
+                a.claim("printer", everywhere=True, timeout=0.3)
+        child.kill()
+
+
 async def test_the_release_of_an_awaited_claim_says_whether_it_held_the_slot(cluster: Hosts) -> None:
     a = await asyncio.to_thread(cluster.open, "a")
     async with adsum.open_async(path=a.folder, node="a", timeout=10) as registry:
