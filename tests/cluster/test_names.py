@@ -251,7 +251,7 @@ async def test_closing_a_registry_releases_its_claims(awaited: bool, two: tuple[
     """Those of this process, as for claims of one host; a claim for another process stays."""
     a, _ = two
     a.register("printer", slots=2)
-    with subprocess.Popen(["sleep", "60"]) as child:
+    with subprocess.Popen(["sleep", "60"]) as child:  # noqa: ASYNC220 - nothing else runs in the loop
         if awaited:
             async with adsum.open_async(path=a.folder, node="a", timeout=10, cluster="") as registry:
                 mine = await registry.claim("printer", everywhere=True, timeout=WITHIN)
