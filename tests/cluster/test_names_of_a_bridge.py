@@ -75,6 +75,7 @@ class FakeTenure:
         self.host = HOST
         self.fence, self.lease = fence, lease
         self.number = 1
+        self.holds = True
         self.ended: list[Exception] = []
         self._key = host_key
 

@@ -209,12 +209,15 @@ time.sleep(600)
     ) as process:
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)
-        asked = 0
-        while process.stdout.read() != b"done\n":
-            assert process.poll() is None
-            assert not is_ending(process.pid)
-            asked += 1
-        process.kill()
+        asked, heard = 0, b""
+        try:
+            while heard != b"done\n":
+                assert process.poll() is None
+                assert not is_ending(process.pid)
+                asked += 1
+                heard += process.stdout.read() or b""
+        finally:
+            process.kill()
         assert asked > 100
         eventually(lambda: is_ending(process.pid))
 

@@ -86,7 +86,7 @@ class Names:
     @property
     def is_reconciled(self) -> bool:
         """Whether the names of this host are those of its members, under the present fence."""
-        return self._tenure.fence != 0 and self._reconciled == self._tenure.number
+        return self._tenure.holds and self._reconciled == self._tenure.number
 
     # What the local registry says
 

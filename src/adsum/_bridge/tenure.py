@@ -76,6 +76,11 @@ class Tenure:
         self._reason = reason
         self._ended.set()
 
+    @property
+    def holds(self) -> bool:
+        """Whether this bridge has a fence that is not about to be given up."""
+        return self.fence != 0 and not self._ended.is_set()
+
     async def establish(self) -> None:
         """Write the host's key. Errors: `HostTaken`; those of etcd."""
         key = self._keys.host(self.host)
