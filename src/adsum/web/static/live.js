@@ -186,29 +186,46 @@
     follow();
   }
 
-  async function copy(button) {
-    const source = document.getElementById(button.dataset.copy);
+  async function copy(id) {
+    const source = document.getElementById(id);
     try {
       await navigator.clipboard.writeText(source.textContent);
-      button.textContent = "Copied";
+      say(id, "Copied");
     } catch {
       // Browsers refuse it on pages that came over a network without TLS. Then the text is selected, to be copied.
       getSelection().selectAllChildren(source);
-      button.textContent = "Selected";
+      say(id, "Selected");
     }
-    setTimeout(() => (button.textContent = "Copy"), 1500);
+  }
+
+  // What buttons say for a moment, also where their part of the page is rendered anew meanwhile.
+  const said = new Map();
+
+  function say(id, text) {
+    said.set(id, text);
+    showSaid();
+    setTimeout(() => {
+      said.delete(id);
+      showSaid();
+    }, 1500);
+  }
+
+  function showSaid() {
+    for (const button of document.querySelectorAll("button[data-copy]"))
+      button.textContent = said.get(button.dataset.copy) ?? "Copy";
   }
 
   document.addEventListener("click", ({ target }) => {
     const button = target.closest("button");
     if (button?.id === "pause") togglePause(button);
-    else if (button?.dataset.copy) copy(button);
+    else if (button?.dataset.copy) copy(button.dataset.copy);
   });
   document.addEventListener("visibilitychange", follow);
   window.addEventListener("pagehide", () => connection?.leave());
   window.addEventListener("pageshow", ({ persisted }) => persisted && follow());
   document.addEventListener("htmx:after:swap", ({ detail }) => {
     const { target } = detail.ctx;
+    showSaid();
     if (target === "#live" || target?.id === "live") follow();
   });
   setInterval(age, AGE_MS);
