@@ -17,7 +17,7 @@ from table import MARKED, MISSING, ROOT, _duration, _number
 _2S = "<= 2 s"
 PAGE = ROOT / "docs" / "cluster-figures.md"
 _TARGET = re.compile(r"(?:(?P<percentile>p50|p99) )?<= (?P<bound>.+)")
-# Times are compared in seconds; other units stand alone.
+# Times are compared in seconds, other units as they are.
 _FACTORS = {"µs": 1e-6, "ms": 1e-3}
 
 
