@@ -88,8 +88,8 @@ class Calls:
         self.timeout = timeout
         # By number: the claimer and the member of each claim that was granted through this object and not released.
         self.claims: dict[int, tuple[Owner, ProcessId]] = {}
-        # By the id of its entry: the claimer of each such claim in the whole cluster.
-        self.cluster_claims: dict[ProcessId, Owner] = {}
+        # By the incarnation of its entry: each such claim in the whole cluster.
+        self.cluster_claims: dict[int, Entry] = {}
         self._reference = weakref.ref(self)
         self._finalizer = weakref.finalize(self, client.drop)
         self._finalizer.atexit = False
@@ -113,10 +113,11 @@ class Calls:
                 entry = self._client.reader.lookup(process_id) if owner == identity.current() else None
                 if entry is not None and number in {record.number for record in entry.claims}:
                     self._client.pool.ask(wire.Release(owner=owner, number=number), CLOSE_SECONDS)
-            for process_id, owner in list(self.cluster_claims.items()):
-                entry = self._client.reader.lookup(process_id) if owner == identity.current() else None
-                if entry is not None and entry.owner == owner:
-                    request = wire.Unregister(process_id=process_id, if_incarnation=entry.incarnation)
+            for incarnation, claimed in list(self.cluster_claims.items()):
+                entry = self._client.reader.lookup(claimed.process_id) if claimed.owner == identity.current() else None
+                # Another claim of this process may have the slot by now.
+                if entry is not None and entry.incarnation == incarnation:
+                    request = wire.Unregister(process_id=entry.process_id, if_incarnation=incarnation)
                     self._client.pool.ask(request, CLOSE_SECONDS)
 
     # Making

@@ -145,7 +145,7 @@ class ClusterClaim(Claim):
     def __init__(self, calls: Calls, registration: Registration, entry: Entry) -> None:
         super().__init__(calls, wire.Claim(owner=registration.entry.owner, number=0, namespace=None), entry)
         self._registration = registration
-        calls.cluster_claims[registration.entry.process_id] = registration.entry.owner
+        calls.cluster_claims[registration.entry.incarnation] = registration.entry
 
     @property
     def number(self) -> int:
@@ -166,13 +166,13 @@ class ClusterClaim(Claim):
             released = self._registration.unregister(timeout=timeout)
         except Stale:
             # This claim was released before: another one has the slot.
-            return False
-        self._calls.cluster_claims.pop(self._registration.entry.process_id, None)
+            released = False
+        self._calls.cluster_claims.pop(self._registration.entry.incarnation, None)
         return released and held
 
     def _release_later(self) -> None:
         self._calls.give_back(self._registration.entry)
-        self._calls.cluster_claims.pop(self._registration.entry.process_id, None)
+        self._calls.cluster_claims.pop(self._registration.entry.incarnation, None)
 
 
 class ClaimCalls(RegistryReads):

@@ -13,6 +13,7 @@ import pytest
 
 import adsum
 from adsum import AlreadyRegistered, ClusterUnavailable, Reach, Registry, Timeout
+from adsum.claim import ClusterClaim
 from tests.support.etcd import EtcdCluster
 
 from ..support import WITHIN, eventually
@@ -265,6 +266,19 @@ async def test_closing_a_registry_releases_its_claims(awaited: bool, two: tuple[
             with pytest.raises(Timeout):
                 a.claim("printer", everywhere=True, timeout=0.3)
         child.kill()
+
+
+def test_closing_a_registry_leaves_a_later_claim_on_the_slot(two: tuple[Registry, Registry]) -> None:
+    """Of the same process, made by another registry object after the entry of the first claim was removed elsewhere."""
+    a, _ = two
+    a.register("printer")
+    with adsum.open(path=a.folder, node="a", timeout=10, cluster="") as opened:
+        held = opened.claim("printer", everywhere=True, timeout=WITHIN)
+        assert isinstance(held, ClusterClaim)
+        a.unregister(held._registration.process_id)
+        later = _claimed(a, "printer")
+    assert later.valid
+    assert later.release()
 
 
 async def test_the_release_of_an_awaited_claim_says_whether_it_held_the_slot(cluster: Hosts) -> None:
