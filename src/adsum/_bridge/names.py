@@ -77,7 +77,7 @@ class Names:
         self._questions: dict[bytes, Question] = {}
         # Set and replaced when a name may be free, or the host has another fence.
         self._freed = asyncio.Event()
-        # Tokens are renewed one after the other: the last one that is written has to be the last that is told.
+        # Tokens are renewed one after the other: the last one that is written has to be the last that arrives.
         self._renewing = asyncio.Lock()
         # The number of the tenure under which the names were brought in line with the members here.
         self._reconciled = 0

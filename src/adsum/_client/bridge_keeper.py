@@ -74,9 +74,7 @@ class BridgeKeeper:
 
     def join(self) -> None:
         """Wait, for a moment at most, until the thread has ended."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            threads.join(thread, END_SECONDS)
+        threads.join(self._thread, END_SECONDS)
 
     def _run(self) -> None:
         pause = _PAUSES[0]

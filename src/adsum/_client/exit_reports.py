@@ -120,9 +120,7 @@ class ExitReports:
 
     def join(self) -> None:
         """Wait, for a moment at most, until the thread has ended."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            threads.join(thread, REPORT_SECONDS)
+        threads.join(self._thread, REPORT_SECONDS)
 
     # The thread
 

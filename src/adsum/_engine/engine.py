@@ -41,7 +41,7 @@ class Engine:
         round = Round(self._limits, self._kernel, view, now, dead, self._node, *memory, batch.hears)
         if batch.hears is not None:
             # First, so that what the hosts say is reported for a moment at which they can be reached, or cannot.
-            round.mirroring.tell_all()
+            round.mirroring.report_all()
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for _, session in batch.ended:
             round.succession.end_session(session)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from .._store.layout import Change, HostRow
 from .._store.page_layout import HOSTS
 from ..errors import RegistryFull
@@ -15,8 +13,7 @@ class KnownHosts:
     """The hosts of one registry, by name. `entries` counts their entries in the tables."""
 
     def __init__(self, rows: Iterable[HostRow] = (), entries: int = 0) -> None:
-        # An earlier version of adsum may have left out what watches know.
-        self.rows = {row.host: msgspec.structs.replace(row, told=row.said) for row in rows}
+        self.rows = {row.host: row for row in rows}
         self.entries = entries
         self._nodes: dict[str, str] = {}
         self._index()

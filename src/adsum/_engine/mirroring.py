@@ -6,8 +6,8 @@ back with another boot id proves that all of its earlier processes have ended.
 
 Watches have one event for a host that cannot be reached any more, that can be reached again, and that is whole. What
 counts is what readers see: where the bridge hears nothing, they take every other host for unreachable, whatever its row
-says. So the events follow from both, the row of a host and whether the bridge hears, and `HostRow.told` remembers what
-they have said.
+says. So the events follow from both, the row of a host and whether the bridge hears, and `HostRow.reported` is what
+they have said last.
 
 A host whose entries do not fit is left out as a whole: half of a host would be a wrong answer to every search. An entry
 that breaks the rules for entries is left out alone, and spoils nothing else that was heard with it.
@@ -75,27 +75,28 @@ class Mirroring:
                 self._gain(host)
         return has_amended or before != (len(self._draft.changes), len(self.changed))
 
-    def tell_all(self) -> None:
+    def report_all(self) -> None:
         """Report what readers see of the hosts, where it has changed, in the order of their names."""
-        for row in sorted(self._rows(), key=attrgetter("host")):
-            self._tell(row)
+        changed = [row for row in self._rows() if row.reported is not row.present(hears=self._hears)]
+        for row in sorted(changed, key=attrgetter("host")):
+            self._report(row)
 
     # Hosts
 
-    def _tell(self, row: HostRow) -> HostRow:
+    def _report(self, row: HostRow) -> HostRow:
         """Report what readers see of this host from now on, if watches do not know it."""
-        told, present = row.said, row.present(hears=self._hears)
-        if told is present:
+        reported, present = row.reported, row.present(hears=self._hears)
+        if reported is present:
             return row
         if present is HostState.unreachable:
             self._draft.note_host(Kind.unreachable, row.host)
-        elif told is HostState.unreachable and row.is_known:
+        elif reported is HostState.unreachable and row.is_known:
             # One that was never whole is not missed, so it does not return.
             self._draft.note_host(Kind.returned, row.host)
         is_here = present is HostState.here
         if is_here:
             self._draft.note_host(Kind.whole, row.host)
-        return self._put(row, told=present, is_known=row.is_known or is_here)
+        return self._put(row, reported=present, is_known=row.is_known or is_here)
 
     def _row(self, host: str) -> HostRow | None:
         return self.changed[host] if host in self.changed else self._known.rows.get(host)
@@ -121,7 +122,7 @@ class Mirroring:
             row = self._put(row, boot_id=host.boot_id)
         if host.state == "unreachable":
             if row.state in (HostState.here, HostState.returning):
-                self._tell(self._put(row, state=HostState.unreachable))
+                self._report(self._put(row, state=HostState.unreachable))
         elif host.nodes != row.nodes:
             self._take_nodes(self._put(row, nodes=host.nodes))
 
@@ -132,14 +133,7 @@ class Mirroring:
             self.refusals.append(f"the host {host.host} is left out: {error}")
             return
         row = HostRow(
-            host.host,
-            number,
-            host.boot_id,
-            host.fence,
-            HostState.unreachable,
-            host.nodes,
-            told=HostState.unreachable,
-            tenure=host.tenure,
+            host.host, number, host.boot_id, host.fence, HostState.unreachable, host.nodes, tenure=host.tenure
         )
         self.changed[host.host] = row
         self._take_nodes(row)
@@ -163,9 +157,9 @@ class Mirroring:
         has_returned = row.state is HostState.unreachable and row.is_known
         row = self._put(row, boot_id=host.boot_id, fence=host.fence, nodes=host.nodes, tenure=host.tenure)
         if has_returned:
-            row = self._tell(self._put(row, state=HostState.returning))
+            row = self._report(self._put(row, state=HostState.returning))
         if host.state == "here" and row.state is not HostState.here:
-            self._tell(self._put(row, state=HostState.here))
+            self._report(self._put(row, state=HostState.here))
 
     def _put(self, row: HostRow, **fields: object) -> HostRow:
         changed = msgspec.structs.replace(row, **fields)
@@ -183,7 +177,7 @@ class Mirroring:
     def _refuse(self, row: HostRow, reason: object) -> None:
         """Leave a host out, until its bridge begins anew."""
         self.refusals.append(f"the host {row.host} is left out: {reason}")
-        self._tell(self._put(row, state=HostState.refused))
+        self._report(self._put(row, state=HostState.refused))
         self._clear(row, "unreachable_forgotten")
 
     # Entries

@@ -18,10 +18,12 @@ def start(thread: threading.Thread) -> None:
         raise cannot_start(error) from error
 
 
-def join(thread: threading.Thread, seconds: float) -> None:
-    """Wait until a thread has ended, so long at most; not for this one, and not for one whose start was interrupted."""
+def join(thread: threading.Thread | None, seconds: float) -> None:
+    """Wait until a thread has ended, so long at most; not for this one, and not for one whose start was interrupted, or
+    where there is none."""
     try:
-        thread.join(seconds)
+        if thread is not None:
+            thread.join(seconds)
     except RuntimeError as error:
         # "cannot join thread before it is started", "cannot join current thread".
         reraise_foreign(error)

@@ -122,7 +122,7 @@ class Committer:
         if not rows:
             return None
         hears = self._page.board.hosts.hears()
-        return None if all(row.said is row.present(hears=hears) for row in rows) else Batch(hears=hears)
+        return None if all(row.reported is row.present(hears=hears) for row in rows) else Batch(hears=hears)
 
     def take_up_hosts(self, rows: Sequence[HostRow], entries: int) -> None:
         """The hosts of the cluster that an earlier registrar knew, with so many entries in all."""

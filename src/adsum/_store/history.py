@@ -122,7 +122,7 @@ def _rows_after(
 
 def away(hosts: Iterable[HostRow], steps: Sequence[Step]) -> set[str]:
     """The hosts that could not be reached before `steps`; `hosts` are as they are after them."""
-    found = {row.host for row in hosts if row.said is not HostState.here}
+    found = {row.host for row in hosts if row.reported is not HostState.here}
     for step in reversed(steps):
         if step.kind is Kind.unreachable:
             found.discard(step.host)

@@ -165,7 +165,7 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     - `state`: see `HostState`.
     - `nodes`: the nodes whose ids belong to it.
     - `is_known`: whether it was here before, so that its absence is one.
-    - `told`: what the events of watches have said of it last; None in rows of before this field, where that is `state`.
+    - `reported`: `here`, `returning` or `unreachable`: what the events of watches have last said of it.
     - `tenure`: names the tenure of its bridge, since an etcd that starts empty gives the same fence again.
     """
 
@@ -176,18 +176,13 @@ class HostRow(msgspec.Struct, frozen=True, array_like=True):
     state: HostState
     nodes: frozenset[str] = frozenset()
     is_known: bool = False
-    told: HostState | None = None
+    reported: HostState = HostState.unreachable
     tenure: bytes = b""
 
     @property
     def owner(self) -> Owner:
         """Represents the host where an entry of this registry has its process."""
         return Owner(0, self.number, 0)
-
-    @property
-    def said(self) -> HostState:
-        """`here`, `returning` or `unreachable`: what watches know of it."""
-        return self.told or self.present(hears=True)
 
     def present(self, *, hears: bool) -> HostState:
         """`here`, `returning` or `unreachable`: what it is for readers, where the bridge hears from the cluster, or

@@ -59,7 +59,7 @@ async def check_role(etcd: EtcdClient, keys: Keys, host: str) -> AsyncIterator[F
         "claim names for the cluster": Put(keys.name("default", "adsum-check"), b""),
     }
     if not (await etcd.range(keys.version)).items:
-        needed["write the layout, which nobody has yet"] = Put(keys.version, b"")
+        needed["write the layout, which no host has written yet"] = Put(keys.version, b"")
     denied = [what for what, operation in needed.items() if not await _may(etcd, keys, operation)]
     if denied:
         yield problem(

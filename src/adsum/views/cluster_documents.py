@@ -10,8 +10,8 @@ from ..model import ClusterStats, Reach
 class BridgeDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What the bridge of a registry says about itself; empty where none is `running`. `trouble` is why it does not
     publish now, `fence` the revision of etcd since which it vouches for the members here, `revision` that up to which
-    everything is here; `ttl` and `forget_after` are in seconds; `started_ns`, and
-    `written_ns`, when it said this, are on CLOCK_BOOTTIME."""
+    everything is here; `ttl` and `forget_after` are in seconds; `started_ns`, and `written_ns`, when it said
+    this, are on CLOCK_BOOTTIME."""
 
     folder: str
     running: bool
