@@ -5,8 +5,6 @@ the same rule, as if they were mappings of their members. An addition is an atom
 both from the entry at its newest revision; `parse_amendment` checks a call, in the caller's process.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from datetime import datetime

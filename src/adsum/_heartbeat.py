@@ -6,8 +6,6 @@ that the two were written for this entry, and together; and a word of the regist
 late, and its next heartbeat is a request: it changes the health status.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ Entries hold plain data only, so that every process can read them, also one with
 pydantic is recognised by its methods: adsum does not import pydantic, nor need it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 

@@ -1,7 +1,5 @@
 """Ranges of numbers, for conditions on own data: `at_least`, `at_most`, `between`."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

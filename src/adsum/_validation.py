@@ -5,8 +5,6 @@ cannot express are here. Both ends apply them: the caller's process, so that a m
 and the registrar, which trusts no client.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import compress, repeat

@@ -12,8 +12,6 @@ know a kind of request, a metadata field or its value refuses that request by it
 does not know fails that one call. `Hello` is frozen for good, so that any two versions can refuse each other in words.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Iterator

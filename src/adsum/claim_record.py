@@ -1,7 +1,5 @@
 """`ClaimRecord`: what an entry says about one of its claims."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import msgspec

@@ -1,7 +1,5 @@
 """`Origin` and `Reach`: what an entry says about the host of its member, in a registry that is part of a cluster."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import msgspec

@@ -1,7 +1,5 @@
 """`Limits`: the bounds of a registry."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 

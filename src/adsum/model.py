@@ -9,8 +9,6 @@ All records are frozen, inside too, because one decoded entry is shared by all c
 data only, so they are in no cycle and the garbage collector skips them (``gc=False``): a process may keep many.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
@@ -311,7 +309,7 @@ class Revision(int):
     (1, True)
     """
 
-    def __new__(cls, number: int, epoch: int = 0) -> Revision:
+    def __new__(cls, number: int, epoch: int = 0) -> "Revision":
         revision = super().__new__(cls, number)
         revision.epoch = epoch
         return revision
@@ -327,7 +325,7 @@ class Revision(int):
         """
         return self.epoch
 
-    def __reduce__(self) -> tuple[type[Revision], tuple[int, int]]:
+    def __reduce__(self) -> tuple[type["Revision"], tuple[int, int]]:
         return Revision, (int(self), self.epoch)
 
 
@@ -362,7 +360,7 @@ class Event(_EventFields):
     exit: int | None = None
     host: str = ""
 
-    def with_exit(self, exit: int | None) -> Event:
+    def with_exit(self, exit: int | None) -> "Event":
         """The same event, with this `exit`.
 
         >>> event = adsum.Event(adsum.Kind.died, None, adsum.Revision(7))

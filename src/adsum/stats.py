@@ -1,7 +1,5 @@
 """A registry in numbers."""
 
-from __future__ import annotations
-
 import msgspec
 
 

@@ -3,8 +3,6 @@
 A check that fails raises before its request has changed anything.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The engine's input and output: plain values, which a test can make and compare."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol

@@ -5,8 +5,6 @@ reading all entries once. The claims that wait are in memory alone: their client
 with the positions that they had, so the order stays.
 """
 
-from __future__ import annotations
-
 from bisect import insort
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple

@@ -16,8 +16,6 @@ While there are promises it looks often, so that it notices such a gap. All time
 in gaps.
 """
 
-from __future__ import annotations
-
 import heapq
 from collections import Counter
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Updates of entries that exist, for one request or several at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -7,8 +7,6 @@ and files have one; eventfds and epolls share a single inode, so a `Wakeup` is a
 `Wakeup` that is registered in it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

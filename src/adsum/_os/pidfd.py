@@ -5,8 +5,6 @@ whatever the kernel can do. Standalone builds are compiled with old headers, to 
 through syscall(2), by number.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import functools

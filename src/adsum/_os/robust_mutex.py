@@ -8,8 +8,6 @@ that was forked does not hold the mutexes of its parent.
 Nothing waits for such a mutex here. It is held for as long as the thread lives, and its word is read as memory.
 """
 
-from __future__ import annotations
-
 import functools
 import mmap
 import os

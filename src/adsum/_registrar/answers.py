@@ -1,7 +1,5 @@
 """Answers: the replies of a decision, framed, each with its receipt and its binding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

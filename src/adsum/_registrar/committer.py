@@ -7,8 +7,6 @@ sent (L5). Owners of new entries are watched before the commit, so an entry is n
 `_engine.receipts`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

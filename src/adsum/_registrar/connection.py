@@ -1,7 +1,5 @@
 """One client's connection, and what it may cost: a bounded buffer in each direction and a bounded wait for `Hello`."""
 
-from __future__ import annotations
-
 import socket
 import struct
 

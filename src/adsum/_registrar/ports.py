@@ -3,8 +3,6 @@
 Real ones are `SystemClock`, `DeathWatch`, `LockedFiles` and `failpoints.from_environment`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection
 from logging import Logger
 from typing import NamedTuple, Protocol, TypeAlias

@@ -4,8 +4,6 @@ No part makes another. `build_core` makes those that decide and write; a simulat
 and failpoints of its own. `build_server` puts sockets and the loop around them.
 """
 
-from __future__ import annotations
-
 import select
 import socket
 from typing import NamedTuple

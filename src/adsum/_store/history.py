@@ -12,8 +12,6 @@ keeps its newest rows, and `META_FLOORS` says up to which revision rows are gone
 registry alone needs one of the two tables, and others both, which together have no gap.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

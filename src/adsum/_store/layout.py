@@ -24,8 +24,6 @@ long the id, and LMDB packs equal-sized rows without a header each, which keeps 
 the entries table is always appended to and its pages stay full.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Collection
 from enum import StrEnum

@@ -20,8 +20,6 @@ thread, knows that X lived during the read:
 A stamp has 32 random bits, so no later process has the same.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -5,8 +5,6 @@ that no capability has, and hold a digest of the value: it finds the entries tha
 compares each of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """The conditions of `find`, and whether an entry matches them."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -73,7 +71,7 @@ class Query(NamedTuple):
         """Whether one index alone decides, so that no candidate has to be compared."""
         return self.namespace is not None and not self.scanned and not self.here and len(self.index_keys()) < 2
 
-    def about(self, process_id: ProcessId, conditions: Conditions) -> Query:
+    def about(self, process_id: ProcessId, conditions: Conditions) -> "Query":
         """The same conditions, on the entry of one id. Errors: `InvalidQuery` where it could never match them."""
         namespace, node = conditions.get("namespace"), self.node
         if namespace not in (None, ALL, process_id.namespace):

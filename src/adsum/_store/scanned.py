@@ -5,8 +5,6 @@ of the namespace where there is none. A condition on a mapping asks for the keys
 (containment, as of PostgreSQL's jsonb).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import TypeAlias

@@ -5,14 +5,11 @@ Readers see all of them or none, and a crash at any instruction leaves the table
 registrar only reads it opens a `ReadTransaction`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-import lmdb
 import msgspec
 
 from .._foreign import reraise_foreign
@@ -71,7 +68,7 @@ _COUNTED = ("ids", "entries", "owners", *INDEXES)
 _MOST_BETWEEN = 512
 
 
-def bytes_used(txn: lmdb.Transaction[bytes], environment: Environment, names: Sequence[str] = _COUNTED) -> int:
+def bytes_used(txn: snapshot.Txn, environment: Environment, names: Sequence[str] = _COUNTED) -> int:
     """The pages that tables occupy, in bytes: those of the entries and their index rows."""
     pages = size = 0
     for name in names:
@@ -94,7 +91,7 @@ class Retention(NamedTuple):
 class ReadTransaction:
     """One snapshot, with the registrar's reads. Those of readers are in `snapshot`."""
 
-    def __init__(self, txn: lmdb.Transaction[bytes], environment: Environment) -> None:
+    def __init__(self, txn: snapshot.Txn, environment: Environment) -> None:
         self._txn = txn
         self._environment = environment
         self._tables = environment.tables
@@ -215,7 +212,7 @@ class WriteTransaction(ReadTransaction):
 
     def __init__(
         self,
-        txn: lmdb.Transaction[bytes],
+        txn: snapshot.Txn,
         environment: Environment,
         present: Callable[[Entry], Entry] = _as_stored,
     ) -> None:
@@ -465,7 +462,7 @@ def node_of(environment: Environment) -> str:
     return identity.host_name() if stored is None else stored.decode()
 
 
-def stored_limits(txn: lmdb.Transaction[bytes], environment: Environment, format: int) -> Limits:
+def stored_limits(txn: snapshot.Txn, environment: Environment, format: int) -> Limits:
     """The limits stored in the tables. Errors: `CorruptRegistry` unless they are of this boot, PID namespace and
     `format`."""
     stored, limits = (txn.get(word, db=environment.meta) for word in (META_IDENTITY, META_LIMITS))
