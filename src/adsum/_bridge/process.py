@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import logging.handlers
 import os
 import signal
 import time
@@ -27,8 +26,8 @@ from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
 from .._foreign import reraise_foreign
 from .._os import folder as folders
-from .._os import log_file
 from .._os.presence import lock_holders
+from .._os.rotated_log import RotatedLog
 from .._store.hosts import boottime_ns
 from ..errors import VersionMismatch
 from .bridge import Bridge
@@ -264,9 +263,7 @@ def _log_to(folder: Path, foreground: bool) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if not foreground:
         with contextlib.suppress(OSError):
-            handler = logging.handlers.RotatingFileHandler(
-                folder / LOG_NAME, maxBytes=log_file.MAX_BYTES, backupCount=1, encoding="utf-8"
-            )
+            handler = RotatedLog(folder / LOG_NAME)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)

@@ -21,21 +21,22 @@ def open_to_append(folder: Path) -> BinaryIO:
     """
     path = folder / NAME
     try:
-        _put_aside_if_large(path)
+        put_aside_if_large(path)
         return open(path, "ab", opener=_privately)
     except OSError as error:
         reraise_foreign(error)
         return open(os.devnull, "ab")
 
 
-def _put_aside_if_large(path: Path) -> None:
+def put_aside_if_large(path: Path) -> None:
+    """Let a log of `MAX_BYTES` and more become ``PATH.1``, in place of an older one. Errors: `OSError`."""
     try:
         is_large = os.stat(path).st_size >= MAX_BYTES
     except FileNotFoundError as error:
         reraise_foreign(error)
         return
     if is_large:
-        path.rename(path.with_name(f"{NAME}.1"))
+        path.rename(path.with_name(f"{path.name}.1"))
 
 
 def _privately(path: str, flags: int) -> int:

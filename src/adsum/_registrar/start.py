@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import logging.handlers
 import os
 import resource
 import signal
@@ -24,6 +23,7 @@ from .._os import folder as folders
 from .._os import identity, log_file
 from .._os.death_watch import DeathWatch
 from .._os.exit_watch import ExitWatch
+from .._os.rotated_log import RotatedLog
 from .._store import lifelines, tables
 from .._store import page as pages
 from .._store.environment import (
@@ -196,9 +196,7 @@ def _log_to(folder: Path, foreground: bool) -> None:
 def _handler(folder: Path, foreground: bool) -> logging.Handler:
     if not foreground:
         try:
-            return logging.handlers.RotatingFileHandler(
-                folder / log_file.NAME, maxBytes=log_file.MAX_BYTES, backupCount=1, encoding="utf-8"
-            )
+            return RotatedLog(folder / log_file.NAME)
         except OSError:
             # Better a registrar without a log file than no registrar. `adsum doctor` says why it cannot be written.
             pass
