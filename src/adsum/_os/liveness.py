@@ -22,7 +22,7 @@ from . import polling
 from .descriptors import Descriptor, Wakeup, close_epoll, note
 from .ending import is_ending
 from .forking import notice_fork, own
-from .identity import open_verified
+from .identity import has_exited, open_verified
 from .locks import locked
 
 P = ParamSpec("P")
@@ -97,8 +97,8 @@ class LivenessCheck:
 
     def is_alive(self, owner: Owner) -> bool:
         """Whether `owner` is alive now. A zombie is not; a stopped process is."""
-        dropped = self._dropped
-        if owner in self._pidfds and (epoll := self._epoll) is not None:
+        dropped, pidfd = self._dropped, self._pidfds.get(owner)
+        if pidfd is not None and (epoll := self._epoll) is not None:
             try:
                 quiet = not epoll.poll(0, _MOST_EVENTS)
             except (OSError, ValueError) as error:
@@ -108,12 +108,21 @@ class LivenessCheck:
                     raise
                 self.verify()
             else:
+                if not quiet and self._has_exited(owner, pidfd):
+                    return False
                 # Another thread may have collected this death, or closed the pidfd of a living owner to make room.
                 if (quiet and self._dropped == dropped) or (self.collect() and owner in self._pidfds):
                     return True
         if self._keeps_nothing():
             return self._ask(owner)
         return self._change(self._is_tracked, owner)
+
+    def _has_exited(self, owner: Owner, pidfd: int) -> bool:
+        """Whether the pidfd that is kept for `owner` says so. False proves nothing. The pidfd is closed by a later
+        question, about an owner that lives: this read wants its answer."""
+        noted = self._noted.get(pidfd)
+        # Last, so that it was ours when it was asked. On kernels before 6.9 all pidfds are one file.
+        return bool(owner.pidfd_inode) and noted is not None and has_exited(pidfd) and noted.is_ours()
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
         """Those of `owners` that are alive now; one system call asks for all of them where they fit the capacity."""

@@ -94,7 +94,7 @@ class Server:
 
     def run(self) -> str:
         """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder was taken away)."""
-        self._idle_since = self._clock.monotonic()
+        self._idle_since = self._last_tick = self._clock.monotonic()
         while not self._stopping:
             self._turn()
             if self._evicted:
@@ -219,8 +219,9 @@ class Server:
         self._clients.reply(answers)
         if self._committer.commits != before:
             self._bell.changed()
-        # Yielding to a herd could take until all of it has run.
-        self._awake_until = 0.0 if self._bell.is_herd else self._clock.monotonic() + AWAKE_SECONDS
+        # Yielding to a herd could take until all of it has run. A death makes no client ask.
+        may_ask_again = bool(answers) and not self._bell.is_herd
+        self._awake_until = self._clock.monotonic() + AWAKE_SECONDS if may_ask_again else 0.0
 
     # Time
 
