@@ -242,37 +242,37 @@ class WriteTransaction(ReadTransaction):
         """Write the changes, in order, with every index row they add or take away, and with their history."""
         past = _by_table(HISTORIES, [(change.is_remote, change) for change in changes])
         ended = _by_table(DEPARTURES, [(one[1].entry.origin is not None, one) for one in departures])
-        history_rows = {
+        rows = {
             name: [(change.revision, history.row_of(change)) for change in some[-retention.changes :]]
             for name, some in past.items()
         }
-        departure_rows = {
-            name: [(revision, encode(departure)) for revision, departure in some[-retention.departures :]]
-            for name, some in ended.items()
-        }
+        for name, departed in ended.items():
+            rows[name] = [(revision, encode(departure)) for revision, departure in departed[-retention.departures :]]
         # Asked before the first write: pages that this commit frees are of no use to it.
-        may_grow = self.has_room(sum(map(_size, (*history_rows.values(), *departure_rows.values()))))
+        may_grow = self.has_room(sum(map(_size, rows.values())))
         for change in changes:
             self._move(change.key, change.before, change.after)
         if changes:
             self.revision = changes[-1].revision
             self._put_meta(META_REVISION, pack_number(self.revision))
-            for name, rows in history_rows.items():
-                left_out = past[name][: -retention.changes]
-                gone = self._write_history(name, rows, retention, may_grow=may_grow)
-                if gone or left_out:
-                    self._put_meta(
-                        META_FLOORS[name], pack_number(max([gone, *(one.revision for one in left_out[-1:])]))
+            if retention.history_bytes:
+                for name, some in past.items():
+                    left_out = some[: -retention.changes]
+                    gone = self._append(
+                        name, rows[name], retention.changes, retention.history_bytes, may_grow=may_grow
                     )
-        for name, rows in departure_rows.items():
-            self._append(name, rows, retention.departures, may_grow=may_grow)
+                    self._raise_floor(name, max(gone, left_out[-1].revision if left_out else 0))
+            else:
+                for name in HISTORIES:
+                    self._txn.drop(self._tables[name], delete=False)
+                    self._raise_floor(name, self.revision)
+        for name in ended:
+            self._append(name, rows[name], retention.departures, may_grow=may_grow)
 
-    def _write_history(self, name: str, rows: Rows, retention: Retention, *, may_grow: bool) -> int:
-        """The newest revision whose row is not kept, 0 where this has left none out."""
-        if retention.history_bytes:
-            return self._append(name, rows, retention.changes, retention.history_bytes, may_grow=may_grow)
-        self._txn.drop(self._tables[name], delete=False)
-        return self.revision
+    def _raise_floor(self, name: str, gone: int) -> None:
+        """The newest change that a history does not keep is this one; 0 where this commit left none out."""
+        if gone:
+            self._put_meta(META_FLOORS[name], pack_number(gone))
 
     def refresh(self, records: Iterable[Record]) -> None:
         """Write records that differ in nothing that an index or the history knows."""
@@ -361,8 +361,6 @@ class WriteTransaction(ReadTransaction):
         """Add rows under their revisions to a table that keeps the newest: so many, on pages of so many bytes. Where
         the table may not grow, the rows take the place of older ones, or are left out. The newest revision that is not
         kept, 0 where this has left nothing out."""
-        if not rows:
-            return 0
         table, gone = self._tables[name], 0
         if not may_grow:
             most_bytes = min(most_bytes, self._bytes_of(name))
@@ -375,6 +373,8 @@ class WriteTransaction(ReadTransaction):
         for revision, row in rows:
             self._txn.put(pack_number(revision), row, db=table, append=True)
         stored = self._txn.stat(table)["entries"]
+        if stored <= most_rows and self._bytes_of(name) <= most_bytes:
+            return gone
         with self._txn.cursor(table) as cursor:
             cursor.first()
             while stored > most_rows or (stored > 1 and self._bytes_of(name) > most_bytes):
@@ -392,9 +392,9 @@ class WriteTransaction(ReadTransaction):
 
 def _by_table(names: Sequence[str], some: Iterable[tuple[bool, T]]) -> dict[str, list[T]]:
     """What belongs into each of two tables: that which is about this host, and that about others."""
-    found: dict[str, list[T]] = {name: [] for name in names}
+    found: dict[str, list[T]] = {}
     for is_remote, one in some:
-        found[names[is_remote]].append(one)
+        found.setdefault(names[is_remote], []).append(one)
     return found
 
 
