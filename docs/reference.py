@@ -10,6 +10,7 @@ that object, with its signature; ``@ NAME *`` adds its members, inherited ones i
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import os
@@ -99,8 +100,20 @@ def _object(name: str, found: Any, level: int) -> Iterator[str]:
         yield from ["```text", *_signature(name, found), "```", ""]
     yield from _markdown(found)
     if typing.is_typeddict(found):
-        fields = [f"{field}: {_text(said)}" for field, said in inspect.get_annotations(found).items()]
-        yield from ["```text", *fields, "```", ""]
+        yield from ["```text", *(f"{field}: {said}" for field, said in _fields(found).items()), "```", ""]
+
+
+def _fields(found: Any) -> dict[str, str]:
+    """The fields of a `TypedDict`, and of those that it extends, with their types as the source has them."""
+    fields: dict[str, str] = {}
+    for statement in ast.walk(ast.parse(inspect.getsource(found))):
+        if isinstance(statement, ast.ClassDef):
+            for name in map(ast.unparse, statement.bases):
+                if name != "TypedDict":
+                    fields |= _fields(getattr(sys.modules[found.__module__], name))
+        elif isinstance(statement, ast.AnnAssign):
+            fields[ast.unparse(statement.target)] = ast.unparse(statement.annotation)
+    return fields
 
 
 def _signature(name: str, found: Any) -> list[str]:

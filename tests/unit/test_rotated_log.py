@@ -78,5 +78,7 @@ def test_a_log_that_cannot_be_made_anew_stops_no_caller(
 
 def test_a_registrar_loads_none_of_logging_handlers() -> None:
     """It would be a twentieth of its start and of its memory."""
-    code = "import sys, adsum._registrar.start; print(sorted({'logging.handlers', 'pickle', 'queue'} & set(sys.modules)))"
+    code = (
+        "import sys, adsum._registrar.start; print(sorted({'logging.handlers', 'pickle', 'queue'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -35,5 +35,5 @@ class RotatedLog(logging.FileHandler):
             return
         if self.stream is not None:
             self.stream.close()
-            self.stream = None  # type: ignore[assignment]
+            self.stream = None
         put_aside_if_large(self._path)

@@ -258,9 +258,7 @@ class WriteTransaction(ReadTransaction):
             if retention.history_bytes:
                 for name, some in past.items():
                     left_out = some[: -retention.changes]
-                    gone = self._append(
-                        name, rows[name], retention.changes, retention.history_bytes, may_grow=may_grow
-                    )
+                    gone = self._append(name, rows[name], retention.changes, retention.history_bytes, may_grow=may_grow)
                     self._raise_floor(name, max(gone, left_out[-1].revision if left_out else 0))
             else:
                 for name in HISTORIES:
