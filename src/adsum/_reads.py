@@ -543,7 +543,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         (1, 1, True)
         """
         nothing = Stats(0, 0, 0, 0, self.limits.max_memory_bytes, None, 0.0, 0, 0, CleanupLatency(), {})
-        return self._reader.stats() or nothing
+        return self._reader.reports.stats() or nothing
 
     def audit(self) -> list[str]:
         """List every violation of the invariants I1 to I5 in one snapshot of the tables; empty when there is none.
@@ -554,7 +554,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.audit()
         []
         """
-        return self._reader.audit()
+        return self._reader.reports.audit()
 
     def hosts(self) -> list[Host]:
         """List the other hosts of the cluster, sorted by name; none where the registry is part of no cluster. Errors:
@@ -563,7 +563,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.hosts()
         []
         """
-        return self._reader.hosts()
+        return self._reader.reports.hosts()
 
     def departures(self, limit: int | None = None) -> list[Departure]:
         """List how the newest `limit` of the ended entries ended, newest first. The registry keeps the last 1,000.
@@ -580,7 +580,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """
         if limit is not None:
             _check_limit(limit)
-        return self._reader.departures(MAX_DEPARTURES if limit is None else limit)
+        return self._reader.reports.departures(MAX_DEPARTURES if limit is None else limit)
 
     def _change_feed(self, since: int | None = None) -> TableFeed[list[Entry]]:
         """Every change of the registry, in all namespaces, after the revision `since` or from the present on. The base

@@ -68,7 +68,7 @@ def test_a_watch_of_all_hosts_says_that_it_missed_some(churned: tuple[Registry, 
 def test_the_departures_of_this_host_are_kept_beside_those_of_others(churned: tuple[Registry, int]) -> None:
     registry, _ = churned
     reader = registry._reader
-    assert [one.entry.process_id.local_id for one in reader.departures(10, here=True)] == ["gone"]
+    assert [one.entry.process_id.local_id for one in reader.reports.departures(10, here=True)] == ["gone"]
     found = registry.departures()
     assert len(found) == MAX_DEPARTURES
     assert all(one.entry.host == "host-b" for one in found), "the newest ones"

@@ -199,9 +199,9 @@ class Checks:
         assert self.own_watch.lags == self.watch.lags == 0
 
     def _departures(self) -> None:
-        own = [_ended(one) for one in self._reader.departures(self._keep, here=True)]
+        own = [_ended(one) for one in self._reader.reports.departures(self._keep, here=True)]
         assert own == list(reversed(self._shown.own))
-        found = self._reader.departures(2 * self._keep)
+        found = self._reader.reports.departures(2 * self._keep)
         others = [_ended(one) for one in found if one.entry.origin is not None]
         assert others == list(reversed(self._shown.others))
         assert len(found) == len(own) + len(others)

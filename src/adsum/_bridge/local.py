@@ -56,7 +56,7 @@ class LocalRegistry:
         # Called when the registry was made anew.
         self.on_rebuilt: Callable[[], None] = _no_request
         # The exits of members here that become known after their deaths.
-        self.exits = AwaitedExits(self.registry._reader.departure_of)
+        self.exits = AwaitedExits(self.registry._reader.reports.departure_of)
         self._known_epoch = 0
         self._shown: dict[str, Any] = {}
         self._take_snapshot()
@@ -120,7 +120,7 @@ class LocalRegistry:
 
     def _how(self, entry: Entry, event: Event) -> str:
         """How an entry ended, as the departure here says; what the event says where that is not kept any more."""
-        departure = self.registry._reader.departure_of(entry, event.revision)
+        departure = self.registry._reader.reports.departure_of(entry, event.revision)
         return event.kind.value if departure is None else departure.how
 
     def _rebuild(self) -> None:
@@ -183,7 +183,7 @@ class LocalRegistry:
 
     def name_requests(self) -> list[Standby]:
         """What members here ask for: names for the whole cluster."""
-        return self.registry._reader.name_requests()
+        return self.registry._reader.reports.name_requests()
 
     async def ask(self, request: wire.AnyRequest, raises: Container[str] = DEFECTS) -> wire.Done:
         """The answer of the registrar, or of the next one. Errors: `RegistryClosed`; those with a reason in `raises`,
@@ -213,11 +213,11 @@ class LocalRegistry:
 
     def known(self) -> dict[str, set[bytes]]:
         """The keys of the entries of other hosts in the tables, by host; also of hosts without one."""
-        return self.registry._reader.mirrored()
+        return self.registry._reader.reports.mirrored()
 
     def newest_fence(self) -> int:
         """The largest fence of another host in the tables: a revision that etcd has had."""
-        return max((host.fence for host in self.registry._reader.hosts()), default=0)
+        return max((host.fence for host in self.registry._reader.reports.hosts()), default=0)
 
     def show(
         self,

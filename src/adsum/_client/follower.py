@@ -82,7 +82,7 @@ class Follower:
             kind = Kind.registered if matches else Kind.unregistered
         previous = before if after is not None else None
         ended = before if kind is Kind.died else None
-        known = None if ended is None else self._reader.departure_of(ended, step.revision)
+        known = None if ended is None else self._reader.reports.departure_of(ended, step.revision)
         event = Event(kind, after or before, Revision(step.revision, self._feed.epoch), previous)
         return event if known is None or known.exit is None else event.with_exit(known.exit)
 

@@ -180,7 +180,7 @@ class _RegistryFollower:
             self._report_deaths(ended, reader, steps)
 
     def _report_deaths(self, died: list[Entry], reader: Reader, steps: list[Step]) -> None:
-        departures = reader.departures(min(MAX_DEPARTURES, len(steps) + EXTRA_DEPARTURES), here=True)
+        departures = reader.reports.departures(min(MAX_DEPARTURES, len(steps) + EXTRA_DEPARTURES), here=True)
         detection = {departure.entry.incarnation: departure.detection for departure in departures}
         for entry in died:
             measurements: dict[str, float] = {"count": 1}

@@ -117,7 +117,7 @@ def state_of(registry: RegistryReads, names: Names) -> State:
     namespaces = names.namespaces
     counted: Counter[Group] = Counter()
     # The largest first, so that they have names when there are too many.
-    census = registry._reader.census()
+    census = registry._reader.reports.census()
     sizes: Counter[str] = Counter()
     for group, number in census.items():
         sizes[group.namespace] += number
