@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from unittest.mock import patch
@@ -13,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from adsum._os import death_watch, liveness
+from adsum._os import death_watch, identity, liveness
 from adsum._os.death_watch import DeathWatch
 from adsum._os.liveness import LivenessCheck
 from adsum.model import Owner
@@ -225,3 +226,26 @@ def test_an_owner_whose_descriptor_made_room_is_alive(kernel: FewDescriptors, ch
     kernel.kill(dying)
     with patch.object(check, "_epoll", _Interrupted(check, after=lambda: check.alive_among(others[:2]))):
         assert check.is_alive(old)
+
+
+def test_a_number_that_a_pidfd_of_the_dead_has_taken_proves_no_death() -> None:
+    """A thread that asks for a living process gets True, although another thread closed its pidfd in between, to make
+    room, and the pidfd that took the number is of a process that has died."""
+    with ExitStack() as ending:
+        old, dying = (ending.enter_context(subprocess.Popen(["sleep", "60"])) for _ in range(2))
+        for process in (old, dying):
+            ending.callback(process.kill)
+        owner, other = (identity.identify(process.pid) for process in (old, dying))
+        assert owner is not None
+        assert other is not None
+        check = LivenessCheck(capacity=1)
+        ending.callback(check.close)
+        assert check.is_alive(owner)
+
+        def make_room_for_one_that_dies() -> None:
+            assert check.is_alive(other)
+            dying.kill()
+            dying.wait()
+
+        with patch.object(check, "_epoll", _Interrupted(check, before=make_room_for_one_that_dies)):
+            assert check.is_alive(owner)

@@ -121,8 +121,12 @@ class LivenessCheck:
         """Whether the pidfd that is kept for `owner` says so. False proves nothing. The pidfd is closed by a later
         question, about an owner that lives: this read wants its answer."""
         noted = self._noted.get(pidfd)
-        # Last, so that it was ours when it was asked. On kernels before 6.9 all pidfds are one file.
-        return bool(owner.pidfd_inode) and noted is not None and has_exited(pidfd) and noted.is_ours()
+        # The number may be that of another owner's pidfd by now, opened by another thread or a signal handler. On
+        # kernels before 6.9 all pidfds are one file, whose inode is not in `owner`.
+        if noted is None or noted.file[1] != owner.pidfd_inode:
+            return False
+        # Last, so that it was ours when it was asked.
+        return has_exited(pidfd) and noted.is_ours()
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
         """Those of `owners` that are alive now; one system call asks for all of them where they fit the capacity."""
