@@ -65,6 +65,15 @@ def test_a_multiprocessing_process_is_registered(either: Registry) -> None:
     process.close()
 
 
+def test_the_number_is_advised_where_an_object_was_given(either: Registry, child: Child) -> None:
+    """The message for a dead process advises to give its number only to a caller that did not give it."""
+    child.kill()
+    with pytest.raises(DeadProcess, match=rf"give the number: {child.pid}$"):
+        either.register("a", child.process)
+    with pytest.raises(DeadProcess, match=r"can be registered$"):
+        either.register("a", child.pid)
+
+
 def test_a_process_that_was_not_started(either: Registry) -> None:
     """A `multiprocessing.Process` that has not started raises `DeadProcess`, which advises to wait until it runs."""
     process = multiprocessing.get_context("spawn").Process(target=time.sleep)

@@ -60,10 +60,11 @@ def _owner_of(process: Any) -> Owner:
     # was identified: an earlier holder of the pid could not have come back.
     owner = None if pid <= 0 else identity.identify(pid)
     if owner is None or _is_over(process, pid):
-        raise DeadProcess(
-            f"process {pid} has exited, or never was; only a living process can be registered. If another process has "
-            f"this pid by now and is meant, give the number: {pid}"
-        )
+        message = f"process {pid} has exited, or never was; only a living process can be registered"
+        # A number means the process that has it now.
+        if process is not pid:
+            message += f". If another process has this pid by now and is meant, give the number: {pid}"
+        raise DeadProcess(message)
     return owner
 
 
