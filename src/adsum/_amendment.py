@@ -18,7 +18,7 @@ from .errors import InvalidMetadata
 from .model import Metadata
 
 # A member of a set, True where it is to be in the set and None where it is not.
-Members: TypeAlias = "Names | Mapping[str, Literal[True] | None]"
+Members: TypeAlias = Names | Mapping[str, Literal[True] | None]
 
 _SETS = ("capabilities", "coordination_variables", "protocols")
 _MERGED = (*_SETS, "resources", "custom")

@@ -44,7 +44,7 @@ from .model import Entry, Owner, OwningMember, ProcessId
 
 T = TypeVar("T")
 Q = TypeVar("Q", bound=wire.AnyRequest)
-Items: TypeAlias = "Sequence[tuple[AnyId, Mapping[str, object]]]"
+Items: TypeAlias = Sequence[tuple[AnyId, Mapping[str, object]]]
 
 
 # Tuples: a union would be built at every call.

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # An id, or a function of the arguments of a call that returns one.
-MemberId: TypeAlias = "AnyId | Callable[..., AnyId]"
+MemberId: TypeAlias = AnyId | Callable[..., AnyId]
 Register: TypeAlias = Callable[[AnyId], Registration]
 
 log = logging.getLogger("adsum")

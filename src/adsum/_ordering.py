@@ -14,9 +14,9 @@ from ._gauges import value_of
 from .errors import InvalidQuery
 from .model import Entry
 
-Key: TypeAlias = "str | Callable[[Entry], float | None]"
-OrderKey: TypeAlias = "str | Callable[[Entry], Any]"
-OrderBy: TypeAlias = "OrderKey | Sequence[OrderKey]"
+Key: TypeAlias = str | Callable[[Entry], float | None]
+OrderKey: TypeAlias = str | Callable[[Entry], Any]
+OrderBy: TypeAlias = OrderKey | Sequence[OrderKey]
 
 DESCENDING = "-"
 _LARGEST = 1 << 1023

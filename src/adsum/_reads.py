@@ -43,7 +43,7 @@ from .errors import (
 from .model import CleanupLatency, Departure, Entry, Host, Limits, ProcessId, Revision, Stats
 
 T = TypeVar("T")
-AnyId: TypeAlias = "str | tuple[str, str, str]"
+AnyId: TypeAlias = str | tuple[str, str, str]
 Where: TypeAlias = Callable[[Entry], object]
 
 

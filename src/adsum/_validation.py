@@ -70,7 +70,7 @@ _values_of = attrgetter(*_FIELDS)
 _CHOICES = dict.fromkeys(_FIELDS) | {"type": ProcessType, "health_status": HealthStatus}
 
 # Not Iterable[str]: a plain string is one too, and a generator is refused.
-Names: TypeAlias = "set[str] | frozenset[str] | list[str] | tuple[str, ...]"
+Names: TypeAlias = set[str] | frozenset[str] | list[str] | tuple[str, ...]
 
 
 class _CommonKeywords(TypedDict, total=False):
