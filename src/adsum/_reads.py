@@ -73,6 +73,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         self._namespace: str = namespace
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits={limits!r}: give an adsum.Limits, or None for the usual ones")
+        if on_lost is not None and not callable(on_lost):
+            raise TypeError(f"on_lost={on_lost!r}: give a function of the lost entries, or None")
         self._limits = limits or Limits()
         self.registrar_command = parse_command(registrar_command)
         for word, part in (("namespace", namespace), ("node", self._node)):

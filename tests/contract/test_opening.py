@@ -245,3 +245,9 @@ def test_the_three_lines_of_the_interface(monkeypatch: pytest.MonkeyPatch, regis
     assert entry is not None
     assert entry.metadata.endpoint == "http://127.0.0.1:9001"
     assert team == [entry]
+
+
+def test_on_lost_is_a_function(opener: Opener) -> None:
+    """What cannot be called is refused at once, not when the folder is lost."""
+    with pytest.raises(TypeError, match="give a function of the lost entries"):
+        opener(on_lost=False)
