@@ -61,6 +61,11 @@ def agent_without_amendments(registry_folder: Path, tmp_path: Path) -> Iterator[
     yield from _agents_of(package.parent, registry_folder)
 
 
+def with_class_variables(text: str) -> str:
+    """The text of a module, in which `ClassVar` has a meaning."""
+    return text if "ClassVar" not in text else text.replace("from typing import ", "from typing import ClassVar, ", 1)
+
+
 def _agents_of(release: Path, registry_folder: Path) -> Iterator[Callable[[], Agent]]:
     agents: list[Agent] = []
 

@@ -12,7 +12,7 @@ import adsum
 from adsum import VersionMismatch, admin
 from tests.support import Agent, kill_registrar
 
-from .conftest import _agents_of
+from .conftest import _agents_of, with_class_variables
 
 OldAgent = Callable[[], Agent]
 # Kinds of requests and fields that this version has, each with its replacement in the older one.
@@ -61,12 +61,7 @@ def agent_without_claims(registry_folder: Path, tmp_path: Path) -> Iterator[OldA
         for added, older in texts.items():
             assert added in text, added
             text = text.replace(added, older)
-        if "ClassVar" in text:
-            text = text.replace(
-                "from __future__ import annotations\n",
-                "from __future__ import annotations\nfrom typing import ClassVar\n",
-                1,
-            )
+        text = with_class_variables(text)
         (package / name).write_text(text)
     yield from _agents_of(package.parent, registry_folder)
 

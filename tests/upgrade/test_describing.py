@@ -16,7 +16,7 @@ from adsum._store import layout
 from adsum.model import EPOCH, Entry, Metadata, ProcessId
 from tests.support import Agent, kill_registrar
 
-from .conftest import _agents_of
+from .conftest import _agents_of, with_class_variables
 from .test_claims import _ADDED
 
 OldAgent = Callable[[], Agent]
@@ -34,12 +34,9 @@ def old_agent(registry_folder: Path, tmp_path: Path) -> Iterator[OldAgent]:
             if any(f" {field}:" in added or f".{field}:" in added for field in _NAMES):
                 assert added in text, added
                 text = text.replace(added, older)
-        text = text.replace("from __future__ import annotations\n", _WITH_CLASS_VARIABLES, 1)
+        text = with_class_variables(text)
         (package / name).write_text(text)
     yield from _agents_of(package.parent, registry_folder)
-
-
-_WITH_CLASS_VARIABLES = "from __future__ import annotations\nfrom typing import ClassVar\n"
 
 
 def test_a_row_of_an_earlier_version_is_read() -> None:
