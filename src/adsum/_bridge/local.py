@@ -18,6 +18,7 @@ from .._store.query import ALL
 from ..aio.registry import AsyncRegistry
 from ..errors import AdsumError, InternalError, InvalidMetadata, InvalidProcessId, RegistryClosed, RegistryFull
 from ..model import Entry, Event, Kind
+from .ends import UnseenEnds
 from .exits import AwaitedExits
 from .records import Ended, Published
 
@@ -118,6 +119,10 @@ class LocalRegistry:
             self._taken = self.revision
             self.on_change(key, ended, self._taken)
 
+    def unseen_ends(self) -> UnseenEnds:
+        """How members here ended of which no change was seen."""
+        return UnseenEnds(self.registry._reader, self.epoch)
+
     def _how(self, entry: Entry, event: Event) -> str:
         """How an entry ended, as the departure here says; what the event says where that is not kept any more."""
         departure = self.registry._reader.reports.departure_of(entry, event.revision)
@@ -131,12 +136,15 @@ class LocalRegistry:
             since = 0
             self.exits.clear()
             self.on_rebuilt()
+        ends = self.unseen_ends()
         for key, entry in before.items():
             after = self.table.get(key)
             if after is None or after.incarnation != entry.incarnation or epoch != self._known_epoch:
                 if after is None or abs(after.fencing_token) != abs(entry.fencing_token):
                     self.on_end(entry)
-                self.on_change(key, Ended(key, "unknown"), since)
+                present = None if after is None else after.incarnation
+                ended = ends.of(key, entry.incarnation, present) if epoch == self._known_epoch else None
+                self.on_change(key, ended or Ended(key, "unknown"), since)
         for key, entry in self.table.items():
             self.on_change(key, None, since)
             if entry.fencing_token < 0:

@@ -186,15 +186,18 @@ class Publisher:
         for node in {entry.process_id.node for entry in self._local.table.values()}:
             await self.nodes.claim(tenure, node)
         self._owed = set(self._local.table) | set(self._dirty)
+        ends = self._local.unseen_ends()
         async for page in self._etcd.pages(prefix, timeout=COMPARE_SECONDS):
             for item in page.items:
                 key = item.key.removeprefix(prefix)
                 value = self._value(key)
                 if value == item.value and key not in self._dirty:
                     self._owed.discard(key)
-                elif value is None and key not in self._dirty:
+                elif key not in self._dirty:
+                    present = self._local.table.get(key)
+                    ended = ends.of_published(key, item.value, None if present is None else present.incarnation)
                     self._owed.add(key)
-                    self._dirty[key] = Pending(since, Ended(key, "unknown"))
+                    self._dirty[key] = Pending(since, ended or (Ended(key, "unknown") if value is None else None))
         for key in self._owed:
             self._dirty.setdefault(key, Pending(since, None))
         self._is_compared = True
