@@ -89,6 +89,15 @@ def test_every_parameter_that_is_described_works(registry: Registry, client: Tes
     assert client.get("/api/departures", params={"how": "eaten"}).status_code == 400
 
 
+@pytest.mark.parametrize("how", ["left", "name_lost", "unreachable_forgotten", "unknown"])
+def test_ends_of_members_of_other_hosts_can_be_asked_for(client: TestClient, how: str) -> None:
+    """The page offers them where there are such, or one is asked for."""
+    assert client.get("/api/departures", params={"how": how}).status_code == 200
+    label = f'<span class="name">{how.replace("_", " ")}</span>'
+    assert label in client.get("/departures", params={"how": how}).text
+    assert label not in client.get("/departures").text
+
+
 def test_members_are_the_documents_of_the_command_line(registry: Registry, client: TestClient) -> None:
     """The members are those that a search finds, as the documents that `adsum ls --json` prints; total counts those
     that a limit leaves out, and the revision is the present one."""

@@ -17,8 +17,9 @@ from .paths import unescaped
 from .selection import parse_limit, parse_selection
 from .site import site_of
 
-# The words of `Departure.how`.
-HOWS = ("died", "unregistered", "replaced", "handed_over", "owner_died")
+# The words of `Departure.how`: of members of this registry, and of members of other hosts.
+HOWS_HERE = ("died", "unregistered", "replaced", "handed_over", "owner_died")
+HOWS = (*HOWS_HERE, "name_lost", "left", "unreachable_forgotten", "unknown")
 
 
 def json_response(document: object, status: int = 200) -> Response:

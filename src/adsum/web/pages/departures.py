@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ...errors import InvalidQuery
 from ...model import Departure
-from ..api import HOWS, matching_departures
+from ..api import HOWS, HOWS_HERE, matching_departures
 from ..change_rows import DepartureRows, DeparturesTopic, departure_key
 from ..selection import parse_limit
 from ..site import Site, base_of, site_of
@@ -30,14 +30,15 @@ async def departures_page(request: Request) -> Response:
     found = matching_departures(site.departures(), q, "", None)
     shown = [one for one in found if how in ("", one.how)]
     rows = DepartureRows(base)
+    counts = Counter(one.how for one in found)
     return site.page(
         request,
         "departures.html",
         active="departures",
         q=q,
         how=how,
-        counts=Counter(one.how for one in found),
-        hows=HOWS,
+        counts=counts,
+        hows=[one for one in HOWS if one in HOWS_HERE or one == how or counts[one]],
         total=len(shown),
         limit=limit,
         rows=[(departure_key(one), rows.row(one)) for one in shown[:limit]],
