@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 import adsum
-from adsum import AlreadyRegistered, ClusterUnavailable, Registry, Timeout
+from adsum import AlreadyRegistered, ClusterUnavailable, Registry, Timeout, admin_cluster
 from adsum._etcd.address import parse
 from tests.support.children import Agent, _packed
 from tests.support.etcd import EtcdCluster
@@ -326,3 +327,23 @@ def test_the_refusal_of_a_name_says_how_the_holder_has_it(hosts: Hosts) -> None:
             a.registry.register("other", everywhere=True)
         with pytest.raises(ValueError, match="owned_by= and everywhere=True"):
             a.registry.register("owned", everywhere=True, owned_by="plain")
+
+
+@pytest.mark.parametrize("ends", ["by a signal", "by the command", "killed before the command"])
+def test_a_host_that_leaves_has_no_valid_holder_of_a_name(hosts: Hosts, ends: str) -> None:
+    """It gives its names up long before its time to live is over, so no holder relies on that."""
+    a, b = hosts.add("a", ttl=60.0), hosts.add("b")
+    held = a.registry.register("leader", everywhere=True)
+    b.sees(a, "leader")
+    taken = b.registry.stand_by("leader", everywhere=True)
+    eventually(lambda: held.valid, SOON)
+    if ends == "by a signal":
+        a.bridge.end(signal.SIGINT)
+    else:
+        if ends == "killed before the command":
+            a.bridge.kill()
+        assert admin_cluster.leave(a.folder)
+    successor = taken.result(SOON)
+    assert not held.valid
+    assert successor.valid
+    assert successor.fencing_token > held.fencing_token

@@ -165,13 +165,13 @@ def leave(folder: Path, timeout: float = LEAVE_SECONDS) -> bool:
         # Only now: a bridge that cannot end, as one that is stopped, is asked again by the next call.
         cluster.forget(folder)
     with open_registry(path=folder, timeout=seconds, cluster="") as registry:
-        _forget_others(registry)
+        _forget_cluster(registry)
     _leave_etcd(joined, joined.host or default_host(folder, {}), folder)
     return True
 
 
-def _forget_others(registry: Registry) -> None:
-    """Remove what a bridge that was killed has left in the tables."""
+def _forget_cluster(registry: Registry) -> None:
+    """Remove what a bridge that was killed has left in the tables, and what it has said."""
     known: list[Host] = registry.hosts()
     if known:
         gone = [wire.RemoteHost(host.name, "gone") for host in known]
@@ -179,6 +179,8 @@ def _forget_others(registry: Registry) -> None:
     if registry.stats().cluster is not None:
         registry._client.board.attach()
         registry._client.board.hosts.note_heard(0, 0)
+        # Holders of names rely on them no more, before these are free.
+        registry._client.board.hosts.note_progress(None, None, 0)
 
 
 def _leave_etcd(joined: Membership, host: str, folder: Path) -> None:
