@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ._claiming import claimed_conditions
+from ._claiming import ANSWER_SECONDS, claimed_conditions
 from ._client.connection_pool import seconds
+from ._everywhere import USUAL_SECONDS, require_cluster
 from ._reads import AnyId, RegistryReads
 from ._validation import MetadataKeywords
 from .errors import NotRegistered, Timeout
@@ -54,7 +55,8 @@ class Search:
         self.until = None if self.patience is None else time.monotonic() + self.patience
 
     def slots(self) -> Iterator[Slot]:
-        """The slots that seem to be free, those of members with the fewest claims first. Errors: `NotRegistered`."""
+        """The slots that seem to be free, those of members with the fewest claims first. Errors: `NotRegistered`;
+        `ClusterUnavailable`."""
         taken = {entry.process_id.local_id for entry in self._reads.find(namespace=CLAIMS)}
         offers = [
             [slot for slot in self._slots_of(member) if slot.name.local_id not in taken] for member in self._members()
@@ -68,6 +70,10 @@ class Search:
             return self._reads.find(**self._conditions)
         entry = self._reads.lookup(self._id)
         if entry is None:
+            # A member of another host cannot be seen while the cluster is not heard, or not yet.
+            require_cluster(self._reads._reader)
+            if not self._reads._reader.progress.hears():
+                return []
             raise NotRegistered(f"{self._id} is not registered (or its process has died); it cannot be claimed")
         return [entry]
 
@@ -83,6 +89,11 @@ class Search:
             Slot(member, ProcessId(CLAIMS, node, f"{shown}#{number}.{digest}"))
             for number in range(member.metadata.slots or 1)
         ]
+
+    def answer_seconds(self) -> float:
+        """How long the cluster may take to answer a request for a slot: not much longer than the claim waits."""
+        left = USUAL_SECONDS if self.until is None else self.until - time.monotonic()
+        return min(max(left, ANSWER_SECONDS), USUAL_SECONDS)
 
     def pause(self) -> float:
         """The seconds until it looks again. Errors: `Timeout` where the time is up."""

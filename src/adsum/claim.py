@@ -241,7 +241,7 @@ class ClaimCalls(RegistryReads):
         while True:
             for slot in search.slots():
                 try:
-                    registration = self._hold_name(slot.name, process, slot.fields())
+                    registration = self._hold_name(slot.name, process, slot.fields(), search.answer_seconds())
                 except AlreadyRegistered as error:
                     # Another process was quicker.
                     reraise_foreign(error)
@@ -250,7 +250,7 @@ class ClaimCalls(RegistryReads):
             require_cluster(self._reader)
             time.sleep(search.pause())
 
-    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords) -> Registration:
+    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords, timeout: float) -> Registration:
         """Register a name for the whole cluster."""
         raise NotImplementedError
 

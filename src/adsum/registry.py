@@ -175,8 +175,8 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registration)
 
-    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords) -> Registration:
-        return self._register_everywhere(id, process, fields, None)
+    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords, timeout: float) -> Registration:
+        return self._register_everywhere(id, process, fields, timeout)
 
     def _register_everywhere(
         self,

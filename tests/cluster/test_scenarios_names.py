@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 import adsum
-from adsum import AlreadyRegistered, ClusterUnavailable, Registry, Timeout, admin_cluster
+from adsum import AlreadyRegistered, ClusterUnavailable, ProcessId, Registry, Timeout, admin_cluster
 from adsum._etcd.address import parse
 from tests.support.children import Agent, _packed
 from tests.support.etcd import EtcdCluster
@@ -347,3 +349,39 @@ def test_a_host_that_leaves_has_no_valid_holder_of_a_name(hosts: Hosts, ends: st
     assert not held.valid
     assert successor.valid
     assert successor.fencing_token > held.fencing_token
+
+
+def test_a_claim_everywhere_says_that_the_cluster_is_away(tmp_path: Path) -> None:
+    """A claim that only tries is over soon. Afterwards members of other hosts cannot be seen, which is no end of
+    them."""
+    with EtcdCluster(tmp_path) as etcd, Hosts(etcd.address("prod"), ttl=60.0) as hosts:
+        a, b = hosts.add("a"), hosts.add("b", ttl=3.0)
+        a.registry.register("printer")
+        b.sees(a, "printer")
+        etcd.members[0].stop()
+        began = time.monotonic()
+        with pytest.raises((Timeout, ClusterUnavailable)):
+            b.registry.claim(a.id("printer"), everywhere=True, timeout=0)
+        assert time.monotonic() - began < 2.5
+        b.misses(a, "printer")
+        with pytest.raises(ClusterUnavailable):
+            b.registry.claim(a.id("printer"), everywhere=True, timeout=0)
+        with pytest.raises(ClusterUnavailable):
+            asyncio.run(claimed_in_a_loop(b, a.id("printer")))
+        etcd.members[0].resume()
+
+
+async def claimed_in_a_loop(host: Host, id: ProcessId) -> None:
+    async with adsum.open_async(path=host.folder, node=host.name, cluster="") as registry:
+        await registry.claim(id, everywhere=True, timeout=0)
+
+
+def test_the_first_claim_of_a_program_waits_for_its_cluster(hosts: Hosts) -> None:
+    """The member that it names is of another host, of which nothing has come in yet."""
+    a, b = hosts.add("a"), hosts.add("b", starts=False)
+    a.registry.register("printer").published(SOON)
+    starts = threading.Timer(0.5, b.bridge.start)
+    starts.start()
+    with b.registry.claim(a.id("printer"), everywhere=True, timeout=SOON) as claim:
+        assert claim.valid
+    starts.join()

@@ -176,7 +176,7 @@ class AsyncClusterClaim(AsyncClaim):
 
 
 # Registers a name for the whole cluster.
-HoldName = Callable[[ProcessId, Any, AsyncMetadataKeywords], Awaitable[AsyncRegistration]]
+HoldName = Callable[[ProcessId, Any, AsyncMetadataKeywords, float], Awaitable[AsyncRegistration]]
 
 
 class AsyncClaimCall(OnlyAsync):
@@ -213,7 +213,8 @@ class AsyncClaimCall(OnlyAsync):
         while True:
             for slot in search.slots():
                 try:
-                    registration = await hold_name(slot.name, process, cast("AsyncMetadataKeywords", slot.fields()))
+                    fields = cast("AsyncMetadataKeywords", slot.fields())
+                    registration = await hold_name(slot.name, process, fields, search.answer_seconds())
                 except AlreadyRegistered as error:
                     # Another process was quicker.
                     reraise_foreign(error)
@@ -306,6 +307,8 @@ class AsyncClaimCalls(RegistryReads):
         call = AsyncClaimCall(self._calls, id, process, timeout, conditions)
         return call._in_cluster(self, self._hold_name) if everywhere else call
 
-    async def _hold_name(self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords) -> AsyncRegistration:
+    async def _hold_name(
+        self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords, timeout: float
+    ) -> AsyncRegistration:
         """Register a name for the whole cluster."""
         raise NotImplementedError

@@ -502,8 +502,10 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         require_loop()
         return (await wait(GoneCondition(self, id), timeout)).last
 
-    async def _hold_name(self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords) -> AsyncRegistration:
-        done = await self._register_everywhere(id, process, fields, None)
+    async def _hold_name(
+        self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords, timeout: float
+    ) -> AsyncRegistration:
+        done = await self._register_everywhere(id, process, fields, timeout)
         return AsyncRegistration(self._calls, done.entries[0])
 
     async def _register_everywhere(
