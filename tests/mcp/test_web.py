@@ -29,7 +29,8 @@ def _status(url: str, **headers: str) -> int:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return int(error.code)
 
 
 async def test_no_request_says_which_process_it_is_of(command: Command, members: Registry, era: str) -> None:

@@ -211,6 +211,9 @@ class EtcdCluster:
             url = f"{scheme}://127.0.0.1:{member.port}/health"
             with urllib.request.urlopen(url, timeout=2, context=context) as response:
                 return b'"health":"true"' in response.read()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
         except OSError:
             return False
 

@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import NamedTuple
 
 from adsum._client import member_lifetimes
@@ -56,7 +57,8 @@ def _descriptors() -> frozenset[tuple[int, str]]:
         except FileNotFoundError:
             # The descriptor of the directory listing itself.
             continue
-        if int(name) not in kept:
+        # libffi opens itself for the first callback of a process, in Debian's newer Pythons, and stays open.
+        if int(name) not in kept and not Path(target).name.startswith("libffi.so"):
             found.add((int(name), target))
     return frozenset(found)
 

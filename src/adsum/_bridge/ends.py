@@ -49,6 +49,6 @@ class UnseenEnds:
     def _by_key(self) -> dict[bytes, list[Departure]]:
         """The departures of each key, the oldest first."""
         groups: dict[bytes, list[Departure]] = {}
-        for one in reversed(self._reader.departures(MAX_DEPARTURES, here=True)):
+        for one in reversed(self._reader.reports.departures(MAX_DEPARTURES, here=True)):
             groups.setdefault(key_of(one.entry.process_id), []).append(one)
         return groups
