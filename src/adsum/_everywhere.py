@@ -53,6 +53,13 @@ def require_cluster(reader: Reader) -> None:
         )
 
 
+def is_wanted(everywhere: object) -> bool:
+    """Whether a call is about the whole cluster. Errors: `TypeError`."""
+    if not isinstance(everywhere, bool):
+        raise TypeError(f"everywhere={everywhere!r}: give True or False")
+    return everywhere
+
+
 def refuse_owner(owned_by: object) -> None:
     """A name for the whole cluster has no owner. Errors: `ValueError`."""
     if owned_by is not None:

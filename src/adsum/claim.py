@@ -13,7 +13,7 @@ from ._calls import Calls
 from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
 from ._client.claim_call import ClaimCall
 from ._cluster_claims import Search, still_holds
-from ._everywhere import require_cluster
+from ._everywhere import is_wanted, require_cluster
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
 from ._reads import AnyId, RegistryReads
@@ -225,7 +225,7 @@ class ClaimCalls(RegistryReads):
         Traceback (most recent call last):
         adsum.errors.Timeout: ...
         """
-        if everywhere:
+        if is_wanted(everywhere):
             return self._claimed_everywhere(Search(self, id, timeout, conditions), process)
         wanted = claiming(self._calls, id, process, timeout, conditions)
         is_held = False

@@ -25,7 +25,7 @@ from ._catching_up import ClusterCalls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
 from ._event_delivery import OnEvent, check_on_event
-from ._everywhere import USUAL_SECONDS, Everywhere, name_timed_out, refuse_owner
+from ._everywhere import USUAL_SECONDS, Everywhere, is_wanted, name_timed_out, refuse_owner
 from ._many import ManyCalls
 from ._member_functions import MemberId, check_member_id, member_function
 from ._reads import AnyId, Where
@@ -169,7 +169,7 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         Traceback (most recent call last):
         adsum.errors.AlreadyRegistered: ...
         """
-        if everywhere:
+        if is_wanted(everywhere):
             refuse_owner(owned_by)
             return self._register_everywhere(id, process, metadata, timeout, replace=replace)
         write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
@@ -520,7 +520,7 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         >>> future.result(timeout=10).entry.pid == os.getpid()
         True
         """
-        kind = Everywhere.waits if everywhere else Everywhere.no
+        kind = Everywhere.waits if is_wanted(everywhere) else Everywhere.no
         call = self._calls.stand_by(id, metadata, timeout, self._registration, everywhere=kind)
         try:
             call.queued.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,17 @@ def test_every_registration_is_in_the_registry_before_it_returns(opener: Opener)
         assert reader.find(capability=f"c{number}") == [updated]
         assert registration.unregister()
         assert reader.lookup(f"a{number}") is None
+
+
+def test_everywhere_is_true_or_false(either: Registry) -> None:
+    """A word or a number for `everywhere` is refused, and registers nothing."""
+    calls: dict[str, Callable[[Any], object]] = {
+        "register": lambda value: either.register("a", everywhere=value),
+        "stand_by": lambda value: either.stand_by("a", everywhere=value, timeout=0.1),
+        "claim": lambda value: either.claim("a", everywhere=value),
+    }
+    for call in calls.values():
+        for value in ("yes", 1, None):
+            with pytest.raises(TypeError, match="everywhere=.*: give True or False"):
+                call(value)
+    assert either.list_all() == []

@@ -12,7 +12,7 @@ from .. import _wire as wire
 from .._calls import Calls
 from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
 from .._cluster_claims import Search, still_holds
-from .._everywhere import require_cluster
+from .._everywhere import is_wanted, require_cluster
 from .._foreign import reraise_foreign
 from .._of_one_process import OfOneProcess
 from .._reads import AnyId, RegistryReads
@@ -305,7 +305,7 @@ class AsyncClaimCalls(RegistryReads):
         adsum.errors.Timeout: ...
         """
         call = AsyncClaimCall(self._calls, id, process, timeout, conditions)
-        return call._in_cluster(self, self._hold_name) if everywhere else call
+        return call._in_cluster(self, self._hold_name) if is_wanted(everywhere) else call
 
     async def _hold_name(
         self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords, timeout: float

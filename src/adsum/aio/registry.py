@@ -14,7 +14,7 @@ from .._catching_up import CatchingUp
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
-from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out, refuse_owner
+from .._everywhere import USUAL_SECONDS, Everywhere, is_wanted, name_timed_out, refuse_owner
 from .._foreign import reraise_foreign
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
@@ -201,7 +201,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         (True, False)
         """
         from_loop = is_from_loop(metadata, process)
-        if everywhere:
+        if is_wanted(everywhere):
             refuse_owner(owned_by)
             done = await self._register_everywhere(id, process, metadata, timeout, replace=replace)
         else:
@@ -558,7 +558,7 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         True
         """
         from_loop = is_from_loop(metadata)
-        kind = Everywhere.waits if everywhere else Everywhere.no
+        kind = Everywhere.waits if is_wanted(everywhere) else Everywhere.no
         call = self._calls.stand_by(id, metadata, timeout, whole, everywhere=kind)
         done = await granted(self._calls, call.future)
         if from_loop:
