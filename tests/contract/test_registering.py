@@ -287,6 +287,6 @@ def test_everywhere_is_true_or_false(either: Registry) -> None:
     }
     for call in calls.values():
         for value in ("yes", 1, None):
-            with pytest.raises(TypeError, match="everywhere=.*: give True or False"):
+            with pytest.raises(TypeError, match=r"everywhere=.*: give True or False"):
                 call(value)
     assert either.list_all() == []
