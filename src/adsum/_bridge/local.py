@@ -117,7 +117,8 @@ class LocalRegistry:
                 if event.entry.fencing_token < 0:
                     self.on_hand_over(event.entry)
             self._taken = self.revision
-            self.on_change(key, ended, self._taken)
+            # Not `_taken`, which may be later: changes of other hosts that come next count as taken, too.
+            self.on_change(key, ended, event.revision)
 
     def unseen_ends(self) -> UnseenEnds:
         """How members here ended of which no change was seen."""
