@@ -11,20 +11,13 @@ import pytest
 
 from adsum import Registry
 from tests.support import eventually
+from tests.support.processes import is_alive
 
 from .command import Command, pid_of
 
 
 def is_dead(pid: int) -> bool:
     return not is_alive(pid)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("options", [(), ("--die-with-parent",)])

@@ -16,6 +16,7 @@ from adsum.cli.run import supervise
 from adsum.cli.run.gate import GatedChild
 from adsum.cli.run.tethers import Tethers
 from tests.support import Child, eventually
+from tests.support.processes import state_of
 
 from .command import ADSUM, LISTENER, Command, pid_of
 from .terminal import Terminal
@@ -27,10 +28,6 @@ PASSED_ON = sorted(
     - {signal.SIGKILL, signal.SIGSTOP}
     - {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 )
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_signals_are_passed_on(command: Command) -> None:
@@ -84,7 +81,7 @@ def test_stopping_run_stops_the_program(command: Command, number: signal.Signals
     with command.start_listener("me", "SIGUSR1", process_group=0) as run:
         pid = pid_of(run.line())
         run.signal(number)
-        eventually(lambda: _state(pid) == _state(run.pid) == "T")
+        eventually(lambda: state_of(pid) == state_of(run.pid) == "T")
         run.signal(signal.SIGCONT)
         run.signal(signal.SIGUSR1)
         run.expect("SIGUSR1")
@@ -97,11 +94,11 @@ def test_a_stopped_program_does_not_stop_run_outside_of_a_terminal(command: Comm
     with command.start_listener("me", "SIGUSR1", start_new_session=True) as run:
         pid = pid_of(run.line())
         os.kill(pid, signal.SIGSTOP)
-        eventually(lambda: _state(pid) == "T")
+        eventually(lambda: state_of(pid) == "T")
         run.signal(signal.SIGUSR1)
         os.kill(pid, signal.SIGCONT)
         run.expect("SIGUSR1")
-        assert _state(run.pid) != "T"
+        assert state_of(run.pid) != "T"
 
 
 @pytest.mark.parametrize(("key", "name"), [("\x03", "SIGINT"), ("\x1c", "SIGQUIT")])

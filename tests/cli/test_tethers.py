@@ -14,9 +14,10 @@ import pytest
 
 from adsum import Registry
 from tests.support import Child, eventually
+from tests.support.processes import is_alive, state_of
 
 from .command import LISTENER, Command, pid_of
-from .test_killed_runs import is_alive, is_dead
+from .test_killed_runs import is_dead
 
 # Runs a command in the background, as a script or an agent does, and prints its pid and its output.
 _PARENT = """
@@ -129,14 +130,10 @@ def test_a_stopped_program_ends_too(command: Command, members: Registry) -> None
         with command.start("run", "me", "--owned-by", "planner", "--", sys.executable, "-c", _SLEEPER) as run:
             program = pid_of(run.line())
             os.kill(program, signal.SIGSTOP)
-            eventually(lambda: _state(program) == "T")
+            eventually(lambda: state_of(program) == "T")
             planner.kill()
             eventually(functools.partial(is_dead, program))
             assert run.wait() == 128 + signal.SIGTERM
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_the_program_of_an_owned_member_ends_with_the_owner(command: Command, members: Registry) -> None:

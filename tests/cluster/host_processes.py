@@ -28,6 +28,7 @@ from adsum._client.bridge_status import BridgeStatus, status_in
 from adsum._client.cluster import Joined, join, running_bridge
 from adsum._client.launch import Launch
 from tests.support.children import Agent
+from tests.support.processes import state_of
 from tests.support.registrars import end_registrar
 from tests.support.waiting import eventually
 
@@ -89,7 +90,7 @@ class BridgeProcess:
     def stop(self) -> None:
         """SIGSTOP, and wait until it has stopped."""
         os.kill(pid := self.pid, signal.SIGSTOP)
-        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        eventually(lambda: state_of(pid) == "T")
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -76,7 +76,7 @@ class Demo:
 def _name_of(pid: int) -> str | None:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
 
 

@@ -13,6 +13,7 @@ from adsum import Entry, Registry
 from adsum_demo.cluster.deaths import ClusterWitness, Deaths, Identity, append
 from adsum_demo.cluster.processes import below, kill_all
 from tests.cluster.bridging import HOST, Bridge, remote
+from tests.support.processes import is_alive
 
 BOUND = 1.0
 
@@ -87,11 +88,4 @@ def test_all_processes_of_a_host_are_killed() -> None:
             time.sleep(0.01)
         kill_all([process.pid, *found])
         assert process.wait(1) == -9
-        assert [pid for pid in found if Path(f"/proc/{pid}").exists() and "Z" not in _state(pid)] == []
-
-
-def _state(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return "Z"
+        assert not any(map(is_alive, found))

@@ -14,6 +14,7 @@ import pytest
 from adsum import Registry
 from tests.cli.command import ADSUM, Command
 from tests.support import Child, eventually
+from tests.support.processes import state_of
 
 from .raw import raw_client
 
@@ -184,4 +185,4 @@ def test_the_quick_start(command: Command) -> None:
 
 
 def _is_sleeping(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    return state_of(pid) == "S"

@@ -7,13 +7,13 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from adsum import Registry
 from tests.cli.command import Command
 from tests.support import eventually, stopped
+from tests.support.processes import is_alive
 
 from .connecting import sleeper
 from .raw import RawClient, parse, raw_client
@@ -25,14 +25,6 @@ def printer(members: Registry) -> Iterator[Registry]:
     with sleeper() as process:
         members.register("printer", process)
         yield members
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 @contextlib.contextmanager
@@ -58,7 +50,7 @@ def test_a_killed_client(command: Command, printer: Registry) -> None:
         assert claim["agent"]["id"] == "default/here/printer"
         client.child.kill()
         assert printer.lookup("me") is None
-        eventually(lambda: not _is_running(client.server_pid))
+        eventually(lambda: not is_alive(client.server_pid))
         eventually(lambda: printer["printer"].claims == ())
         with printer.claim("printer", timeout=5):
             pass
@@ -151,7 +143,7 @@ def test_claims_of_a_stopped_registry(command: Command, printer: Registry) -> No
         client.call("claim_agent", id="printer")
         with stopped(command.folder):
             client.child.kill()
-            eventually(lambda: not _is_running(client.server_pid), within=20)
+            eventually(lambda: not is_alive(client.server_pid), within=20)
         eventually(lambda: printer["printer"].claims == ())
 
 

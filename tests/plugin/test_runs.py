@@ -10,16 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import end_registrar, eventually
+from tests.support.processes import is_alive
 
 from .runs import Project
-
-
-def _runs(pid: int) -> bool:
-    """Whether the process is there, and no zombie that waits for the machine's first process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_run_without_the_fixtures_loads_nothing_of_adsum(project: Project) -> None:
@@ -153,7 +146,7 @@ def test_a_member_that_is_left_fails_the_test(project: Project) -> None:
     assert "the test has left the member" in run.output
     assert "ERROR test_leaving.py::test_that_leaves" in run.output
     (pid,) = run.pids()
-    assert not _runs(pid)
+    assert not is_alive(pid)
 
 
 def test_a_daemon_that_is_left_is_ended_too(project: Project) -> None:
@@ -183,7 +176,7 @@ def test_a_daemon_that_is_left_is_ended_too(project: Project) -> None:
     run.expect("1 passed, 1 error")
     assert "/daemon in the registry 'default'" in run.output
     (pid,) = run.pids()
-    assert not _runs(pid)
+    assert not is_alive(pid)
 
 
 def test_a_process_that_was_there_before_goes_on(project: Project) -> None:
@@ -244,7 +237,7 @@ def test_a_registrar_that_is_left_fails_the_test(project: Project) -> None:
     run.expect("1 passed, 1 error")
     assert "the test has left the registrar of the registry 'default'" in run.output
     (pid,) = run.pids()
-    assert not _runs(pid)
+    assert not is_alive(pid)
 
 
 def test_an_open_registry_does_not_bring_the_folder_back(project: Project) -> None:
@@ -376,11 +369,11 @@ def test_members_end_with_the_tests(
             tests.kill()
         os.kill(int(worker), signal.SIGKILL)
     try:
-        eventually(lambda: not _runs(int(member)))
+        eventually(lambda: not is_alive(int(member)))
     finally:
         if int(child):
             os.kill(int(child), signal.SIGKILL)
-            eventually(lambda: not _runs(int(child)))
+            eventually(lambda: not is_alive(int(child)))
     project.write(test_waiting="def test_later(adsum_dir): pass")
     end_registrar(Path(folder) / "default")
     project.run().expect("1 passed")
@@ -425,5 +418,5 @@ def test_ctrl_c_leaves_nothing(project: Project) -> None:
         pid, folder = ready.read_text().split()
         os.kill(tests.pid, signal.SIGINT)
         assert tests.wait(30) == 2
-    assert not _runs(int(pid))
+    assert not is_alive(int(pid))
     assert not Path(folder).exists()

@@ -14,6 +14,7 @@ import pytest
 import adsum
 from adsum import NotRegistered, Registry, Timeout
 from tests.support import Agent, Child, Opener, end_registrar, eventually, kill_registrar, stopped
+from tests.support.processes import is_alive
 
 QUEUED = "__import__('tests.support.internals', fromlist=['x']).queued_calls(registry)"
 
@@ -308,13 +309,6 @@ def _check(registry: Registry, journal: Path) -> None:
             continue
         if len(at_work) == SLOTS:
             # A planner that is at work, and was killed, has lost its slot.
-            at_work = working[worker] = {one: owner for one, owner in at_work.items() if _lives(owner)}
+            at_work = working[worker] = {one: owner for one, owner in at_work.items() if is_alive(owner)}
         at_work[number] = int(pid)
         assert len(at_work) <= SLOTS, f"{worker} has {at_work}"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False

@@ -15,6 +15,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from .processes import state_of
 from .waiting import WITHIN, eventually
 
 
@@ -84,14 +85,10 @@ def stopped(folder: Path) -> Iterator[int]:
         pid, pidfd = found
         signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
         try:
-            eventually(lambda: _state(pid) == "T")
+            eventually(lambda: state_of(pid) == "T")
             yield pid
         finally:
             signal.pidfd_send_signal(pidfd, signal.SIGCONT)
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def remove_folder(folder: Path) -> None:
