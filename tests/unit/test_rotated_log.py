@@ -76,6 +76,16 @@ def test_a_log_that_cannot_be_made_anew_stops_no_caller(
     assert path.read_text() == "written again\n"
 
 
+def test_a_log_that_cannot_be_put_aside_grows_on(path: Path, handler: RotatedLog) -> None:
+    """As where a folder has the name that the older file is to get; for the client that starts a registrar, too."""
+    older(path).mkdir()
+    write(handler, "y" * MAX_BYTES)
+    write(handler, "of the registrar")
+    with log_file.open_to_append(path.parent) as log:
+        log.write(b"of a client\n")
+    assert path.read_text().endswith("y\nof the registrar\nof a client\n")
+
+
 def test_a_registrar_loads_none_of_logging_handlers() -> None:
     """It would be a twentieth of its start and of its memory."""
     code = (

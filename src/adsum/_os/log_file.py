@@ -29,14 +29,13 @@ def open_to_append(folder: Path) -> BinaryIO:
 
 
 def put_aside_if_large(path: Path) -> None:
-    """Let a log of `MAX_BYTES` and more become ``PATH.1``, in place of an older one. Errors: `OSError`."""
+    """Let a log of `MAX_BYTES` and more become ``PATH.1``, in place of an older one. One that cannot be moved grows on:
+    better a large log than none."""
     try:
-        is_large = os.stat(path).st_size >= MAX_BYTES
-    except FileNotFoundError as error:
+        if os.stat(path).st_size >= MAX_BYTES:
+            path.rename(path.with_name(f"{path.name}.1"))
+    except OSError as error:
         reraise_foreign(error)
-        return
-    if is_large:
-        path.rename(path.with_name(f"{path.name}.1"))
 
 
 def _privately(path: str, flags: int) -> int:

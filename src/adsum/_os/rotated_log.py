@@ -26,7 +26,7 @@ class RotatedLog(logging.FileHandler):
             self._put_aside_if_large()
             super().emit(record)
         except OSError:
-            # The file cannot be put aside or made anew; the next record tries again.
+            # The file cannot be made anew; the next record tries again.
             self.handleError(record)
 
     def _put_aside_if_large(self) -> None:
