@@ -70,9 +70,9 @@ class Search:
             return self._reads.find(**self._conditions)
         entry = self._reads.lookup(self._id)
         if entry is None:
-            # A member of another host cannot be seen while the cluster is not heard, or not yet.
+            # A member of another host cannot be seen while the cluster is not heard, or not yet, or that host is away.
             require_cluster(self._reads._reader)
-            if not self._reads._reader.progress.hears():
+            if not self._reads._reader.progress.hears() or self._reads.lookup(self._id, unreachable=True) is not None:
                 return []
             raise NotRegistered(f"{self._id} is not registered (or its process has died); it cannot be claimed")
         return [entry]

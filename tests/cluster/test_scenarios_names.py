@@ -376,6 +376,22 @@ async def claimed_in_a_loop(host: Host, id: ProcessId) -> None:
         await registry.claim(id, everywhere=True, timeout=0)
 
 
+def test_a_claim_of_a_member_waits_for_its_host(hosts: Hosts) -> None:
+    """While its host cannot be reached, a member is neither gone nor claimed; once it is back, the claim has it."""
+    a, b = hosts.add("a"), hosts.add("b")
+    a.registry.register("printer")
+    b.sees(a, "printer")
+    a.bridge.stop()
+    b.misses(a, "printer")
+    with pytest.raises(Timeout):
+        b.registry.claim(a.id("printer"), everywhere=True, timeout=0)
+    comes_back = threading.Timer(0.5, a.bridge.resume)
+    comes_back.start()
+    with b.registry.claim(a.id("printer"), everywhere=True, timeout=SOON) as claim:
+        assert claim.valid
+    comes_back.join()
+
+
 def test_the_first_claim_of_a_program_waits_for_its_cluster(hosts: Hosts) -> None:
     """The member that it names is of another host, of which nothing has come in yet."""
     a, b = hosts.add("a"), hosts.add("b", starts=False)
