@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -29,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 
 from adsum._etcd import versions
+from adsum_demo.cluster.etcd import free_ports as free_ports_of
 
 from .etcd_tls import Certificates
 
@@ -219,12 +219,5 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that no process listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of loopback that no process listens on, and no outgoing connection gets."""
+    return free_ports_of("127.0.0.1", count)

@@ -6,9 +6,12 @@ data is in the demo's folder, in memory, and not flushed: it need not outlive th
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib.util
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -21,7 +24,8 @@ from pathlib import Path
 from ..coordinator import DemoFailed
 from . import processes
 
-START_SECONDS = 60.0
+START_SECONDS = 40.0
+_LOWEST_PORT = 10_000
 _ASK_SECONDS = 0.5
 
 
@@ -55,9 +59,9 @@ def version_of(program: Path) -> str:
 class Member:
     """One server of the cluster."""
 
-    def __init__(self, name: str, ip: str, folder: Path) -> None:
+    def __init__(self, name: str, client: str, peer: str, folder: Path) -> None:
         self.name = name
-        self.client, self.peer = (f"{ip}:{port}" for port in _free_ports(ip, 2))
+        self.client, self.peer = client, peer
         self._log = folder / f"{name}.log"
         self._data = folder / name
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,6 +96,16 @@ class Member:
             self._process.wait()
             self._process = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was started, and has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def last_words(self) -> str:
+        """Whether it runs, and the last line of its log."""
+        said = self._log.read_text(errors="replace").splitlines()[-1:]
+        return f"{'has ended' if self.has_ended else 'runs'}, and said: {''.join(said)[:500] or 'nothing'}"
+
     def leader(self) -> tuple[int, int] | None:
         """Its own id, and that of the member that it takes for the leader; None where it does not answer."""
         if self._process is None:
@@ -115,7 +129,8 @@ class Etcd:
         self.version = version_of(program)
         self._options = ("--auto-compaction-mode=periodic", "--auto-compaction-retention=5m", *options)
         folder.mkdir()
-        self.members = [Member(f"m{number}", ip, folder) for number in (1, 2, 3)]
+        ports = [f"{ip}:{port}" for port in free_ports(ip, 6)]
+        self.members = [Member(f"m{number}", *ports[2 * number - 2 : 2 * number], folder) for number in (1, 2, 3)]
 
     def address(self, cluster: str) -> str:
         return f"etcd://{','.join(member.client for member in self.members)}/{cluster}"
@@ -123,11 +138,13 @@ class Etcd:
     def __enter__(self) -> Etcd:
         for member in self.members:
             self.start(member)
-        until = time.monotonic() + START_SECONDS
+        began = time.monotonic()
+        until = began + START_SECONDS
         while any(one is None or not one[1] for one in (member.leader() for member in self.members)):
-            if time.monotonic() > until:
+            if any(member.has_ended for member in self.members) or time.monotonic() > until:
+                said = "; ".join(f"{member.name}: {member.last_words()}" for member in self.members)
                 self.__exit__()
-                raise NoEtcd(f"{self.program} does not serve after {START_SECONDS:g} s")
+                raise NoEtcd(f"{self.program} does not serve after {time.monotonic() - began:.1f} s; {said}")
             time.sleep(0.1)
         return self
 
@@ -157,11 +174,20 @@ class Etcd:
         ]
 
 
-def _free_ports(ip: str, count: int) -> list[int]:
-    """Ports of this address that no process listens on."""
-    sockets = [socket.create_server((ip, 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+def free_ports(ip: str, count: int) -> list[int]:
+    """Different ports of this address that no process listens on. They are below those of outgoing connections: members
+    connect to each other before all of them listen, and would take one of these now and then."""
+    lowest_outgoing = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = range(_LOWEST_PORT, max(lowest_outgoing, 2 * _LOWEST_PORT))
+    ports: list[int] = []
+    with contextlib.ExitStack() as listening:
+        while len(ports) < count:
+            port = random.choice(candidates)
+            try:
+                listening.enter_context(socket.create_server((ip, port)))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                ports.append(port)
+    return ports
