@@ -130,7 +130,8 @@ class Etcd:
         self._options = ("--auto-compaction-mode=periodic", "--auto-compaction-retention=5m", *options)
         folder.mkdir()
         ports = [f"{ip}:{port}" for port in free_ports(ip, 6)]
-        self.members = [Member(f"m{number}", *ports[2 * number - 2 : 2 * number], folder) for number in (1, 2, 3)]
+        pairs = zip(ports[:3], ports[3:], strict=True)
+        self.members = [Member(f"m{number}", *pair, folder) for number, pair in enumerate(pairs, 1)]
 
     def address(self, cluster: str) -> str:
         return f"etcd://{','.join(member.client for member in self.members)}/{cluster}"
