@@ -27,6 +27,7 @@ import msgspec
 
 import adsum
 from adsum._bridge.bridge import Bridge
+from adsum._bridge.ends import UnseenEnds
 from adsum._bridge.exits import AwaitedExits
 from adsum._bridge.local import LocalRegistry
 from adsum._bridge.records import Ended, Published, encode
@@ -79,6 +80,13 @@ class RealHost:
             stop(pid, signal.SIGKILL)
 
 
+class NoUnseenEnds(UnseenEnds):
+    """No member has ended while no bridge ran."""
+
+    def __init__(self) -> None:
+        self._epoch = 0
+
+
 class Table:
     """Takes the place of `LocalRegistry`: members in memory. Nothing is mirrored into it."""
 
@@ -124,6 +132,9 @@ class Table:
     def name_requests(self) -> list[object]:
         return []
 
+    def unseen_ends(self) -> UnseenEnds:
+        return NoUnseenEnds()
+
     async def answers(self, _seconds: float) -> bool:
         """There is no registrar that could be silent."""
         return True
@@ -148,7 +159,10 @@ class SimulatedHost:
     async def until_published(self) -> None:
         """Wait until all is in etcd."""
         publisher = self.bridge.publisher
-        while publisher.published != self.local.revision or not publisher._whole_for:  # noqa: ASYNC110 - no event says it
+        while publisher.published != self.local.revision or not publisher._whole_for:
+            for ended in [task for task in self._tasks if task.done()]:
+                # An error of the bridge, which is not to be waited for.
+                ended.result()
             await asyncio.sleep(0.005)
 
     async def _watch_own_key(self) -> None:
