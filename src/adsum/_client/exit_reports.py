@@ -125,8 +125,6 @@ class ExitReports:
     # The thread
 
     def _run(self, wake: Wakeup) -> None:
-        # A death wakes this thread in the moment in which readers look for it, and its report can wait.
-        threads.take_no_processor()
         while not self._may_end():
             self._wait(wake)
             for child in [child for child in list(self._children.values()) if self._has_ended(child)]:

@@ -1,7 +1,7 @@
 """A log file that is put aside where it has grown large: the handler of the registrar's log and of the bridge's.
 
-`logging.handlers` has one, and brings pickle, queue and socket with it: a twentieth of the start of a registrar, which
-a client waits for, and of its memory (`docs/decisions/0062-start-of-a-registrar.md`).
+`logging.handlers` has one, and brings pickle and queue with it: a twentieth of the start of a registrar, which a client
+waits for, and half a megabyte of its memory (`docs/decisions/0062-start-of-a-registrar.md`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@ without memory for a stack."""
 
 from __future__ import annotations
 
-import os
 import threading
 
 from .._foreign import reraise_foreign
@@ -27,16 +26,6 @@ def join(thread: threading.Thread | None, seconds: float) -> None:
             thread.join(seconds)
     except RuntimeError as error:
         # "cannot join thread before it is started", "cannot join current thread".
-        reraise_foreign(error)
-
-
-def take_no_processor() -> None:
-    """From now on a wake-up of this thread takes no processor from a thread that runs; it waits for one (SCHED_BATCH,
-    sched(7)). Nothing changes where the program chose another policy, or a sandbox refuses the call."""
-    try:
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    except OSError as error:
         reraise_foreign(error)
 
 
