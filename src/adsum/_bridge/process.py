@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -26,7 +25,7 @@ from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
 from .._foreign import reraise_foreign
 from .._os import folder as folders
-from .._os.presence import lock_holders
+from .._os.presence import hold_alone, lock_holders
 from .._os.rotated_log import RotatedLog
 from .._store.hosts import boottime_ns
 from ..errors import VersionMismatch
@@ -61,9 +60,7 @@ class BridgeSettings(msgspec.Struct, frozen=True):
 def lock(folder: Path) -> int | None:
     """The locked descriptor, or None where another bridge serves this folder."""
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not hold_alone(descriptor):
         os.close(descriptor)
         return None
     return descriptor

@@ -21,6 +21,7 @@ import msgspec
 from .._etcd.address import parse
 from .._foreign import reraise_foreign
 from .._os import folder as folders
+from .._os.presence import is_held
 from ..errors import ClusterUnavailable, InvalidClusterAddress, Timeout
 
 FILE_NAME = "cluster"
@@ -216,17 +217,10 @@ def require_extra() -> None:
 def running_bridge(folder: Path) -> int | None:
     """The pid of the bridge of a folder, as its own PID namespace numbers it, 0 where that is not known; None where
     none runs."""
+    file = folder / LOCK_NAME
     try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+        said = file.read_bytes().strip() if is_held(file) else None
     except OSError as error:
         reraise_foreign(error)
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        reraise_foreign(error)
-        said = os.pread(descriptor, 32, 0).strip()
-        return int(said) if said.isdigit() else 0
-    finally:
-        os.close(descriptor)
-    return None
+    return None if said is None else int(said) if said.isdigit() else 0

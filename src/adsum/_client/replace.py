@@ -19,7 +19,7 @@ from .._foreign import reraise_foreign
 from .._os import folder as folders
 from .._os import identity, polling
 from .._os.pidfd import send_signal
-from .._os.presence import is_locked
+from .._os.presence import is_held
 from .._store import older_tables
 from .._store import page as pages
 from ..errors import Timeout
@@ -35,7 +35,7 @@ def stop_registrar(folder: Path, until: float) -> bool:
     Returns whether one exited; False where none ran. Errors: `Timeout` at `until` (monotonic).
     """
     stopped = False
-    while (ended := _end_announced(folder, until)) or is_locked(folder / "lock"):
+    while (ended := _end_announced(folder, until)) or is_held(folder / "lock"):
         stopped = True
         if not ended:
             # A registrar that is starting holds the lock before the page names it.

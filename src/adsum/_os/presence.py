@@ -12,6 +12,7 @@ import fcntl
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from .forking import add_fork_aware
 from .locks import locked
 
 _FILE = "clients"
+# How long a lock is waited for that another process has taken only to look, and how often it is tried.
+_LOOK_SECONDS = 1.0
+_CLIENTS_SECONDS = 0.02
+_PAUSE_SECONDS = 0.001
 
 
 class Presence:
@@ -103,26 +108,61 @@ class Presence:
 def is_in_use(folder: Path, *, but_the_registrar: bool = False) -> bool:
     """Whether a client uses the registry in `folder`, or a registrar serves it. The registrar itself, which holds its
     lock, asks about all others."""
-    names = (_FILE,) if but_the_registrar else ("lock", _FILE)
-    return any(is_locked(folder / name) for name in names)
+    return (not but_the_registrar and is_held(folder / "lock")) or _has_clients(folder)
 
 
-def is_locked(file: Path) -> bool:
-    """Whether a process holds a lock on a file. The question is itself a lock, held for an instant: a registrar that
-    starts in this instant finds its lock taken and exits, as if another one was first; its client tries again."""
+def _has_clients(folder: Path) -> bool:
+    """Whether a client shows itself. Another process that asks this has the lock for an instant: only a refusal that
+    lasts counts."""
+    until = time.monotonic() + _CLIENTS_SECONDS
+    while _refuses(folder / _FILE, fcntl.LOCK_EX):
+        if time.monotonic() > until:
+            return True
+        time.sleep(_PAUSE_SECONDS)
+    return False
+
+
+def hold_alone(descriptor: int) -> bool:
+    """Take the exclusive lock on an open file. False where another process has it.
+
+    A process that asks `is_held` has a shared lock for an instant: this waits until it is gone, for `_LOOK_SECONDS` at
+    most. So a question never keeps a registrar or a bridge from its start.
+    """
+    until = time.monotonic() + _LOOK_SECONDS
+    while True:
+        if _takes(descriptor, fcntl.LOCK_EX):
+            return True
+        if not _takes(descriptor, fcntl.LOCK_SH) or time.monotonic() > until:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def is_held(file: Path) -> bool:
+    """Whether a process has the exclusive lock on a file, which it took with `hold_alone`."""
+    return _refuses(file, fcntl.LOCK_SH)
+
+
+def _refuses(file: Path, kind: int) -> bool:
+    """Whether a lock of this kind could not be taken on a file now. The question takes it for an instant."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError as error:
         reraise_foreign(error)
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        reraise_foreign(error)
-        return True
+        return not _takes(descriptor, kind)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _takes(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        reraise_foreign(error)
+        return False
+    return True
 
 
 def lock_holders(file: Path) -> list[int]:

@@ -7,11 +7,11 @@ that finds its tenure over is evicted.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
 from .. import _wire as wire
+from .._os.presence import hold_alone
 from .._store.environment import translating
 from .._store.page import Page
 from .generations import Generations
@@ -21,9 +21,7 @@ def lock(folder: Path) -> int | None:
     """The locked descriptor, or None when another registrar has the lock."""
     with translating(folder):
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not hold_alone(descriptor):
         os.close(descriptor)
         return None
     return descriptor
