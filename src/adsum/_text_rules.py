@@ -19,7 +19,7 @@ MAX_PROTOCOLS = 32
 MAX_PROTOCOL_BYTES = 32
 
 # Of Unicode the control characters (Cc), and the separators of lines and paragraphs (Zl, Zp).
-_CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = "[\0-\x1f\x7f-\x9f\u2028\u2029]"
 
 
 def check_names(names: Iterable[str], path: str, most: int = MAX_NAME_BYTES) -> None:
@@ -70,7 +70,8 @@ def check_protocols(names: Collection[str], path: str) -> None:
 
 
 def _check_line(text: str, path: str) -> None:
-    if found := _CONTROL.search(text):
+    # Most lines need no search, so most processes need not compile it.
+    if not text.isprintable() and (found := re.search(_CONTROL, text)):
         raise InvalidMetadata(
             f"{path}: {text[:40]!r} has the control character {found[0]!r} at {found.start()}; give one line of text"
         )

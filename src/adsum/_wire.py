@@ -384,7 +384,8 @@ _decode_reply_outline = msgspec.msgpack.Decoder(_Outline).decode
 _REQUEST_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 _REPLY_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyReply))
 # The decoder's words for a field, or a value of a field, that only a later version knows.
-_UNKNOWN = re.compile(
+# Compiled when it is needed first.
+_UNKNOWN = (
     r"Object contains unknown (?P<what>field) `(?P<field>\w+)`"
     r"|Invalid enum (?P<value>value '.*') - at `\$\S*\.(?P<of>\w+)`$"
 )
@@ -408,7 +409,7 @@ def _later_version_in(request: msgspec.Raw, said: str) -> AdsumError | None:
             f"this registrar is older than its client: it does not know the request {kind!r}; nothing was changed. "
             "Replace it: adsum registrar --replace"
         )
-    if (unknown := _UNKNOWN.match(said)) is not None:
+    if (unknown := re.match(_UNKNOWN, said)) is not None:
         field, what = unknown["field"] or unknown["of"], unknown["what"] or unknown["value"]
         return InvalidMetadata(
             f"metadata.{field}: this registrar does not know the {what}, it may be older than its client; nothing was "

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 # msgspec names types by JSON's words, inside backticks.
 _PYTHON_WORDS = {"array": "list", "object": "dict", "null": "None"}
-_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*)`(?: - at `\$`)?", re.DOTALL)
-_STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<index>\d+|\.\.\.)\]")
+# Compiled at the first mistake: no process needs them before.
+_UNKNOWN_FIELD = r"(?s:Object contains unknown field `(.*)`(?: - at `\$`)?)"
+_STEP = r"\.(?P<field>\w+)|\[(?P<index>\d+|\.\.\.)\]"
 _ADVICE = {
     "Invalid RFC3339 encoded datetime": "; give a datetime with a time zone, such as datetime.now(UTC)",
     "Expected `datetime` with a timezone component": ", such as datetime.now(UTC)",
@@ -22,7 +23,7 @@ def explain(message: str, fields: Mapping[str, object], choices: Mapping[str, It
 
     `choices` has the possible words of each field that exists, None where every word is possible.
     """
-    if unknown := _UNKNOWN_FIELD.fullmatch(message):
+    if unknown := re.fullmatch(_UNKNOWN_FIELD, message):
         return _unknown_field(unknown[1], choices)
     what, _, place = message.partition(" - at ")
     what += _ADVICE.get(what, "")
@@ -66,7 +67,7 @@ def _locate(place: str, fields: Mapping[str, object], right: set[str]) -> tuple[
     """
     path = "metadata"
     value: object = fields
-    for step in _STEP.finditer(place):
+    for step in re.finditer(_STEP, place):
         field, index = step["field"], step["index"]
         if field and isinstance(value, Mapping):
             value = value[field]

@@ -9,14 +9,25 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import adsum
 from adsum import Entry, Registry
 from adsum._client.keeper import LOOK_SECONDS
-from tests.support import Agent, Opener, end_registrar, eventually, eventually_awaited, kill_registrar, remove_folder
+from tests.support import (
+    WITHIN,
+    Agent,
+    Opener,
+    end_registrar,
+    eventually,
+    eventually_awaited,
+    kill_registrar,
+    remove_folder,
+)
 
 
 def _found(folder: Path, name: str) -> Entry | None:
@@ -291,3 +302,39 @@ def test_an_exit_in_on_lost_loses_no_member(registry_folder: Path) -> None:
             before = registration.entry
             remove_folder(registry_folder)
             eventually(lambda before=before: registration.entry is not before)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "unregister",
+    [lambda registry: registry.unregister("a"), lambda registry: registry.unregister_many(["a"])],
+    ids=["one", "many"],
+)
+def test_unregistered_and_closed_while_it_is_registered_anew(
+    unregister: Callable[[Registry], object], registry_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that a program unregisters while the keeper registers it anew does not come back, also where the program
+    closes its registry in the same moment."""
+    registry = adsum.open(path=registry_folder, timeout=10)
+    registry.register("a")
+    pool = registry._client.pool
+    reached, unregistered, carried_out = (threading.Event() for _ in range(3))
+    ask = pool.ask_there
+
+    def ask_slowly(*request: Any) -> Any:
+        reached.set()
+        assert unregistered.wait(WITHIN)
+        reply = ask(*request)
+        carried_out.set()
+        time.sleep(0.3)
+        return reply
+
+    monkeypatch.setattr(pool, "ask_there", ask_slowly)
+    remove_folder(registry_folder)
+    assert reached.wait(WITHIN)
+    # There is no registry yet, in which it could be.
+    assert unregister(registry) in (False, [False])
+    unregistered.set()
+    assert carried_out.wait(WITHIN)
+    registry.close()
+    with adsum.open(path=registry_folder, timeout=10) as other:
+        eventually(lambda: other.lookup("a") is None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import io
 import shutil
 import tempfile
 from collections import Counter
@@ -16,6 +16,7 @@ from adsum._engine.draft import View
 from adsum._engine.engine import Engine
 from adsum._engine.heartbeats import Lateness
 from adsum._member_row import heartbeat_at, key_for
+from adsum._os.log import Log
 from adsum._registrar.answers import Answer
 from adsum._registrar.ports import Ports
 from adsum._registrar.start import open_registry
@@ -35,7 +36,7 @@ from .processes import Processes, SimulatedWatch
 from .reading import Tables
 
 KEEP_ALL = Retention()
-SILENT = logging.Logger("adsum.simulation", logging.CRITICAL)
+SILENT = Log(io.StringIO())
 SECOND = 10**9
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -145,7 +146,7 @@ class World:
 
     def start(self) -> bool:
         """Start a registrar on the tables of the last one. False when it was killed before it served."""
-        environment, page, limits = open_registry(self.folder, self.limits, self._failpoint)
+        environment, page, limits = open_registry(self.folder, self.limits, self._failpoint, SILENT)
         self.page = UnsettledPage(page.mapped, page.board)
         self.watch = SimulatedWatch(self.processes)
         self.engine = RecordingEngine(limits, self.watch)

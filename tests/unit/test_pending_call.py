@@ -38,6 +38,8 @@ class Recorder:
     def submit(self, call: PendingCall[Any]) -> None:
         self.submitted.append(call.request)
 
+    submit_unattended = submit
+
     def cancel(self, number: int, answered: Callable[[wire.Done], None]) -> None:
         self.cancelled.append(number)
         self.answer = answered

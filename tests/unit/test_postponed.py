@@ -9,6 +9,7 @@ import pytest
 
 from adsum import RegistryFull
 from adsum._engine.batch import Death
+from adsum._os.log import Log
 from adsum._registrar.postponed import Postponed
 from adsum._registrar.server import Server
 from adsum.model import Owner
@@ -30,6 +31,7 @@ def test_many_deaths_are_one_attempt() -> None:
     server: Any = Server.__new__(Server)
     tables: Any = SimpleNamespace(available_bytes=lambda: 0)
     server._clock = SimpleNamespace(monotonic=lambda: now, monotonic_ns=lambda: int(now * 1e9))
+    server._log = Log(None)
     server._committer = SimpleNamespace(commit=fail, refuse=lambda calls, error: [], commits=0)
     server._generations = SimpleNamespace(current=tables, page_is_in_place=lambda: True)
     server._kernel = SimpleNamespace(unwatch=lambda owner: None)

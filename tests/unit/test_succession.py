@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Instant
@@ -125,7 +126,7 @@ def test_one_process_frees_many() -> None:
 
 def test_an_ended_session_is_granted_nothing() -> None:
     """The standby of a session that ends in the moment in which the holder dies ends first."""
-    decision = decide(DEATH._replace(ended=[EndedSession(ONE, session_of(ONE))]), waits(ONE, 1), waits(TWO, 2))
+    decision = decide(replace(DEATH, ended=[EndedSession(ONE, session_of(ONE))]), waits(ONE, 1), waits(TWO, 2))
     assert holders(decision) == [("died", HOLDER), ("registered", TWO)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import adsum
 from adsum import Limits, VersionMismatch
 from adsum._client import launch, spawn
 from adsum._os import start_arguments
+from adsum._os.log import Log
 from adsum._store import migration, older_tables
 from adsum._store import page as pages
 from tests.support import Agent, eventually, kill_registrar, registrar_pid
@@ -147,6 +149,6 @@ def test_a_failure_leaves_the_old_registry_and_no_memory_in_use(
     older = pages.peek(registry_folder, writable=True)
     assert older is not None
     with pytest.raises((OSError, adsum.RegistryFull)):
-        migration.migrate(registry_folder, older, fail)
+        migration.migrate(registry_folder, older, fail, Log(sys.stderr))
     assert [path.name for path in registry_folder.glob("tables.*")] == ["tables.1"]
     assert old.value("registry['a'].pid") == old.pid

@@ -25,8 +25,8 @@ from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
 from .._foreign import reraise_foreign
 from .._os import folder as folders
+from .._os.log import RotatedFile
 from .._os.presence import hold_alone, lock_holders
-from .._os.rotated_log import RotatedLog
 from .._store.hosts import boottime_ns
 from ..errors import VersionMismatch
 from .bridge import Bridge
@@ -260,7 +260,7 @@ def _log_to(folder: Path, foreground: bool) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if not foreground:
         with contextlib.suppress(OSError):
-            handler = RotatedLog(folder / LOG_NAME)
+            handler = logging.StreamHandler(RotatedFile(folder / LOG_NAME))
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)

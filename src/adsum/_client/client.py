@@ -109,9 +109,10 @@ class Client:
         if not own[0]:
             notice_fork()
         self.keeper.close()
+        # First, so that a member which was unregistered while it was being registered anew can be given back.
+        self.keeper.join()
         self.pipeline.close()
         self.drop()
-        self.keeper.join()
         self.exit_reports.join()
         if self.bridge is not None:
             self.bridge.join()

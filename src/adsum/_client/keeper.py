@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from .. import _wire as wire
 from .._foreign import reraise_foreign
 from .._os import identity, polling, threads
 from .._os.descriptors import Descriptor, Wakeup, note
@@ -136,13 +137,29 @@ class Keeper:
         """This process has got a newer state of an entry."""
         kept = self._kept.get(entry.process_id)
         if kept is not None and kept.entry.incarnation == entry.incarnation:
-            self._kept[entry.process_id] = Kept(entry, *kept[1:])
+            self._replace(kept, Kept(entry, *kept[1:]))
 
+    @locked
+    def _replace(self, kept: Kept, by: Kept) -> None:
+        """Keep `by` in place of this, unless it was dropped, or another took its place."""
+        if self._kept.get(kept.entry.process_id) is kept:
+            self._kept[kept.entry.process_id] = by
+
+    @locked
     def drop(self, process_id: ProcessId) -> Kept | None:
         """The entry has ended; returns what was kept of it."""
+        if process_id.node == wire.NODE_OF_REGISTRY:
+            process_id = self._completed(process_id)
         if process_id == self._renewing:
             self._is_dropped = True
         return self._kept.pop(process_id, None)
+
+    def _completed(self, process_id: ProcessId) -> ProcessId:
+        """The id of the kept entry that an id without a node means."""
+        for kept in self._kept:
+            if kept._replace(node=wire.NODE_OF_REGISTRY) == process_id:
+                return kept
+        return process_id
 
     def add_holder(self, holder: Holder) -> None:
         """Give this object the new entry in place of its own when that is registered anew."""
@@ -298,8 +315,8 @@ class Keeper:
         for kept in lost:
             if not may_renew:
                 self._end(kept)
-            elif self._kept.get(kept.entry.process_id) is kept:
-                self._kept[kept.entry.process_id] = kept._replace(is_lost=True)
+            else:
+                self._replace(kept, kept._replace(is_lost=True))
 
     def _may_renew(self, entries: list[Entry]) -> bool:
         if self._on_lost is None:

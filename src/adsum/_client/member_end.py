@@ -32,7 +32,7 @@ class Repeated:
         """Send the request. Waits for nothing."""
         call = PendingCall(self._request, _was_there, START_SECONDS)
         try:
-            self._pipeline.submit(call)
+            self._pipeline.submit_unattended(call)
         except RegistryClosed:
             self._ended()
         else:

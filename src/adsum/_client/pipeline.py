@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class Pipeline:
     def _reset(self) -> None:
         self._session = SessionLock(self._folder)
         self._calls = CallTable(self._lock)
+        # Of the calls for which no caller waits.
+        self._unattended: set[Future[Any]] = set()
         self._outgoing = bytearray()
         self._wake: Wakeup | None = None
         self._thread: threading.Thread | None = None
@@ -99,6 +102,16 @@ class Pipeline:
         if not own[0]:
             notice_fork()
         self._submit(call)
+
+    def submit_unattended(self, call: PendingCall[Any]) -> None:
+        """Send a call for which no caller waits, so that `close` does. Errors: as `submit`."""
+        self._unattended.add(call.future)
+        call.future.add_done_callback(self._unattended.discard)
+        try:
+            self.submit(call)
+        except BaseException:
+            self._unattended.discard(call.future)
+            raise
 
     @locked
     def _submit(self, call: PendingCall[Any]) -> None:
@@ -163,7 +176,10 @@ class Pipeline:
         self._calls.remove(number)
 
     def close(self) -> None:
-        """End the session, and with it each entry that is bound to it."""
+        """End the session, and with it each entry that is bound to it. Calls for which no caller waits are answered
+        first, where that takes a moment only."""
+        if self._unattended and self._thread is not threading.current_thread():
+            wait(list(self._unattended), CLOSE_SECONDS)
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

@@ -4,7 +4,8 @@ A check that fails raises before its request has changed anything.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from .._store.layout import encode
 from .._store.page_layout import MEMBER_ROWS
@@ -23,7 +24,7 @@ CLAIM_BYTES = 64
 OWN_ROW_BYTES = 512
 
 
-class NewEntry(NamedTuple):
+class NewEntry(msgspec.Struct, frozen=True):
     """A registration that is ready to be added."""
 
     key: bytes
@@ -32,7 +33,7 @@ class NewEntry(NamedTuple):
     footprint: int
 
 
-class Update(NamedTuple):
+class Update(msgspec.Struct, frozen=True):
     """The new metadata of an entry, which may grow freely or only where there is room."""
 
     entry: Entry

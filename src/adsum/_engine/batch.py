@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+import msgspec
+
 from .. import _wire as wire
 from .._store.layout import Change, HostRow, Record, Standby
 from ..model import Departure, Owner
@@ -20,7 +22,7 @@ class Kernel(Protocol):
         """Whether `owner` is ending, and has ended within a moment, for which this waits."""
 
 
-class Instant(NamedTuple):
+class Instant(msgspec.Struct, frozen=True):
     """The time of a batch: UTC for people, monotonic nanoseconds for deadlines and durations."""
 
     utc: datetime
@@ -49,7 +51,7 @@ class EndedSession(NamedTuple):
     session: bytes
 
 
-class Call(NamedTuple):
+class Call(msgspec.Struct, frozen=True):
     """One request in the registrar: its session, the process that has the session, and the fields of its envelope."""
 
     session: bytes
@@ -59,7 +61,7 @@ class Call(NamedTuple):
     caller: Owner | None = None
 
 
-class Batch(NamedTuple):
+class Batch(msgspec.Struct, frozen=True):
     """Deaths, ended sessions, requests, missed heartbeats and exits that are decided and committed together. `hears`
     says whether the bridge hears from the cluster; None where the batch has nothing to do with other hosts."""
 
@@ -79,7 +81,7 @@ class Grant(NamedTuple):
     reply: wire.AnyReply
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True):
     """The result of a round, which its caller carries out.
 
     - `changes`, `departures`: the steps of the history, and how entries ended, each with its revision.

@@ -1,7 +1,8 @@
 """Updates of entries that exist, for one request or several at once."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from .._store.layout import BeforeLate, Record
 from .._validation import UNSET, MetadataFields, merge
@@ -14,7 +15,7 @@ from .health import HEALTH_FIELDS, health_source
 from .round import Round
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True):
     """A record, what an update makes of it, and whether that counts as a heartbeat."""
 
     record: Record

@@ -22,7 +22,7 @@ def open_to_append(folder: Path) -> BinaryIO:
     path = folder / NAME
     try:
         put_aside_if_large(path)
-        return open(path, "ab", opener=_privately)
+        return open(path, "ab", opener=open_privately)
     except OSError as error:
         reraise_foreign(error)
         return open(os.devnull, "ab")
@@ -38,7 +38,7 @@ def put_aside_if_large(path: Path) -> None:
         reraise_foreign(error)
 
 
-def _privately(path: str, flags: int) -> int:
+def open_privately(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 

@@ -1,14 +1,15 @@
 """Answers: the replies of a decision, framed, each with its receipt and its binding."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from .. import _wire as wire
 from .._engine.batch import Call, Decision
 from ..errors import AdsumError
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True):
     """A framed reply on its way to a session, under the number of its request.
 
     - `deadline`: the request's; None for a grant, which may come at any time.

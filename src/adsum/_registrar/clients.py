@@ -14,7 +14,6 @@ dropped.
 from __future__ import annotations
 
 import contextlib
-import logging
 import select
 import socket
 from collections.abc import Iterator
@@ -32,8 +31,6 @@ from .handshake import refusal
 from .ports import Ports
 from .requests import Requests
 from .sessions import Sessions
-
-log = logging.getLogger("adsum.registrar")
 
 MAX_WAITING = 256
 ACCEPT_AT_ONCE = 64
@@ -69,7 +66,7 @@ class Clients:
         self._bell = bell
         self._registration_timeout = registration_timeout
         self._most = most
-        self._clock, self._failpoint = ports.clock, ports.failpoint
+        self._clock, self._failpoint, self._log = ports.clock, ports.failpoint, ports.log
         self._connections: dict[int, Connection] = {}
         self._by_session: dict[bytes, Connection] = {}
         self._paused: set[Connection] = set()
@@ -144,20 +141,24 @@ class Clients:
                 return
             except OSError as error:
                 # Out of descriptors: leave clients in the backlog until the next tick.
-                log.warning("cannot accept a client: %s", error)
+                self._log.warning("cannot accept a client: %s", error)
                 self._epoll.modify(self._listener, 0)
                 return
             sock.setblocking(False)
             connection = Connection(sock, self._clock.monotonic_ns())
             if len(self._connections) >= self._most:
-                _refuse(connection, SystemBusy("the registrar has as many clients as it can take; try again later"))
+                self._refuse(
+                    connection, SystemBusy("the registrar has as many clients as it can take; try again later")
+                )
                 continue
             try:
                 self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
             except OSError as error:
                 # No memory, or the user's bound on watches is reached (fs.epoll.max_user_watches, epoll(7)).
-                log.warning("cannot watch a client: %s", error)
-                _refuse(connection, SystemBusy(f"the registrar can watch no further client now ({error}); try again"))
+                self._log.warning("cannot watch a client: %s", error)
+                self._refuse(
+                    connection, SystemBusy(f"the registrar can watch no further client now ({error}); try again")
+                )
                 continue
             self._connections[connection.fd] = connection
 
@@ -196,7 +197,7 @@ class Clients:
     def _welcome(self, connection: Connection, hello: wire.Hello) -> None:
         error = refusal(hello, connection.peer_uid)
         if error is not None:
-            _refuse(connection, error)
+            self._refuse(connection, error)
             self._forget(connection)
             return
         connection.session, connection.owner = hello.session, hello.owner
@@ -287,7 +288,7 @@ class Clients:
 
     def _drop(self, connection: Connection, why: str) -> None:
         if self._connections.get(connection.fd) is connection:
-            log.info("client dropped: %s", why)
+            self._log.info("client dropped: %s", why)
             if connection.session is not None:
                 self._receipts.cut_off(connection.session, self._clock.monotonic_ns())
             self._forget(connection)
@@ -303,10 +304,9 @@ class Clients:
             if connection.owner is not None:
                 self._sessions.disconnected(session, connection.owner)
 
-
-def _refuse(connection: Connection, error: AdsumError) -> None:
-    try:
-        connection.send(wire.frame(wire.failure(0, error)))
-    except OSError:
-        log.info("a client left before it was refused")
-    connection.close()
+    def _refuse(self, connection: Connection, error: AdsumError) -> None:
+        try:
+            connection.send(wire.frame(wire.failure(0, error)))
+        except OSError:
+            self._log.info("a client left before it was refused")
+        connection.close()

@@ -8,7 +8,9 @@ sent (L5). Owners of new entries are watched before the commit, so an entry is n
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from .. import _wire as wire
 from .._amendment import NOTHING
@@ -150,13 +152,13 @@ class Committer:
         self._generations.check_growth()
         refused = [call for call in batch.calls if _needs_room(call.request)]
         rest = [call for call in batch.calls if not _needs_room(call.request)]
-        answers = self._commit(batch._replace(calls=rest), self._retention._replace(history_bytes=0))
+        answers = self._commit(replace(batch, calls=rest), replace(self._retention, history_bytes=0))
         return answers + self.refuse(refused, error)
 
     def _commit_one_by_one(self, batch: Batch, error: Exception) -> list[Answer]:
         """The engine failed on this batch, which is a defect of ours: it must cost its sender alone."""
-        unasked = batch._replace(calls=())
-        answers = self._commit(unasked, self._retention) if any(unasked) else []
+        unasked = replace(batch, calls=())
+        answers = self._commit(unasked, self._retention) if unasked != Batch() else []
         if len(batch.calls) == 1:
             return answers + self.refuse(batch.calls, _defect(batch.calls[0], error))
         return answers + [answer for call in batch.calls for answer in self._commit_alone(call)]
@@ -190,7 +192,7 @@ class Committer:
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
                     marked = _counters_of(decision, transaction.index_keys)
-                    self._page.mark(*marked)
+                    self._page.mark(marked.ids, marked.keys)
                     self._allocate_rows(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
@@ -208,7 +210,7 @@ class Committer:
             raise
         finally:
             # Also when nothing was committed: a counter that moved only makes readers look.
-            self._page.settle(*marked)
+            self._page.settle(marked.ids, marked.keys)
         self._failpoint("after_commit")
         if decision.writes:
             # Before the revision, which lets watches see the events of the hosts.
@@ -221,7 +223,7 @@ class Committer:
     def _with_hearing(self, batch: Batch) -> Batch:
         """Other hosts say something: it counts for readers only while the bridge hears from the cluster."""
         if any(isinstance(call.request, wire.Mirror) for call in batch.calls):
-            return batch._replace(hears=self._page.board.hosts.hears())
+            return replace(batch, hears=self._page.board.hosts.hears())
         return batch
 
     def _allocate_rows(self, decision: Decision) -> None:
@@ -322,7 +324,7 @@ def _needs_room(request: wire.AnyRequest) -> bool:
             return True
 
 
-class Marked(NamedTuple):
+class Marked(msgspec.Struct, frozen=True):
     """The counters of ids, and of index keys."""
 
     ids: set[int]

@@ -7,10 +7,10 @@ A client that asks in a loop must not fill the log, nor cost the registrar more 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from logging import Logger
 
 from .. import _wire as wire
 from .._engine.batch import Call, Decision
+from .._os.log import Log
 from .._store.layout import DEATHS
 from ..model import Departure, Owner
 from .ports import Clock
@@ -22,7 +22,7 @@ _SUBJECT_CHARACTERS = 200
 class LogLines:
     """Writes the lines of one registrar."""
 
-    def __init__(self, log: Logger, clock: Clock) -> None:
+    def __init__(self, log: Log, clock: Clock) -> None:
         self._log = log
         self._clock = clock
         self._second = 0

@@ -4,10 +4,12 @@ Real ones are `SystemClock`, `DeathWatch`, `LockedFiles` and `failpoints.from_en
 """
 
 from collections.abc import Callable, Collection
-from logging import Logger
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
+
+import msgspec
 
 from .._engine.batch import Instant
+from .._os.log import Log
 from ..model import Owner
 
 
@@ -47,11 +49,11 @@ class SessionFiles(Protocol):
 Failpoint: TypeAlias = Callable[[str], None]
 
 
-class Ports(NamedTuple):
+class Ports(msgspec.Struct, frozen=True):
     """The ports of one registrar."""
 
     kernel: OwnerWatch
     session_files: SessionFiles
     clock: Clock
     failpoint: Failpoint
-    log: Logger
+    log: Log

@@ -13,7 +13,6 @@ taken away) is checked once per tick.
 
 from __future__ import annotations
 
-import logging
 import os
 import select
 
@@ -29,13 +28,11 @@ from .bell import Bell
 from .clients import Clients
 from .committer import Committer
 from .generations import Generations
-from .ports import Clock
+from .ports import Ports
 from .postponed import LOOK_SECONDS, Postponed
 from .requests import Requests
 from .sessions import Sessions
 from .tenure import Tenure
-
-log = logging.getLogger("adsum.registrar")
 
 MAX_BATCH = 512
 # About so many entries of the dead are removed in one batch.
@@ -66,7 +63,7 @@ class Server:
         tenure: Tenure,
         postponed: Postponed,
         limits: Limits,
-        clock: Clock,
+        ports: Ports,
     ) -> None:
         self._epoll = epoll
         self._kernel = kernel
@@ -82,8 +79,8 @@ class Server:
         self._tenure = tenure
         self._postponed = postponed
         self._limits = limits
-        self._clock = clock
-        self._awake = YieldingWait(clock.monotonic)
+        self._clock, self._log = ports.clock, ports.log
+        self._awake = YieldingWait(ports.clock.monotonic)
         self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
         self._stopping = self._evicted = False
@@ -179,7 +176,7 @@ class Server:
             self._committer.commit(Batch(exits=exits))
         except AdsumError as error:
             # An exit may stay unknown.
-            log.warning("%d exits could not be noted: %s", len(exits), error)
+            self._log.warning("%d exits could not be noted: %s", len(exits), error)
         if self._committer.commits != before:
             self._bell.changed()
 
@@ -206,7 +203,7 @@ class Server:
         try:
             answers = self._committer.commit(Batch(deaths, ended, calls, late))
         except AdsumError as error:
-            log.error("a batch could not be committed: %s", error)
+            self._log.error("a batch could not be committed: %s", error)
             answers = self._committer.refuse(calls, error)
             self._heartbeats.retry(late, self._clock.monotonic_ns())
             for owner, _ in deaths:
@@ -249,7 +246,7 @@ class Server:
         try:
             self._committer.store_stats(len(self._requests))
         except AdsumError as error:
-            log.warning("the statistics could not be stored: %s", error)
+            self._log.warning("the statistics could not be stored: %s", error)
 
     def _note_hearing(self) -> None:
         """A bridge that is stopped, or cut off from its cluster, does not say so; the time says it."""
@@ -260,7 +257,9 @@ class Server:
             self._committer.commit(batch)
         except AdsumError as error:
             # The next tick tries again.
-            log.warning("that the bridge hears %s could not be noted: %s", "again" if batch.hears else "nothing", error)
+            self._log.warning(
+                "that the bridge hears %s could not be noted: %s", "again" if batch.hears else "nothing", error
+            )
         else:
             self._bell.changed()
 

@@ -7,11 +7,11 @@ its place only when it can be connected to, so a client never mistakes a startin
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from .._os import folder as folders
 from .._os import identity, log_file
 from .._os.death_watch import DeathWatch
 from .._os.exit_watch import ExitWatch
-from .._os.rotated_log import RotatedLog
+from .._os.log import Log, RotatedFile
 from .._store import lifelines, tables
 from .._store import page as pages
 from .._store.environment import (
@@ -51,8 +51,6 @@ from .wiring import build_core, build_server
 
 BACKLOG = 1024
 
-log = logging.getLogger("adsum.registrar")
-
 
 def serve(
     folder: Path,
@@ -79,11 +77,11 @@ def serve(
     lock = tenures.lock(folder)
     if lock is None:
         return False
-    _log_to(folder, foreground)
+    log = _log_of(folder, foreground)
     for what in kept:
         log.warning("%s", what)
     try:
-        _serve_locked(folder, limits, lock, ready, failpoint or from_environment())
+        _serve_locked(folder, limits, lock, ready, failpoint or from_environment(), log)
     except AdsumError as error:
         log.error("cannot serve: %s", error)
         raise
@@ -92,12 +90,14 @@ def serve(
     return True
 
 
-def _serve_locked(folder: Path, limits: Limits, lock: int, ready: Callable[[], None], failpoint: Failpoint) -> None:
+def _serve_locked(
+    folder: Path, limits: Limits, lock: int, ready: Callable[[], None], failpoint: Failpoint, log: Log
+) -> None:
     clock = SystemClock()
     started = clock.monotonic_ns()
     failpoint("starting")
     with translating(folder):
-        environment, page, limits = open_registry(folder, limits, failpoint)
+        environment, page, limits = open_registry(folder, limits, failpoint, log)
         exits = ExitWatch()
         kernel = DeathWatch(exits, lambda owner: lifelines.is_intact(page.board.lifelines, owner))
         salt = int.from_bytes(os.urandom(6), "little") or 1
@@ -134,7 +134,9 @@ def _stop_on_signals(server: Server) -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[Environment, pages.Page, Limits]:
+def open_registry(
+    folder: Path, limits: Limits, failpoint: Failpoint, log: Log
+) -> tuple[Environment, pages.Page, Limits]:
     """The registry in the folder, migrated where its format is older, or a new one if it has none of this boot. The
     limits are the registry's own."""
     pages.retire_replaced(folder)
@@ -143,7 +145,7 @@ def open_registry(folder: Path, limits: Limits, failpoint: Failpoint) -> tuple[E
     except pages.OlderFormat as older:
         from .._store import migration  # Not in the memory of the many registrars that have nothing to migrate.
 
-        if (migrated := migration.migrate(folder, older.page, failpoint)) is not None:
+        if (migrated := migration.migrate(folder, older.page, failpoint, log)) is not None:
             return migrated
         page = None
     if page is None:
@@ -185,19 +187,11 @@ def _listen(folder: Path) -> socket.socket:
     return listener
 
 
-def _log_to(folder: Path, foreground: bool) -> None:
-    handler = _handler(folder, foreground)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO)
-    log.propagate = False
-
-
-def _handler(folder: Path, foreground: bool) -> logging.Handler:
+def _log_of(folder: Path, foreground: bool) -> Log:
     if not foreground:
         try:
-            return RotatedLog(folder / log_file.NAME)
+            return Log(RotatedFile(folder / log_file.NAME))
         except OSError:
             # Better a registrar without a log file than no registrar. `adsum doctor` says why it cannot be written.
             pass
-    return logging.StreamHandler()
+    return Log(sys.stderr)

@@ -6,7 +6,9 @@ and failpoints of its own. `build_server` puts sockets and the loop around them.
 
 import select
 import socket
-from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from .._engine.claimers import Claimers
 from .._engine.counters import Counters
@@ -36,7 +38,7 @@ from .tenure import Tenure
 HISTORY_SHARE = 1 / 8
 
 
-class Core(NamedTuple):
+class Core(msgspec.Struct, frozen=True):
     """The parts that decide and write; none of them knows a socket."""
 
     committer: Committer
@@ -48,7 +50,7 @@ class Core(NamedTuple):
     dependants: Dependants
 
 
-class Swept(NamedTuple):
+class Swept(msgspec.Struct, frozen=True):
     """What the sweep leaves to the loop: the sessions that entries or standbys are bound to, with their owners, and the
     cleanup for which there was no room."""
 
@@ -81,7 +83,7 @@ def build_core(
         heartbeats=heartbeats,
         receipts=receipts,
         counters=counters,
-        retention=retention._replace(history_bytes=history_bytes),
+        retention=replace(retention, history_bytes=history_bytes),
         entries=entries,
     )
     return Core(committer, generations, heartbeats, receipts, counters, engine.claimers, engine.dependants)
@@ -129,5 +131,5 @@ def build_server(
         tenure=tenure,
         postponed=swept.postponed,
         limits=limits,
-        clock=ports.clock,
+        ports=ports,
     )

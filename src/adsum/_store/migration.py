@@ -12,12 +12,12 @@ does it before it serves.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 from .._os import identity
+from .._os.log import Log
 from ..model import Limits
 from . import format_1, page
 from .environment import Environment, create_environment, remove_tables, tables_in
@@ -34,13 +34,11 @@ from .layout import (
 )
 from .older_tables import Txn, living_members, named, opened
 
-log = logging.getLogger("adsum.registrar")
-
 Registry: TypeAlias = "tuple[Environment, page.Page, Limits]"
 Failpoint: TypeAlias = Callable[[str], None]
 
 
-def migrate(folder: Path, older: page.Page, failpoint: Failpoint) -> Registry | None:
+def migrate(folder: Path, older: page.Page, failpoint: Failpoint, log: Log) -> Registry | None:
     """The registry in the present format, or None where no living member needs the older one, which is then retired.
     Only a registrar calls this.
 

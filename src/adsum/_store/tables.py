@@ -8,7 +8,7 @@ registrar only reads it opens a `ReadTransaction`.
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -78,7 +78,7 @@ def bytes_used(txn: snapshot.Txn, environment: Environment, names: Sequence[str]
     return pages * size
 
 
-class Retention(NamedTuple):
+class Retention(msgspec.Struct, frozen=True):
     """How much of the past a commit leaves in the tables: so many departures, so many changes, and of those as many as
     fit in so many bytes of table pages, of this host and of others each. With `history_bytes` 0 the history begins anew
     after the commit."""

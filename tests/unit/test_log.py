@@ -1,0 +1,141 @@
+"""The log of a registrar and of a bridge takes at most two files of `MAX_BYTES`, and loses no record between them."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from adsum._os import log_file
+from adsum._os.log import Log, RotatedFile
+from adsum._os.log_file import MAX_BYTES
+
+LINE = "x" * 1000
+# A line of the registrar has its time, process and level too.
+MOST = 2 * (len(LINE) + 100)
+
+Write: TypeAlias = Callable[[str], object]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / log_file.NAME
+
+
+@pytest.fixture
+def file(path: Path) -> Iterator[RotatedFile]:
+    file = RotatedFile(path)
+    yield file
+    file.close()
+
+
+@pytest.fixture(params=["registrar", "bridge"])
+def write(request: pytest.FixtureRequest, file: RotatedFile) -> Write:
+    """Log a text, as a registrar does and as a bridge does."""
+    if request.param == "registrar":
+        return lambda text: Log(file).info("%s", text)
+    handler = logging.StreamHandler(file)
+    return lambda text: handler.handle(logging.LogRecord("log", logging.INFO, __file__, 1, text, None, None))
+
+
+def texts(path: Path) -> list[str]:
+    """What was logged, without time, process and level."""
+    return [re.sub(r"^\S+ \S+ \d+ INFO ", "", line) for line in path.read_text().splitlines()]
+
+
+def older(path: Path) -> Path:
+    return path.with_name(f"{path.name}.1")
+
+
+def test_a_large_file_is_put_aside_and_no_record_is_lost(path: Path, write: Write) -> None:
+    for number in range(2 * MAX_BYTES // len(LINE)):
+        write(f"{number:06} {LINE}")
+    assert path.stat().st_size <= MAX_BYTES + MOST
+    assert MAX_BYTES <= older(path).stat().st_size <= MAX_BYTES + MOST
+    numbers = [int(line[:6]) for file in (older(path), path) for line in texts(file)]
+    # The two files hold the newest of them, without a gap.
+    assert numbers == list(range(numbers[0], 2 * MAX_BYTES // len(LINE)))
+
+
+def test_what_others_append_counts(path: Path, write: Write) -> None:
+    write(LINE)
+    with open(path, "ab") as error_output:
+        error_output.write(b"y" * MAX_BYTES)
+    write("the next record")
+    assert texts(path) == ["the next record"]
+    assert older(path).stat().st_size > MAX_BYTES
+
+
+def test_a_file_that_a_client_put_aside_is_left(path: Path, write: Write) -> None:
+    write("y" * MAX_BYTES)
+    with log_file.open_to_append(path.parent) as log:
+        log.write(b"of a client\n")
+    write("of the registrar")
+    assert texts(path) == ["of a client", "of the registrar"]
+
+
+def test_a_log_that_cannot_be_made_anew_stops_no_caller(
+    path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("y" * MAX_BYTES)
+    aside = path.parent.rename(path.parent.with_name("aside"))
+    write("lost")
+    assert "No such file or directory" in capsys.readouterr().err
+    aside.rename(path.parent)
+    write("written again")
+    assert texts(path) == ["written again"]
+
+
+def test_a_log_that_cannot_be_put_aside_grows_on(path: Path, write: Write) -> None:
+    """As where a folder has the name that the older file is to get; for the client that starts a registrar, too."""
+    older(path).mkdir()
+    write("y" * MAX_BYTES)
+    write("of the registrar")
+    with log_file.open_to_append(path.parent) as log:
+        log.write(b"of a client\n")
+    assert texts(path)[1:] == ["of the registrar", "of a client"]
+
+
+def test_a_line_says_when_who_and_how_grave() -> None:
+    output = io.StringIO()
+    log = Log(output)
+    log.info("serving %s", "a folder")
+    log.warning("%d%%", 100)
+    log.error("cannot serve")
+    try:
+        raise ValueError("a defect")
+    except ValueError:
+        log.exception("a batch of %d", 2)
+    first, second, third, fourth, *traceback = output.getvalue().splitlines()
+    assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} {os.getpid()} INFO serving a folder", first)
+    assert second.endswith(" WARNING 100%")
+    assert third.endswith(" ERROR cannot serve")
+    assert fourth.endswith(" ERROR a batch of 2")
+    assert traceback[0].startswith("Traceback")
+    assert traceback[-1] == "ValueError: a defect"
+
+
+def test_a_text_that_is_no_unicode_is_logged(path: Path, write: Write) -> None:
+    write("\udcff")
+    assert texts(path) == [r"\udcff"]
+
+
+def test_a_process_without_standard_error_can_log() -> None:
+    Log(None).info("lost")
+
+
+def test_a_registrar_loads_no_logging() -> None:
+    """It would be a twentieth of its start and of its memory."""
+    code = "import sys, adsum._registrar.start; print(sorted({'logging', 'traceback', 'pickle'} & set(sys.modules)))"
+    # Without the site folder: a .pth file there may load anything.
+    command, paths = [sys.executable, "-S", "-c", code], {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(command, env=paths, capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
