@@ -8,7 +8,7 @@ both from the entry at its newest revision; `parse_amendment` checks a call, in 
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
@@ -60,7 +60,7 @@ NOTHING = MergeFields()
 Additions: TypeAlias = dict[str, int | float]
 
 
-class Amendment(NamedTuple):
+class Amendment(msgspec.Struct, frozen=True):
     """The changes of one update: `fields` are replaced whole, then `merged` are merged, then `added` are added."""
 
     fields: MetadataFields
@@ -134,7 +134,7 @@ def _check_addition(path: object, number: object) -> None:
 
 def amended(base: Metadata, amendment: Amendment) -> MetadataFields:
     """The fields that the amendment changes, with their new values. Errors: `InvalidMetadata`."""
-    fields, merged, added = amendment
+    fields, merged, added = amendment.fields, amendment.merged, amendment.added
     check_fields(fields)
     _check_merged(merged)
     values = fields.given()

@@ -206,17 +206,17 @@ class Calls:
         write: Write[wire.Amend] = self._write(instrument.update, "update", id)
         with write:
             process_id = self._id(id)
-            fields, merged, added = parse_amendment(metadata, merge=merge, add=add)
+            amendment = parse_amendment(metadata, merge=merge, add=add)
             _check_incarnation(if_incarnation)
             _check_revision(if_revision)
             write.request = wire.Amend(
                 process_id=process_id,
-                fields=fields,
+                fields=amendment.fields,
                 if_incarnation=if_incarnation,
                 # A `Revision` is an int of a class of its own.
                 if_revision=None if if_revision is None else int(if_revision),
-                merged=merged,
-                added=added,
+                merged=amendment.merged,
+                added=amendment.added,
             )
         return write
 

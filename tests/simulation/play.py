@@ -195,7 +195,7 @@ class Play(Clients):
             return
         decision = self.world.engine.decision
         full = [ask for ask, reply in zip(asks, decision.replies, strict=True) if _is_full(reply)]
-        unlucky = [(one.session, one.number) for one, reply in decision.grants if _is_full(reply)]
+        unlucky = [(grant.standby.session, grant.standby.number) for grant in decision.grants if _is_full(grant.reply)]
         committed = list(zip(asks, self._advance(deaths, asks, full, unlucky, outcome.late), strict=True))
         self.restart(kill=False, committed=committed, granted=self.model.granted, marked=outcome.marked)
         self._ask_later(asks)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import astuple, replace
+
 from adsum._engine.heartbeats import RETRY_NS, Lateness
 from adsum.model import Limits
 
@@ -117,10 +119,10 @@ class Promises:
         self._unsure_until = now + RETRY_NS
 
     def violations(self, late: Sequence[Lateness], now: int) -> list[str]:
-        wanted, late = self.late(now), [one._replace(place=0) for one in late]
+        wanted, late = self.late(now), [replace(one, place=0) for one in late]
         if late == wanted or (now < self._unsure_until and set(late) <= set(wanted)):
             return []
-        if now >= self._unsure_until > 0 and sorted(late) == sorted(wanted):
+        if now >= self._unsure_until > 0 and sorted(late, key=astuple) == sorted(wanted, key=astuple):
             # In the order in which they were put off.
             return []
         return [f"at {now} {late} are late, should be {wanted}"]

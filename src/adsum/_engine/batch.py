@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -29,7 +29,7 @@ class Instant(msgspec.Struct, frozen=True):
     monotonic: int
 
 
-class Death(NamedTuple):
+class Death(msgspec.Struct, frozen=True):
     """The kernel reported that `owner` is dead, at `noticed` nanoseconds on the monotonic clock; None where the owner
     died while no registrar ran."""
 
@@ -37,14 +37,14 @@ class Death(NamedTuple):
     noticed: int | None
 
 
-class Exit(NamedTuple):
+class Exit(msgspec.Struct, frozen=True):
     """The process `owner`, which is dead, ended with this exit code or negative signal number."""
 
     owner: Owner
     code: int
 
 
-class EndedSession(NamedTuple):
+class EndedSession(msgspec.Struct, frozen=True):
     """A client's session is over; its process may live on."""
 
     owner: Owner
@@ -73,7 +73,7 @@ class Batch(msgspec.Struct, frozen=True):
     hears: bool | None = None
 
 
-class Grant(NamedTuple):
+class Grant(msgspec.Struct, frozen=True):
     """The late answer to a request that was queued: `Done` when the standby holds the id, or the claimer a slot;
     `Failed` when that is impossible."""
 

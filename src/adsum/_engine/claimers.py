@@ -7,14 +7,15 @@ with the positions that they had, so the order stays.
 
 from bisect import insort
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
+
+import msgspec
 
 from .._store.layout import Change
 from .._store.query import Query
 from ..model import ClaimRecord, Entry, Owner
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct, frozen=True, order=True):
     """A claim that waits for a slot. `position` orders them; `session` and `number` name the request."""
 
     position: int

@@ -43,19 +43,20 @@ class Engine:
             # First, so that what the hosts say is reported for a moment at which they can be reached, or cannot.
             round.mirroring.report_all()
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
-        for _, session in batch.ended:
-            round.succession.end_session(session)
+        for ended in batch.ended:
+            round.succession.end_session(ended.session)
             if round.has_claims:
-                round.claims.end_session(session)
-        for owner, noticed in batch.deaths:
-            round.remove_dead(owner, "died", 0.0 if noticed is None else (now.monotonic - noticed) / 1e9)
-        for owner, session in batch.ended:
-            round.remove_bound(owner, session)
+                round.claims.end_session(ended.session)
+        for death in batch.deaths:
+            detection = 0.0 if death.noticed is None else (now.monotonic - death.noticed) / 1e9
+            round.remove_dead(death.owner, "died", detection)
+        for ended in batch.ended:
+            round.remove_bound(ended.owner, ended.session)
         replies = [answer(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
         if round.has_claims:
             round.claims.grant_waiting()
-        for owner, code in batch.exits:
-            round.draft.note_exit(owner, code)
+        for exit in batch.exits:
+            round.draft.note_exit(exit.owner, exit.code)
         return round.decision(batch.deaths, replies)

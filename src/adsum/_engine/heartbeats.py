@@ -19,7 +19,8 @@ in gaps.
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple
+
+import msgspec
 
 from .._store.layout import Change
 from ..model import Entry, HealthSource, HealthStatus, Limits
@@ -31,7 +32,7 @@ _LOOKS = 8
 _SHORTEST_LOOK_NS = 5_000_000
 
 
-class Lateness(NamedTuple):
+class Lateness(msgspec.Struct, frozen=True):
     """A heartbeat has been missing for so long that its member counts as `status`. `place` is where in shared memory it
     would be."""
 

@@ -29,8 +29,8 @@ def answers_to(calls: Sequence[Call], decision: Decision) -> list[Answer]:
     # Grants come first: a client that cancels its standby in the same batch expects nothing after the answer to that.
     # Each is kept, be it an error: sending the request again would not bring it back, for the standby is gone.
     answers = [
-        Answer(standby.session, standby.number, wire.frame(reply), None, kept=True)
-        for standby, reply in decision.grants
+        Answer(grant.standby.session, grant.standby.number, wire.frame(grant.reply), None, kept=True)
+        for grant in decision.grants
     ]
     for call, reply in zip(calls, decision.replies, strict=True):
         done = isinstance(reply, wire.Done) and reply.changed

@@ -206,8 +206,8 @@ class Server:
             self._log.error("a batch could not be committed: %s", error)
             answers = self._committer.refuse(calls, error)
             self._heartbeats.retry(late, self._clock.monotonic_ns())
-            for owner, _ in deaths:
-                self._kernel.unwatch(owner)
+            for death in deaths:
+                self._kernel.unwatch(death.owner)
             self._postponed.add(deaths, ended, self._generations.current, began, self._clock.monotonic())
         if not self._generations.page_is_in_place():
             # The folder was removed or made anew: no reader can see this commit, so no client may be answered.

@@ -27,7 +27,7 @@ the entries table is always appended to and its pages stay full.
 import struct
 from collections.abc import Collection
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -81,7 +81,7 @@ class PublicRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entry: Entry
 
 
-class Change(NamedTuple):
+class Change(msgspec.Struct, frozen=True):
     """One step of the registry's history: the record before it, the record after it, either of them None.
 
     `key` is that of the id, the same before and after. A change of a host of the cluster has the name of the host in
@@ -201,7 +201,7 @@ def lacks_exit(departure: Departure, owner: Owner) -> bool:
     return departure.exit is None and departure.how in DEATHS and departure.entry.owner == owner
 
 
-class Registration(NamedTuple):
+class Registration(msgspec.Struct, frozen=True):
     """One registration in another registry of the cluster: the host and the epoch of that registry, the id, and the
     incarnation there."""
 
@@ -216,7 +216,7 @@ def lacks_remote_exit(departure: Departure, registration: Registration) -> bool:
     if departure.exit is not None or departure.how not in DEATHS or departure.entry.origin is None:
         return False
     origin = departure.entry.origin
-    return registration == (origin.host, origin.epoch, departure.entry.process_id, origin.incarnation)
+    return registration == Registration(origin.host, origin.epoch, departure.entry.process_id, origin.incarnation)
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):
@@ -227,7 +227,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     pid_namespace: int
 
 
-class Receipt(NamedTuple):
+class Receipt(msgspec.Struct, frozen=True):
     """A reply that was committed with its change, kept until it is known to have been sent."""
 
     session: bytes

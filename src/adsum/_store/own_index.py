@@ -6,7 +6,8 @@ compares each of them.
 """
 
 from collections.abc import Collection, Hashable, Mapping
-from typing import NamedTuple
+
+import msgspec
 
 from ..model import Entry
 
@@ -14,7 +15,7 @@ TABLE = "by_capability"
 _DIGEST_BYTES = 16
 
 
-class IndexedName(NamedTuple):
+class IndexedName(msgspec.Struct, frozen=True):
     """A name in `Limits.indexed`: the field of the metadata, and the path inside it."""
 
     field: str
@@ -68,5 +69,7 @@ def key_for(namespace: str, name: IndexedName, wanted: Hashable) -> bytes | None
 
 def keys_of(entry: Entry, names: Collection[IndexedName]) -> set[tuple[str, bytes]]:
     """The rows that an entry must have, as (table, key)."""
-    found = (key_for(entry.process_id.namespace, name, comparable(value_at(entry, *name))) for name in names)
+    found = (
+        key_for(entry.process_id.namespace, name, comparable(value_at(entry, name.field, name.path))) for name in names
+    )
     return {(TABLE, key) for key in found if key is not None}
