@@ -42,7 +42,7 @@ def test_it_reports_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 RECORDS = """
 import gc, msgspec
-from adsum._registrar import start
+from adsum._registrar import background, start
 for kind in gc.get_objects():
     if isinstance(kind, type) and kind.__module__.startswith("adsum"):
         if isinstance(kind, type(msgspec.Struct)) or hasattr(kind, "_fields"):

@@ -6,8 +6,6 @@ A Python interpreter gets all of it. A program that calls `adsum.freeze_support`
 the rest, so the same arguments suit both. `multiprocessing` starts the children of a frozen program in the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
