@@ -90,14 +90,29 @@ def test_versions_are_those_of_the_counters(make: Callable[[VersionSource], Entr
     assert (cache.version_of(5), copy[5]) == (8, 6)
 
 
+def test_many_are_kept_at_once(make: Callable[[VersionSource], EntryCache]) -> None:
+    """Of many entries those are kept that were not read during a commit."""
+    page = Counters()
+    cache = make(page)
+    page.counters[2] = 1
+    whole, torn = cached("a", bucket=1), cached("b", bucket=2, version=1)
+    cache.keep_all({b"a": whole})
+    assert cache.get(b"a") == whole
+    cache.keep_all({b"b": torn, b"c": whole})
+    assert (cache.get(b"b"), cache.get(b"c")) == (None, whole)
+
+
+@pytest.mark.parametrize("at_once", [1, 700, 20_000])
 @pytest.mark.parametrize("entries", [0, 5000])
-def test_it_is_bounded_by_the_size_of_the_registry(make: Callable[[VersionSource], EntryCache], entries: int) -> None:
+def test_it_is_bounded_by_the_size_of_the_registry(
+    make: Callable[[VersionSource], EntryCache], entries: int, at_once: int
+) -> None:
     """S4: however many entries come and go, it holds at most two generations of twice the registry's entries."""
     cache = make(Counters(entries))
     most = 2 * max(LEAST_ENTRIES, 2 * entries)
     names = [f"{number}" for number in range(3 * most)]
-    for name in names:
-        cache.keep(name.encode(), cached(name))
+    for first in range(0, len(names), at_once):
+        cache.keep_all({name.encode(): cached(name) for name in names[first : first + at_once]})
     found, _ = cache.current_among([name.encode() for name in names], newest=1)
     assert len(found) <= most
     assert cache.get(names[-1].encode()) is not None

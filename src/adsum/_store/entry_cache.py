@@ -16,8 +16,10 @@ was running at that moment may still put an entry into it, and no later read see
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from ..model import Entry, Owner
 from .lifelines import NONE
@@ -34,7 +36,7 @@ LEAST_ENTRIES = 1024
 GENERATION_BYTES = 16 * 1024 * 1024
 
 
-class CachedEntry(NamedTuple):
+class CachedEntry(msgspec.Struct, frozen=True):
     """A decoded entry, and the counter and version that validate it. `size` is that of its row, in bytes. `promise` has
     its heartbeats; None where it promises none. The last four are the lifeline of its owner."""
 
@@ -88,6 +90,10 @@ class EntryCache(Protocol):
 
     def keep(self, key: CacheKey, cached: CachedEntry) -> None:
         """Cache an entry, unless its version is odd: then it was read during a commit, and cannot be validated."""
+        ...
+
+    def keep_all(self, fresh: Mapping[CacheKey, CachedEntry]) -> None:
+        """`keep` many."""
         ...
 
     def forget(self, key: CacheKey) -> None:
@@ -154,6 +160,17 @@ class TwoGenerationCache:
         if len(self.young) >= self._enough or self._young_bytes > GENERATION_BYTES:
             self._make_room(cached.size)
         self.young[key] = cached
+
+    def keep_all(self, fresh: Mapping[CacheKey, CachedEntry]) -> None:
+        size = sum([cached.size for cached in fresh.values()])
+        of_a_commit = [cached for cached in fresh.values() if cached.version & 1]
+        fits = len(self.young) + len(fresh) < self._most() and self._young_bytes + size < GENERATION_BYTES
+        if fits and not of_a_commit:
+            self._young_bytes += size
+            self.young.update(fresh)
+            return
+        for key, cached in fresh.items():
+            self.keep(key, cached)
 
     def keep_absent(self, key: tuple[str, str, str], bucket: int, version: int) -> None:
         """Keep that nothing is registered under an id, unless that was read during a commit."""

@@ -118,16 +118,19 @@ class KeptResults:
         self._entries += len(entries)
 
     def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], frozenset[Owner]]:
+        shown = {(one.mutex_at, one.mutex, one.stamp) for one in members}
         pieces = [
             Piece(start, end, self._words[start:end].tobytes())
-            for start, end in _spans(member.mutex_at for member in members if member.mutex != NONE.mutex)
+            for start, end in _spans(at for at, mutex, _ in shown if mutex != NONE.mutex)
         ]
         alive: set[tuple[int, int, int]] = set()
         for start, _, content in pieces:
             words = memoryview(content).cast("Q")
             alive.update((start + at, words[at], words[at + STAMP]) for at in range(0, len(words), LIFELINE_WORDS))
-        others = {one.owner for one in members if (one.mutex_at, one.mutex, one.stamp) not in alive}
-        return pieces, frozenset(others)
+        unknown = shown - alive
+        if not unknown:
+            return pieces, frozenset()
+        return pieces, frozenset(one.owner for one in members if (one.mutex_at, one.mutex, one.stamp) in unknown)
 
     def _make_room(self, entries: int) -> None:
         while self._results and (len(self._results) >= MOST_RESULTS or self._entries + entries > MOST_ENTRIES):

@@ -25,10 +25,11 @@ from .._os.forking import add_fork_aware
 from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
+from ..errors import CorruptRegistry
 from ..model import Entry, Limits, Owner, Reach
 from . import history, lifelines, page, snapshot
 from .current_tables import CurrentTables
-from .entry_cache import CachedEntry, HotEntries, TwoGenerationCache
+from .entry_cache import CachedEntry, CacheKey, HotEntries, TwoGenerationCache
 from .environment import Environment, unreadable_row
 from .feed import NOWHERE, Base, Position
 from .history import Step
@@ -199,7 +200,9 @@ class Reader:
             over += [one.entry.incarnation for one in found if self.local_members.is_over(one.entry.incarnation)]
         elif not dead and not query.unreachable:
             results.keep(query, bucket, version, found)
-        living = [one.present() for one in found if one.owner not in dead and one.entry.incarnation not in over]
+        if dead or over:
+            found = [one for one in found if one.owner not in dead and one.entry.incarnation not in over]
+        living = [one.entry if one.promise is None else one.promise.look() for one in found]
         return [self._marked(entry) for entry in living] if query.unreachable else living
 
     def kept(self, query: Query) -> KeptResult | None:
@@ -262,11 +265,10 @@ class Reader:
         """The entries in the tables that match, sorted by id, and those of their owners that are dead."""
         cache = self._tables.cache
         before, words_before = cache.versions(), self._tables.hosts.copy()
-        fresh: dict[bytes, CachedEntry] = {}
+        fresh: dict[CacheKey, CachedEntry] = {}
         nothing: tuple[list[CachedEntry], memoryview] = [], cache.lifelines
         found, words = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
-        for row, cached in fresh.items():
-            cache.keep(row, cached)
+        cache.keep_all(fresh)
         dead = self._dead_among(found, words)
         if not query.unreachable:
             dead |= self._away_among(found, words_before)
@@ -415,15 +417,16 @@ class Reader:
             cache.keep_absent(process_id, bucket, version)
             return None, cache
         entry = self._decode(row)
-        owner, promise = entry.owner, self._promise_of(entry)
+        owner, promise = entry.owner, None if entry.metadata.heartbeat is None else self._promise_of(entry)
         lifeline = self._lifeline_of(cache.lifelines, owner)
         if lifeline is None:
             return None, cache
-        cached = CachedEntry(entry, owner, key, bucket, version, len(row), promise, *lifeline)
+        mutex_at, mutex, stamp_at, stamp = lifeline
+        cached = CachedEntry(entry, owner, key, bucket, version, len(row), promise, mutex_at, mutex, stamp_at, stamp)
         if entry.incarnation in self.local_members:
             # Not cached: for a cached entry, a lookup asks only whether the process lives.
             return None if self.local_members.is_over(entry.incarnation) else cached, cache
-        if entry.pid == os.getpid() and cache.version_of(bucket) != version:
+        if owner.pid == os.getpid() and cache.version_of(bucket) != version:
             # It may be that of a local member which has ended since, and is known no more: its entry is removed first.
             return self._fetch(process_id)
         cache.keep(entry.process_id, cached)
@@ -456,9 +459,12 @@ class Reader:
     def _decode(self, row: bytes) -> Entry:
         try:
             return decode_public(row).entry
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            reraise_foreign(error)
-            raise unreadable_row(error, self.folder) from error
+        except _UNREADABLE as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> CorruptRegistry:
+        reraise_foreign(error)
+        return unreadable_row(error, self.folder)
 
     def _candidates(self, txn: snapshot.Txn, environment: Environment, query: Query | None) -> list[Entry]:
         """Stored entries that include every match."""
@@ -473,7 +479,7 @@ class Reader:
         environment: Environment,
         query: Query,
         before: memoryview,
-        fresh: dict[bytes, CachedEntry],
+        fresh: dict[CacheKey, CachedEntry],
     ) -> tuple[list[CachedEntry], memoryview]:
         """The cached entries that match, and the lifelines. Those that had to be decoded also go into `fresh`, with
         their versions of `before`."""
@@ -484,15 +490,20 @@ class Reader:
         lifeline_of = functools.cache(functools.partial(self._lifeline_of, cache.lifelines))
         for row in others:
             stored = snapshot.row_of(txn, environment, row)
-            entry = self._decode(stored)
+            try:
+                # Not `_decode`: a call would cost a search for the first time 3 %.
+                entry = decode_public(stored).entry
+            except _UNREADABLE as error:
+                raise self._unreadable(error) from error
             key = key_of(entry.process_id)
             bucket = page.bucket_of(key)
             owner, promise = entry.owner, None if entry.metadata.heartbeat is None else self._promise_of(entry)
             lifeline = lifeline_of(owner)
             if lifeline is None:
                 continue
+            mutex_at, mutex, stamp_at, stamp = lifeline
             cached = fresh[row] = CachedEntry(
-                entry, owner, key, bucket, before[bucket], len(stored), promise, *lifeline
+                entry, owner, key, bucket, before[bucket], len(stored), promise, mutex_at, mutex, stamp_at, stamp
             )
             found.append(cached)
         matching = found if query.is_indexed else [cached for cached in found if query.matches(cached.entry)]
@@ -519,5 +530,7 @@ def _unreachable(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, origin=origin)
 
 
+# What a row raises that cannot be decoded.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _by_key = operator.attrgetter("key")
 _by_id = operator.attrgetter("process_id")
