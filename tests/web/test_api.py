@@ -89,6 +89,22 @@ def test_every_parameter_that_is_described_works(registry: Registry, client: Tes
     assert client.get("/api/departures", params={"how": "eaten"}).status_code == 400
 
 
+@pytest.mark.parametrize("address", ["/api/members", "/api/departures", "/api/events"])
+def test_a_parameter_that_is_not_described_is_refused(client: TestClient, address: str) -> None:
+    """A misspelt filter would find all: so each parameter that the description does not have is refused, with the one
+    that may be meant."""
+    described = openapi.description()["paths"][address]["get"]["parameters"]
+    names = [one["name"] for one in described if one["in"] == "query"]
+    for wrong in (*(f"{name}s" for name in names), "", "offset"):
+        answer = client.get(address, params={wrong: "x"})
+        assert answer.status_code == 400, wrong
+        message = answer.json()["message"]
+        assert repr(wrong) in message
+        assert message.endswith(f"there are {', '.join(names)}")
+    assert "do you mean q?" not in client.get(address, params={"offset": "x"}).json()["message"]
+    assert f"do you mean {names[-1]}?" in client.get(address, params={f"{names[-1]}s": "x"}).json()["message"]
+
+
 @pytest.mark.parametrize("how", ["left", "name_lost", "unreachable_forgotten", "unknown"])
 def test_ends_of_members_of_other_hosts_can_be_asked_for(client: TestClient, how: str) -> None:
     """The page offers them where there are such, or one is asked for."""

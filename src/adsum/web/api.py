@@ -14,12 +14,15 @@ from ..views.documents import departure_document, entry_document
 from ..views.search_words import has_words
 from .documents import DeparturesDocument, EncodedMembers, ErrorDocument
 from .paths import unescaped
-from .selection import parse_limit, parse_selection
+from .selection import FILTERS, parse_limit, parse_selection, require_known
 from .site import site_of
 
 # The words of `Departure.how`: of members of this registry, and of members of other hosts.
 HOWS_HERE = ("died", "unregistered", "replaced", "handed_over", "owner_died")
 HOWS = (*HOWS_HERE, "name_lost", "left", "unreachable_forgotten", "unknown")
+
+MEMBERS_PARAMETERS = (*FILTERS, "sort", "limit")
+DEPARTURES_PARAMETERS = ("q", "how", "namespace", "limit")
 
 
 def json_response(document: object, status: int = 200) -> Response:
@@ -36,6 +39,7 @@ async def members(request: Request) -> Response:
     """The living members that match."""
     site = site_of(request)
     try:
+        require_known(request.query_params, MEMBERS_PARAMETERS)
         selection = parse_selection(request.query_params)
     except InvalidQuery as error:
         return error_response(error, 400)
@@ -69,6 +73,7 @@ async def departures(request: Request) -> Response:
     site = site_of(request)
     query = request.query_params
     try:
+        require_known(query, DEPARTURES_PARAMETERS)
         limit, how = parse_limit(query), query.get("how")
         if how and how not in HOWS:
             raise InvalidQuery(f"how={how!r}: give one of {', '.join(HOWS)}")

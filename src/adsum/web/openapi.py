@@ -81,7 +81,7 @@ _REFUSALS = {
 
 
 def _paths() -> dict[str, Any]:
-    wrong = _refused("A parameter has an impossible value.")
+    wrong = _refused("A parameter has an impossible value, or there is no such parameter.")
     return {
         "/api/members": _operation(
             "members",

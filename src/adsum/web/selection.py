@@ -8,7 +8,8 @@ other must occur in the text of the entry. The other names are the chips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import difflib
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -25,6 +26,8 @@ from ..views.where import Expression, has_sign, parse_term, split_words
 DEFAULT_LIMIT = 1000
 MAX_LIMIT = 100_000
 MAX_FILTER_CHARACTERS = 1000
+# What a query may say about members; a list has an order and a limit, too.
+FILTERS = ("q", "health", "type", "namespace", "node", "capability")
 _SEVERITY = (HealthStatus.unhealthy, HealthStatus.degraded, HealthStatus.healthy)
 
 Key = Callable[[Entry], Any]
@@ -100,6 +103,16 @@ class Selection:
         pairs += [("limit", "" if other.limit == DEFAULT_LIMIT else other.limit)]
         found = urlencode([(name, value) for name, value in pairs if value not in (None, "")])
         return f"?{found}" if found else ""
+
+
+def require_known(query: QueryParams, known: Collection[str]) -> None:
+    """Errors: `InvalidQuery` for a parameter that an address of the API does not have: a misspelt filter would find all
+    members."""
+    unknown = [name for name in query if name not in known]
+    if unknown:
+        similar = difflib.get_close_matches(unknown[0], known, 1)
+        meant = f"do you mean {similar[0]}? " if similar else ""
+        raise InvalidQuery(f"no such parameter: {unknown[0]!r:.80}; {meant}there are {', '.join(known)}")
 
 
 def parse_selection(query: QueryParams) -> Selection:

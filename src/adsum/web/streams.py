@@ -32,10 +32,11 @@ from .pages.member import member_topic
 from .pages.members import members_topic
 from .pages.registry import registry_topic
 from .pages.team import team_topic
-from .selection import Selection, parse_selection
+from .selection import FILTERS, Selection, parse_selection, require_known
 from .site import Site, base_of, site_of
 
 # A comment keeps proxies from closing a stream in which nothing happens, and shows the server a client that is gone.
+EVENTS_PARAMETERS = (*FILTERS, "since", "epoch")
 KEEP_ALIVE_SECONDS = 15.0
 KEEP_ALIVE = b": still here\n\n"
 # After this many milliseconds a browser connects again.
@@ -150,6 +151,7 @@ async def events(request: Request) -> Response:
     `since`, or from now on. Those of another epoch in the same folder are not taken for later ones."""
     site, query = site_of(request), request.query_params
     try:
+        require_known(query, EVENTS_PARAMETERS)
         selection = parse_selection(query)
         since = _since(request.headers.get("last-event-id"), query.get("since"), query.get("epoch"))
     except InvalidQuery as error:
