@@ -12,6 +12,8 @@ _PYTHON_WORDS = {"array": "list", "object": "dict", "null": "None"}
 # Compiled at the first mistake: no process needs them before.
 _UNKNOWN_FIELD = r"(?s:Object contains unknown field `(.*)`(?: - at `\$`)?)"
 _STEP = r"\.(?P<field>\w+)|\[(?P<index>\d+|\.\.\.)\]"
+# Arguments of the calls that also take metadata as keywords.
+_ARGUMENTS = ("everywhere", "owned_by", "process", "replace", "timeout")
 _ADVICE = {
     "Invalid RFC3339 encoded datetime": "; give a datetime with a time zone, such as datetime.now(UTC)",
     "Expected `datetime` with a timezone component": ", such as datetime.now(UTC)",
@@ -44,7 +46,9 @@ def explain(message: str, fields: Mapping[str, object], choices: Mapping[str, It
 def _unknown_field(name: str, choices: Mapping[str, object]) -> str:
     import difflib  # No process needs it before it makes a mistake.
 
-    similar = difflib.get_close_matches(name, choices, 1)
+    if name in _ARGUMENTS:
+        return f"metadata.{name}: no such field; {name}= is an argument of other calls: see help(adsum.Registry)"
+    similar = difflib.get_close_matches(name, (*choices, *_ARGUMENTS), 1)
     meant = f"do you mean {similar[0]}? " if similar else ""
     return f"metadata.{name}: no such field; {meant}the fields are {', '.join(choices)} (free data goes into custom)"
 

@@ -284,3 +284,10 @@ def test_no_registry_is_made_for_a_change(either: Registry) -> None:
     with pytest.raises(NotRegistered, match=re.escape(f"there is no registry in {either.folder}")):
         either.update_many([("left", {})])
     assert either.stats().registrar_pid is None
+
+
+def test_an_argument_of_other_calls_is_refused_by_its_name(either: Registry) -> None:
+    """A name for the whole cluster is asked for alone: among many it would be taken for metadata."""
+    with pytest.raises(InvalidMetadata, match=r"metadata\.everywhere: .* everywhere= is an argument of other calls"):
+        either.register_many([("a", {"everywhere": True})])
+    assert len(either) == 0

@@ -147,6 +147,7 @@ def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any
         ({"health_status": "fine"}, "healthy, degraded, unhealthy"),
         ({"colour": "red", "capabilites": ["planning"]}, "no such field"),
         ({"capabilites": ["planning"]}, "do you mean capabilities"),
+        ({"timeot": 3}, "do you mean timeout"),
         ({"capabilities": "planning"}, r"capabilities: expected `list`, got `str`; .* such as \['planning'\]"),
         ({"capabilities": None}, "capabilities: expected `list`, got `None`"),
         ({"capabilities": {"a": 1}}, "capabilities: expected `list`, got `dict`"),
@@ -177,7 +178,7 @@ def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any
         ({"custom": {"a": "x" * 65_536}}, "admits 65536; keep large data elsewhere"),
         ({"custom": {"a": "x" * 9_000_000}}, "split it|keep large data elsewhere"),
     ],
-    ids=range(31),
+    ids=range(32),
 )
 def test_the_refusal_says_what_to_give(either: Registry, fields: dict[str, Any], remedy: str) -> None:
     """The message says what a valid value is."""
