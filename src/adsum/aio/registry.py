@@ -522,7 +522,8 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
             id, metadata, patience, whole, process=process, everywhere=Everywhere.now, replace=replace
         )
         try:
-            return await asyncio.wait_for(granted(self._calls, call.future), patience)
+            async with asyncio.timeout(patience):
+                return await granted(self._calls, call.future)
         except Timeout:
             raise
         except TimeoutError as error:

@@ -30,6 +30,8 @@ _LOOK_SECONDS = 0.02
 # So long a socket counts that the server makes for itself. After that one counts which was there before: the server
 # inherited it.
 _OWN_SECONDS = 0.5
+# How often a task is cancelled that goes on all the same.
+_CANCEL_SECONDS = 0.5
 _ID_OF_PROCESS = "{pid}"
 
 
@@ -106,8 +108,12 @@ async def _unregister(registration: AsyncRegistration) -> None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Cancel a task until it has ended: what the application awaits in it may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the task that reports the health has failed", exc_info=error)
 
 
 class _Reporter:
@@ -156,7 +162,8 @@ class _Reporter:
         try:
             answer = self._ready()
             if inspect.isawaitable(answer):
-                answer = await asyncio.wait_for(answer, self._interval)
+                async with asyncio.timeout(self._interval):
+                    answer = await answer
             if isinstance(answer, str):
                 return HealthStatus(answer)
             return HealthStatus.healthy if answer else HealthStatus.unhealthy

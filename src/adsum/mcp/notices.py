@@ -152,9 +152,9 @@ class Notices:
         for uri in uris:
             await self.bus.publish(ResourceUpdated(uri=uri))
         for session, subscribed in list(self._sessions.values()):
-            sending = _send(session, subscribed.intersection(uris), list_changed=changes.are_members_changed)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(sending, SEND_SECONDS)
+                async with asyncio.timeout(SEND_SECONDS):
+                    await _send(session, subscribed.intersection(uris), list_changed=changes.are_members_changed)
 
 
 async def _send(session: ServerSession, uris: Iterable[str], *, list_changed: bool) -> None:
