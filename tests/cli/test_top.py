@@ -307,6 +307,8 @@ def test_an_id_is_whole_while_other_columns_have_room(
 ) -> None:
     """Other columns are left out where an id would have to be cut, and capabilities are cut before."""
     members.register(LONG, capabilities={"searching", "summarising", "translating"})
+    # The numbers of columns are those for a pid of five digits.
+    columns += max(len("PID"), len(str(os.getpid()))) - 5
     top.terminal.resize(columns, 35)
     frame = top.until(LONG, "1-4 of 4")
     shown = next(line for line in frame.splitlines() if line.startswith("ID "))
