@@ -145,7 +145,8 @@ def _parameter(one: inspect.Parameter) -> str:
 def _text(annotation: object) -> str:
     if isinstance(annotation, typing.ForwardRef):
         return annotation.__forward_arg__
-    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    # A union has a name, too, since Python 3.14.
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
 def _markdown(found: Any) -> Iterator[str]:

@@ -81,8 +81,10 @@ class BridgeProcess:
         with self._pidfd() as pidfd:
             if pidfd is None:
                 return
-            signal.pidfd_send_signal(pidfd, number)
-            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                # After the first it may be gone.
+                signal.pidfd_send_signal(pidfd, number)
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             assert poll.poll(SOON * 1000), f"the bridge of {self._folder} did not end on {number.name}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -378,6 +382,47 @@ def test_members_end_with_the_tests(
     end_registrar(Path(folder) / "default")
     project.run().expect("1 passed")
     assert not Path(folder).exists()
+
+
+def test_a_frozen_member_ends_with_the_tests_in_a_container(project: Project) -> None:
+    """As where the first process of a container adopts it, which is of the same session: then the kernel does not end
+    a stopped group of processes whose parent is gone (SIGHUP to an orphaned group: _exit(2))."""
+    project.write(test_waiting=WAITING.format(frozen=True, command=None))
+    ready = project.folder / "ready"
+    with adopting(), subprocess.Popen(project.command(), cwd=project.folder, stdout=subprocess.DEVNULL) as tests:
+        eventually(lambda: ready.exists() or tests.poll() is not None, within=30)
+        _, _, member, folder = ready.read_text().split()
+        tests.kill()
+        tests.wait()
+        try:
+            eventually(lambda: not is_alive(int(member)))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(member), signal.SIGKILL)
+            end_registrar(Path(folder) / "default")
+            # This process has adopted them, and the watcher, which ends after the member.
+            eventually(lambda: not _reap())
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[None]:
+    """This process adopts what its children leave (PR_SET_CHILD_SUBREAPER, prctl(2))."""
+    prctl = ctypes.CDLL(None).prctl
+    assert prctl(36, 1, 0, 0, 0) == 0
+    try:
+        yield
+    finally:
+        prctl(36, 0, 0, 0, 0)
+
+
+def _reap() -> bool:
+    """Whether there are children left, after those that have ended were reaped."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def test_a_folder_in_use_is_removed_by_no_other_run(project: Project) -> None:

@@ -62,9 +62,10 @@ def end_registrar(folder: Path, number: signal.Signals = signal.SIGTERM, within:
         if found is None:
             return None
         pid, pidfd = found
-        signal.pidfd_send_signal(pidfd, number)
-        # A test may have left it stopped.
-        signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, number)
+            # A test may have left it stopped. It may be gone already.
+            signal.pidfd_send_signal(pidfd, signal.SIGCONT)
         if not _exits(pidfd, within):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             _exits(pidfd, within)

@@ -48,8 +48,11 @@ class Member:
     - `registered`: its `Entry` at the registration.
     """
 
-    def __init__(self, registry: Registry, process: subprocess.Popen[bytes], registered: Entry) -> None:
+    def __init__(
+        self, registry: Registry, process: subprocess.Popen[bytes], registered: Entry, watcher: Watcher
+    ) -> None:
         self._registry = registry
+        self._watcher = watcher
         self.process = process
         self.registered = registered
         self.id: ProcessId = registered.process_id
@@ -94,6 +97,9 @@ class Member:
     def freeze(self) -> None:
         """Stop it where it is (SIGSTOP), and wait until it has stopped: it is alive and found, gives no heartbeat, and
         answers nothing."""
+        if self.process.poll() is None:
+            # Frozen, it cannot see the end of this process.
+            self._watcher.watch(self.pid)
         self.process.send_signal(signal.SIGSTOP)
         # `send_signal` reaps a process that has ended, and sends nothing.
         ended = self.process.returncode is not None
@@ -141,7 +147,7 @@ class MemberFactory:
         `Registry.register`; `OSError` where the program cannot be started; `AssertionError` where the process ends
         before it has registered.
         """
-        member = _start(self._registry, id, keywords) if command is None else self._run(id, command, keywords)
+        member = self._start(id, keywords) if command is None else self._run(id, command, keywords)
         self._started.append(member)
         return member
 
@@ -155,7 +161,11 @@ class MemberFactory:
         except BaseException:
             program.abandon()
             raise
-        return Member(self._registry, program.process, entry)
+        return Member(self._registry, program.process, entry, self._watcher)
+
+    def _start(self, id: str | ProcessId, keywords: RegisterKeywords) -> Member:
+        process, entry = _registered(self._registry, id, keywords)
+        return Member(self._registry, process, entry, self._watcher)
 
     def __enter__(self) -> MemberFactory:
         return self
@@ -166,8 +176,10 @@ class MemberFactory:
         self._watcher.close()
 
 
-def _start(registry: Registry, id: str | ProcessId, keywords: RegisterKeywords) -> Member:
-    """A process that runs `member_program`, registered."""
+def _registered(
+    registry: Registry, id: str | ProcessId, keywords: RegisterKeywords
+) -> tuple[subprocess.Popen[bytes], Entry]:
+    """A process that runs `member_program`, and its entry."""
     order = _order(registry, id, keywords)
     command = [sys.executable, "-c", _PROGRAM, str(_PACKAGES), str(registry.folder)]
     process = popen(command, subprocess.PIPE, subprocess.PIPE)
@@ -184,7 +196,7 @@ def _start(registry: Registry, id: str | ProcessId, keywords: RegisterKeywords) 
     if isinstance(answer, Exception):
         _end(process)
         raise answer
-    return Member(registry, process, answer)
+    return process, answer
 
 
 def _order(registry: Registry, id: str | ProcessId, keywords: RegisterKeywords) -> bytes:

@@ -29,8 +29,7 @@ def popen(
     command: Sequence[str], stdin: int | None = None, stdout: int | None = None, pass_fds: tuple[int, ...] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a process of a test."""
-    # A process group of its own: Ctrl-C at a terminal does not reach it, and where the process of the tests is killed
-    # while the member is frozen, the kernel ends it (SIGHUP to an orphaned group with a stopped process: _exit(2)).
+    # A process group of its own: Ctrl-C at a terminal does not reach it.
     return subprocess.Popen(command, stdin=stdin, stdout=stdout, process_group=0, pass_fds=pass_fds)
 
 
