@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ from .session_lock import SessionLock
 RETRY_SECONDS = 1.0
 # How long `close` waits for a registrar that does not answer, because it is stopped, say. Ctrl-C ends in `close`, too.
 CLOSE_SECONDS = 1.0
+# How often `close` looks whether calls are answered for which no caller waits.
+ANSWER_CHECK_SECONDS = 0.001
 # How long standbys are held back where the registry is made anew, for the members that held ids in the lost one.
 HOLD_BACK_SECONDS = 1.0
 # So many bytes that do not fit the socket are kept for a registrar that does not read.
@@ -178,8 +180,10 @@ class Pipeline:
     def close(self) -> None:
         """End the session, and with it each entry that is bound to it. Calls for which no caller waits are answered
         first, where that takes a moment only."""
-        if self._unattended and self._thread is not threading.current_thread():
-            wait(list(self._unattended), CLOSE_SECONDS)
+        until = time.monotonic() + CLOSE_SECONDS
+        # Not `concurrent.futures.wait`: an interrupt there may leave a lock of a future acquired (see `_os.locks`).
+        while self._unattended and self._thread is not threading.current_thread() and time.monotonic() < until:
+            time.sleep(ANSWER_CHECK_SECONDS)
         self.stop()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
