@@ -79,6 +79,8 @@ def gevent() -> None:
 def eventlet() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # Its DNS loads dnspython, whose httpcore2 loads trio, which cannot be loaded beside eventlet 0.41.3.
+        os.environ["EVENTLET_NO_GREENDNS"] = "yes"
         importlib.import_module("eventlet").monkey_patch()
 
 
