@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from adsum import (
     Registry,
     RegistryFull,
     VersionMismatch,
+    _wording,
 )
 from tests.support import Agent, Opener
 
@@ -284,6 +286,12 @@ def test_no_registry_is_made_for_a_change(either: Registry) -> None:
     with pytest.raises(NotRegistered, match=re.escape(f"there is no registry in {either.folder}")):
         either.update_many([("left", {})])
     assert either.stats().registrar_pid is None
+
+
+def test_the_arguments_that_are_recognised_are_those_of_register() -> None:
+    """The list is kept by hand."""
+    parameters = set(inspect.signature(Registry.register).parameters) - {"self", "id", "metadata"}
+    assert set(_wording._ARGUMENTS) == parameters
 
 
 def test_an_argument_of_other_calls_is_refused_by_its_name(either: Registry) -> None:

@@ -12,8 +12,10 @@ import pytest
 
 from adsum._bridge import process as bridge
 from adsum._client.cluster import running_bridge
+from adsum._os import presence
 from adsum._os.presence import hold_alone, is_held, is_in_use
 from adsum._registrar import tenure
+from tests.support import WITHIN
 
 ROUNDS = 300
 
@@ -63,14 +65,16 @@ def test_a_question_keeps_no_process_from_its_start(
         os.close(descriptor)
 
 
-def test_a_lock_that_is_held_only_to_look_is_waited_for(tmp_path: Path) -> None:
+def test_a_lock_that_is_held_only_to_look_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "_LOOK_SECONDS", WITHIN)
     file = tmp_path / "lock"
     file.touch()
-    look, descriptor = (os.open(file, os.O_RDWR) for _ in range(2))
+    look = os.open(file, os.O_RDWR)
     fcntl.flock(look, fcntl.LOCK_SH)
     assert not is_held(file)
     threading.Timer(0.05, fcntl.flock, (look, fcntl.LOCK_UN)).start()
-    assert hold_alone(descriptor)
+    descriptor = hold_alone(file)
+    assert descriptor is not None
     assert is_held(file)
     for number in (look, descriptor):
         os.close(number)
@@ -93,7 +97,8 @@ def test_a_client_counts_as_a_user_of_the_folder(tmp_path: Path) -> None:
     os.close(registrar)
 
 
-def test_another_question_does_not_count_as_a_user(tmp_path: Path) -> None:
+def test_another_question_does_not_count_as_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "_CLIENTS_SECONDS", WITHIN)
     (tmp_path / "clients").touch()
     other = os.open(tmp_path / "clients", os.O_RDWR)
     fcntl.flock(other, fcntl.LOCK_EX)

@@ -59,11 +59,7 @@ class BridgeSettings(msgspec.Struct, frozen=True):
 
 def lock(folder: Path) -> int | None:
     """The locked descriptor, or None where another bridge serves this folder."""
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not hold_alone(descriptor):
-        os.close(descriptor)
-        return None
-    return descriptor
+    return hold_alone(folder / LOCK_NAME)
 
 
 def serve(folder: Path, address: ClusterAddress, settings: BridgeSettings) -> bool:

@@ -116,11 +116,15 @@ class Keeper:
 
     def keep(self, kept: Kept) -> None:
         """From now on, register this entry anew when its registry is gone."""
-        self._kept[kept.entry.process_id] = kept
+        self._put(kept)
         if len(self._kept) > self._most:
             self._forget_ended()
         if self._thread is None:
             self._start()
+
+    @locked
+    def _put(self, kept: Kept) -> None:
+        self._kept[kept.entry.process_id] = kept
 
     def _forget_ended(self) -> None:
         """The kernel and the garbage collector end members without a word. So look at all when their number doubles."""
@@ -156,7 +160,7 @@ class Keeper:
 
     def _completed(self, process_id: ProcessId) -> ProcessId:
         """The id of the kept entry that an id without a node means."""
-        for kept in self._kept:
+        for kept in list(self._kept):
             if kept._replace(node=wire.NODE_OF_REGISTRY) == process_id:
                 return kept
         return process_id
@@ -362,6 +366,7 @@ class Keeper:
         log.warning("%s is registered anew, as incarnation %d", renewed.process_id, renewed.incarnation)
         self._give(kept.entry, renewed)
 
+    @locked
     def _end(self, kept: Kept) -> None:
         """The entry is lost for good. Its `Registration` must not act on a later holder, whose incarnation may be the
         same number in another registry."""

@@ -57,6 +57,6 @@ class Engine:
             round.note_lateness(late)
         if round.has_claims:
             round.claims.grant_waiting()
-        for exit in batch.exits:
-            round.draft.note_exit(exit.owner, exit.code)
+        for exited in batch.exits:
+            round.draft.note_exit(exited.owner, exited.code)
         return round.decision(batch.deaths, replies)

@@ -1,7 +1,7 @@
 """The log of a registrar, and the file that a registrar's and a bridge's log goes to.
 
 A registrar does without `logging`, which brings `traceback`, `tokenize` and `string` with it: a twentieth of its start,
-which a client waits for, and a megabyte of its memory (`docs/decisions/0062-start-of-a-registrar.md`).
+which a client waits for, and of its memory (`docs/decisions/0062-start-of-a-registrar.md`).
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ from .forking import add_fork_aware
 from .locks import locked
 
 _FILE = "clients"
-# How long a lock is waited for that another process has taken only to look, and how often it is tried.
+# How long a lock is waited for that another process has taken only to look; how long it is refused where there are
+# clients; and how often it is tried.
 _LOOK_SECONDS = 1.0
 _CLIENTS_SECONDS = 0.02
 _PAUSE_SECONDS = 0.001
@@ -122,12 +123,25 @@ def _has_clients(folder: Path) -> bool:
     return False
 
 
-def hold_alone(descriptor: int) -> bool:
-    """Take the exclusive lock on an open file. False where another process has it.
+def hold_alone(file: Path) -> int | None:
+    """Take the exclusive lock on a file, which is made if it is not there. The locked descriptor; None where another
+    process has the lock.
 
     A process that asks `is_held` has a shared lock for an instant: this waits until it is gone, for `_LOOK_SECONDS` at
     most. So a question never keeps a registrar or a bridge from its start.
     """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if _takes_alone(descriptor):
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _takes_alone(descriptor: int) -> bool:
     until = time.monotonic() + _LOOK_SECONDS
     while True:
         if _takes(descriptor, fcntl.LOCK_EX):

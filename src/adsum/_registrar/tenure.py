@@ -20,11 +20,7 @@ from .generations import Generations
 def lock(folder: Path) -> int | None:
     """The locked descriptor, or None when another registrar has the lock."""
     with translating(folder):
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not hold_alone(descriptor):
-        os.close(descriptor)
-        return None
-    return descriptor
+        return hold_alone(folder / "lock")
 
 
 class Tenure:

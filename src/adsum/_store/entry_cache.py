@@ -162,6 +162,7 @@ class TwoGenerationCache:
         self.young[key] = cached
 
     def keep_all(self, fresh: Mapping[CacheKey, CachedEntry]) -> None:
+        # Nearly always all of them fit: one step for the thousands that a search has decoded.
         size = sum([cached.size for cached in fresh.values()])
         of_a_commit = [cached for cached in fresh.values() if cached.version & 1]
         fits = len(self.young) + len(fresh) < self._most() and self._young_bytes + size < GENERATION_BYTES

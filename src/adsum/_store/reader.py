@@ -25,7 +25,6 @@ from .._os.forking import add_fork_aware
 from .._os.liveness import LivenessCheck
 from .._os.ports import ReaderLiveness
 from .._validation import id_key
-from ..errors import CorruptRegistry
 from ..model import Entry, Limits, Owner, Reach
 from . import history, lifelines, page, snapshot
 from .current_tables import CurrentTables
@@ -202,7 +201,7 @@ class Reader:
             results.keep(query, bucket, version, found)
         if dead or over:
             found = [one for one in found if one.owner not in dead and one.entry.incarnation not in over]
-        living = [one.entry if one.promise is None else one.promise.look() for one in found]
+        living = [one.present() for one in found]
         return [self._marked(entry) for entry in living] if query.unreachable else living
 
     def kept(self, query: Query) -> KeptResult | None:
@@ -459,12 +458,9 @@ class Reader:
     def _decode(self, row: bytes) -> Entry:
         try:
             return decode_public(row).entry
-        except _UNREADABLE as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> CorruptRegistry:
-        reraise_foreign(error)
-        return unreadable_row(error, self.folder)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            reraise_foreign(error)
+            raise unreadable_row(error, self.folder) from error
 
     def _candidates(self, txn: snapshot.Txn, environment: Environment, query: Query | None) -> list[Entry]:
         """Stored entries that include every match."""
@@ -490,11 +486,7 @@ class Reader:
         lifeline_of = functools.cache(functools.partial(self._lifeline_of, cache.lifelines))
         for row in others:
             stored = snapshot.row_of(txn, environment, row)
-            try:
-                # Not `_decode`: a call would cost a search for the first time 3 %.
-                entry = decode_public(stored).entry
-            except _UNREADABLE as error:
-                raise self._unreadable(error) from error
+            entry = self._decode(stored)
             key = key_of(entry.process_id)
             bucket = page.bucket_of(key)
             owner, promise = entry.owner, None if entry.metadata.heartbeat is None else self._promise_of(entry)
@@ -530,7 +522,5 @@ def _unreachable(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, origin=origin)
 
 
-# What a row raises that cannot be decoded.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _by_key = operator.attrgetter("key")
 _by_id = operator.attrgetter("process_id")

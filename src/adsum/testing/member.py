@@ -49,9 +49,10 @@ class Member:
     """
 
     def __init__(
-        self, registry: Registry, process: subprocess.Popen[bytes], registered: Entry, watcher: Watcher
+        self, registry: Registry, process: subprocess.Popen[bytes], registered: Entry, watcher: Watcher | None = None
     ) -> None:
         self._registry = registry
+        # Which is to watch the process before it is frozen; None where it is watched.
         self._watcher = watcher
         self.process = process
         self.registered = registered
@@ -97,9 +98,10 @@ class Member:
     def freeze(self) -> None:
         """Stop it where it is (SIGSTOP), and wait until it has stopped: it is alive and found, gives no heartbeat, and
         answers nothing."""
-        if self.process.poll() is None:
+        if self._watcher is not None and self.process.poll() is None:
             # Frozen, it cannot see the end of this process.
             self._watcher.watch(self.pid)
+            self._watcher = None
         self.process.send_signal(signal.SIGSTOP)
         # `send_signal` reaps a process that has ended, and sends nothing.
         ended = self.process.returncode is not None
@@ -161,7 +163,7 @@ class MemberFactory:
         except BaseException:
             program.abandon()
             raise
-        return Member(self._registry, program.process, entry, self._watcher)
+        return Member(self._registry, program.process, entry)
 
     def _start(self, id: str | ProcessId, keywords: RegisterKeywords) -> Member:
         process, entry = _registered(self._registry, id, keywords)
