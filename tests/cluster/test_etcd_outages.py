@@ -148,7 +148,8 @@ async def test_without_a_majority_nothing_is_carried_out(three: EtcdCluster) -> 
         assert isinstance(found, Unavailable)
         with pytest.raises(Unavailable, match="no leader"):
             await client.range(b"/alone")
-        assert (await client.range(b"/alone", serializable=True)).items[0].value in (b"1", b"2")
+        # It may begin with the pause after those failures.
+        assert (await client.range(b"/alone", serializable=True, timeout=10)).items[0].value in (b"1", b"2")
         assert (await client.status()).leader == 0
         assert alone.pid
 
@@ -211,10 +212,10 @@ async def test_a_killed_leader_is_survived(tmp_path: Path) -> None:
                         leader.kill()
                     key = b"/n/%02d" % number
                     written.append((await until_done(client, key, b""), key))
-                await eventually_awaited(lambda: seen[-1:] == [written[-1][1]], WITHIN)
+                answered = len(beats)
+                await eventually_awaited(lambda: seen[-1:] == [written[-1][1]] and len(beats) > answered, WITHIN)
                 reading.cancel()
                 keeping.cancel()
-            assert len(beats) > 1
             assert await client.time_to_live(lease.id, timeout=10) is not None
             # A write of unknown outcome was repeated, so its key may have changed twice.
             revisions = {item.key: item.version for item in (await client.range(b"/n/", prefix=True)).items}

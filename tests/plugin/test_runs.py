@@ -8,12 +8,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import end_registrar, eventually
+from tests.support.leaks import children
 from tests.support.processes import is_alive
 
 from .runs import Project
@@ -388,7 +389,7 @@ def test_a_frozen_member_ends_with_the_tests_in_a_container(project: Project) ->
     """As where the first process of a container adopts it, which is of the same session: then the kernel does not end
     a stopped group of processes whose parent is gone (SIGHUP to an orphaned group: _exit(2))."""
     project.write(test_waiting=WAITING.format(frozen=True, command=None))
-    ready = project.folder / "ready"
+    ready, before = project.folder / "ready", children()
     with adopting(), subprocess.Popen(project.command(), cwd=project.folder, stdout=subprocess.DEVNULL) as tests:
         eventually(lambda: ready.exists() or tests.poll() is not None, within=30)
         _, _, member, folder = ready.read_text().split()
@@ -401,7 +402,7 @@ def test_a_frozen_member_ends_with_the_tests_in_a_container(project: Project) ->
                 os.kill(int(member), signal.SIGKILL)
             end_registrar(Path(folder) / "default")
             # This process has adopted them, and the watcher, which ends after the member.
-            eventually(lambda: not _reap())
+            eventually(lambda: _all_ended(children() - before))
     shutil.rmtree(folder)
 
 
@@ -416,13 +417,10 @@ def adopting() -> Iterator[None]:
         prctl(36, 0, 0, 0, 0)
 
 
-def _reap() -> bool:
-    """Whether there are children left, after those that have ended were reaped."""
-    try:
-        os.waitpid(-1, os.WNOHANG)
-    except ChildProcessError:
-        return False
-    return True
+def _all_ended(pids: Iterable[int]) -> bool:
+    """Whether these children have all ended; those that have are reaped."""
+    left = [pid for pid in pids if not os.waitpid(pid, os.WNOHANG)[0]]
+    return not left
 
 
 def test_a_folder_in_use_is_removed_by_no_other_run(project: Project) -> None:

@@ -23,7 +23,7 @@ class Held(NamedTuple):
 
 
 def held() -> Held:
-    return Held(_descriptors(), _threads(), _children())
+    return Held(_descriptors(), _threads(), children())
 
 
 def check_nothing_leaked(before: Held, within: float = 5.0) -> None:
@@ -67,7 +67,8 @@ def _threads() -> frozenset[threading.Thread]:
     return frozenset(thread for thread in threading.enumerate() if thread.name.startswith("adsum"))
 
 
-def _children() -> frozenset[int]:
+def children() -> frozenset[int]:
+    """The child processes of this one, but for the tracker of multiprocessing, which lives as long as this one does."""
     tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
     found: set[int] = set()
     for name in filter(str.isdigit, os.listdir("/proc")):

@@ -62,24 +62,51 @@ def free_number() -> int:
     return descriptor
 
 
-def found_on(files: Collection[tuple[int, int]], first: int, but_not: Collection[int] = ()) -> list[Descriptor]:
+def found_on(files: Collection[tuple[int, int]], first: int) -> list[Descriptor]:
     """The descriptors that a library has just opened, one on each of `files`, given as device and inode. `first` was
-    free before; `but_not` are descriptors of such files that it knows."""
+    free before."""
     found: list[Descriptor] = []
-    # The kernel gives the lowest free numbers (open(2)): often the next ones, or the highest of all. Other threads may
-    # have taken or freed some in between.
-    listed = sorted(map(int, os.listdir("/proc/self/fd")), reverse=True)
-    for number in chain(range(first, first + _NEAR), listed):
-        try:
-            noted = note(number)
-        except OSError as error:
-            reraise_foreign(error)
-            continue
-        if noted.file in files and noted not in found and number not in but_not:
+    for noted in _noted_from(first):
+        if noted.file in files and noted not in found:
             found.append(noted)
             if len({noted.file for noted in found}) == len(files):
                 break
     return found
+
+
+def copy_of(descriptor: int, first: int) -> Descriptor | None:
+    """The copy of a descriptor that a library has just made, where no other one has this offset in the same file; None
+    where there is none. `first` was free before."""
+    file, offset = note(descriptor).file, os.lseek(descriptor, 0, os.SEEK_CUR)
+    for noted in _noted_from(first):
+        if noted.file == file and noted.number != descriptor and _offset_of(noted.number) == offset:
+            return noted
+    return None
+
+
+def _offset_of(number: int) -> int | None:
+    try:
+        return os.lseek(number, 0, os.SEEK_CUR)
+    except OSError as error:
+        # Another thread has closed it, or it cannot be sought in.
+        reraise_foreign(error)
+        return None
+
+
+def _noted_from(first: int) -> Iterator[Descriptor]:
+    """The open descriptors, in the order in which one is likely that was opened a moment ago, when `first` was free."""
+    # The kernel gives the lowest free numbers (open(2)): often the next ones, or the highest of all. Other threads may
+    # have taken or freed some in between.
+    for number in chain(range(first, first + _NEAR), _listed()):
+        try:
+            yield note(number)
+        except OSError as error:
+            reraise_foreign(error)
+
+
+def _listed() -> Iterator[int]:
+    """All of them, the highest first."""
+    yield from sorted(map(int, os.listdir("/proc/self/fd")), reverse=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,51 @@
+"""Mapped files and the copies of their descriptors that Python keeps."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from adsum._os.mapped_file import create_mapped, open_mapped
+
+from ..support import WITHIN
+
+
+def descriptors_of(path: Path) -> list[str]:
+    """The descriptors of this process that are open on a file."""
+    return [name for name in os.listdir("/proc/self/fd") if _target_of(name) == str(path)]
+
+
+def _target_of(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:
+        # That of the listing itself.
+        return ""
+
+
+def test_each_mapping_closes_its_own_descriptor(tmp_path: Path) -> None:
+    """Threads map a file and drop it again, in different orders, while others take the numbers in between."""
+    path = tmp_path / "words"
+    create_mapped(path, 4096)
+    until = time.monotonic() + 1
+
+    def map_and_drop(most: int) -> None:
+        held = []
+        while time.monotonic() < until:
+            held.append(open_mapped(path, lambda file: file.st_size))
+            if len(held) > most:
+                del held[0]
+
+    def take_numbers() -> None:
+        while time.monotonic() < until:
+            os.close(os.dup(0))
+
+    threads = [threading.Thread(target=map_and_drop, args=(most,)) for most in range(4)]
+    threads += [threading.Thread(target=take_numbers) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WITHIN)
+    assert descriptors_of(path) == []
