@@ -1,9 +1,11 @@
 """The numbers of many members under one name, read at once.
 
-A choice among a thousand members must not ask a thousand times. Their gauges are words in rows of one size, so a
-strided copy of shared memory has all values, and a second one all checks (see `adsum._gauges`). As integers of many
-words the two are compared with all keys in one operation: a value that was read while its member was writing it, or
-that was not written for its entry, shows.
+A choice among a thousand members must not ask a thousand times. Their gauges are words in rows of one size, so one
+strided copy of shared memory has the checks of all (see `adsum._gauges`). A check differs where the value differs, so
+checks that are as they were give the least value that was found with them. The members are compared in blocks, and
+only in a block with another check are the values read. As integers of many words, values and checks are compared with
+all keys of the block in one operation: a value that was read while its member was writing it, or that was not written
+for its entry, shows.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 from collections.abc import Sequence
 from itertools import compress, groupby, repeat
 from operator import eq
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ._gauges import OpenRows
 from ._member_row import ROW_WORDS, gauges_at, key_of
@@ -22,6 +24,8 @@ from .model import Entry
 # How often the rows are read, where some members are writing.
 _TRIES = 3
 _WORD_BYTES = 8
+# So many members are compared in one block.
+_BLOCK = 64
 
 
 class Column(Protocol):
@@ -42,6 +46,10 @@ class StoredColumn:
         return self._least
 
 
+# The least value of some members, and the first place of one that has it.
+_Least: TypeAlias = "tuple[float, int]"
+
+
 class GaugeColumn:
     """The gauges of entries that all have one of this name, and a row of their own."""
 
@@ -51,26 +59,27 @@ class GaugeColumn:
             (gauges_at(entry) + 2 * list(entry.metadata.gauges).index(name), key_of(entry), place)
             for place, entry in enumerate(entries)
         )
-        # In the order of the rows: where the values are, as slices, and the places of their members.
+        # In the order of the rows.
         self._slices = _slices([at for at, _, _ in found])
         self._end = found[-1][0] + 1
-        self._places = [place for _, _, place in found]
-        self._keys = int.from_bytes(b"".join(key.to_bytes(_WORD_BYTES, "little") for _, key, _ in found), "little")
+        self._blocks = _blocks(found)
+        # Replaced as a whole, so that threads may choose at the same time.
+        self._known = _Known(b"", [b""] * len(self._blocks), [(math.nan, 0)] * len(self._blocks), None)
 
     def least(self) -> int | None:
-        values = self._values()
-        if values is None:
+        checks = self._checks()
+        if checks is None:
             return None
-        least = min(values)
-        if math.isnan(least):
-            # No value of a gauge, whatever program wrote it.
-            return None
-        if values.count(least) == 1:
-            return self._places[values.index(least)]
-        return min(compress(self._places, map(eq, values, repeat(least))))
+        known = self._known
+        if checks != known.checks:
+            newer = self._after(known, checks)
+            if newer is None:
+                return None
+            self._known = known = newer
+        return known.place
 
-    def _values(self) -> list[float] | None:
-        """In the order of the rows; None where one of them could not be read."""
+    def _checks(self) -> bytes | None:
+        """The checks of all values; None where there is no memory for one of them."""
         rows = self._rows
         if self._end >= rows.ready:
             # They may have memory since.
@@ -78,13 +87,57 @@ class GaugeColumn:
             if self._end >= rows.ready:
                 return None
         words = rows.words
+        return b"".join([words[begin + 1 : end + 1 : ROW_WORDS].tobytes() for begin, end in self._slices])
+
+    def _after(self, known: _Known, checks: bytes) -> _Known | None:
+        """What is known once the blocks have been read whose checks differ; None where one of them cannot be."""
+        parts, leasts = list(known.parts), list(known.leasts)
+        for number, block in enumerate(self._blocks):
+            part = checks[block.checks]
+            if part != parts[number]:
+                read = block.read(self._rows.words, part)
+                if read is None:
+                    return None
+                parts[number], leasts[number] = read
+        least, place = min(leasts)
+        # Not a number is no value of a gauge, whatever program wrote it.
+        return _Known(b"".join(parts), parts, leasts, None if math.isnan(least) else place)
+
+
+class _Known(NamedTuple):
+    """The least value of all, found with these checks: of all members, and of each block."""
+
+    checks: bytes
+    parts: list[bytes]
+    leasts: list[_Least]
+    place: int | None
+
+
+class _Block(NamedTuple):
+    """Some members whose rows follow each other: where their values are, among the words of all rows, and their checks,
+    among the bytes of all checks; their keys, as one number; their places."""
+
+    values: slice
+    checks: slice
+    keys: int
+    places: list[int]
+
+    def read(self, words: memoryview, checks: bytes) -> tuple[bytes, _Least] | None:
+        """The checks, those given or newer ones, and the least of the values that fit them. None where a value does
+        not, after some tries."""
         for _ in range(_TRIES):
-            values = b"".join([words[begin:end:ROW_WORDS].tobytes() for begin, end in self._slices])
-            checks = b"".join([words[begin + 1 : end + 1 : ROW_WORDS].tobytes() for begin, end in self._slices])
-            if int.from_bytes(values, "little") ^ int.from_bytes(checks, "little") == self._keys:
+            values = words[self.values].tobytes()
+            if int.from_bytes(values, "little") ^ int.from_bytes(checks, "little") == self.keys:
                 numbers: list[float] = memoryview(values).cast("d").tolist()  # type: ignore[assignment]
-                return numbers
+                return checks, self._least(numbers)
+            checks = words[self.values.start + 1 : self.values.stop + 1 : ROW_WORDS].tobytes()
         return None
+
+    def _least(self, values: list[float]) -> _Least:
+        least = min(values)
+        if values.count(least) == 1:
+            return least, self.places[values.index(least)]
+        return least, min(compress(self.places, map(eq, values, repeat(least))))
 
 
 # By name; None where members differ in where they have the number.
@@ -123,3 +176,18 @@ def _slices(places: list[int]) -> list[tuple[int, int]]:
         at = [place for _, place in run]
         slices.append((at[0], at[-1] + 1))
     return slices
+
+
+def _blocks(found: list[tuple[int, int, int]]) -> list[_Block]:
+    """Members, each given as where its value is, its key and its place, in the order of the rows."""
+    blocks, first = [], 0
+    for begin, end in _slices([at for at, _, _ in found]):
+        for start in range(begin, end, _BLOCK * ROW_WORDS):
+            values = slice(start, min(end, start + _BLOCK * ROW_WORDS), ROW_WORDS)
+            last = first + len(range(values.start, values.stop, ROW_WORDS))
+            keys = b"".join(key.to_bytes(_WORD_BYTES, "little") for _, key, _ in found[first:last])
+            places = [place for _, _, place in found[first:last]]
+            checks = slice(_WORD_BYTES * first, _WORD_BYTES * last)
+            blocks.append(_Block(values, checks, int.from_bytes(keys, "little"), places))
+            first = last
+    return blocks

@@ -54,21 +54,47 @@ def test_the_answer_is_that_of_reading_one_by_one(registry: Registry) -> None:
 
 
 def test_values_that_do_not_fit_are_not_believed(registry: Registry) -> None:
-    """A torn value, one of another entry and NaN count as the value of the registration, as in `Entry.gauges`."""
+    """Beside a check that does not fit, a value counts as that of the registration, as in `Entry.gauges`."""
     team = registry.register_many([(f"w{n}", {"gauges": {"load": float(n)}}) for n in range(4)])
     column = kept_column(registry, "load")
     for registration in team:
         registration.gauges["load"] = 9.0
     rows = registry._client.gauges._board.rows
-    at = column._end - 1  # type: ignore[attr-defined]
+    check_at = column._end  # type: ignore[attr-defined]
     assert registry.choose(by="least", key="load") == registry["w0"]
     for wrong in (0, 1 << 63, int.from_bytes(b"nonsense", "little")):
-        rows.words[at] = wrong
+        rows.words[check_at] = wrong
         assert registry.choose(by="least", key="load") == registry["w3"], "the value of its registration is 3"
     team[3].gauges["load"] = 10.0
     assert registry.choose(by="least", key="load") == registry["w0"]
     team[2].gauges["load"] = -1.0
     assert registry.choose(by="least", key="load") == registry["w2"]
+
+
+def test_a_value_in_the_middle_of_a_change_counts_as_before(registry: Registry) -> None:
+    """A member that has no processor between value and check, for as long as that lasts, keeps its last whole value."""
+    team = registry.register_many([(f"w{n}", {"gauges": {"load": float(n)}}) for n in range(3)])
+    column = kept_column(registry, "load")
+    rows = registry._client.gauges._board.rows
+    rows.floats[column._end - 1] = -5.0  # type: ignore[attr-defined]
+    assert registry.choose(by="least", key="load") == registry["w0"]
+    team[2].gauges["load"] = -5.0
+    assert registry.choose(by="least", key="load") == registry["w2"]
+
+
+@pytest.mark.parametrize("members", [1, 63, 64, 65, 200])
+def test_a_change_in_any_block_is_seen(members: int, registry: Registry) -> None:
+    """Members are compared in blocks: the least is found wherever it changes, there and back."""
+    rng = seeded()
+    team = registry.register_many([(f"w{n:03}", {"gauges": {"load": 1.0}}) for n in range(members)])
+    kept_column(registry, "load")
+    values = [1.0] * members
+    for _ in range(300):
+        changed = rng.randrange(members)
+        team[changed].gauges["load"] = values[changed] = rng.choice([0.0, 1.0, 2.0])
+        chosen = registry.choose(by="least", key="load")
+        assert chosen is not None
+        assert chosen.process_id.local_id == f"w{values.index(min(values)):03}"
 
 
 def kept_column(registry: Registry, name: str) -> Column:
