@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-peers bench-cluster docs model spin chromium inspector soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-peers bench-cluster bench-web docs model spin chromium inspector soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-peers: .venv-bench/.stamp  ## compare with Elixir, Valkey or Redis, SQLite
 
 bench-cluster: .venv-bench/.cluster  ## measure many hosts over etcd, beside NATS, etcd leases and Ray; ARGS=--quick to try
 	@.venv-bench/bin/python benchmarks/cluster.py $(ARGS)
+
+bench-web: .venv-bench/.web chromium  ## from a worker's death until a page shows it, beside Flower and Ray's dashboard
+	@.venv-bench/bin/python benchmarks/web_peers.py $(ARGS)
 
 docs: .venv/.stamp  ## build the documentation into docs/_build/html
 	@$(BIN)/sphinx-build -W -b html docs docs/_build/html
@@ -151,6 +154,12 @@ chromium:
 	@echo "adding to .venv-bench: adsum[cluster], etcd, NATS and Ray ..." >&2
 	@.venv-bench/bin/python $(PIP_INSTALL) -r requirements-bench-cluster.txt -e '.[cluster]'
 	@.venv-bench/bin/python $(PIP_INSTALL) ray==2.60.0 >/dev/null 2>&1 || echo "no Ray for this Python" >&2
+	@touch $@
+
+.venv-bench/.web: .venv-bench/.stamp requirements-bench-web.txt
+	@echo "adding to .venv-bench: adsum[web], Flower and Ray ..." >&2
+	@.venv-bench/bin/python $(PIP_INSTALL) -r requirements-bench-web.txt -e '.[web]'
+	@.venv-bench/bin/python $(PIP_INSTALL) 'ray[default]==2.60.0' >/dev/null 2>&1 || echo "no Ray for this Python" >&2
 	@touch $@
 
 # What speaks to etcd, and an etcd for machines that have none on PATH.

@@ -20,7 +20,7 @@ from typing import NamedTuple, cast
 import adsum
 from adsum_demo.cluster.etcd import Etcd
 from cluster_hosts import RealHost
-from harness import Row, microseconds
+from harness import Row, in_milliseconds
 
 LIMITS = adsum.Limits(max_memory_bytes=1 << 30, max_remote_entries=200_000)
 PAUSE = 0.0001
@@ -108,12 +108,6 @@ def writes_of(etcd: Etcd) -> int:
         lines = response.read().decode().splitlines()
     names = ("etcd_mvcc_put_total ", "etcd_mvcc_delete_total ")
     return int(sum(float(line.split()[1]) for line in lines if line.startswith(names)))
-
-
-def in_milliseconds(seconds: list[float]) -> Row:
-    """Percentiles."""
-    row = microseconds([int(one * 1e9) for one in seconds])
-    return {"n": row["n"], **{f"{name}, ms": row[name] / 1000 for name in ("p50", "p99", "max")}}
 
 
 # The questions

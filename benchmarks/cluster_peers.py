@@ -24,10 +24,10 @@ from pathlib import Path
 
 from adsum._etcd.address import parse
 from adsum._etcd.client import EtcdClient
-from adsum_demo.cluster import place
 from adsum_demo.cluster.etcd import Etcd
-from cluster_parts import Sizes, in_milliseconds, until
-from harness import Row
+from cluster_parts import Sizes, until
+from harness import Row, in_milliseconds
+from own_network import in_own_network
 from processes import Script
 
 TTL = 2
@@ -192,7 +192,7 @@ def ray(base: Path, kills: int) -> Row:
     # Without this it reports to its makers.
     environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     # Some of its servers listen on every address: in a network of its own, where that is to be had, there is no other.
-    command = [*_in_own_network(), sys.executable, "-c", RAY, str(kills), str(base / "ray")]
+    command = [*in_own_network(), sys.executable, "-c", RAY, str(kills), str(base / "ray")]
     try:
         done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=RAY_SECONDS, check=False
@@ -241,15 +241,6 @@ async def _kill_all(
     if not killed or killed.keys() - gone.keys():
         raise LeftOut(f"{len(killed.keys() - gone.keys())} of {len(names)} entries at {server} never went")
     return [gone[name] - at for name, at in killed.items()]
-
-
-def _in_own_network() -> list[str]:
-    """The command that runs another one in namespaces of its own; empty where they are not to be had."""
-    namespaces = place.command()
-    if namespaces is None:
-        return []
-    ip = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "ip"
-    return [*namespaces, "sh", "-c", f'{ip} link set lo up && exec "$@"', "sh"]
 
 
 def _program(name: str) -> str | None:

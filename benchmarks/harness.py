@@ -40,6 +40,12 @@ def microseconds(samples: list[int]) -> Row:
     }
 
 
+def in_milliseconds(seconds: list[float]) -> Row:
+    """Percentiles."""
+    row = microseconds([int(one * 1e9) for one in seconds])
+    return {"n": row["n"], **{f"{name}, ms": row[name] / 1000 for name in ("p50", "p99", "max")}}
+
+
 def timed(call: Callable[[Any], object], arguments: list[Any]) -> list[int]:
     """The duration of each call in nanoseconds, the clock's own cost included (about 50 ns)."""
     clock = time.perf_counter_ns

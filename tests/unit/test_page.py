@@ -1,16 +1,15 @@
-"""Mapping the page, in several threads at once."""
+"""Opening the page."""
 
 from __future__ import annotations
 
-import gc
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
+from adsum._os.mapped_file import open_mapped
 from adsum._store import page as pages
 
 
@@ -21,27 +20,26 @@ def folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_threads_that_map_it_at_once_leave_no_descriptor(folder: Path) -> None:
-    """The module `mmap` keeps a descriptor of its own until Python 3.13; each page knows its own one."""
-    before = len(os.listdir("/proc/self/fd"))
-    failed: list[BaseException] = []
+def test_a_page_that_is_replaced_while_it_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has opened the old file just before a registrar replaced and retired it finds the new one, and not that there
+    is no registry."""
 
-    def map_often() -> None:
-        try:
-            kept = []
-            for number in range(300):
-                page = pages.peek(folder)
-                assert page is not None
-                kept.append(page)
-                del kept[: number % 5]
-        except BaseException as error:  # noqa: BLE001 - the test reports it
-            failed.append(error)
+    def replace_after(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(pages, "open_mapped", open_mapped)
+        mapped = open_mapped(*arguments, **options)
+        pages.keep_until_retired(folder)
+        pages.create(folder, 2**20, generation=2)
+        pages.retire_replaced(folder)
+        return mapped
 
-    threads = [threading.Thread(target=map_often) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    gc.collect()
-    assert not failed
-    assert len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.setattr(pages, "open_mapped", replace_after)
+    page = pages.peek(folder)
+    assert page is not None
+    assert page.generation == 2
+
+
+def test_a_retired_page_is_no_registry(folder: Path) -> None:
+    page = pages.attach(folder, writable=True)
+    assert page is not None
+    page.retire()
+    assert pages.peek(folder) is None

@@ -187,9 +187,12 @@ class CurrentTables:
                 return None
             # Where no living member needs an older registry, the first write makes it anew.
             mapped, _ = older_tables.attach(self.folder, older_tables.require_no_member)
-            generation = mapped.generation if mapped else 0
-            if mapped is None or not generation:
+            if mapped is None:
                 return None
+            generation = mapped.generation
+            if not generation:
+                # Retired since.
+                continue
             try:
                 environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
             except AdsumError:

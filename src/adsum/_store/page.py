@@ -269,8 +269,22 @@ def peek(folder: Path, *, writable: bool = False) -> Page | None:
     Errors: `WrongNamespace`, `CorruptRegistry`.
     """
     path = path_in(folder)
-    mapped = open_mapped(path, lambda file: _size_to_map(path, file), writable=writable)
-    return None if mapped is None else _checked(mapped, path, by_registrar=writable)
+    while True:
+        mapped = open_mapped(path, lambda file: _size_to_map(path, file), writable=writable)
+        if mapped is None:
+            return None
+        page = _checked(mapped, path, by_registrar=writable)
+        if page is not None or not _is_replaced(mapped, path):
+            return page
+
+
+def _is_replaced(mapped: MappedFile, path: Path) -> bool:
+    """Whether another file has its place by now: then it may have been retired after it was opened."""
+    try:
+        return not os.path.samestat(mapped.file, os.stat(path))
+    except OSError as error:
+        reraise_foreign(error)
+        return False
 
 
 def readable_in(folder: Path) -> Page | None:
