@@ -185,11 +185,20 @@ def _with_plain_custom(fields: Any) -> Any:
         raise InvalidMetadata(f"metadata.custom: the {type(custom).__name__} is no plain data: {error}") from error
 
 
-def check_fields(fields: MetadataFields) -> None:
+def check_fields(fields: MetadataFields | Metadata) -> None:
     """Apply the rules that types cannot say to every field that is given."""
     for (name, check), value in zip(_CHECKS.items(), _checked_values_of(fields), strict=True):
-        if value is not UNSET and value is not None:
+        # Most fields are empty, and what is empty breaks no rule but those of these fields.
+        if value or (name in _NEVER_EMPTY and value is not UNSET and value is not None):
             check(value, f"metadata.{name}")
+
+
+def check_metadata(metadata: Metadata) -> None:
+    """`check_fields` for metadata that was decoded, and so has the right types. Errors: `InvalidMetadata`."""
+    for name in ("created_at", "last_health_check"):
+        if getattr(metadata, name).tzinfo is None:
+            raise InvalidMetadata(f"metadata.{name}: expected a time with a time zone")
+    check_fields(metadata)
 
 
 def merge(base: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
@@ -333,3 +342,4 @@ _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "last_health_check": _check_time,
 }
 _checked_values_of = attrgetter(*_CHECKS)
+_NEVER_EMPTY = ("endpoint", "heartbeat", "slots")

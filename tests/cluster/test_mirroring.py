@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -313,6 +315,28 @@ def test_an_impossible_id_of_another_host_spoils_nothing_else(
     assert ids(registry.find(capability="remote")) == ["claimed", "worker", "local"]
     bridge.say(changes=[wire.RemoteChange(HOST, bad.process_id), wire.RemoteChange(HOST, ID, None, "died")])
     assert registry.lookup(ID) is None
+    assert registry.audit() == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"created_at": datetime(2026, 1, 1)},  # noqa: DTZ001 - that is the point
+        {"endpoint": ""},
+        {"heartbeat": 0.0},
+        {"slots": 0},
+        {"doing": "two\nlines"},
+        {"capabilities": frozenset({""})},
+    ],
+    ids=lambda metadata: next(iter(metadata)),
+)
+def test_an_entry_that_no_registration_may_have_is_left_out(
+    registry: Registry, bridge: Bridge, metadata: dict[str, Any]
+) -> None:
+    """A host whose entries break the rules spoils nothing else."""
+    bridge.host("here")
+    bridge.put(remote("bad", **metadata), remote("worker"))
+    assert ids(registry.find(capability="remote")) == ["worker", "local"]
     assert registry.audit() == []
 
 

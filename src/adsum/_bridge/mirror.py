@@ -21,6 +21,7 @@ from .freshness import Freshness
 from .incoming import Incoming
 from .keys import Keys
 from .local import LocalRegistry
+from .one_ahead import OneAhead
 from .picture import Picture, Raw
 from .same_history import Witness, has
 
@@ -114,11 +115,13 @@ class Mirror:
         self._note_witness([_raw(item) for item in heads.items])
         has_lost_history = self._has_lost_history or at < self._local.newest_fence()
         load = self.picture.load(map(_raw, items), self._local.known(), keeps=has_lost_history)
-        await self._send(load.begin())
         # Page by page, so that a large cluster is in memory in part only.
-        async for page in self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS):
-            await self._send(load.take(map(_raw, page.items)))
-        await self._send(load.end())
+        pages = self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS)
+        async with contextlib.aclosing(pages), OneAhead(self._local.send) as ahead:
+            await ahead.send(load.begin())
+            async for page in pages:
+                await ahead.send(load.take(map(_raw, page.items)))
+            await ahead.send(load.end())
         self.revision = at
         await self._show(began)
         self.loads += 1

@@ -21,7 +21,7 @@ import msgspec
 
 from .. import _wire as wire
 from .._store.layout import HostRow, HostState, Record, Registration
-from .._validation import MAX_SLOTS, MetadataFields, check_fields, id_key
+from .._validation import MAX_SLOTS, check_metadata, id_key
 from ..errors import AdsumError, InvalidMetadata, RegistryFull
 from ..model import Entry, Kind, Limits, Origin
 from .admission import Admission
@@ -224,7 +224,7 @@ class Mirroring:
         except RegistryFull as error:
             self._refuse(row, error)
             return
-        except (AdsumError, msgspec.ValidationError) as error:
+        except AdsumError as error:
             self.refusals.append(f"{remote.process_id} of the host {row.host} is left out: {error}")
             if before is not None:
                 self._remove(before, "unknown")
@@ -255,9 +255,6 @@ def _host_of(record: Record) -> str | None:
 
 def _check(entry: Entry) -> None:
     """Errors: those of a registration with this metadata."""
-    metadata = entry.metadata
     if len(entry.claims) > MAX_SLOTS:
         raise InvalidMetadata(f"{len(entry.claims)} claims, at most {MAX_SLOTS} are admitted")
-    check_fields(
-        msgspec.convert({name: getattr(metadata, name) for name in metadata.__struct_fields__}, MetadataFields)
-    )
+    check_metadata(entry.metadata)

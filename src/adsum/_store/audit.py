@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .._foreign import reraise_foreign
-from .._validation import MetadataFields, check_fields, check_limits, id_key
+from .._validation import check_limits, check_metadata, id_key
 from ..errors import AdsumError
 from ..model import Entry, Limits
 from . import snapshot
@@ -79,12 +79,10 @@ def _invariant(table: str) -> str:
 
 
 def _compliance(entry: Entry, limits: Limits) -> Iterator[str]:
-    fields = {name: getattr(entry.metadata, name) for name in entry.metadata.__struct_fields__}
     try:
-        check_fields(msgspec.convert(fields, MetadataFields))
+        check_metadata(entry.metadata)
         check_limits(entry.metadata, entry.process_id.namespace, len(encode(entry.metadata)), limits)
-    except (AdsumError, msgspec.ValidationError) as error:
-        reraise_foreign(error)
+    except AdsumError as error:
         yield f"I4: {entry.process_id}: {error}"
     if entry.metadata.created_at > entry.metadata.last_health_check:
         yield f"I4: {entry.process_id}: created_at is after last_health_check"

@@ -326,26 +326,28 @@ class WriteTransaction(ReadTransaction):
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
         stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
-        rows_before = self._rows(before.entry) if before else _NO_ROWS
-        rows_after = self._rows(after.entry) if after else _NO_ROWS
-        if before and not stays:
-            self._txn.delete(pack_number(before.entry.incarnation), db=self._environment.entries)
-            self._txn.delete(key, db=self._environment.ids)
+        obsolete = self._rows(before.entry) if before else set()
+        missing = self._rows(after.entry) if after else set()
+        if stays:
+            obsolete, missing = obsolete - missing, missing - obsolete
+        if before:
+            row = pack_number(before.entry.incarnation)
+            if not stays:
+                self._txn.delete(row, db=self._environment.entries)
+                self._txn.delete(key, db=self._environment.ids)
+            for table, index in obsolete:
+                self._txn.delete(index, row, db=self._tables[table])
         if after:
             row = pack_number(after.entry.incarnation)
             self._txn.put(row, encode(after), db=self._environment.entries, append=not stays)
             if not stays:
                 self._txn.put(key, row, db=self._environment.ids)
-        for table, index, row in rows_before - rows_after:
-            self._txn.delete(index, row, db=self._tables[table])
-        for table, index, row in rows_after - rows_before:
-            self._txn.put(index, row, db=self._tables[table])
+            for table, index in missing:
+                self._txn.put(index, row, db=self._tables[table])
 
-    def _rows(self, entry: Entry) -> set[tuple[str, bytes, bytes]]:
-        row = pack_number(entry.incarnation)
-        rows = {(table, key, row) for table, key in self.index_keys(entry)}
-        rows.add(("owners", owner_key(entry.owner), row))
-        return rows
+    def _rows(self, entry: Entry) -> set[tuple[str, bytes]]:
+        """Where the row of an entry must be found, as (table, key)."""
+        return {*self.index_keys(entry), ("owners", owner_key(entry.owner))}
 
     def _append(
         self,
@@ -398,9 +400,6 @@ def _by_table(names: Sequence[str], some: Iterable[tuple[bool, T]]) -> dict[str,
 
 def _size(rows: Iterable[tuple[int, bytes]]) -> int:
     return sum(len(row) for _, row in rows)
-
-
-_NO_ROWS: frozenset[tuple[str, bytes, bytes]] = frozenset()
 
 
 class write:  # noqa: N801 - used as `read` is; no generator, because each commit makes one
