@@ -47,9 +47,13 @@ def test_no_value_is_torn(registry: Registry, registry_folder: Path) -> None:
         one.do(write)
         two.do(write)
         entry, seen = registry["w"], dict.fromkeys(values, 0)
-        for _ in range(20_000):
-            seen[entry.gauges["load"]] += 1
-    assert all(seen.values()), seen
+
+        def look() -> bool:
+            for _ in range(20_000):
+                seen[entry.gauges["load"]] += 1
+            return all(seen.values())
+
+        eventually(look)
 
 
 def test_gauges_outlive_the_registrar(registry: Registry, registry_folder: Path) -> None:
