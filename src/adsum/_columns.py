@@ -3,9 +3,10 @@
 A choice among a thousand members must not ask a thousand times. Their gauges are words in rows of one size, so one
 strided copy of shared memory has the checks of all (see `adsum._gauges`). A check differs where the value differs, so
 checks that are as they were give the least value that was found with them. The members are compared in blocks, and
-only in a block with another check are the values read. As integers of many words, values and checks are compared with
-all keys of the block in one operation: a value that was read while its member was writing it, or that was not written
-for its entry, shows.
+only in a block with another check are the values read. As integers of many words, checks and all keys of the block
+give all values in one operation, and a value that was not written for its entry shows: no copy of it is there.
+
+No such copy of memory is of one moment: each number is one that its member had while the copy was made.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import compress, groupby, repeat
-from operator import eq
+from operator import contains, eq
 from typing import NamedTuple, Protocol, TypeAlias
 
 from ._gauges import OpenRows
-from ._member_row import ROW_WORDS, gauges_at, key_of
+from ._member_row import GAUGE_CHECK, GAUGE_COPY, GAUGE_WORDS, ROW_WORDS, gauges_at, key_of
 from ._ordering import number_of
 from .model import Entry
 
@@ -56,12 +57,12 @@ class GaugeColumn:
     def __init__(self, entries: Sequence[Entry], name: str, rows: OpenRows) -> None:
         self._rows = rows
         found = sorted(
-            (gauges_at(entry) + 2 * list(entry.metadata.gauges).index(name), key_of(entry), place)
+            (gauges_at(entry) + GAUGE_WORDS * list(entry.metadata.gauges).index(name), key_of(entry), place)
             for place, entry in enumerate(entries)
         )
         # In the order of the rows.
         self._slices = _slices([at for at, _, _ in found])
-        self._end = found[-1][0] + 1
+        self._end = found[-1][0] + GAUGE_COPY
         self._blocks = _blocks(found)
         # Replaced as a whole, so that threads may choose at the same time.
         self._known = _Known(b"", [b""] * len(self._blocks), [(math.nan, 0)] * len(self._blocks), None)
@@ -87,7 +88,9 @@ class GaugeColumn:
             if self._end >= rows.ready:
                 return None
         words = rows.words
-        return b"".join([words[begin + 1 : end + 1 : ROW_WORDS].tobytes() for begin, end in self._slices])
+        return b"".join(
+            [words[begin + GAUGE_CHECK : end + GAUGE_CHECK : ROW_WORDS].tobytes() for begin, end in self._slices]
+        )
 
     def _after(self, known: _Known, checks: bytes) -> _Known | None:
         """What is known once the blocks have been read whose checks differ; None where one of them cannot be."""
@@ -123,21 +126,32 @@ class _Block(NamedTuple):
     places: list[int]
 
     def read(self, words: memoryview, checks: bytes) -> tuple[bytes, _Least] | None:
-        """The checks, those given or newer ones, and the least of the values that fit them. None where a value does
-        not, after some tries."""
+        """The checks, those given or newer ones, and the least of the values that fit them. None where one has no such
+        value, after some tries."""
         for _ in range(_TRIES):
-            values = words[self.values].tobytes()
-            if int.from_bytes(values, "little") ^ int.from_bytes(checks, "little") == self.keys:
+            values = (int.from_bytes(checks, "little") ^ self.keys).to_bytes(len(checks), "little")
+            found = self._words(words, 0)
+            if values == found or _is_one_of(values, found, self._words(words, GAUGE_COPY)):
                 numbers: list[float] = memoryview(values).cast("d").tolist()  # type: ignore[assignment]
                 return checks, self._least(numbers)
-            checks = words[self.values.start + 1 : self.values.stop + 1 : ROW_WORDS].tobytes()
+            checks = self._words(words, GAUGE_CHECK)
         return None
+
+    def _words(self, words: memoryview, offset: int) -> bytes:
+        begin, end, step = self.values.start + offset, self.values.stop + offset, self.values.step
+        return words[begin:end:step].tobytes()
 
     def _least(self, values: list[float]) -> _Least:
         least = min(values)
         if values.count(least) == 1:
             return least, self.places[values.index(least)]
         return least, min(compress(self.places, map(eq, values, repeat(least))))
+
+
+def _is_one_of(values: bytes, *copies: bytes) -> bool:
+    """Whether each word of `values` is that of one of the copies."""
+    words = memoryview(values).cast("Q")
+    return all(map(contains, zip(*(memoryview(copy).cast("Q") for copy in copies), strict=True), words))
 
 
 # By name; None where members differ in where they have the number.

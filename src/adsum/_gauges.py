@@ -1,10 +1,14 @@
 """Gauges: numbers that a member changes in shared memory, as often as it likes, and that readers find there.
 
 An entry has the names of its gauges, the values at its registration, and a *place*: the number of a row on the board
-with room for `MAX_GAUGES` (see `adsum._member_row`). A gauge is two words there: the value as a float64, and the same
-bits exclusive-or the key of its entry. So a reader accepts a value only if it was written for this entry, and whole: of
-a pair that is torn, of another member, or of no member at all, the words do not fit together. A program that writes
-into a row that is not its own may hide a value, but is never mistaken for its owner.
+with room for `MAX_GAUGES` (see `adsum._member_row`). A gauge is three words there: the value as a float64, its check,
+which has the same bits exclusive-or the key of its entry, and a second copy of the value. So a reader accepts a value
+only if it was written for this entry, and whole: a value of another member, or of none at all, does not fit the check.
+
+A writer changes the copy that does not count, then the check, then the other copy. So one copy fits the check at every
+moment, also while a writer has no processor, or is stopped. (Where several write the same gauge, one that is stopped
+between two words may hide the value until it goes on.) A program that writes into a row that is not its own may hide a
+value, but is never mistaken for its owner.
 """
 
 from __future__ import annotations
@@ -14,14 +18,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ._frozen import FrozenDict
-from ._member_row import MAX_GAUGES, gauges_at, key_of
+from ._member_row import GAUGE_CHECK, GAUGE_WORDS, MAX_GAUGES, gauges_at, key_of
 from .errors import InvalidMetadata, InvalidQuery
 
 if TYPE_CHECKING:
     from .model import Entry
 
-# How often a reader looks at a pair that does not fit: its writer may be between the two words, and perhaps without a
-# processor.
+# How often a reader looks for a value that fits: there may be another board, or several writers.
 _TRIES = 10
 
 
@@ -34,6 +37,10 @@ class OpenRows(Protocol):
     ready: int
     number: int
     in_use: memoryview
+
+    def value(self, at: int, key: int) -> float | None:
+        """The value of the gauge at this word; None where there is none of the entry with this key."""
+        ...
 
     def renew(self) -> None:
         """Make `ready` the present number, and open the board that is in use. Lets other threads run."""
@@ -72,7 +79,7 @@ def values_of(entry: Entry) -> dict[str, float]:
     at, values = gauges_at(entry), {}
     for name in entry.metadata.gauges:
         values[name] = _value(entry, at, name)
-        at += 2
+        at += GAUGE_WORDS
     return _Values(values)
 
 
@@ -82,7 +89,7 @@ def value_of(entry: Entry, name: str) -> float | None:
     for known in entry.metadata.gauges:
         if known == name:
             return _value(entry, at, name)
-        at += 2
+        at += GAUGE_WORDS
     return None
 
 
@@ -90,7 +97,7 @@ def _value(entry: Entry, at: int, name: str) -> float:
     key = key_of(entry)
     for rows in _open:
         words = rows.words
-        if at < rows.ready and (bits := words[at]) ^ words[at + 1] == key and rows.in_use[0] == rows.number:
+        if at < rows.ready and (bits := words[at]) ^ words[at + GAUGE_CHECK] == key and rows.in_use[0] == rows.number:
             value: float = rows.floats[at]
             # NaN is no value of a gauge, whatever program wrote it.
             if words[at] == bits and value == value:
@@ -99,15 +106,15 @@ def _value(entry: Entry, at: int, name: str) -> float:
 
 
 def _value_after_a_while(entry: Entry, at: int, name: str, key: int) -> float:
-    for _ in range(_TRIES):
-        for rows in _open:
-            rows.renew()
+    for number in range(_TRIES):
+        if number:
+            for rows in _open:
+                rows.renew()
         # Others may be open now.
         for rows in _open:
-            words = rows.words
-            if at < rows.ready and words[at] ^ words[at + 1] == key and rows.in_use[0] == rows.number:
-                value: float = rows.floats[at]
-                if words[at] ^ words[at + 1] == key and value == value:
+            if rows.in_use[0] == rows.number:
+                value = rows.value(at, key)
+                if value is not None and value == value:
                     return value
     registered: float = entry.metadata.gauges[name]
     return registered

@@ -2,8 +2,8 @@
 
 An entry that promises heartbeats, or has gauges, has a *place*: the number of its row, and above it random bits of the
 registrar that gave it, so that entries of two registries differ. A row has four words for the heartbeat (see
-`adsum._heartbeat`), and then two for each gauge (see `adsum._gauges`). What a member writes there is bound to its entry
-by a *key*, of the place and the incarnation: what fits no key of an entry was not written for it.
+`adsum._heartbeat`), and then three for each gauge (see `adsum._gauges`). What a member writes there is bound to its
+entry by a *key*, of the place and the incarnation: what fits no key of an entry was not written for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 MAX_GAUGES = 8
 HEARTBEAT_WORDS = 4
-ROW_WORDS = HEARTBEAT_WORDS + 2 * MAX_GAUGES
+# The first word of a gauge is its value; then come its check, and the second copy of the value.
+GAUGE_WORDS, GAUGE_CHECK, GAUGE_COPY = 3, 1, 2
+ROW_WORDS = HEARTBEAT_WORDS + GAUGE_WORDS * MAX_GAUGES
 ROW_BITS = 14
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from adsum import Entry, Registry
 from adsum._columns import Column
+from adsum._member_row import GAUGE_CHECK, gauges_at, key_of
 from adsum._ordering import number_of
+from adsum._store.member_rows import MemberRows
 
 VALUES = (0.0, -0.0, 1.0, 1.0, -1.5, 2.5, math.inf, -math.inf, 5e-324)
 
@@ -56,30 +60,70 @@ def test_the_answer_is_that_of_reading_one_by_one(registry: Registry) -> None:
 def test_values_that_do_not_fit_are_not_believed(registry: Registry) -> None:
     """Beside a check that does not fit, a value counts as that of the registration, as in `Entry.gauges`."""
     team = registry.register_many([(f"w{n}", {"gauges": {"load": float(n)}}) for n in range(4)])
-    column = kept_column(registry, "load")
+    kept_column(registry, "load")
     for registration in team:
         registration.gauges["load"] = 9.0
-    rows = registry._client.gauges._board.rows
-    check_at = column._end  # type: ignore[attr-defined]
+    words, at = registry._client.gauges._board.rows.words, gauges_at(registry["w3"])
     assert registry.choose(by="least", key="load") == registry["w0"]
     for wrong in (0, 1 << 63, int.from_bytes(b"nonsense", "little")):
-        rows.words[check_at] = wrong
+        words[at + GAUGE_CHECK] = wrong
         assert registry.choose(by="least", key="load") == registry["w3"], "the value of its registration is 3"
+        assert registry.gauge("w3", "load") == 3.0
     team[3].gauges["load"] = 10.0
     assert registry.choose(by="least", key="load") == registry["w0"]
     team[2].gauges["load"] = -1.0
     assert registry.choose(by="least", key="load") == registry["w2"]
 
 
-def test_a_value_in_the_middle_of_a_change_counts_as_before(registry: Registry) -> None:
-    """A member that has no processor between value and check, for as long as that lasts, keeps its last whole value."""
-    team = registry.register_many([(f"w{n}", {"gauges": {"load": float(n)}}) for n in range(3)])
-    column = kept_column(registry, "load")
-    rows = registry._client.gauges._board.rows
-    rows.floats[column._end - 1] = -5.0  # type: ignore[attr-defined]
-    assert registry.choose(by="least", key="load") == registry["w0"]
-    team[2].gauges["load"] = -5.0
+@pytest.mark.parametrize("stopped_after", range(4))
+@pytest.mark.parametrize("kept", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize("before", [1, 2], ids=["the first copy", "the second copy"])
+def test_a_writer_that_is_stopped_between_two_words_has_a_value(
+    registry: Registry, stopped_after: int, kept: bool, before: int
+) -> None:
+    """The value is the one before the change, or the one after it, and never that of the registration: wherever the
+    writer has no processor any more, and for however long."""
+    registry.register_many([(f"w{n}", {"gauges": {"load": 0.0}}) for n in range(3)])
+    for n in range(3):
+        registry.set_gauge(f"w{n}", "load", 5.0 + n)
+    if kept:
+        kept_column(registry, "load")
+    rows, entry = registry._client.gauges._board.rows, registry["w2"]
+    at = gauges_at(entry)
+    if before == 2:
+        # As several writers may leave it: only the second copy fits.
+        rows.words[at] = 0
+    words = StoppingWords(rows.words, stopped_after)
+    writer = SimpleNamespace(words=words, floats=StoppingWords(rows.floats, 0, words))
+    with contextlib.suppress(InterruptedError):
+        MemberRows.write(writer, at, key_of(entry), 1.0)  # type: ignore[arg-type]
+    seen = registry.gauge("w2", "load")
+    assert seen in (7.0, 1.0)
+    assert registry["w2"].gauges == {"load": seen}
+    expected = registry["w2" if seen == 1.0 else "w0"]
+    assert registry.choose(by="least", key="load") == expected
+    assert registry.find(order_by="load", limit=1) == [expected]
+    registry.set_gauge("w2", "load", 2.0)
+    assert registry.gauge("w2", "load") == 2.0
     assert registry.choose(by="least", key="load") == registry["w2"]
+
+
+class StoppingWords:
+    """Words of shared memory whose writer ends after so many writes."""
+
+    def __init__(self, words: Any, left: int, counts: StoppingWords | None = None) -> None:
+        self.words = words
+        self.left = left
+        self.counts = counts or self
+
+    def __getitem__(self, at: int) -> Any:
+        return self.words[at]
+
+    def __setitem__(self, at: int, value: Any) -> None:
+        if not self.counts.left:
+            raise InterruptedError
+        self.counts.left -= 1
+        self.words[at] = value
 
 
 @pytest.mark.parametrize("members", [1, 63, 64, 65, 200])

@@ -4,9 +4,14 @@ uses nor closes the files that have got their numbers."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -136,6 +141,61 @@ def test_a_number_that_is_no_longer_ours_is_left_alone() -> None:
     os.close(number)
     with numbers_kept([Descriptor(number, (0, 0))]):
         pass
+
+
+def test_a_file_of_the_program_is_kept_on_no_number_that_is_to_be_closed() -> None:
+    """A library closes two numbers, of which the program has one by now: its file is there afterwards."""
+    with open(os.devnull, "wb") as first, open(os.devnull, "wb") as second:
+        numbers = sorted([first.fileno(), second.fileno()])
+        os.close(numbers[0])
+        file = note(numbers[1]).file
+        with numbers_kept([Descriptor(number, (0, 0)) for number in numbers]):
+            for number in numbers:
+                with contextlib.suppress(OSError):
+                    os.close(number)
+        assert note(numbers[1]).file == file
+        # So that the files close their own numbers.
+        assert os.dup2(numbers[1], numbers[0]) == numbers[0]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_descriptors_that_are_closed_while_a_file_is_mapped(moment: str, tmp_path: Path) -> None:
+    """Another thread closes every descriptor, and opens files of its own, just before or after the file is mapped: it
+    is mapped in the end, and those files are left alone."""
+    code = f"from tests.process.test_lost_descriptors import _map_in_between as run; run({moment!r}, {str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _map_in_between(moment: str, folder: str) -> None:
+    import gc
+    import mmap
+
+    from adsum._os import mapped_file
+
+    path, other = Path(folder, "words"), Path(folder, "other")
+    mapped_file.create_mapped(path, 4096).words[0] = 7
+    other.write_bytes(b"program!" * 512)
+    own: list[Descriptor] = []
+
+    target: Any = mapped_file
+
+    def race(number: int, size: int, **options: Any) -> mmap.mmap:
+        target.mmap = mmap
+        mapping = mmap.mmap(number, size, **options) if moment == "after" else None
+        last = max(map(int, os.listdir("/proc/self/fd")))
+        os.closerange(number, last + 1)
+        own.extend(note(os.open(other, os.O_RDWR)) for _ in range(number, last + 1))
+        return mapping or mmap.mmap(number, size, **options)
+
+    target.mmap = SimpleNamespace(ACCESS_READ=mmap.ACCESS_READ, mmap=race)
+    mapped = mapped_file.open_mapped(path, lambda file: file.st_size)
+    assert mapped is not None
+    assert mapped.words[0] == 7
+    del mapped
+    gc.collect()
+    assert own
+    assert all(one.is_ours() for one in own), own
+    assert {os.lseek(one.number, 0, os.SEEK_CUR) for one in own} == {0}
 
 
 def _inherited(folder: str) -> None:

@@ -1,9 +1,9 @@
-"""Setting gauges: two words of shared memory, and no request to any process."""
+"""Setting gauges: words of shared memory, and no request to any process."""
 
 from __future__ import annotations
 
 from .._gauges import check_value, no_gauge
-from .._member_row import gauges_at, key_of
+from .._member_row import GAUGE_WORDS, gauges_at, key_of
 from .._store.member_rows import MemberRows
 from ..errors import NotRegistered, RegistryFull, Stale
 from ..model import Entry
@@ -24,7 +24,7 @@ class GaugeWriter:
         for known in entry.metadata.gauges:
             if known == name:
                 break
-            at += 2
+            at += GAUGE_WORDS
         else:
             raise no_gauge(entry, name)
         key, rows = key_of(entry), self._board.rows

@@ -13,7 +13,7 @@ import fcntl
 import os
 import posix
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple
 
@@ -74,12 +74,11 @@ def found_on(files: Collection[tuple[int, int]], first: int) -> list[Descriptor]
     return found
 
 
-def copy_of(descriptor: int, first: int) -> Descriptor | None:
+def copy_of(opened: Descriptor, offset: int, first: int) -> Descriptor | None:
     """The copy of a descriptor that a library has just made, where no other one has this offset in the same file; None
     where there is none. `first` was free before."""
-    file, offset = note(descriptor).file, os.lseek(descriptor, 0, os.SEEK_CUR)
     for noted in _noted_from(first):
-        if noted.file == file and noted.number != descriptor and _offset_of(noted.number) == offset:
+        if noted.file == opened.file and noted.number != opened.number and _offset_of(noted.number) == offset:
             return noted
     return None
 
@@ -114,10 +113,11 @@ def numbers_kept(ours: Iterable[Descriptor]) -> Iterator[None]:
     """Around a call that closes the numbers of `ours`, whatever they refer to: a file that has taken one of them in the
     meantime keeps it."""
     others: list[tuple[int, int]] = []
-    for noted in ours:
+    noted_numbers = {noted.number: noted for noted in ours}
+    for number, noted in noted_numbers.items():
         if not noted.is_ours():
             try:
-                others.append((noted.number, fcntl.fcntl(noted.number, fcntl.F_DUPFD_CLOEXEC, 0)))
+                others.append((number, _copy_elsewhere(number, noted_numbers)))
             except OSError as error:
                 # The number may also be free.
                 reraise_foreign(error)
@@ -128,6 +128,18 @@ def numbers_kept(ours: Iterable[Descriptor]) -> Iterator[None]:
         for (number, copy), was_inheritable in zip(others, inheritable, strict=True):
             os.dup2(copy, number, was_inheritable)
             os.close(copy)
+
+
+def _copy_elsewhere(number: int, but_not: Container[int]) -> int:
+    """A copy of a descriptor, on none of these numbers."""
+    passed_over = []
+    try:
+        while (copy := fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0)) in but_not:
+            passed_over.append(copy)
+        return copy
+    finally:
+        for one in passed_over:
+            os.close(one)
 
 
 def never_close(thing: object) -> None:

@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from .._heartbeat import CHECK, LATE, NO_HEARTBEAT, WALL, Heartbeat, with_heartbeat
-from .._member_row import ROW_WORDS, gauges_at, heartbeat_at, key_for, key_of
+from .._member_row import GAUGE_CHECK, GAUGE_COPY, GAUGE_WORDS, ROW_WORDS, gauges_at, heartbeat_at, key_for, key_of
 from ..errors import AdsumError, RegistryFull
 from ..model import Entry, HealthSource
 from .page_layout import ROWS_AT, WORD_BYTES
 
 _PAGE_BYTES = 4096
+_word, _float = struct.Struct("=Q"), struct.Struct("=d")
 # The word of the board that says how many words of rows have memory.
 ALLOCATED = 1
 
@@ -61,16 +63,34 @@ class MemberRows:
 
     def fits(self, at: int, key: int) -> bool:
         """Whether there is memory at this word, and a value of the entry with this key in it."""
-        return at < self.ready and self.words[at] ^ self.words[at + 1] == key
+        return self._bits(at, key) is not None
+
+    def value(self, at: int, key: int) -> float | None:
+        """That value; None where there is none."""
+        bits = self._bits(at, key)
+        return None if bits is None else float(_float.unpack(_word.pack(bits))[0])
+
+    def _bits(self, at: int, key: int) -> int | None:
+        words = self.words
+        while at < self.ready:
+            check: int = words[at + GAUGE_CHECK]
+            if check ^ key in (words[at], words[at + GAUGE_COPY]):
+                return check ^ key
+            if words[at + GAUGE_CHECK] == check:
+                return None
+        return None
 
     def write(self, at: int, key: int, value: float) -> None:
         """Write a value where there is memory. Of several threads that write at the same time, one is the last."""
-        words = self.words
-        self.floats[at] = value
+        words, check, copy = self.words, at + GAUGE_CHECK, at + GAUGE_COPY
         while True:
-            bits = words[at]
-            words[at + 1] = bits ^ key
-            if words[at] == bits:
+            # The value that counts stays until the new one does.
+            first, second = (copy, at) if words[at] ^ words[check] == key else (at, copy)
+            self.floats[first] = value
+            bits = words[first]
+            words[check] = bits ^ key
+            if words[first] == bits:
+                words[second] = bits
                 return
 
     def heartbeat(self, at: int, key: int) -> Heartbeat:
@@ -126,7 +146,7 @@ class MemberRows:
         for value in entry.metadata.gauges.values():
             if not self.fits(at, key):
                 self.write(at, key, value)
-            at += 2
+            at += GAUGE_WORDS
 
     def end(self, entry: Entry) -> None:
         """Clear what was written for an entry that is over, and not for an entry that has its row by now."""
@@ -134,9 +154,9 @@ class MemberRows:
         if self.heartbeat(at, key) != NO_HEARTBEAT:
             self.words[at + CHECK] = self.words[at + WALL] = self.words[at] = 0
         at = gauges_at(entry)
-        for pair in range(at, at + 2 * len(entry.metadata.gauges), 2):
-            if self.fits(pair, key):
-                self.words[pair + 1] = self.words[pair] = 0
+        for gauge in range(at, at + GAUGE_WORDS * len(entry.metadata.gauges), GAUGE_WORDS):
+            if self.fits(gauge, key):
+                self.words[gauge + GAUGE_CHECK] = self.words[gauge] = self.words[gauge + GAUGE_COPY] = 0
 
     def last_heartbeat(self, place: int, incarnation: int) -> int:
         """When the last heartbeat of an entry was left, on the monotonic clock; 0 where none was."""
