@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +18,10 @@ from typing import Any
 import pytest
 
 import adsum
+from adsum import Registry, Timeout
 from adsum._os.descriptors import Descriptor, Wakeup, note, numbers_kept
 
-from ..support import Child, eventually
+from ..support import Child, eventually, stopped
 
 _KINDS = ("file", "socket", "eventfd", "epoll", "pipe")
 
@@ -123,6 +126,48 @@ def test_a_daemon_with_an_event_loop(registry_folder: Path) -> None:
     """Reads of a daemon return although the event loop's epoll has a number that was the registry's."""
     with Child(_daemon_with_a_loop, registry_folder) as child:
         child.expect("1 True", 100)
+
+
+@pytest.mark.parametrize("other", ["file", "pipe"])
+def test_a_call_under_way_whose_descriptor_is_closed(other: str, registry: Registry, registry_folder: Path) -> None:
+    """Where the program closes the descriptor of a connection that waits for a reply, and another file gets its number,
+    one that is readable at once, or one that never is: the call ends soon, and is carried out once at most."""
+    registry.register("a")
+    registry.update("a", custom={"n": 0})
+    ends: list[object] = []
+
+    def add() -> None:
+        try:
+            ends.append(registry.update("a", add={"custom.n": 1}, timeout=60))
+        except Timeout as error:
+            ends.append(error)
+
+    call = threading.Thread(target=add)
+    reader, writer = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    with stopped(registry_folder):
+        call.start()
+        (channel,) = registry._client.pool._made
+        connection = channel._connection
+        assert connection is not None
+        number = connection.sock.fileno()
+        eventually(lambda: _has_sent(number))
+        file = note(os.dup2(null if other == "file" else reader, number)).file
+    call.join(30)
+    (end,) = ends
+    assert isinstance(end, Timeout)
+    assert "may have been carried out" in str(end)
+    assert note(number).file == file
+    before = registry["a"].custom["n"]
+    assert before in (0, 1)
+    assert registry.update("a", add={"custom.n": 1}).custom["n"] == before + 1
+    for one in (reader, writer, null, number):
+        os.close(one)
+
+
+def _has_sent(number: int) -> bool:
+    """Whether bytes were sent over a socket that its peer has not read (SIOCOUTQ, unix(7))."""
+    return fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)) != bytes(4)
 
 
 def test_a_number_that_is_no_longer_ours_is_left_alone() -> None:

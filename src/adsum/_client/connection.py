@@ -29,6 +29,8 @@ SPIN_SECONDS = 0.0005
 LONG_SECONDS = 3600.0
 # A reply that is on its way at the deadline is worth a moment: it says for certain what happened.
 GRACE_SECONDS = 0.02
+# How often a wait asks whether the descriptor is still that of the connection.
+LOOK_SECONDS = 1.0
 
 
 class Connection:
@@ -84,7 +86,8 @@ class Connection:
         self.frames.feed(data)
 
     def wait_to_receive(self, until: float) -> None:
-        """Wait until there is something to receive. Raises `TimeoutError` at `until`."""
+        """Wait until there is something to receive. Raises `TimeoutError` at `until`, `OSError` where the
+        program closed the descriptor meanwhile, and another file has its number."""
         now = time.monotonic()
         spin_until = now + SPIN_SECONDS if self._awake.may_begin(now) else 0.0
         while not self._readable.poll(0):
@@ -92,10 +95,12 @@ class Connection:
                 # The registrar may need this processor to make the reply.
                 if not self._awake.may_go_on(now):
                     spin_until = 0.0
-            elif self._readable.poll(_milliseconds(until - now)):
+            elif self._readable.poll(_milliseconds(min(until - now, LOOK_SECONDS))):
                 break
             elif time.monotonic() >= until:
                 raise _time_is_up()
+            elif not self.is_ours():
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def _wait_to_send(self, until: float) -> None:
         writable = polling.wait_set()

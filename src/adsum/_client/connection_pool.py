@@ -21,7 +21,7 @@ from .. import _wire as wire
 from .._foreign import reraise_foreign
 from .._os.forking import add_fork_aware, notice_fork, own
 from .._os.locks import locked
-from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy
+from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy, Timeout
 from .connection import GRACE_SECONDS, Connection, expired, framed
 from .dial import START_SECONDS, dial
 from .launch import Launch
@@ -72,6 +72,16 @@ class Channel:
             # The registrar takes no requests from a connection that was closed.
             self.close()
             raise expired(connection.registration_timeout if timeout is None else timeout) from error
+        except OSError as error:
+            reraise_foreign(error)
+            if isinstance(error, ConnectionError) or connection.is_ours():
+                raise
+            # Not asked again: the reply may have been in the socket, and then there is no receipt any more.
+            self.close()
+            raise Timeout(
+                f"this program closed the connection of a call that was under way ({error}); it may have been carried "
+                "out: look before you ask again"
+            ) from error
         except (msgspec.MsgspecError, ValueError) as error:
             reraise_foreign(error)
             self.close()

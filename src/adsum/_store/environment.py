@@ -20,11 +20,11 @@ import lmdb
 from .._foreign import reraise_foreign
 from .._os.descriptors import Descriptor, found_on, free_number, numbers_kept
 from .._os.mappings import keep_private
-from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistryFull, SystemBusy
+from ..errors import AdsumError, CorruptRegistry, PermissionDenied, RegistrarUnavailable, RegistryFull, SystemBusy
 from ..model import Limits
 from .layout import MANY_ROW_TABLES, TABLES
 from .own_index import IndexedName
-from .page import remedy
+from .page import path_in, remedy
 from .room import Room
 
 OPEN_TRIES = 200
@@ -337,6 +337,8 @@ def translate(error: lmdb.Error | OSError, folder: Path) -> AdsumError:
             f"cannot use the registry folder {folder} ({error}); it must be writable by you: check its file system, or "
             "set ADSUM_DIR or path= to a folder you own"
         )
+    if code == errno.ENOENT and not path_in(folder).exists():
+        return RegistrarUnavailable(f"the registry in {folder} was removed while it was used ({error}); try again")
     return CorruptRegistry(f"cannot use the tables in {folder} ({error}); {remedy(folder)}")
 
 
