@@ -23,7 +23,7 @@ from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.known_hosts import KnownHosts
 from .._engine.receipts import Receipts
 from .._store import tables
-from .._store.board import index_buckets_of
+from .._store.board import index_bucket_of, index_buckets_of
 from .._store.layout import HostRow, HostState, Receipt, key_of, namespace_key
 from .._store.page import Page, bucket_of
 from .._store.page_layout import HOSTS
@@ -331,16 +331,24 @@ class Marked(msgspec.Struct, frozen=True):
     keys: set[int]
 
 
-def _counters_of(decision: Decision, keys_of: Callable[[Entry], set[tuple[str, bytes]]]) -> Marked:
+def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[str, bytes]]]) -> Marked:
     """Those of every id that the decision changes, and of every index key that its entry has or had."""
-    ids = {bucket_of(change.key) for change in decision.changes}
-    ids.update([bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed])
-    changed = [record for change in decision.changes for record in (change.before, change.after) if record is not None]
-    entries = [record.entry for record in (*changed, *decision.refreshed)]
-    # The entries of a batch have most of their keys in common.
-    keys: set[tuple[str, bytes]] = set().union(*map(keys_of, entries))
-    keys.update(map(namespace_key, {entry.process_id.namespace for entry in entries}))
-    return Marked(ids, index_buckets_of(keys))
+    ids: set[int] = set()
+    keys: set[int] = set()
+    namespaces: set[str] = set()
+    for change in decision.changes:
+        ids.add(bucket_of(change.key))
+        for record in (change.before, change.after):
+            if record is not None:
+                keys |= index_buckets_of(keys_of(record.entry))
+                namespaces.add(record.entry.process_id.namespace)
+    for record in decision.refreshed:
+        ids.add(bucket_of(key_of(record.entry.process_id)))
+        keys |= index_buckets_of(keys_of(record.entry))
+        namespaces.add(record.entry.process_id.namespace)
+    for namespace in namespaces:
+        keys.add(index_bucket_of(*namespace_key(namespace)))
+    return Marked(ids, keys)
 
 
 def _defect(call: Call, error: Exception) -> InternalError:

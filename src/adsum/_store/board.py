@@ -13,7 +13,7 @@ import mmap
 import os
 import weakref
 from array import array
-from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
 
@@ -24,7 +24,7 @@ from .._os.mapped_file import MappedFile, create_mapped, open_mapped
 from ..errors import RegistryFull
 from ..model import Entry
 from .hosts import HostWords
-from .layout import BY_NAMESPACE, INDEXES
+from .layout import BY_NAMESPACE, INDEXES, KEPT_KEYS
 from .member_rows import MemberRows
 from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, HOSTS_AT, INDEX_BUCKETS, LIFELINES_AT, ROWS_AT, WORD_BYTES
 
@@ -41,9 +41,10 @@ def index_bucket_of(table: str, key: bytes) -> int:
     return crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS
 
 
-def index_buckets_of(keys: Iterable[tuple[str, bytes]]) -> set[int]:
-    """`index_bucket_of` for several rows."""
-    return {crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS for table, key in keys}
+@lru_cache(KEPT_KEYS)
+def index_buckets_of(keys: frozenset[tuple[str, bytes]]) -> frozenset[int]:
+    """`index_bucket_of` for the rows of an entry."""
+    return frozenset([crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS for table, key in keys])
 
 
 class Board:

@@ -27,12 +27,13 @@ the entries table is always appended to and its pages stay full.
 import struct
 from collections.abc import Collection
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
 
 from .._validation import MetadataFields
-from ..model import Departure, Entry, HealthSource, HealthStatus, Kind, Owner, ProcessId, RegistrarStats
+from ..model import Departure, Entry, HealthSource, HealthStatus, Kind, Owner, ProcessId, ProcessType, RegistrarStats
 from . import own_index
 from .own_index import IndexedName
 
@@ -47,6 +48,8 @@ ONE_ROW_TABLES = ("ids", "entries", *DEPARTURES, *HISTORIES, "receipts", "standb
 MANY_ROW_TABLES = (*INDEXES, "owners")
 TABLES = ONE_ROW_TABLES + MANY_ROW_TABLES
 MAX_DEPARTURES = 1000
+# The index rows of so many kinds of entries are kept: those with the same attributes have the same ones.
+KEPT_KEYS = 128
 
 META_REVISION = b"revision"
 META_STATS = b"stats"
@@ -291,12 +294,20 @@ def namespace_key(namespace: str) -> tuple[str, bytes]:
     return BY_NAMESPACE, namespace.encode()
 
 
-def index_keys(entry: Entry, indexed: Collection[IndexedName] = ()) -> set[tuple[str, bytes]]:
+def index_keys(entry: Entry, indexed: Collection[IndexedName] = ()) -> frozenset[tuple[str, bytes]]:
     """Every index row an entry must have, as (table, key), in a registry that indexes these names of own data."""
     namespace, node, _ = entry.process_id
     metadata = entry.metadata
-    keys = {("by_capability", index_key(namespace, capability)) for capability in metadata.capabilities}
-    keys.add(("by_type", index_key(namespace, metadata.type)))
-    keys.add(("by_health", index_key(namespace, metadata.health_status)))
-    keys.add(("by_node", index_key(namespace, node)))
+    keys = _common_keys(namespace, node, metadata.type, metadata.health_status, metadata.capabilities)
     return keys | own_index.keys_of(entry, indexed) if indexed else keys
+
+
+@lru_cache(KEPT_KEYS)
+def _common_keys(
+    namespace: str, node: str, kind: ProcessType, health: HealthStatus, capabilities: frozenset[str]
+) -> frozenset[tuple[str, bytes]]:
+    keys = {("by_capability", index_key(namespace, capability)) for capability in capabilities}
+    keys.add(("by_type", index_key(namespace, kind)))
+    keys.add(("by_health", index_key(namespace, health)))
+    keys.add(("by_node", index_key(namespace, node)))
+    return frozenset(keys)

@@ -218,20 +218,15 @@ class WriteTransaction(ReadTransaction):
     ) -> None:
         super().__init__(txn, environment)
         self._present = present
-        # By identity: the entries of a commit are asked for twice, and live as long as this does.
-        self._index_keys: dict[int, tuple[Entry, set[tuple[str, bytes]]]] = {}
 
     def record_at(self, incarnation: bytes) -> Record:
         record = super().record_at(incarnation)
         entry = self._present(record.entry)
         return record if entry is record.entry else msgspec.structs.replace(record, entry=entry)
 
-    def index_keys(self, entry: Entry) -> set[tuple[str, bytes]]:
+    def index_keys(self, entry: Entry) -> frozenset[tuple[str, bytes]]:
         """Every index row that an entry of this commit must have, as (table, key)."""
-        known = self._index_keys.get(id(entry))
-        if known is None:
-            known = self._index_keys[id(entry)] = entry, index_keys(entry, self._environment.indexed)
-        return known[1]
+        return index_keys(entry, self._environment.indexed)
 
     def apply(
         self,
@@ -326,8 +321,8 @@ class WriteTransaction(ReadTransaction):
 
     def _move(self, key: bytes, before: Record | None, after: Record | None) -> None:
         stays = before is not None and after is not None and before.entry.incarnation == after.entry.incarnation
-        obsolete = self._rows(before.entry) if before else set()
-        missing = self._rows(after.entry) if after else set()
+        obsolete = self._rows(before.entry) if before else _NO_ROWS
+        missing = self._rows(after.entry) if after else _NO_ROWS
         if stays:
             obsolete, missing = obsolete - missing, missing - obsolete
         if before:
@@ -345,9 +340,9 @@ class WriteTransaction(ReadTransaction):
             for table, index in missing:
                 self._txn.put(index, row, db=self._tables[table])
 
-    def _rows(self, entry: Entry) -> set[tuple[str, bytes]]:
+    def _rows(self, entry: Entry) -> frozenset[tuple[str, bytes]]:
         """Where the row of an entry must be found, as (table, key)."""
-        return {*self.index_keys(entry), ("owners", owner_key(entry.owner))}
+        return self.index_keys(entry) | {("owners", owner_key(entry.owner))}
 
     def _append(
         self,
@@ -400,6 +395,9 @@ def _by_table(names: Sequence[str], some: Iterable[tuple[bool, T]]) -> dict[str,
 
 def _size(rows: Iterable[tuple[int, bytes]]) -> int:
     return sum(len(row) for _, row in rows)
+
+
+_NO_ROWS: frozenset[tuple[str, bytes]] = frozenset()
 
 
 class write:  # noqa: N801 - used as `read` is; no generator, because each commit makes one
