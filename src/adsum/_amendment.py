@@ -170,7 +170,8 @@ def _check_merged(merged: MergeFields) -> None:
 
 def _merge_members(present: frozenset[str], members: Mapping[str, bool]) -> frozenset[str]:
     removed = {member for member, stays in members.items() if not stays}
-    return (present | members.keys()) - removed
+    # Not `|` with a view of keys, which gives a set that can change.
+    return present.union(members) - removed
 
 
 def _merge(present: object, patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ made of, and with no other (dup(2)): that is how it is found.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import mmap
 import os
@@ -59,19 +61,19 @@ def open_mapped(path: Path, size_of: Callable[[os.stat_result], int], *, writabl
             return None
         try:
             file = os.fstat(number)
-        except OSError as error:
-            reraise_foreign(error)
-            continue
-        opened = Descriptor(number, (file.st_dev, file.st_ino))
-        try:
             size = size_of(file) // _WORD_BYTES * _WORD_BYTES
-            if not size:
-                return None
-            mapped = _map(opened, file, size, access)
-        finally:
-            opened.close()
-        if mapped is not None:
+            opened = Descriptor(number, (file.st_dev, file.st_ino))
+            mapped = _map(opened, file, size, access) if size else None
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.close(number)
+            if isinstance(error, OSError) and error.errno == errno.EBADF:
+                continue
+            raise
+        if mapped is not None or not size:
+            os.close(number)
             return mapped
+        opened.close()
     raise _closed(path)
 
 
