@@ -189,7 +189,8 @@ def table(results: dict[str, Row], *, short: bool) -> str:
 def _places(results: dict[str, Row]) -> list[str]:
     """What the figures were measured on, once for each kind of place."""
     places: dict[str, list[str]] = {}
-    for name, found in sorted(results.items()):
+    used = {figure.file for figure in FIGURES}
+    for name, found in sorted((name, found) for name, found in results.items() if name in used):
         said = dict(found["environment"])
         machine, kernel, python = said.pop("machine"), said.pop("kernel"), said.pop("python")
         versions = ", ".join(f"{package} {version}" for package, version in said.items())

@@ -63,9 +63,9 @@ class GaugeColumn:
         # In the order of the rows.
         self._slices = _slices([at for at, _, _ in found])
         self._end = found[-1][0] + GAUGE_COPY
-        self._blocks = _blocks(found)
+        self._blocks = _blocks(found, self._slices)
         # Replaced as a whole, so that threads may choose at the same time.
-        self._known = _Known(b"", [b""] * len(self._blocks), [(math.nan, 0)] * len(self._blocks), None)
+        self._known = _Known(b"", [(math.nan, 0)] * len(self._blocks), None)
 
     def least(self) -> int | None:
         checks = self._checks()
@@ -87,31 +87,29 @@ class GaugeColumn:
             rows.renew()
             if self._end >= rows.ready:
                 return None
-        words = rows.words
-        return b"".join(
-            [words[begin + GAUGE_CHECK : end + GAUGE_CHECK : ROW_WORDS].tobytes() for begin, end in self._slices]
-        )
+        return b"".join([_words_of(rows.words, values, GAUGE_CHECK) for values in self._slices])
 
     def _after(self, known: _Known, checks: bytes) -> _Known | None:
         """What is known once the blocks have been read whose checks differ; None where one of them cannot be."""
-        parts, leasts = list(known.parts), list(known.leasts)
-        for number, block in enumerate(self._blocks):
-            part = checks[block.checks]
-            if part != parts[number]:
-                read = block.read(self._rows.words, part)
+        parts, leasts = [], []
+        for block, least in zip(self._blocks, known.leasts, strict=True):
+            found = checks[block.checks], least
+            if found[0] != known.checks[block.checks]:
+                read = block.read(self._rows.words, found[0])
                 if read is None:
                     return None
-                parts[number], leasts[number] = read
-        least, place = min(leasts)
+                found = read
+            parts.append(found[0])
+            leasts.append(found[1])
+        number, place = min(leasts)
         # Not a number is no value of a gauge, whatever program wrote it.
-        return _Known(b"".join(parts), parts, leasts, None if math.isnan(least) else place)
+        return _Known(b"".join(parts), leasts, None if math.isnan(number) else place)
 
 
 class _Known(NamedTuple):
     """The least value of all, found with these checks: of all members, and of each block."""
 
     checks: bytes
-    parts: list[bytes]
     leasts: list[_Least]
     place: int | None
 
@@ -130,22 +128,23 @@ class _Block(NamedTuple):
         value, after some tries."""
         for _ in range(_TRIES):
             values = (int.from_bytes(checks, "little") ^ self.keys).to_bytes(len(checks), "little")
-            found = self._words(words, 0)
-            if values == found or _is_one_of(values, found, self._words(words, GAUGE_COPY)):
+            found = _words_of(words, self.values, 0)
+            if values == found or _is_one_of(values, found, _words_of(words, self.values, GAUGE_COPY)):
                 numbers: list[float] = memoryview(values).cast("d").tolist()  # type: ignore[assignment]
                 return checks, self._least(numbers)
-            checks = self._words(words, GAUGE_CHECK)
+            checks = _words_of(words, self.values, GAUGE_CHECK)
         return None
-
-    def _words(self, words: memoryview, offset: int) -> bytes:
-        begin, end, step = self.values.start + offset, self.values.stop + offset, self.values.step
-        return words[begin:end:step].tobytes()
 
     def _least(self, values: list[float]) -> _Least:
         least = min(values)
         if values.count(least) == 1:
             return least, self.places[values.index(least)]
         return least, min(compress(self.places, map(eq, values, repeat(least))))
+
+
+def _words_of(words: memoryview, values: slice, offset: int) -> bytes:
+    """One word of each gauge, so far from its value."""
+    return words[values.start + offset : values.stop + offset : ROW_WORDS].tobytes()
 
 
 def _is_one_of(values: bytes, *copies: bytes) -> bool:
@@ -183,21 +182,21 @@ def place_of_least(numbers: Sequence[float | None]) -> int:
     return min(range(len(numbers)), key=lambda place: (numbers[place] is None, numbers[place] or 0))
 
 
-def _slices(places: list[int]) -> list[tuple[int, int]]:
+def _slices(places: list[int]) -> list[slice]:
     """Ascending places as slices of rows that follow each other."""
     slices = []
     for _, run in groupby(enumerate(places), lambda pair: pair[1] - pair[0] * ROW_WORDS):
         at = [place for _, place in run]
-        slices.append((at[0], at[-1] + 1))
+        slices.append(slice(at[0], at[-1] + 1))
     return slices
 
 
-def _blocks(found: list[tuple[int, int, int]]) -> list[_Block]:
+def _blocks(found: list[tuple[int, int, int]], slices: list[slice]) -> list[_Block]:
     """Members, each given as where its value is, its key and its place, in the order of the rows."""
     blocks, first = [], 0
-    for begin, end in _slices([at for at, _, _ in found]):
-        for start in range(begin, end, _BLOCK * ROW_WORDS):
-            values = slice(start, min(end, start + _BLOCK * ROW_WORDS), ROW_WORDS)
+    for run in slices:
+        for start in range(run.start, run.stop, _BLOCK * ROW_WORDS):
+            values = slice(start, min(run.stop, start + _BLOCK * ROW_WORDS))
             last = first + len(range(values.start, values.stop, ROW_WORDS))
             keys = b"".join(key.to_bytes(_WORD_BYTES, "little") for _, key, _ in found[first:last])
             places = [place for _, _, place in found[first:last]]

@@ -106,8 +106,8 @@ def _value(entry: Entry, at: int, name: str) -> float:
 
 
 def _value_after_a_while(entry: Entry, at: int, name: str, key: int) -> float:
-    for number in range(_TRIES):
-        if number:
+    for attempt in range(_TRIES):
+        if attempt:
             for rows in _open:
                 rows.renew()
         # Others may be open now.

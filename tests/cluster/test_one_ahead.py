@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from adsum import _wire as wire
-from adsum._bridge.one_ahead import OneAhead
+from adsum._bridge.one_ahead import OneAhead, read_ahead
 
 
 class Registrar:
@@ -90,3 +91,48 @@ async def test_a_load_that_is_cancelled_ends() -> None:
     with pytest.raises(asyncio.CancelledError):
         await loading
     assert registrar.log == ["made a", "sent a", "made b"]
+
+
+async def test_the_next_page_is_asked_for_while_the_one_before_is_used() -> None:
+    asked: list[int] = []
+
+    async def pages() -> AsyncIterator[int]:
+        for number in (1, 2, 3):
+            asked.append(number)
+            yield number
+
+    seen = []
+    async with contextlib.aclosing(read_ahead(pages())) as ahead:
+        async for page in ahead:
+            await asyncio.sleep(0)
+            seen.append((page, max(asked)))
+    assert seen == [(1, 2), (2, 3), (3, 3)]
+
+
+async def test_an_error_of_a_page_comes_after_the_pages_before() -> None:
+    async def pages() -> AsyncIterator[int]:
+        yield 1
+        raise LookupError("compacted")
+
+    async with contextlib.aclosing(read_ahead(pages())) as ahead:
+        assert await anext(ahead) == 1
+        with pytest.raises(LookupError):
+            await anext(ahead)
+
+
+async def test_what_is_left_early_asks_for_nothing_more() -> None:
+    ended = asyncio.Event()
+
+    async def pages() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(60)
+            yield 2
+        finally:
+            ended.set()
+
+    async with contextlib.aclosing(read_ahead(pages())) as ahead:
+        async for _ in ahead:
+            await asyncio.sleep(0)
+            break
+    assert ended.is_set()

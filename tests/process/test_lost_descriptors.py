@@ -19,6 +19,8 @@ import pytest
 
 import adsum
 from adsum import Registry, Timeout
+from adsum._client import bell
+from adsum._client.connection import Connection
 from adsum._os.descriptors import Descriptor, Wakeup, note, numbers_kept
 
 from ..support import Child, eventually, stopped
@@ -163,6 +165,30 @@ def test_a_call_under_way_whose_descriptor_is_closed(other: str, registry: Regis
     assert registry.update("a", add={"custom.n": 1}).custom["n"] == before + 1
     for one in (reader, writer, null, number):
         os.close(one)
+
+
+def test_a_watch_whose_descriptor_is_closed_while_it_begins(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for the bell changes nothing, so it is asked for again over another connection."""
+    request = bell._request_bell
+    lost: list[Descriptor] = []
+
+    def lose_the_first(connection: Connection, until: float) -> int:
+        if not lost:
+            with open(os.devnull, "wb") as null:
+                lost.append(note(os.dup2(null.fileno(), connection.sock.fileno())))
+        return request(connection, until)
+
+    monkeypatch.setattr(bell, "_request_bell", lose_the_first)
+    registry.register("a")
+    with registry.watch() as watch:
+        with pytest.raises(Timeout, match="no event came"):
+            watch.next(0.2)
+        registry.register("b")
+        assert watch.next(10).kind is adsum.Kind.registered
+    assert lost[0].is_ours()
+    os.close(lost[0].number)
 
 
 def _has_sent(number: int) -> bool:

@@ -21,7 +21,7 @@ from .freshness import Freshness
 from .incoming import Incoming
 from .keys import Keys
 from .local import LocalRegistry
-from .one_ahead import OneAhead
+from .one_ahead import OneAhead, read_ahead
 from .picture import Picture, Raw
 from .same_history import Witness, has
 
@@ -116,7 +116,7 @@ class Mirror:
         has_lost_history = self._has_lost_history or at < self._local.newest_fence()
         load = self.picture.load(map(_raw, items), self._local.known(), keeps=has_lost_history)
         # Page by page, so that a large cluster is in memory in part only.
-        pages = self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS)
+        pages = read_ahead(self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS))
         async with contextlib.aclosing(pages), OneAhead(self._local.send) as ahead:
             await ahead.send(load.begin())
             async for page in pages:

@@ -18,7 +18,6 @@ woken, and asks etcd about each; one that waits is asked again when the key was 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 
@@ -249,9 +248,8 @@ class Names:
         lost with the lease get it anew, under a larger token, or lose the name. Errors: those of etcd."""
         tenure, number = self._tenure, self._tenure.number
         present: dict[bytes, KeyValue] = {}
-        async with contextlib.aclosing(self._etcd.pages(self._keys.names)) as pages:
-            async for page in pages:
-                present |= {item.key: item for item in page.items if holder_of(item).host == tenure.host}
+        async for page in self._etcd.pages(self._keys.names):
+            present |= {item.key: item for item in page.items if holder_of(item).host == tenure.host}
         for key, item in present.items():
             if self._is_left_over(holder_of(item), item):
                 await self._release(key, item.mod_revision)

@@ -1,16 +1,32 @@
-"""Requests one after the other, the next one of which is made while the registrar carries out the one before.
+"""A load in steps that overlap: etcd gives the next page, and the bridge makes the next request, while the registrar
+carries out the one before.
 
-The registrar and the bridge are processes of their own, so the two work at the same time. The order stays: a request is
-sent when the one before was answered.
+They are processes of their own, so they work at the same time. The order stays: a request is sent when the one before
+was answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
+from typing import TypeVar
 
 from .. import _wire as wire
+
+T = TypeVar("T")
+
+
+async def read_ahead(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    """The items, each of which is asked for while the one before is used. To be closed where it is left early."""
+    coming = asyncio.ensure_future(anext(items, None))
+    try:
+        while (item := await coming) is not None:
+            coming = asyncio.ensure_future(anext(items, None))
+            yield item
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
 
 
 class OneAhead:

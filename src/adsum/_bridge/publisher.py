@@ -12,7 +12,6 @@ is left out, and where etcd is full, members that end are still deleted, while t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -188,18 +187,17 @@ class Publisher:
             await self.nodes.claim(tenure, node)
         self._owed = set(self._local.table) | set(self._dirty)
         ends = self._local.unseen_ends()
-        async with contextlib.aclosing(self._etcd.pages(prefix, timeout=COMPARE_SECONDS)) as pages:
-            async for page in pages:
-                for item in page.items:
-                    key = item.key.removeprefix(prefix)
-                    value = self._value(key)
-                    if value == item.value and key not in self._dirty:
-                        self._owed.discard(key)
-                    elif key not in self._dirty:
-                        present = self._local.table.get(key)
-                        ended = ends.of_published(key, item.value, None if present is None else present.incarnation)
-                        self._owed.add(key)
-                        self._dirty[key] = Pending(since, ended or (Ended(key, "unknown") if value is None else None))
+        async for page in self._etcd.pages(prefix, timeout=COMPARE_SECONDS):
+            for item in page.items:
+                key = item.key.removeprefix(prefix)
+                value = self._value(key)
+                if value == item.value and key not in self._dirty:
+                    self._owed.discard(key)
+                elif key not in self._dirty:
+                    present = self._local.table.get(key)
+                    ended = ends.of_published(key, item.value, None if present is None else present.incarnation)
+                    self._owed.add(key)
+                    self._dirty[key] = Pending(since, ended or (Ended(key, "unknown") if value is None else None))
         for key in self._owed:
             self._dirty.setdefault(key, Pending(since, None))
         self._is_compared = True

@@ -120,14 +120,17 @@ class BellConnection:
             try:
                 self._bell = _request_bell(connection, until)
                 self._connection = connection
-            except ConnectionError as error:
-                connection.close()
-                # The registrar died in between. Dial the next one.
-                reraise_foreign(error)
             except TimeoutError as error:
                 connection.close()
                 reraise_foreign(error)
                 raise Timeout(f"the registrar of {self._folder} did not answer in time; try again") from error
+            except OSError as error:
+                is_lost = isinstance(error, ConnectionError) or not connection.is_ours()
+                connection.close()
+                reraise_foreign(error)
+                if not is_lost:
+                    raise
+                # The registrar died in between, or the program closed the descriptor. Dial the next one.
             except BaseException:
                 connection.close()
                 raise

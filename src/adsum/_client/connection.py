@@ -86,27 +86,27 @@ class Connection:
         self.frames.feed(data)
 
     def wait_to_receive(self, until: float) -> None:
-        """Wait until there is something to receive. Raises `TimeoutError` at `until`, `OSError` where the
-        program closed the descriptor meanwhile, and another file has its number."""
+        """Wait until there is something to receive. Raises `TimeoutError` at `until`, `OSError` where the program
+        closed the descriptor meanwhile, and another file has its number."""
         now = time.monotonic()
         spin_until = now + SPIN_SECONDS if self._awake.may_begin(now) else 0.0
         while not self._readable.poll(0):
-            if (now := time.monotonic()) < spin_until:
-                # The registrar may need this processor to make the reply.
-                if not self._awake.may_go_on(now):
-                    spin_until = 0.0
-            elif self._readable.poll(_milliseconds(min(until - now, LOOK_SECONDS))):
+            # The registrar may need this processor to make the reply.
+            if (now := time.monotonic()) >= spin_until or not self._awake.may_go_on(now):
+                self._sleep(self._readable, until)
                 break
-            elif time.monotonic() >= until:
-                raise _time_is_up()
-            elif not self.is_ours():
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def _wait_to_send(self, until: float) -> None:
         writable = polling.wait_set()
         writable.register(self.sock, polling.POLLOUT)
-        if not writable.poll(_milliseconds(until - time.monotonic())) and time.monotonic() >= until:
-            raise _time_is_up()
+        self._sleep(writable, until)
+
+    def _sleep(self, ready: polling.WaitSet, until: float) -> None:
+        while not ready.poll(_milliseconds(min(until - time.monotonic(), LOOK_SECONDS))):
+            if time.monotonic() >= until:
+                raise _time_is_up()
+            if not self.is_ours():
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
     def is_ours(self) -> bool:
         """Whether its descriptor is still this connection. The program may have closed it, and the kernel may have

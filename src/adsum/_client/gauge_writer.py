@@ -34,7 +34,7 @@ class GaugeWriter:
 
     def _rows_of(self, entry: Entry, at: int, key: int) -> MemberRows:
         """The rows, where there is no value of this entry in those that are mapped. Errors, unless the entry is the
-        present holder of its id: then another program has written there, or one was killed between two words."""
+        present holder of its id: then another program has written there."""
         rows = self._board.attach()
         if rows.fits(at, key):
             return rows

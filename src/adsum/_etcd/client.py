@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
 from . import records
@@ -120,23 +119,17 @@ class EtcdClient:
 
     async def pages(
         self, key: bytes, *, revision: int = 0, size: int = PAGE_SIZE, timeout: float | None = None
-    ) -> AsyncGenerator[KeyPage, None]:
-        """Read all keys with a prefix, all at one revision, in pages of `size` keys, and one page ahead. `Compacted` if
-        that takes too long for etcd's history."""
-        end = prefix_end(key)
-
-        def read(begin: bytes, revision: int) -> asyncio.Task[KeyPage]:
-            return asyncio.create_task(self.range(begin, end=end, revision=revision, limit=size, timeout=timeout))
-
-        reading = read(key, revision)
-        try:
-            while (page := await reading).more:
-                reading = read(page.items[-1].key + b"\0", page.revision)
-                yield page
+    ) -> AsyncIterator[KeyPage]:
+        """Read all keys with a prefix, all at one revision, in pages of `size` keys. `Compacted` if that takes too long
+        for etcd's history."""
+        begin, end = key, prefix_end(key)
+        while True:
+            page = await self.range(begin, end=end, revision=revision, limit=size, timeout=timeout)
             yield page
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            if not page.more:
+                return
+            revision = page.revision
+            begin = page.items[-1].key + b"\0"
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0, timeout: float | None = None) -> int:
         """Set a key, and return the revision of the change. `LeaseNotFound`, `NoSpace`, `RequestTooLarge`."""

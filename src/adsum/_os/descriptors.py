@@ -104,7 +104,7 @@ def _noted_from(first: int) -> Iterator[Descriptor]:
 
 
 def _listed() -> Iterator[int]:
-    """All of them, the highest first."""
+    """All of them, the highest first; a generator, because they are seldom asked for."""
     yield from sorted(map(int, os.listdir("/proc/self/fd")), reverse=True)
 
 
@@ -113,11 +113,11 @@ def numbers_kept(ours: Iterable[Descriptor]) -> Iterator[None]:
     """Around a call that closes the numbers of `ours`, whatever they refer to: a file that has taken one of them in the
     meantime keeps it."""
     others: list[tuple[int, int]] = []
-    noted_numbers = {noted.number: noted for noted in ours}
-    for number, noted in noted_numbers.items():
+    by_number = {noted.number: noted for noted in ours}
+    for number, noted in by_number.items():
         if not noted.is_ours():
             try:
-                others.append((number, _copy_elsewhere(number, noted_numbers)))
+                others.append((number, _copy_elsewhere(number, by_number)))
             except OSError as error:
                 # The number may also be free.
                 reraise_foreign(error)

@@ -333,21 +333,12 @@ class Marked(msgspec.Struct, frozen=True):
 
 def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[str, bytes]]]) -> Marked:
     """Those of every id that the decision changes, and of every index key that its entry has or had."""
-    ids: set[int] = set()
-    keys: set[int] = set()
-    namespaces: set[str] = set()
-    for change in decision.changes:
-        ids.add(bucket_of(change.key))
-        for record in (change.before, change.after):
-            if record is not None:
-                keys |= index_buckets_of(keys_of(record.entry))
-                namespaces.add(record.entry.process_id.namespace)
-    for record in decision.refreshed:
-        ids.add(bucket_of(key_of(record.entry.process_id)))
-        keys |= index_buckets_of(keys_of(record.entry))
-        namespaces.add(record.entry.process_id.namespace)
-    for namespace in namespaces:
-        keys.add(index_bucket_of(*namespace_key(namespace)))
+    changed = [record for change in decision.changes for record in (change.before, change.after) if record is not None]
+    entries = [record.entry for record in (*changed, *decision.refreshed)]
+    ids = {bucket_of(change.key) for change in decision.changes}
+    ids.update([bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed])
+    keys = {bucket for entry in entries for bucket in index_buckets_of(keys_of(entry))}
+    keys.update([index_bucket_of(*namespace_key(name)) for name in {entry.process_id.namespace for entry in entries}])
     return Marked(ids, keys)
 
 

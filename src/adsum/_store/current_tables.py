@@ -196,8 +196,8 @@ class CurrentTables:
             try:
                 environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
             except AdsumError:
-                # The registrar may have switched to other tables while these were being opened.
-                if mapped.generation == generation:
+                # The registrar may have switched to other tables while these were being opened, or the folder is gone.
+                if mapped.generation == generation and mapped.is_in(self.folder):
                     raise
                 continue
             self.limits, self.node = check_identity(environment), node_of(environment)
