@@ -18,10 +18,21 @@ class Terminal:
     """Runs a program as the leader of a session, with this terminal as its controlling terminal."""
 
     def __init__(
-        self, program: Sequence[str], environment: Mapping[str, str], columns: int = 80, lines: int = 40
+        self,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        columns: int = 80,
+        lines: int = 40,
+        *,
+        echo: bool = True,
     ) -> None:
+        """Without `echo`, typed keys are not shown, so they never come between two parts of a program's output."""
         self._keys, screen = os.openpty()
         self.resize(columns, lines)
+        if not echo:
+            modes = termios.tcgetattr(screen)
+            modes[3] &= ~termios.ECHO
+            termios.tcsetattr(screen, termios.TCSANOW, modes)
         self.modes_at_first = self.modes()
         try:
             self.process = subprocess.Popen(
