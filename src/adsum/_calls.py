@@ -144,7 +144,7 @@ class Calls:
             ]
             if any(write.by_thread):
                 heartbeat_thread.prepare()
-            if target.owner == identity.current():
+            if process is None or target.owner == identity.current():
                 self._client.hold_lifeline()
             self._client.exit_reports.expect(target.owner, process)
             is_bound = target.member is not None

@@ -107,21 +107,23 @@ class AsyncMetadataKeywords(_CommonKeywords, total=False):
 
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:
     """A checked `ProcessId`; a plain string is a local id in `namespace` on `node`."""
-    parts = (namespace, node, process_id) if isinstance(process_id, str) else process_id
+    if isinstance(process_id, str):
+        checked = ProcessId(namespace, node, process_id)
     # One by one: `all` with a generator takes twice as long as the rest of this function.
-    if (
-        isinstance(parts, tuple)
-        and len(parts) == 3
-        and isinstance(parts[0], str)
-        and isinstance(parts[1], str)
-        and isinstance(parts[2], str)
+    elif (
+        isinstance(process_id, tuple)
+        and len(process_id) == 3
+        and isinstance(process_id[0], str)
+        and isinstance(process_id[1], str)
+        and isinstance(process_id[2], str)
     ):
-        checked = ProcessId(*parts)
-        id_key(checked)
-        return checked
-    raise InvalidProcessId(
-        f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
-    )
+        checked = ProcessId(*process_id)
+    else:
+        raise InvalidProcessId(
+            f"{process_id!r} is no process id: give a string, or ProcessId(namespace, node, local_id) of three strings"
+        )
+    id_key(checked)
+    return checked
 
 
 def id_key(process_id: tuple[str, str, str]) -> bytes:
@@ -156,7 +158,11 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
         # msgspec takes some values for a mapping, and reads a text, before it checks them.
         reraise_foreign(error)
         raise InvalidMetadata(_unreadable(fields, error)) from error
-    check_fields(parsed)
+    # Only the names that are given: most calls give one or two of them.
+    for name in fields:
+        value = getattr(parsed, name)
+        if name in _CHECKS and value is not None and value is not UNSET:
+            _CHECKS[name](value, f"metadata.{name}")
     return parsed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -25,13 +26,19 @@ class Target(NamedTuple):
 def resolve(process: Any) -> Target:
     """The target of a `process` argument. Errors: `DeadProcess`; `TypeError` where it is no process; `SystemBusy` where
     no descriptor is left to identify it with."""
+    if process is None:
+        return _this_process(os.getpid())
     with descriptors_needed():
         return _resolve(process)
 
 
-def _resolve(process: Any) -> Target:
-    if process is None:
+@functools.lru_cache(maxsize=1)
+def _this_process(_pid: int) -> Target:
+    with descriptors_needed():
         return Target(identity.current())
+
+
+def _resolve(process: Any) -> Target:
     if isinstance(process, threading.Thread):
         if not process.is_alive():
             raise DeadProcess(f"the thread {process.name!r} has ended or was not started; register it while it runs")
