@@ -7,8 +7,8 @@ and the registrar, which trusts no client.
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from itertools import compress, repeat
-from operator import attrgetter, is_not
+from itertools import compress
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
@@ -59,9 +59,7 @@ class MetadataFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def given(self) -> dict[str, Any]:
         """The fields that were given, by name."""
-        # Loops in C: each registration asks for it several times.
-        values = _values_of(self)
-        return dict(compress(zip(_FIELDS, values, strict=True), map(is_not, values, repeat(UNSET))))
+        return {name: value for name, value in zip(_FIELDS, _values_of(self), strict=True) if value is not UNSET}
 
 
 _FIELDS = MetadataFields.__struct_fields__
@@ -195,8 +193,10 @@ def check_fields(fields: MetadataFields | Metadata) -> None:
     """Apply the rules that types cannot say to every field that is given."""
     values = _checked_values_of(fields)
     # Most fields are not given, or empty, and what is empty breaks no rule but those of a few fields. A loop in C.
-    for (name, check), value in compress(zip(_CHECKS.items(), values, strict=True), values):
+    for (name, check), value in compress(zip(_CHECK_PAIRS, values, strict=True), values):
         check(value, f"metadata.{name}")
+    if _never_empty_of(fields) in _NONE_GIVEN:
+        return
     for name in _NEVER_EMPTY:
         value = getattr(fields, name)
         if not value and value is not UNSET and value is not None:
@@ -351,5 +351,9 @@ _CHECKS: dict[str, Callable[[Any, str], None]] = {
     "created_at": _check_time,
     "last_health_check": _check_time,
 }
+_CHECK_PAIRS = tuple(_CHECKS.items())
 _checked_values_of = attrgetter(*_CHECKS)
 _NEVER_EMPTY = ("endpoint", "heartbeat", "slots")
+_never_empty_of = attrgetter(*_NEVER_EMPTY)
+# Of a call, and of metadata.
+_NONE_GIVEN = ((UNSET,) * len(_NEVER_EMPTY), (None,) * len(_NEVER_EMPTY))

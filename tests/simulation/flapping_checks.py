@@ -170,7 +170,7 @@ class Checks:
 
     def _note_hearing(self) -> None:
         if (batch := self._world.core.committer.hearing()) is not None:
-            self._world.core.committer.commit(batch)
+            self._world.core.committer.commit(batch, [].extend)
             if batch.hears:
                 self._shown.heard_again()
             else:

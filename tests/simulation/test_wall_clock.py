@@ -8,6 +8,7 @@ import pytest
 
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call
+from adsum._registrar.answers import Answer
 from adsum._validation import MetadataFields
 from adsum.model import HealthStatus, Limits, Owner, ProcessId
 
@@ -32,7 +33,8 @@ class Machine:
         """Commit one request of the process."""
         self._number += 1
         call = Call(b"session", self._number, self.world.clock.nanoseconds + SECOND, request, self.owner)
-        answers = self.world.core.committer.commit(Batch(calls=[call]))
+        answers: list[Answer] = []
+        self.world.core.committer.commit(Batch(calls=[call]), answers.extend)
         assert [answer.data[4:] for answer in answers]
 
     def beat(self) -> None:
@@ -47,7 +49,7 @@ class Machine:
         self.world.clock.advance(seconds)
         late = self.world.core.heartbeats.late(self.world.clock.nanoseconds)
         if late:
-            self.world.core.committer.commit(Batch(late=late))
+            self.world.core.committer.commit(Batch(late=late), [].extend)
 
     @property
     def entry(self) -> PlainEntry:

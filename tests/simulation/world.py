@@ -201,7 +201,8 @@ class World:
                 calls,
                 late,
             )
-            answers = self.core.committer.commit(batch)
+            answers: list[Answer] = []
+            self.core.committer.commit(batch, answers.extend)
         except Crash:
             self.kill()
             return outcome._replace(alive=False)

@@ -23,7 +23,7 @@ def test_many_deaths_are_one_attempt() -> None:
     the registrar does not take more than a fiftieth of a processor."""
     now = 0.0
 
-    def fail(_batch: object) -> None:
+    def fail(_batch: object, _reply: object) -> None:
         nonlocal now
         now += ATTEMPT_SECONDS
         raise RegistryFull("no room")
@@ -37,6 +37,7 @@ def test_many_deaths_are_one_attempt() -> None:
     server._kernel = SimpleNamespace(unwatch=lambda owner: None)
     server._heartbeats = SimpleNamespace(retry=lambda late, at: None)
     server._clients = SimpleNamespace(reply=lambda answers: None)
+    server._evicted = False
     server._bell = SimpleNamespace(is_herd=True)
     server._postponed = Postponed([Death(Owner(pid, 1, 0), 0) for pid in range(1, DEATHS + 1)])
     server._clean_up_postponed()

@@ -4,10 +4,11 @@ The order is the promise. The page's counters of every id that changes become od
 trusts a cached entry from the moment the new state can be seen; they settle after it, and only then are the replies
 sent (L5). Owners of new entries are watched before the commit, so an entry is never in the tables without its watch
 (I5). A crash before the commit changed nothing; a crash after it left the replies in the tables (see
-`_engine.receipts`).
+`_engine.receipts`). What the next batch alone needs follows after the replies, while the clients go on.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -35,9 +36,20 @@ from .generations import Generations
 from .log_lines import LogLines, subject
 from .ports import Ports
 
+# Gets answers as soon as they may be sent.
+Reply: TypeAlias = Callable[[list[Answer]], object]
+
 
 class _TooLate(Exception):
     """The deadline of a decided request passed before its commit."""
+
+
+class _Committed(msgspec.Struct, frozen=True):
+    """A batch that was carried out, with the answers to it."""
+
+    batch: Batch
+    decision: Decision
+    answers: list[Answer]
 
 
 class Committer:
@@ -74,19 +86,21 @@ class Committer:
         """How many entries are of members of this registry."""
         return self.entries - self._engine.hosts.entries
 
-    def commit(self, batch: Batch) -> list[Answer]:
-        """Decide and commit a batch. The answers are ready to be sent when this returns."""
+    def commit(self, batch: Batch, reply: Reply) -> None:
+        """Decide and commit a batch, and give the answers to `reply`. Where this raises, it has given none."""
         try:
-            return self._commit(batch, self._retention)
+            committed = self._commit(batch, self._retention)
         except RegistryFull as error:
-            return self._commit_what_frees(batch, error)
+            self._commit_what_frees(batch, error, reply)
         except AdsumError:
             raise
         except Exception as error:
             self._log.exception("a batch of %d requests cannot be decided", len(batch.calls))
             if not batch.calls:
                 raise
-            return self._commit_one_by_one(batch, error)
+            self._commit_one_by_one(batch, error, reply)
+        else:
+            self._finish(committed, reply)
 
     def refuse(self, calls: Sequence[Call], error: AdsumError) -> list[Answer]:
         """The answers to calls that could not be carried out."""
@@ -145,36 +159,45 @@ class Committer:
 
     # When a batch cannot be committed as it is
 
-    def _commit_what_frees(self, batch: Batch, error: RegistryFull) -> list[Answer]:
+    def _commit_what_frees(self, batch: Batch, error: RegistryFull, reply: Reply) -> None:
         """No page was left, although the estimate admitted the batch: refuse the requests that need room, drop the
         history, and carry out the rest. Watches then report `lagged`."""
         self._log.warning("no room for a batch: %s", error)
         self._generations.check_growth()
         refused = [call for call in batch.calls if _needs_room(call.request)]
         rest = [call for call in batch.calls if not _needs_room(call.request)]
-        answers = self._commit(replace(batch, calls=rest), replace(self._retention, history_bytes=0))
-        return answers + self.refuse(refused, error)
+        self._finish(self._commit(replace(batch, calls=rest), replace(self._retention, history_bytes=0)), reply)
+        reply(self.refuse(refused, error))
 
-    def _commit_one_by_one(self, batch: Batch, error: Exception) -> list[Answer]:
+    def _commit_one_by_one(self, batch: Batch, error: Exception, reply: Reply) -> None:
         """The engine failed on this batch, which is a defect of ours: it must cost its sender alone."""
         unasked = replace(batch, calls=())
-        answers = self._commit(unasked, self._retention) if unasked != Batch() else []
+        if unasked != Batch():
+            self._finish(self._commit(unasked, self._retention), reply)
         if len(batch.calls) == 1:
-            return answers + self.refuse(batch.calls, _defect(batch.calls[0], error))
-        return answers + [answer for call in batch.calls for answer in self._commit_alone(call)]
+            reply(self.refuse(batch.calls, _defect(batch.calls[0], error)))
+            return
+        for call in batch.calls:
+            self._commit_alone(call, reply)
 
-    def _commit_alone(self, call: Call) -> list[Answer]:
+    def _commit_alone(self, call: Call, reply: Reply) -> None:
         try:
-            return self._commit(Batch(calls=[call]), self._retention)
+            committed = self._commit(Batch(calls=[call]), self._retention)
         except AdsumError as error:
-            return self.refuse([call], error)
+            reply(self.refuse([call], error))
         except Exception as error:  # noqa: BLE001 - logged, and its sender gets an answer
             self._log.exception("this is the request: %s", subject(call))
-            return self.refuse([call], _defect(call, error))
+            reply(self.refuse([call], _defect(call, error)))
+        else:
+            self._finish(committed, reply)
 
     # The commit
 
-    def _commit(self, batch: Batch, retention: Retention) -> list[Answer]:
+    def _finish(self, committed: _Committed, reply: Reply) -> None:
+        reply(committed.answers)
+        self._follow(committed.batch, committed.decision)
+
+    def _commit(self, batch: Batch, retention: Retention) -> _Committed:
         while True:
             try:
                 return self._commit_in_time(batch, retention)
@@ -182,7 +205,7 @@ class Committer:
                 # This process was stopped or starved since the decision, and callers may have given up: decide anew.
                 continue
 
-    def _commit_in_time(self, batch: Batch, retention: Retention) -> list[Answer]:
+    def _commit_in_time(self, batch: Batch, retention: Retention) -> _Committed:
         marked = Marked(set(), set())
         watched: list[Owner] = []
         receipts: list[Receipt] = []
@@ -217,8 +240,8 @@ class Committer:
             self._follow_hosts(decision)
             self._page.revision = transaction.revision
             self._receipts.committed(receipts)
-        self._follow(batch, decision)
-        return answers
+        self._follow_members(decision)
+        return _Committed(batch, decision, answers)
 
     def _with_hearing(self, batch: Batch) -> Batch:
         """Other hosts say something: it counts for readers only while the bridge hears from the cluster."""
@@ -266,7 +289,7 @@ class Committer:
             raise _TooLate
 
     def _follow(self, batch: Batch, decision: Decision) -> None:
-        """After a commit: counters, watches and heartbeats follow it."""
+        """After the replies: what the next batch and people need follows the commit."""
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self._page.entries = self.entries
         # The bridge of a cluster reads the standbys and the exits of members here, and is woken for them too.
@@ -281,20 +304,25 @@ class Committer:
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         self._engine.dependants.follow(decision.changes)
         for change in decision.changes:
-            self._heartbeats.follow(change, now)
-            if (ended := change.ended_row) is not None:
-                self._page.board.rows.end(ended)
-            if (begun := change.begun_row) is not None:
-                self._page.board.rows.begin(begun)
             self._engine.free_rows.follow(change)
-        for incarnation in decision.heartbeats:
-            self._page.board.rows.allow_heartbeats(self._heartbeats.received(incarnation, now))
-        self._page.promises = len(self._heartbeats)
         for death in batch.deaths:
             if death.noticed is not None:
                 self._counters.cleaned((now - death.noticed) / 1e9)
         if decision.changes:
             self._generations.check_growth()
+
+    def _follow_members(self, decision: Decision) -> None:
+        """Before the replies: members write into their rows, and a promise is known should this registrar die."""
+        rows, now = self._page.board.rows, self._clock.monotonic_ns()
+        for change in decision.changes:
+            self._heartbeats.follow(change, now)
+            if (ended := change.ended_row) is not None:
+                rows.end(ended)
+            if (begun := change.begun_row) is not None:
+                rows.begin(begun)
+        for incarnation in decision.heartbeats:
+            rows.allow_heartbeats(self._heartbeats.received(incarnation, now))
+        self._page.promises = len(self._heartbeats)
 
     def _follow_hosts(self, decision: Decision) -> None:
         """After the commit, so that no reader takes a host for here before it can see all that the host has said."""

@@ -24,6 +24,7 @@ from .._os.exit_watch import ExitWatch
 from .._os.yielding import YieldingWait
 from ..errors import AdsumError
 from ..model import Limits
+from .answers import Answer
 from .bell import Bell
 from .clients import Clients
 from .committer import Committer
@@ -83,7 +84,7 @@ class Server:
         self._awake = YieldingWait(ports.clock.monotonic)
         self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
-        self._stopping = self._evicted = False
+        self._stopping = self._evicted = self._answered = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         epoll.register(self._wake, select.EPOLLIN)
         epoll.register(kernel, select.EPOLLIN)
@@ -173,7 +174,7 @@ class Server:
             return
         before = self._committer.commits
         try:
-            self._committer.commit(Batch(exits=exits))
+            self._committer.commit(Batch(exits=exits), self._reply)
         except AdsumError as error:
             # An exit may stay unknown.
             self._log.warning("%d exits could not be noted: %s", len(exits), error)
@@ -199,26 +200,32 @@ class Server:
         began: float,
     ) -> None:
         """Commit one batch. Where it is postponed, the next attempt waits for a time that follows from `began`."""
-        before = self._committer.commits
+        before, self._answered = self._committer.commits, False
         try:
-            answers = self._committer.commit(Batch(deaths, ended, calls, late))
+            self._committer.commit(Batch(deaths, ended, calls, late), self._reply)
         except AdsumError as error:
             self._log.error("a batch could not be committed: %s", error)
-            answers = self._committer.refuse(calls, error)
+            self._reply(self._committer.refuse(calls, error))
             self._heartbeats.retry(late, self._clock.monotonic_ns())
             for death in deaths:
                 self._kernel.unwatch(death.owner)
             self._postponed.add(deaths, ended, self._generations.current, began, self._clock.monotonic())
-        if not self._generations.page_is_in_place():
-            # The folder was removed or made anew: no reader can see this commit, so no client may be answered.
-            self._evicted = True
+        if self._evicted:
             return
-        self._clients.reply(answers)
         if self._committer.commits != before:
             self._bell.changed()
         # Yielding to a herd could take until all of it has run. A death makes no client ask.
-        may_ask_again = bool(answers) and not self._bell.is_herd
+        may_ask_again = self._answered and not self._bell.is_herd
         self._awake_until = self._clock.monotonic() + AWAKE_SECONDS if may_ask_again else 0.0
+
+    def _reply(self, answers: list[Answer]) -> None:
+        """Send the answers to a batch, unless the folder was removed or made anew: no reader can see the commit then,
+        so no client may be answered."""
+        if not self._evicted and self._generations.page_is_in_place():
+            self._clients.reply(answers)
+            self._answered = self._answered or bool(answers)
+        else:
+            self._evicted = True
 
     # Time
 
@@ -254,7 +261,7 @@ class Server:
         if batch is None:
             return
         try:
-            self._committer.commit(batch)
+            self._committer.commit(batch, self._reply)
         except AdsumError as error:
             # The next tick tries again.
             self._log.warning(

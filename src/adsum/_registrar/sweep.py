@@ -14,6 +14,7 @@ from .._store import tables
 from .._store.layout import Standby, key_of
 from ..errors import RegistryFull
 from ..model import Owner
+from .answers import Answer
 from .ports import Ports
 from .postponed import Postponed
 from .server import DEAD_ENTRIES
@@ -57,6 +58,10 @@ def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner]
     return bound
 
 
+def _leave_receipts(_answers: list[Answer]) -> None:
+    """No client is connected yet: each asks again, and gets the answer that is in its receipt."""
+
+
 def _clean_up(core: Core, ports: Ports, dead: Sequence[Owner], standbys: Sequence[Standby]) -> Postponed:
     """Remove what is dead, one small batch after the other. Returns that for which there was no room."""
     # In the first batch: a standby of an ended session is granted no id that a death frees.
@@ -65,7 +70,7 @@ def _clean_up(core: Core, ports: Ports, dead: Sequence[Owner], standbys: Sequenc
     removed = 0
     for deaths in batches if dead or ended else ():
         try:
-            core.committer.commit(Batch(deaths=deaths, ended=ended))
+            core.committer.commit(Batch(deaths=deaths, ended=ended), _leave_receipts)
         except RegistryFull as error:
             ports.log.warning("could not sweep %d dead owners: %s", len(dead) - removed, error)
             return Postponed([Death(owner, None) for owner in dead[removed:]], ended)
