@@ -211,16 +211,15 @@ def check_metadata(metadata: Metadata) -> None:
     check_fields(metadata)
 
 
-def merge(base: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
+def merge(base: Metadata, given: Mapping[str, Any], now: datetime) -> Metadata:
     """`base` with the given fields put in place of the old, its times checked.
 
     Where a new `created_at` is later than the last health check, and no check is given, the check counts as made now.
     """
-    given = fields.given()
     created, checked = given.get("created_at"), given.get("last_health_check")
     if created is not None and checked is None and created > base.last_health_check:
-        given["last_health_check"] = now
-    return _in_order(msgspec.structs.replace(base, **given), fields, now)
+        given = {**given, "last_health_check": now}
+    return _in_order(msgspec.structs.replace(base, **given), given, now)
 
 
 def new_metadata(fields: MetadataFields, now: datetime) -> Metadata:
@@ -228,12 +227,12 @@ def new_metadata(fields: MetadataFields, now: datetime) -> Metadata:
     given = fields.given()
     checked = given.setdefault("last_health_check", now)
     given.setdefault("created_at", min(now, checked))
-    return _in_order(Metadata(**given), fields, now)
+    return _in_order(Metadata(**given), given, now)
 
 
-def _in_order(metadata: Metadata, fields: MetadataFields, now: datetime) -> Metadata:
-    for name, value in (("created_at", fields.created_at), ("last_health_check", fields.last_health_check)):
-        if value is not UNSET and value > now:
+def _in_order(metadata: Metadata, given: Mapping[str, Any], now: datetime) -> Metadata:
+    for name in ("created_at", "last_health_check"):
+        if (value := given.get(name)) is not None and value > now:
             raise InvalidMetadata(f"metadata.{name}: {value.isoformat()} lies in the future; give a time up to now")
     if metadata.created_at > metadata.last_health_check:
         raise InvalidMetadata(

@@ -120,24 +120,24 @@ BASE = Metadata(created_at=NOW - 3 * HOUR, last_health_check=NOW - 2 * HOUR, end
 
 def test_merging_nothing_is_the_same() -> None:
     """Without fields everything stays."""
-    assert merge(BASE, MetadataFields(), NOW) == BASE
+    assert merge(BASE, MetadataFields().given(), NOW) == BASE
 
 
 def test_a_later_creation_counts_as_checked_now() -> None:
     """A `created_at` after the last check, given alone, makes the check now; the order holds."""
-    metadata = merge(BASE, MetadataFields(created_at=NOW - HOUR), NOW)
+    metadata = merge(BASE, MetadataFields(created_at=NOW - HOUR).given(), NOW)
     assert (metadata.created_at, metadata.last_health_check) == (NOW - HOUR, NOW)
 
 
 def test_a_check_before_creation_is_refused() -> None:
     """A health check before the stored creation time is refused."""
     with pytest.raises(InvalidMetadata, match="created_at <= last_health_check must hold"):
-        merge(BASE, MetadataFields(last_health_check=NOW - 4 * HOUR), NOW)
+        merge(BASE, MetadataFields(last_health_check=NOW - 4 * HOUR).given(), NOW)
 
 
 def test_a_stored_time_may_be_later_than_now() -> None:
     """A wall clock that was set back spoils no update that gives no time."""
-    assert merge(BASE, MetadataFields(endpoint="there"), NOW - 24 * HOUR).endpoint == "there"
+    assert merge(BASE, MetadataFields(endpoint="there").given(), NOW - 24 * HOUR).endpoint == "there"
 
 
 @pytest.mark.parametrize("size", [199, 200, 201])

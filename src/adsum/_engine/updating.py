@@ -41,7 +41,7 @@ def prepare(round: Round, record: Record, fields: MetadataFields, call: Call, *,
         )
     # A member that promises no heartbeat any more is not late with one.
     basis = without_lateness(record) if given.get("heartbeat", UNSET) is None else record
-    metadata = merge(basis.entry.metadata, fields, now)
+    metadata = merge(basis.entry.metadata, given, now)
     may_grow = HEALTH_FIELDS.issuperset(given)
     if "health_status" not in given:
         return Prepared(record, metadata, basis.entry.health_source, basis.before_late, False, may_grow)

@@ -100,7 +100,7 @@ class Clients:
         for answer in answers:
             outgoing.setdefault(answer.session, []).append(answer)
         for session, own in outgoing.items():
-            if any(answer.binds for answer in own):
+            if True in [answer.binds for answer in own]:
                 self._sessions.bind(session)
             connection = self._by_session.get(session)
             if connection is None:

@@ -24,8 +24,8 @@ from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.known_hosts import KnownHosts
 from .._engine.receipts import Receipts
 from .._store import tables
-from .._store.board import index_bucket_of, index_buckets_of
-from .._store.layout import HostRow, HostState, Receipt, key_of, namespace_key
+from .._store.board import index_buckets_of, namespace_bucket_of
+from .._store.layout import HostRow, HostState, Receipt, key_of
 from .._store.page import Page, bucket_of
 from .._store.page_layout import HOSTS
 from .._store.tables import Retention
@@ -245,8 +245,9 @@ class Committer:
 
     def _with_hearing(self, batch: Batch) -> Batch:
         """Other hosts say something: it counts for readers only while the bridge hears from the cluster."""
-        if any(isinstance(call.request, wire.Mirror) for call in batch.calls):
-            return replace(batch, hears=self._page.board.hosts.hears())
+        for call in batch.calls:
+            if isinstance(call.request, wire.Mirror):
+                return replace(batch, hears=self._page.board.hosts.hears())
         return batch
 
     def _allocate_rows(self, decision: Decision) -> None:
@@ -285,8 +286,9 @@ class Committer:
 
     def _require_in_time(self, answers: Sequence[Answer]) -> None:
         now = self._clock.monotonic_ns()
-        if any(answer.kept and answer.deadline is not None and answer.deadline < now for answer in answers):
-            raise _TooLate
+        for answer in answers:
+            if answer.kept and answer.deadline is not None and answer.deadline < now:
+                raise _TooLate
 
     def _follow(self, batch: Batch, decision: Decision) -> None:
         """After the replies: what the next batch and people need follows the commit."""
@@ -362,11 +364,12 @@ class Marked(msgspec.Struct, frozen=True):
 def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[str, bytes]]]) -> Marked:
     """Those of every id that the decision changes, and of every index key that its entry has or had."""
     changed = [record for change in decision.changes for record in (change.before, change.after) if record is not None]
-    entries = [record.entry for record in (*changed, *decision.refreshed)]
     ids = {bucket_of(change.key) for change in decision.changes}
     ids.update([bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed])
-    keys = {bucket for entry in entries for bucket in index_buckets_of(keys_of(entry))}
-    keys.update([index_bucket_of(*namespace_key(name)) for name in {entry.process_id.namespace for entry in entries}])
+    keys: set[int] = set()
+    for record in (*changed, *decision.refreshed):
+        keys |= index_buckets_of(keys_of(record.entry))
+        keys.add(namespace_bucket_of(record.entry.process_id.namespace))
     return Marked(ids, keys)
 
 

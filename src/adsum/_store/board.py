@@ -24,7 +24,7 @@ from .._os.mapped_file import MappedFile, create_mapped, open_mapped
 from ..errors import RegistryFull
 from ..model import Entry
 from .hosts import HostWords
-from .layout import BY_NAMESPACE, INDEXES, KEPT_KEYS
+from .layout import BY_NAMESPACE, INDEXES, KEPT_KEYS, namespace_key
 from .member_rows import MemberRows
 from .page_layout import BOARD_COUNTERS_AT, BOARD_SIZE, HOSTS_AT, INDEX_BUCKETS, LIFELINES_AT, ROWS_AT, WORD_BYTES
 
@@ -45,6 +45,12 @@ def index_bucket_of(table: str, key: bytes) -> int:
 def index_buckets_of(keys: frozenset[tuple[str, bytes]]) -> frozenset[int]:
     """`index_bucket_of` for the rows of an entry."""
     return frozenset([crc32(key, _INDEX_SEEDS[table]) % INDEX_BUCKETS for table, key in keys])
+
+
+@lru_cache(KEPT_KEYS)
+def namespace_bucket_of(namespace: str) -> int:
+    """The number of the counter of all entries of a namespace."""
+    return index_bucket_of(*namespace_key(namespace))
 
 
 class Board:

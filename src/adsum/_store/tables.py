@@ -235,8 +235,8 @@ class WriteTransaction(ReadTransaction):
         retention: Retention,
     ) -> None:
         """Write the changes, in order, with every index row they add or take away, and with their history."""
-        past = _by_table(HISTORIES, [(change.is_remote, change) for change in changes])
-        ended = _by_table(DEPARTURES, [(one[1].entry.origin is not None, one) for one in departures])
+        past = _by_table(HISTORIES, changes, [change.is_remote for change in changes])
+        ended = _by_table(DEPARTURES, departures, [one.entry.origin is not None for _, one in departures])
         rows = {
             name: [(change.revision, history.row_of(change)) for change in some[-retention.changes :]]
             for name, some in past.items()
@@ -385,12 +385,16 @@ class WriteTransaction(ReadTransaction):
         self._txn.put(word, value, db=self._environment.meta)
 
 
-def _by_table(names: Sequence[str], some: Iterable[tuple[bool, T]]) -> dict[str, list[T]]:
+def _by_table(names: Sequence[str], some: Sequence[T], remote: Sequence[bool]) -> dict[str, Sequence[T]]:
     """What belongs into each of two tables: that which is about this host, and that about others."""
+    if not some:
+        return {}
+    if True not in remote:
+        return {names[False]: some}
     found: dict[str, list[T]] = {}
-    for is_remote, one in some:
+    for one, is_remote in zip(some, remote, strict=True):
         found.setdefault(names[is_remote], []).append(one)
-    return found
+    return {**found}
 
 
 def _size(rows: Iterable[tuple[int, bytes]]) -> int:
