@@ -145,11 +145,11 @@ def kept_column(registry: Registry, name: str) -> Column:
     """What a choice keeps of the numbers, once it was made."""
     registry.choose(by="least", key=name)
     registry.choose(by="least", key=name)
-    (result,) = registry._reader._tables.results._results.values()
-    column = result.columns[name]
+    (kept,) = registry._reader._tables.results._results.values()
+    assert kept.result is not None
+    column: Column | None = kept.result.columns[name]
     assert column is not None
-    found: Column = column
-    return found
+    return column
 
 
 def test_members_in_any_order_of_rows(registry: Registry) -> None:
@@ -185,5 +185,6 @@ def test_many_names_are_not_kept_for_ever(registry: Registry) -> None:
     kept_column(registry, "load")
     for n in range(100):
         assert registry.choose(by="least", key=f"name-{n}") == registry["w"]
-    (result,) = registry._reader._tables.results._results.values()
-    assert len(result.columns) <= 8
+    (kept,) = registry._reader._tables.results._results.values()
+    assert kept.result is not None
+    assert len(kept.result.columns) <= 8

@@ -11,6 +11,7 @@ That each owner lives is one comparison of bytes: the lifelines are what they we
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ..model import Entry, Owner
@@ -28,6 +29,12 @@ MOST_RESULTS = 256
 MOST_ENTRIES = 65_536
 # Lifelines that are no further apart than so many are compared in one piece.
 _GAP = 16 * LIFELINE_WORDS
+
+
+# Loops in C: a result may have thousands of members.
+_entry_of = attrgetter("entry")
+_promise_of = attrgetter("promise")
+_lifeline_of = attrgetter("mutex_at", "mutex", "stamp")
 
 
 class Piece(NamedTuple):
@@ -73,6 +80,19 @@ class KeptResult(NamedTuple):
         return all(words[start:end].tobytes() == content for start, end, content in self.pieces)
 
 
+class _Found:
+    """What a search has found, with the counter that validates it; and the result that is made of it when the same is
+    searched for again."""
+
+    __slots__ = ("bucket", "members", "result", "version")
+
+    def __init__(self, bucket: int, version: int, members: list[CachedEntry]) -> None:
+        self.bucket = bucket
+        self.version = version
+        self.members = members
+        self.result: KeptResult | None = None
+
+
 class KeptResults:
     """Those of one registry, which indexes these names of own data."""
 
@@ -81,13 +101,17 @@ class KeptResults:
         self._counters = board.counters
         self._words = board.lifelines
         self._rows = board.rows
-        self._results: dict[Query, KeptResult] = {}
+        self._results: dict[Query, _Found] = {}
         self._entries = 0
 
     def get(self, query: Query) -> KeptResult | None:
         """The result of a query, if the tables still give it. Its owners may have died."""
-        kept = self._results.get(query)
-        return kept if kept is not None and kept.is_current(self._counters) else None
+        found = self._results.get(query)
+        if found is None or self._counters[found.bucket] != found.version:
+            return None
+        if found.result is None:
+            found.result = self._result_of(found)
+        return found.result
 
     def is_current(self, kept: KeptResult) -> bool:
         """Whether the tables still give the entries of this result."""
@@ -104,21 +128,25 @@ class KeptResults:
     def keep(self, query: Query, bucket: int, version: int, members: list[CachedEntry]) -> None:
         """Keep a result, unless it was read during a commit, or is too large."""
         old = self._results.pop(query, None)
-        self._entries -= 0 if old is None else len(old.entries)
+        self._entries -= 0 if old is None else len(old.members)
         if version & 1 or len(members) > MOST_ENTRIES:
             return
         self._make_room(len(members))
-        entries = [member.entry for member in members]
+        self._results[query] = _Found(bucket, version, members)
+        self._entries += len(members)
+
+    def _result_of(self, found: _Found) -> KeptResult:
+        bucket, version, members = found.bucket, found.version, found.members
+        entries = list(map(_entry_of, members))
         pieces, others = self._validated(members)
         hosts = frozenset(owner for owner in others if not owner.pid)
-        promising = [place for place, member in enumerate(members) if member.promise is not None]
-        self._results[query] = KeptResult(
+        promising = [place for place, promise in enumerate(map(_promise_of, members)) if promise is not None]
+        return KeptResult(
             bucket, version, self._words, pieces, others - hosts, hosts, members, entries, promising, self._rows, {}
         )
-        self._entries += len(entries)
 
     def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], frozenset[Owner]]:
-        shown = {(one.mutex_at, one.mutex, one.stamp) for one in members}
+        shown = set(map(_lifeline_of, members))
         pieces = [
             Piece(start, end, self._words[start:end].tobytes())
             for start, end in _spans(at for at, mutex, _ in shown if mutex != NONE.mutex)
@@ -139,7 +167,7 @@ class KeptResults:
             except (KeyError, RuntimeError, StopIteration):
                 # Another thread keeps a result at the same moment.
                 continue
-            self._entries -= len(first.entries)
+            self._entries -= len(first.members)
 
 
 def _spans(places: Iterable[int]) -> list[tuple[int, int]]:

@@ -39,10 +39,13 @@ from .query import Query
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
 
 
-def row_under(txn: Txn, environment: Environment, key: bytes) -> bytes | None:
-    """The row of the entry that is registered under an id's key; None where there is none."""
+def entry_under(txn: Txn, environment: Environment, key: bytes) -> tuple[Entry, int] | None:
+    """The entry that is registered under an id's key, and the bytes of its row; None where there is none."""
     incarnation = txn.get(key, db=environment.ids)
-    return None if incarnation is None else row_of(txn, environment, incarnation)
+    if incarnation is None:
+        return None
+    row = row_of(txn, environment, incarnation)
+    return decode_public(row).entry, len(row)
 
 
 def row_of(txn: Txn, environment: Environment, incarnation: bytes) -> bytes:
@@ -53,6 +56,16 @@ def row_of(txn: Txn, environment: Environment, incarnation: bytes) -> bytes:
             f"{environment.data_file} lacks incarnation {unpack_number(incarnation)}; {remedy(environment.folder)}"
         )
     return row
+
+
+def rows_of(txn: Txn, environment: Environment, incarnations: list[bytes]) -> list[tuple[bytes, bytes]]:
+    """`row_of` for many: each incarnation with its row, in this order."""
+    with txn.cursor(environment.entries) as cursor:
+        found: list[tuple[bytes, bytes]] = cursor.getmulti(incarnations)
+    if len(found) < len(incarnations):
+        for incarnation in incarnations:
+            row_of(txn, environment, incarnation)
+    return found
 
 
 def revision(txn: Txn, environment: Environment) -> int:
@@ -122,7 +135,7 @@ def entries_of(txn: Txn, environment: Environment, owner: Owner) -> list[Entry]:
     with txn.cursor(environment.tables["owners"]) as cursor:
         found = cursor.set_key(owner_key(owner))
         rows = list(cursor.iternext_dup()) if found else []
-    return [decode_public(row_of(txn, environment, row)).entry for row in rows]
+    return [decode_public(row).entry for _, row in rows_of(txn, environment, rows)]
 
 
 def all_entries(txn: Txn, environment: Environment) -> list[Entry]:
