@@ -13,9 +13,9 @@ dropped.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import select
-import socket
 from collections.abc import Iterator
 
 import msgspec
@@ -26,7 +26,7 @@ from .._engine.receipts import Receipts
 from ..errors import AdsumError, SystemBusy
 from .answers import Answer
 from .bell import Bell
-from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Connection
+from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Connection, accept
 from .handshake import refusal
 from .ports import Ports
 from .requests import Requests
@@ -45,7 +45,7 @@ class Clients:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: _socket.socket,
         epoll: select.epoll,
         *,
         requests: Requests,
@@ -136,7 +136,7 @@ class Clients:
     def _accept(self) -> None:
         for _ in range(ACCEPT_AT_ONCE):
             try:
-                sock, _ = self._listener.accept()
+                sock = accept(self._listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -144,7 +144,6 @@ class Clients:
                 self._log.warning("cannot accept a client: %s", error)
                 self._epoll.modify(self._listener, 0)
                 return
-            sock.setblocking(False)
             connection = Connection(sock, self._clock.monotonic_ns())
             if len(self._connections) >= self._most:
                 self._refuse(

@@ -1,7 +1,12 @@
-"""One client's connection, and what it may cost: a bounded buffer in each direction and a bounded wait for `Hello`."""
+"""One client's connection, and what it may cost: a bounded buffer in each direction and a bounded wait for `Hello`.
 
-import socket
+The sockets of a registrar are of the class in C from which `socket.socket` is derived. The module of that class takes a
+thirtieth of a registrar's start, and clients wait for it.
+"""
+
+import _socket
 import struct
+from array import array
 
 from .. import _wire as wire
 from ..model import Owner
@@ -15,6 +20,14 @@ CLOGGED_SECONDS = 10.0
 _credentials = struct.Struct("3i")
 
 
+def accept(listener: _socket.socket) -> _socket.socket:
+    """The next client in the backlog, non-blocking. Raises `BlockingIOError` where there is none."""
+    descriptor, _ = listener._accept()  # type: ignore[attr-defined]
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+    sock.setblocking(False)
+    return sock
+
+
 class Connection:
     """A non-blocking socket, the bytes that came in, and those that could not go out yet.
 
@@ -22,7 +35,7 @@ class Connection:
     of its replies of which some bytes could not go out yet.
     """
 
-    def __init__(self, sock: socket.socket, now: int) -> None:
+    def __init__(self, sock: _socket.socket, now: int) -> None:
         self.sock = sock
         self.fd = sock.fileno()
         self.since = now
@@ -39,7 +52,7 @@ class Connection:
     @property
     def peer_uid(self) -> int:
         """The user at the other end, as the kernel knows it (SO_PEERCRED, unix(7))."""
-        raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _credentials.size)
+        raw = self.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _credentials.size)
         return int(_credentials.unpack(raw)[1])
 
     @property
@@ -68,7 +81,7 @@ class Connection:
             self._unsent += data
             return self.flush()
         try:
-            sent = self.sock.send(data, socket.MSG_NOSIGNAL)
+            sent = self.sock.send(data, _socket.MSG_NOSIGNAL)
         except (BlockingIOError, InterruptedError):
             sent = 0
         if sent == len(data):
@@ -81,13 +94,14 @@ class Connection:
         socket: a client that asks for the descriptor has no other reply to read."""
         if self._unsent:
             raise ConnectionAbortedError("asked for a descriptor before it read its replies")
-        socket.send_fds(self.sock, [data], [descriptor], socket.MSG_NOSIGNAL)
+        rights = _socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [descriptor])
+        self.sock.sendmsg([data], [rights], _socket.MSG_NOSIGNAL)
 
     def flush(self) -> bool:
         """Send the bytes that were kept. True when none are left."""
         try:
             while self._unsent:
-                del self._unsent[: self.sock.send(self._unsent, socket.MSG_NOSIGNAL)]
+                del self._unsent[: self.sock.send(self._unsent, _socket.MSG_NOSIGNAL)]
         except (BlockingIOError, InterruptedError):
             return False
         return True

@@ -6,11 +6,11 @@ its place only when it can be connected to, so a client never mistakes a startin
 
 from __future__ import annotations
 
+import _socket
 import gc
 import os
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -175,8 +175,8 @@ def _require_file_size(folder: Path, size: int) -> None:
         )
 
 
-def _listen(folder: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _listen(folder: Path) -> _socket.socket:
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     with folders.short_path(folder) as reachable:
         unfinished = f"{wire.SOCKET_NAME}.new"
         (folder / unfinished).unlink(missing_ok=True)

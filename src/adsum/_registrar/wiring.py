@@ -4,8 +4,8 @@ No part makes another. `build_core` makes those that decide and write; a simulat
 and failpoints of its own. `build_server` puts sockets and the loop around them.
 """
 
+import _socket
 import select
-import socket
 
 import msgspec
 from msgspec.structs import replace
@@ -94,7 +94,7 @@ def build_server(
     limits: Limits,
     kernel: DeathWatch,
     exits: ExitWatch,
-    listener: socket.socket,
+    listener: _socket.socket,
     tenure: Tenure,
     swept: Swept,
     ports: Ports,
