@@ -110,7 +110,11 @@ class KeptResults:
         if found is None or self._counters[found.bucket] != found.version:
             return None
         if found.result is None:
-            found.result = self._result_of(found)
+            doubtful, result = self._result_of(found)
+            if any(one.mutex != NONE.mutex for one in doubtful):
+                # A lifeline broke since the search, or before it. Only a search asks whether the process is ending.
+                return None
+            found.result = result
         return found.result
 
     def is_current(self, kept: KeptResult) -> bool:
@@ -132,20 +136,25 @@ class KeptResults:
         if version & 1 or len(members) > MOST_ENTRIES:
             return
         self._make_room(len(members))
-        self._results[query] = _Found(bucket, version, members)
+        found = self._results[query] = _Found(bucket, version, members)
         self._entries += len(members)
+        if old is not None:
+            # Of what is searched for again, and again.
+            _, found.result = self._result_of(found)
 
-    def _result_of(self, found: _Found) -> KeptResult:
+    def _result_of(self, found: _Found) -> tuple[list[CachedEntry], KeptResult]:
+        """The result, and the members that no lifeline shows to be alive."""
         bucket, version, members = found.bucket, found.version, found.members
         entries = list(map(_entry_of, members))
-        pieces, others = self._validated(members)
+        pieces, doubtful = self._validated(members)
+        others = frozenset(one.owner for one in doubtful)
         hosts = frozenset(owner for owner in others if not owner.pid)
         promising = [place for place, promise in enumerate(map(_promise_of, members)) if promise is not None]
-        return KeptResult(
+        return doubtful, KeptResult(
             bucket, version, self._words, pieces, others - hosts, hosts, members, entries, promising, self._rows, {}
         )
 
-    def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], frozenset[Owner]]:
+    def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], list[CachedEntry]]:
         shown = set(map(_lifeline_of, members))
         pieces = [
             Piece(start, end, self._words[start:end].tobytes())
@@ -157,8 +166,8 @@ class KeptResults:
             alive.update((start + at, words[at], words[at + STAMP]) for at in range(0, len(words), LIFELINE_WORDS))
         unknown = shown - alive
         if not unknown:
-            return pieces, frozenset()
-        return pieces, frozenset(one.owner for one in members if (one.mutex_at, one.mutex, one.stamp) in unknown)
+            return pieces, []
+        return pieces, [one for one in members if _lifeline_of(one) in unknown]
 
     def _make_room(self, entries: int) -> None:
         while self._results and (len(self._results) >= MOST_RESULTS or self._entries + entries > MOST_ENTRIES):
