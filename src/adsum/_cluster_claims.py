@@ -10,7 +10,6 @@ The two kinds do not know of each other: a member is claimed either in its own r
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -78,6 +77,8 @@ class Search:
         return [entry]
 
     def _slots_of(self, member: Entry) -> list[Slot]:
+        import hashlib  # With OpenSSL, which takes a twentieth of the import of adsum.
+
         origin = member.origin
         epoch = self._reads._reader.position().epoch if origin is None else origin.epoch
         incarnation = member.incarnation if origin is None else origin.incarnation

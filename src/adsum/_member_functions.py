@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
@@ -24,6 +23,8 @@ log = logging.getLogger("adsum")
 
 def member_function(function: Callable[P, R], id: MemberId, register: Register) -> Callable[P, R]:
     """The function, registered under `id` while a call of it runs. Errors: `TypeError`."""
+    import inspect  # Most programs have no such functions, and it takes a twentieth of the import of adsum.
+
     check_function(function)
     if inspect.iscoroutinefunction(function):
 
@@ -50,6 +51,8 @@ def member_function(function: Callable[P, R], id: MemberId, register: Register) 
 
 def check_function(function: object) -> None:
     """Errors: `TypeError` for what is no function, and for a generator: its call ends before its work begins."""
+    import inspect
+
     if not callable(function):
         raise TypeError(f"{function!r}: @registry.member(id) decorates a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -61,6 +64,8 @@ def check_function(function: object) -> None:
 
 def check_member_id(id: object) -> None:
     """Errors: `TypeError` where the decorator is used without an id, as in ``@registry.member``."""
+    import inspect
+
     if inspect.isfunction(id) and id.__name__ != "<lambda>" and not inspect.signature(id).parameters:
         raise TypeError(f"write @registry.member('id') above {id.__qualname__}: a member needs an id")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support import Child, eventually
+from tests.support.processes import open_files
 
 ADSUM = (sys.executable, "-m", "adsum.cli")
 NODE = "here"
@@ -81,13 +82,4 @@ def pid_of(ready: str) -> int:
 
 def until_it_waits(waiting: Child) -> None:
     """Wait until the command has the registrar's doorbell, an eventfd."""
-
-    def listens() -> bool:
-        try:
-            links = [str(fd.readlink()) for fd in Path(f"/proc/{waiting.pid}/fd").iterdir()]
-        except FileNotFoundError:
-            # This descriptor was closed while the list was read.
-            return False
-        return any("eventfd" in link for link in links)
-
-    eventually(listens)
+    eventually(lambda: any("eventfd" in file for file in open_files(waiting.pid).values()))

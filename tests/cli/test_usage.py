@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from adsum import HealthStatus, ProcessType, Registry
 from adsum.cli.app import build
 from adsum.cli.options import HealthWord, TypeWord
 from tests.support import Child, eventually, stopped
+from tests.support.processes import open_files
 
 from .command import ADSUM, Command
 
@@ -192,14 +192,7 @@ def test_ctrl_c_is_silent(command: Command, members: Registry) -> None:
 
 
 def _until_connected(child: Child) -> None:
-    def connected() -> bool:
-        try:
-            return any(os.readlink(fd).startswith("socket:") for fd in Path(f"/proc/{child.pid}/fd").iterdir())
-        except FileNotFoundError:
-            # This descriptor was closed while the list was read.
-            return False
-
-    eventually(connected)
+    eventually(lambda: any(file.startswith("socket:") for file in open_files(child.pid).values()))
 
 
 def test_without_the_extra(command: Command) -> None:

@@ -8,7 +8,6 @@ import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mcp import Client, StdioServerParameters, stdio_client
@@ -18,6 +17,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 
 from tests.cli.command import ADSUM, Command
 from tests.support import Child
+from tests.support.processes import open_files
 
 TOKEN = "a-token-of-this-test"
 SERVING = re.compile(r"serving (http://\S+/mcp) of (\S+)")
@@ -139,10 +139,4 @@ def local_ids(answer: Mapping[str, Any]) -> list[str]:
 
 def epolls(pid: int) -> int:
     """How many epolls a process has: one for its event loop, and one for each watch."""
-    links = []
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            links.append(str(descriptor.readlink()))
-        except FileNotFoundError:
-            continue
-    return sum("eventpoll" in link for link in links)
+    return sum("eventpoll" in file for file in open_files(pid).values())

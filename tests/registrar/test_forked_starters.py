@@ -15,11 +15,7 @@ from adsum._client.launch import Launch
 
 from ..process.people import unseen_fork
 from ..support import end_registrar, eventually
-
-
-def _holders_of(file: Path, pid: int) -> list[str]:
-    links = [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
-    return [link for link in links if os.path.realpath(link) == str(file)]
+from ..support.processes import open_files
 
 
 @pytest.mark.parametrize("fork", [os.fork, unseen_fork])
@@ -46,7 +42,7 @@ def test_a_fork_in_the_middle_of_a_start(
             os._exit(0)
         try:
             if fork is os.fork:
-                eventually(lambda: _holders_of(registry_folder / "starting", child) == [])
+                eventually(lambda: str(registry_folder / "starting") not in open_files(child).values())
             go_on.set()
             thread.join()
             registry.unregister("first")

@@ -18,6 +18,7 @@ import adsum
 from adsum import Registry
 
 from ..support import Child, eventually, registrar_pid
+from ..support.processes import open_files
 from .watched import private_bytes
 
 
@@ -57,7 +58,7 @@ def test_what_a_bad_starter_leaves_to_it(registry_folder: Path) -> None:
         pid = registrar_pid(registry_folder)
         assert pid is not None
         told = status(pid)
-        targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        targets = open_files(pid).values()
         assert int(told["SigBlk"], 16) == 0
         assert not int(told["SigIgn"], 16) & 1 << (signal.SIGTERM - 1)
         assert int(told["SigCgt"], 16) & 1 << (signal.SIGTERM - 1)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from adsum._client import member_lifetimes
 
+from .processes import open_files
 from .waiting import eventually
 
 
@@ -50,17 +51,12 @@ def _descriptors() -> frozenset[tuple[int, str]]:
     # Both are made once in a process, at first use, and kept: by `member_lifetimes`, and by multiprocessing.
     wake = member_lifetimes._threads._wake
     kept = {-1 if wake is None else wake.fileno(), getattr(resource_tracker._resource_tracker, "_fd", None)}
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            # The descriptor of the directory listing itself.
-            continue
-        # libffi opens itself for the first callback of a process, in Debian's newer Pythons, and stays open.
-        if int(name) not in kept and not Path(target).name.startswith("libffi.so"):
-            found.add((int(name), target))
-    return frozenset(found)
+    # libffi opens itself for the first callback of a process, in Debian's newer Pythons, and stays open.
+    return frozenset(
+        (number, file)
+        for number, file in open_files().items()
+        if number not in kept and not Path(file).name.startswith("libffi.so")
+    )
 
 
 def _threads() -> frozenset[threading.Thread]:

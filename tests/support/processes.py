@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 
@@ -17,3 +19,13 @@ def state_of(pid: int) -> str:
 def is_alive(pid: int) -> bool:
     """Whether it runs, or could; a zombie does not."""
     return state_of(pid) not in "ZX"
+
+
+def open_files(pid: int | str = "self") -> dict[int, str]:
+    """What the descriptors of a process refer to, by number. Without those that it closes while they are listed, that
+    of the listing itself among them."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found

@@ -10,19 +10,12 @@ from pathlib import Path
 from adsum._os.mapped_file import create_mapped, open_mapped
 
 from ..support import WITHIN
+from ..support.processes import open_files
 
 
-def descriptors_of(path: Path) -> list[str]:
+def descriptors_of(path: Path) -> list[int]:
     """The descriptors of this process that are open on a file."""
-    return [name for name in os.listdir("/proc/self/fd") if _target_of(name) == str(path)]
-
-
-def _target_of(descriptor: str) -> str:
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
-    except FileNotFoundError:
-        # That of the listing itself.
-        return ""
+    return [number for number, file in open_files().items() if file == str(path)]
 
 
 def test_each_mapping_closes_its_own_descriptor(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ the process, and one of them connects to the next registrar for all.
 
 from __future__ import annotations
 
+import _socket
 import array
 import errno
 import os
 import random
-import socket
 import threading
 import time
 import weakref
@@ -287,10 +287,10 @@ def _request_bell(connection: Connection, until: float) -> int:
         connection.wait_to_receive(until)
         with descriptors_needed():
             data, ancillary, *_ = connection.sock.recvmsg(
-                4096, socket.CMSG_SPACE(descriptors.itemsize), socket.MSG_CMSG_CLOEXEC
+                4096, _socket.CMSG_SPACE(descriptors.itemsize), _socket.MSG_CMSG_CLOEXEC
             )
         for level, kind, content in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "the registrar closed the connection")

@@ -11,7 +11,6 @@ import _socket
 import errno
 import math
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -58,7 +57,7 @@ class Connection:
         left = memoryview(data)
         while left:
             try:
-                left = left[self.sock.send(left, socket.MSG_NOSIGNAL) :]
+                left = left[self.sock.send(left, _socket.MSG_NOSIGNAL) :]
             except BlockingIOError as error:
                 reraise_foreign(error)
                 self._wait_to_send(until)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _socket
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +101,7 @@ def _dial(
 
 def _connect(folder: Path, until: float) -> _socket.socket | None:
     """A connected socket, or None where no registrar listens."""
-    sock = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
         if not folders.check(folder):

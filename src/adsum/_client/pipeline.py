@@ -7,11 +7,11 @@ itself while there are such entries, to say that the session goes on.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import math
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -342,7 +342,7 @@ class Pipeline:
         if not self._outgoing:
             return
         try:
-            del self._outgoing[: connection.sock.send(self._outgoing, socket.MSG_NOSIGNAL)]
+            del self._outgoing[: connection.sock.send(self._outgoing, _socket.MSG_NOSIGNAL)]
         except BlockingIOError:
             # The socket is full: the registrar is busy, or stopped. Deadlines go on.
             pass

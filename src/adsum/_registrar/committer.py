@@ -194,8 +194,11 @@ class Committer:
     # The commit
 
     def _finish(self, committed: _Committed, reply: Reply) -> None:
+        batch, decision = committed.batch, committed.decision
+        # Who gets an error looks for it in the log.
+        self._log_lines.follow(batch.calls, decision)
         reply(committed.answers)
-        self._follow(committed.batch, committed.decision)
+        self._follow(batch, decision)
 
     def _commit(self, batch: Batch, retention: Retention) -> _Committed:
         while True:
@@ -301,7 +304,6 @@ class Committer:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
         for owner in decision.released:
             self._kernel.unwatch(owner)
-        self._log_lines.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         self._engine.dependants.follow(decision.changes)
