@@ -143,7 +143,7 @@ def id_key(process_id: tuple[str, str, str]) -> bytes:
 
 def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
-    fields = _with_plain_custom(fields)
+    fields = _copied(fields)
     try:
         parsed = msgspec.convert(fields, MetadataFields)
     except (msgspec.ValidationError, RecursionError, OverflowError) as error:
@@ -156,7 +156,7 @@ def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
         # msgspec takes some values for a mapping, and reads a text, before it checks them.
         reraise_foreign(error)
         raise InvalidMetadata(_unreadable(fields, error)) from error
-    # Only the names that are given: most calls give one or two of them.
+    # Most calls give one or two names.
     for name in fields:
         value = getattr(parsed, name)
         if name in _CHECKS and value is not None and value is not UNSET:
@@ -172,21 +172,25 @@ def _unreadable(fields: Mapping[str, object], error: Exception) -> str:
     return f"metadata: a text in it is not valid Unicode text ({error})"
 
 
-def _with_plain_custom(fields: Any) -> Any:
-    """The fields, with plain data in place of an object. Errors: `InvalidMetadata`."""
+def _copied(fields: Any) -> dict[str, object]:
+    """The fields in a dict of their own, with plain data in place of an object. Errors: `InvalidMetadata`."""
     # A dict is asked for first, because a check against an abstract class takes half a microsecond.
-    custom = fields.get("custom") if isinstance(fields, (dict, Mapping)) else None
+    if not isinstance(fields, (dict, Mapping)):
+        raise InvalidMetadata(f"metadata: expected `dict`, got `{type(fields).__name__}`")
+    # Another thread may change what the caller has given; and msgspec refuses unknown names of a dict alone.
+    copied = dict(fields)
+    custom = copied.get("custom")
     if custom is None:
-        return fields
+        return copied
     if isinstance(custom, Range):
         raise InvalidMetadata(f"metadata.custom: {custom!r} is for searches; give a dict of names and plain data")
-    if not is_object(custom):
-        return fields
-    try:
-        return {**fields, "custom": to_plain(custom)}
-    except (TypeError, ValueError, RecursionError, OverflowError) as error:
-        reraise_foreign(error)
-        raise InvalidMetadata(f"metadata.custom: the {type(custom).__name__} is no plain data: {error}") from error
+    if is_object(custom):
+        try:
+            copied["custom"] = to_plain(custom)
+        except (TypeError, ValueError, RecursionError, OverflowError) as error:
+            reraise_foreign(error)
+            raise InvalidMetadata(f"metadata.custom: the {type(custom).__name__} is no plain data: {error}") from error
+    return copied
 
 
 def check_fields(fields: MetadataFields | Metadata) -> None:

@@ -102,6 +102,10 @@ DAMAGE: dict[str, tuple[Callable[[Tables], object], list[str]]] = {
         lambda tables: tables.put("ids", b"default\0n\0c", ABSENT),
         [r"I1: the id b'default\\x00n\\x00c' names incarnation 999, which does not exist"],
     ),
+    "name cut short": (
+        lambda tables: tables.put("ids", id_row(tables, 1), ONE[:3]),
+        ["I1: the id .* names incarnation 0, which does not exist"],
+    ),
     "name of another's entry": (
         lambda tables: tables.put("ids", b"other\0n\0a", ONE),
         [r"I3: the id b'other\\x00n\\x00a' names the entry of default/n/a", "S1: incarnation 1 has two names"],
@@ -193,6 +197,16 @@ def test_a_damaged_row_is_an_error_and_never_an_answer(two: Registry, what: str)
             with pytest.raises(adsum.CorruptRegistry, match=f"{two.folder}.*remove the folder"):
                 read()
         assert registry["b"].process_id.local_id == "b"
+
+
+def test_a_row_of_the_wrong_length_is_an_error_too(two: Registry) -> None:
+    """It is shorter than any number of an incarnation."""
+    with Child(damage, two.folder, "name cut short") as child:
+        assert child.wait() == 0
+    with adsum.open(path=two.folder, node="n") as registry:
+        for read in (lambda: registry.lookup("a"), registry.find):
+            with pytest.raises(adsum.CorruptRegistry, match=f"{two.folder}.*remove the folder"):
+                read()
 
 
 def test_a_sound_registry_has_no_violation(either: Registry) -> None:

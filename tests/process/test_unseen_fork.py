@@ -11,13 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 import adsum
 from adsum import Registry
+from adsum._os import identity
 from adsum._os.forking import _OwnByPid
+from adsum.model import Owner
 
 from ..support import Child, eventually, stopped
 from .people import gone_from_tables, in_fork, kill_unreaped, sleeper, unseen_fork
@@ -50,6 +54,20 @@ def test_each_worker_gets_its_own_answers(registry_folder: Path) -> None:
     with Child(_prefork, registry_folder) as master:
         assert sorted(master.line() for _ in range(3)) == ["0 40", "1 40", "2 40"]
         master.expect("1")
+
+
+@pytest.mark.parametrize("fork", [os.fork, unseen_fork])
+def test_a_child_with_the_pid_of_an_ancestor(fork: Callable[[], int]) -> None:
+    """Pids come again: a child that has the one of an ancestor is not taken for it."""
+    pid = os.getpid()
+    assert identity.current().pid == pid
+    new = Owner(pid, 5, 5)
+
+    def who() -> Owner:
+        with mock.patch("os.getpid", return_value=pid), mock.patch.object(identity, "identify", return_value=new):
+            return identity.current()
+
+    assert in_fork(who, fork=fork) == new
 
 
 @pytest.mark.parametrize("first", ["parent", "child"])

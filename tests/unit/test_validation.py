@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import ChainMap, UserDict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -81,6 +84,21 @@ def test_any_fields_are_metadata_or_refused(fields: dict[str, Any]) -> None:
         assert str(error).startswith(("metadata", "key in metadata"))  # noqa: PT017 - one of two outcomes
     else:
         assert set(parsed.given()) == set(fields)
+
+
+@pytest.mark.parametrize("kind", [dict, MappingProxyType, ChainMap, UserDict])
+def test_any_mapping_is_checked_as_a_dict_is(kind: Callable[[dict[str, object]], Any]) -> None:
+    """No name that is misspelled is left out silently."""
+    assert parse_metadata(kind({"endpoint": "there"})).given() == {"endpoint": "there"}
+    with pytest.raises(InvalidMetadata, match=r"metadata\.capabilites: no such field; do you mean capabilities\?"):
+        parse_metadata(kind({"capabilites": {"x"}}))
+
+
+@pytest.mark.parametrize("fields", [range(3), 5, None, "ab", [("endpoint", "there")], object()])
+def test_what_is_no_mapping_is_refused(fields: Any) -> None:
+    """Whatever msgspec would make of it."""
+    with pytest.raises(InvalidMetadata, match="metadata: expected `dict`, got "):
+        parse_metadata(fields)
 
 
 def test_what_is_not_given_is_not_set() -> None:

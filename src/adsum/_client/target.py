@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import threading
@@ -26,16 +25,8 @@ class Target(NamedTuple):
 def resolve(process: Any) -> Target:
     """The target of a `process` argument. Errors: `DeadProcess`; `TypeError` where it is no process; `SystemBusy` where
     no descriptor is left to identify it with."""
-    if process is None:
-        return _this_process(os.getpid())
     with descriptors_needed():
-        return _resolve(process)
-
-
-@functools.lru_cache(maxsize=1)
-def _this_process(_pid: int) -> Target:
-    with descriptors_needed():
-        return Target(identity.current())
+        return Target(identity.current()) if process is None else _resolve(process)
 
 
 def _resolve(process: Any) -> Target:

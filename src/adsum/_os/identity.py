@@ -17,6 +17,7 @@ from .._foreign import reraise_foreign
 from ..errors import UnsupportedPlatform
 from ..model import Owner
 from . import polling
+from .forking import call_around_fork, notice_fork, own
 from .pidfd import open_pidfd
 
 
@@ -139,6 +140,8 @@ def _is_another_process(owner: Owner, pidfd: int) -> bool:
 
 def current() -> Owner:
     """The identity of this process."""
+    if not own[0]:
+        notice_fork()
     return _identity_of_self(os.getpid())
 
 
@@ -150,6 +153,10 @@ def _identity_of_self(pid: int) -> Owner:
             f"cannot read the identity of this process ({pid}) from the kernel; is /proc mounted?"
         )
     return owner
+
+
+# A child may get the pid that an ancestor had, whose identity it inherits here.
+call_around_fork(after_in_child=_identity_of_self.cache_clear)
 
 
 @functools.cache

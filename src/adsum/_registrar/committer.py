@@ -194,6 +194,14 @@ class Committer:
     # The commit
 
     def _finish(self, committed: _Committed, reply: Reply) -> None:
+        """Reply, and follow. What fails here ends the registrar: the batch is committed, so no client may hear that it
+        was refused, and the next registrar knows what this one has missed."""
+        try:
+            self._reply_and_follow(committed, reply)
+        except AdsumError as error:
+            raise RuntimeError(f"a batch was committed, and then: {error}") from error
+
+    def _reply_and_follow(self, committed: _Committed, reply: Reply) -> None:
         batch, decision = committed.batch, committed.decision
         # Who gets an error looks for it in the log.
         self._log_lines.follow(batch.calls, decision)

@@ -10,7 +10,8 @@ That each owner lives is one comparison of bytes: the lifelines are what they we
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from array import array
+from collections.abc import Collection, Iterable, Set
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -81,15 +82,16 @@ class KeptResult(NamedTuple):
 
 
 class _Found:
-    """What a search has found, with the counter that validates it; and the result that is made of it when the same is
-    searched for again."""
+    """What a search has found, with the counter that validates it and the `asked` owners, of whom the kernel said that
+    they live; and the result that is made of it when the same is searched for again."""
 
-    __slots__ = ("bucket", "members", "result", "version")
+    __slots__ = ("asked", "bucket", "members", "result", "version")
 
-    def __init__(self, bucket: int, version: int, members: list[CachedEntry]) -> None:
+    def __init__(self, bucket: int, version: int, members: list[CachedEntry], asked: Set[Owner]) -> None:
         self.bucket = bucket
         self.version = version
         self.members = members
+        self.asked = asked
         self.result: KeptResult | None = None
 
 
@@ -110,11 +112,7 @@ class KeptResults:
         if found is None or self._counters[found.bucket] != found.version:
             return None
         if found.result is None:
-            doubtful, result = self._result_of(found)
-            if any(one.mutex != NONE.mutex for one in doubtful):
-                # A lifeline broke since the search, or before it. Only a search asks whether the process is ending.
-                return None
-            found.result = result
+            found.result = self._result_of(found)
         return found.result
 
     def is_current(self, kept: KeptResult) -> bool:
@@ -129,47 +127,57 @@ class KeptResults:
         bucket = index_bucket_of(*next(iter(query.index_keys(self._indexed)), namespace_key(query.namespace)))
         return bucket, self._counters[bucket]
 
-    def keep(self, query: Query, bucket: int, version: int, members: list[CachedEntry]) -> None:
-        """Keep a result, unless it was read during a commit, or is too large."""
+    def keep(
+        self, query: Query, bucket: int, version: int, members: list[CachedEntry], asked: Set[Owner] = frozenset()
+    ) -> None:
+        """Keep a result, unless it was read during a commit, or is too large. Its members live: the kernel has said so
+        of the `asked` owners, lifelines of the others."""
         old = self._results.pop(query, None)
         self._entries -= 0 if old is None else len(old.members)
         if version & 1 or len(members) > MOST_ENTRIES:
             return
         self._make_room(len(members))
-        found = self._results[query] = _Found(bucket, version, members)
+        self._results[query] = _Found(bucket, version, members, asked)
         self._entries += len(members)
-        if old is not None:
-            # Of what is searched for again, and again.
-            _, found.result = self._result_of(found)
 
-    def _result_of(self, found: _Found) -> tuple[list[CachedEntry], KeptResult]:
-        """The result, and the members that no lifeline shows to be alive."""
+    def _result_of(self, found: _Found) -> KeptResult:
         bucket, version, members = found.bucket, found.version, found.members
         entries = list(map(_entry_of, members))
-        pieces, doubtful = self._validated(members)
-        others = frozenset(one.owner for one in doubtful)
+        pieces, others = self._validated(found)
         hosts = frozenset(owner for owner in others if not owner.pid)
         promising = [place for place, promise in enumerate(map(_promise_of, members)) if promise is not None]
-        return doubtful, KeptResult(
+        return KeptResult(
             bucket, version, self._words, pieces, others - hosts, hosts, members, entries, promising, self._rows, {}
         )
 
-    def _validated(self, members: list[CachedEntry]) -> tuple[list[Piece], list[CachedEntry]]:
-        shown = set(map(_lifeline_of, members))
-        pieces = [
-            Piece(start, end, self._words[start:end].tobytes())
+    def _validated(self, found: _Found) -> tuple[list[Piece], frozenset[Owner]]:
+        """The lifelines as the search found them, and the owners for which the kernel has to be asked instead."""
+        shown = set(map(_lifeline_of, found.members))
+        spans = [
+            (start, array("Q", self._words[start:end].tobytes()))
             for start, end in _spans(at for at, mutex, _ in shown if mutex != NONE.mutex)
         ]
         alive: set[tuple[int, int, int]] = set()
-        for start, _, content in pieces:
-            words = memoryview(content).cast("Q")
+        for start, words in spans:
             alive.update((start + at, words[at], words[at + STAMP]) for at in range(0, len(words), LIFELINE_WORDS))
         unknown = shown - alive
-        if not unknown:
-            return pieces, []
-        return pieces, [one for one in members if _lifeline_of(one) in unknown]
+        others: set[Owner] = set()
+        for one in found.members if unknown else ():
+            if _lifeline_of(one) not in unknown:
+                continue
+            if one.mutex == NONE.mutex or one.owner in found.asked:
+                others.add(one.owner)
+                continue
+            # It broke since the search. Only a new search asks whether the process is ending.
+            for start, words in spans:
+                if start <= one.mutex_at < start + len(words):
+                    words[one.mutex_at - start], words[one.mutex_at - start + STAMP] = one.mutex, one.stamp
+        return [Piece(start, start + len(words), words.tobytes()) for start, words in spans], frozenset(others)
 
     def _make_room(self, entries: int) -> None:
+        if self._entries + entries > MOST_ENTRIES:
+            # Threads that search at once may have counted one result twice.
+            self._entries = sum([len(found.members) for found in list(self._results.values())])
         while self._results and (len(self._results) >= MOST_RESULTS or self._entries + entries > MOST_ENTRIES):
             try:
                 first = self._results.pop(next(iter(self._results)))

@@ -195,11 +195,11 @@ class Reader:
         if kept is not None and self._all_live(kept):
             return kept.present()
         bucket, version = results.version_for(query)
-        found, dead = self._search(query)
+        found, dead, asked = self._search(query)
         if has_local_members:
             over += [one.entry.incarnation for one in found if self.local_members.is_over(one.entry.incarnation)]
         elif not dead and not query.unreachable:
-            results.keep(query, bucket, version, found)
+            results.keep(query, bucket, version, found, asked)
         if dead or over:
             found = [one for one in found if one.owner not in dead and one.entry.incarnation not in over]
         living = [one.entry if one.promise is None else one.present() for one in found]
@@ -261,30 +261,31 @@ class Reader:
             return self._liveness.alive_among(owners)
         return self._liveness.alive_among(set(owners) - hosts) | self._tables.hosts.here_among(hosts)
 
-    def _search(self, query: Query) -> tuple[list[CachedEntry], set[Owner]]:
-        """The entries in the tables that match, sorted by id, and those of their owners that are dead."""
+    def _search(self, query: Query) -> tuple[list[CachedEntry], set[Owner], set[Owner]]:
+        """The entries in the tables that match, sorted by id, and of their owners those that are dead, and those of
+        whom the kernel was asked."""
         cache = self._tables.cache
         before, words_before = cache.versions(), self._tables.hosts.copy()
         fresh: dict[CacheKey, CachedEntry] = {}
         nothing: tuple[list[CachedEntry], memoryview] = [], cache.lifelines
         found, words = self._tables.read(lambda txn, env: self._matches(txn, env, query, before, fresh), nothing)
         cache.keep_all(fresh)
-        dead = self._dead_among(found, words)
+        dead, asked = self._dead_among(found, words)
         if not query.unreachable:
             dead |= self._away_among(found, words_before)
         found.sort(key=_by_key)
-        return found, dead
+        return found, dead, asked
 
-    def _dead_among(self, found: list[CachedEntry], words: memoryview) -> set[Owner]:
-        """The owners that are dead. `words` are the lifelines."""
+    def _dead_among(self, found: list[CachedEntry], words: memoryview) -> tuple[set[Owner], set[Owner]]:
+        """The owners that are dead, and those of whom the kernel was asked. `words` are the lifelines."""
         # The mutex first; see `lifelines`.
         doubtful = [one for one in found if words[one.mutex_at] != one.mutex or words[one.stamp_at] != one.stamp]
         if not doubtful:
-            return set()
+            return set(), set()
         owners = {one.owner for one in doubtful if one.owner.pid}
         dead = owners - self._liveness.alive_among(owners)
         broken = {one.owner for one in doubtful if one.mutex != NONE.mutex} - dead
-        return dead.union(filter(self._liveness.is_ending, broken))
+        return dead.union(filter(self._liveness.is_ending, broken)), owners
 
     def _away_among(self, found: list[CachedEntry], before: bytes) -> set[Owner]:
         """The hosts that are not here now, or were not all the time since `before`, a copy of their words."""

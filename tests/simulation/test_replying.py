@@ -1,0 +1,33 @@
+"""What happens between a commit and the next batch, when a step of it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from adsum import _wire as wire
+from adsum._engine.batch import Batch, Call
+from adsum._registrar.answers import Answer
+from adsum._validation import MetadataFields
+from adsum.errors import SystemBusy
+from adsum.model import Limits, ProcessId
+
+from .world import World
+
+
+def test_no_call_that_was_carried_out_is_refused() -> None:
+    """Where a step after the commit fails, the registrar ends, whatever the error is: a second answer, that nothing was
+    changed, would be false."""
+    world = World(Limits())
+    owner = world.processes.start(7)
+    request = wire.Register(owner=owner, items=[(ProcessId("n", "host", "a"), MetadataFields())])
+    replies: list[Answer] = []
+
+    def reply(answers: list[Answer]) -> None:
+        replies.extend(answers)
+        raise SystemBusy("no descriptor is left")
+
+    call = Call(b"session", 1, world.clock.nanoseconds + 10**9, request, owner)
+    with pytest.raises(RuntimeError, match="a batch was committed, and then: no descriptor is left"):
+        world.core.committer.commit(Batch(calls=[call]), reply)
+    assert len(replies) == len(world.tables().entries) == 1
+    world.close()
