@@ -35,6 +35,8 @@ def test_a_refusal_is_one_line(registry: Registry, registry_folder: Path) -> Non
         registry.register("a\nb")
     with pytest.raises(NotRegistered):
         registry.update_health("none", "degraded")
+    # The callers are answered first.
+    eventually(lambda: len(lines(registry_folder, "refused")) == 2)
     first, second = lines(registry_folder, "refused")
     assert f"already_registered, register {str(name)[:-2]}\\nb by process {os.getpid()}" in first
     assert "not_registered, update " in second

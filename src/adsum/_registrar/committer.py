@@ -197,16 +197,10 @@ class Committer:
         """Reply, and follow. What fails here ends the registrar: the batch is committed, so no client may hear that it
         was refused, and the next registrar knows what this one has missed."""
         try:
-            self._reply_and_follow(committed, reply)
+            reply(committed.answers)
+            self._follow(committed.batch, committed.decision)
         except AdsumError as error:
             raise RuntimeError(f"a batch was committed, and then: {error}") from error
-
-    def _reply_and_follow(self, committed: _Committed, reply: Reply) -> None:
-        batch, decision = committed.batch, committed.decision
-        # Who gets an error looks for it in the log.
-        self._log_lines.follow(batch.calls, decision)
-        reply(committed.answers)
-        self._follow(batch, decision)
 
     def _commit(self, batch: Batch, retention: Retention) -> _Committed:
         while True:
@@ -312,6 +306,7 @@ class Committer:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
         for owner in decision.released:
             self._kernel.unwatch(owner)
+        self._log_lines.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
         self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
         self._engine.dependants.follow(decision.changes)
