@@ -292,7 +292,7 @@ class Calls:
     ) -> T:
         """`wait` for a registration, and give what `convert` makes of the reply. An interrupt at any moment before this
         returns undoes the registration, because no caller will hold it."""
-        _, since = self._client.reader.position()
+        since = self._client.reader.revision()
         try:
             return convert(self.wait(write, timeout))
         except AdsumError:

@@ -25,11 +25,19 @@ class Target(NamedTuple):
 def resolve(process: Any) -> Target:
     """The target of a `process` argument. Errors: `DeadProcess`; `TypeError` where it is no process; `SystemBusy` where
     no descriptor is left to identify it with."""
+    if process is None:
+        try:
+            # Nearly always known, and then no descriptor is needed.
+            return Target(identity.current())
+        except OSError as error:
+            reraise_foreign(error)
     with descriptors_needed():
-        return Target(identity.current()) if process is None else _resolve(process)
+        return _resolve(process)
 
 
 def _resolve(process: Any) -> Target:
+    if process is None:
+        return Target(identity.current())
     if isinstance(process, threading.Thread):
         if not process.is_alive():
             raise DeadProcess(f"the thread {process.name!r} has ended or was not started; register it while it runs")

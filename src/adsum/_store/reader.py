@@ -90,9 +90,17 @@ class Reader:
     def position(self) -> Position:
         """The present position, as the page has it: as cheap as memory, and never behind an acknowledged change. Zeros
         where there is no registry."""
-        self._tables.current()
-        mapped = self._tables.page
+        mapped = self._current_page()
         return NOWHERE if mapped is None else Position(mapped.epoch, mapped.revision)
+
+    def revision(self) -> int:
+        """That of `position`, for callers that ask at each write."""
+        mapped = self._current_page()
+        return 0 if mapped is None else mapped.revision
+
+    def _current_page(self) -> page.Page | None:
+        self._tables.current()
+        return self._tables.page
 
     def recheck_folder(self) -> None:
         """The client has connected to a registrar: check before the next read that the open tables are still those in
