@@ -42,3 +42,19 @@ def test_each_mapping_closes_its_own_descriptor(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(WITHIN)
     assert descriptors_of(path) == []
+
+
+def test_a_file_that_is_made_shorter_before_it_is_mapped(tmp_path: Path) -> None:
+    """It is looked at again, and no error of the mapping itself is raised."""
+    path = tmp_path / "words"
+    path.write_bytes(bytes(8192))
+    seen: list[int] = []
+
+    def cut(file: os.stat_result) -> int:
+        seen.append(file.st_size)
+        os.truncate(path, 4096)
+        return file.st_size
+
+    mapped = open_mapped(path, cut)
+    assert mapped is not None
+    assert (seen, len(mapped.words) * 8) == ([8192, 4096], 4096)

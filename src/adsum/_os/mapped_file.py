@@ -45,13 +45,14 @@ class MappedFile:
 
 # One for each mapping, and behind every file that is mapped here: no other descriptor has it.
 _offsets = itertools.count(1 << 31)
-# How often a file is opened whose descriptor is closed before it is mapped.
+# How often a file is opened whose descriptor is closed, or which is made shorter, before it is mapped.
 _TRIES = 10
 
 
 def open_mapped(path: Path, size_of: Callable[[os.stat_result], int], *, writable: bool = False) -> MappedFile | None:
     """Map a file, as many bytes as `size_of` says, which may raise an error. None where there is no such file, or where
-    `size_of` gives 0. Errors: `SystemBusy` where the program closes all descriptors again and again."""
+    `size_of` gives 0. Errors: `SystemBusy` where the program closes all descriptors, or the file is made shorter, again
+    and again."""
     flags, access = (os.O_RDWR, mmap.ACCESS_WRITE) if writable else (os.O_RDONLY, mmap.ACCESS_READ)
     for _ in range(_TRIES):
         try:
@@ -94,7 +95,7 @@ def create_mapped(path: Path, size: int, *, allocated: int | None = None) -> Map
 
 
 def _map(opened: Descriptor, file: os.stat_result, size: int, access: int) -> MappedFile | None:
-    """None where the number may have been another file's when it was mapped."""
+    """None where the number may have been another file's when it was mapped, or where the file is shorter by now."""
     number = opened.number
     try:
         if sys.version_info >= (3, 13):
@@ -109,11 +110,13 @@ def _map(opened: Descriptor, file: os.stat_result, size: int, access: int) -> Ma
             mapped = MappedFile(mapping, file, copy_of(opened, offset, first))
     except (OSError, ValueError) as error:
         reraise_foreign(error)
-        if opened.is_ours():
+        if opened.is_ours() and os.fstat(number).st_size >= size:
             raise
         return None
     return mapped if opened.is_ours() else None
 
 
 def _closed(path: Path) -> SystemBusy:
-    return SystemBusy(f"another part of this program closed the descriptor of {path} before it was mapped; try again")
+    return SystemBusy(
+        f"{path} was made shorter, or this program closed its descriptor, before it was mapped; try again"
+    )
