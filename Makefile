@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-peers bench-cluster bench-web docs model spin chromium inspector soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-before bench-peers bench-cluster bench-web docs model spin chromium inspector soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: .venv/.stamp  ## measure; ARGS="..." are passed on
 
 bench-large: .venv/.stamp  ## measure up to the largest registry; takes long
 	@$(BIN)/python benchmarks/run.py --large $(ARGS)
+
+bench-before: .venv/.stamp  ## compare with an earlier commit in one run: ARGS="COMMIT --rounds 15"
+	@$(BIN)/python benchmarks/before_after.py $(ARGS)
 
 bench-peers: .venv-bench/.stamp  ## compare with Elixir, Valkey or Redis, SQLite, Pyro5 in one run; those that are here
 	@.venv-bench/bin/python benchmarks/peers.py $(ARGS)
