@@ -29,7 +29,8 @@ import os, select, statistics, subprocess, sys, time
 import adsum
 folder, members = sys.argv[1], int(sys.argv[2])
 registry, clock, turn = adsum.open(path=folder, timeout=60), time.perf_counter, 0
-registry.register_many([(f"m{n}", {"capabilities": {f"c{n % 40}"}}) for n in range(members)])
+for n in range(members):
+    registry.register(f"m{n}", capabilities={f"c{n % 40}"})
 
 def register():
     spent, made = [], []
@@ -40,6 +41,13 @@ def register():
     for one in made:
         one.unregister()
     return statistics.median(spent)
+
+def register_after_large():
+    # Before its first large message a process may pay for each buffer: glibc maps and unmaps large ones (mallopt(3),
+    # M_MMAP_THRESHOLD), until one was freed.
+    for one in registry.register_many([(f"large-{n}", {}) for n in range(500)]):
+        one.unregister()
+    return register()
 
 def update_health():
     spent = []
@@ -118,6 +126,7 @@ OPERATIONS = {
     "update_health": ("writer", 1),
     "first_lookup": ("reader", 1),
     "first_find": ("reader", 1),
+    "register_after_large": ("writer", 1),
     "takeover": ("writer", 3),
     # Last, because it keeps the writer on one processor.
     "kill_to_gone": ("writer", 1),
@@ -179,7 +188,7 @@ def compare(before: Version, after: Version, rounds: int) -> dict[str, dict[str,
             "ratio": statistics.median(new / old for old, new in pairs),
         }
         line = "  ".join(f"{name} {value:.3f}" for name, value in rows[operation].items())
-        print(f"{operation:14} {line}", flush=True)
+        print(f"{operation:21} {line}", flush=True)
     return rows
 
 
