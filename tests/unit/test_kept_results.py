@@ -92,6 +92,6 @@ def test_the_number_of_entries_is_counted_anew_before_any_is_dropped(
     kept.results._entries = 1000
     kept.keep(member(0))
     other = QUERY._replace(namespace="other")
-    kept.results.keep(other, *kept.results.version_for(other), [member(1)])
+    kept.results.keep(other, *kept.results.version_for(other), [member(1)], frozenset())
     assert kept.results.get(QUERY) is not None
     assert kept.results.get(other) is not None

@@ -122,8 +122,7 @@ def test_an_interrupt_at_any_moment_leaves_it_free(depth: int) -> None:
         if not moment.place:
             break
         number += 1
-    # After the lock was acquired, in the method, and after the release.
-    assert number >= 3
+    assert number > 3
 
 
 def test_a_held_lock_stays_held() -> None:

@@ -25,12 +25,6 @@ class Target(NamedTuple):
 def resolve(process: Any) -> Target:
     """The target of a `process` argument. Errors: `DeadProcess`; `TypeError` where it is no process; `SystemBusy` where
     no descriptor is left to identify it with."""
-    if process is None:
-        try:
-            # Nearly always known, and then no descriptor is needed.
-            return Target(identity.current())
-        except OSError as error:
-            reraise_foreign(error)
     with descriptors_needed():
         return _resolve(process)
 

@@ -45,15 +45,6 @@ def locked(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P]
 
     @functools.wraps(method)
     def run(self: S, /, *arguments: P.args, **named: P.kwargs) -> R:
-        # As `holding`, which would take as long again as the lock.
-        lock = self._lock
-        try:
-            lock.acquire()
-            return method(self, *arguments, **named)
-        finally:
-            try:
-                lock.release()
-            except RuntimeError as error:
-                reraise_foreign(error)
+        return holding(self._lock, method, self, *arguments, **named)
 
     return run

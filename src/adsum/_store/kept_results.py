@@ -127,9 +127,7 @@ class KeptResults:
         bucket = index_bucket_of(*next(iter(query.index_keys(self._indexed)), namespace_key(query.namespace)))
         return bucket, self._counters[bucket]
 
-    def keep(
-        self, query: Query, bucket: int, version: int, members: list[CachedEntry], asked: Set[Owner] = frozenset()
-    ) -> None:
+    def keep(self, query: Query, bucket: int, version: int, members: list[CachedEntry], asked: Set[Owner]) -> None:
         """Keep a result, unless it was read during a commit, or is too large. Its members live: the kernel has said so
         of the `asked` owners, lifelines of the others."""
         old = self._results.pop(query, None)

@@ -254,7 +254,7 @@ pack_number = _number.pack
 
 
 def unpack_number(row: bytes) -> int:
-    """The number that a row holds. A damaged row of another length gives one that no other row has."""
+    """The number that a row holds. It takes any length: a damaged row is found to be wrong where it is looked up."""
     return int.from_bytes(row, "big")
 
 

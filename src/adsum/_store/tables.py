@@ -7,7 +7,7 @@ registrar only reads it opens a `ReadTransaction`.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -385,7 +385,7 @@ class WriteTransaction(ReadTransaction):
         self._txn.put(word, value, db=self._environment.meta)
 
 
-def _by_table(names: Sequence[str], some: Sequence[T], remote: Sequence[bool]) -> dict[str, Sequence[T]]:
+def _by_table(names: Sequence[str], some: Sequence[T], remote: Sequence[bool]) -> Mapping[str, Sequence[T]]:
     """What belongs into each of two tables: that which is about this host, and that about others."""
     if not some:
         return {}
@@ -394,7 +394,7 @@ def _by_table(names: Sequence[str], some: Sequence[T], remote: Sequence[bool]) -
     found: dict[str, list[T]] = {}
     for one, is_remote in zip(some, remote, strict=True):
         found.setdefault(names[is_remote], []).append(one)
-    return {**found}
+    return found
 
 
 def _size(rows: Iterable[tuple[int, bytes]]) -> int:
