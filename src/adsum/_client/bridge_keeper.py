@@ -17,7 +17,7 @@ import msgspec
 from .._foreign import reraise_foreign
 from .._os import log_file, polling, threads
 from .._os.descriptors import Descriptor, Wakeup, note
-from .._os.forking import add_fork_aware
+from .._os.forking import add_fork_aware, no_fork_during
 from .._os.locks import locked
 from .._os.pidfd import open_pidfd
 from .._store import page as pages
@@ -144,7 +144,8 @@ class BridgeKeeper:
             return
         arguments = [str(self._folder), *map(str, msgspec.structs.astuple(present))]
         with open(self._folder / LOG_NAME, "ab") as log:
-            process = subprocess.Popen(
+            process = no_fork_during(
+                subprocess.Popen,
                 [*bridge_command(self._launch.command), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -16,6 +16,7 @@ import msgspec
 
 from .._foreign import reraise_foreign
 from .._os import log_file, polling
+from .._os.forking import no_fork_during
 from .._os.start_arguments import StartArguments
 from ..errors import RegistrarUnavailable
 from .launch import REMEDY, Launch, command_line, environment, undebugged
@@ -36,6 +37,10 @@ class StartingProcess:
         command = command_line(launch.command)
         self._program = command[0]
         self._began = time.monotonic()
+        no_fork_during(self._start, command, launch)
+
+    def _start(self, command: list[str], launch: Launch) -> None:
+        folder = self._folder
         self._report, writer_end = os.pipe2(os.O_CLOEXEC)
         limits = msgspec.json.encode(launch.limits).decode()
         arguments = StartArguments(str(folder), limits, writer_end).listed()

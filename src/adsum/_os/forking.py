@@ -12,6 +12,10 @@ functions with `call_around_fork` and `call_at_exit`.
 This is the order of `os.register_at_fork` itself, so that what is acquired first is released last. No other module of
 adsum calls `os.register_at_fork` or `atexit.register`.
 
+Where a thread starts a program (`no_fork_during`), another thread's fork waits, last of all, until it has started. The
+child would keep a copy of the pipe through which `subprocess` waits for the exec, and so the wait would last as long as
+the child.
+
 A fork from C code does not run these hooks: that of uWSGI, for one. So every use of a thing that a fork copies begins
 with ``if not own[0]: notice_fork()``. `own` is one byte of memory that the kernel clears in a child (MADV_WIPEONFORK,
 madvise(2), Linux 4.14), so the check costs no system call. A child that notices runs what follows a fork in a child.
@@ -26,12 +30,16 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
+from .._foreign import reraise_foreign
 from .locks import holding
 
 # From linux/mman.h; the module `mmap` does not have it.
 _MADV_WIPEONFORK = 18
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _OwnByPid:
@@ -80,6 +88,8 @@ _before_fork: list[Callable[[], object]] = []
 _after_in_parent: list[Callable[[], object]] = []
 _after_in_child: list[Callable[[], object]] = []
 _at_exit: list[Callable[[], object]] = []
+# Held around each fork, and by a thread that starts a program.
+_starting = threading.RLock()
 
 
 def add_fork_aware(thing: ForkAware) -> None:
@@ -102,6 +112,12 @@ def call_around_fork(
 def call_at_exit(hook: Callable[[], object]) -> None:
     """Call a module's function when the interpreter ends."""
     _at_exit.append(hook)
+
+
+def no_fork_during(call: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """Make a call, and let no other thread fork before it returns. The call must not wait for another thread: that one
+    may be forking."""
+    return holding(_starting, call, *arguments, **named)
 
 
 def notice_fork() -> None:
@@ -130,9 +146,19 @@ def _before() -> None:
     _quiesced[:] = list(_aware)
     for thing in _quiesced:
         thing.quiesce()
+    _starting.acquire()
 
 
 def _after(*, child: bool) -> None:
+    global _starting
+    if child:
+        _starting = threading.RLock()
+    else:
+        try:
+            _starting.release()
+        except RuntimeError as error:
+            # The wait for it was interrupted.
+            reraise_foreign(error)
     _hooks_run.append(True)
     try:
         for thing in reversed(_quiesced):

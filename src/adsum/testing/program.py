@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from .. import program_gate
+from .._os.forking import no_fork_during
 
 _GATE = str(Path(program_gate.__file__).resolve())
 _WATCHER = str(Path(__file__).resolve().with_name("watch_program.py"))
@@ -30,7 +31,7 @@ def popen(
 ) -> subprocess.Popen[bytes]:
     """Start a process of a test."""
     # A process group of its own: Ctrl-C at a terminal does not reach it.
-    return subprocess.Popen(command, stdin=stdin, stdout=stdout, process_group=0, pass_fds=pass_fds)
+    return no_fork_during(subprocess.Popen, command, stdin=stdin, stdout=stdout, process_group=0, pass_fds=pass_fds)
 
 
 class HeldProgram:
@@ -41,6 +42,9 @@ class HeldProgram:
         if not words:
             raise ValueError("command=[]: give a program and its arguments")
         self._name = words[0]
+        no_fork_during(self._start, words)
+
+    def _start(self, words: list[str]) -> None:
         waiting, self._gate = os.pipe()
         self._report, failed = os.pipe()
         try:
