@@ -13,10 +13,8 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -76,21 +74,47 @@ class Stream:
     def __init__(self, port: int, path: str) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         self._connection.request("GET", path)
-        # The answer takes it over.
-        self._socket = self._connection.sock
         self._answer = self._connection.getresponse()
 
     def line(self) -> bytes:
         return self._answer.readline()
 
     def close(self) -> None:
-        """Close it, when no thread reads it any more."""
         self._answer.close()
         self._connection.close()
 
-    def end(self) -> None:
-        """Let a thread that reads get the end."""
-        self._socket.shutdown(socket.SHUT_RDWR)
+
+# Opens as many streams as it is given, prints a line, and reads what comes until its standard input ends. A process of
+# its own, as a browser is: threads of the writer's process would take the writer's interpreter lock for each change.
+_PAGES = """
+import http.client, selectors, sys
+selector, kept = selectors.DefaultSelector(), []
+for _ in range(int(sys.argv[2])):
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+    connection.request("GET", sys.argv[3])
+    sock = connection.sock
+    kept.append((connection, connection.getresponse()))
+    selector.register(sock, selectors.EVENT_READ)
+selector.register(sys.stdin, selectors.EVENT_READ)
+print("open", flush=True)
+while True:
+    for key, _ in selector.select():
+        if key.fileobj is sys.stdin:
+            sys.exit()
+        if not key.fileobj.recv(65536):
+            sys.exit("the server closed a stream")
+"""
+
+
+@contextlib.contextmanager
+def open_pages(port: int) -> Iterator[None]:
+    """Many pages of members, each with its stream of changes."""
+    command = [sys.executable, "-c", _PAGES, str(port), str(PAGES), "/live?topic=members%3F"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pages:
+        assert pages.stdout is not None
+        pages.stdout.readline()
+        yield
+    assert pages.returncode == 0
 
 
 def commit_to_stream(registry: adsum.Registry) -> Row:
@@ -111,7 +135,7 @@ def commit_to_stream(registry: adsum.Registry) -> Row:
 
 
 def cost_for_writers(registry: adsum.Registry) -> Row:
-    """Updates with no page, and with many pages open, in turn; each page's stream is read by a thread."""
+    """Updates with no page, and with many pages open, in turn."""
 
     def write(number: int) -> None:
         registry.update("agent-0000009", custom={"n": number})
@@ -120,26 +144,12 @@ def cost_for_writers(registry: adsum.Registry) -> Row:
     with serving(registry) as port:
         for _ in range(3):
             alone += timed(write, list(range(WRITES)))
-            streams = [Stream(port, "/live?topic=members%3F") for _ in range(PAGES)]
-            readers = [threading.Thread(target=_read_all, args=(stream,), daemon=True) for stream in streams]
-            for reader in readers:
-                reader.start()
-            time.sleep(1)
-            beside += timed(write, list(range(WRITES)))
-            for stream in streams:
-                stream.end()
-            for reader, stream in zip(readers, streams, strict=True):
-                reader.join()
-                stream.close()
+            with open_pages(port):
+                time.sleep(1)
+                beside += timed(write, list(range(WRITES)))
     without, with_pages = microseconds(alone), microseconds(beside)
     row = {"what": f"update beside {PAGES} open pages", **with_pages, "p50 with none": without["p50"]}
     return {**row, "times": round(with_pages["p50"] / without["p50"], 3)}
-
-
-def _read_all(stream: Stream) -> None:
-    with contextlib.suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
-        while stream.line():
-            pass
 
 
 def in_chromium(registry: adsum.Registry) -> list[Row]:
