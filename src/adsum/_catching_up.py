@@ -108,32 +108,18 @@ def address_of(reads: RegistryReads) -> str:
     return joined.address
 
 
-class ClusterCalls(RegistryReads):
-    """The calls of a `Registry` about its cluster."""
+def catch_up(reads: RegistryReads, timeout: float | None) -> int:
+    """Wait until this registry has all that the cluster has now. Gives etcd's revision."""
+    wait = CatchingUp(reads, timeout)
+    from ._etcd.asking import in_a_loop, newest_revision
 
-    def catch_up(self, timeout: float | None = None) -> int:
-        """Wait until this registry has everything that the cluster has at this moment, and return etcd's revision.
-
-        It asks a majority of etcd once, and then waits for that revision here. So after it, reads find every change
-        that any host had published before the call (it is linearizable). `timeout` is in seconds, 5 by default.
-
-        Errors: `ClusterUnavailable` where the registry is part of no cluster, or etcd cannot be reached; `Timeout`;
-        `ValueError` for a timeout that is not from 0 to 1e9.
-
-        >>> registry.catch_up()
-        Traceback (most recent call last):
-        adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
-        """
-        wait = CatchingUp(self, timeout)
-        from ._etcd.asking import in_a_loop, newest_revision
-
-        try:
-            revision = in_a_loop(lambda: newest_revision(wait.address, wait.seconds))
-        except ClusterUnavailable as error:
-            reraise_foreign(error)
-            if (unanswered := wait.unanswered(error)) is None:
-                raise
-            raise unanswered from error
-        for pause in wait.until(revision):
-            time.sleep(pause)
-        return revision
+    try:
+        revision = in_a_loop(lambda: newest_revision(wait.address, wait.seconds))
+    except ClusterUnavailable as error:
+        reraise_foreign(error)
+        if (unanswered := wait.unanswered(error)) is None:
+            raise
+        raise unanswered from error
+    for pause in wait.until(revision):
+        time.sleep(pause)
+    return revision

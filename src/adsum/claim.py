@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from concurrent import futures
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any
 
 from . import _wire as wire
 from ._calls import Calls
 from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
 from ._client.claim_call import ClaimCall
 from ._cluster_claims import Search, still_holds
+from ._cluster_names import register_everywhere
 from ._everywhere import is_wanted, require_cluster
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
 from ._reads import AnyId, RegistryReads
-from ._store.query import Conditions
-from ._validation import MetadataKeywords
 from .errors import AdsumError, AlreadyRegistered, RegistryClosed, Stale
 from .model import Entry, ProcessId
 from .registration import Registration
@@ -175,99 +175,58 @@ class ClusterClaim(Claim):
         self._calls.cluster_claims.pop(self._registration.entry.incarnation, None)
 
 
-class ClaimCalls(RegistryReads):
-    """What `Registry` inherits: claims."""
+def claim_slot(
+    reads: RegistryReads,
+    calls: Calls,
+    id: AnyId | None,
+    process: Any,
+    timeout: float | None,
+    conditions: Mapping[str, Any],
+    *,
+    everywhere: bool,
+) -> Claim:
+    """Claim a slot for `Registry.claim`, and wait for it."""
+    if is_wanted(everywhere):
+        return _claimed_everywhere(calls, Search(reads, id, timeout, conditions), process)
+    wanted = claiming(calls, id, process, timeout, conditions)
+    is_held = False
+    try:
+        claim = _claimed(calls, wanted)
+        is_held = True
+        return claim
+    finally:
+        if not is_held:
+            disown(calls, wanted)
 
-    _calls: Calls
 
-    def claim(
-        self,
-        id: AnyId | None = None,
-        process: Any = None,
-        *,
-        everywhere: bool = False,
-        timeout: float | None = None,
-        **conditions: Unpack[Conditions],
-    ) -> Claim:
-        """Claim a slot of one healthy member that matches, for as long as this process lives or until it is released.
-        Waits while all slots are taken, first come first served. Returns a `Claim`, to be used in a ``with`` block or
-        released.
+def _claimed_everywhere(calls: Calls, search: Search, process: Any) -> Claim:
+    while True:
+        for slot in search.slots():
+            try:
+                registration = register_everywhere(calls, slot.name, process, slot.fields(), search.answer_seconds())
+            except AlreadyRegistered as error:
+                # Another process was quicker.
+                reraise_foreign(error)
+            else:
+                return ClusterClaim(calls, registration, slot.member)
+        require_cluster(calls.reader)
+        time.sleep(search.pause())
 
-        The registrar chooses the member and takes the slot in one step: of the members with a free slot one with the
-        fewest claims, of equals the one that was not claimed for longest. A member has as many slots as it was
-        registered with, ``register(..., slots=2)``, and one by default. `Entry.claims` shows which processes hold them.
 
-        - `id`: a member; None for any one that meets the conditions.
-        - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
-          default. A claim for another process ends with that process, not when the registry is closed here.
-        - `everywhere`: True to claim a slot that no other process of the whole cluster claims, of a member of any host.
-          A majority of etcd decides, and `Claim.fencing_token` grows with each claim. Such claims and those of one host
-          do not know of each other, so claim a member in one of the two ways; `Entry.claims` has only the latter. Which
-          of those that wait gets a slot is not defined.
-        - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
-        - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
-
-        A claim ends with the death of its process, which the kernel reports, and with the member's entry; a hand-over
-        keeps it. A process that dies or is interrupted while it waits leaves the queue. Each call is a claim of its
-        own: one process may hold several slots, also of one member.
-
-        Errors: `Timeout` where no slot became free in time, or no registrar answers; `NotRegistered` where no living
-        member holds `id`, also if it ends while the claim waits; `InvalidQuery`; `InvalidProcessId`; `DeadProcess`;
-        `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a version without claims;
-        `ClusterUnavailable` with `everywhere`.
-
-        >>> team = registry.register_many([(f"gpu-{n}", {"capabilities": {"gpu"}, "slots": 2}) for n in range(2)])
-        >>> with registry.claim(capability="gpu", timeout=5) as one, registry.claim(capability="gpu", timeout=5) as two:
-        ...     print(sorted([one.process_id.local_id, two.process_id.local_id]))
-        ['gpu-0', 'gpu-1']
-        >>> claims = [registry.claim("gpu-0") for _ in range(2)]
-        >>> registry.claim("gpu-0", timeout=0)
-        Traceback (most recent call last):
-        adsum.errors.Timeout: ...
-        """
-        if is_wanted(everywhere):
-            return self._claimed_everywhere(Search(self, id, timeout, conditions), process)
-        wanted = claiming(self._calls, id, process, timeout, conditions)
-        is_held = False
-        try:
-            claim = self._claimed(wanted)
-            is_held = True
-            return claim
-        finally:
-            if not is_held:
-                disown(self._calls, wanted)
-
-    def _claimed_everywhere(self, search: Search, process: Any) -> Claim:
-        while True:
-            for slot in search.slots():
-                try:
-                    registration = self._hold_name(slot.name, process, slot.fields(), search.answer_seconds())
-                except AlreadyRegistered as error:
-                    # Another process was quicker.
-                    reraise_foreign(error)
-                else:
-                    return ClusterClaim(self._calls, registration, slot.member)
-            require_cluster(self._reader)
-            time.sleep(search.pause())
-
-    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords, timeout: float) -> Registration:
-        """Register a name for the whole cluster."""
-        raise NotImplementedError
-
-    def _claimed(self, wanted: Claiming) -> Claim:
-        began = time.monotonic()
-        entry = try_now(self._calls, wanted)
-        if entry is not None:
-            return Claim(self._calls, wanted.request, entry)
-        if wanted.timeout == 0:
-            raise fail(wanted, wanted.too_late())
-        call = send(self._calls, wanted, lambda entry: Claim(self._calls, wanted.request, entry))
-        try:
-            return _granted(wanted, call, began)
-        finally:
-            if not call.is_granted:
-                # Queued, or on its way, and no caller will hold it.
-                call.end()
+def _claimed(calls: Calls, wanted: Claiming) -> Claim:
+    began = time.monotonic()
+    entry = try_now(calls, wanted)
+    if entry is not None:
+        return Claim(calls, wanted.request, entry)
+    if wanted.timeout == 0:
+        raise fail(wanted, wanted.too_late())
+    call = send(calls, wanted, lambda entry: Claim(calls, wanted.request, entry))
+    try:
+        return _granted(wanted, call, began)
+    finally:
+        if not call.is_granted:
+            # Queued, or on its way, and no caller will hold it.
+            call.end()
 
 
 def _granted(wanted: Claiming, call: ClaimCall[Claim], began: float) -> Claim:

@@ -13,37 +13,37 @@ the registrar (`_calls`), which decides.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent import futures
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from . import _catching_up, _many
 from . import _wire as wire
 from ._amendment import UpdateKeywords
 from ._calls import Calls
-from ._catching_up import ClusterCalls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
+from ._cluster_names import register_everywhere
 from ._event_delivery import OnEvent, check_on_event
-from ._everywhere import USUAL_SECONDS, Everywhere, is_wanted, name_timed_out, refuse_owner
-from ._many import ManyCalls
+from ._everywhere import Everywhere, is_wanted, refuse_owner
 from ._member_functions import MemberId, check_member_id, member_function
-from ._reads import AnyId, Where
+from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._validation import MetadataKeywords
 from ._waiting import GoneCondition, WaitCondition, wait
 from ._watching import Watch
-from .claim import ClaimCalls
+from .claim import Claim, claim_slot
 from .live_entries import LiveEntries
-from .model import Entry, Limits, ProcessId
+from .model import Entry, Limits
 from .registration import Registration
+from .registrations import Registrations
 
 P = ParamSpec("P")
 R = TypeVar("R", bound="Registry")
 T = TypeVar("T")
 
 
-class Registry(ManyCalls, ClaimCalls, ClusterCalls):
+class Registry(RegistryReads):
     """A registry of living processes, as this process sees it. Made by `adsum.open`.
 
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
@@ -171,39 +171,9 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         """
         if is_wanted(everywhere):
             refuse_owner(owned_by)
-            return self._register_everywhere(id, process, metadata, timeout, replace=replace)
+            return register_everywhere(self._calls, id, process, metadata, timeout, replace=replace)
         write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, self._registration)
-
-    def _hold_name(self, id: ProcessId, process: Any, fields: MetadataKeywords, timeout: float) -> Registration:
-        return self._register_everywhere(id, process, fields, timeout)
-
-    def _register_everywhere(
-        self,
-        id: AnyId,
-        process: Any,
-        metadata: MetadataKeywords,
-        timeout: float | None,
-        *,
-        replace: bool = False,
-    ) -> Registration:
-        patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
-        call = self._calls.stand_by(
-            id,
-            metadata,
-            patience,
-            self._registration,
-            process=process,
-            everywhere=Everywhere.now,
-            replace=replace,
-        )
-        try:
-            futures.wait([call.future], patience)
-            if not call.future.done() and call.future.cancel():
-                raise name_timed_out(patience, self.folder)
-            return call.future.result()
-        finally:
-            call.future.cancel()
 
     def register_nowait(
         self,
@@ -245,6 +215,28 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         """
         write = self._calls.register([(id, metadata)], process, or_get=True, owned_by=owned_by)
         return self._calls.register_and_wait(write, timeout, _holder)
+
+    def register_many(
+        self,
+        items: Sequence[tuple[AnyId, dict[str, Any]]],
+        process: Any = None,
+        *,
+        replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
+        timeout: float | None = None,
+    ) -> Registrations:
+        """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
+
+        `process`, `replace`, `owned_by` and `timeout` are those of `register`. Returns the registrations, a list in the
+        order of `items`; as a context manager it unregisters them all at the end of the block.
+
+        Errors: as `register`; `TypeError` where an item is no pair.
+
+        >>> arms = registry.register_many([("arm-left", {"type": "service"}), ("arm-right", {"type": "service"})])
+        >>> [arm.entry.incarnation for arm in arms]
+        [1, 2]
+        """
+        return _many.register_many(self._calls, items, process, timeout, replace=replace, owned_by=owned_by)
 
     def update(
         self,
@@ -307,6 +299,24 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         write = self._calls.update(id, {"health_status": status}, if_incarnation, checked=True)
         return self._calls.wait(write, timeout).entries[0]
 
+    def update_many(
+        self, items: Sequence[tuple[AnyId, dict[str, Any]]], *, timeout: float | None = None
+    ) -> list[Entry]:
+        """Replace metadata fields of several entries, each with its own: of all of them, visible at once, or of none.
+
+        - `items`: pairs of an id and the fields to replace, each as a whole.
+        - `timeout`: seconds, as in `register`.
+
+        Returns the new entries, in the order of `items`. Errors: as `update`; `InvalidProcessId` where an id is named
+        twice; `TypeError` where an item is no pair; `VersionMismatch` where the registrar is of an older version.
+
+        >>> arms = registry.register_many([("arm-left", {}), ("arm-right", {})])
+        >>> entries = registry.update_many([("arm-left", {"type": "service"}), ("arm-right", {"endpoint": "tcp://a:1"})])
+        >>> [(entry.metadata.type.value, entry.endpoint) for entry in entries]
+        [('service', None), ('agent', 'tcp://a:1')]
+        """
+        return _many.update_many(self._calls, items, timeout)
+
     def unregister(self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None) -> bool:
         """Remove an entry. Returns whether there was one. The process may register again, as a new incarnation.
 
@@ -321,6 +331,18 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
         """
         write = self._calls.unregister(id, if_incarnation)
         return self._calls.wait(write, timeout).changed
+
+    def unregister_many(self, ids: Iterable[AnyId], *, timeout: float | None = None) -> list[bool]:
+        """Remove several entries, all at once. Returns for each id, in order, whether there was an entry.
+
+        `timeout` is in seconds, as in `register`. Errors: `InvalidProcessId`, and then no entry is removed;
+        `SystemBusy`; `Timeout`; `VersionMismatch` where the registrar is of an older version.
+
+        >>> arms = registry.register_many([("arm-left", {}), ("arm-right", {})])
+        >>> registry.unregister_many(["arm-left", "arm-middle", "arm-right"])
+        [True, False, True]
+        """
+        return _many.unregister_many(self._calls, ids, timeout)
 
     def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
         """Send a heartbeat for an entry of this process that promises them (``register(..., heartbeat=5.0)``).
@@ -376,6 +398,21 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
             return self.register(id, timeout=timeout, **metadata)
 
         return lambda function: member_function(function, id, register)
+
+    def catch_up(self, timeout: float | None = None) -> int:
+        """Wait until this registry has everything that the cluster has at this moment, and return etcd's revision.
+
+        It asks a majority of etcd once, and then waits for that revision here. So after it, reads find every change
+        that any host had published before the call (it is linearizable). `timeout` is in seconds, 5 by default.
+
+        Errors: `ClusterUnavailable` where the registry is part of no cluster, or etcd cannot be reached; `Timeout`;
+        `ValueError` for a timeout that is not from 0 to 1e9.
+
+        >>> registry.catch_up()
+        Traceback (most recent call last):
+        adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
+        """
+        return _catching_up.catch_up(self, timeout)
 
     # Following
 
@@ -531,6 +568,53 @@ class Registry(ManyCalls, ClaimCalls, ClusterCalls):
             # Decided at once: an error in the call is raised here.
             call.future.result()
         return call.future
+
+    def claim(
+        self,
+        id: AnyId | None = None,
+        process: Any = None,
+        *,
+        everywhere: bool = False,
+        timeout: float | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> Claim:
+        """Claim a slot of one healthy member that matches, for as long as this process lives or until it is released.
+        Waits while all slots are taken, first come first served. Returns a `Claim`, to be used in a ``with`` block or
+        released.
+
+        The registrar chooses the member and takes the slot in one step: of the members with a free slot one with the
+        fewest claims, of equals the one that was not claimed for longest. A member has as many slots as it was
+        registered with, ``register(..., slots=2)``, and one by default. `Entry.claims` shows which processes hold them.
+
+        - `id`: a member; None for any one that meets the conditions.
+        - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
+          default. A claim for another process ends with that process, not when the registry is closed here.
+        - `everywhere`: True to claim a slot that no other process of the whole cluster claims, of a member of any host.
+          A majority of etcd decides, and `Claim.fencing_token` grows with each claim. Such claims and those of one host
+          do not know of each other, so claim a member in one of the two ways; `Entry.claims` has only the latter. Which
+          of those that wait gets a slot is not defined.
+        - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
+        - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
+
+        A claim ends with the death of its process, which the kernel reports, and with the member's entry; a hand-over
+        keeps it. A process that dies or is interrupted while it waits leaves the queue. Each call is a claim of its
+        own: one process may hold several slots, also of one member.
+
+        Errors: `Timeout` where no slot became free in time, or no registrar answers; `NotRegistered` where no living
+        member holds `id`, also if it ends while the claim waits; `InvalidQuery`; `InvalidProcessId`; `DeadProcess`;
+        `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a version without claims;
+        `ClusterUnavailable` with `everywhere`.
+
+        >>> team = registry.register_many([(f"gpu-{n}", {"capabilities": {"gpu"}, "slots": 2}) for n in range(2)])
+        >>> with registry.claim(capability="gpu", timeout=5) as one, registry.claim(capability="gpu", timeout=5) as two:
+        ...     print(sorted([one.process_id.local_id, two.process_id.local_id]))
+        ['gpu-0', 'gpu-1']
+        >>> claims = [registry.claim("gpu-0") for _ in range(2)]
+        >>> registry.claim("gpu-0", timeout=0)
+        Traceback (most recent call last):
+        adsum.errors.Timeout: ...
+        """
+        return claim_slot(self, self._calls, id, process, timeout, conditions, everywhere=everywhere)
 
     def _registration(self, done: wire.Done) -> Registration:
         return Registration(self._calls, done.entries[0])

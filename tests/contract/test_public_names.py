@@ -138,6 +138,13 @@ def test_both_kinds_have_the_same_calls() -> None:
     assert inspect.signature(adsum.open).parameters.keys() == inspect.signature(adsum.open_async).parameters.keys()
 
 
+@pytest.mark.parametrize("kind", [adsum.Registry, adsum.AsyncRegistry])
+def test_a_call_is_defined_by_the_class_itself_or_by_the_reads(kind: type) -> None:
+    """A registry inherits public calls from one class of adsum: the reads, which both kinds share."""
+    defining = [one for one in kind.__mro__ if any(not name.startswith("_") for name in vars(one))]
+    assert [one.__name__ for one in defining if one.__module__.startswith("adsum")] == [kind.__name__, "RegistryReads"]
+
+
 def test_the_package_is_typed() -> None:
     """The package contains `py.typed`."""
     assert (importlib.resources.files("adsum") / "py.typed").is_file()

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from types import TracebackType
-from typing import Any, Unpack, cast
+from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls
 from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
 from .._cluster_claims import Search, still_holds
-from .._everywhere import is_wanted, require_cluster
+from .._everywhere import require_cluster
 from .._foreign import reraise_foreign
 from .._of_one_process import OfOneProcess
 from .._reads import AnyId, RegistryReads
-from .._store.query import Conditions
-from .._validation import AsyncMetadataKeywords
 from ..errors import AdsumError, AlreadyRegistered, RegistryClosed, Stale
 from ..model import Entry, ProcessId
 from .answer import answered
-from .loop import LoopCalls, require_loop
+from .cluster_names import register_everywhere
+from .loop import require_loop
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
 
@@ -175,10 +174,6 @@ class AsyncClusterClaim(AsyncClaim):
         self._calls.cluster_claims.pop(self._registration.entry.incarnation, None)
 
 
-# Registers a name for the whole cluster.
-HoldName = Callable[[ProcessId, Any, AsyncMetadataKeywords, float], Awaitable[AsyncRegistration]]
-
-
 class AsyncClaimCall(OnlyAsync):
     """A claim that is made when it is awaited, or at the beginning of an ``async with`` block. `AsyncRegistry.claim`
     returns it.
@@ -190,37 +185,41 @@ class AsyncClaimCall(OnlyAsync):
     """
 
     def __init__(
-        self, calls: Calls, id: AnyId | None, process: Any, timeout: float | None, conditions: Mapping[str, Any]
+        self,
+        calls: Calls,
+        id: AnyId | None,
+        process: Any,
+        timeout: float | None,
+        conditions: Mapping[str, Any],
+        everywhere: RegistryReads | None = None,
     ) -> None:
         self._calls = calls
         self._arguments = id, process, timeout, conditions
         self._claim: AsyncClaim | None = None
-        # For a claim in the whole cluster.
-        self._everywhere: tuple[RegistryReads, HoldName] | None = None
-
-    def _in_cluster(self, reads: RegistryReads, hold_name: HoldName) -> AsyncClaimCall:
-        self._everywhere = reads, hold_name
-        return self
+        # For a claim in the whole cluster: what finds its members.
+        self._everywhere = everywhere
 
     def __await__(self) -> Generator[Any, None, AsyncClaim]:
-        return (self._claimed() if self._everywhere is None else self._claimed_everywhere()).__await__()
+        claimed = self._claimed() if self._everywhere is None else self._claimed_everywhere(self._everywhere)
+        return claimed.__await__()
 
-    async def _claimed_everywhere(self) -> AsyncClaim:
+    async def _claimed_everywhere(self, reads: RegistryReads) -> AsyncClaim:
         require_loop()
-        reads, hold_name = cast("tuple[RegistryReads, HoldName]", self._everywhere)
+        calls = self._calls
         id, process, timeout, conditions = self._arguments
         search = Search(reads, id, timeout, conditions)
         while True:
             for slot in search.slots():
                 try:
-                    fields = cast("AsyncMetadataKeywords", slot.fields())
-                    registration = await hold_name(slot.name, process, fields, search.answer_seconds())
+                    registration = await register_everywhere(
+                        calls, slot.name, process, slot.fields(), search.answer_seconds()
+                    )
                 except AlreadyRegistered as error:
                     # Another process was quicker.
                     reraise_foreign(error)
                 else:
-                    return AsyncClusterClaim(self._calls, registration, slot.member)
-            require_cluster(reads._reader)
+                    return AsyncClusterClaim(calls, registration, slot.member)
+            require_cluster(calls.reader)
             await asyncio.sleep(search.pause())
 
     async def _claimed(self) -> AsyncClaim:
@@ -255,60 +254,3 @@ class AsyncClaimCall(OnlyAsync):
     ) -> None:
         if self._claim is not None:
             await self._claim.__aexit__(kind, error, traceback)
-
-
-class AsyncClaimCalls(RegistryReads):
-    """What `AsyncRegistry` inherits: claims."""
-
-    _calls: LoopCalls
-
-    def claim(
-        self,
-        id: AnyId | None = None,
-        process: Any = None,
-        *,
-        everywhere: bool = False,
-        timeout: float | None = None,
-        **conditions: Unpack[Conditions],
-    ) -> AsyncClaimCall:
-        """Claim a slot of one healthy member that matches, for as long as this process lives or until it is released.
-        Waits while all slots are taken, first come first served. Write ``async with registry.claim(...) as claim:``, or
-        await it for the `AsyncClaim`.
-
-        The registrar chooses the member and takes the slot in one step: of the members with a free slot one with the
-        fewest claims, of equals the one that was not claimed for longest. A member has as many slots as it was
-        registered with, ``register(..., slots=2)``, and one by default. `Entry.claims` shows which processes hold them.
-
-        - `id`: a member; None for any one that meets the conditions.
-        - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
-          default. A claim for another process ends with that process, not when the registry is closed here.
-        - `everywhere`: True to claim a slot that no other process of the whole cluster claims; see `Registry.claim`.
-        - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
-        - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
-
-        A claim ends with the death of its process, which the kernel reports, and with the member's entry; a hand-over
-        keeps it. A task that is cancelled while it waits leaves the queue. Each call is a claim of its own: one process
-        may hold several slots, also of one member.
-
-        Errors, when it is awaited: `Timeout` where no slot became free in time, or no registrar answers;
-        `NotRegistered` where no living member holds `id`, also if it ends while the claim waits; `InvalidQuery`;
-        `InvalidProcessId`; `DeadProcess`; `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a
-        version without claims.
-
-        >>> team = await registry.register_many([("gpu-0", {"slots": 2}), ("gpu-1", {"slots": 2})])
-        >>> async with registry.claim(id_prefix="gpu", timeout=5) as one, registry.claim(id_prefix="gpu") as two:
-        ...     print(sorted([one.process_id.local_id, two.process_id.local_id]))
-        ['gpu-0', 'gpu-1']
-        >>> claims = [await registry.claim("gpu-0") for _ in range(2)]
-        >>> await registry.claim("gpu-0", timeout=0)
-        Traceback (most recent call last):
-        adsum.errors.Timeout: ...
-        """
-        call = AsyncClaimCall(self._calls, id, process, timeout, conditions)
-        return call._in_cluster(self, self._hold_name) if is_wanted(everywhere) else call
-
-    async def _hold_name(
-        self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords, timeout: float
-    ) -> AsyncRegistration:
-        """Register a name for the whole cluster."""
-        raise NotImplementedError

@@ -4,34 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from .. import _wire as wire
 from .._amendment import UpdateKeywords
 from .._calls import whole
-from .._catching_up import CatchingUp
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._event_delivery import OnEvent, check_on_event
-from .._everywhere import USUAL_SECONDS, Everywhere, is_wanted, name_timed_out, refuse_owner
-from .._foreign import reraise_foreign
+from .._everywhere import Everywhere, is_wanted, refuse_owner
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
 from .._validation import AsyncMetadataKeywords
 from .._waiting import GoneCondition, WaitCondition
-from ..errors import ClusterUnavailable, SystemBusy, Timeout
-from ..model import Entry, Limits, ProcessId
+from ..errors import SystemBusy
+from ..model import Entry, Limits
+from . import catching_up, many
 from .answer import answered, granted, registered
-from .claim import AsyncClaimCalls
+from .claim import AsyncClaimCall
+from .cluster_names import register_everywhere
 from .heartbeat import LoopHeartbeat, is_from_loop
 from .live_entries import AsyncLiveEntries
 from .loop import LoopCalls, require_loop
-from .many import AsyncManyCalls
 from .member_functions import async_member_function
 from .only_async import OnlyAsync
 from .registration import AsyncRegistration
+from .registrations import AsyncRegistrations
 from .thread import in_thread
 from .waiting import wait
 from .watch import AsyncWatch
@@ -41,7 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
+class AsyncRegistry(RegistryReads, OnlyAsync):
     """A registry of living processes, for asyncio. Made by `adsum.open_async`.
 
     It has the calls of `Registry`, with the same meanings and errors. Calls that write are awaited; reads are plain
@@ -130,29 +129,6 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
             # Here, then: it waits a moment for the registrar.
             self._close()
 
-    async def catch_up(self, timeout: float | None = None) -> int:
-        """Wait until this registry has everything that the cluster has at this moment, and return etcd's revision, as
-        `Registry.catch_up` does. Errors: as there.
-
-        >>> await registry.catch_up()
-        Traceback (most recent call last):
-        adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
-        """
-        require_loop()
-        wait = CatchingUp(self, timeout)
-        from .._etcd.asking import newest_revision
-
-        try:
-            revision = await newest_revision(wait.address, wait.seconds)
-        except ClusterUnavailable as error:
-            reraise_foreign(error)
-            if (unanswered := wait.unanswered(error)) is None:
-                raise
-            raise unanswered from error
-        for pause in wait.until(revision):
-            await asyncio.sleep(pause)
-        return revision
-
     def _close(self) -> None:
         self._close_reads()
         self._calls.close()
@@ -203,13 +179,13 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         from_loop = is_from_loop(metadata, process)
         if is_wanted(everywhere):
             refuse_owner(owned_by)
-            done = await self._register_everywhere(id, process, metadata, timeout, replace=replace)
+            registration = await register_everywhere(self._calls, id, process, metadata, timeout, replace=replace)
         else:
             write = self._calls.register([(id, metadata)], process, replace=replace, owned_by=owned_by)
-            done = await registered(self._calls, write, timeout)
+            registration = AsyncRegistration(self._calls, (await registered(self._calls, write, timeout)).entries[0])
         if from_loop:
-            self._beat(done.entries[0])
-        return AsyncRegistration(self._calls, done.entries[0])
+            self._beat(registration.entry)
+        return registration
 
     def register_nowait(
         self,
@@ -255,6 +231,29 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         if from_loop and done.changed:
             self._beat(done.entries[0])
         return done.entries[0], done.changed
+
+    async def register_many(
+        self,
+        items: Sequence[tuple[AnyId, dict[str, Any]]],
+        process: Any = None,
+        *,
+        replace: bool = False,
+        owned_by: AnyId | Entry | None = None,
+        timeout: float | None = None,
+    ) -> AsyncRegistrations:
+        """Register several ids, each with its metadata, for one process: all of them, visible at once, or none.
+
+        `process`, `replace`, `owned_by`, `timeout` are those of `register`. Returns the registrations, a list in the
+        order of `items`; as an asynchronous context manager it unregisters them all at the end of the block. If the
+        await is cancelled, all are undone.
+
+        Errors: as `register`; `TypeError` where an item is no pair.
+
+        >>> arms = await registry.register_many([("arm-left", {"type": "service"}), ("arm-right", {})])
+        >>> [arm.entry.incarnation for arm in arms]
+        [1, 2]
+        """
+        return await many.register_many(self._calls, items, process, timeout, replace=replace, owned_by=owned_by)
 
     async def update(
         self,
@@ -317,6 +316,24 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         write = self._calls.update(id, {"health_status": status}, if_incarnation, checked=True)
         return (await answered(self._calls, write, timeout)).entries[0]
 
+    async def update_many(
+        self, items: Sequence[tuple[AnyId, dict[str, Any]]], *, timeout: float | None = None
+    ) -> list[Entry]:
+        """Replace metadata fields of several entries, each with its own: of all of them, visible at once, or of none.
+
+        - `items`: pairs of an id and the fields to replace, each as a whole.
+        - `timeout`: seconds, as in `register`.
+
+        Returns the new entries, in the order of `items`. Errors: as `update`; `InvalidProcessId` where an id is named
+        twice; `TypeError` where an item is no pair; `VersionMismatch` where the registrar is of an older version.
+
+        >>> arms = await registry.register_many([("arm-left", {}), ("arm-right", {})])
+        >>> entries = await registry.update_many([("arm-left", {"type": "service"}), ("arm-right", {})])
+        >>> [entry.metadata.type.value for entry in entries]
+        ['service', 'agent']
+        """
+        return await many.update_many(self._calls, items, timeout)
+
     async def unregister(self, id: AnyId, *, if_incarnation: int | None = None, timeout: float | None = None) -> bool:
         """Remove an entry. Returns whether there was one. The process may register again, as a new incarnation.
 
@@ -331,6 +348,18 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         """
         write = self._calls.unregister(id, if_incarnation)
         return (await answered(self._calls, write, timeout)).changed
+
+    async def unregister_many(self, ids: Iterable[AnyId], *, timeout: float | None = None) -> list[bool]:
+        """Remove several entries, all at once. Returns for each id, in order, whether there was an entry.
+
+        `timeout` is in seconds, as in `register`. Errors: `InvalidProcessId`, and then no entry is removed;
+        `SystemBusy`; `Timeout`; `VersionMismatch` where the registrar is of an older version.
+
+        >>> arms = await registry.register_many([("arm-left", {}), ("arm-right", {})])
+        >>> await registry.unregister_many(["arm-left", "arm-middle", "arm-right"])
+        [True, False, True]
+        """
+        return await many.unregister_many(self._calls, ids, timeout)
 
     async def heartbeat(self, id: AnyId, *, timeout: float | None = None) -> Entry:
         """Send a heartbeat for an entry of this process that promises them (``register(..., heartbeat=5.0)``).
@@ -380,6 +409,16 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
             return await self.register(id, timeout=timeout, **metadata)
 
         return lambda function: async_member_function(function, id, register)
+
+    async def catch_up(self, timeout: float | None = None) -> int:
+        """Wait until this registry has everything that the cluster has at this moment, and return etcd's revision, as
+        `Registry.catch_up` does. Errors: as there.
+
+        >>> await registry.catch_up()
+        Traceback (most recent call last):
+        adsum.errors.ClusterUnavailable: this registry is part of no cluster; ...
+        """
+        return await catching_up.catch_up(self, timeout)
 
     # Following
 
@@ -502,33 +541,6 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         require_loop()
         return (await wait(GoneCondition(self, id), timeout)).last
 
-    async def _hold_name(
-        self, id: ProcessId, process: Any, fields: AsyncMetadataKeywords, timeout: float
-    ) -> AsyncRegistration:
-        done = await self._register_everywhere(id, process, fields, timeout)
-        return AsyncRegistration(self._calls, done.entries[0])
-
-    async def _register_everywhere(
-        self,
-        id: AnyId,
-        process: Any,
-        metadata: AsyncMetadataKeywords,
-        timeout: float | None,
-        *,
-        replace: bool = False,
-    ) -> wire.Done:
-        patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
-        call = self._calls.stand_by(
-            id, metadata, patience, whole, process=process, everywhere=Everywhere.now, replace=replace
-        )
-        try:
-            async with asyncio.timeout(patience):
-                return await granted(self._calls, call.future)
-        except Timeout:
-            raise
-        except TimeoutError as error:
-            raise name_timed_out(patience, self.folder) from error
-
     async def stand_by(
         self,
         id: AnyId,
@@ -565,6 +577,50 @@ class AsyncRegistry(AsyncManyCalls, AsyncClaimCalls, RegistryReads, OnlyAsync):
         if from_loop:
             self._beat(done.entries[0])
         return AsyncRegistration(self._calls, done.entries[0])
+
+    def claim(
+        self,
+        id: AnyId | None = None,
+        process: Any = None,
+        *,
+        everywhere: bool = False,
+        timeout: float | None = None,
+        **conditions: Unpack[Conditions],
+    ) -> AsyncClaimCall:
+        """Claim a slot of one healthy member that matches, for as long as this process lives or until it is released.
+        Waits while all slots are taken, first come first served. Write ``async with registry.claim(...) as claim:``, or
+        await it for the `AsyncClaim`.
+
+        The registrar chooses the member and takes the slot in one step: of the members with a free slot one with the
+        fewest claims, of equals the one that was not claimed for longest. A member has as many slots as it was
+        registered with, ``register(..., slots=2)``, and one by default. `Entry.claims` shows which processes hold them.
+
+        - `id`: a member; None for any one that meets the conditions.
+        - `process`: the process that holds the slot, as in `register`, but neither a thread nor a task; this one by
+          default. A claim for another process ends with that process, not when the registry is closed here.
+        - `everywhere`: True to claim a slot that no other process of the whole cluster claims; see `Registry.claim`.
+        - `timeout`: seconds to wait for a slot; 0 to try only; None waits without bound.
+        - `conditions`: those of `find`, without `health_status`. There is no `where`: the registrar decides.
+
+        A claim ends with the death of its process, which the kernel reports, and with the member's entry; a hand-over
+        keeps it. A task that is cancelled while it waits leaves the queue. Each call is a claim of its own: one process
+        may hold several slots, also of one member.
+
+        Errors, when it is awaited: `Timeout` where no slot became free in time, or no registrar answers;
+        `NotRegistered` where no living member holds `id`, also if it ends while the claim waits; `InvalidQuery`;
+        `InvalidProcessId`; `DeadProcess`; `RegistryFull`; `SystemBusy`; `VersionMismatch` where the registrar is of a
+        version without claims.
+
+        >>> team = await registry.register_many([("gpu-0", {"slots": 2}), ("gpu-1", {"slots": 2})])
+        >>> async with registry.claim(id_prefix="gpu", timeout=5) as one, registry.claim(id_prefix="gpu") as two:
+        ...     print(sorted([one.process_id.local_id, two.process_id.local_id]))
+        ['gpu-0', 'gpu-1']
+        >>> claims = [await registry.claim("gpu-0") for _ in range(2)]
+        >>> await registry.claim("gpu-0", timeout=0)
+        Traceback (most recent call last):
+        adsum.errors.Timeout: ...
+        """
+        return AsyncClaimCall(self._calls, id, process, timeout, conditions, self if is_wanted(everywhere) else None)
 
     def _beat(self, entry: Entry) -> None:
         LoopHeartbeat(require_loop(), self._calls, entry).start()
