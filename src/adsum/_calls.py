@@ -18,6 +18,8 @@ from concurrent.futures import Future
 from itertools import compress
 from typing import Any, Generic, TypeAlias, TypeVar
 
+import msgspec
+
 from . import _wire as wire
 from ._amendment import parse_amendment
 from ._client.client import Client
@@ -64,12 +66,14 @@ _ABOUT_AN_ENTRY = (
 
 
 class Write(Observation, Generic[Q]):
-    """A write: its `request`, which is made inside ``with write:``; the thread or task that it registers; and for which
-    of its items a thread of adsum's sends heartbeats."""
+    """A write: its `request`, which is made inside ``with write:``; the thread or task that it registers; for which of
+    its items a thread of adsum's sends heartbeats; and with what its observation began."""
 
-    __slots__ = ("by_thread", "member", "request")
+    __slots__ = ("begin", "by_thread", "call", "member", "request")
 
     request: Q
+    begin: Begin | None
+    call: str
     member: Member
     by_thread: Sequence[bool]
 
@@ -462,16 +466,27 @@ class Calls:
         self._note(request, done, epoch, member)
         return done.entries[0]
 
-    def wait_for(self, holder: Holder, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:
-        """`wait` for a write about the entry of `holder`. Where the registry is gone, again when the entry is back;
-        then `make` returns a write about that one."""
+    def wait_for(self, holder: Holder, entry: Entry, write: Write[Q], timeout: float | None) -> wire.Done:
+        """`wait` for a write about `entry`, which `holder` has. Where its registry is gone, send the write again when
+        the entry is back, about that one."""
         while True:
-            lost = holder.entry
             try:
-                return self.wait(make(), timeout)
+                return self.wait(write, timeout)
             except (NotRegistered, Stale):
-                if not self.await_return(holder, lost, timeout):
+                if not self.await_return(holder, entry, timeout):
                     raise
+            entry = holder.entry
+            write = self.again(write, entry)
+
+    def again(self, write: Write[Q], entry: Entry) -> Write[Q]:
+        """The same write, about an entry that was registered anew."""
+        again: Write[Q] = self._write(write.begin, write.call, entry.process_id)
+        with again:
+            fields: dict[str, object] = {"if_incarnation": entry.incarnation}
+            if isinstance(write.request, wire.HandOver):
+                fields["gauges"] = entry.gauges
+            again.request = msgspec.structs.replace(write.request, **fields)
+        return again
 
     def await_return(self, holder: Holder, lost: Entry, timeout: float | None) -> bool:
         """Whether `holder` gets another entry in place of a lost one, within `timeout`. Waits for it."""
@@ -517,7 +532,7 @@ class Calls:
 
     def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
         write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)
-        write.member, write.by_thread = None, ()
+        write.begin, write.call, write.member, write.by_thread = begin, call, None, ()
         return write
 
     def _id(self, id: object) -> ProcessId:

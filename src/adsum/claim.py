@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent import futures
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -220,7 +221,7 @@ def _claimed(calls: Calls, wanted: Claiming) -> Claim:
         return Claim(calls, wanted.request, entry)
     if wanted.timeout == 0:
         raise fail(wanted, wanted.too_late())
-    call = send(calls, wanted, lambda entry: Claim(calls, wanted.request, entry))
+    call = send(calls, wanted, partial(Claim, calls, wanted.request))
     try:
         return _granted(wanted, call, began)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -13,7 +13,6 @@ from ._calls import Calls, Write
 from ._catching_up import published
 from ._everywhere import latest, renewed
 from ._of_one_process import OfOneProcess
-from ._validation import MetadataKeywords
 from .errors import AdsumError, Stale
 from .member_gauges import Gauges
 from .model import Entry, ProcessId
@@ -123,12 +122,11 @@ class Registration(OfOneProcess):
         >>> registration.update(add={"custom.done": 1}).metadata.custom
         {'task': 7, 'done': 1}
         """
-        return self._changed(
-            lambda: self._calls.amend(
-                self.process_id, metadata, self.entry.incarnation, merge=merge, add=add, if_revision=if_revision
-            ),
-            timeout,
+        entry = self.entry
+        write = self._calls.amend(
+            entry.process_id, metadata, entry.incarnation, merge=merge, add=add, if_revision=if_revision
         )
+        return self._changed(entry, write, timeout)
 
     def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
@@ -139,10 +137,9 @@ class Registration(OfOneProcess):
         >>> registration.update_health("degraded").metadata.health_status.value
         'degraded'
         """
-        fields: MetadataKeywords = {"health_status": status}
-        return self._changed(
-            lambda: self._calls.update(self.process_id, fields, self.entry.incarnation, checked=True), timeout
-        )
+        entry = self.entry
+        write = self._calls.update(entry.process_id, {"health_status": status}, entry.incarnation, checked=True)
+        return self._changed(entry, write, timeout)
 
     def unregister(self, *, timeout: float | None = None) -> bool:
         """Remove this entry. Returns whether it was there; it is not where its process has died, for one.
@@ -166,11 +163,13 @@ class Registration(OfOneProcess):
         >>> registration.heartbeat().metadata.health_status.value
         'healthy'
         """
-        entry = self._calls.leave_heartbeat(self.entry.process_id, self.entry.incarnation, timeout)
-        if entry is None:
-            return self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
-        self.entry = entry
-        return entry
+        entry = self.entry
+        left = self._calls.leave_heartbeat(entry.process_id, entry.incarnation, timeout)
+        if left is None:
+            write = self._calls.heartbeat(entry.process_id, entry.incarnation)
+            return self._changed(entry, write, timeout)
+        self.entry = left
+        return left
 
     def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
@@ -192,7 +191,8 @@ class Registration(OfOneProcess):
         ...     successor.kill()
         True
         """
-        done = self._calls.wait_for(self, lambda: self._calls.hand_over(self.entry, process), timeout)
+        held = self.entry
+        done = self._calls.wait_for(self, held, self._calls.hand_over(held, process), timeout)
         entry, reader = done.entries[0], self._calls.reader
         for pause in renewed(reader, entry, timeout):
             time.sleep(pause)
@@ -213,9 +213,9 @@ class Registration(OfOneProcess):
         for pause in published(self._calls.reader, self.entry, timeout):
             time.sleep(pause)
 
-    def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:
-        """Make a write that returns this entry, and keep it."""
-        self.entry = self._calls.wait_for(self, make, timeout).entries[0]
+    def _changed(self, entry: Entry, write: Write[Any], timeout: float | None) -> Entry:
+        """Send a write about this entry, which it returns, and keep that."""
+        self.entry = self._calls.wait_for(self, entry, write, timeout).entries[0]
         return self.entry
 
     def __enter__(self) -> Registration:

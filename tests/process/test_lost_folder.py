@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import adsum
-from adsum import Entry, Registry
+from adsum import Entry, Registration, Registry
 from adsum._client.keeper import LOOK_SECONDS
 from tests.support import (
     WITHIN,
@@ -261,6 +262,43 @@ def test_a_registration_waits_for_its_return(registry: Registry) -> None:
             # It may have been left in the memory of what was removed, and has waited for nothing.
             eventually(lambda: _is_in(registry.folder))
     assert registry.lookup("a") is None
+
+
+def _set_status(registration: Registration, _successor: int) -> Entry:
+    return registration.update_health("degraded")
+
+
+def _hand_over(registration: Registration, successor: int) -> Entry:
+    return registration.hand_over(successor)
+
+
+@pytest.mark.parametrize("write", [_set_status, _hand_over])
+def test_a_write_is_made_again_for_the_other_incarnation(
+    write: Callable[[Registration, int], Entry], either: Registry
+) -> None:
+    """A status or a hand-over right after the loss is about the entry that comes back, under another incarnation."""
+    first = either.register("first")
+    registration = either.register("a", gauges={"load": 0.25})
+    first.unregister()
+    with Agent(either.folder) as successor:
+        remove_folder(either.folder)
+        written = write(registration, successor.pid)
+        assert either["a"] == written
+        assert written.gauges == {"load": 0.25}
+        # It came back as 1; a hand-over is another incarnation again.
+        assert (written.incarnation, written.revision) in {(1, 2), (2, 2)}
+
+
+def test_a_write_that_is_made_again_is_about_the_other_entry(registry: Registry) -> None:
+    """The request to hand over an entry that was registered anew names its incarnation, and has its present gauges."""
+    before = registry.register("a", gauges={"load": 0.25})
+    with Agent(registry.folder) as successor:
+        write = registry._calls.hand_over(before.entry, successor.pid)
+        after = registry.register("a", replace=True, gauges={"load": 0.25})
+        after.gauges["load"] = 0.75
+        request = registry._calls.again(write, after.entry).request
+    present = {"if_incarnation": after.entry.incarnation, "gauges": {"load": 0.75}}
+    assert request == msgspec.structs.replace(write.request, **present)
 
 
 def _is_in(folder: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Generator, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -224,7 +225,7 @@ class AsyncClaimCall(OnlyAsync):
 
     async def _claimed(self) -> AsyncClaim:
         wanted = claiming(self._calls, *self._arguments)
-        call = send(self._calls, wanted, lambda entry: AsyncClaim(self._calls, wanted.request, entry))
+        call = send(self._calls, wanted, partial(AsyncClaim, self._calls, wanted.request))
         pending = asyncio.wrap_future(call.future)
         is_held = False
         try:

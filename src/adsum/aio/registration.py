@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Unpack
@@ -15,7 +15,6 @@ from .._calls import Calls, Write
 from .._catching_up import published
 from .._everywhere import latest, renewed
 from .._of_one_process import OfOneProcess
-from .._validation import MetadataKeywords
 from ..errors import AdsumError, NotRegistered, Stale
 from ..member_gauges import Gauges
 from ..model import Entry, ProcessId
@@ -130,12 +129,11 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         >>> (await registration.update(add={"custom.done": 1})).metadata.custom
         {'task': 7, 'done': 1}
         """
-        return await self._changed(
-            lambda: self._calls.amend(
-                self.process_id, metadata, self.entry.incarnation, merge=merge, add=add, if_revision=if_revision
-            ),
-            timeout,
+        entry = self.entry
+        write = self._calls.amend(
+            entry.process_id, metadata, entry.incarnation, merge=merge, add=add, if_revision=if_revision
         )
+        return await self._changed(entry, write, timeout)
 
     async def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
@@ -146,10 +144,9 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         >>> (await registration.update_health("degraded")).metadata.health_status.value
         'degraded'
         """
-        fields: MetadataKeywords = {"health_status": status}
-        return await self._changed(
-            lambda: self._calls.update(self.process_id, fields, self.entry.incarnation, checked=True), timeout
-        )
+        entry = self.entry
+        write = self._calls.update(entry.process_id, {"health_status": status}, entry.incarnation, checked=True)
+        return await self._changed(entry, write, timeout)
 
     async def unregister(self, *, timeout: float | None = None) -> bool:
         """Remove this entry. Returns whether it was there; it is not where its process has died, for one.
@@ -173,11 +170,13 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         >>> (await registration.heartbeat()).metadata.health_status.value
         'healthy'
         """
-        entry = self._calls.leave_heartbeat(self.entry.process_id, self.entry.incarnation, timeout)
-        if entry is None:
-            return await self._changed(lambda: self._calls.heartbeat(self.process_id, self.entry.incarnation), timeout)
-        self.entry = entry
-        return entry
+        entry = self.entry
+        left = self._calls.leave_heartbeat(entry.process_id, entry.incarnation, timeout)
+        if left is None:
+            write = self._calls.heartbeat(entry.process_id, entry.incarnation)
+            return await self._changed(entry, write, timeout)
+        self.entry = left
+        return left
 
     async def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
@@ -199,7 +198,8 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         ...     successor.kill()
         True
         """
-        done = await self._answered(lambda: self._calls.hand_over(self.entry, process), timeout)
+        held = self.entry
+        done = await self._answered(held, self._calls.hand_over(held, process), timeout)
         entry, reader = done.entries[0], self._calls.reader
         for pause in renewed(reader, entry, timeout):
             await asyncio.sleep(pause)
@@ -217,20 +217,22 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         for pause in published(self._calls.reader, self.entry, timeout):
             await asyncio.sleep(pause)
 
-    async def _changed(self, make: Callable[[], Write[Any]], timeout: float | None) -> Entry:
-        """Make a write that returns this entry, and keep it."""
-        self.entry = (await self._answered(make, timeout)).entries[0]
+    async def _changed(self, entry: Entry, write: Write[Any], timeout: float | None) -> Entry:
+        """Send a write about this entry, which it returns, and keep that."""
+        self.entry = (await self._answered(entry, write, timeout)).entries[0]
         return self.entry
 
-    async def _answered(self, make: Callable[[], Write[Any]], timeout: float | None) -> wire.Done:
-        """The reply to a write about this entry. Where the registry is gone, to another one when the entry is back."""
+    async def _answered(self, entry: Entry, write: Write[Any], timeout: float | None) -> wire.Done:
+        """The reply to a write about this entry. Where the registry is gone, send the write again when the entry is
+        back, about that one."""
         while True:
-            lost = self.entry
             try:
-                return await answered(self._calls, make(), timeout)
+                return await answered(self._calls, write, timeout)
             except (NotRegistered, Stale):
-                if not await in_thread(partial(self._calls.await_return, self, lost, timeout)):
+                if not await in_thread(partial(self._calls.await_return, self, entry, timeout)):
                     raise
+            entry = self.entry
+            write = self._calls.again(write, entry)
 
     async def __aenter__(self) -> AsyncRegistration:
         return self
