@@ -88,4 +88,4 @@ def test_a_fork_while_the_process_of_a_registrar_is_made(
             forked.set()
             thread.join(20)
             assert not thread.is_alive()
-        assert registry.lookup("first").pid == os.getpid()
+        assert registry["first"].pid == os.getpid()
