@@ -205,8 +205,12 @@ _HOMES = (
 )
 
 
+# Public modules that are imported when they are first used.
+_MODULES = ("admin", "admin_cluster", "asgi", "cards", "mcp", "otel", "program_gate", "telemetry", "web")
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("admin", "asgi", "otel", "telemetry", "web"):
+    if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name in _PUBLIC:
         for home in _HOMES:

@@ -584,19 +584,6 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             _check_limit(limit)
         return self._reader.reports.departures(MAX_DEPARTURES if limit is None else limit)
 
-    def _change_feed(self, since: int | None = None) -> TableFeed[list[Entry]]:
-        """Every change of the registry, in all namespaces, after the revision `since` or from the present on. The base
-        is every stored entry, also of processes that have died since. For `adsum.views`."""
-        return TableFeed(
-            lambda: self._reader, lambda since: self._reader.state_at(None, since), since=position_of(since)
-        )
-
-    def _changes_since(self, since: Revision) -> tuple[Revision, list[Step] | None]:
-        """The present revision, and the changes of all namespaces from `since` to it, oldest first; None where the
-        history does not reach back so far. For `adsum.views`."""
-        position, steps = self._reader.steps_since(Position(since.epoch, int(since)))
-        return Revision(position.revision, position.epoch), steps
-
     def _id(self, id: object) -> ProcessId:
         return parse_id(id, self.namespace, self.node)
 
@@ -655,3 +642,27 @@ class _ClosedReader:
 
 
 _CLOSED = cast(Reader, _ClosedReader())
+
+
+# How `adsum.views` follows a registry, beside its public calls.
+
+
+def change_feed(registry: RegistryReads, since: int | None = None) -> TableFeed[list[Entry]]:
+    """Every change of the registry, in all namespaces, after the revision `since` or from the present on. The base is
+    every stored entry, also of processes that have died since."""
+    return TableFeed(
+        lambda: registry._reader, lambda since: registry._reader.state_at(None, since), since=position_of(since)
+    )
+
+
+def changes_since(registry: RegistryReads, since: Revision) -> tuple[Revision, list[Step] | None]:
+    """The present revision, and the changes of all namespaces from `since` to it, oldest first; None where the history
+    does not reach back so far."""
+    position, steps = registry._reader.steps_since(Position(since.epoch, int(since)))
+    return Revision(position.revision, position.epoch), steps
+
+
+def present_revision(registry: RegistryReads) -> Revision:
+    """The present revision, with its epoch: a read of memory, and never behind an acknowledged change."""
+    position = registry._reader.position()
+    return Revision(position.revision, position.epoch)

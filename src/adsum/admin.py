@@ -6,8 +6,8 @@
     print(adsum.admin.ping(folder))  # seconds until the registrar answered
     adsum.admin.stop_registrar(folder)  # waits for it; the tables keep everything; the next write starts another
 
-The command `adsum` uses only this module, `adsum.views` and the public names of `adsum`. These functions delegate to
-the internal modules. None of them writes a table.
+The command `adsum` uses only modules that the reference documents, this one among them: other tools can be built of the
+same parts. These functions delegate to the internal modules. None of them writes a table.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import AnyStr
 
+__all__ = ["NOT_EXECUTABLE", "NOT_FOUND", "OPEN", "execute", "is_opened", "what_is_missing"]
+
+# What is written into the pipe to open the gate.
 OPEN = b"!"
 # The exit codes of shells and env(1) for a command that cannot be started.
 NOT_FOUND = 127
@@ -39,6 +42,13 @@ def is_opened(waiting: int, parent: int | None = None) -> bool:
     also False where that has ended already.
 
     The kernel means the thread that forked: the only one of `adsum run` (PR_SET_PDEATHSIG, prctl(2)).
+
+    >>> waiting, gate = os.pipe()
+    >>> written = os.write(gate, adsum.program_gate.OPEN)
+    >>> adsum.program_gate.is_opened(waiting)
+    True
+    >>> os.close(gate), adsum.program_gate.is_opened(waiting), os.close(waiting)
+    (None, False, None)
     """
     if os.read(waiting, 1) != OPEN:
         return False
@@ -49,7 +59,14 @@ def is_opened(waiting: int, parent: int | None = None) -> bool:
 
 
 def execute(command: Sequence[AnyStr], mask: set[signal.Signals | int], environment: Mapping[AnyStr, AnyStr]) -> None:
-    """Become the program. Errors: `OSError`; `ValueError` for a word that no program can be given."""
+    """Become the program, with this mask of blocked signals and this environment.
+
+    Errors: `OSError`; `ValueError` for a word that no program can be given.
+
+    >>> code = "from adsum.program_gate import execute; execute(['/bin/echo', 'it', 'runs'], set(), {})"
+    >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    'it runs\\n'
+    """
     # Python ignores these signals from its start, and exec would keep that (`subprocess` restores them, too).
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
@@ -61,7 +78,11 @@ def execute(command: Sequence[AnyStr], mask: set[signal.Signals | int], environm
 
 
 def what_is_missing(program: str) -> str:
-    """What ENOENT of execve(2) refers to: the program itself, or the interpreter that it names."""
+    """What ENOENT of execve(2) refers to: the program itself, or the interpreter that it names.
+
+    >>> adsum.program_gate.what_is_missing("/no/such/program")
+    'command not found'
+    """
     path = program if "/" in program else shutil.which(program)
     if path is None or not Path(path).exists():
         return "command not found"
@@ -78,9 +99,9 @@ def what_is_missing(program: str) -> str:
     return "it exists, but its loader or interpreter does not; was it built for this system?"
 
 
-def main() -> None:
-    """Wait at the gate, and execute the command. Where that fails, the number of the error is written to FAILED, which
-    is closed without a word where it succeeds."""
+def _main() -> None:
+    """Wait at the gate, and execute the command. Where that fails, the number of the error is written to FAILED;
+    nothing is where it succeeds."""
     waiting, failed, *command = sys.argv[1:]
     for descriptor in (int(waiting), int(failed)):
         os.set_inheritable(descriptor, False)
@@ -97,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _main()

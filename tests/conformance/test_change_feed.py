@@ -12,6 +12,7 @@ import pytest
 import adsum
 from adsum import Entry, ProcessId, Registry, Revision
 from adsum._client.follower import Follower
+from adsum._reads import change_feed
 from adsum._store import history
 from adsum._store.feed import ChangeFeed
 from adsum._store.query import Query
@@ -22,7 +23,7 @@ Make: TypeAlias = "Callable[[Registry, int | None], ChangeFeed[list[Entry]]]"
 
 
 def of_registry(registry: Registry, since: int | None) -> ChangeFeed[list[Entry]]:
-    return registry._change_feed(since)
+    return change_feed(registry, since)
 
 
 def of_query(registry: Registry, since: int | None) -> ChangeFeed[list[Entry]]:

@@ -12,10 +12,9 @@ from starlette.testclient import TestClient
 
 import adsum.web
 from adsum import Registry
-from adsum.views.host_header import host_name
+from adsum.views.host_header import host_name, known_hosts
 from adsum.web import openapi
 from adsum.web.documents import ErrorDocument
-from adsum.web.guard import known_hosts
 from tests.support import ChildFailed
 
 from .document import read

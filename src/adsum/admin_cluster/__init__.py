@@ -6,8 +6,8 @@
     adsum.admin_cluster.join(folder, "etcd://10.0.0.1:2379,10.0.0.2:2379/prod", host="rack-7")
     adsum.admin_cluster.serve_bridge(folder)  # until SIGTERM
 
-The command `adsum` uses this package, `adsum.admin`, `adsum.views` and the public names of `adsum`. It needs the extra
-``adsum[cluster]``, except to ask what is there: `membership`, `bridge_pid` and `bridge_status` work without.
+It needs the extra ``adsum[cluster]``, except to ask what is there: `membership`, `bridge_pid` and `bridge_status` work
+without.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ A member has a card if it says so itself: its `protocols` name the protocol, and
 and a version. Nothing is invented; `NoCard` says what is missing. `custom["a2a"]`, `custom["mcp"]` and `custom["ard"]`
 override fields, in the words of the protocol.
 
-`respond` answers HTTP requests, for any server: a value in, a value out.
+`respond` answers HTTP requests, for any server: a value in, a value out. `CARD_PATHS` are the paths of a member's cards
+by kind, below its own path; of a request's body more than `MAX_BODY_BYTES` need not be read.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from __future__ import annotations
 from .a2a import LIVENESS_URI as LIVENESS_URI
 from .a2a import AgentCard as AgentCard
 from .a2a import agent_card as agent_card
+from .ai_catalog import CARD_PATHS as CARD_PATHS
 from .ai_catalog import Catalog as Catalog
 from .ai_catalog import catalog as catalog
 from .ard import Manifest as Manifest
@@ -38,12 +40,15 @@ from .mcp import server_card as server_card
 from .messages import Request as Request
 from .messages import Response as Response
 from .messages import encode as encode
+from .routes import MAX_BODY_BYTES as MAX_BODY_BYTES
 from .routes import respond as respond
 from .site import Site as Site
 from .stated import NoCard as NoCard
 
 __all__ = [
+    "CARD_PATHS",
     "LIVENESS_URI",
+    "MAX_BODY_BYTES",
     "AgentCard",
     "Card",
     "Catalog",

@@ -7,6 +7,7 @@ only where all of it has this form (RFC 9110, 7.2; RFC 3986, 3.2.2), without use
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _HOST = re.compile(
     r"(?P<name>\[[0-9a-f:.]+(?:%[a-z0-9._~-]+)?\]|[a-z0-9_](?:[a-z0-9._-]*[a-z0-9_-])?)(?P<dot>\.?)(?::[0-9]{1,5})?"
@@ -26,3 +27,19 @@ def is_of_host(origin: str, names: frozenset[str]) -> bool:
     """Whether an Origin header is ``http://HOST`` with one of these names, with any port."""
     scheme, _, host = origin.lower().partition("://")
     return scheme == "http" and host_name(host) in names
+
+
+def known_hosts(names: Iterable[str]) -> frozenset[str]:
+    """Names of hosts as `host_name` gives them; IPv6 addresses get their brackets. Errors: `ValueError` for what is no
+    name of a host."""
+    return frozenset(map(_known_host, names))
+
+
+def _known_host(text: str) -> str:
+    name = host_name(f"[{text}]" if text.count(":") > 1 and text[0] != "[" else text)
+    if name is None:
+        raise ValueError(
+            f"{text!r} is no name of a host; give the name or the address by which browsers ask for this server, such "
+            "as agents.example: no URL, no path and no pattern"
+        )
+    return name

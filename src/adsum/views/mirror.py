@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from .._reads import change_feed
 from .._store.history import Step
 from ..model import Entry, ProcessId, Revision, Stats
 from ..registry import Registry
@@ -61,7 +62,7 @@ class Mirror:
         self._stats_at = time.monotonic()
         self._rates = Rates()
         self._advanced_at = time.monotonic()
-        self._feed = registry._change_feed()
+        self._feed = change_feed(registry)
         self.entries: dict[ProcessId, Entry] = self._covered(self._feed.base)
 
     def follow(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .. import _reads
 from .._store.history import Step as Step
 from ..model import Event, Kind, Revision
 from ..registry import Registry
@@ -26,13 +27,12 @@ class Changes(NamedTuple):
 
 def changes_since(registry: Registry, since: Revision) -> Changes:
     """Read every change after the revision `since`, in all namespaces."""
-    return Changes(*registry._changes_since(since))
+    return Changes(*_reads.changes_since(registry, since))
 
 
 def present(registry: Registry) -> Revision:
     """The present revision, with its epoch: as cheap as memory, and never behind an acknowledged change."""
-    position = registry._reader.position()
-    return Revision(position.revision, position.epoch)
+    return _reads.present_revision(registry)
 
 
 def newest_changes(registry: Registry, number: int = MAX_RECENT) -> Changes:

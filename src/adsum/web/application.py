@@ -14,12 +14,13 @@ from starlette.routing import BaseRoute, Route
 from .. import Registry
 from ..cards import Site as CardSite
 from ..errors import AdsumError
+from ..views.host_header import known_hosts
 from ..views.mirror import Scope
 from . import actions, api, metrics, streams
 from .broadcast import Broadcaster
 from .cards import card_routes
 from .documents import ErrorDocument
-from .guard import Guard, known_hosts
+from .guard import Guard
 from .html import ASSETS
 from .login import login
 from .pages.departures import departures_page

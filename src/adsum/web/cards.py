@@ -8,7 +8,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .. import cards
-from ..cards.routes import MAX_BODY_BYTES
 from .site import base_of, site_of
 
 
@@ -53,6 +52,6 @@ async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > cards.MAX_BODY_BYTES:
             break
     return bytes(body)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -151,22 +151,6 @@ def _refuse(
         response.headers.update(headers or {})
         return response
     return PlainTextResponse(f"{refused.message}\n", status, headers=headers)
-
-
-def known_hosts(names: Iterable[str]) -> frozenset[str]:
-    """Names as `Settings.hosts` has them; IPv6 addresses get their brackets. Errors: `ValueError` for what is no name
-    of a host."""
-    return frozenset(map(_known_host, names))
-
-
-def _known_host(text: str) -> str:
-    name = host_name(f"[{text}]" if text.count(":") > 1 and text[0] != "[" else text)
-    if name is None:
-        raise ValueError(
-            f"{text!r} is no name of a host; give the name or the address by which browsers ask for this server, such "
-            "as agents.example: no URL, no path and no pattern"
-        )
-    return name
 
 
 def _is_address(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ... import admin
-from ...mcp.startup import EXTRA, load
+from ...mcp import EXTRA, serve_http, serve_pipe
 from .. import REGISTRY_ERROR
 from ..address import Address, parse_address
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
@@ -67,7 +67,7 @@ def mcp(
 
 
 def _serve_pipe(options: RegistryOptions, writes: bool) -> int:
-    load("stdio").run(options.open_async(), writes=writes)
+    serve_pipe(options.open_async(), writes=writes)
     return 0
 
 
@@ -84,7 +84,7 @@ def _serve_web(options: RegistryOptions, address: Address, token: str | None, wr
         def ready() -> None:
             print(f"serving {where}/mcp of {registry.folder}", flush=True)
 
-        load("http").run(registry, listener, token, writes=writes, ready=ready)
+        serve_http(registry, listener, token, writes=writes, ready=ready)
     return 0
 
 

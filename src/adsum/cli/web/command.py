@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
 from ... import Registry
-from ...views.host_header import host_name
+from ...views.host_header import host_name, known_hosts
 from .. import REGISTRY_ERROR
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 from ..output.render import printable
@@ -91,13 +90,12 @@ def web(
     site = _card_site(publisher)
     try:
         from ...web import app
-        from ...web.guard import known_hosts
         from .serving import Below, serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
         return _fail(f"this needs {error.name}; run: pip install 'adsum[web]'")
-    _check_names(allow_host, known_hosts)
+    _check_names(allow_host)
     with options.open() as registry:
         application = app(
             registry,
@@ -131,10 +129,10 @@ def _card_site(publisher: str) -> Site:
         raise UsageError(f"--{error}") from error
 
 
-def _check_names(names: tuple[str, ...], check: Callable[[tuple[str, ...]], object]) -> None:
+def _check_names(names: tuple[str, ...]) -> None:
     """Errors: `UsageError` where an option is no name of a host."""
     try:
-        check(names)
+        known_hosts(names)
     except ValueError as error:
         raise UsageError(f"--allow-host {error}") from error
 

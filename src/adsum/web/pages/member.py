@@ -9,8 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...cards import NoCard, agent_card, server_card
-from ...cards.ai_catalog import CARD_PATHS
+from ...cards import CARD_PATHS, NoCard, agent_card, server_card
 from ...errors import NotRegistered, OtherHost, PermissionDenied
 from ...model import Departure, Entry, ProcessId, Reach
 from ...views.process_tree import TreeLine, process_tree
