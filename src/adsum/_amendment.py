@@ -26,7 +26,13 @@ _MERGED = (*_SETS, "resources", "custom")
 
 class UpdateKeywords(TypedDict, total=False):
     """The keywords of `update`, for type checkers: the fields of `Metadata`. The forms with None for a key, or for a
-    member of a set, are for ``merge=True``."""
+    member of a set, are for ``merge=True``.
+
+    >>> registration = registry.register("planner-1", custom={"model": "small"})
+    >>> changes: adsum.UpdateKeywords = {"custom": {"model": None}}
+    >>> registration.update(merge=True, **changes).metadata.custom
+    {}
+    """
 
     type: str
     capabilities: Members

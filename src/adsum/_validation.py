@@ -92,13 +92,23 @@ class _CommonKeywords(TypedDict, total=False):
 
 class MetadataKeywords(_CommonKeywords, total=False):
     """The keywords of `register`, for type checkers: the fields of `Metadata`, none of them required. A thread of
-    adsum's can send the heartbeats."""
+    adsum's can send the heartbeats.
+
+    >>> fields: adsum.MetadataKeywords = {"capabilities": {"planning"}, "heartbeat": "thread"}
+    >>> registry.register("planner-1", **fields).entry.metadata.heartbeat
+    1.0
+    """
 
     heartbeat: float | Literal["thread"] | None
 
 
 class AsyncMetadataKeywords(_CommonKeywords, total=False):
-    """`MetadataKeywords` for the calls of `AsyncRegistry` that register: an event loop can send the heartbeats."""
+    """`MetadataKeywords` for the calls of `AsyncRegistry` that register: an event loop can send the heartbeats.
+
+    >>> fields: adsum.AsyncMetadataKeywords = {"capabilities": {"planning"}, "heartbeat": "loop"}
+    >>> (await registry.register("planner-1", **fields)).entry.metadata.heartbeat
+    1.0
+    """
 
     heartbeat: float | Literal["thread", "loop"] | None
 

@@ -297,6 +297,10 @@ def serve(folder: Path, limits: Limits) -> bool:
     example, as a service:
 
         python -c "import adsum.admin as a; a.serve(a.registry_folder(), __import__('adsum').Limits())"
+
+    >>> code = "from adsum import Limits, admin; print(admin.serve(admin.registry_folder('served'), Limits(linger=0)))"
+    >>> subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    'True\\n'
     """
     # Imported late: only a process that serves needs it.
     from ._registrar.inheritance import lift_limits

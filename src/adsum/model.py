@@ -66,6 +66,10 @@ class Owner(NamedTuple):
     `start_time` is field 22 of ``/proc/PID/stat``: clock ticks between boot and the start of the process (proc(5));
     0 when it could not be read. `pidfd_inode` is the inode of the process's pidfd, unique since boot on Linux 6.9 and
     newer (pidfs); 0 on older kernels, where all pidfds share one.
+
+    >>> owner = registry.register("planner-1").entry.owner
+    >>> owner.pid == os.getpid()
+    True
     """
 
     pid: _Count

@@ -6,79 +6,32 @@ import ast
 import asyncio
 import contextlib
 import doctest
+import enum
+import functools
 import inspect
 import io
 import os
 import subprocess
+import sys
 import threading
 import time
+import traceback
 import types
-from collections.abc import Iterator
+import typing
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import adsum
-import adsum.asgi
-import adsum.cards
-import adsum.telemetry.otel
-import adsum.telemetry.prometheus
-import adsum.web
-from adsum._os.forking import ForkAware
+import msgspec
 
+import adsum
+from adsum._os.forking import ForkAware
+from adsum.testing import Eventually, MemberFactory
+
+from . import public
 from .page import is_like
 
 _PARSER = doctest.DocTestParser()
 _FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-
-CLASSES = (
-    adsum.Registry,
-    adsum.Registration,
-    adsum.Registrations,
-    adsum.Watch,
-    adsum.LiveEntries,
-    adsum.AsyncRegistry,
-    adsum.AsyncRegistration,
-    adsum.AsyncRegistrations,
-    adsum.AsyncWatch,
-    adsum.AsyncLiveEntries,
-)
-RECORDS = (
-    adsum.CleanupLatency,
-    adsum.Departure,
-    adsum.Entry,
-    adsum.Event,
-    adsum.HealthSource,
-    adsum.HealthStatus,
-    adsum.Kind,
-    adsum.Limits,
-    adsum.Metadata,
-    adsum.ProcessId,
-    adsum.ProcessType,
-    adsum.Revision,
-    adsum.Stats,
-)
-FUNCTIONS = (
-    adsum.open,
-    adsum.open_async,
-    adsum.cards.agent_card,
-    adsum.cards.catalog,
-    adsum.cards.identifier,
-    adsum.cards.manifest,
-    adsum.cards.process_id,
-    adsum.cards.respond,
-    adsum.cards.server_card,
-    adsum.cards.Site,
-    adsum.telemetry.attach,
-    adsum.telemetry.detach,
-    adsum.telemetry.log,
-    adsum.telemetry.MemberFilter,
-    adsum.telemetry.otel.instance_id,
-    adsum.telemetry.otel.resource,
-    adsum.asgi.bound_endpoint,
-    adsum.asgi.lifespan,
-    adsum.telemetry.otel.instrument,
-    adsum.telemetry.prometheus.Collector,
-    adsum.web.app,
-)
 
 
 class Documented(NamedTuple):
@@ -86,33 +39,68 @@ class Documented(NamedTuple):
 
     name: str
     text: str
-
-    @property
-    def is_async(self) -> bool:
-        """Whether its example begins with an `AsyncRegistry`."""
-        return any(word in self.name for word in ("Async", "open_async", "asgi.lifespan"))
+    is_async: bool = False
+    """Whether its example begins with an `AsyncRegistry`."""
 
 
-def documented() -> Iterator[Documented]:
-    """Everything public that has to have an example: the package, functions, records, classes with what they define."""
-    yield Documented("adsum", adsum.__doc__ or "")
-    for function in FUNCTIONS:
-        yield Documented(f"{function.__module__}.{function.__qualname__}", function.__doc__ or "")
-    for kind in (*CLASSES, *RECORDS):
-        yield Documented(kind.__name__, vars(kind).get("__doc__") or "")
-        for name, value in _public(kind):
-            yield Documented(f"{kind.__name__}.{name}", inspect.getdoc(value) or "")
+def documented() -> list[Documented]:
+    """Everything public that has to have an example: the package, functions, classes and their public methods and
+    properties, of all documented modules.
+
+    An error is shown by the call that raises it. So is a record of another module than `adsum` by the call that gives
+    it, where it has only fields.
+    """
+    found: dict[int, Documented] = {}
+    kinds: list[tuple[str, type]] = []
+    for name, value in _public_objects():
+        if isinstance(value, type):
+            kinds.append((name, value))
+        elif isinstance(value, types.FunctionType):
+            found.setdefault(id(value), _of(name, value))
+        elif type(value).__module__.startswith("adsum."):
+            found.setdefault(id(value), Documented(name, inspect.getdoc(type(value)) or ""))
+    # What both registries inherit is shown once, for `Registry`.
+    kinds.sort(key=lambda pair: "Async" in pair[0])
+    for name, kind in kinds:
+        if id(kind) not in found:
+            found[id(kind)] = _of(name, kind, vars(kind).get("__doc__") or "")
+            for member, value in _members(kind, [other for _, other in kinds]):
+                found.setdefault(id(value), _of(f"{name}.{member}", value))
+    return [Documented("adsum", adsum.__doc__ or ""), *found.values()]
 
 
-def _public(kind: type) -> Iterator[tuple[str, Any]]:
+def _public_objects() -> Iterator[tuple[str, Any]]:
+    for module in map(public.load, public.modules()):
+        for name in public.names_of(module):
+            value = getattr(module, name)
+            if not _is_shown_elsewhere(name, value):
+                yield f"{module.__name__}.{name}".removeprefix("adsum."), value
+
+
+def _is_shown_elsewhere(name: str, value: object) -> bool:
+    if not isinstance(value, type):
+        return False
+    is_record = issubclass(value, (msgspec.Struct, tuple, enum.Enum)) or typing.is_typeddict(value)
+    has_calls = any(True for _ in _members(value, [value]))
+    return issubclass(value, BaseException) or (is_record and name not in adsum.__all__ and not has_calls)
+
+
+def _of(name: str, value: Any, text: str | None = None) -> Documented:
+    """An object with its example, which begins with an `AsyncRegistry` where it belongs to asyncio."""
+    text = inspect.getdoc(value) or "" if text is None else text
+    return Documented(name, text, any(word in name for word in ("Async", "open_async", "asgi.lifespan")))
+
+
+def _members(kind: type, kinds: Sequence[type]) -> Iterator[tuple[str, Any]]:
     """The public methods and properties of a class, as far as adsum defines them; inherited ones in one class only."""
     seen = set(vars(ForkAware))
     for owner in kind.__mro__:
-        first = next((one for one in (*CLASSES, *RECORDS) if issubclass(one, owner)), None)
+        first = next((one for one in kinds if owner in one.__mro__), None)
         for name, value in vars(owner).items():
-            is_call = isinstance(value, types.FunctionType | property)
+            is_call = isinstance(value, types.FunctionType | property | functools.cached_property)
             is_own = owner.__module__.startswith("adsum") and first is kind
-            if is_call and is_own and name not in seen and not name.startswith("_"):
+            is_public = not name.startswith("_") or (name == "__call__" and value.__doc__)
+            if is_call and is_own and name not in seen and is_public:
                 yield name, value
             seen.add(name)
 
@@ -130,11 +118,14 @@ def run(one: Documented, names: dict[str, Any], runner: asyncio.Runner) -> None:
         shown = example.exc_msg
         if error is not None and shown is None:
             raise error
-        real = (
-            printed.getvalue() if error is None else f"{type(error).__module__}.{type(error).__qualname__}: {error}\n"
-        )
+        real = printed.getvalue() if error is None else _last_line(error)
         wanted = example.want if shown is None else shown
         assert is_like(wanted, real), f"{example.source}prints\n{real}instead of\n{wanted}"
+
+
+def _last_line(error: Exception) -> str:
+    """The error as a traceback ends with it."""
+    return "".join(traceback.format_exception_only(error))
 
 
 def _execute(source: str, names: dict[str, Any], runner: asyncio.Runner, *, in_loop: bool) -> None:
@@ -152,15 +143,20 @@ async def _executed(code: types.CodeType, names: dict[str, Any]) -> None:
         await result
 
 
-def names_for(one: Documented) -> dict[str, Any]:
-    """The names that an example may use without an import: the package, some of the standard library, `registry`."""
-    registry = adsum.open_async() if one.is_async else adsum.open()
-    return {
+def names_for(one: Documented, registry: adsum.Registry | adsum.AsyncRegistry) -> dict[str, Any]:
+    """The names that an example may use without an import: the package, some of the standard library, `registry`, and
+    the fixtures of a test."""
+    names = {
         "adsum": adsum,
         "asyncio": asyncio,
+        "eventually": Eventually(lambda: None),
         "os": os,
         "registry": registry,
         "subprocess": subprocess,
+        "sys": sys,
         "threading": threading,
         "time": time,
     }
+    if isinstance(registry, adsum.Registry):
+        names |= {"adsum_registry": registry, "adsum_member": MemberFactory(registry)}
+    return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from adsum.telemetry import _dispatch
 
 from .examples import Documented, documented, names_for, run
 
-ALL = list(documented())
+ALL = documented()
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def home(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)
 def test_an_example_is_true(one: Documented, home: Path) -> None:
     """The example of a docstring works in an empty registry, and prints what it shows."""
-    names = names_for(one)
-    with asyncio.Runner() as runner:
+    names = names_for(one, adsum.open_async() if one.is_async else adsum.open())
+    with asyncio.Runner() as runner, names.get("adsum_member", contextlib.nullcontext()):
         try:
             run(one, names, runner)
         finally:
@@ -52,6 +53,13 @@ def test_every_public_call_has_an_example(one: Documented) -> None:
     assert ">>> " in one.text, f"{one.name} has no example in its docstring"
 
 
+def test_every_name_of_the_package_is_found() -> None:
+    """Each name in ``__all__`` is shown by an example of its own, errors aside: the calls that raise them show them."""
+    errors = {name for name in adsum.__all__ if name in vars(adsum.errors)}
+    assert {*adsum.__all__, "open"} - errors <= {one.name for one in ALL}
+    assert all(issubclass(getattr(adsum, name), adsum.AdsumError) for name in errors)
+
+
 def test_the_public_calls_are_found() -> None:
     """The list is made of the classes, so a new method is on it; some that must be."""
     names = {one.name for one in ALL}
@@ -64,5 +72,10 @@ def test_the_public_calls_are_found() -> None:
         "AsyncRegistration.hand_over",
         "Watch.next",
         "AsyncWatch.next",
+        "OwningMember.owner",
+        "admin.serve",
+        "telemetry.prometheus.Collector.collect",
+        "testing.Member.kill",
+        "views.mirror.Mirror.follow",
     } <= names
     assert not names & {"AsyncRegistry.lookup", "Registry.keys"}

@@ -18,7 +18,12 @@ V = TypeVar("V", ProcessType, HealthStatus)
 
 
 class AllNamespaces(Enum):
-    """The type of `adsum.ALL`."""
+    """The type of `adsum.ALL`.
+
+    >>> registration = registry.register(adsum.ProcessId("other", "here", "planner-1"))
+    >>> registry.count(), registry.count(namespace=adsum.ALL)
+    (0, 1)
+    """
 
     ALL = "all"
 
@@ -30,7 +35,13 @@ ALL: Final = AllNamespaces.ALL
 
 
 class Conditions(TypedDict, total=False):
-    """The keywords by which entries are searched. All that are given must hold."""
+    """The keywords by which entries are searched. All that are given must hold.
+
+    >>> registration = registry.register("planner-1", capabilities={"planning"})
+    >>> conditions: adsum.Conditions = {"capability": "planning", "health_status": "healthy"}
+    >>> registry.count(**conditions)
+    1
+    """
 
     capability: str | Collection[str] | None
     type: str | None

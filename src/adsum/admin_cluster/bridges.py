@@ -62,6 +62,10 @@ def serve_bridge(
     other bridge does not end; those of `adsum.open`. For example, as a service:
 
         python -c "import adsum.admin, adsum.admin_cluster as c; c.serve_bridge(adsum.admin.registry_folder())"
+
+    >>> adsum.admin_cluster.serve_bridge(adsum.open().folder)
+    Traceback (most recent call last):
+    adsum.errors.ClusterUnavailable: ... is part of no cluster; ...
     """
     joined = prospect(folder, address, host, ttl, forget_after)
     from .._bridge.process import BridgeSettings, serve

@@ -75,8 +75,8 @@ def default_host(folder: Path, environment: Mapping[str, str] = os.environ) -> s
     """The name that this host has in its cluster, or would have: the one it joined with, else ``ADSUM_HOST``, else the
     registry's own node.
 
-    >>> adsum.admin_cluster.default_host(adsum.open().folder, {}) == adsum.open().node
-    True
+    >>> adsum.admin_cluster.default_host(adsum.open().folder, {"ADSUM_HOST": "rack-7"})
+    'rack-7'
     """
     joined = cluster.joined(folder)
     named = environment.get("ADSUM_HOST", "") if joined is None else joined.host

@@ -33,7 +33,13 @@ def card_of(entry: Entry, kind: Kind, publisher: str) -> AgentCard | ServerCard 
 
 def cards_in(registry: AnyRegistry, publisher: str, scope: Scope | None = None) -> list[Card]:
     """What the living members in a scope have for the protocols that they name, sorted by id: a card, or why there is
-    none. By default the scope is the registry's own namespace."""
+    none. By default the scope is the registry's own namespace.
+
+    >>> fields = {"protocols": {"a2a"}, "endpoint": "http://127.0.0.1:9001", "description": "Plans.", "version": "1.0"}
+    >>> team = registry.register_many([("planner-1", fields), ("worker-1", {})])
+    >>> [(card.entry.process_id.local_id, card.kind) for card in adsum.cards.cards_in(registry, "example.com")]
+    [('planner-1', 'a2a')]
+    """
     wanted = scope or Scope(registry.namespace)
     namespace = ALL if wanted.namespace is None else wanted.namespace
     return [

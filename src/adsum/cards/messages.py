@@ -29,6 +29,10 @@ class Request(msgspec.Struct, frozen=True):
     - `query`: what follows the question mark. `headers`: by any spelling of their names.
     - `base_url`: the URL under which the client reached the place of the cards; what a site without one uses. A server
       that takes it from the Host header has to check that header.
+
+    >>> request = adsum.cards.Request("GET", "/.well-known/ai-catalog.json")
+    >>> adsum.cards.respond(registry, request).status
+    200
     """
 
     method: str
@@ -39,7 +43,11 @@ class Request(msgspec.Struct, frozen=True):
     base_url: str = ""
 
     def header(self, name: str) -> str:
-        """The value of a header; empty where there is none."""
+        """The value of a header; empty where there is none.
+
+        >>> adsum.cards.Request("GET", "/", headers={"Accept": "application/json"}).header("accept")
+        'application/json'
+        """
         name = name.lower()
         return next((value for key, value in self.headers.items() if key.lower() == name), "")
 
@@ -60,7 +68,11 @@ class ErrorBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def encode(document: object) -> bytes:
-    """The JSON of a card or a catalogue."""
+    """The JSON of a card or a catalogue.
+
+    >>> adsum.cards.encode({"name": "planner-1"})
+    b'{"name":"planner-1"}'
+    """
     return msgspec.json.encode(document)
 
 

@@ -42,5 +42,9 @@ class Site(msgspec.Struct, frozen=True):
             msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
 
     def at(self, base_url: str) -> Site:
-        """The same site where it has a base URL, else this one with the base URL of a request."""
+        """The same site where it has a base URL, else this one with the base URL of a request.
+
+        >>> adsum.cards.Site().at("http://localhost:8470").base_url
+        'http://localhost:8470'
+        """
         return self if self.base_url or not base_url else msgspec.structs.replace(self, base_url=base_url)

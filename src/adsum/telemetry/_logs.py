@@ -62,7 +62,13 @@ class MemberFilter(logging.Filter):
         self._pid = os.getpid()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add `member_id` and `incarnation` to the record; True."""
+        """Add `member_id` and `incarnation` to the record; True.
+
+        >>> import logging
+        >>> record = logging.makeLogRecord({})
+        >>> adsum.telemetry.MemberFilter(registry.register("planner-1")).filter(record), record.member_id
+        (True, 'default/here/planner-1')
+        """
         entry = self._registration.entry if os.getpid() == self._pid else None
         record.member_id = "" if entry is None else entry.id
         record.incarnation = 0 if entry is None else entry.incarnation

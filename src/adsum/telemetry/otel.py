@@ -125,7 +125,13 @@ def _instrument(registry: RegistryReads, meter_provider: MeterProvider, names: N
 
 
 class Instrumentation:
-    """The exported metrics of one registry. Made by `instrument`. It does not keep the registry open."""
+    """The exported metrics of one registry. Made by `instrument`. It does not keep the registry open.
+
+    >>> instrumentation = adsum.telemetry.otel.instrument(registry)
+    >>> instrumentation.registry == str(registry.folder)
+    True
+    >>> instrumentation.uninstrument()
+    """
 
     def __init__(self, registry: RegistryReads, instruments: _Instruments, names: Names) -> None:
         self.registry = str(registry.folder)
@@ -134,7 +140,12 @@ class Instrumentation:
         self._names = names
 
     def uninstrument(self) -> None:
-        """Stop exporting. Calling it twice is fine."""
+        """Stop exporting. Calling it twice is fine.
+
+        >>> instrumentation = adsum.telemetry.otel.instrument(registry)
+        >>> instrumentation.uninstrument()
+        >>> instrumentation.uninstrument()
+        """
         detach(self.record)
         holding(_lock, self._leave)
 
@@ -142,7 +153,13 @@ class Instrumentation:
         self._instruments.active = tuple(one for one in self._instruments.active if one is not self)
 
     def state(self) -> State | None:
-        """The state of the registry now; None where it is closed or cannot be read."""
+        """The state of the registry now; None where it is closed or cannot be read.
+
+        >>> registration = registry.register("planner-1")
+        >>> instrumentation = adsum.telemetry.otel.instrument(registry)
+        >>> instrumentation.state().stats.owners, instrumentation.uninstrument()
+        (1, None)
+        """
         registry = self._read()
         try:
             return None if registry is None else state_of(registry, self._names)
@@ -151,7 +168,12 @@ class Instrumentation:
             return None
 
     def record(self, event: str, measurements: Measurements, attributes: Attributes) -> None:
-        """The handler."""
+        """The handler.
+
+        >>> instrumentation = adsum.telemetry.otel.instrument(registry)
+        >>> adsum.telemetry.attach(instrumentation.record)
+        >>> instrumentation.uninstrument()
+        """
         if attributes["registry"] != self.registry:
             return
         if "namespace" in attributes:

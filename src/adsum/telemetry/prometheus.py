@@ -106,15 +106,31 @@ class Collector(_Collector):
             attach(self._durations.record, _Durations.EVENTS)
 
     def close(self) -> None:
-        """Stop measuring calls. Calling it twice is fine."""
+        """Stop measuring calls. Calling it twice is fine.
+
+        >>> collector = adsum.telemetry.prometheus.Collector(registry, calls=True)
+        >>> collector.close()
+        """
         if self._durations is not None:
             detach(self._durations.record)
 
     def describe(self) -> Iterator[Metric]:
-        """The metrics without values, so that registering the collector reads no tables."""
+        """The metrics without values, so that registering the collector reads no tables.
+
+        >>> collector = adsum.telemetry.prometheus.Collector(registry)
+        >>> [metric.samples for metric in collector.describe()][:2]
+        [[], []]
+        """
         yield from _Families().all(calls=self._durations is not None)
 
     def collect(self) -> Iterator[Metric]:
+        """The metrics with their present values.
+
+        >>> registration = registry.register("planner-1")
+        >>> collector = adsum.telemetry.prometheus.Collector(registry)
+        >>> [metric.samples[0].value == 1 for metric in collector.collect() if metric.name == "adsum_up"]
+        [True]
+        """
         families = _Families()
         for folder, registry in self._registries.items():
             state = None

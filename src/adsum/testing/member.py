@@ -46,6 +46,10 @@ class Member:
     - `id`: its `ProcessId`.
     - `process`: the `subprocess.Popen`; `pid` is short for its pid.
     - `registered`: its `Entry` at the registration.
+
+    >>> worker = adsum_member("worker-1", capabilities={"counting"})
+    >>> worker.id.local_id, worker.pid == worker.process.pid == worker.registered.pid
+    ('worker-1', True)
     """
 
     def __init__(
@@ -60,21 +64,43 @@ class Member:
 
     @property
     def pid(self) -> int:
+        """The pid of its process.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.pid == adsum_registry["worker-1"].pid
+        True
+        """
         return self.process.pid
 
     @property
     def entry(self) -> Entry | None:
-        """Its present entry; None once it has ended, also where another member has its name now."""
+        """Its present entry; None once it has ended, also where another member has its name now.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.entry == worker.registered, worker.kill(), worker.entry
+        (True, None, None)
+        """
         entry = self._registry.lookup(self.id)
         return entry if entry is not None and entry.incarnation == self.registered.incarnation else None
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process has not exited. A frozen one has not."""
+        """Whether the process has not exited. A frozen one has not.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.is_alive, worker.kill(), worker.is_alive
+        (True, None, False)
+        """
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """Kill it as a crash would (SIGKILL), and wait for its end. It is not found from then on."""
+        """Kill it as a crash would (SIGKILL), and wait for its end. It is not found from then on.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.kill()
+        >>> "worker-1" in adsum_registry
+        False
+        """
         self.process.kill()
         self._wait()
 
@@ -83,6 +109,10 @@ class Member:
         `command` unregisters, and exits with 0. One that is frozen is thawed.
 
         Errors: `AssertionError` where it has not ended within 10 s; then it is killed.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.stop()
+        0
         """
         self.process.terminate()
         self.thaw()
@@ -97,7 +127,13 @@ class Member:
 
     def freeze(self) -> None:
         """Stop it where it is (SIGSTOP), and wait until it has stopped: it is alive and found, gives no heartbeat, and
-        answers nothing."""
+        answers nothing.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.freeze()
+        >>> worker.is_alive, "worker-1" in adsum_registry
+        (True, True)
+        """
         if self._watcher is not None and self.process.poll() is None:
             # Frozen, it cannot see the end of this process.
             self._watcher.watch(self.pid)
@@ -112,14 +148,27 @@ class Member:
             raise AssertionError(f"{self.id} (pid {self.pid}) cannot be frozen: it has ended")
 
     def thaw(self) -> None:
-        """Let it go on (SIGCONT)."""
+        """Let it go on (SIGCONT).
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.freeze()
+        >>> worker.thaw()
+        >>> worker.stop()
+        0
+        """
         self.process.send_signal(signal.SIGCONT)
 
     def _wait(self) -> int:
         return self.process.wait(END_SECONDS)
 
     def close(self) -> None:
-        """Kill it unless it has ended, and close what was needed to talk to it."""
+        """Kill it unless it has ended, and close what was needed to talk to it.
+
+        >>> worker = adsum_member("worker-1")
+        >>> worker.close()
+        >>> worker.is_alive
+        False
+        """
         _end(self.process)
 
     def __repr__(self) -> str:
@@ -127,7 +176,12 @@ class Member:
 
 
 class MemberFactory:
-    """The fixture `adsum_member`. Call it with an id and the metadata of a member."""
+    """The fixture `adsum_member`. Call it with an id and the metadata of a member.
+
+    >>> worker = adsum_member("worker-1")
+    >>> worker.is_alive
+    True
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -148,6 +202,10 @@ class MemberFactory:
         registered, it never runs. Otherwise it is a Python process that does nothing but be a member. Errors: those of
         `Registry.register`; `OSError` where the program cannot be started; `AssertionError` where the process ends
         before it has registered.
+
+        >>> sleeper = adsum_member("sleeper-1", command=["sleep", "60"])
+        >>> adsum_registry["sleeper-1"].pid == sleeper.pid
+        True
         """
         member = self._start(id, keywords) if command is None else self._run(id, command, keywords)
         self._started.append(member)

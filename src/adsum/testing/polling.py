@@ -38,6 +38,10 @@ class Eventually:
         eventually(settled, within=30)
 
     In a coroutine, ``await eventually.awaited(condition)``: the event loop goes on meanwhile.
+
+    >>> worker = adsum_member("worker-1")
+    >>> eventually(lambda: adsum_registry["worker-1"].pid == worker.pid)
+    True
     """
 
     def __init__(self, registry: Callable[[], Registry | None]) -> None:
@@ -47,7 +51,14 @@ class Eventually:
         self, condition: Callable[[], T], within: float = WITHIN_SECONDS, *, every: float = EVERY_SECONDS
     ) -> T:
         """The first true value of `condition`, which is called again `every` so many seconds. Where none comes `within`
-        so many, the test fails with an `AssertionError`, which says what was seen last."""
+        so many, the test fails with an `AssertionError`, which says what was seen last.
+
+        >>> eventually(lambda: 2 + 2, within=30)
+        4
+        >>> eventually(lambda: None, within=0)
+        Traceback (most recent call last):
+        AssertionError: not true within 0 s: ...
+        """
         __tracebackhide__ = True
         poll = _Poll(condition, within)
         while True:
@@ -68,7 +79,11 @@ class Eventually:
     async def awaited(
         self, condition: Callable[[], object], within: float = WITHIN_SECONDS, *, every: float = EVERY_SECONDS
     ) -> object:
-        """The same in a coroutine of asyncio. The condition may be a coroutine function."""
+        """The same in a coroutine of asyncio. The condition may be a coroutine function.
+
+        >>> await eventually.awaited(lambda: 2 + 2, within=30)
+        4
+        """
         __tracebackhide__ = True
         # A test that comes here has imported it.
         from asyncio import sleep

@@ -48,6 +48,12 @@ class Departures:
     """When and how entries ended, which an event does not carry.
 
     `exit_seconds`: how long after a death `with_exit` waits for the exit; 0 for a caller that must not wait.
+
+    >>> from adsum.views import description
+    >>> registration = registry.register("planner-1")
+    >>> ended = registration.unregister()
+    >>> description.Departures(registry).of(registration.entry).how
+    'unregistered'
     """
 
     def __init__(self, registry: Registry, exit_seconds: float = EXIT_SECONDS) -> None:
@@ -56,7 +62,12 @@ class Departures:
         self._known: dict[_RegistrationKey, Departure] = {}
 
     def of(self, entry: Entry) -> Departure | None:
-        """The departure of an entry that has ended; None where it is too old to be kept."""
+        """The departure of an entry that has ended; None where it is too old to be kept.
+
+        >>> from adsum.views import description
+        >>> description.Departures(registry).of(registry.register("planner-1").entry) is None
+        True
+        """
         wanted = _key(entry)
         # Read again only where it is not known: one read knows a thousand entries that end together. Most have just
         # ended, and are among the newest.
@@ -66,12 +77,23 @@ class Departures:
         return self._known.get(wanted)
 
     def forget(self) -> None:
-        """Read again at the next question: an exit may have become known."""
+        """Read again at the next question: an exit may have become known.
+
+        >>> from adsum.views import description
+        >>> departures = description.Departures(registry)
+        >>> departures.forget()
+        """
         self._known.clear()
 
     def with_exit(self, entry: Entry) -> Departure | None:
         """The departure of an entry that died. Waits a moment for its exit, counted from the death, so that many deaths
-        together cost one moment."""
+        together cost one moment.
+
+        >>> from adsum.views import description
+        >>> registration = registry.register("planner-1")
+        >>> description.Departures(registry).with_exit(registration.entry) is None
+        True
+        """
         departure = self.of(entry)
         until = time.monotonic() + self._exit_seconds
         while departure is not None and departure.exit is None and time.monotonic() < until:
@@ -88,7 +110,15 @@ def _key(entry: Entry) -> _RegistrationKey:
 
 
 class EventReport:
-    """An event, with the UTC time `at` which it happened."""
+    """An event, with the UTC time `at` which it happened.
+
+    >>> from adsum.views import description
+    >>> with registry.watch() as watch:
+    ...     registration = registry.register("planner-1")
+    ...     report = description.EventReport(watch.next(timeout=10), description.Departures(registry))
+    >>> report.description(), report.at == registration.entry.last_updated
+    ('pid ..., agent, healthy', True)
+    """
 
     def __init__(self, event: Event, departures: Departures) -> None:
         ended = event.entry is not None and event.previous is None and event.kind in (Kind.died, Kind.unregistered)
@@ -107,11 +137,28 @@ class EventReport:
             self.at = datetime.now(UTC)
 
     def document(self) -> EventDocument:
-        """The event as a document."""
+        """The event as a document.
+
+        >>> from adsum.views import description
+        >>> with registry.watch() as watch:
+        ...     registration = registry.register("planner-1")
+        ...     report = description.EventReport(watch.next(timeout=10), description.Departures(registry))
+        >>> report.document().id
+        'default/here/planner-1'
+        """
         return event_document(self.event, self.at)
 
     def description(self) -> str:
-        """What changed, for people."""
+        """What changed, for people.
+
+        >>> from adsum.views import description
+        >>> registration = registry.register("planner-1")
+        >>> with registry.watch() as watch:
+        ...     updated = registration.update(endpoint="http://127.0.0.1:9001")
+        ...     report = description.EventReport(watch.next(timeout=10), description.Departures(registry))
+        >>> report.description()
+        'endpoint none -> http://127.0.0.1:9001'
+        """
         kind, entry, revision, previous = self.event
         if self.event.host:
             return f"{HOST_EVENTS[kind]} (revision {revision})"
@@ -141,7 +188,12 @@ class EventReport:
 
 
 def summary(entry: Entry) -> str:
-    """An entry in a few words."""
+    """An entry in a few words.
+
+    >>> from adsum.views import description
+    >>> description.summary(registry.register("planner-1", capabilities={"planning"}).entry)
+    'pid ..., agent, healthy, can planning'
+    """
     metadata = entry.metadata
     can = f", can {', '.join(sorted(metadata.capabilities))}" if metadata.capabilities else ""
     endpoint = f", at {metadata.endpoint}" if metadata.endpoint else ""
@@ -153,7 +205,14 @@ def _on_host(entry: Entry) -> str:
 
 
 def differences(before: Entry, after: Entry) -> Iterator[str]:
-    """How the second entry differs from the first, field by field."""
+    """How the second entry differs from the first, field by field.
+
+    >>> from adsum.views import description
+    >>> registration = registry.register("planner-1", capabilities={"planning"})
+    >>> before = registration.entry
+    >>> list(description.differences(before, registration.update(capabilities={"search"})))
+    ['capabilities +search -planning']
+    """
     if before.incarnation != after.incarnation:
         yield f"handed over: pid {before.pid} -> {after.pid}, incarnation {before.incarnation} -> {after.incarnation}"
     yield from _in_health(before, after)
@@ -224,7 +283,16 @@ def _value(value: object) -> str:
 
 
 def removal(departure: Departure) -> str:
-    """How soon after its death an entry was removed."""
+    """How soon after its death an entry was removed.
+
+    >>> from adsum.views import description
+    >>> with registry.watch() as watch, subprocess.Popen(["sleep", "60"]) as child:
+    ...     registration = registry.register("worker-1", child)
+    ...     child.kill()
+    ...     events = [watch.next(timeout=10) for _ in range(2)]
+    >>> description.removal(registry.departures(1)[0])
+    'removed ... ms after the kernel reported the death'
+    """
     if not departure.detection:
         return "died while no registrar ran"
     return f"removed {departure.detection * 1000:.2f} ms after the kernel reported the death"

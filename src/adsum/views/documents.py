@@ -263,7 +263,12 @@ DOCUMENTS = (
 
 
 def entry_document(entry: Entry) -> EntryDocument:
-    """The document of an entry."""
+    """The document of an entry.
+
+    >>> from adsum.views import documents
+    >>> documents.entry_document(registry.register("planner-1").entry).id
+    'default/here/planner-1'
+    """
     return EntryDocument(
         id=str(entry.process_id),
         process_id=ProcessIdDocument(*entry.process_id),
@@ -318,7 +323,15 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
 
 
 def event_document(event: Event, at: datetime) -> EventDocument:
-    """The document of an event that happened `at` a UTC time."""
+    """The document of an event that happened `at` a UTC time.
+
+    >>> from adsum.views import documents
+    >>> with registry.watch() as watch:
+    ...     registration = registry.register("planner-1")
+    ...     event = watch.next(timeout=10)
+    >>> documents.event_document(event, event.entry.last_updated).kind.value
+    'registered'
+    """
     entry, previous = event.entry, event.previous
     return EventDocument(
         EventKind(event.kind),
@@ -333,14 +346,26 @@ def event_document(event: Event, at: datetime) -> EventDocument:
 
 
 def snapshot_document(entry: Entry) -> EventDocument:
-    """The document of an entry that a watch's snapshot holds."""
+    """The document of an entry that a watch's snapshot holds.
+
+    >>> from adsum.views import documents
+    >>> documents.snapshot_document(registry.register("planner-1").entry).kind.value
+    'snapshot'
+    """
     return EventDocument(
         EventKind.snapshot, entry.revision, entry.last_updated, str(entry.process_id), entry_document(entry), None
     )
 
 
 def departure_document(departure: Departure) -> DepartureDocument:
-    """The document of a departure."""
+    """The document of a departure.
+
+    >>> from adsum.views import documents
+    >>> registration = registry.register("planner-1")
+    >>> ended = registration.unregister()
+    >>> documents.departure_document(registry.departures(1)[0]).how
+    'unregistered'
+    """
     entry = departure.entry
     return DepartureDocument(
         str(entry.process_id),
@@ -354,7 +379,12 @@ def departure_document(departure: Departure) -> DepartureDocument:
 
 def schema() -> dict[str, Any]:
     """The JSON schema of all documents, one definition each under ``$defs``. docs/schema.json is this schema; renew it
-    with ``python -m adsum.views.documents > docs/schema.json``."""
+    with ``python -m adsum.views.documents > docs/schema.json``.
+
+    >>> from adsum.views import documents
+    >>> "EntryDocument" in documents.schema()["$defs"]
+    True
+    """
     _, components = msgspec.json.schema_components(DOCUMENTS, ref_template="#/$defs/{name}")
     for component in components.values():
         if "description" in component:

@@ -16,7 +16,12 @@ _HOST = re.compile(
 
 def host_name(host: str) -> str | None:
     """The name in a Host header, in lower case, without the port and the dot at its end; brackets of IPv6 stay. None
-    where the header is malformed."""
+    where the header is malformed.
+
+    >>> from adsum.views.host_header import host_name
+    >>> host_name("Agents.Example:8470"), host_name("[::1]:8470"), host_name("user@agents.example")
+    ('agents.example', '[::1]', None)
+    """
     found = _HOST.fullmatch(host.lower())
     if found is None or (found["dot"] and found["name"].startswith("[")):
         return None
@@ -24,14 +29,24 @@ def host_name(host: str) -> str | None:
 
 
 def is_of_host(origin: str, names: frozenset[str]) -> bool:
-    """Whether an Origin header is ``http://HOST`` with one of these names, with any port."""
+    """Whether an Origin header is ``http://HOST`` with one of these names, with any port.
+
+    >>> from adsum.views.host_header import is_of_host
+    >>> is_of_host("http://localhost:8470", frozenset({"localhost"}))
+    True
+    """
     scheme, _, host = origin.lower().partition("://")
     return scheme == "http" and host_name(host) in names
 
 
 def known_hosts(names: Iterable[str]) -> frozenset[str]:
     """Names of hosts as `host_name` gives them; IPv6 addresses get their brackets. Errors: `ValueError` for what is no
-    name of a host."""
+    name of a host.
+
+    >>> from adsum.views.host_header import known_hosts
+    >>> sorted(known_hosts(["Agents.Example", "::1"]))
+    ['[::1]', 'agents.example']
+    """
     return frozenset(map(_known_host, names))
 
 

@@ -25,13 +25,23 @@ STATS_SECONDS = 1.0
 
 
 class Scope(NamedTuple):
-    """Which entries count: all of them, or those of one namespace, on one node."""
+    """Which entries count: all of them, or those of one namespace, on one node.
+
+    >>> from adsum.views.mirror import Scope
+    >>> Scope(namespace="default").covers(adsum.ProcessId("default", "here", "planner-1"))
+    True
+    """
 
     namespace: str | None = None
     node: str | None = None
 
     def covers(self, process_id: ProcessId) -> bool:
-        """Whether an entry under this id counts."""
+        """Whether an entry under this id counts.
+
+        >>> from adsum.views.mirror import Scope
+        >>> Scope(node="elsewhere").covers(adsum.ProcessId("default", "here", "planner-1"))
+        False
+        """
         return self.namespace in (None, process_id.namespace) and self.node in (None, process_id.node)
 
 
@@ -53,7 +63,14 @@ class Followed(NamedTuple):
 
 class Mirror:
     """The entries in `scope` as of the last `follow`, including those of processes that have died since; `fresh` asks
-    the registry which of them are alive."""
+    the registry which of them are alive.
+
+    >>> from adsum.views.mirror import Mirror, Scope
+    >>> mirror = Mirror(registry, Scope(namespace="default"))
+    >>> registration = registry.register("planner-1")
+    >>> mirror.follow(), [id.local_id for id in mirror.entries]
+    (True, ['planner-1'])
+    """
 
     def __init__(self, registry: Registry, scope: Scope) -> None:
         self.registry = registry
@@ -66,18 +83,37 @@ class Mirror:
         self.entries: dict[ProcessId, Entry] = self._covered(self._feed.base)
 
     def follow(self) -> bool:
-        """Apply the changes since the last call. Returns whether there were any."""
+        """Apply the changes since the last call. Returns whether there were any.
+
+        >>> from adsum.views.mirror import Mirror, Scope
+        >>> mirror = Mirror(registry, Scope())
+        >>> mirror.follow()
+        False
+        """
         before = self._feed.position
         return self.advance().is_new or self._feed.position != before
 
     @property
     def revision(self) -> Revision:
-        """The mirror has every change up to this revision."""
+        """The mirror has every change up to this revision.
+
+        >>> from adsum.views.mirror import Mirror, Scope
+        >>> registration = registry.register("planner-1")
+        >>> Mirror(registry, Scope()).revision == registration.entry.revision
+        True
+        """
         position = self._feed.position
         return Revision(position.revision, position.epoch)
 
     def advance(self) -> Followed:
-        """Apply the changes since the last call, and return them."""
+        """Apply the changes since the last call, and return them.
+
+        >>> from adsum.views.mirror import Mirror, Scope
+        >>> mirror = Mirror(registry, Scope())
+        >>> registration = registry.register("planner-1")
+        >>> [step.kind.value for step in mirror.advance().changes]
+        ['registered']
+        """
         now = time.monotonic()
         if now - self._stats_at >= STATS_SECONDS:
             self._stats_at, self.stats = now, self.registry.stats()
@@ -118,12 +154,25 @@ class Mirror:
 
     def fresh(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those of `entries` that are alive, as they are at this moment: a heartbeat changes an entry without being a
-        change of the registry."""
+        change of the registry.
+
+        >>> from adsum.views.mirror import Mirror, Scope
+        >>> registration = registry.register("planner-1")
+        >>> mirror = Mirror(registry, Scope())
+        >>> mirror.fresh(mirror.entries.values()) == [registration.entry]
+        True
+        """
         found = (self.registry.lookup(entry.process_id) for entry in entries)
         return [entry for entry in found if entry is not None]
 
     def counts(self) -> Counts:
-        """The entries counted by namespace, type and health status."""
+        """The entries counted by namespace, type and health status.
+
+        >>> from adsum.views.mirror import Mirror, Scope
+        >>> registration = registry.register("planner-1")
+        >>> Mirror(registry, Scope()).counts().types
+        Counter({'agent': 1})
+        """
         entries = self.entries.values()
         return Counts(
             Counter(entry.process_id.namespace for entry in entries),
@@ -132,7 +181,12 @@ class Mirror:
         )
 
     def rates(self) -> dict[str, float]:
-        """Changes per second by kind, over the last few seconds; `rates.MISSED` counts changes that were missed."""
+        """Changes per second by kind, over the last few seconds; `rates.MISSED` counts changes that were missed.
+
+        >>> from adsum.views.mirror import Mirror, Scope
+        >>> Mirror(registry, Scope()).rates()["died"]
+        0.0
+        """
         return self._rates.per_second()
 
     def _covered(self, entries: Iterable[Entry]) -> dict[ProcessId, Entry]:

@@ -14,7 +14,13 @@ _Key: TypeAlias = "list[list[str | int]]"
 
 
 def by_id(process_id: ProcessId) -> tuple[_Key, ProcessId]:
-    """The key to sort by. Ids that differ in leading zeros alone are sorted by their text."""
+    """The key to sort by. Ids that differ in leading zeros alone are sorted by their text.
+
+    >>> from adsum.views.order import by_id
+    >>> team = registry.register_many([("agent-10", {}), ("agent-2", {})])
+    >>> [id.local_id for id in sorted(registry, key=by_id)]
+    ['agent-2', 'agent-10']
+    """
     return [_natural(part) for part in process_id], process_id
 
 

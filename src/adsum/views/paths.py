@@ -18,7 +18,12 @@ _READ = {written: char for char, written in _WRITTEN.items()}
 
 
 def member_path(process_id: ProcessId) -> str:
-    """The path of a member below that of all members, percent-encoded."""
+    """The path of a member below that of all members, percent-encoded.
+
+    >>> from adsum.views.paths import member_path
+    >>> member_path(adsum.ProcessId("default", "here", "a/b"))
+    'default/here/a~sb'
+    """
     return "/".join(quote(_escaped(part), safe="~") for part in process_id)
 
 
@@ -28,5 +33,10 @@ def _escaped(part: str) -> str:
 
 
 def unescaped(part: str) -> str:
-    """The part of an id, of a part of a path that the server has decoded."""
+    """The part of an id, of a part of a path that the server has decoded.
+
+    >>> from adsum.views.paths import unescaped
+    >>> unescaped("a~sb")
+    'a/b'
+    """
     return re.sub("~[~spd]", lambda found: _READ[found[0]], part)

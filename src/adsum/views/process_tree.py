@@ -35,7 +35,13 @@ class TreeLine(NamedTuple):
 
 def process_tree(pid: int) -> list[TreeLine]:
     """The tree around a process, parents first, then itself, then its descendants in depth-first order. Empty where the
-    process cannot be seen."""
+    process cannot be seen.
+
+    >>> from adsum.views.process_tree import process_tree
+    >>> registration = registry.register("planner-1")
+    >>> [line.process.pid == os.getpid() for line in process_tree(registration.entry.pid) if line.is_member]
+    [True]
+    """
     processes = {process.pid: process for process in _processes()}
     if pid not in processes:
         return []

@@ -9,7 +9,13 @@ from ..model import Entry
 
 def has_words(entry: Entry, lower_words: Sequence[str]) -> bool:
     """Whether each of the words, in lower case, occurs in the entry's id, pid, type, health status, capabilities,
-    protocols, version, description, or in what it is doing."""
+    protocols, version, description, or in what it is doing.
+
+    >>> from adsum.views.search_words import has_words
+    >>> entry = registry.register("planner-1", capabilities={"planning"}).entry
+    >>> has_words(entry, ["planner", "agent"]), has_words(entry, ["storage"])
+    (True, False)
+    """
     if not lower_words:
         return True
     metadata = entry.metadata

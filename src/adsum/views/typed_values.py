@@ -13,7 +13,12 @@ _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 
 
 def number_or_text(text: str) -> int | float | str:
-    """A number, if the text reads as one that can be stored; otherwise the text."""
+    """A number, if the text reads as one that can be stored; otherwise the text.
+
+    >>> from adsum.views.typed_values import number_or_text
+    >>> number_or_text("12"), number_or_text("0.5"), number_or_text("small")
+    (12, 0.5, 'small')
+    """
     for kind in (int, float):
         try:
             number = kind(text)
@@ -26,7 +31,12 @@ def number_or_text(text: str) -> int | float | str:
 
 
 def plain_value(text: str) -> Any:
-    """A number, true, false, null, a JSON list, object or string; otherwise the text. Errors: `ValueError`."""
+    """A number, true, false, null, a JSON list, object or string; otherwise the text. Errors: `ValueError`.
+
+    >>> from adsum.views.typed_values import plain_value
+    >>> plain_value("true"), plain_value("[1, 2]"), plain_value("small")
+    (True, [1, 2], 'small')
+    """
     if text in _WORDS:
         return _WORDS[text]
     if text[:1] not in ("[", "{", '"'):

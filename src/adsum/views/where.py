@@ -27,13 +27,24 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 
 class Term(NamedTuple):
     """One condition: a name, a sign and a value. A name without a field is looked up in `resources` and `custom`,
-    and some are those of fields; each word of `protocols` is a value."""
+    and some are those of fields; each word of `protocols` is a value.
+
+    >>> from adsum.views.where import Term
+    >>> Term("tokens", ">=", "1000").matches(registry.register("worker-1", resources={"tokens": 5000}).entry)
+    True
+    """
 
     name: str
     sign: str
     text: str
 
     def matches(self, entry: Entry) -> bool:
+        """Whether the condition holds for an entry.
+
+        >>> from adsum.views.where import parse_term
+        >>> parse_term("model!=small").matches(registry.register("worker-1", custom={"model": "large"}).entry)
+        True
+        """
         values = [value for value in _values(entry, self.name) if value is not None]
         if self.sign == "!=":
             return not any(self._equals(value) for value in values)
@@ -55,7 +66,13 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Expression:
-    """Conditions that must all hold; a function of an entry."""
+    """Conditions that must all hold; a function of an entry.
+
+    >>> from adsum.views.where import parse_where
+    >>> registration = registry.register("worker-1", custom={"model": "small"}, resources={"tokens": 5000})
+    >>> len(registry.find(where=parse_where(["tokens>=1000 model=small"])))
+    1
+    """
 
     terms: tuple[Term, ...]
 
@@ -65,13 +82,23 @@ class Expression:
 
 def parse_where(words: Sequence[str]) -> Expression | None:
     """The conditions in all of `words`, several in one word with spaces between them; None where `words` is empty.
-    Errors: `InvalidQuery`."""
+    Errors: `InvalidQuery`.
+
+    >>> from adsum.views.where import parse_where
+    >>> len(parse_where(["tokens>=1000 model=small", "version=1.0"]).terms), parse_where([])
+    (3, None)
+    """
     terms = [parse_term(part) for word in words for part in split_words(word)]
     return Expression(tuple(terms)) if terms else None
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text, of which quotes keep those with spaces together. Errors: `InvalidQuery`."""
+    """The words of a text, of which quotes keep those with spaces together. Errors: `InvalidQuery`.
+
+    >>> from adsum.views.where import split_words
+    >>> split_words("model='very small' tokens>=1000")
+    ['model=very small', 'tokens>=1000']
+    """
     try:
         parts = shlex.split(text)
     except ValueError as error:
@@ -82,12 +109,22 @@ def split_words(text: str) -> list[str]:
 
 
 def has_sign(part: str) -> bool:
-    """Whether a word looks like a condition, and not like a word to search for."""
+    """Whether a word looks like a condition, and not like a word to search for.
+
+    >>> from adsum.views.where import has_sign
+    >>> has_sign("tokens>=1000"), has_sign("planner")
+    (True, False)
+    """
     return _TERM.fullmatch(part) is not None
 
 
 def parse_term(part: str) -> Term:
-    """One condition. Errors: `InvalidQuery`."""
+    """One condition. Errors: `InvalidQuery`.
+
+    >>> from adsum.views.where import parse_term
+    >>> parse_term("tokens>=1000")
+    Term(name='tokens', sign='>=', text='1000')
+    """
     match = _TERM.fullmatch(part)
     if match is None:
         raise InvalidQuery(f"{part!r}: give NAME, one of = != >= <= > < and a value, as in tokens>=1000")
