@@ -111,9 +111,11 @@ def test_the_registrys_bound_begins_when_a_registrar_serves() -> None:
     """Until then the call waits for one to start."""
     before = time.monotonic()
     call = plain()
+    assert call.give_up is not None
     assert before + START_SECONDS <= call.give_up
     assert call.begin(before + 3, BOUND) == before + 3 + BOUND
     assert call.give_up == before + 3 + BOUND + GRACE_SECONDS
+    assert (call.is_late(before + 3 + BOUND), call.is_late(call.give_up)) == (False, True)
 
 
 def test_an_error_of_the_conversion_is_the_calls_result() -> None:
@@ -145,7 +147,7 @@ def test_a_queued_call_has_no_deadline(standby: StandByCall[wire.Done]) -> None:
     assert not standby.queued.done()
     standby.queue(1)
     assert standby.queued.result(0) is None
-    assert standby.is_queued
+    assert (standby.is_queued, standby.give_up, standby.is_late(time.monotonic() + 1e6)) == (True, None, False)
     assert standby.begin(100.0, BOUND) == 100.0 + START_SECONDS
 
 

@@ -71,8 +71,8 @@ class CallTable:
         return sorted(set(numbers))
 
     def next_deadline(self) -> float | None:
-        """The earliest moment at which a call expires; None without calls."""
-        return min([call.give_up for call in self.all()], default=None)
+        """The earliest moment at which a call expires; None where none does."""
+        return min([call.give_up for call in self.all() if call.give_up is not None], default=None)
 
     def remove_expired(self, now: float, *, unanswered: bool) -> list[AnyCall]:
         """The calls whose time is over; with `unanswered`, also those with the registry's own bound, because a
@@ -81,7 +81,7 @@ class CallTable:
             [
                 call
                 for call in self.all()
-                if call.give_up <= now or (unanswered and call.seconds is None and not call.is_queued)
+                if call.is_late(now) or (unanswered and call.seconds is None and not call.is_queued)
             ]
         )
 

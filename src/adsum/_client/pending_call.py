@@ -15,7 +15,6 @@ A queueable call (`stand_by_call.StandByCall`) has two more:
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +33,7 @@ T = TypeVar("T")
 class PendingCall(Generic[T]):
     """A plain call. The pipeline gives it its `number`, and calls its other methods in its own thread."""
 
-    __slots__ = ("_convert", "_deadline", "_observer", "future", "give_up", "number", "request", "seconds")
+    __slots__ = ("_convert", "_deadline", "_observer", "future", "give_up", "is_queued", "number", "request", "seconds")
 
     def __init__(
         self,
@@ -50,15 +49,17 @@ class PendingCall(Generic[T]):
         self.number = 0
         self.future: Future[T] = Future()
         self.seconds = seconds
-        self.give_up = now + (START_SECONDS if seconds is None else seconds + GRACE_SECONDS)
+        # Whether the registrar has queued it: then it is waited for over all registrars to come.
+        self.is_queued = False
+        # When the call fails without a reply; None where it is waited for without bound.
+        self.give_up: float | None = now + (START_SECONDS if seconds is None else seconds + GRACE_SECONDS)
         self._deadline = now if seconds is None else now + seconds
         self._convert = convert
         self._observer = observer
 
-    @property
-    def is_queued(self) -> bool:
-        """Whether the registrar has queued it: then it is waited for without bound, over all registrars to come."""
-        return self.give_up == math.inf
+    def is_late(self, now: float) -> bool:
+        """Whether its time is over."""
+        return self.give_up is not None and self.give_up <= now
 
     def claim(self) -> bool:
         """Whether to send it, now or once more: *new* becomes *sent*, unless its future was cancelled."""
@@ -76,7 +77,8 @@ class PendingCall(Generic[T]):
 
     def queue(self, _position: int) -> None:
         """The registrar has queued it."""
-        self.give_up = math.inf
+        self.is_queued = True
+        self.give_up = None
 
     def settle(self, outcome: wire.Done | AdsumError) -> None:
         """End the call with a reply or an error."""

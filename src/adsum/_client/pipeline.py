@@ -10,7 +10,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
-import math
 import os
 import threading
 import time
@@ -257,7 +256,7 @@ class Pipeline:
         self._send(poll)
         nearest = self._calls.next_deadline()
         if self._held_back_until:
-            nearest = min(self._held_back_until, nearest or math.inf)
+            nearest = self._held_back_until if nearest is None else min(self._held_back_until, nearest)
         ready = poll.poll(self._milliseconds_until(nearest))
         for fd, events in ready if self._wake is wake else ():
             if fd == wake.fileno():
@@ -280,8 +279,8 @@ class Pipeline:
         if is_lost and self.holds_entries and self._calls:
             self._session.hold()
         calls = self._calls.all()
-        soonest = min((call.give_up for call in calls), default=math.inf)
-        until = soonest if soonest < math.inf else time.monotonic() + RETRY_SECONDS
+        soonest = self._calls.next_deadline()
+        until = time.monotonic() + RETRY_SECONDS if soonest is None else soonest
         has_default_bound = any(call.seconds is None for call in calls)
         answer = self._registration_timeout if has_default_bound else START_SECONDS
         connection = dial(self._folder, self._launch, self._session.token, until, answer, may_start=self._is_open)
@@ -390,7 +389,7 @@ class Pipeline:
         """How long to wait for events; None without bound."""
         if self._calls.has_unsent:
             return 0
-        return None if nearest is None or nearest == math.inf else max(0, int((nearest - time.monotonic()) * 1000) + 1)
+        return None if nearest is None else max(0, int((nearest - time.monotonic()) * 1000) + 1)
 
     def _fail_all(self, error: AdsumError) -> None:
         for call in self._calls.remove_failed(closed=self._closed):
