@@ -146,7 +146,7 @@ def test_a_plain_registration_never_overtakes(either: Registry) -> None:
 
 
 def test_taking_a_dead_holders_id_never_overtakes(either: Registry) -> None:
-    """A client that finds the holder dead before the registrar does cannot overtake a standby either."""
+    """A client that finds a real zombie before the registrar does cannot overtake a standby in another process."""
     with Agent(either.folder) as heir:
         for number in range(5):
             with Agent(either.folder) as holder:

@@ -119,7 +119,7 @@ def test_a_report_of_health_counts(machine: Machine, hours: int) -> None:
 
 @pytest.mark.parametrize("hours", HOURS)
 def test_a_change_of_another_field_is_no_heartbeat(machine: Machine, hours: int) -> None:
-    """An update without a health status gives no time."""
+    """An update through the committer, without a health status, gives no time, wherever the wall clock is set."""
     machine.world.clock.set_wall(hours * 3600)
     machine.wait(1.4)
     fields = MetadataFields(endpoint="x")
@@ -130,7 +130,8 @@ def test_a_change_of_another_field_is_no_heartbeat(machine: Machine, hours: int)
 
 @pytest.mark.parametrize("hours", HOURS)
 def test_a_registrar_that_starts_gives_time(machine: Machine, hours: int) -> None:
-    """The next registrar counts from its own start, on the monotonic clock."""
+    """A registrar that follows a killed one counts from its own start, on the monotonic clock, wherever the wall clock
+    is set."""
     machine.wait(1.4)
     machine.world.kill()
     machine.world.clock.set_wall(hours * 3600)

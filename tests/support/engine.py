@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from adsum._store.layout import (
     Record,
@@ -71,13 +71,17 @@ class FakeView:
 
 
 class FakeKernel:
-    """A kernel in which every owner is alive but the given ones."""
+    """A kernel in which every owner is alive but the given ones; an owner in `dies_after` is dead after so many
+    questions about it."""
 
-    def __init__(self, dead: Collection[Owner] = ()) -> None:
+    def __init__(self, dead: Collection[Owner] = (), dies_after: Mapping[Owner, int] | None = None) -> None:
         self._dead = dead
+        self._left = dict(dies_after or {})
 
     def is_alive(self, owner: Owner) -> bool:
-        return owner not in self._dead
+        if owner in self._left:
+            self._left[owner] -= 1
+        return owner not in self._dead and self._left.get(owner, 0) >= 0
 
     def ends_now(self, owner: Owner) -> bool:
         return False

@@ -110,7 +110,7 @@ def test_a_dependant_of_the_same_batch_ends_with_a_death_that_a_request_finds() 
     registrar = Registrar(member("planner", 1, PLANNER))
     taken = wire.Register(owner=OTHER, items=[(named("planner"), MetadataFields())])
     # The kernel is asked at each request: it says first that the owner lives, and then that it does not.
-    kernel = _DiesAfter(PLANNER, 1)
+    kernel = FakeKernel(dies_after={PLANNER: 1})
     registrar.engine = Engine(Limits(), kernel, "n")
     batch = Batch([], [], [register("a", TOOL, owning("planner", 1, PLANNER)), ask(taken, 2)])
     decision = registrar.engine.decide(FakeView(list(registrar.records.values())), batch, NOON)
@@ -127,20 +127,6 @@ def _left(decision: Decision) -> list[Entry]:
         else:
             left[change.key] = change.after.entry
     return list(left.values())
-
-
-class _DiesAfter(FakeKernel):
-    """A kernel in which one owner lives for so many questions."""
-
-    def __init__(self, owner: Owner, questions: int) -> None:
-        super().__init__()
-        self._owner, self._questions = owner, questions
-
-    def is_alive(self, owner: Owner) -> bool:
-        if owner != self._owner:
-            return True
-        self._questions -= 1
-        return self._questions >= 0
 
 
 def test_a_hand_over_watches_the_new_process() -> None:

@@ -124,7 +124,7 @@ def test_a_promise_can_be_changed_when_it_is_late(every: float | None) -> None:
 
 
 def test_a_change_that_is_no_heartbeat() -> None:
-    """An update without a health status gives no time."""
+    """An update without a health status gives no time: the rule of `Heartbeats` alone."""
     heartbeats = promised()
     heartbeats.follow(changed(promise(), promise()), SECOND)
     assert lates(heartbeats, 1.5) == [DEGRADED]
@@ -143,7 +143,8 @@ def test_a_change_that_is_no_heartbeat() -> None:
 def test_a_registrar_that_starts_gives_time(
     status: HealthStatus, source: HealthSource, expected: list[HealthStatus]
 ) -> None:
-    """Every member has its full time anew, and a stage that the last registrar noted is not noted twice."""
+    """In `Heartbeats` alone, every member has its full time anew, and a stage that the last registrar noted is not
+    noted twice."""
     heartbeats = Heartbeats(Limits())
     heartbeats.inherit(KEY, promise(health_status=status, health_source=source).entry, 100 * SECOND)
     assert lates(heartbeats, 101.4) == []

@@ -10,7 +10,7 @@ from adsum._engine.engine import Engine
 from adsum._store.layout import Record
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
-from tests.support.engine import FakeView
+from tests.support.engine import FakeKernel, FakeView
 
 NOW = Instant(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
 OWNER = Owner(1, 1, 1)
@@ -21,22 +21,8 @@ RECORDS = [
 ]
 
 
-class DyingKernel:
-    """A kernel in which every owner is alive for the first `answers` questions, and dead from then on."""
-
-    def __init__(self, answers: int) -> None:
-        self._left = answers
-
-    def is_alive(self, owner: Owner) -> bool:
-        self._left -= 1
-        return self._left >= 0
-
-    def ends_now(self, owner: Owner) -> bool:
-        return False
-
-
 def decide(request: wire.AnyRequest, answers: int) -> Decision:
-    engine = Engine(Limits(), DyingKernel(answers), "n")
+    engine = Engine(Limits(), FakeKernel(dies_after={OWNER: answers}), "n")
     return engine.decide(FakeView(RECORDS), Batch(calls=[Call(b"session", 1, 2 * 10**9, request)]), NOW)
 
 

@@ -96,7 +96,8 @@ def test_the_dead_are_skipped() -> None:
 
 @pytest.mark.parametrize("or_get", [False, True])
 def test_a_registration_that_finds_the_holder_dead_does_not_overtake(or_get: bool) -> None:
-    """A registration that comes before the death is reported finds the heir, not a free id."""
+    """A registration that comes before the death is reported finds the heir, not a free id: the decision of the engine
+    alone, for both calls that register."""
     register = wire.Register(owner=THREE, items=[(A, NOTHING)], or_get=or_get)
     decision = decide(ask(register), waits(ONE, 1), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]

@@ -69,12 +69,3 @@ def test_nothing_of_the_dead_can_be_changed() -> None:
     unregister = decide(wire.Unregister(process_id=A))
     assert unregister.replies == [wire.Done(1, [], changed=False)]
     assert len(update.changes) == len(unregister.changes) == 2
-
-
-def test_nothing_is_handed_to_the_dead() -> None:
-    """A hand-over to a dead process is `dead_process`, and the entry stays."""
-    living = ProcessId("default", "n", "c")
-    decision = decide(wire.HandOver(process_id=living, owner=DEAD, if_incarnation=3))
-    assert isinstance(decision.replies[0], wire.Failed)
-    assert decision.replies[0].reason == "dead_process"
-    assert decision.changes == []
