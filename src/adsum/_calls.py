@@ -110,7 +110,7 @@ class Calls:
             self._client.close()
 
     def _release_claims(self) -> None:
-        """Those of this process. What a registrar does not answer in time ends with the process."""
+        """Release the claims of this process. One whose release no registrar answers in time ends with the process."""
         with contextlib.suppress(AdsumError):
             for number, (owner, process_id) in list(self.claims.items()):
                 # No registrar is started for a member that is gone.

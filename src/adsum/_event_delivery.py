@@ -64,7 +64,7 @@ class EventDelivery:
         try:
             self._on_event(event)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the program's own, which has no other place to go to
-            # Python ends a thread without a word for SystemExit, and the program would go on without its events.
+            # For SystemExit, Python ends a thread and logs nothing, and the program would go on without its events.
             log_failure(event, error)
 
 

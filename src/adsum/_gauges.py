@@ -47,7 +47,7 @@ class OpenRows(Protocol):
         ...
 
 
-# Those of every registry that is open. Another tuple after each change.
+# The open rows of all registries that are open. Another tuple after each change.
 _open: tuple[OpenRows, ...] = ()
 
 

@@ -17,7 +17,7 @@ register, update,   when a write begins, before its arguments are     the caller
 unregister,         checked; `Observer` when it ends                  the caller does not wait in its own thread
 heartbeat, claim,
 release
-wait_timed_out      when a wait for a state was in vain               the caller's
+wait_timed_out      when a wait for a state has timed out             the caller's
 client_opened       when a registry was opened                        the caller's
 registrar_started   when a registrar that this process started        the caller's, or the pipeline's
                     serves

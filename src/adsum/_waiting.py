@@ -101,7 +101,7 @@ class _Changes:
 
 
 def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
-    """The error of a wait in vain, which is also reported to telemetry."""
+    """The error of a wait that timed out, which is also reported to telemetry."""
     error = awaited.missed(timeout)
     if (report := instrument.wait_timed_out) is not None:
         report(awaited.call, awaited.reads.folder, awaited.query.searched, timeout or 0.0, error)

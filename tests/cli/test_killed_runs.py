@@ -1,4 +1,4 @@
-"""`adsum run` is killed: by a supervisor whose patience ended, or by the kernel for want of memory."""
+"""`adsum run` is killed: by a supervisor whose patience ended, or by the kernel because memory is short."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_a_host_that_is_back_at_once_with_its_lease_is_never_missed(registry: Re
 
 
 def test_a_reader_that_hears_nothing_takes_all_other_hosts_for_unreachable(registry: Registry, bridge: Bridge) -> None:
-    """Without a word of the bridge for the TTL, by the clock of the reader; local members stay."""
+    """The reader decides by its own clock, when the bridge has written nothing for the TTL; local members stay."""
     bridge.host("here")
     bridge.put(remote("worker"))
     assert ids(registry.find(capability="remote")) == ["worker", "local"]

@@ -1,4 +1,4 @@
-"""Names and claims for the whole cluster: one holder on all hosts, by the word of a real etcd."""
+"""Names and claims for the whole cluster: one holder on all hosts, as a real etcd decides."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_a_claim_whose_release_got_no_answer_is_released_later(two: tuple[Regist
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["sync", "async"])
 async def test_closing_a_registry_releases_its_claims(awaited: bool, two: tuple[Registry, Registry]) -> None:
-    """Those of this process, as for claims of one host; a claim for another process stays."""
+    """The claims of this process are released, as claims of one host are; a claim for another process stays."""
     a, _ = two
     a.register("printer", slots=2)
     with subprocess.Popen(["sleep", "60"]) as child:  # noqa: ASYNC220 - nothing else runs in the loop

@@ -70,7 +70,7 @@ def test_the_end_of_the_block_releases_the_slot(either: Registry) -> None:
 
 @pytest.mark.parametrize("slots", [None, 1, 3])
 def test_no_member_has_more_claims_than_slots(slots: int | None, either: Registry) -> None:
-    """A member takes as many claims at a time as it has slots, one by default; the next claim waits in vain."""
+    """A member takes as many claims at a time as it has slots, one by default; the next claim gets none."""
     fields: MetadataKeywords = {} if slots is None else {"slots": slots}
     either.register("w", **fields)
     held = [either.claim("w") for _ in range(slots or 1)]

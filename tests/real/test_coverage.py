@@ -1,4 +1,4 @@
-"""coverage.py measures the program, and what the program starts when it is told to; the registrar is no part of it."""
+"""coverage.py measures the program, and what the program starts if configured to; the registrar is no part of it."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_fork_while_the_process_of_a_registrar_is_made(
 
     def slowly(*arguments: object) -> int:
         inside.set()
-        # In vain: the fork waits for the end of this call.
+        # This times out: the fork waits for the end of this call.
         forked.wait(0.3)
         return cast("int", fork_exec(*arguments))
 

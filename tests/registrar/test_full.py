@@ -56,7 +56,7 @@ def crowd(registry: Registry) -> None:
 
 
 def test_no_room_to_begin(small: Path) -> None:
-    """A registry that cannot be made for want of space is an error that says so, and is made when there is room."""
+    """A registry that cannot be made without space is an error that says so, and is made when there is room."""
     filler = fill(small)
     with adsum.open(path=small / "registry", timeout=5) as registry:
         assert registry.find() == []

@@ -60,7 +60,7 @@ VARIABLES = {
 
 def test_a_starter_with_everything_that_harms(registry_folder: Path) -> None:
     """Its registrar has no limit below the hard one, no signal blocked or ignored, every CPU, the usual policy, nice
-    value and OOM score, and no variable of its environment. What it must keep for want of a privilege is in its log."""
+    value and OOM score, and no variable of its environment. What it has no privilege to drop is in its log."""
     with Child(start_under_everything, registry_folder, env=VARIABLES) as child:
         child.expect("started")
         pid = registrar_pid(registry_folder)

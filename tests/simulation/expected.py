@@ -48,8 +48,8 @@ class Refused(Exception):
 class Turn(NamedTuple):
     """The conditions under which one batch is decided.
 
-    - `no_room`: positions of requests that were refused for want of memory. That depends on how LMDB packs its pages:
-      the model believes it, and the checks ask whether it could be true.
+    - `no_room`: positions of requests that were refused because memory was short. That depends on how LMDB packs its
+      pages: the model believes it, and the checks ask whether it could be true.
     - `failing`: positions of requests on which the engine fails, by an injected defect.
     - `no_room_for`: the standbys whose turn came when there was no memory for them.
     """

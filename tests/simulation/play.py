@@ -52,7 +52,7 @@ class Play(Clients):
         self.limits = limits
         self.check_every = check_every
         self.keep_history = keep_history
-        # The revision up to which the history was lost for want of memory.
+        # The revision up to which the history was lost because memory was short.
         self.forgotten = 0
         self.commits = 0
         self.seen: Counter[str] = Counter()

@@ -183,5 +183,5 @@ class Shown:
 
     @property
     def away(self) -> set[str]:
-        """Those of which a member is marked as unreachable."""
+        """The hosts of which a member is marked as unreachable."""
         return self.hosts.keys() - self.here

@@ -66,7 +66,7 @@ class UnwrittenExits:
 
     def __init__(self) -> None:
         self._exits: dict[tuple[bytes, int], Ended] = {}
-        # Those of one transaction are on their way at a time.
+        # The exits of one transaction are on their way at a time.
         self.flying = False
 
     def add(self, end: Ended) -> None:

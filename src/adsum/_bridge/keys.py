@@ -52,7 +52,7 @@ class Split(NamedTuple):
 
 
 class Keys:
-    """Those of one cluster."""
+    """The keys of one cluster."""
 
     def __init__(self, cluster: str) -> None:
         self.all = f"/adsum/{cluster}/".encode()

@@ -205,7 +205,7 @@ class Picture:
     def _exits(
         self, said: Mapping[str, list[Ended]], changed: Container[tuple[str, bytes]]
     ) -> Iterator[wire.RemoteExit]:
-        """Those of entries that have ended before: this revision does not change them."""
+        """The exits of entries that have ended before: this revision does not change them."""
         for host, ends in said.items():
             for end in ends:
                 if (host, end.key) not in changed and (exit := self._exit(host, end)) is not None:

@@ -223,7 +223,7 @@ class Publisher:
         return self._local.value(key)
 
     def _next_keys(self) -> list[bytes]:
-        """Those of the next transaction; they are on their way from now on."""
+        """The keys of the next transaction; they are on their way from now on."""
         keys: list[bytes] = []
         size = 0
         is_full = self._is_full()

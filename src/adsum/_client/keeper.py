@@ -127,7 +127,7 @@ class Keeper:
         self._kept[kept.entry.process_id] = kept
 
     def _forget_ended(self) -> None:
-        """The kernel and the garbage collector end members without a word. So look at all when their number doubles."""
+        """The kernel and the garbage collector end members unreported. So look at all when their number doubles."""
         for process_id, kept in list(self._kept.items()):
             try:
                 if kept.has_ended():

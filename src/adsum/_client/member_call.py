@@ -51,8 +51,8 @@ class MemberCall(PendingCall[T]):
             for entry in entries:
                 self._bind(entry)
         except BaseException:
-            # The end of the member would go unnoticed, for want of a thread that waits, say. So the registration is
-            # undone; the caller gets the error.
+            # The end of the member would go unnoticed, where no thread could be started that waits for it, for one. So
+            # the registration is undone; the caller gets the error.
             for entry in entries:
                 self._end_of(entry).send()
             raise

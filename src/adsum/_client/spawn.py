@@ -37,7 +37,7 @@ def start_registrar(folder: Path, launch: Launch, until: float, *, first: Callab
     `until` (monotonic); the caller dials again.
 
     No other client starts a registrar from the call of `first` until the new one serves. Errors: the one that kept it
-    from serving; `RegistrarUnavailable` when it cannot be started at all, or ended three times without a word;
+    from serving; `RegistrarUnavailable` when it cannot be started at all, or ended three times and reported no error;
     `SystemBusy` where this process has no descriptor left.
     """
     folders.create(folder)

@@ -27,7 +27,7 @@ class WritableBoard:
 
     @property
     def hosts(self) -> HostWords:
-        """Those of the board that was found last; for a bridge."""
+        """The words about hosts of the board that was found last; for a bridge."""
         return self._board.hosts
 
     @property

@@ -16,8 +16,8 @@ RESTING_ROWS = 1024
 
 
 class FreeRows:
-    """Those of one registry. `salt` makes the places of this registrar different from those of all others; it has at
-    most 48 bits, and is not 0."""
+    """The free rows of one registry. `salt` makes the places of this registrar different from those of all others; it
+    has at most 48 bits, and is not 0."""
 
     def __init__(self, salt: int = 1) -> None:
         self._salt = salt

@@ -187,7 +187,7 @@ def amend(round: Round, request: wire.Amend, call: Call) -> wire.Done:
 
 
 def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:
-    """A heartbeat takes back the status that the registrar noted for want of one, and no status that was reported."""
+    """A heartbeat takes back the status that the registrar noted because none came, and no status that was reported."""
     record = round.require_holder(request.process_id, request.if_incarnation)
     entry = record.entry
     if request.owner != entry.owner:

@@ -224,5 +224,5 @@ class Heartbeats:
 
 
 def _promised(entry: Entry) -> float | None:
-    """The interval of a member of this registry. Those of other hosts are judged there."""
+    """The interval of a member of this registry. Members of other hosts are judged there."""
     return entry.metadata.heartbeat if entry.origin is None else None

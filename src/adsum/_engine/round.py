@@ -194,8 +194,8 @@ class Round:
         return record
 
     def lasting_holder(self, key: bytes) -> Record | None:
-        """`live_holder`, for a registration that would be in vain. A holder that is ending is waited for, because a
-        reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
+        """`live_holder`, for a registration that a holder would refuse. A holder that is ending is waited for, because
+        a reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
         record = self.live_holder(key)
         if record is None or record.entry.origin is not None or not self._kernel.ends_now(record.entry.owner):
             return record

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 async def newest_revision(address: str, timeout: float) -> int:
-    """The revision of etcd at this moment, by the word of a majority, within `timeout` seconds in all. Errors:
+    """The revision of etcd at this moment, as a majority states it, within `timeout` seconds in all. Errors:
     `ClusterUnavailable`; `InvalidClusterAddress`."""
     cluster, until = parse(address), time.monotonic() + timeout
     try:

@@ -129,7 +129,7 @@ class LivenessCheck:
         return has_exited(pidfd) and noted.is_ours()
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
-        """Those of `owners` that are alive now; one system call asks for all of them where they fit the capacity."""
+        """The owners among `owners` that are alive now, by one system call where they fit the capacity."""
         wanted = set(owners)
         if len(wanted) <= self.capacity and not self._keeps_nothing():
             self._change(self._track_all, wanted)

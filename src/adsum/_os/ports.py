@@ -21,7 +21,7 @@ class ReaderLiveness(Protocol):
         ...
 
     def alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
-        """Those of `owners` that are alive now. Errors: as `is_alive`."""
+        """The owners among `owners` that are alive now. Errors: as `is_alive`."""
         ...
 
     def is_ending(self, owner: Owner) -> bool:

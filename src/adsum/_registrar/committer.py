@@ -367,7 +367,7 @@ class Marked(msgspec.Struct, frozen=True):
 
 
 def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[str, bytes]]]) -> Marked:
-    """Those of every id that the decision changes, and of every index key that its entry has or had."""
+    """The counters of all ids that the decision changes, and of all index keys that their entries have or had."""
     changed = [record for change in decision.changes for record in (change.before, change.after) if record is not None]
     ids = {bucket_of(change.key) for change in decision.changes}
     ids.update([bucket_of(key_of(record.entry.process_id)) for record in decision.refreshed])

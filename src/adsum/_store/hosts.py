@@ -35,7 +35,7 @@ def boottime_ns() -> int:
 
 
 class HostWords:
-    """Those of one board. `head` are its first words."""
+    """The words about hosts of one board. `head` are its first words."""
 
     def __init__(self, words: memoryview, head: memoryview) -> None:
         self._words = words
@@ -57,13 +57,13 @@ class HostWords:
         return bool(self._words[owner.start_time % HOSTS] & _HERE) and self.hears()
 
     def here_among(self, owners: Iterable[Owner]) -> set[Owner]:
-        """Those of these hosts that can be reached."""
+        """The hosts among `owners` that can be reached."""
         words = self._words
         here = {owner for owner in owners if words[owner.start_time % HOSTS] & _HERE}
         return here if here and self.hears() else set()
 
     def unchanged_among(self, owners: Iterable[Owner], before: bytes) -> set[Owner]:
-        """Those of these hosts whose words are as in `before`, a copy of all of them."""
+        """The hosts among `owners` whose words are as in `before`, a copy of all of them."""
         then, words = memoryview(before).cast("Q"), self._words
         return {owner for owner in owners if then[owner.start_time % HOSTS] == words[owner.start_time % HOSTS]}
 

@@ -96,7 +96,7 @@ class _Found:
 
 
 class KeptResults:
-    """Those of one registry, which indexes these names of own data."""
+    """The kept results of one registry, which indexes these names of own data."""
 
     def __init__(self, board: Board, indexed: Collection[IndexedName] = ()) -> None:
         self._indexed = indexed

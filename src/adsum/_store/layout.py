@@ -131,8 +131,8 @@ class Change(msgspec.Struct, frozen=True):
 
 class Standby(msgspec.Struct, frozen=True, array_like=True):
     """A process that stands by for an id. `position` orders the standbys of one id; `session` and `number` name the
-    request that queued it. One for a name of the whole cluster, `everywhere`, is granted by the word of the bridge
-    alone; unless it `waits`, it ends when the name is held. One that `replaces` takes the place of an entry of its own
+    request that queued it. One for a name of the whole cluster, `everywhere`, is granted by the bridge alone;
+    unless it `waits`, it ends when the name is held. One that `replaces` takes the place of an entry of its own
     process."""
 
     process_id: ProcessId

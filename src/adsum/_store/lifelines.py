@@ -122,7 +122,7 @@ class _Held(NamedTuple):
 
 
 _lock = threading.RLock()
-# Those of this process, by the number of the board.
+# The lifelines that this process holds, by the number of the board.
 _held: dict[int, _Held] = {}
 
 

@@ -263,7 +263,7 @@ class Reader:
         return self._tables.results.is_current(kept)
 
     def _alive_among(self, owners: Iterable[Owner]) -> set[Owner]:
-        """Those of `owners` that are alive, or are hosts that can be reached."""
+        """The owners among `owners` that are alive, or are hosts that can be reached."""
         hosts = {owner for owner in owners if not owner.pid}
         if not hosts:
             return self._liveness.alive_among(owners)

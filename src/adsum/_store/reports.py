@@ -23,7 +23,7 @@ from .tables import bytes_used
 
 
 class Reports:
-    """Those of one reader, made of what it has. `alive_among` gives those of some owners that are alive, or are hosts
+    """The reports of one reader, made of what it has. `alive_among` gives which of some owners are alive, or are hosts
     that can be reached."""
 
     def __init__(

@@ -3,8 +3,8 @@
 LMDB is copy-on-write: a commit writes new pages before it frees old ones, and one that only deletes does so too. In a
 file system that is full such a commit fails, so a full registry would stay full. `Room` keeps data.mdb allocated beyond
 the last page that the tables have used (posix_fallocate(3); on tmpfs, shmem_fallocate in mm/shmem.c takes the memory at
-that moment, and a later write into it cannot fail for want of space). So the file system is found full here, as a
-`False`, while a reserve is left for every commit that frees room.
+that moment, and a later write into it cannot fail because no space is left). So the file system is found full here, as
+a `False`, while a reserve is left for every commit that frees room.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def registrar_stats(txn: Txn, environment: Environment) -> RegistrarStats:
 
 
 def _incarnations_in(txn: Txn, environment: Environment, namespace: str | None) -> Iterator[bytes]:
-    """Those of a namespace; of all of them for None."""
+    """The incarnations in a namespace; in all of them for None."""
     prefix = b"" if namespace is None else namespace.encode() + b"\0"
     with txn.cursor(environment.ids) as cursor:
         if not cursor.set_range(prefix):

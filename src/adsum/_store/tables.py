@@ -89,7 +89,7 @@ class Retention(msgspec.Struct, frozen=True):
 
 
 class ReadTransaction:
-    """One snapshot, with the registrar's reads. Those of readers are in `snapshot`."""
+    """One snapshot, with the registrar's reads. The reads of readers are in `snapshot`."""
 
     def __init__(self, txn: snapshot.Txn, environment: Environment) -> None:
         self._txn = txn

@@ -46,7 +46,7 @@ def bound_endpoint(scheme: str = "http", known: Collection[ListeningSocket] = ()
 
 
 def listening_sockets() -> list[ListeningSocket]:
-    """Those of this process, in the order of their descriptors."""
+    """The listening sockets of this process, in the order of their descriptors."""
     return list(dict.fromkeys(_listening_sockets()))
 
 

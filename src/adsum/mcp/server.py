@@ -87,7 +87,7 @@ class AgentServer(Server[dict[str, Any]]):
         experimental_capabilities: dict[str, dict[str, Any]] | None = None,
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
-        """Those of the SDK, and that there are notices of resources: over HTTP it asks for none by itself."""
+        """The options of the SDK, and that there are notices of resources: over HTTP it asks for none by itself."""
         return super().create_initialization_options(
             notification_options or NotificationOptions(resources_changed=True), experimental_capabilities, extensions
         )

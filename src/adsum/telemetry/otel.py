@@ -277,7 +277,7 @@ _CLUSTER_GAUGES = (
     ("adsum.cluster.lag", "{change}", "Changes that are not published for certain.", "lag"),
     ("adsum.cluster.heard", "s", "Time since the bridge last heard from the cluster.", "heard_seconds"),
     ("adsum.cluster.hosts", "{host}", "Other hosts that are known here.", "hosts"),
-    ("adsum.cluster.unreachable", "{host}", "Those of them that cannot be reached.", "unreachable_hosts"),
+    ("adsum.cluster.unreachable", "{host}", "Other hosts that cannot be reached.", "unreachable_hosts"),
     ("adsum.cluster.entries", "{entry}", "Entries of other hosts.", "entries"),
     ("adsum.bridge.up", "1", "Whether a bridge runs.", "bridge_up"),
     ("adsum.bridge.writes", "{entry}", "Changes that the bridge has written since it started.", "bridge_writes"),

@@ -32,8 +32,8 @@ adsum_bridge_writes_total                 counter
 adsum_call_duration_seconds               histogram  call, outcome: ok, or the reason of the error
 ========================================  =========  =================================================
 
-Those of the cluster and the bridge are there where the registry is part of a cluster. All but the last concern the
-whole registry, whichever process exports them, and are read when they are collected. So one process of a machine is
+The metrics of the cluster and the bridge are there where the registry is part of a cluster. All but the last concern
+the whole registry, whichever process exports them, and are read when they are collected. So one process of a machine is
 enough, such as ``adsum metrics``. The last concerns this process's own calls, and is exported only with ``calls=True``.
 """
 
@@ -251,7 +251,7 @@ _PLAIN = {
     "cluster_lag": "Changes of the registry since the last one of which all before are published.",
     "cluster_heard_seconds": "Seconds since the bridge last heard from the cluster.",
     "cluster_hosts": "Other hosts of the cluster that are known here.",
-    "cluster_unreachable_hosts": "Those of them that cannot be reached.",
+    "cluster_unreachable_hosts": "Other hosts that cannot be reached.",
     "cluster_entries": "Entries of other hosts in the tables here.",
     "bridge_up": "Whether a bridge runs.",
     "bridge_writes": "Changes of entries that the bridge has written to etcd since it started.",

@@ -48,7 +48,7 @@ class Leftovers:
         return [self._end(entry, registry) for entry in left]
 
     def _left(self, entries: list[Entry]) -> list[Entry]:
-        """Those of processes that were started during the test. The process that runs the test stays."""
+        """The entries of processes that were started during the test. The process that runs the test stays."""
         return [entry for entry in entries if entry.pid != os.getpid() and not 0 < entry.start_time < self._began]
 
     def _end(self, entry: Entry, registry: Path) -> str:

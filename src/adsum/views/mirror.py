@@ -153,8 +153,8 @@ class Mirror:
         return changes
 
     def fresh(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Those of `entries` that are alive, as they are at this moment: a heartbeat changes an entry without being a
-        change of the registry.
+        """The entries among `entries` that are alive, as they are at this moment: a heartbeat changes an entry without
+        being a change of the registry.
 
         >>> from adsum.views.mirror import Mirror, Scope
         >>> registration = registry.register("planner-1")

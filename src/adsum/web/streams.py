@@ -148,7 +148,7 @@ def _missed(site: Site, subscription: Subscription, since: Revision | None) -> I
 
 async def events(request: Request) -> Response:
     """The events of the JSON API: changes of the members that match, after the position in ``Last-Event-ID`` or
-    `since`, or from now on. Those of another epoch in the same folder are not taken for later ones."""
+    `since`, or from now on. Revisions of another epoch in the same folder are not taken for later ones."""
     site, query = site_of(request), request.query_params
     try:
         require_known(query, EVENTS_PARAMETERS)

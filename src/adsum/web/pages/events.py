@@ -12,7 +12,7 @@ from ..change_rows import EventFilter, EventRows, EventsTopic
 from ..site import Site, base_of, site_of
 
 SHOWN = 200
-# Those of every registry; others have a chip where there are such events.
+# The kinds of events that every registry has; others have a chip where there are such events.
 KINDS = (Kind.registered, Kind.updated, Kind.unregistered, Kind.died)
 
 
