@@ -74,6 +74,8 @@ def test_a_followed_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts
 
 
 async def test_an_awaited_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts) -> None:
+    """An awaited mapping drops the members of a host that cannot be reached, and has them again, with new ones, after
+    it."""
     a, b = hosts.add("a"), hosts.add("b")
     a.registry.register("x")
     b.mirrors(a)
@@ -112,6 +114,7 @@ def test_a_member_that_cannot_be_reached_is_not_gone(hosts: Hosts) -> None:
 
 
 async def test_an_awaited_end_is_not_the_loss_of_a_host(hosts: Hosts) -> None:
+    """An awaited wait for an end times out while the host cannot be reached, and returns when the member has ended."""
     a, b = hosts.add("a"), hosts.add("b")
     a.registry.register("x")
     b.mirrors(a)

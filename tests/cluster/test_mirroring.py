@@ -122,6 +122,7 @@ def test_a_reader_that_hears_nothing_takes_all_other_hosts_for_unreachable(regis
 
 
 def test_another_boot_proves_that_all_earlier_processes_have_died(registry: Registry, bridge: Bridge) -> None:
+    """A host that returns with another boot id ends the entries of its earlier boot as died."""
     bridge.host("here")
     bridge.put(remote("worker"))
     bridge.host("unreachable")
@@ -162,6 +163,7 @@ def test_a_host_that_is_given_up_takes_its_entries_along(registry: Registry, bri
 def test_only_its_own_host_can_change_a_member(
     registry: Registry, bridge: Bridge, change: Callable[[Registry], object]
 ) -> None:
+    """A change of a member of another host raises `OtherHost`, which carries the entry, and changes nothing."""
     bridge.host("here")
     bridge.put(remote("worker", gauges={"load": 0.5}))
     with pytest.raises(OtherHost, match="host-b") as raised:
@@ -172,6 +174,7 @@ def test_only_its_own_host_can_change_a_member(
 
 
 def test_claims_are_of_members_of_this_registry(registry: Registry, bridge: Bridge) -> None:
+    """A claim by a condition that members of two hosts meet takes a slot of the one here."""
     bridge.host("here")
     bridge.put(remote("worker"))
     with registry.claim(capability="remote", timeout=5) as claim:
@@ -199,6 +202,8 @@ def test_an_id_that_is_held_here_is_left_alone(registry: Registry, bridge: Bridg
 
 
 def test_an_update_keeps_the_incarnation_and_a_new_registration_does_not(registry: Registry, bridge: Bridge) -> None:
+    """An update on another host keeps the incarnation that the entry has here; a new registration there gives it a
+    larger one."""
     bridge.host("here")
     bridge.put(remote("worker"))
     first = registry[ID]
@@ -212,6 +217,7 @@ def test_an_update_keeps_the_incarnation_and_a_new_registration_does_not(registr
 
 
 def test_a_late_heartbeat_of_another_host_is_judged_there(registry: Registry, bridge: Bridge) -> None:
+    """The registrar here notes no late heartbeat of a member of another host."""
     bridge.host("here")
     bridge.put(remote("worker", heartbeat=0.05))
     assert registry[ID].metadata.health_status == "healthy"
@@ -247,6 +253,7 @@ def check_too_many(registry: Registry) -> None:
 
 
 def test_invalid_metadata_of_another_host_is_left_out(registry: Registry, bridge: Bridge) -> None:
+    """An entry with metadata over the limits is not mirrored; the entries beside it are."""
     bridge.host("here")
     bridge.put(remote("bad", custom={"text": "x" * 70_000}), remote("worker"))
     assert ids(registry.find(capability="remote")) == ["worker", "local"]
@@ -279,6 +286,8 @@ def test_how_a_member_ended_is_unknown_where_it_was_missed(registry: Registry, b
 
 
 def test_how_a_member_ended_is_told_with_the_one_that_has_its_id(registry: Registry, bridge: Bridge) -> None:
+    """The end of a member and the next holder of its id, mirrored together, are three events in order and two
+    departures."""
     bridge.host("here")
     bridge.put(remote("worker"))
     with registry.watch(ID) as watch:
@@ -296,6 +305,7 @@ def test_how_a_member_ended_is_told_with_the_one_that_has_its_id(registry: Regis
 def test_a_host_cannot_say_what_no_registry_says(
     registry: Registry, bridge: Bridge, how: str, exit: int | None
 ) -> None:
+    """An impossible reason or exit from another host becomes `unknown` or none in the departure."""
     bridge.host("here")
     bridge.put(remote("worker"))
     bridge.end(remote("worker"), how=how, exit=exit)

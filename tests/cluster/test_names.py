@@ -67,6 +67,7 @@ def test_each_later_holder_has_a_larger_token(two: tuple[Registry, Registry]) ->
 
 
 def test_a_standby_that_is_canceled_gets_nothing(two: tuple[Registry, Registry]) -> None:
+    """A cancelled standby for a name of the whole cluster is not granted it when the name is free."""
     a, b = two
     held = a.register("leader", everywhere=True)
     waiting = b.stand_by("leader", everywhere=True)
@@ -124,6 +125,7 @@ def test_a_bridge_that_is_killed_costs_no_name(cluster: Hosts, two: tuple[Regist
 
 
 def test_without_a_cluster_a_name_for_it_is_refused(registry: Registry) -> None:
+    """In a registry that is part of no cluster, ``everywhere=True`` raises `ClusterUnavailable` with advice."""
     registry.register("anchor")
     for ask in (
         lambda: registry.register("leader", everywhere=True),
@@ -135,6 +137,7 @@ def test_without_a_cluster_a_name_for_it_is_refused(registry: Registry) -> None:
 
 
 def test_a_thread_cannot_hold_a_name(two: tuple[Registry, Registry]) -> None:
+    """Only a process can register a name for the whole cluster."""
     import threading
 
     with pytest.raises(TypeError, match="a process"):
@@ -163,6 +166,7 @@ def test_a_slot_is_claimed_once_on_all_hosts(two: tuple[Registry, Registry]) -> 
 
 
 def test_a_claim_ends_with_the_claimer_and_is_void_without_the_member(two: tuple[Registry, Registry]) -> None:
+    """The claimer's death frees the slot for a larger token, and a claim of a member that has ended is not valid."""
     a, b = two
     member = a.register("printer")
     member.published()
@@ -282,6 +286,7 @@ def test_closing_a_registry_leaves_a_later_claim_on_the_slot(two: tuple[Registry
 
 
 async def test_the_release_of_an_awaited_claim_says_whether_it_held_the_slot(cluster: Hosts) -> None:
+    """The first release of a claim returns True; a second one, and one after the member's end, return False."""
     a = await asyncio.to_thread(cluster.open, "a")
     async with adsum.open_async(path=a.folder, node="a", timeout=10) as registry:
         member = await registry.register("printer")

@@ -196,6 +196,7 @@ async def test_a_new_fence_leaves_a_name_that_was_granted_at_this_moment(scene: 
 
 
 async def test_a_new_fence_frees_what_no_member_and_no_request_has(scene: Scene) -> None:
+    """A bridge with a new fence deletes a name of its host that no entry has, and leaves the name of another host."""
     await scene.put_key(b"session:99")
     await scene.names.reconcile()
     assert await scene.key() is None

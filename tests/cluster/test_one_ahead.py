@@ -32,6 +32,7 @@ class Registrar:
 
 
 async def test_the_next_is_made_before_the_answer_and_sent_after_it() -> None:
+    """While a request is in flight, the next one is made and not sent."""
     registrar = Registrar()
 
     async def load() -> None:
@@ -70,6 +71,8 @@ async def test_an_error_waits_for_what_was_sent() -> None:
 
 
 async def test_an_error_of_the_registrar_ends_it() -> None:
+    """An error of sending reaches the caller of the load."""
+
     async def send(_request: wire.Mirror) -> None:
         raise OSError("closed")
 
@@ -79,6 +82,7 @@ async def test_an_error_of_the_registrar_ends_it() -> None:
 
 
 async def test_a_load_that_is_cancelled_ends() -> None:
+    """A cancelled load sends nothing more."""
     registrar = Registrar()
 
     async def load() -> None:
@@ -94,6 +98,7 @@ async def test_a_load_that_is_cancelled_ends() -> None:
 
 
 async def test_the_next_page_is_asked_for_while_the_one_before_is_used() -> None:
+    """A page is requested while its predecessor is in use, one page ahead."""
     asked: list[int] = []
 
     async def pages() -> AsyncIterator[int]:
@@ -110,6 +115,8 @@ async def test_the_next_page_is_asked_for_while_the_one_before_is_used() -> None
 
 
 async def test_an_error_of_a_page_comes_after_the_pages_before() -> None:
+    """The pages before a failed one are read first."""
+
     async def pages() -> AsyncIterator[int]:
         yield 1
         raise LookupError("compacted")
@@ -121,6 +128,7 @@ async def test_an_error_of_a_page_comes_after_the_pages_before() -> None:
 
 
 async def test_what_is_left_early_asks_for_nothing_more() -> None:
+    """A reader that leaves early ends the source of the pages."""
     ended = asyncio.Event()
 
     async def pages() -> AsyncIterator[int]:

@@ -47,6 +47,7 @@ def churned() -> Iterator[tuple[Registry, int]]:
 
 
 def test_a_watch_of_members_here_resumes_over_any_number_of_remote_changes(churned: tuple[Registry, int]) -> None:
+    """A watch with ``hosts="here"`` resumes without `lagged`, however many changes other hosts made meanwhile."""
     registry, since = churned
     with registry.watch(since=since, hosts="here") as watch:
         assert [entry.process_id.local_id for entry in watch.snapshot] == ["stays"]
@@ -60,12 +61,14 @@ def test_a_watch_of_members_here_resumes_over_any_number_of_remote_changes(churn
 
 
 def test_a_watch_of_all_hosts_says_that_it_missed_some(churned: tuple[Registry, int]) -> None:
+    """A watch of all hosts reports `lagged` where changes of other hosts have pushed out the history."""
     registry, since = churned
     with registry.watch(since=since) as watch:
         assert watch.next(10).kind is Kind.lagged
 
 
 def test_the_departures_of_this_host_are_kept_beside_those_of_others(churned: tuple[Registry, int]) -> None:
+    """However many members of other hosts end, the last departures of this host are kept."""
     registry, _ = churned
     reader = registry._reader
     assert [one.entry.process_id.local_id for one in reader.reports.departures(10, here=True)] == ["gone"]
@@ -75,6 +78,7 @@ def test_the_departures_of_this_host_are_kept_beside_those_of_others(churned: tu
 
 
 def test_the_newest_changes_of_both_come_in_the_order_of_their_revisions(registry: Registry) -> None:
+    """A watch reports changes of this host and of others in one order, without gaps."""
     registry.register("first")
     bridge = Bridge(registry)
     with registry.watch() as watch, registry.watch(hosts="here") as here:

@@ -295,6 +295,7 @@ def test_a_process_replaces_its_own_registration_by_a_name_of_the_cluster(hosts:
 
 
 def test_a_name_of_another_process_is_not_replaced(hosts: Hosts) -> None:
+    """`replace=True` takes no name for the whole cluster from another process."""
     a = hosts.add("a")
     with a.agent() as agent:
         agent.do(REGISTERS)

@@ -56,6 +56,7 @@ def test_impossible_timeouts_are_refused_at_once(hosts: Hosts) -> None:
 
 
 async def test_impossible_timeouts_are_refused_where_they_are_awaited(hosts: Hosts) -> None:
+    """Each awaited call refuses an impossible timeout with a `ValueError` that gives advice."""
     host = await asyncio.to_thread(hosts.add, "a")
     async with adsum.open_async(path=host.folder, node="a", timeout=10) as registry:
         registration = await registry.register("anchored")

@@ -19,6 +19,7 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
 
 
 def test_everything_public_is_in_the_reference() -> None:
+    """Each name in ``adsum.__all__`` has a heading on the reference page."""
     named = set(re.findall(r"^#{3} `(\w+)`$", (DOCS / "reference.md").read_text(), re.MULTILINE))
     # `ALL` is a value, which the text explains.
     assert set(adsum.__all__) - named == {"ALL"}

@@ -32,3 +32,16 @@ def test_every_folder_says_what_it_is_for() -> None:
     for name in FOLDERS:
         tree = ast.parse((TESTS / name / "__init__.py").read_text())
         assert ast.get_docstring(tree), name
+
+
+def test_every_test_says_its_promise() -> None:
+    """Each test has a docstring: a sentence that is true of the system."""
+    silent = [
+        f"{file.relative_to(TESTS)}:{node.lineno}: {node.name}"
+        for file in sorted(TESTS.rglob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert not silent, "\n".join(silent)

@@ -391,6 +391,7 @@ steps = st.one_of(
 @settings(max_examples=300)
 @given(st.lists(steps, min_size=30, max_size=100))
 def test_a_mirror_shows_what_it_has_seen_and_nothing_that_never_was(history: list[tuple[object, ...]]) -> None:
+    """In every history, a mirror shows only states that a host had, and the present ones when nothing more happens."""
     etcd = Etcd()
     hosts = {name: Host(etcd, name) for name in HOSTS}
     for one in hosts.values():

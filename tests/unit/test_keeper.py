@@ -31,6 +31,7 @@ def kept(name: str) -> Kept:
 
 
 def test_an_id_without_a_node_is_looked_for_while_others_are_registered(tmp_path: Path) -> None:
+    """A search of the keeper by an id without a node is safe while other threads add and remove members."""
     keeper = Keeper(tmp_path, None)
     # In place of its own, which would register anew.
     keeper._thread = threading.current_thread()

@@ -34,6 +34,7 @@ def test_an_end_without_a_change_of_the_entry_is_about_an_earlier_one() -> None:
 
 
 def test_an_end_with_the_change_of_its_entry_is_that_one() -> None:
+    """An exit that arrives with the end of its entry is part of that change, and no report of its own."""
     (request,) = heard(Ended(KEY, "died", 3, 7), with_entry=True)
     assert request.exits == []
     assert [(change.how, change.exit) for change in request.changes] == [("died", 3)]

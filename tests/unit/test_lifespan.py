@@ -56,6 +56,7 @@ def test_a_report_can_be_cancelled_at_each_turn() -> None:
 
 
 def test_an_application_that_swallows_a_cancellation_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lifespan ends even where the application's health check suppresses its cancellation."""
     monkeypatch.setattr(sys.modules[_end.__module__], "_CANCEL_SECONDS", 0.05)
     swallowed: list[int] = []
 

@@ -56,6 +56,7 @@ def older(path: Path) -> Path:
 
 
 def test_a_large_file_is_put_aside_and_no_record_is_lost(path: Path, write: Write) -> None:
+    """A log file at its bound is renamed, and it and the new file hold the newest records without a gap."""
     for number in range(2 * MAX_BYTES // len(LINE)):
         write(f"{number:06} {LINE}")
     assert path.stat().st_size <= MAX_BYTES + MOST
@@ -66,6 +67,7 @@ def test_a_large_file_is_put_aside_and_no_record_is_lost(path: Path, write: Writ
 
 
 def test_what_others_append_counts(path: Path, write: Write) -> None:
+    """What other processes append counts towards the bound of the log file."""
     write(LINE)
     with open(path, "ab") as error_output:
         error_output.write(b"y" * MAX_BYTES)
@@ -75,6 +77,7 @@ def test_what_others_append_counts(path: Path, write: Write) -> None:
 
 
 def test_a_file_that_a_client_put_aside_is_left(path: Path, write: Write) -> None:
+    """After a client has renamed a full file, the registrar writes to the new one and renames nothing."""
     write("y" * MAX_BYTES)
     with log_file.open_to_append(path.parent) as log:
         log.write(b"of a client\n")
@@ -85,6 +88,7 @@ def test_a_file_that_a_client_put_aside_is_left(path: Path, write: Write) -> Non
 def test_a_log_that_cannot_be_made_anew_stops_no_caller(
     path: Path, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A record that cannot be written is reported on standard error, and the next one is written."""
     write("y" * MAX_BYTES)
     aside = path.parent.rename(path.parent.with_name("aside"))
     write("lost")
@@ -105,6 +109,7 @@ def test_a_log_that_cannot_be_put_aside_grows_on(path: Path, write: Write) -> No
 
 
 def test_a_line_says_when_who_and_how_grave() -> None:
+    """A line of the log has its time, the pid, the level and the text; an exception adds its traceback."""
     output = io.StringIO()
     log = Log(output)
     log.info("serving %s", "a folder")
@@ -124,11 +129,13 @@ def test_a_line_says_when_who_and_how_grave() -> None:
 
 
 def test_a_text_that_is_no_unicode_is_logged(path: Path, write: Write) -> None:
+    """A text with a lone surrogate is logged, escaped."""
     write("\udcff")
     assert texts(path) == [r"\udcff"]
 
 
 def test_a_process_without_standard_error_can_log() -> None:
+    """A log without an output accepts records and drops them."""
     Log(None).info("lost")
 
 

@@ -39,6 +39,7 @@ def test_a_page_that_is_replaced_while_it_is_opened(folder: Path, monkeypatch: p
 
 
 def test_a_retired_page_is_no_registry(folder: Path) -> None:
+    """A folder whose page is retired has no registry."""
     page = pages.attach(folder, writable=True)
     assert page is not None
     page.retire()

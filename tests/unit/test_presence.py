@@ -56,6 +56,7 @@ def test_a_question_keeps_no_process_from_its_start(
     lock: Callable[[Path], int | None],
     question: Callable[[Path], object],
 ) -> None:
+    """A process takes a lock at the first attempt while others ask whether it is held."""
     (tmp_path / name).touch()
     asking(lambda: question(tmp_path))
     for _ in range(ROUNDS):
@@ -66,6 +67,7 @@ def test_a_question_keeps_no_process_from_its_start(
 
 
 def test_a_lock_that_is_held_only_to_look_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared lock of a process that only asks delays the exclusive lock, and does not refuse it."""
     monkeypatch.setattr(presence, "_LOOK_SECONDS", WITHIN)
     file = tmp_path / "lock"
     file.touch()
@@ -81,6 +83,8 @@ def test_a_lock_that_is_held_only_to_look_is_waited_for(tmp_path: Path, monkeypa
 
 
 def test_a_client_counts_as_a_user_of_the_folder(tmp_path: Path) -> None:
+    """A folder is in use while a client or a registrar has its lock, and by clients alone if the registrar is left
+    out."""
     assert not is_in_use(tmp_path)
     for name in ("lock", "clients"):
         (tmp_path / name).touch()
@@ -98,6 +102,7 @@ def test_a_client_counts_as_a_user_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_another_question_does_not_count_as_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exclusive lock that another process takes for a moment, to ask, makes no folder in use."""
     monkeypatch.setattr(presence, "_CLIENTS_SECONDS", WITHIN)
     (tmp_path / "clients").touch()
     other = os.open(tmp_path / "clients", os.O_RDWR)
