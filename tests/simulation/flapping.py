@@ -164,7 +164,7 @@ class Week:
 
     def _heard(self) -> None:
         """The bridge has just heard from etcd."""
-        self.world.page.board.hosts.note_heard(self.world.clock.nanoseconds, int(TTL * SECOND))
+        self.world.host_words.note_heard(self.world.clock.nanoseconds, int(TTL * SECOND))
 
     def _send(self, requests: Iterable[wire.Mirror]) -> None:
         """Have the registrar carry out each request, and see what it shows. Now and then it is killed, or the request

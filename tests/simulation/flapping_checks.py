@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import cast
 
 from adsum import _wire as wire
 from adsum._client.follower import Follower
 from adsum._store import snapshot
+from adsum._store.environment import Environment
 from adsum._store.layout import DEPARTURES, HISTORIES, HostState
 from adsum._store.query import Query
 from adsum._store.reader import Reader
@@ -56,6 +58,10 @@ class SharedTables:
         """The registrar closes them."""
 
 
+def shared_tables(world: World, generation: int) -> Environment:
+    return cast(Environment, SharedTables(world, generation))
+
+
 class Watched:
     """A watch, and the events that it has yet to report. `lags` counts how often it missed some."""
 
@@ -97,7 +103,12 @@ class Checks:
 
     def __init__(self, world: World, shown: Shown, keep: int) -> None:
         self._world, self._shown, self._keep = world, shown, keep
-        self._reader = Reader(world.folder, lambda: SimulatedLiveness(world.processes))
+        self._reader = Reader(
+            world.folder,
+            lambda: SimulatedLiveness(world.processes),
+            open_tables=lambda _folder, generation, _size: shared_tables(world, generation),
+            boottime=world.clock.boottime_ns,
+        )
         self.watch = Watched(self._reader, EVERYTHING, shown)
         self.slow_watch = Watched(self._reader, EVERYTHING, shown)
         self.own_watch = Watched(self._reader, Query(None, here=True), shown)
@@ -169,7 +180,7 @@ class Checks:
         self.reads()
 
     def _note_hearing(self) -> None:
-        if (batch := self._world.core.committer.hearing()) is not None:
+        if (batch := self._world.core.hosts.hearing()) is not None:
             self._world.core.committer.commit(batch, lambda _answers: None)
             if batch.hears:
                 self._shown.heard_again()
@@ -211,7 +222,7 @@ class Checks:
         counters = list(self._world.page.counters)
         assert not any(count & 1 for count in counters)
         assert all(before <= after for before, after in zip(self._counters, counters, strict=True))
-        words = list(memoryview(self._world.page.board.hosts.copy()).cast("Q"))
+        words = list(memoryview(self._world.host_words.copy()).cast("Q"))
         assert all(before >> 1 <= after >> 1 for before, after in zip(self._words, words, strict=False))
         self._counters, self._words = counters, words
 

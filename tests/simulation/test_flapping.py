@@ -6,27 +6,18 @@ from random import SystemRandom
 
 import pytest
 
-from adsum._store import current_tables, hosts, reader
-
 from .flapping import Week
-from .flapping_checks import SharedTables
 
 
 def _play(losses: int) -> Week:
-    """A week in which so many leases are lost, with the clock of the words of hosts simulated too."""
+    """A week in which so many leases are lost."""
     seed = SystemRandom().randrange(2**32)
     print(f"Week({seed}, {losses}).run()")
     week = Week(seed, losses)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            current_tables, "open_environment", lambda _, number, *__, **___: SharedTables(week.world, number)
-        )
-        for module in (hosts, reader):
-            patch.setattr(module, "boottime_ns", lambda: week.world.clock.nanoseconds)
-        try:
-            week.run()
-        finally:
-            week.close()
+    try:
+        week.run()
+    finally:
+        week.close()
     print(f"{week.lost} leases lost, {week.requests} requests, {week.crashes} crashes, {week.shown.revision} changes")
     return week
 

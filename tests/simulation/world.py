@@ -25,6 +25,7 @@ from adsum._registrar.wiring import build_core
 from adsum._store import audit
 from adsum._store import page as pages
 from adsum._store.environment import Environment
+from adsum._store.hosts import HostWords
 from adsum._store.member_rows import MemberRows
 from adsum._store.tables import Retention
 from adsum.errors import RegistryFull
@@ -51,7 +52,7 @@ Injection: TypeAlias = "BaseException | float"
 
 
 class SimulatedClock:
-    """Both clocks of a machine. Only the wall clock can be set back."""
+    """The clocks of a machine, which is never suspended. Only the wall clock can be set back."""
 
     def __init__(self) -> None:
         self.utc = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,6 +69,9 @@ class SimulatedClock:
         return Instant(self.utc, self.nanoseconds)
 
     def monotonic_ns(self) -> int:
+        return self.nanoseconds
+
+    def boottime_ns(self) -> int:
         return self.nanoseconds
 
     def worked_ns(self) -> int:
@@ -246,6 +250,11 @@ class World:
         at, key = heartbeat_at(place), key_for(place, incarnation)
         wall = max((self.clock.utc - EPOCH) // MICROSECOND, self._wall_of(incarnation, place))
         return at < self._rows.ready and self._rows.leave_heartbeat(at, key, self.clock.nanoseconds, wall)
+
+    @property
+    def host_words(self) -> HostWords:
+        """The words of other hosts on the board."""
+        return self.page.board.host_words(self.clock.boottime_ns)
 
     @property
     def _rows(self) -> MemberRows:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from .._store import board as boards
 from .._store.board import NO_BOARD, Board
-from .._store.hosts import HostWords
+from .._store.hosts import boottime_ns
 from .._store.member_rows import MemberRows
 from .._store.reader import Reader
 from ..errors import RegistrarUnavailable, RegistryClosed
 
 
 class WritableBoard:
-    """Keeps it mapped. `rows` are those of the board that was found last."""
+    """Keeps it mapped. `rows`, and `hosts`, which are for a bridge, are those of the board that was found last."""
 
     def __init__(self, folder: Path, reader: Reader) -> None:
         self.folder = folder
@@ -24,11 +24,7 @@ class WritableBoard:
     def _use(self, board: Board) -> None:
         self._board = board
         self.rows = board.rows
-
-    @property
-    def hosts(self) -> HostWords:
-        """The words about hosts of the board that was found last; for a bridge."""
-        return self._board.hosts
+        self.hosts = board.host_words(boottime_ns)
 
     @property
     def has_clock_of_this_process(self) -> bool:

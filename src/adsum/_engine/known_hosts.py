@@ -12,10 +12,15 @@ from ..errors import RegistryFull
 class KnownHosts:
     """The hosts of one registry, by name. `entries` counts their entries in the tables."""
 
-    def __init__(self, rows: Iterable[HostRow] = (), entries: int = 0) -> None:
+    def __init__(self) -> None:
+        self.rows: dict[str, HostRow] = {}
+        self.entries = 0
+        self._nodes: dict[str, str] = {}
+
+    def take_up(self, rows: Iterable[HostRow], entries: int) -> None:
+        """The hosts that an earlier registrar knew, with so many entries in all."""
         self.rows = {row.host: row for row in rows}
         self.entries = entries
-        self._nodes: dict[str, str] = {}
         self._index()
 
     def of_node(self, node: str) -> str | None:

@@ -6,13 +6,15 @@ import time
 from datetime import UTC, datetime
 
 from .._engine.batch import Instant
+from .._store.hosts import boottime_ns
 
 
 class SystemClock:
-    """Both clocks of this machine; clients read the same ones."""
+    """Those of this machine; clients read the same ones."""
 
     monotonic = staticmethod(time.monotonic)
     monotonic_ns = staticmethod(time.monotonic_ns)
+    boottime_ns = staticmethod(boottime_ns)
     worked_ns = staticmethod(time.process_time_ns)
 
     def instant(self) -> Instant:

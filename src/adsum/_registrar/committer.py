@@ -21,18 +21,17 @@ from .._engine.draft import View
 from .._engine.engine import Engine
 from .._engine.health import HEALTH_FIELDS
 from .._engine.heartbeats import Heartbeats, Lateness
-from .._engine.known_hosts import KnownHosts
 from .._engine.receipts import Receipts
 from .._store import tables
 from .._store.board import index_buckets_of, namespace_bucket_of
-from .._store.layout import HostRow, HostState, Receipt, key_of
+from .._store.layout import Receipt, key_of
 from .._store.page import Page, bucket_of
-from .._store.page_layout import HOSTS
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Entry, Owner
 from .answers import Answer, answers_to, refusals
 from .generations import Generations
+from .hosts import ClusterHosts
 from .log_lines import LogLines, subject
 from .ports import Ports
 
@@ -62,6 +61,7 @@ class Committer:
         engine: Engine,
         ports: Ports,
         *,
+        hosts: ClusterHosts,
         heartbeats: Heartbeats,
         receipts: Receipts,
         counters: Counters,
@@ -71,6 +71,7 @@ class Committer:
         self._generations = generations
         self._page = page
         self._engine = engine
+        self._hosts = hosts
         self._heartbeats = heartbeats
         self._receipts = receipts
         self._counters = counters
@@ -84,7 +85,7 @@ class Committer:
     @property
     def own_entries(self) -> int:
         """How many entries are of members of this registry."""
-        return self.entries - self._engine.hosts.entries
+        return self.entries - self._hosts.entries
 
     def commit(self, batch: Batch, reply: Reply) -> None:
         """Decide and commit a batch, and give the answers to `reply`. Where this raises, it has given none."""
@@ -128,23 +129,6 @@ class Committer:
             self._counters.changed = False
             with tables.write(self._generations.current) as transaction:
                 transaction.keep_stats(self._counters.stats(pending, len(self._kernel.scanned)))
-
-    def hearing(self) -> Batch | None:
-        """A batch in which watches learn that the bridge hears nothing any more, so that no other host can be reached,
-        or that it hears again; None where they know."""
-        rows = self._engine.hosts.rows.values()
-        if not rows:
-            return None
-        hears = self._page.board.hosts.hears()
-        return None if all(row.reported is row.present(hears=hears) for row in rows) else Batch(hears=hears)
-
-    def take_up_hosts(self, rows: Sequence[HostRow], entries: int) -> None:
-        """The hosts of the cluster that an earlier registrar knew, with so many entries in all."""
-        self._engine.hosts = KnownHosts(rows, entries)
-        # Also those of hosts that are gone: the earlier registrar may have been killed before it took them back.
-        here = {row.number for row in rows if row.state is HostState.here}
-        for number in range(HOSTS):
-            self._page.board.hosts.set_here(number, number in here)
 
     def take_up_row(self, entry: Entry) -> None:
         """An entry of an earlier registrar keeps its row, with what is written there where the board is still the
@@ -216,7 +200,7 @@ class Committer:
         receipts: list[Receipt] = []
         try:
             with tables.write(self._generations.current, self._page.board.rows.with_heartbeat) as transaction:
-                decision = self._decide(transaction, self._with_hearing(batch), self._clock.instant(), watched)
+                decision = self._decide(transaction, self._hosts.with_hearing(batch), self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
                     marked = _counters_of(decision, transaction.index_keys)
@@ -242,18 +226,11 @@ class Committer:
         self._failpoint("after_commit")
         if decision.writes:
             # Before the revision, which lets watches see the events of the hosts.
-            self._follow_hosts(decision)
+            self._hosts.follow(decision)
             self._page.revision = transaction.revision
             self._receipts.committed(receipts)
         self._follow_members(decision)
         return _Committed(batch, decision, answers)
-
-    def _with_hearing(self, batch: Batch) -> Batch:
-        """Other hosts say something: it counts for readers only while the bridge hears from the cluster."""
-        for call in batch.calls:
-            if isinstance(call.request, wire.Mirror):
-                return replace(batch, hears=self._page.board.hosts.hears())
-        return batch
 
     def _allocate_rows(self, decision: Decision) -> None:
         """Before the commit, which is none where there is no memory for gauges. The rows are written after it: one of
@@ -300,7 +277,7 @@ class Committer:
         self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
         self._page.entries = self.entries
         # The bridge of a cluster reads the standbys and the exits of members here, and is woken for them too.
-        amended = self._engine.hosts.rows and any(one.entry.origin is None for _, one in decision.amended)
+        amended = self._hosts and any(one.entry.origin is None for _, one in decision.amended)
         self.commits += bool(decision.changes or amended or any(one.everywhere for one in decision.queued))
         for reply in decision.replies:
             self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
@@ -330,14 +307,6 @@ class Committer:
         for incarnation in decision.heartbeats:
             rows.allow_heartbeats(self._heartbeats.received(incarnation, now))
         self._page.promises = len(self._heartbeats)
-
-    def _follow_hosts(self, decision: Decision) -> None:
-        """After the commit, so that no reader takes a host for here before it can see all that the host has said."""
-        numbers = {row.host: row.number for row in self._engine.hosts.rows.values()} if decision.hosts else {}
-        for host, row in decision.hosts:
-            number = numbers.get(host, 0) if row is None else row.number
-            self._page.board.hosts.set_here(number, row is not None and row.state is HostState.here)
-        self._engine.hosts.follow(decision.hosts, decision.changes)
 
 
 def _needs_room(request: wire.AnyRequest) -> bool:

@@ -29,6 +29,7 @@ from .bell import Bell
 from .clients import Clients
 from .committer import Committer
 from .generations import Generations
+from .hosts import ClusterHosts
 from .ports import Ports
 from .postponed import LOOK_SECONDS, Postponed
 from .requests import Requests
@@ -57,6 +58,7 @@ class Server:
         requests: Requests,
         heartbeats: Heartbeats,
         committer: Committer,
+        hosts: ClusterHosts,
         receipts: Receipts,
         clients: Clients,
         bell: Bell,
@@ -73,6 +75,7 @@ class Server:
         self._requests = requests
         self._heartbeats = heartbeats
         self._committer = committer
+        self._hosts = hosts
         self._receipts = receipts
         self._clients = clients
         self._bell = bell
@@ -257,7 +260,7 @@ class Server:
 
     def _note_hearing(self) -> None:
         """A bridge that is stopped, or cut off from its cluster, does not say so; the time says it."""
-        batch = self._committer.hearing()
+        batch = self._hosts.hearing()
         if batch is None:
             return
         try:

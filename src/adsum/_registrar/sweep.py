@@ -28,7 +28,7 @@ def sweep(core: Core, ports: Ports) -> Swept:
         everyone = stored.owners()
         owners = [owner for owner in everyone if owner.pid]
         remote = sum(stored.count_owned(owner) for owner in everyone if not owner.pid)
-        core.committer.take_up_hosts(stored.hosts(), remote)
+        core.hosts.take_up(stored.hosts(), remote)
         standbys = list(stored.all_standbys())
         bound = _take_up(core, stored, owners, ports.clock.monotonic_ns())
     bound |= {standby.session: standby.owner for standby in standbys}

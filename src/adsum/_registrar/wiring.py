@@ -27,6 +27,7 @@ from .bell import Bell
 from .clients import Clients
 from .committer import Committer
 from .generations import Generations
+from .hosts import ClusterHosts
 from .ports import Ports
 from .postponed import Postponed
 from .requests import Requests
@@ -42,6 +43,7 @@ class Core(msgspec.Struct, frozen=True):
     """The parts that decide and write; none of them knows a socket."""
 
     committer: Committer
+    hosts: ClusterHosts
     generations: Generations
     heartbeats: Heartbeats
     receipts: Receipts
@@ -75,18 +77,20 @@ def build_core(
     page.revision, page.entries = revision, entries
     heartbeats = Heartbeats(limits, page.board.rows.last_heartbeat)
     history_bytes = min(retention.history_bytes, HISTORY_SHARE * limits.max_memory_bytes)
+    hosts = ClusterHosts(engine.hosts, page.board.host_words(ports.clock.boottime_ns))
     committer = Committer(
         generations,
         page,
         engine,
         ports,
+        hosts=hosts,
         heartbeats=heartbeats,
         receipts=receipts,
         counters=counters,
         retention=replace(retention, history_bytes=history_bytes),
         entries=entries,
     )
-    return Core(committer, generations, heartbeats, receipts, counters, engine.claimers, engine.dependants)
+    return Core(committer, hosts, generations, heartbeats, receipts, counters, engine.claimers, engine.dependants)
 
 
 def build_server(
@@ -124,6 +128,7 @@ def build_server(
         requests=requests,
         heartbeats=core.heartbeats,
         committer=core.committer,
+        hosts=core.hosts,
         receipts=core.receipts,
         clients=clients,
         bell=bell,

@@ -13,6 +13,7 @@ import mmap
 import os
 import weakref
 from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from zlib import crc32
@@ -62,8 +63,11 @@ class Board:
         self.number = words[_NUMBER]
         self.counters = words[BOARD_COUNTERS_AT:LIFELINES_AT]
         self.lifelines = words[LIFELINES_AT:HOSTS_AT]
-        self.hosts = HostWords(words[HOSTS_AT:ROWS_AT], words[:BOARD_COUNTERS_AT])
         self.rows = MemberRows(words)
+
+    def host_words(self, boottime: Callable[[], int]) -> HostWords:
+        """The words of hosts on it, judged by the clock `boottime`."""
+        return HostWords(self._words[HOSTS_AT:ROWS_AT], self._words[:BOARD_COUNTERS_AT], boottime)
 
     @property
     def has_clock_of_this_process(self) -> bool:

@@ -32,10 +32,10 @@ from .._os.locks import holding
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed
 from ..model import Limits
 from . import older_tables, page
-from .board import NO_BOARD
+from .board import NO_BOARD, Board
 from .entry_cache import NO_CACHE, TwoGenerationCache
-from .environment import Environment, open_environment, translate, translating, unreadable_row
-from .hosts import HostWords
+from .environment import Environment, OpenTables, open_to_read, translate, translating, unreadable_row
+from .hosts import boottime_ns
 from .kept_results import NO_RESULTS, KeptResults
 from .snapshot import Txn
 from .tables import check_identity, node_of
@@ -53,10 +53,16 @@ class CurrentTables:
     """The tables of one folder, with their page and the cache of their entries. Safe for threads."""
 
     def __init__(
-        self, folder: Path, make_cache: Callable[[page.Page], TwoGenerationCache] = TwoGenerationCache
+        self,
+        folder: Path,
+        make_cache: Callable[[page.Page], TwoGenerationCache] = TwoGenerationCache,
+        open_tables: OpenTables = open_to_read,
+        boottime: Callable[[], int] = boottime_ns,
     ) -> None:
         self.folder = folder
         self._make_cache = make_cache
+        self._open_tables = open_tables
+        self._boottime = boottime
         self._closed = False
         self._reset()
 
@@ -78,7 +84,7 @@ class CurrentTables:
         self._environment: Environment | None = None
         self._recheck_at = 0.0
         # Kept while the tables are closed for a fork, until `close`: it is memory alone.
-        self._board = NO_BOARD
+        self._use_board(NO_BOARD)
         self.page: page.Page | None = None
         self.limits: Limits | None = None
         self.node: str | None = None
@@ -136,11 +142,6 @@ class CurrentTables:
             holding(self._lock, self._idle.notify_all)
             self._active.add(me)
 
-    @property
-    def hosts(self) -> HostWords:
-        """The words of other hosts, on the board in use."""
-        return self._board.hosts
-
     # The choice of tables
 
     def current(self) -> Environment | None:
@@ -194,7 +195,7 @@ class CurrentTables:
                 # Retired since.
                 continue
             try:
-                environment = open_environment(self.folder, generation, mapped.map_size, writable=False)
+                environment = self._open_tables(self.folder, generation, mapped.map_size)
             except AdsumError:
                 # The registrar may have switched to other tables while these were being opened, or the folder is gone.
                 if mapped.generation == generation and mapped.is_in(self.folder):
@@ -217,8 +218,13 @@ class CurrentTables:
 
     def _open_board(self, mapped: page.Page) -> None:
         mapped.open_board(self.folder, self._board)
-        self._board = mapped.board
+        self._use_board(mapped.board)
         mapped.board.rows.belong_to(mapped.board_in_use, self.current)
+
+    def _use_board(self, board: Board) -> None:
+        """`hosts` are the words of other hosts on the board in use."""
+        self._board = board
+        self.hosts = board.host_words(self._boottime)
 
     def _detach(self) -> None:
         """Drop the tables. They close when the last read in them has ended."""
@@ -250,7 +256,7 @@ class CurrentTables:
         try:
             self.quiesce()
             self._closed = True
-            self._board = NO_BOARD
+            self._use_board(NO_BOARD)
         finally:
             self.resume()
 

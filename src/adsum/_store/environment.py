@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import lmdb
 
@@ -237,6 +239,11 @@ def open_environment(
         if size != map_size:
             raise CorruptRegistry(f"{data} has {size} bytes instead of {map_size}; {remedy(folder)}")
         return _open(folder, generation, map_size, 126, names, writable=writable, create=False)
+
+
+# Opens the tables of this generation, with a map of this size, to read.
+OpenTables: TypeAlias = Callable[[Path, int, int], Environment]
+open_to_read: OpenTables = functools.partial(open_environment, writable=False)
 
 
 def _open(

@@ -13,7 +13,7 @@ CLOCK_BOOTTIME, which counts the time in which the machine was suspended (clock_
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..model import Owner
 from .page_layout import HOSTS
@@ -30,27 +30,37 @@ _HERE = 1
 
 
 def boottime_ns() -> int:
-    """The clock of `HostWords`, which goes on while the machine is suspended."""
+    """The clock of `HostWords` on this machine, which goes on while that is suspended."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class HostWords:
-    """The words about hosts of one board. `head` are its first words."""
+    """The words about hosts of one board, for a process whose clock `boottime` is. `head` are its first words."""
 
-    def __init__(self, words: memoryview, head: memoryview) -> None:
+    def __init__(self, words: memoryview, head: memoryview, boottime: Callable[[], int]) -> None:
         self._words = words
         self._head = head
+        self._boottime = boottime
 
     # The reader's side
 
     def hears(self) -> bool:
         """Whether the bridge has heard from the cluster, not longer ago than it said that counts."""
         head = self._head
-        return bool(head[_HEARD] and boottime_ns() - head[_HEARD] <= head[_TTL])
+        return bool(head[_HEARD] and self._boottime() - head[_HEARD] <= head[_TTL])
 
     def has_heard(self) -> bool:
         """Whether a bridge has heard from the cluster since the board was made."""
         return bool(self._head[_HEARD])
+
+    def heard_seconds(self) -> float | None:
+        """How long ago the bridge last heard from the cluster; None for never."""
+        heard = int(self._head[_HEARD])
+        return (self._boottime() - heard) / 1e9 if heard else None
+
+    def is_vouched_for(self) -> bool:
+        """Whether the lease of this host in the cluster surely lasts."""
+        return bool(self._head[_VOUCHED] > self._boottime())
 
     def is_here(self, owner: Owner) -> bool:
         """Whether the host that `owner` represents can be reached."""
@@ -72,11 +82,6 @@ class HostWords:
         return self._words.tobytes()
 
     @property
-    def heard_ns(self) -> int:
-        """When the bridge last heard from the cluster, on `boottime_ns`; 0 for never."""
-        return int(self._head[_HEARD])
-
-    @property
     def ttl_ns(self) -> int:
         """For how long that counts."""
         return int(self._head[_TTL])
@@ -90,11 +95,6 @@ class HostWords:
     def applied(self) -> int:
         """The revision of etcd up to which every change of other hosts is in the tables."""
         return int(self._head[_APPLIED])
-
-    @property
-    def vouched_ns(self) -> int:
-        """Until when the lease of this host surely lasts, on `boottime_ns`."""
-        return int(self._head[_VOUCHED])
 
     # The bridge's side
 

@@ -29,7 +29,7 @@ from ..model import Entry, Limits, Owner, Reach
 from . import history, lifelines, page, snapshot
 from .current_tables import CurrentTables
 from .entry_cache import CachedEntry, CacheKey, HotEntries, TwoGenerationCache
-from .environment import Environment
+from .environment import Environment, OpenTables, open_to_read
 from .feed import NOWHERE, Base, Position
 from .history import Step
 from .hosts import HostWords, boottime_ns
@@ -56,9 +56,11 @@ class Reader:
         folder: Path,
         make_liveness: Callable[[], ReaderLiveness] = LivenessCheck,
         make_cache: Callable[[page.Page], TwoGenerationCache] = TwoGenerationCache,
+        open_tables: OpenTables = open_to_read,
+        boottime: Callable[[], int] = boottime_ns,
     ) -> None:
         self.folder = folder
-        self._tables = CurrentTables(folder, make_cache)
+        self._tables = CurrentTables(folder, make_cache, open_tables, boottime)
         self._make_liveness = make_liveness
         self._liveness = make_liveness()
         self.local_members = LocalMembers()
@@ -374,7 +376,7 @@ class Reader:
 
     def is_vouched_for(self) -> bool:
         """Whether the lease of this host in the cluster surely lasts."""
-        return self._tables.current() is not None and self._tables.hosts.vouched_ns > boottime_ns()
+        return self._tables.current() is not None and self._tables.hosts.is_vouched_for()
 
     @property
     def progress(self) -> HostWords:

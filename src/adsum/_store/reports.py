@@ -17,7 +17,6 @@ from . import audit, snapshot
 from .census import Group, living
 from .current_tables import CurrentTables
 from .environment import Environment
-from .hosts import boottime_ns
 from .layout import HostState, Standby, key_of
 from .tables import bytes_used
 
@@ -105,12 +104,11 @@ class Reports:
         rows, words = snapshot.hosts(txn, environment), self._tables.hosts
         if not rows and not words.ttl_ns:
             return None
-        heard = (boottime_ns() - words.heard_ns) / 1e9 if words.heard_ns else None
         here = words.here_among([row.owner for row in rows])
         return ClusterStats(
             connected=words.hears(),
             revision=words.applied,
-            heard=heard,
+            heard=words.heard_seconds(),
             published=words.published,
             lag=max(0, snapshot.revision(txn, environment) - words.published),
             hosts=len(rows),
