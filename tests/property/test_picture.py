@@ -32,6 +32,7 @@ from adsum._bridge.records import (
 )
 from adsum._engine.batch import Batch, Call, Instant
 from adsum._engine.engine import Engine
+from adsum._engine.memory import Memory
 from adsum._store.layout import HostState, Record, key_of
 from adsum._wire import Mirror
 from adsum.model import EPOCH, Entry, Kind, Limits, Metadata, ProcessId
@@ -242,7 +243,7 @@ class Mirroring:
     def __init__(self, etcd: Etcd) -> None:
         self.etcd = etcd
         self.picture = Picture(KEYS, "a")
-        self.engine = Engine(Limits(), FakeKernel())
+        self.engine = Engine(Limits(), FakeKernel(), Memory())
         self.records: dict[bytes, Record] = {}
         self.revision = 0
         self.kinds: list[tuple[Kind, str]] = []
@@ -264,10 +265,10 @@ class Mirroring:
                     del self.records[change.key]
                 else:
                     self.records[change.key] = change.after
-            self.engine.hosts.follow(decision.hosts, decision.changes)
+            self.engine.memory.hosts.follow(decision.hosts, decision.changes)
 
     def known(self) -> dict[str, set[bytes]]:
-        rows = self.engine.hosts.rows.values()
+        rows = self.engine.memory.hosts.rows.values()
         return {row.host: {k for k, r in self.records.items() if r.entry.owner == row.owner} for row in rows}
 
     def load(self) -> None:
@@ -320,7 +321,7 @@ class Mirroring:
 
     def shown(self) -> dict[str, Shown]:
         found = {}
-        for row in self.engine.hosts.rows.values():
+        for row in self.engine.memory.hosts.rows.values():
             own = [record.entry for record in self.records.values() if record.entry.owner == row.owner]
             entries = {
                 one.process_id.local_id: (one.origin.epoch, one.origin.incarnation, one.origin.revision)

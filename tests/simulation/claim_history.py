@@ -226,7 +226,7 @@ class ClaimHistory:
                 del self.held[number]
         owners = {Owner(*entry[1:4]) for entry in self._entries()}
         assert set(self.world.watch.watched) == owners | set(stored.values()), "it watches others"
-        waiting = self.world.engine.claimers.waiting
+        waiting = self.world.engine.memory.claimers.waiting
         for claim in waiting:
             free = [id for id, member in members.items() if member.healthy and len(member.claims) < member.slots]
             wanted = claim.query.process_id

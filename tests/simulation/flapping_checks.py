@@ -236,8 +236,8 @@ class Checks:
             used = bytes_used(txn, environment, list(environment.tables))
         assert {name for name, row in rows.items() if row.state is HostState.here} == shown.here
         assert rows.keys() == shown.hosts.keys()
-        assert world.engine.hosts.rows == rows
-        assert world.engine.hosts.entries == sum(len(host.members) for host in shown.hosts.values())
+        assert world.engine.memory.hosts.rows == rows
+        assert world.engine.memory.hosts.entries == sum(len(host.members) for host in shown.hosts.values())
         numbers = {row.number for row in rows.values()}
         assert len(numbers) == len(rows)
         assert max(numbers, default=0) <= self._most_hosts

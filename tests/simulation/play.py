@@ -295,7 +295,7 @@ class Play(Clients):
         least = min(self.keep_history, newest) if memory == Limits().max_memory_bytes else 0
         wrong = [
             *checks.sound(tables, self.limits),
-            *checks.free_rows(tables, self.world.engine.free_rows),
+            *checks.free_rows(tables, self.world.engine.memory.free_rows),
             *checks.agrees(tables, self.model),
             *self.model.queues.violations(tables.standing_by),
             *past.wrong_rows(tables, self.model.changes, least),

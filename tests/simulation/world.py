@@ -15,6 +15,7 @@ from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Inst
 from adsum._engine.draft import View
 from adsum._engine.engine import Engine
 from adsum._engine.heartbeats import Lateness
+from adsum._engine.memory import Memory
 from adsum._member_row import heartbeat_at, key_for
 from adsum._os.log import Log
 from adsum._registrar.answers import Answer
@@ -153,7 +154,7 @@ class World:
         environment, page, limits = open_registry(self.folder, self.limits, self._failpoint, SILENT)
         self.page = UnsettledPage(page.mapped, page.board)
         self.watch = SimulatedWatch(self.processes)
-        self.engine = RecordingEngine(limits, self.watch)
+        self.engine = RecordingEngine(limits, self.watch, Memory())
         self.marked = set()
         ports = Ports(self.watch, self.sessions, self.clock, self._failpoint, SILENT)
         self.core = build_core(environment, self.page, limits, self.engine, ports, self.retention)
@@ -196,7 +197,7 @@ class World:
         noticed = self.clock.nanoseconds
         calls: list[Call] = [*(ask.call() for ask in asks), *others]
         self.marked, self._injected = set(), False
-        late = self.core.committer.late(noticed)
+        late = self.core.members.late(noticed)
         outcome = Outcome(None, alive=True, marked=self.marked, late=late, looked=noticed)
         try:
             batch = Batch(

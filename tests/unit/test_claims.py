@@ -11,7 +11,8 @@ import pytest
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Instant
 from adsum._engine.engine import Engine
-from adsum._registrar.committer import _needs_room
+from adsum._engine.memory import Memory
+from adsum._registrar.splitting import needs_room
 from adsum._store.layout import Record, key_of
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, ClaimRecord, Entry, Limits, Metadata, Owner, ProcessId
@@ -57,9 +58,9 @@ class Registrar:
     def __init__(self, *records: Record) -> None:
         self.records = {key_of(record.entry.process_id): record for record in records}
         self.dead: set[Owner] = set()
-        self.engine = Engine(Limits(), FakeKernel(self.dead), "n")
+        self.engine = Engine(Limits(), FakeKernel(self.dead), Memory(), "n")
         for key, record in self.records.items():
-            self.engine.claimers.inherit(key, record.entry)
+            self.engine.memory.claimers.inherit(key, record.entry)
 
     def decide(self, *calls: Call, deaths: tuple[Owner, ...] = (), ended: tuple[Owner, ...] = ()) -> Decision:
         """Decide one batch, and commit it."""
@@ -75,7 +76,7 @@ class Registrar:
                 del self.records[change.key]
             else:
                 self.records[change.key] = change.after
-        self.engine.claimers.follow(decision.changes, decision.joined, decision.left)
+        self.engine.memory.claimers.follow(decision.changes, decision.joined, decision.left)
         for record in self.records.values():
             assert len(record.entry.claims) <= (record.entry.metadata.slots or 1)
         return decision
@@ -143,7 +144,7 @@ def test_a_claim_that_begins_to_wait_may_be_granted_in_the_same_batch() -> None:
     decision = registrar.decide(claim(TWO, 2), release(ONE, 1))
     assert granted(decision) == [(2, "held")]
     assert registrar.held() == {"a": [2]}
-    assert registrar.engine.claimers.waiting == []
+    assert registrar.engine.memory.claimers.waiting == []
 
 
 def test_a_death_ends_all_claims_of_its_process() -> None:
@@ -178,8 +179,8 @@ def test_a_slot_of_a_dead_claimer_is_free_at_once() -> None:
 
 def test_a_release_needs_no_room() -> None:
     """A release is carried out where no page is left to write, as is all that frees room; a claim is not."""
-    assert not _needs_room(wire.Release(owner=ONE, number=1))
-    assert _needs_room(wire.Claim(owner=ONE, number=1, namespace="default"))
+    assert not needs_room(wire.Release(owner=ONE, number=1))
+    assert needs_room(wire.Claim(owner=ONE, number=1, namespace="default"))
 
 
 def test_an_ended_session_leaves_the_queue_and_keeps_slots() -> None:
@@ -230,7 +231,7 @@ def test_an_unregistered_member_ends_the_wait_for_its_id(in_one_batch: bool) -> 
     if in_one_batch:
         calls.append(ask(wire.Register(owner=THREE, items=[(named("a"), MetadataFields())])))
     assert granted(registrar.decide(*calls)) == [(2, "held" if in_one_batch else "not_registered")]
-    assert registrar.engine.claimers.waiting == []
+    assert registrar.engine.memory.claimers.waiting == []
 
 
 def test_a_release_that_finds_nothing() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Death, Decision, Instant
 from adsum._engine.engine import Engine
+from adsum._engine.memory import Memory
 from adsum._store.layout import Record, key_of
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, OwningMember, ProcessId
@@ -45,9 +46,9 @@ class Registrar:
     def __init__(self, *records: Record) -> None:
         self.records = {key_of(record.entry.process_id): record for record in records}
         self.dead: set[Owner] = set()
-        self.engine = Engine(Limits(), FakeKernel(self.dead), "n")
+        self.engine = Engine(Limits(), FakeKernel(self.dead), Memory(), "n")
         for key, record in self.records.items():
-            self.engine.dependants.inherit(key, record.entry)
+            self.engine.memory.dependants.inherit(key, record.entry)
 
     def decide(self, *calls: Call, deaths: tuple[Owner, ...] = ()) -> Decision:
         """Decide one batch, and commit it."""
@@ -61,7 +62,7 @@ class Registrar:
                 del self.records[change.key]
             else:
                 self.records[change.key] = change.after
-        self.engine.dependants.follow(decision.changes)
+        self.engine.memory.dependants.follow(decision.changes)
         return decision
 
     def names(self) -> list[str]:
@@ -111,7 +112,7 @@ def test_a_dependant_of_the_same_batch_ends_with_a_death_that_a_request_finds() 
     taken = wire.Register(owner=OTHER, items=[(named("planner"), MetadataFields())])
     # The kernel is asked at each request: it says first that the owner lives, and then that it does not.
     kernel = FakeKernel(dies_after={PLANNER: 1})
-    registrar.engine = Engine(Limits(), kernel, "n")
+    registrar.engine = Engine(Limits(), kernel, Memory(), "n")
     batch = Batch([], [], [register("a", TOOL, owning("planner", 1, PLANNER)), ask(taken, 2)])
     decision = registrar.engine.decide(FakeView(list(registrar.records.values())), batch, NOON)
     assert [departure.how for _, departure in decision.departures] == ["replaced", "owner_died"]

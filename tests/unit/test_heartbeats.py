@@ -13,6 +13,7 @@ from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Decision, Instant
 from adsum._engine.engine import Engine
 from adsum._engine.heartbeats import RETRY_NS, Heartbeats, Lateness
+from adsum._engine.memory import Memory
 from adsum._store.layout import Change, Record, key_of
 from adsum.model import Entry, HealthSource, HealthStatus, Kind, Limits, Metadata, Owner, ProcessId
 from tests.support.engine import FakeKernel, FakeView
@@ -314,7 +315,7 @@ def test_late_is_what_the_definition_says(steps: list[tuple[int, int]]) -> None:
 
 
 def decide(record: Record, batch: Batch, utc: datetime = NOON) -> Decision:
-    return Engine(Limits(), FakeKernel({DEAD})).decide(FakeView([record]), batch, Instant(utc, SECOND))
+    return Engine(Limits(), FakeKernel({DEAD}), Memory()).decide(FakeView([record]), batch, Instant(utc, SECOND))
 
 
 def noted(record: Record, late: Lateness) -> Decision:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Decision, Instant
 from adsum._engine.engine import Engine
+from adsum._engine.memory import Memory
 from adsum._store.layout import Record
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
@@ -22,7 +23,7 @@ RECORDS = [
 
 
 def decide(request: wire.AnyRequest, answers: int) -> Decision:
-    engine = Engine(Limits(), FakeKernel(dies_after={OWNER: answers}), "n")
+    engine = Engine(Limits(), FakeKernel(dies_after={OWNER: answers}), Memory(), "n")
     return engine.decide(FakeView(RECORDS), Batch(calls=[Call(b"session", 1, 2 * 10**9, request)]), NOW)
 
 

@@ -9,6 +9,7 @@ import pytest
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Death, Decision, Exit, Instant
 from adsum._engine.engine import Engine
+from adsum._engine.memory import Memory
 from adsum._store.layout import Record, decode_departure, encode
 from adsum.model import EPOCH, Departure, Entry, Limits, Metadata, Owner, ProcessId
 from tests.support.engine import FakeKernel, FakeView
@@ -30,7 +31,7 @@ def exit_of(owner: Owner, code: int, number: int = 1) -> Call:
 
 
 def decide(batch: Batch, view: FakeView | None = None) -> Decision:
-    return Engine(Limits(), FakeKernel({DEAD})).decide(view or FakeView(RECORDS), batch, NOW)
+    return Engine(Limits(), FakeKernel({DEAD}), Memory()).decide(view or FakeView(RECORDS), batch, NOW)
 
 
 def exits(decision: Decision) -> list[tuple[str, int | None]]:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Death, Decision, EndedSession, Instant
 from adsum._engine.engine import Engine
+from adsum._engine.memory import Memory
 from adsum._store.layout import Record, Standby
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
@@ -50,7 +51,7 @@ def decide(
     records: tuple[Record, ...] = (held(),),
     utc: datetime = NOON,
 ) -> Decision:
-    engine = Engine(Limits(), FakeKernel(dead or set()))
+    engine = Engine(Limits(), FakeKernel(dead or set()), Memory())
     return engine.decide(FakeView(records, waiting), batch, Instant(utc, SECOND))
 
 

@@ -9,6 +9,7 @@ import pytest
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call, Decision, Instant
 from adsum._engine.engine import Engine
+from adsum._engine.memory import Memory
 from adsum._store.layout import Record
 from adsum._validation import MetadataFields
 from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
@@ -31,7 +32,7 @@ RECORDS = [held_by(DEAD, "a", 1), held_by(DEAD, "b", 2), held_by(ALIVE, "c", 3)]
 
 
 def decide(request: wire.AnyRequest) -> Decision:
-    return Engine(Limits(), FakeKernel({DEAD})).decide(
+    return Engine(Limits(), FakeKernel({DEAD}), Memory()).decide(
         FakeView(RECORDS), Batch(calls=[Call(b"session", 1, LATE, request)]), NOW
     )
 

@@ -12,33 +12,25 @@ from collections.abc import Collection
 
 from ..model import Limits, Owner
 from .batch import Batch, Decision, Instant, Kernel
-from .claimers import Claimers
-from .dependants import Dependants
 from .draft import View
-from .free_rows import FreeRows
 from .handlers import answer
-from .known_hosts import KnownHosts
+from .memory import Memory
 from .round import Round
 
 
 class Engine:
-    """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `free_rows` are
-    the member rows that can be given; its caller keeps them as they are after each commit. `claimers`, `dependants` and
-    `hosts` are what is known of claims, of owned entries and of other hosts of the cluster, likewise."""
+    """Decides for one registry, under its limits. `node` is the registry's own, for ids that name none. `memory` is the
+    caller's: a decision changes nothing in it."""
 
-    def __init__(self, limits: Limits, kernel: Kernel, node: str = "", free_rows: FreeRows | None = None) -> None:
+    def __init__(self, limits: Limits, kernel: Kernel, memory: Memory, node: str = "") -> None:
         self._limits = limits
         self._node = node
         self._kernel = kernel
-        self.free_rows = FreeRows() if free_rows is None else free_rows
-        self.claimers = Claimers()
-        self.dependants = Dependants()
-        self.hosts = KnownHosts()
+        self.memory = memory
 
     def decide(self, view: View, batch: Batch, now: Instant, dead: Collection[Owner] = ()) -> Decision:
         """Decide one batch. `dead` are owners that died since the kernel was asked; they count as dead throughout."""
-        memory = self.free_rows, self.claimers, self.dependants, self.hosts
-        round = Round(self._limits, self._kernel, view, now, dead, self._node, *memory, batch.hears)
+        round = Round(self._limits, self._kernel, self.memory, view, now, dead, self._node, batch.hears)
         if batch.hears is not None:
             # First, so that what the hosts say is reported for a moment at which they can be reached, or cannot.
             round.mirroring.report_all()

@@ -17,13 +17,10 @@ from ..errors import DeadProcess, NotRegistered, OtherHost, Stale
 from ..model import Entry, HealthSource, Kind, Limits, Owner, ProcessId
 from .admission import Admission
 from .batch import Death, Decision, Instant, Kernel
-from .claimers import Claimers
 from .claims import Claims
-from .dependants import Dependants
 from .draft import Draft, View
-from .free_rows import FreeRows
 from .heartbeats import Lateness
-from .known_hosts import KnownHosts
+from .memory import Memory
 from .mirroring import Mirroring
 from .succession import Succession
 
@@ -38,31 +35,28 @@ class Round:
         self,
         limits: Limits,
         kernel: Kernel,
+        memory: Memory,
         view: View,
         now: Instant,
         dead: Collection[Owner],
         node: str,
-        free_rows: FreeRows,
-        claimers: Claimers,
-        dependants: Dependants,
-        hosts: KnownHosts,
         hears: bool | None = None,
     ) -> None:
         self.now = now
         self.node = node
-        self.draft = Draft(view, now.utc, free_rows)
-        self.admission = Admission(limits, self.draft, now, node, hosts)
+        self.draft = Draft(view, now.utc, memory.free_rows)
+        self.admission = Admission(limits, self.draft, now, node, memory.hosts)
         self._limits = limits
-        self._hosts = hosts
+        self._hosts = memory.hosts
         self._hears = hears
         self._mirroring: Mirroring | None = None
         self._kernel = kernel
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
-        self._claimers = claimers
+        self._claimers = memory.claimers
         self._claims: Claims | None = None
-        self._dependants = dependants
+        self._dependants = memory.dependants
         # Whether this batch has registered dependants.
         self.adds_dependants = False
         self.heartbeats: list[int] = []

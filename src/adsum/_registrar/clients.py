@@ -26,7 +26,7 @@ from .._engine.receipts import Receipts
 from ..errors import AdsumError, SystemBusy
 from .answers import Answer
 from .bell import Bell
-from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Connection, accept
+from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Accept, Connection
 from .handshake import refusal
 from .ports import Ports
 from .requests import Requests
@@ -40,7 +40,8 @@ class Clients:
     """Every connected client, at most `most` at a time.
 
     Their sockets and the listener are in the loop's `epoll`; the loop passes their events to `ready`, and the answers
-    to a batch to `reply`; `resume` ends its turn. A welcome names the `registration_timeout`.
+    to a batch to `reply`; `resume` ends its turn. `accept` gives the connection of the next client, and a welcome names
+    the `registration_timeout`.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Clients:
         listener: _socket.socket,
         epoll: select.epoll,
         *,
+        accept: Accept,
         requests: Requests,
         sessions: Sessions,
         receipts: Receipts,
@@ -59,6 +61,7 @@ class Clients:
     ) -> None:
         self._listener = listener
         self._epoll = epoll
+        self._accept_next = accept
         self._requests = requests
         self._sessions = sessions
         self._receipts = receipts
@@ -136,7 +139,7 @@ class Clients:
     def _accept(self) -> None:
         for _ in range(ACCEPT_AT_ONCE):
             try:
-                sock = accept(self._listener)
+                connection = self._accept_next(self._listener, self._clock.monotonic_ns())
             except BlockingIOError:
                 return
             except OSError as error:
@@ -144,14 +147,13 @@ class Clients:
                 self._log.warning("cannot accept a client: %s", error)
                 self._epoll.modify(self._listener, 0)
                 return
-            connection = Connection(sock, self._clock.monotonic_ns())
             if len(self._connections) >= self._most:
                 self._refuse(
                     connection, SystemBusy("the registrar has as many clients as it can take; try again later")
                 )
                 continue
             try:
-                self._epoll.register(sock, select.EPOLLIN | select.EPOLLRDHUP)
+                self._epoll.register(connection.fd, select.EPOLLIN | select.EPOLLRDHUP)
             except OSError as error:
                 # No memory, or the user's bound on watches is reached (fs.epoll.max_user_watches, epoll(7)).
                 self._log.warning("cannot watch a client: %s", error)

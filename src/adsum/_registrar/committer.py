@@ -14,13 +14,10 @@ import msgspec
 from msgspec.structs import replace
 
 from .. import _wire as wire
-from .._amendment import NOTHING
 from .._engine.batch import Batch, Call, Decision, Instant
 from .._engine.counters import Counters
 from .._engine.draft import View
 from .._engine.engine import Engine
-from .._engine.health import HEALTH_FIELDS
-from .._engine.heartbeats import Heartbeats, Lateness
 from .._engine.receipts import Receipts
 from .._store import tables
 from .._store.board import index_buckets_of, namespace_bucket_of
@@ -33,7 +30,9 @@ from .answers import Answer, answers_to, refusals
 from .generations import Generations
 from .hosts import ClusterHosts
 from .log_lines import LogLines, subject
+from .members import Members
 from .ports import Ports
+from .splitting import without_room
 
 # Gets answers as soon as they may be sent.
 Reply: TypeAlias = Callable[[list[Answer]], object]
@@ -61,24 +60,25 @@ class Committer:
         engine: Engine,
         ports: Ports,
         *,
+        members: Members,
         hosts: ClusterHosts,
-        heartbeats: Heartbeats,
         receipts: Receipts,
         counters: Counters,
+        log_lines: LogLines,
         retention: Retention,
         entries: int,
     ) -> None:
         self._generations = generations
         self._page = page
         self._engine = engine
+        self._members = members
         self._hosts = hosts
-        self._heartbeats = heartbeats
         self._receipts = receipts
         self._counters = counters
         self._retention = retention
         self._kernel, self._clock = ports.kernel, ports.clock
         self._failpoint, self._log = ports.failpoint, ports.log
-        self._log_lines = LogLines(ports.log, ports.clock)
+        self._log_lines = log_lines
         self.entries = entries
         self.commits = 0
 
@@ -110,36 +110,12 @@ class Committer:
         self._log_lines.refused(calls, error.reason)
         return refusals(calls, error)
 
-    def late(self, looked: int) -> list[Lateness]:
-        """The members that became late until the registrar `looked`. Their next heartbeats are requests."""
-        late = self._heartbeats.late(looked)
-        if not late:
-            return late
-        rows = self._page.board.rows
-        for one in late:
-            rows.require_requests(one.place)
-        late, punctual = self._heartbeats.confirm(late, self._clock.monotonic_ns())
-        for one in punctual:
-            rows.allow_heartbeats(one.place)
-        return late
-
     def store_stats(self, pending: int) -> None:
         """Leave the counters where readers find them."""
         if self._counters.changed:
             self._counters.changed = False
             with tables.write(self._generations.current) as transaction:
                 transaction.keep_stats(self._counters.stats(pending, len(self._kernel.scanned)))
-
-    def take_up_row(self, entry: Entry) -> None:
-        """An entry of an earlier registrar keeps its row, with what is written there where the board is still the
-        same."""
-        self._engine.free_rows.take_up(entry)
-        try:
-            self._page.board.allocate_rows(self._generations.current.folder, [entry])
-        except RegistryFull as error:
-            # Its gauges stay as they were registered.
-            self._log.warning("%s", error)
-        self._page.board.rows.begin(entry)
 
     # When a batch cannot be committed as it is
 
@@ -148,16 +124,15 @@ class Committer:
         history, and carry out the rest. Watches then report `lagged`."""
         self._log.warning("no room for a batch: %s", error)
         self._generations.check_growth()
-        refused = [call for call in batch.calls if _needs_room(call.request)]
-        rest = [call for call in batch.calls if not _needs_room(call.request)]
-        self._finish(self._commit(replace(batch, calls=rest), replace(self._retention, history_bytes=0)), reply)
+        rest, refused = without_room(batch)
+        self._finish(self._commit(rest, replace(self._retention, history_bytes=0)), reply)
         reply(self.refuse(refused, error))
 
     def _commit_one_by_one(self, batch: Batch, error: Exception, reply: Reply) -> None:
         """The engine failed on this batch, which is a defect of ours: it must cost its sender alone."""
-        unasked = replace(batch, calls=())
-        if unasked != Batch():
-            self._finish(self._commit(unasked, self._retention), reply)
+        rest = replace(batch, calls=())
+        if rest != Batch():
+            self._finish(self._commit(rest, self._retention), reply)
         if len(batch.calls) == 1:
             reply(self.refuse(batch.calls, _defect(batch.calls[0], error)))
             return
@@ -199,13 +174,13 @@ class Committer:
         watched: list[Owner] = []
         receipts: list[Receipt] = []
         try:
-            with tables.write(self._generations.current, self._page.board.rows.with_heartbeat) as transaction:
+            with tables.write(self._generations.current, self._members.present) as transaction:
                 decision = self._decide(transaction, self._hosts.with_hearing(batch), self._clock.instant(), watched)
                 answers = answers_to(batch.calls, decision)
                 if decision.writes:
                     marked = _counters_of(decision, transaction.index_keys)
                     self._page.mark(marked.ids, marked.keys)
-                    self._allocate_rows(decision)
+                    self._members.allocate_rows(decision)
                     transaction.apply(decision.changes, decision.departures, retention)
                     # After the changes, for rows are appended in the order of their incarnations.
                     transaction.refresh(decision.refreshed)
@@ -229,15 +204,8 @@ class Committer:
             self._hosts.follow(decision)
             self._page.revision = transaction.revision
             self._receipts.committed(receipts)
-        self._follow_members(decision)
+        self._members.follow(decision)
         return _Committed(batch, decision, answers)
-
-    def _allocate_rows(self, decision: Decision) -> None:
-        """Before the commit, which is none where there is no memory for gauges. The rows are written after it: one of
-        them may be another entry's still, which keeps it where the commit fails."""
-        begun = [entry for change in decision.changes if (entry := change.begun_row) is not None]
-        if begun:
-            self._page.board.allocate_rows(self._generations.current.folder, begun)
 
     def _decide(self, view: View, batch: Batch, now: Instant, watched: list[Owner]) -> Decision:
         """Decide, and begin to watch the owners of new entries, which `watched` collects.
@@ -285,47 +253,12 @@ class Committer:
             self._kernel.unwatch(owner)
         self._log_lines.follow(batch.calls, decision)
         now = self._clock.monotonic_ns()
-        self._engine.claimers.follow(decision.changes, decision.joined, decision.left)
-        self._engine.dependants.follow(decision.changes)
-        for change in decision.changes:
-            self._engine.free_rows.follow(change)
+        self._engine.memory.follow(decision)
         for death in batch.deaths:
             if death.noticed is not None:
                 self._counters.cleaned((now - death.noticed) / 1e9)
         if decision.changes:
             self._generations.check_growth()
-
-    def _follow_members(self, decision: Decision) -> None:
-        """Before the replies: members write into their rows, and a promise is known should this registrar die."""
-        rows, now = self._page.board.rows, self._clock.monotonic_ns()
-        for change in decision.changes:
-            self._heartbeats.follow(change, now)
-            if (ended := change.ended_row) is not None:
-                rows.end(ended)
-            if (begun := change.begun_row) is not None:
-                rows.begin(begun)
-        for incarnation in decision.heartbeats:
-            rows.allow_heartbeats(self._heartbeats.received(incarnation, now))
-        self._page.promises = len(self._heartbeats)
-
-
-def _needs_room(request: wire.AnyRequest) -> bool:
-    match request:
-        case wire.Unregister() | wire.UnregisterMany() | wire.Heartbeat() | wire.Cancel():
-            return False
-        case wire.ExitOf() | wire.Release() | wire.Retoken():
-            return False
-        case wire.Mirror():
-            return any(change.entry is not None for change in request.changes)
-        case wire.UpdateMany():
-            return not all(HEALTH_FIELDS.issuperset(fields.given()) for _, fields in request.items)
-        case wire.Update():
-            return not HEALTH_FIELDS.issuperset(request.fields.given())
-        case wire.Amend():
-            only_fields = request.merged == NOTHING and not request.added
-            return not (only_fields and HEALTH_FIELDS.issuperset(request.fields.given()))
-        case _:
-            return True
 
 
 class Marked(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ thirtieth of a registrar's start, and clients wait for it.
 import _socket
 import struct
 from array import array
+from collections.abc import Callable
+from typing import TypeAlias
 
 from .. import _wire as wire
 from ..model import Owner
@@ -18,14 +20,6 @@ HELLO_SECONDS = 5.0
 CLOGGED_SECONDS = 10.0
 
 _credentials = struct.Struct("3i")
-
-
-def accept(listener: _socket.socket) -> _socket.socket:
-    """The next client in the backlog, non-blocking. Raises `BlockingIOError` where there is none."""
-    descriptor, _ = listener._accept()  # type: ignore[attr-defined]
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
-    sock.setblocking(False)
-    return sock
 
 
 class Connection:
@@ -112,3 +106,15 @@ class Connection:
         self.sock.close()
         self.frames = wire.FrameBuffer()
         self._unsent = bytearray()
+
+
+def accept(listener: _socket.socket, now: int) -> Connection:
+    """The connection of the next client in the backlog. Raises `BlockingIOError` where there is none."""
+    descriptor, _ = listener._accept()  # type: ignore[attr-defined]
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+    sock.setblocking(False)
+    return Connection(sock, now)
+
+
+# As `accept` is. Another transport passes its own.
+Accept: TypeAlias = Callable[[_socket.socket, int], Connection]

@@ -30,6 +30,7 @@ from .clients import Clients
 from .committer import Committer
 from .generations import Generations
 from .hosts import ClusterHosts
+from .members import Members
 from .ports import Ports
 from .postponed import LOOK_SECONDS, Postponed
 from .requests import Requests
@@ -46,18 +47,22 @@ AWAKE_SECONDS = 0.0003
 
 
 class Server:
-    """Serves one registry until `stop` is called or it has been idle for `Limits.linger`."""
+    """Serves one registry until `stop` is called or it has been idle for `Limits.linger`. `wake` is an eventfd, which
+    ends a wait of the loop."""
 
     def __init__(
         self,
         epoll: select.epoll,
         *,
+        wake: int,
+        awake: YieldingWait,
         kernel: DeathWatch,
         exits: ExitWatch,
         sessions: Sessions,
         requests: Requests,
         heartbeats: Heartbeats,
         committer: Committer,
+        members: Members,
         hosts: ClusterHosts,
         receipts: Receipts,
         clients: Clients,
@@ -75,6 +80,7 @@ class Server:
         self._requests = requests
         self._heartbeats = heartbeats
         self._committer = committer
+        self._members = members
         self._hosts = hosts
         self._receipts = receipts
         self._clients = clients
@@ -84,12 +90,12 @@ class Server:
         self._postponed = postponed
         self._limits = limits
         self._clock, self._log = ports.clock, ports.log
-        self._awake = YieldingWait(ports.clock.monotonic)
+        self._awake = awake
         self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
         self._stopping = self._evicted = self._answered = False
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        epoll.register(self._wake, select.EPOLLIN)
+        self._wake = wake
+        epoll.register(wake, select.EPOLLIN)
         epoll.register(kernel, select.EPOLLIN)
         epoll.register(exits, select.EPOLLIN)
 
@@ -115,7 +121,10 @@ class Server:
         self._stopping = True
         os.eventfd_write(self._wake, 1)
 
-    def close(self) -> None:
+    def close(self, why: str) -> None:
+        """First no client can connect any more, then the connected ones see that they must ask the next registrar.
+        `why` is what `run` has returned, or ``failed``."""
+        self._tenure.release(evicted=why == "evicted", failed=why == "failed")
         self._clients.close()
         self._bell.close()
         self._exits.close()
@@ -189,7 +198,7 @@ class Server:
         calls = self._requests.take(MAX_BATCH)
         ended = self._sessions.take_ended()
         # A heartbeat that is still in the backlog, or that came in while this process was stopped, is not late.
-        late = [] if self._requests else self._committer.late(looked)
+        late = [] if self._requests else self._members.late(looked)
         if not (deaths or calls or ended or late):
             return
         self._commit(deaths, ended, calls, late, self._clock.monotonic())

@@ -17,15 +17,11 @@ from pathlib import Path
 from types import FrameType
 
 from .. import _wire as wire
-from .._engine.engine import Engine
-from .._engine.free_rows import FreeRows
 from .._os import folder as folders
 from .._os import identity, log_file
-from .._os.death_watch import DeathWatch
-from .._os.exit_watch import ExitWatch
 from .._os.log import Log, RotatedFile
-from .._store import lifelines, tables
 from .._store import page as pages
+from .._store import tables
 from .._store.environment import (
     Environment,
     create_environment,
@@ -42,12 +38,10 @@ from ..model import Limits
 from . import tenure as tenures
 from .clock import SystemClock
 from .failpoints import from_environment
-from .ports import Failpoint, Ports
+from .ports import Failpoint
 from .server import Server
-from .sessions import LockedFiles
 from .sweep import sweep
-from .tenure import Tenure
-from .wiring import build_core, build_server
+from .wiring import build_core, build_engine, build_machine, build_server
 
 BACKLOG = 1024
 
@@ -98,19 +92,15 @@ def _serve_locked(
     failpoint("starting")
     with translating(folder):
         environment, page, limits = open_registry(folder, limits, failpoint, log)
-        exits = ExitWatch()
-        kernel = DeathWatch(exits, lambda owner: lifelines.is_intact(page.board.lifelines, owner))
-        salt = int.from_bytes(os.urandom(6), "little") or 1
-        engine = Engine(limits, kernel, tables.node_of(environment), FreeRows(salt))
-        ports = Ports(kernel, LockedFiles(folder), clock, failpoint, log)
-        core = build_core(environment, page, limits, engine, ports, Retention())
-        swept = sweep(core, ports)
+        machine = build_machine(folder, page, clock, failpoint, log)
+        engine = build_engine(environment, limits, machine.kernel)
+        core = build_core(environment, page, limits, engine, machine.ports, Retention())
+        swept = sweep(core, machine.ports)
         # Readers judge by this number. Where nothing was swept, no commit has written it.
         page.promises = len(core.heartbeats)
         page.announce(identity.current(), started)
         listener = _listen(folder)
-    tenure = Tenure(folder, lock, page, core.generations)
-    server = build_server(core, limits, kernel, exits, listener, tenure, swept, ports)
+    server = build_server(core, page, limits, machine, listener, lock, swept)
     _stop_on_signals(server)
     gc.freeze()
     log.info("serving %s, %d entries", folder, core.committer.entries)
@@ -119,9 +109,7 @@ def _serve_locked(
     try:
         why = server.run()
     finally:
-        # First no client can connect any more, then the connected ones see that they must ask the next registrar.
-        tenure.release(evicted=why == "evicted", failed=why == "failed")
-        server.close()
+        server.close(why)
         core.generations.close()
         log.info("left: %s", why)
 

@@ -16,7 +16,6 @@ from ..errors import RegistryFull
 from ..model import Owner
 from .answers import Answer
 from .ports import Ports
-from .postponed import Postponed
 from .server import DEAD_ENTRIES
 from .wiring import Core, Swept
 
@@ -32,10 +31,10 @@ def sweep(core: Core, ports: Ports) -> Swept:
         standbys = list(stored.all_standbys())
         bound = _take_up(core, stored, owners, ports.clock.monotonic_ns())
     bound |= {standby.session: standby.owner for standby in standbys}
-    watched = dict.fromkeys([*owners, *core.claimers, *core.dependants])
+    watched = dict.fromkeys([*owners, *core.memory.claimers, *core.memory.dependants])
     dead = [owner for owner in watched if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
-    return Swept(bound, _clean_up(core, ports, dead, standbys))
+    return Swept(bound, *_clean_up(core, ports, dead, standbys))
 
 
 def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner], now: int) -> dict[bytes, Owner]:
@@ -48,11 +47,11 @@ def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner]
     for owner in owners:
         for record in stored.owned(owner):
             if record.entry.row_place:
-                core.committer.take_up_row(record.entry)
+                core.members.take_up(record.entry)
             key = key_of(record.entry.process_id)
             core.heartbeats.inherit(key, record.entry, now)
-            core.claimers.inherit(key, record.entry)
-            core.dependants.inherit(key, record.entry)
+            core.memory.claimers.inherit(key, record.entry)
+            core.memory.dependants.inherit(key, record.entry)
             if record.session:
                 bound[record.session] = owner
     return bound
@@ -62,7 +61,9 @@ def _leave_receipts(_answers: list[Answer]) -> None:
     """No client is connected yet: each asks again, and gets the answer that is in its receipt."""
 
 
-def _clean_up(core: Core, ports: Ports, dead: Sequence[Owner], standbys: Sequence[Standby]) -> Postponed:
+def _clean_up(
+    core: Core, ports: Ports, dead: Sequence[Owner], standbys: Sequence[Standby]
+) -> tuple[list[Death], list[EndedSession]]:
     """Remove what is dead, one small batch after the other. Returns that for which there was no room."""
     # In the first batch: a standby of an ended session is granted no id that a death frees.
     ended = [EndedSession(one.owner, one.session) for one in standbys if ports.session_files.is_over(one.session)]
@@ -73,12 +74,12 @@ def _clean_up(core: Core, ports: Ports, dead: Sequence[Owner], standbys: Sequenc
             core.committer.commit(Batch(deaths=deaths, ended=ended), _leave_receipts)
         except RegistryFull as error:
             ports.log.warning("could not sweep %d dead owners: %s", len(dead) - removed, error)
-            return Postponed([Death(owner, None) for owner in dead[removed:]], ended)
+            return [Death(owner, None) for owner in dead[removed:]], ended
         removed += len(deaths)
         ended = []
     if removed:
         ports.log.info("swept %d dead owners", removed)
-    return Postponed()
+    return [], []
 
 
 def _batches(core: Core, dead: Sequence[Owner]) -> list[list[Death]]:
@@ -88,7 +89,7 @@ def _batches(core: Core, dead: Sequence[Owner]) -> list[list[Death]]:
     with tables.read(core.generations.current) as stored:
         for owner in dead:
             # It need not own an entry; the members of its claims are changed, and its dependants end.
-            others = len(core.claimers.held_by(owner)) + len(core.dependants.of(owner, ()))
+            others = len(core.memory.claimers.held_by(owner)) + len(core.memory.dependants.of(owner, ()))
             count = max(1, stored.count_owned(owner) + others)
             if entries + count > DEAD_ENTRIES:
                 batches.append([])
