@@ -82,6 +82,3 @@ class FakeKernel:
         if owner in self._left:
             self._left[owner] -= 1
         return owner not in self._dead and self._left.get(owner, 0) >= 0
-
-    def ends_now(self, owner: Owner) -> bool:
-        return False

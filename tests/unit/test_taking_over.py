@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +17,7 @@ from adsum.model import EPOCH, Entry, Limits, Metadata, Owner, ProcessId
 from tests.support.engine import FakeKernel, FakeView
 
 NOW = Instant(datetime(2026, 1, 1, tzinfo=UTC), 10**9)
-DEAD, ALIVE = Owner(1, 1, 1), Owner(2, 2, 2)
+DEAD, ALIVE, NEW = Owner(1, 1, 1), Owner(2, 2, 2), Owner(3, 3, 3)
 
 
 LATE = 2 * 10**9
@@ -31,9 +32,9 @@ def held_by(owner: Owner, local_id: str, incarnation: int) -> Record:
 RECORDS = [held_by(DEAD, "a", 1), held_by(DEAD, "b", 2), held_by(ALIVE, "c", 3)]
 
 
-def decide(request: wire.AnyRequest) -> Decision:
+def decide(request: wire.AnyRequest, dead: Collection[Owner] = ()) -> Decision:
     return Engine(Limits(), FakeKernel({DEAD}), Memory()).decide(
-        FakeView(RECORDS), Batch(calls=[Call(b"session", 1, LATE, request)]), NOW
+        FakeView(RECORDS), Batch(calls=[Call(b"session", 1, LATE, request)]), NOW, dead
     )
 
 
@@ -70,3 +71,21 @@ def test_nothing_of_the_dead_can_be_changed() -> None:
     unregister = decide(wire.Unregister(process_id=A))
     assert unregister.replies == [wire.Done(1, [], changed=False)]
     assert len(update.changes) == len(unregister.changes) == 2
+
+
+@pytest.mark.parametrize("or_get", [False, True])
+def test_a_decision_names_the_holder_that_may_be_ending(or_get: bool) -> None:
+    """The engine waits for no process: it names the living holder, and decides again when its caller has seen the end
+    of it. One that is dead already, and that of an id that is free, need no wait."""
+    in_vain = wire.Register(owner=NEW, items=[(ProcessId("default", "n", "c"), MetadataFields())], or_get=or_get)
+    first = decide(in_vain)
+    assert (first.awaited, first.changes) == ([ALIVE], [])
+    again = decide(in_vain, dead={ALIVE})
+    assert again.awaited == []
+    assert [(departure.how, departure.entry.owner) for _, departure in again.departures] == [("replaced", ALIVE)]
+    (reply,) = again.replies
+    assert isinstance(reply, wire.Done)
+    assert reply.entries[0].owner == NEW
+    for local_id in ("a", "free"):
+        items = [(ProcessId("default", "n", local_id), MetadataFields())]
+        assert decide(wire.Register(owner=NEW, items=items, or_get=or_get)).awaited == []

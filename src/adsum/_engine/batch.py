@@ -14,12 +14,9 @@ from .heartbeats import Lateness
 
 
 class Kernel(Protocol):
-    """Answers for this very moment, and keeps nothing open."""
+    """Answers for this very moment, at once. An answer changes nothing."""
 
     def is_alive(self, owner: Owner) -> bool: ...
-
-    def ends_now(self, owner: Owner) -> bool:
-        """Whether `owner` is ending, and has ended within a moment, for which this waits."""
 
 
 class Instant(msgspec.Struct, frozen=True):
@@ -94,6 +91,8 @@ class Decision(msgspec.Struct, frozen=True):
     - `queued`, `dequeued`: rows of standbys to add and to remove.
     - `amended`: departures of earlier batches, with their revisions, whose `exit` has become known.
     - `joined`, `left`: claims that begin to wait, and those that wait no more. They are in memory alone.
+    - `awaited`: the living holders on whose account registrations were refused. One that is ending is waited for, and
+      the batch is decided again with it among the dead.
     - `hosts`: rows of other hosts that have changed, None for one that is gone; `refusals`: what of them was left out.
     """
 
@@ -112,6 +111,7 @@ class Decision(msgspec.Struct, frozen=True):
     left: Sequence[Waiting] = ()
     hosts: Sequence[tuple[str, HostRow | None]] = ()
     refusals: Sequence[str] = ()
+    awaited: Sequence[Owner] = ()
 
     @property
     def writes(self) -> bool:

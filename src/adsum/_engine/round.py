@@ -28,7 +28,8 @@ from .succession import Succession
 class Round:
     """The registry as the batch has left it so far, with the questions and steps that handlers share.
 
-    `heartbeats` are the incarnations that sent a heartbeat in this batch.
+    `heartbeats` are the incarnations that sent a heartbeat in this batch, and `awaited` the holders because of which a
+    registration is in vain.
     """
 
     def __init__(
@@ -50,7 +51,6 @@ class Round:
         self._hosts = memory.hosts
         self._hears = hears
         self._mirroring: Mirroring | None = None
-        self._kernel = kernel
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive)
@@ -60,6 +60,7 @@ class Round:
         # Whether this batch has registered dependants.
         self.adds_dependants = False
         self.heartbeats: list[int] = []
+        self.awaited: list[Owner] = []
 
     @property
     def claims(self) -> Claims:
@@ -120,6 +121,7 @@ class Round:
             left,
             [] if self._mirroring is None else list(self._mirroring.changed.items()),
             [] if self._mirroring is None else self._mirroring.refusals,
+            self.awaited,
         )
 
     def _with_dependants(self, watched: list[Owner], released: list[Owner]) -> tuple[list[Owner], list[Owner]]:
@@ -188,13 +190,12 @@ class Round:
         return record
 
     def lasting_holder(self, key: bytes) -> Record | None:
-        """`live_holder`, for a registration that a holder would refuse. A holder that is ending is waited for, because
+        """`live_holder`, for a registration that a holder would refuse. A holder that is ending has to be awaited, because
         a reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
         record = self.live_holder(key)
-        if record is None or record.entry.origin is not None or not self._kernel.ends_now(record.entry.owner):
-            return record
-        self.remove_dead(record.entry.owner, "replaced")
-        return self.draft.record(key)
+        if record is not None and record.entry.origin is None:
+            self.awaited.append(record.entry.owner)
+        return record
 
     def require_holder(self, process_id: ProcessId, if_incarnation: int | None) -> Record:
         record = self.live_holder(id_key(process_id))

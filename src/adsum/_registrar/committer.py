@@ -208,15 +208,20 @@ class Committer:
         return _Committed(batch, decision, answers)
 
     def _decide(self, view: View, batch: Batch, now: Instant, watched: list[Owner]) -> Decision:
-        """Decide, and begin to watch the owners of new entries, which `watched` collects.
+        """Decide, wait for holders that are ending, and begin to watch the owners of new entries, which `watched`
+        collects.
 
-        An owner that dies between the two counts as dead in the next attempt; so no attempt meets the same death again,
-        and there are no more of them than owners.
+        An owner that ends after a decision counts as dead in the next attempt; so no attempt meets the same death
+        again, and there are no more of them than owners.
         """
         kernel = self._kernel
         dead: set[Owner] = set()
         while True:
             decision = self._engine.decide(view, batch, now, dead)
+            ended = [owner for owner in decision.awaited if kernel.ends_now(owner)]
+            if ended:
+                dead.update(ended)
+                continue
             died = False
             for owner in decision.watched:
                 if owner in kernel:

@@ -39,6 +39,9 @@ class OwnerWatch(Protocol):
 
     def unwatch(self, owner: Owner) -> None: ...
 
+    def ends_now(self, owner: Owner) -> bool:
+        """Whether `owner` is ending, and has ended within a moment, for which this waits: once for an owner."""
+
 
 class SessionFiles(Protocol):
     """Whether the kernel says that a session is over; `forget` removes the file of one that is."""
