@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -53,11 +54,44 @@ def test_a_file_that_is_named_exists(file: str) -> None:
 
 
 TRIPS = re.findall(r"^```text\n(.*?)^```", PAGE.partition("## Four trips")[2], re.MULTILINE | re.DOTALL)
+# A file, and functions or classes of it. Lines that are indented say what happens elsewhere, or go on with a step.
+STEP = re.compile(r"^([\w/]+\.py) +(\w+(?:, \w+)*): ", re.MULTILINE)
+
+
+def steps(trip: str) -> list[tuple[str, list[str]]]:
+    """The files of a trip, in order, each with the names that are given of it."""
+    return [(file, names.split(", ")) for file, names in STEP.findall(trip)]
+
+
+def definitions(file: str) -> set[str]:
+    """The functions and classes of a file, methods included."""
+    tree = ast.parse((PACKAGE / file).read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
 
 
 @pytest.mark.parametrize("trip", TRIPS)
 def test_a_trip_passes_through_few_files(trip: str) -> None:
-    """Each step of a trip names a file that exists, and a request passes through at most twelve."""
-    files = {"".join(found) for found in re.findall(r"^(?:(\w+)\.py|(_\w+/\w+))", trip, re.MULTILINE)}
-    assert all((PACKAGE / f"{file}.py").is_file() for file in files), files
-    assert 0 < len(files) <= 12
+    """A request passes through at most twelve files, and every file that its trip names is one of its steps."""
+    files = [file for file, _ in steps(trip)]
+    assert 0 < len(set(files)) <= 12
+    assert re.findall(r"[\w/]+\.py", trip) == files
+    unread = [line for line in trip.splitlines() if not STEP.match(line) and not line.startswith("  ")]
+    assert unread == []
+
+
+@pytest.mark.parametrize(("file", "names"), [step for trip in TRIPS for step in steps(trip)])
+def test_a_step_names_what_is_there(file: str, names: list[str]) -> None:
+    """Each function and class of a step is in the file of that step."""
+    assert set(names) - definitions(file) == set()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_trip_says_how_many_files_it_has(number: int) -> None:
+    """The count in front of a trip is that of its files, and no leaf is one of them."""
+    counts = re.findall(r"^\*\*.*?\((\d+) files;", PAGE, re.MULTILINE)
+    files = {file for file, _ in steps(TRIPS[number])}
+    assert len(files) == int(counts[number])
+    leaves = set(re.findall(r"`([\w/]+\.py)`", PAGE.partition("The leaves of both:")[2].partition("**A death**")[0]))
+    assert leaves
+    assert not leaves & files
+    assert [leaf for leaf in leaves if not (PACKAGE / leaf).is_file()] == []

@@ -5,7 +5,7 @@ alive, and is given the time; it returns a `Decision`: the changes to write, the
 The caller carries it out. So a test can drive the engine through a hundred thousand deaths and crashes, and replay any
 failure from its seed. `make lint` fails when a module here imports one that does I/O or reads a clock.
 
-One batch is a `round`. It keeps the changes decided so far in a `draft`, checks new entries by `admission`, and grants
-freed ids by `succession`; `handlers` has one function for each request. `heartbeats`, `receipts` and `counters` are the
-registrar's memory from one batch to the next.
+One batch is a `round`. It keeps the changes decided so far in a `draft`, checks new entries by `admission`, and queues
+standbys and grants freed ids by `succession`; `handlers` has one function for each request about entries. `heartbeats`,
+`receipts`, `counters` and `memory` are what the registrar remembers from one batch to the next.
 """

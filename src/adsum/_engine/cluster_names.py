@@ -46,7 +46,7 @@ def stand_by(round: Round, request: wire.StandByEverywhere, call: Call) -> wire.
         position=request.position,
         replaces=request.replaces,
     )
-    return round.succession.queue(queued, call, round.now.monotonic)
+    return round.succession.queue(queued, call)
 
 
 def _may_replace(holder: Record, asks: wire.StandByEverywhere | Standby) -> bool:

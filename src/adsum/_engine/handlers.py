@@ -1,10 +1,8 @@
-"""Requests: one handler for each. A request is checked whole before its first change, so one that is refused leaves
-nothing behind and does not spoil its batch.
+"""The handlers of requests about one call's entries. A request is checked whole before its first change, so one that is
+refused leaves nothing behind and does not spoil its batch.
 """
 
 from __future__ import annotations
-
-from typing import TypeVar
 
 import msgspec
 
@@ -12,9 +10,9 @@ from .. import _wire as wire
 from .._amendment import Amendment, amended
 from .._gauges import check_gauges
 from .._validation import check_fields, id_key
-from ..errors import AdsumError, AlreadyRegistered, DeadProcess, InvalidProcessId, PermissionDenied, Timeout
+from ..errors import AlreadyRegistered, DeadProcess, InvalidProcessId, PermissionDenied
 from ..model import Entry, Kind, OwningMember
-from . import claiming, cluster_names, many, updating
+from . import updating
 from .batch import Call
 from .draft import without_lateness
 from .health import health_source
@@ -23,77 +21,6 @@ from .round import Round
 # The `Departure.detection` of a death that a request reports before the kernel does. It is no 0, which means that no
 # registrar ran.
 _AT_ONCE = 1e-6
-
-R = TypeVar("R", wire.Update, wire.Amend, wire.Unregister, wire.Heartbeat)
-
-
-def answer(round: Round, call: Call) -> wire.AnyReply:
-    """Carry out one request, or say why not."""
-    try:
-        if call.deadline < round.now.monotonic:
-            raise Timeout(
-                "the deadline passed before the registrar came to the request; nothing was changed. Try again, or give "
-                "a longer timeout="
-            )
-        return _carry_out(round, call)
-    except AdsumError as error:
-        return wire.failure(call.number, error)
-
-
-def _carry_out(round: Round, call: Call) -> wire.AnyReply:
-    match call.request:
-        case wire.Register() as request:
-            return register(round, request, call)
-        case wire.Update() as request:
-            return update(round, _complete(round, request), call)
-        case wire.Amend() as request:
-            return amend(round, _complete(round, request), call)
-        case wire.Unregister() as request:
-            return unregister(round, _complete(round, request), call)
-        case wire.HandOver() as request:
-            return hand_over(round, request, call)
-        case wire.Heartbeat() as request:
-            return heartbeat(round, _complete(round, request), call)
-        case wire.StandBy() as request:
-            return stand_by(round, request, call)
-        case wire.Cancel() | wire.Listen() | wire.ExitOf() as request:
-            return wire.Done(call.number, [], changed=_changes_no_entry(round, request, call))
-        case request:
-            return _carry_out_elsewhere(round, request, call)
-
-
-def _carry_out_elsewhere(
-    round: Round,
-    request: wire.UpdateMany
-    | wire.UnregisterMany
-    | wire.Claim
-    | wire.Release
-    | wire.Mirror
-    | wire.StandByEverywhere
-    | wire.NameAnswer
-    | wire.Retoken,
-    call: Call,
-) -> wire.AnyReply:
-    if isinstance(request, (wire.StandByEverywhere, wire.NameAnswer, wire.Retoken)):
-        return cluster_names.carry_out(round, request, call)
-    if isinstance(request, wire.Mirror):
-        return wire.Done(call.number, [], changed=round.mirroring.carry_out(request))
-    if isinstance(request, (wire.Claim, wire.Release)):
-        return claiming.carry_out(round, request, call)
-    return many.carry_out(round, request, call)
-
-
-def _changes_no_entry(round: Round, request: wire.Cancel | wire.Listen | wire.ExitOf, call: Call) -> bool:
-    """Carry out a request that names no entry. Returns whether a standby was canceled, or an exit noted."""
-    if isinstance(request, wire.ExitOf):
-        return note_exit(round, request)
-    # `Listen` is answered where the socket is; it never comes here.
-    return isinstance(request, wire.Cancel) and round.succession.cancel(call.session, request.stand_by)
-
-
-def _complete(round: Round, request: R) -> R:
-    process_id = round.complete(request.process_id)
-    return request if process_id is request.process_id else msgspec.structs.replace(request, process_id=process_id)
 
 
 def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
@@ -201,19 +128,6 @@ def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:
     if record.before_late is None:
         return wire.Done(call.number, [round.draft.refresh(record, metadata)], changed=False)
     return wire.Done(call.number, [round.draft.replace(record, metadata, basis.health_source, None)])
-
-
-def stand_by(round: Round, request: wire.StandBy, call: Call) -> wire.AnyReply:
-    new = round.admission.prepare(request.process_id, request.fields)
-    holder = round.live_holder(new.key)
-    if holder is not None:
-        round.succession.refuse_oneself(holder, request.owner)
-        request = msgspec.structs.replace(request, process_id=new.process_id)
-        return round.succession.queue(request, call, round.now.monotonic)
-    round.require_alive(request.owner)
-    round.admission.require_room([new])
-    entry = round.draft.add(new.key, new.process_id, request.owner, new.metadata, b"")
-    return wire.Done(call.number, [entry])
 
 
 def unregister(round: Round, request: wire.Unregister, call: Call) -> wire.Done:

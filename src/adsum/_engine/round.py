@@ -53,7 +53,7 @@ class Round:
         self._mirroring: Mirroring | None = None
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
-        self.succession = Succession(self.draft, self.admission, self.is_alive)
+        self.succession = Succession(self.draft, self.admission, self.is_alive, now.monotonic)
         self._claimers = memory.claimers
         self._claims: Claims | None = None
         self._dependants = memory.dependants

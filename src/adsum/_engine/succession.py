@@ -11,6 +11,9 @@ The answer to a standby comes in two parts: `Queued` at once, and a `Grant` when
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
 
 from .. import _wire as wire
 from .._store.layout import Record, Standby, key_of
@@ -24,16 +27,36 @@ from .draft import Draft
 MAX_STANDBYS = 4096
 
 
-class Succession:
-    """The queues of one batch. `grants` are the late answers that it makes."""
+class Holders(Protocol):
+    """The part of a `Round` that knows the holders of ids."""
 
-    def __init__(self, draft: Draft, admission: Admission, is_alive: Callable[[Owner], bool]) -> None:
+    def live_holder(self, key: bytes) -> Record | None: ...
+    def require_alive(self, owner: Owner) -> None: ...
+
+
+class Succession:
+    """The queues of one batch, at the monotonic time `now`. `grants` are the late answers that it makes."""
+
+    def __init__(self, draft: Draft, admission: Admission, is_alive: Callable[[Owner], bool], now: int) -> None:
         self._draft = draft
         self._admission = admission
         self._is_alive = is_alive
+        self._now = now
         self.grants: list[Grant] = []
 
-    def queue(self, request: wire.StandBy | wire.StandByEverywhere, call: Call, now: int) -> wire.Queued:
+    def stand_by(self, request: wire.StandBy, call: Call, holders: Holders) -> wire.AnyReply:
+        """Queue a standby behind the holder of the id; register its owner at once where there is none."""
+        new = self._admission.prepare(request.process_id, request.fields)
+        holder = holders.live_holder(new.key)
+        if holder is not None:
+            self.refuse_oneself(holder, request.owner)
+            return self.queue(msgspec.structs.replace(request, process_id=new.process_id), call)
+        holders.require_alive(request.owner)
+        self._admission.require_room([new])
+        entry = self._draft.add(new.key, new.process_id, request.owner, new.metadata, b"")
+        return wire.Done(call.number, [entry])
+
+    def queue(self, request: wire.StandBy | wire.StandByEverywhere, call: Call) -> wire.Queued:
         """Queue a standby behind the others. One that asks again, after its registrar died, keeps its position."""
         everywhere = isinstance(request, wire.StandByEverywhere)
         waits = not isinstance(request, wire.StandByEverywhere) or request.waits
@@ -45,7 +68,7 @@ class Succession:
         if draft.standby_count >= MAX_STANDBYS:
             raise SystemBusy(f"{draft.standby_count} processes stand by already; nothing was changed, try again later")
         # The rows that this batch removes are removed last, so their positions stay taken in it.
-        position = _free_position(request.position, [one.position for one in (*standbys, *draft.dequeued)], now)
+        position = _free_position(request.position, [one.position for one in (*standbys, *draft.dequeued)], self._now)
         row = request.process_id, request.owner, request.fields, call.session, call.number, position
         replaces = isinstance(request, wire.StandByEverywhere) and request.replaces
         draft.queue(Standby(*row, everywhere, waits, replaces))

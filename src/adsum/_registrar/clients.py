@@ -1,8 +1,9 @@
 """The registrar's clients: from their first byte to the last reply that they read.
 
-A client connects, introduces itself (`Hello`), and from then on sends requests. They go to `requests`, from which the
-loop takes batches; the replies come back here to be sent. The end of a connection goes to `sessions`. So this module
-knows sockets and the clients behind them, and not what a request does; the loop knows batches, and no client's socket.
+A client connects, introduces itself (`Hello`), and from then on sends requests. They go to the backlog, `requests`; the
+loop takes batches of them from here, and the replies come back here to be sent. The end of a connection goes to
+`sessions`. So this module knows sockets and the clients behind them, and not what a request does; the loop knows
+batches, and no client's socket.
 
 Clients are strangers: they may be slow, broken, stopped or many. Two rules follow. A client that does something wrong
 ends its own connection and nothing else. And all that a client can pile up has a bound: requests in the backlog, bytes
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .. import _wire as wire
+from .._engine.batch import Call
 from .._engine.counters import Counters
 from .._engine.receipts import Receipts
 from ..errors import AdsumError, SystemBusy
@@ -96,6 +98,15 @@ class Clients:
             self._accept()
         elif (connection := self._connections.get(fd)) is not None:
             self._serve(connection, mask)
+
+    def calls(self, most: int) -> list[Call]:
+        """The next requests of the backlog, except those of clients that have closed their connections: such a client
+        takes its requests for not carried out."""
+        return [
+            Call(connection.session, envelope.number, envelope.deadline, envelope.request, connection.owner)
+            for connection, envelope in self._requests.take(most)
+            if not connection.closed and connection.session is not None
+        ]
 
     def reply(self, answers: list[Answer]) -> None:
         """Send the answers, to each client all of its own at once."""

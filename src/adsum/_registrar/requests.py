@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 
 from .. import _wire as wire
-from .._engine.batch import Call
 from .connection import MAX_BUFFERED_BYTES, Connection
 
 
@@ -34,15 +33,12 @@ class Requests:
         self._bytes += size
         connection.waiting += 1
 
-    def take(self, most: int) -> list[Call]:
-        """The next batch."""
-        calls: list[Call] = []
-        while self._queue and len(calls) < most:
+    def take(self, most: int) -> list[tuple[Connection, wire.Envelope]]:
+        """The next ones, at most so many."""
+        taken: list[tuple[Connection, wire.Envelope]] = []
+        while self._queue and len(taken) < most:
             connection, envelope, size = self._queue.popleft()
             self._bytes -= size
             connection.waiting -= 1
-            # A client that closed its connection takes the request for not carried out.
-            if not connection.closed and connection.session is not None:
-                number, deadline, request = envelope.number, envelope.deadline, envelope.request
-                calls.append(Call(connection.session, number, deadline, request, connection.owner))
-        return calls
+            taken.append((connection, envelope))
+        return taken

@@ -195,7 +195,7 @@ class Server:
 
     def _work(self, deaths: list[Death], looked: int = 0) -> None:
         """One batch. `looked` is when this turn began to read sockets: every heartbeat from before it was read."""
-        calls = self._requests.take(MAX_BATCH)
+        calls = self._clients.calls(MAX_BATCH)
         ended = self._sessions.take_ended()
         # A heartbeat that is still in the backlog, or that came in while this process was stopped, is not late.
         late = [] if self._requests else self._members.late(looked)
