@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from adsum._registrar.failpoints import STEPS
+from adsum._store.layout import TABLES
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "adsum"
 PAGE = (ROOT / "docs" / "internals.md").read_text()
@@ -51,6 +54,23 @@ def test_every_module_of_the_client_is_in_its_table() -> None:
 def test_a_file_that_is_named_exists(file: str) -> None:
     """A file that answers a question is there."""
     assert (PACKAGE / file).is_file()
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_every_table_is_on_the_page() -> None:
+    """The list of tables has each table of the registry, and no other."""
+    assert named(section("Tables")) == set(TABLES)
+
+
+def test_every_failpoint_is_on_the_page() -> None:
+    """The list of failpoints has each step that the registrar passes, and so does the set in the code."""
+    sources = "".join(file.read_text() for file in PACKAGE.rglob("*.py"))
+    passed = set(re.findall(r"\b_?failpoint\(\"(\w+)\"\)", sources))
+    assert passed == STEPS
+    assert set(re.findall(r"`(\w+)`", section("Failpoints"))) == passed
 
 
 TRIPS = re.findall(r"^```text\n(.*?)^```", PAGE.partition("## Four trips")[2], re.MULTILINE | re.DOTALL)

@@ -1,4 +1,5 @@
-"""A session token never leaves the registrar: with it a client could speak for another."""
+"""The registrar gives no session token to another client, which could speak for the first one by mistake: no reply and
+no entry, event or departure holds one. Processes of the same user can find it in the private part of a row."""
 
 from __future__ import annotations
 

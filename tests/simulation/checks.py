@@ -113,7 +113,8 @@ def _is_departure(gone: PlainDeparture, left: ExpectedDeparture) -> bool:
 
 
 def monitored(entries: Iterable[PlainEntry], watched: Iterable[Owner]) -> list[str]:
-    """I5: every watched process owns an entry, and every owner is watched."""
+    """I5, where there are no claims and no dependants: every watched process owns an entry, and every owner is
+    watched."""
     owners = {Owner(*entry.owner) for entry in entries}
     return [f"I5: watched {set(watched)}, owners are {owners}"] if set(watched) != owners else []
 

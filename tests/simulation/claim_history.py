@@ -225,6 +225,7 @@ class ClaimHistory:
             else:
                 del self.held[number]
         owners = {Owner(*entry[1:4]) for entry in self._entries()}
+        # I5: a claimer that owns no entry is monitored for its slot.
         assert set(self.world.watch.watched) == owners | set(stored.values()), "it watches others"
         waiting = self.world.engine.memory.claimers.waiting
         for claim in waiting:

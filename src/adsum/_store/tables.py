@@ -1,4 +1,7 @@
-"""The only code that writes the tables.
+"""The only code that changes rows of the current tables.
+
+`environment` and `migration` also write, into tables of a next generation, which no reader opens before they are whole.
+Here, `initialise` writes the first rows of a new registry, and everything else is a commit of the registrar.
 
 A `WriteTransaction` is one group commit: the registrar reads the tables, decides, and applies a list of changes.
 Readers see all of them or none, and a crash at any instruction leaves the tables as they were before it. Where the
