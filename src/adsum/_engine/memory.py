@@ -10,7 +10,7 @@ from .known_hosts import KnownHosts
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """That of one registrar. A decision only reads it; it follows each commit.
+    """The memory of one registrar. A decision only reads it; it follows each commit.
 
     - `free_rows`: the member rows that can be given.
     - `claimers`, `dependants`: the claims, and the entries that end with the process of another member.

@@ -28,8 +28,8 @@ from .succession import Succession
 class Round:
     """The registry as the batch has left it so far, with the questions and steps that handlers share.
 
-    `heartbeats` are the incarnations that sent a heartbeat in this batch, and `awaited` the holders because of which a
-    registration is in vain.
+    `heartbeats` are the incarnations that sent a heartbeat in this batch, and `awaited` the living holders that
+    prevented a registration.
     """
 
     def __init__(
@@ -190,8 +190,8 @@ class Round:
         return record
 
     def lasting_holder(self, key: bytes) -> Record | None:
-        """`live_holder`, for a registration that a holder would refuse. A holder that is ending has to be awaited, because
-        a reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
+        """`live_holder`, for a registration that a holder would refuse. A holder that is ending has to be awaited,
+        because a reader may have found the id free: for readers such a process is gone (see `_os.ending`)."""
         record = self.live_holder(key)
         if record is not None and record.entry.origin is None:
             self.awaited.append(record.entry.owner)

@@ -10,7 +10,7 @@ from .._store.hosts import boottime_ns
 
 
 class SystemClock:
-    """Those of this machine; clients read the same ones."""
+    """The clocks of this machine; clients read the same ones."""
 
     monotonic = staticmethod(time.monotonic)
     monotonic_ns = staticmethod(time.monotonic_ns)
