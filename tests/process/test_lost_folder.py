@@ -28,6 +28,7 @@ from tests.support import (
     eventually_awaited,
     kill_registrar,
     remove_folder,
+    stopped,
 )
 
 
@@ -376,3 +377,74 @@ def test_unregistered_and_closed_while_it_is_registered_anew(
     registry.close()
     with adsum.open(path=registry_folder, timeout=10) as other:
         eventually(lambda: other.lookup("a") is None)
+
+
+def test_another_process_does_not_get_the_id(registry_folder: Path) -> None:
+    """S1: at once after the loss, a process that never used the old registry is refused an id whose holder lives, and
+    the holder is back."""
+    with Agent(registry_folder) as holder, Agent(registry_folder) as other:
+        holder.do("registry.register('leader')")
+        remove_folder(registry_folder)
+        other.do("try: registry.register('leader'); error = None\nexcept adsum.AlreadyRegistered as e: error = e")
+        refused = other.value("error and error.entry.pid")
+        assert refused == holder.pid
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == holder.pid)
+
+
+def test_a_standby_does_not_get_the_id(registry_folder: Path) -> None:
+    """S1: a process that begins to stand by at once after the loss waits behind the holder."""
+    with Agent(registry_folder) as holder, Agent(registry_folder) as other:
+        holder.do("registry.register('leader')")
+        remove_folder(registry_folder)
+        other.do("future = registry.stand_by('leader')")
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == holder.pid)
+        assert not other.value("future.done()")
+        holder.kill()
+        assert other.value("future.result().entry.pid") == other.pid
+
+
+def test_an_id_is_reserved_after_two_losses(registry_folder: Path) -> None:
+    """S1 also where the folder goes again before the members are back."""
+    with Agent(registry_folder) as holder, Agent(registry_folder) as other:
+        holder.do("registry.register('leader')")
+        for number in range(3):
+            remove_folder(registry_folder)
+            # Through a registrar that has not seen the holder yet, or has.
+            other.do(f"registry.register('other-{number}')")
+        with pytest.raises(adsum.AlreadyRegistered):
+            other.do("registry.register('leader')")
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == holder.pid)
+
+
+def test_an_id_whose_holder_has_let_go_is_free_in_the_end(registry_folder: Path) -> None:
+    """A reservation ends with its time where the holder has closed its registry, and a standby gets the id."""
+    with Agent(registry_folder) as holder, Agent(registry_folder) as other:
+        holder.do("registry.register('leader')")
+        holder.do("registry.close()")
+        remove_folder(registry_folder)
+        with pytest.raises(adsum.AlreadyRegistered):
+            other.do("registry.register('leader')")
+        assert other.value("registry.stand_by('leader').result(30).entry.pid") == other.pid
+
+
+def test_a_stopped_registrar_stops_no_other(registry_folder: Path) -> None:
+    """Where the registrar of the lost folder is stopped, another one serves, and reserves nothing."""
+    with Agent(registry_folder) as holder, Agent(registry_folder) as other:
+        holder.do("registry.register('leader')")
+        with stopped(registry_folder):
+            remove_folder(registry_folder)
+            assert other.value("registry.register('leader').entry.pid") == other.pid
+
+
+def test_a_folder_that_was_renamed(registry_folder: Path) -> None:
+    """S1 at the old path, where the members return. The registry at the new path is another one."""
+    renamed = registry_folder.with_name("renamed")
+    with Agent(registry_folder) as holder, Agent(registry_folder) as other:
+        holder.do("registry.register('leader')")
+        registry_folder.rename(renamed)
+        with pytest.raises(adsum.AlreadyRegistered):
+            other.do("registry.register('leader')")
+        eventually(lambda: (found := _found(registry_folder, "leader")) is not None and found.pid == holder.pid)
+        with Agent(renamed) as there:
+            assert there.value("registry.register('leader').entry.pid") == there.pid
+    end_registrar(renamed)

@@ -60,7 +60,8 @@ class Call(msgspec.Struct, frozen=True):
 
 class Batch(msgspec.Struct, frozen=True):
     """Deaths, ended sessions, requests, missed heartbeats and exits that are decided and committed together. `hears`
-    says whether the bridge hears from the cluster; None where the batch has nothing to do with other hosts."""
+    says whether the bridge hears from the cluster; None where the batch has nothing to do with other hosts. With
+    `unreserves`, reservations that are over end."""
 
     deaths: Sequence[Death] = ()
     ended: Sequence[EndedSession] = ()
@@ -68,6 +69,7 @@ class Batch(msgspec.Struct, frozen=True):
     late: Sequence[Lateness] = ()
     exits: Sequence[Exit] = ()
     hears: bool | None = None
+    unreserves: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True):
     - `awaited`: the living holders on whose account registrations were refused. One that is ending is waited for, and
       the batch is decided again with it among the dead.
     - `hosts`: rows of other hosts that have changed, None for one that is gone; `refusals`: what of them was left out.
+    - `unreserved`: the keys of ids whose reservations end. They are in memory alone.
     """
 
     changes: Sequence[Change]
@@ -112,6 +115,7 @@ class Decision(msgspec.Struct, frozen=True):
     hosts: Sequence[tuple[str, HostRow | None]] = ()
     refusals: Sequence[str] = ()
     awaited: Sequence[Owner] = ()
+    unreserved: Sequence[bytes] = ()
 
     @property
     def writes(self) -> bool:

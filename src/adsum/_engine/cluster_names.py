@@ -38,6 +38,8 @@ def stand_by(round: Round, request: wire.StandByEverywhere, call: Call) -> wire.
         round.succession.refuse_oneself(holder, request.owner)
     elif holder is not None and holder.entry.fencing_token:
         return _anew(round, holder, new, request, call)
+    elif holder is None and not request.waits:
+        _require_unreserved(round, new.key, request.owner)
     queued = wire.StandByEverywhere(
         process_id=new.process_id,
         owner=request.owner,
@@ -47,6 +49,11 @@ def stand_by(round: Round, request: wire.StandByEverywhere, call: Call) -> wire.
         replaces=request.replaces,
     )
     return round.succession.queue(queued, call)
+
+
+def _require_unreserved(round: Round, key: bytes, owner: Owner) -> None:
+    if (reservation := round.reservation_of(key, owner)) is not None:
+        raise reservation.refusal()
 
 
 def _may_replace(holder: Record, asks: wire.StandByEverywhere | Standby) -> bool:
@@ -77,6 +84,9 @@ def answer(round: Round, request: wire.NameAnswer) -> bool:
     if holder is not None and (holder.entry.fencing_token or not _may_replace(holder, standby)):
         # Registered here meanwhile, and not everywhere.
         round.succession.refuse_name(standby, _held_here(holder.entry, standby.owner))
+        return False
+    if holder is None and (reservation := round.reservation_of(id_key(standby.process_id), standby.owner)) is not None:
+        round.succession.refuse_name(standby, reservation.refusal())
         return False
     if holder is not None:
         round.draft.remove(holder, Kind.unregistered, "unregistered")

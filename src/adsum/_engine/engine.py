@@ -56,6 +56,8 @@ class Engine:
         replies = [answer(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
+        if batch.unreserves:
+            round.end_reservations()
         if round.has_claims:
             round.claims.grant_waiting()
         for exited in batch.exits:

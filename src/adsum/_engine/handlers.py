@@ -10,7 +10,7 @@ from .. import _wire as wire
 from .._amendment import Amendment, amended
 from .._gauges import check_gauges
 from .._validation import check_fields, id_key
-from ..errors import AlreadyRegistered, DeadProcess, InvalidProcessId, PermissionDenied
+from ..errors import AlreadyRegistered, DeadProcess, InvalidProcessId, PermissionDenied, SystemBusy
 from ..model import Entry, Kind, OwningMember
 from . import updating
 from .batch import Call
@@ -33,6 +33,8 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
     for new in prepared:
         holder = round.lasting_holder(new.key)
         if holder is None:
+            if round.reserves:
+                _require_unreserved(round, new.key, request, call)
             added.append(new)
         elif request.or_get:
             return wire.Done(call.number, [holder.entry], changed=False)
@@ -53,6 +55,19 @@ def register(round: Round, request: wire.Register, call: Call) -> wire.Done:
         for new, (_, fields) in zip(prepared, request.items, strict=True)
     ]
     return wire.Done(call.number, entries)
+
+
+def _require_unreserved(round: Round, key: bytes, request: wire.Register, call: Call) -> None:
+    """Require that a free id is not reserved for another process. The owner's own process may give it away."""
+    reservation = round.reservation_of(key, request.owner, call.caller)
+    if reservation is None:
+        return
+    if request.or_get:
+        raise SystemBusy(
+            f"{reservation.process_id} is held by process {reservation.owner.pid}, which registers itself anew in this "
+            "moment; nothing was changed, try again"
+        )
+    raise reservation.refusal()
 
 
 def _require_no_name(holder: Entry) -> None:
@@ -133,6 +148,7 @@ def heartbeat(round: Round, request: wire.Heartbeat, call: Call) -> wire.Done:
 def unregister(round: Round, request: wire.Unregister, call: Call) -> wire.Done:
     record = round.live_holder(id_key(request.process_id))
     if record is None:
+        round.unreserve(id_key(request.process_id))
         return wire.Done(call.number, [], changed=False)
     round.require_own(record.entry)
     round.require_incarnation(record.entry, request.if_incarnation)

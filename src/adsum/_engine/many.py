@@ -41,6 +41,8 @@ def unregister(round: Round, request: wire.UnregisterMany, call: Call) -> wire.D
             round.require_own(record.entry)
             round.draft.remove(record, Kind.unregistered, "unregistered")
             removed.append(record)
+        elif record is None:
+            round.unreserve(key)
     # After all of them: none is granted to a standby before the last one is free.
     round.succession.grant_freed(removed)
     return wire.Done(call.number, [_outline(record.entry) for record in removed], changed=bool(removed))

@@ -22,6 +22,7 @@ from .draft import Draft, View
 from .heartbeats import Lateness
 from .memory import Memory
 from .mirroring import Mirroring
+from .reservations import Reservation
 from .succession import Succession
 
 
@@ -57,6 +58,10 @@ class Round:
         self._claimers = memory.claimers
         self._claims: Claims | None = None
         self._dependants = memory.dependants
+        self._reservations = memory.reservations
+        # Nearly always no id is reserved, and then each registration asks no more than this.
+        self.reserves = bool(memory.reservations)
+        self._unreserved: list[bytes] = []
         # Whether this batch has registered dependants.
         self.adds_dependants = False
         self.heartbeats: list[int] = []
@@ -122,6 +127,7 @@ class Round:
             [] if self._mirroring is None else list(self._mirroring.changed.items()),
             [] if self._mirroring is None else self._mirroring.refusals,
             self.awaited,
+            self._unreserved,
         )
 
     def _with_dependants(self, watched: list[Owner], released: list[Owner]) -> tuple[list[Owner], list[Owner]]:
@@ -178,7 +184,32 @@ class Round:
         metadata = msgspec.structs.replace(metadata, health_status=status)
         self.draft.replace(record, metadata, HealthSource.registrar, before)
 
+    def end_reservations(self) -> None:
+        """End the reservations whose owners are dead, and all of them when their time is over."""
+        is_over = self.now.monotonic >= self._reservations.until
+        for key, reservation in self._reservations:
+            if is_over or not self.is_alive(reservation.owner):
+                self.unreserve(key)
+
+    def unreserve(self, key: bytes) -> None:
+        """End the reservation of an id, if there is one: its first standby gets the id, unless it is held."""
+        reservation = self._reservations.get(key)
+        if reservation is None or key in self._unreserved:
+            return
+        self._unreserved.append(key)
+        if self.draft.record(key) is None:
+            self.succession.grant_free(reservation.process_id)
+
     # Questions and requirements of requests
+
+    def reservation_of(self, key: bytes, *owners: Owner | None) -> Reservation | None:
+        """The reservation that keeps a free id from these processes; None where the id is reserved for one of them, and
+        where its owner is dead."""
+        reservation = self._reservations.get(key)
+        if reservation is None or key in self._unreserved or reservation.owner in owners:
+            return None
+        is_over = self.now.monotonic >= self._reservations.until
+        return None if is_over or not self.is_alive(reservation.owner) else reservation
 
     def live_holder(self, key: bytes) -> Record | None:
         """The record under an id's key. A holder that is dead is removed on the spot, with all that it owned."""

@@ -19,10 +19,11 @@ from .. import _wire as wire
 from .._store.layout import Record, Standby, key_of
 from .._validation import id_key
 from ..errors import AdsumError, AlreadyRegistered, SystemBusy
-from ..model import Entry, Owner
+from ..model import Entry, Owner, ProcessId
 from .admission import Admission
 from .batch import Call, Grant
 from .draft import Draft
+from .reservations import Reservation
 
 MAX_STANDBYS = 4096
 
@@ -32,6 +33,7 @@ class Holders(Protocol):
 
     def live_holder(self, key: bytes) -> Record | None: ...
     def require_alive(self, owner: Owner) -> None: ...
+    def reservation_of(self, key: bytes, *owners: Owner | None) -> Reservation | None: ...
 
 
 class Succession:
@@ -45,13 +47,16 @@ class Succession:
         self.grants: list[Grant] = []
 
     def stand_by(self, request: wire.StandBy, call: Call, holders: Holders) -> wire.AnyReply:
-        """Queue a standby behind the holder of the id; register its owner at once where there is none."""
+        """Queue a standby behind the holder of the id, also one that is about to return; register its owner at once
+        where there is none."""
         new = self._admission.prepare(request.process_id, request.fields)
         holder = holders.live_holder(new.key)
         if holder is not None:
             self.refuse_oneself(holder, request.owner)
             return self.queue(msgspec.structs.replace(request, process_id=new.process_id), call)
         holders.require_alive(request.owner)
+        if holders.reservation_of(new.key, request.owner) is not None:
+            return self.queue(msgspec.structs.replace(request, process_id=new.process_id), call)
         self._admission.require_room([new])
         entry = self._draft.add(new.key, new.process_id, request.owner, new.metadata, b"")
         return wire.Done(call.number, [entry])
@@ -87,15 +92,18 @@ class Succession:
     def grant_freed(self, freed: Sequence[Record]) -> None:
         """Give each freed id to its first standby that is alive and for which there is room."""
         for record in freed:
-            process_id = record.entry.process_id
-            for standby in self._draft.standbys_of(key_of(process_id)):
-                if standby.everywhere:
-                    # The cluster decides.
-                    continue
-                self._draft.dequeue(standby)
-                # A dead standby is skipped, and gets no answer.
-                if self._is_alive(standby.owner) and self._grant(standby):
-                    break
+            self.grant_free(record.entry.process_id)
+
+    def grant_free(self, process_id: ProcessId) -> None:
+        """`grant_freed`, for one id that no process holds."""
+        for standby in self._draft.standbys_of(key_of(process_id)):
+            if standby.everywhere:
+                # The cluster decides.
+                continue
+            self._draft.dequeue(standby)
+            # A dead standby is skipped, and gets no answer.
+            if self._is_alive(standby.owner) and self._grant(standby):
+                break
 
     def grant_handed_over(self, entry: Entry) -> None:
         """An id was handed over. If its new owner stood by for it, its first standby is answered with the entry."""

@@ -21,7 +21,7 @@ from .._engine.engine import Engine
 from .._engine.receipts import Receipts
 from .._store import tables
 from .._store.board import index_buckets_of, namespace_bucket_of
-from .._store.layout import Receipt, key_of
+from .._store.layout import Change, Receipt, key_of
 from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
@@ -51,7 +51,8 @@ class _Committed(msgspec.Struct, frozen=True):
 
 
 class Committer:
-    """Changes the tables of one registry, and is the only one that does. `entries` and `commits` count."""
+    """Changes the tables of one registry, and is the only one that does. `entries` and `commits` count;
+    `last_changes` are those of the batch whose answers are being given to `reply`."""
 
     def __init__(
         self,
@@ -81,11 +82,16 @@ class Committer:
         self._log_lines = log_lines
         self.entries = entries
         self.commits = 0
+        self.last_changes: Sequence[Change] = ()
 
     @property
     def own_entries(self) -> int:
         """How many entries are of members of this registry."""
         return self.entries - self._hosts.entries
+
+    @property
+    def has_reservations(self) -> bool:
+        return bool(self._engine.memory.reservations)
 
     def commit(self, batch: Batch, reply: Reply) -> None:
         """Decide and commit a batch, and give the answers to `reply`. Where this raises, it has given none."""
@@ -155,6 +161,7 @@ class Committer:
     def _finish(self, committed: _Committed, reply: Reply) -> None:
         """Reply, and follow. What fails here ends the registrar: the batch is committed, so no client may hear that it
         was refused, and the next registrar knows what this one has missed."""
+        self.last_changes = committed.decision.changes
         try:
             reply(committed.answers)
             self._follow(committed.batch, committed.decision)

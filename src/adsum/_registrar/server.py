@@ -22,6 +22,7 @@ from .._engine.receipts import Receipts
 from .._os.death_watch import MOST_DEATHS, DeathWatch
 from .._os.exit_watch import ExitWatch
 from .._os.yielding import YieldingWait
+from .._store.layout import Change
 from ..errors import AdsumError
 from ..model import Limits
 from .answers import Answer
@@ -35,6 +36,7 @@ from .ports import Ports
 from .postponed import LOOK_SECONDS, Postponed
 from .requests import Requests
 from .sessions import Sessions
+from .survivors import SurvivorSocket
 from .tenure import Tenure
 
 MAX_BATCH = 512
@@ -42,6 +44,8 @@ MAX_BATCH = 512
 DEAD_ENTRIES = 64
 # Half a second, for members are to be back within one when the folder is gone.
 TICK_SECONDS = 0.5
+# How often to see which reservations are over.
+RESERVATION_SECONDS = 0.1
 # How long the loop polls after an answer before it sleeps: what a client takes to ask again.
 AWAKE_SECONDS = 0.0003
 
@@ -69,6 +73,7 @@ class Server:
         bell: Bell,
         generations: Generations,
         tenure: Tenure,
+        survivors: SurvivorSocket,
         postponed: Postponed,
         limits: Limits,
         ports: Ports,
@@ -87,17 +92,23 @@ class Server:
         self._bell = bell
         self._generations = generations
         self._tenure = tenure
+        self._survivors = survivors
+        self._survivors_fd = survivors.descriptor
         self._postponed = postponed
         self._limits = limits
         self._clock, self._log = ports.clock, ports.log
         self._awake = awake
         self._awake_until = self._idle_since = self._last_tick = 0.0
         self._last_commits = 0
+        # The changes that no client knows, because the folder was gone at their commit.
+        self.unanswered: list[Change] = []
         self._stopping = self._evicted = self._answered = False
         self._wake = wake
         epoll.register(wake, select.EPOLLIN)
         epoll.register(kernel, select.EPOLLIN)
         epoll.register(exits, select.EPOLLIN)
+        if self._survivors_fd >= 0:
+            epoll.register(self._survivors_fd, select.EPOLLIN)
 
     def run(self) -> str:
         """Serve; returns why it ended: ``stopped``, ``idle`` or ``evicted`` (the folder was taken away)."""
@@ -141,8 +152,12 @@ class Server:
                 died = True
             elif fd == self._exits.fileno():
                 exited = True
+            elif fd == self._survivors_fd:
+                self._check_tenure()
             else:
                 self._clients.ready(fd, mask)
+        if self._evicted:
+            return
         self._work(self._deaths() if died else [], looked)
         if exited:
             self._note_exits()
@@ -238,6 +253,16 @@ class Server:
             self._answered = self._answered or bool(answers)
         else:
             self._evicted = True
+            self.unanswered += self._committer.last_changes
+
+    def _check_tenure(self) -> None:
+        """A registrar that starts in the place of this folder asks for the members, which it gets after the end of this
+        one; or a process connects that has no business here."""
+        if not self._tenure.holds():
+            self._evicted = True
+        elif self._survivors.turn_away():
+            # Until the next tick, so that another user costs this one no more than that.
+            self._epoll.modify(self._survivors_fd, 0)
 
     # Time
 
@@ -246,10 +271,16 @@ class Server:
             return 0.0
         if self._kernel.scanned:
             return self._limits.cleanup_window / 3
+        if self._committer.has_reservations:
+            return RESERVATION_SECONDS
         return LOOK_SECONDS if self._postponed else TICK_SECONDS
 
     def _tick(self, now: float) -> None:
         self._clients.accept_again()
+        if self._survivors_fd >= 0:
+            self._epoll.modify(self._survivors_fd, select.EPOLLIN)
+        if self._committer.has_reservations:
+            self._end_reservations()
         if self._postponed.is_due(self._generations.current, now):
             self._clean_up_postponed()
         if self._kernel.scanned:
@@ -280,6 +311,16 @@ class Server:
                 "that the bridge hears %s could not be noted: %s", "again" if batch.hears else "nothing", error
             )
         else:
+            self._bell.changed()
+
+    def _end_reservations(self) -> None:
+        before = self._committer.commits
+        try:
+            self._committer.commit(Batch(unreserves=True), self._reply)
+        except AdsumError as error:
+            # The next tick tries again.
+            self._log.warning("ids could not be given to their standbys: %s", error)
+        if self._committer.commits != before:
             self._bell.changed()
 
     def _clean_up_postponed(self) -> None:

@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 
@@ -31,17 +32,20 @@ from .._store.environment import (
     remove_tables,
     translating,
 )
+from .._store.layout import Change
 from .._store.room import fitted_to
 from .._store.tables import Retention
 from ..errors import AdsumError, RegistrarUnavailable
 from ..model import Limits
+from . import survivors
 from . import tenure as tenures
 from .clock import SystemClock
 from .failpoints import from_environment
 from .ports import Failpoint
 from .server import Server
+from .survivors import Survivor, SurvivorSocket
 from .sweep import sweep
-from .wiring import build_core, build_engine, build_machine, build_server
+from .wiring import Core, build_core, build_engine, build_machine, build_server
 
 BACKLOG = 1024
 
@@ -74,19 +78,30 @@ def serve(
     log = _log_of(folder, foreground)
     for what in kept:
         log.warning("%s", what)
+    successor, members = SurvivorSocket(folder, log), []
     try:
-        _serve_locked(folder, limits, lock, ready, failpoint or from_environment(), log)
+        members = _serve_locked(folder, limits, lock, ready, failpoint or from_environment(), log, successor)
     except AdsumError as error:
         log.error("cannot serve: %s", error)
         raise
     finally:
+        # Before the fork, which would keep the lock of a folder that was renamed.
         os.close(lock)
+        successor.answer_in_fork(members)
+        successor.close()
     return True
 
 
 def _serve_locked(
-    folder: Path, limits: Limits, lock: int, ready: Callable[[], None], failpoint: Failpoint, log: Log
-) -> None:
+    folder: Path,
+    limits: Limits,
+    lock: int,
+    ready: Callable[[], None],
+    failpoint: Failpoint,
+    log: Log,
+    successor: SurvivorSocket,
+) -> list[Survivor]:
+    """Serve. Returns the members that are left where the registry is gone from the folder."""
     clock = SystemClock()
     started = clock.monotonic_ns()
     failpoint("starting")
@@ -96,22 +111,49 @@ def _serve_locked(
         engine = build_engine(environment, limits, machine.kernel)
         core = build_core(environment, page, limits, engine, machine.ports, Retention())
         swept = sweep(core, machine.ports)
+        _reserve(folder, core, clock.monotonic_ns(), log)
+        successor.listen()
         # Readers judge by this number. Where nothing was swept, no commit has written it.
         page.promises = len(core.heartbeats)
         page.announce(identity.current(), started)
         listener = _listen(folder)
-    server = build_server(core, page, limits, machine, listener, lock, swept)
+    server = build_server(core, page, limits, machine, listener, lock, successor, swept)
     _stop_on_signals(server)
     gc.freeze()
     log.info("serving %s, %d entries", folder, core.committer.entries)
-    why = "failed"
+    why, members = "failed", []
     ready()
     try:
         why = server.run()
     finally:
         server.close(why)
+        if why == "evicted" and not core.generations.is_in_place():
+            members = _members(core, server.unanswered)
         core.generations.close()
         log.info("left: %s", why)
+    return members
+
+
+def _members(core: Core, unanswered: Sequence[Change]) -> list[Survivor]:
+    """The members as their processes know them, and those that had not come back yet from an earlier loss."""
+    with tables.read(core.generations.current) as stored:
+        holders = dict(islice(stored.holders(), survivors.MOST_MEMBERS))
+    for change in reversed(unanswered):
+        if change.before is not None and change.before.entry.origin is None:
+            holders[change.before.entry.process_id] = change.before.entry.owner
+    holders = {one.process_id: one.owner for _, one in core.memory.reservations} | holders
+    return [Survivor(*holder) for holder in holders.items()]
+
+
+def _reserve(folder: Path, core: Core, now: int, log: Log) -> None:
+    """Reserve the ids of the members that a registry had here until a moment ago. Also where there are tables: the
+    registrar that made them may have been killed before all members were back."""
+    found = survivors.ask(folder, log)
+    if found:
+        with tables.read(core.generations.current) as stored:
+            found = {key: one for key, one in found.items() if stored.record(key) is None}
+        log.info("%d ids are reserved for the members of the folder that was removed", len(found))
+        core.memory.reservations.begin(found, now + int(survivors.WINDOW_SECONDS * 1e9))
 
 
 def _stop_on_signals(server: Server) -> None:

@@ -46,6 +46,7 @@ from .postponed import Postponed
 from .requests import Requests
 from .server import Server
 from .sessions import LockedFiles, Sessions
+from .survivors import SurvivorSocket
 from .tenure import Tenure
 
 # How much of the memory limit the history may take beside the entries, at most.
@@ -132,7 +133,14 @@ def build_core(
 
 
 def build_server(
-    core: Core, page: Page, limits: Limits, machine: Machine, listener: _socket.socket, lock: int, swept: Swept
+    core: Core,
+    page: Page,
+    limits: Limits,
+    machine: Machine,
+    listener: _socket.socket,
+    lock: int,
+    survivors: SurvivorSocket,
+    swept: Swept,
 ) -> Server:
     """The loop around the core, and what the sweep found for it."""
     ports, generations = machine.ports, core.generations
@@ -170,6 +178,7 @@ def build_server(
         bell=bell,
         generations=generations,
         tenure=Tenure(generations.current.folder, lock, page, generations),
+        survivors=survivors,
         postponed=Postponed(swept.deaths, swept.ended),
         limits=limits,
         ports=ports,

@@ -18,7 +18,7 @@ import msgspec
 from .._foreign import reraise_foreign
 from .._os import identity
 from ..errors import CorruptRegistry
-from ..model import Departure, Entry, Limits, Owner, RegistrarStats
+from ..model import Departure, Entry, Limits, Owner, ProcessId, RegistrarStats
 from . import history, own_index, snapshot
 from .environment import Environment, translating, unreadable_row
 from .layout import (
@@ -183,6 +183,15 @@ class ReadTransaction:
         """Every owner of an entry."""
         with self._txn.cursor(self._tables["owners"]) as cursor:
             return [owner_of(key) for key in cursor.iternext_nodup(keys=True, values=False)]
+
+    def holders(self) -> Iterator[tuple[ProcessId, Owner]]:
+        """Each id that a process of this host holds, with that process."""
+        with self._txn.cursor(self._tables["owners"]) as cursor:
+            owners = {row: owner for key, row in cursor if (owner := owner_of(key)).pid}
+        with self._txn.cursor(self._environment.ids) as cursor:
+            for key, row in cursor:
+                if row in owners:
+                    yield ProcessId(*key.decode().split("\0")), owners[row]
 
     def receipts(self) -> list[Receipt]:
         """The replies that were committed and may not have been sent."""
