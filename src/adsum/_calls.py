@@ -443,6 +443,12 @@ class Calls:
             # It was registered anew at the same moment.
             self.give_back(dropped.entry)
 
+    def take_over(self, entry: Entry, other: Calls) -> None:
+        """Keep an entry from now on that was registered through `other`."""
+        kept = other._client.keeper.drop(entry.process_id)
+        if kept is not None:
+            self._client.keeper.keep(kept._replace(writer=self._reference))
+
     def register_anew(self, lost: Entry, member: Member) -> Entry:
         """Register an entry whose registry is gone. Errors: as `Registry.register`."""
         if lost.fencing_token:

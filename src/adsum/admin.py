@@ -32,6 +32,8 @@ from ._store import places
 from ._store.room import fitted_to
 from ._validation import parse_id
 from .model import Limits, Owner, ProcessId
+from .registration import Registration
+from .registry import Registry
 
 PING_SECONDS = 2.0
 STOP_SECONDS = 10.0
@@ -267,6 +269,22 @@ def open_pidfd(owner: Owner) -> int | None:
     >>> os.close(pidfd)
     """
     return identity.open_verified(owner)
+
+
+def keep_registered(registry: Registry, registration: Registration) -> Registration:
+    """Let `registry` register an entry anew when the folder is gone, in place of the registry object through which this
+    process has registered it, and which may be closed. Returns the registration of the entry in `registry`.
+
+    For a program that must have no thread while it starts another one, as `adsum run` does.
+
+    >>> with adsum.open() as first:
+    ...     registration = first.register("worker-1")
+    >>> second = adsum.open()
+    >>> adsum.admin.keep_registered(second, registration).update(endpoint="tcp://127.0.0.1:9001").endpoint
+    'tcp://127.0.0.1:9001'
+    """
+    registry._calls.take_over(registration.entry, registration._calls)
+    return Registration(registry._calls, registration.entry)
 
 
 def start_registrar(folder: Path, limits: Limits, timeout: float = STOP_SECONDS) -> None:

@@ -18,7 +18,7 @@ from adsum.cli import processes
 from adsum.cli.adopt import agent_sessions, formats
 from adsum.cli.adopt.adoption import Adoption
 from adsum.cli.options import UsageError
-from tests.support import eventually
+from tests.support import eventually, remove_folder
 
 from .command import Command
 
@@ -359,3 +359,15 @@ def test_a_number_that_is_reused_while_it_is_adopted(
     monkeypatch.setenv("HOME", str(home))
     done: list[tuple[str, Entry]] = list(Adoption("claude", formats.load(None)["claude"], members).look())
     assert [what for what, _ in done] == ["adopted"]
+
+
+def test_adopted_sessions_come_back(home: Path, start: Start, command: Command) -> None:
+    """`adsum adopt --watch` registers the sessions anew that it has adopted, when the folder of the registry goes."""
+    pid = start()
+    claude(home, pid)
+    with command.start("adopt", "claude", "--watch") as adopt:
+        assert adopt.line().startswith("adopted")
+        remove_folder(command.folder)
+        eventually(lambda: command.document("show", f"claude-{pid}").get("pid") == pid)
+        adopt.signal(signal.SIGINT)
+        adopt.wait()

@@ -158,6 +158,8 @@ class _Process:
             signal.SIGINT: self._leave,
             signal.SIGUSR1: self._leave,
         }
+        # A bridge inherits blocked signals from a starter that waits for signals, as adsum run does.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, actions)
         for number, action in actions.items():
             loop.add_signal_handler(number, action)
         beside = [asyncio.create_task(self._report_often()), asyncio.create_task(self._end_when_evicted(running))]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from ... import admin
+from ... import Registration, admin
 from ...errors import AdsumError, DeadProcess, NotRegistered
-from ...model import Entry, Owner
+from ...model import Owner
 from .. import REGISTRY_ERROR
 from ..advice import shell_advice
 from ..options import (
@@ -77,17 +78,20 @@ def run(
     tethers = tethers_for(command, die_with_parent)
     child = GatedChild(command, set(supervise.WATCHED), dies_with_parent=die_with_parent is not False)
     try:
-        # The registry is closed before the program starts: nothing of it stays open while the program runs.
+        # This registry is closed before signals are blocked, because its threads block none.
         with options.open() as registry:
             process_id = options.parse_id(id, registry)
             owning = owning_entry(owned_by, registry, options)
             with shell_advice(process_id, options, registry):
-                entry = registry.register(
+                registration = registry.register(
                     process_id, child.pid, owned_by=owning, everywhere=everywhere, timeout=seconds, **fields
-                ).entry
-        _tether(tethers, entry, options)
-        tethers.require_all()
+                )
         supervise.block()
+        logging.basicConfig(format="adsum: %(message)s", level=logging.WARNING)
+        keeping = options.open()
+        registration = admin.keep_registered(keeping, registration)
+        _tether(tethers, registration, options)
+        tethers.require_all()
     except BaseException as error:
         tethers.close()
         child.abandon()
@@ -98,25 +102,29 @@ def run(
         raise
     child.release()
     exit = supervise.attend(child.pid, tethers)
-    _report(registry.folder, entry.owner, exit)
+    keeping.close()
+    _report(registry.folder, registration.entry.owner, exit)
     return supervise.exit_code(exit)
 
 
-def _tether(tethers: Tethers, entry: Entry, options: RegistryOptions) -> None:
+def _tether(tethers: Tethers, registration: Registration, options: RegistryOptions) -> None:
     """Tether the program to the member that owns it, and to the process to which that is handed over."""
-    if entry.owned_by is None:
+    owned_by = registration.entry.owned_by
+    if owned_by is None:
         return
 
     def successor() -> Owner | None:
         try:
             with options.open() as registry:
+                # It may have been registered anew.
+                entry = registration.entry
                 return successor_of(entry.process_id, entry.incarnation, registry)
         except AdsumError:
             # No registry says that another process has it now.
             return None
 
-    if not tethers.add(entry.owned_by.owner, successor):
-        raise DeadProcess(f"the process of {entry.owned_by.process_id} has ended; the program was not started")
+    if not tethers.add(owned_by.owner, successor):
+        raise DeadProcess(f"the process of {owned_by.process_id} has ended; the program was not started")
 
 
 def _report(folder: Path, owner: Owner, exit: int) -> None:
