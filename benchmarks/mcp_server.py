@@ -100,7 +100,7 @@ def _fill(registry: adsum.Registry, owner: subprocess.Popen[bytes]) -> None:
         registry.register_many([_member(number) for number in range(first, first + 250)], owner)
 
 
-def _member(number: int) -> tuple[str, dict[str, Any]]:
+def _member(number: int) -> tuple[str, adsum.MetadataKeywords]:
     word, other = _WORDS[number % 10], _WORDS[number // 10 % 10]
     return f"agent-{number:04}", {
         "capabilities": {word, f"skill-{number % 100}"},

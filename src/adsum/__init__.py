@@ -31,6 +31,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import admin as admin
+    from . import admin_cluster as admin_cluster
+    from . import asgi as asgi
+    from . import cards as cards
+    from . import errors as errors
+    from . import mcp as mcp
+    from . import otel as otel
+    from . import program_gate as program_gate
+    from . import telemetry as telemetry
+    from . import web as web
     from ._amendment import UpdateKeywords
     from ._os.usage import Usage
     from ._ranges import Range, at_least, at_most, between
@@ -206,19 +216,22 @@ _HOMES = (
 
 
 # Public modules that are imported when they are first used.
-_MODULES = ("admin", "admin_cluster", "asgi", "cards", "mcp", "otel", "program_gate", "telemetry", "web")
+_MODULES = ("admin", "admin_cluster", "asgi", "cards", "errors", "mcp", "otel", "program_gate", "telemetry", "web")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    if name in _PUBLIC:
-        for home in _HOMES:
-            module = importlib.import_module(f".{home}", __name__)
-            if hasattr(module, name):
-                value = globals()[name] = getattr(module, name)
-                return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# A type checker that saw it would accept every name. It has the imports above.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        if name in _PUBLIC:
+            for home in _HOMES:
+                module = importlib.import_module(f".{home}", __name__)
+                if hasattr(module, name):
+                    value = globals()[name] = getattr(module, name)
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

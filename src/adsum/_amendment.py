@@ -13,7 +13,17 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import msgspec
 
 from ._plain import Custom
-from ._validation import MAX_DEPTH, UNSET, MetadataFields, Names, Unset, check_fields, parse_metadata
+from ._validation import (
+    MAX_DEPTH,
+    UNSET,
+    AnyHealth,
+    MetadataFields,
+    Names,
+    Seconds,
+    Unset,
+    check_fields,
+    parse_metadata,
+)
 from .errors import InvalidMetadata
 from .model import Metadata
 
@@ -38,13 +48,13 @@ class UpdateKeywords(TypedDict, total=False):
     capabilities: Members
     resources: Mapping[str, int | float | str | None]
     coordination_variables: Members
-    health_status: str
+    health_status: AnyHealth
     node_affinity: list[str] | tuple[str, ...]
     created_at: datetime
     last_health_check: datetime
     endpoint: str | None
     custom: Custom
-    heartbeat: float | None
+    heartbeat: Seconds | None
     slots: int | None
     description: str
     version: str

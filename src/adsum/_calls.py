@@ -33,7 +33,7 @@ from ._client.member_lifetimes import Member
 from ._client.pending_call import PendingCall
 from ._client.pipeline import CLOSE_SECONDS
 from ._client.stand_by_call import StandByCall
-from ._client.target import resolve
+from ._client.target import AnyProcess, resolve
 from ._everywhere import Everywhere, register_anew, require_cluster
 from ._instrument import Begin, Observation, instrument
 from ._os import identity
@@ -129,7 +129,7 @@ class Calls:
     def register(
         self,
         items: Items,
-        process: Any,
+        process: AnyProcess | None,
         *,
         or_get: bool = False,
         replace: bool = False,
@@ -332,7 +332,7 @@ class Calls:
         timeout: float | None,
         convert: Callable[[wire.Done], T],
         *,
-        process: Any = None,
+        process: AnyProcess | None = None,
         everywhere: Everywhere = Everywhere.no,
         replace: bool = False,
     ) -> StandByCall[T]:
@@ -561,7 +561,7 @@ def _registration(owned_by: OwningMember | None, **fields: Any) -> wire.Register
     return wire.Register(**fields) if owned_by is None else wire.RegisterOwned(owned_by, **fields)
 
 
-def pairs(items: Any) -> list[tuple[AnyId, dict[str, Any]]]:
+def pairs(items: Any) -> list[tuple[AnyId, Any]]:
     """The `items` of `register_many`, as a list. Errors: `TypeError`."""
     listed: list[Any] = (
         list(items) if isinstance(items, Iterable) and not isinstance(items, (str, bytes, Mapping)) else [items]

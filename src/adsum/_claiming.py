@@ -11,7 +11,7 @@ from . import _wire as wire
 from ._calls import Calls, Write
 from ._client.claim_call import ClaimCall, ClaimEnd, new_number
 from ._client.connection_pool import seconds
-from ._client.target import resolve
+from ._client.target import WholeProcess, resolve
 from ._instrument import instrument
 from ._reads import AnyId
 from ._store.query import Conditions
@@ -46,7 +46,7 @@ class Claiming(NamedTuple):
 
 
 def claiming(
-    calls: Calls, id: AnyId | None, process: Any, timeout: float | None, conditions: Mapping[str, Any]
+    calls: Calls, id: AnyId | None, process: WholeProcess | None, timeout: float | None, conditions: Mapping[str, Any]
 ) -> Claiming:
     """A checked claim. Errors: `InvalidQuery`, `InvalidProcessId`, `DeadProcess`, `TypeError`, `ValueError`."""
     patience = seconds(timeout)

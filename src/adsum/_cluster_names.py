@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent import futures
-from typing import Any
 
 from ._calls import Calls, whole
 from ._client.connection_pool import seconds
+from ._client.target import AnyProcess
 from ._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
 from ._reads import AnyId
 from .registration import Registration
@@ -16,7 +16,7 @@ from .registration import Registration
 def register_everywhere(
     calls: Calls,
     id: AnyId,
-    process: Any,
+    process: AnyProcess | None,
     metadata: Mapping[str, object],
     timeout: float | None,
     *,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from . import _wire as wire
+from ._amendment import UpdateKeywords
 from ._calls import Calls, listed_ids, pairs, removed_of
+from ._client.target import AnyProcess
 from ._reads import AnyId
+from ._validation import MetadataKeywords
 from .model import Entry
 from .registration import Registration
 from .registrations import Registrations
@@ -19,8 +21,8 @@ from .registrations import Registrations
 
 def register_many(
     calls: Calls,
-    items: Sequence[tuple[AnyId, dict[str, Any]]],
-    process: Any,
+    items: Sequence[tuple[AnyId, MetadataKeywords]],
+    process: AnyProcess | None,
     timeout: float | None,
     *,
     replace: bool,
@@ -33,7 +35,7 @@ def register_many(
     return calls.register_and_wait(write, timeout, partial(_registrations, calls))
 
 
-def update_many(calls: Calls, items: Sequence[tuple[AnyId, dict[str, Any]]], timeout: float | None) -> list[Entry]:
+def update_many(calls: Calls, items: Sequence[tuple[AnyId, UpdateKeywords]], timeout: float | None) -> list[Entry]:
     items = pairs(items)
     return calls.wait(calls.update_many(items), timeout).entries if items else []
 

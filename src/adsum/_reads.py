@@ -30,7 +30,7 @@ from ._store.history import Step
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
-from ._validation import parse_id
+from ._validation import AnyHealth, parse_id
 from .errors import (
     InvalidClusterAddress,
     InvalidProcessId,
@@ -378,7 +378,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         """
         return self.find(type=type)
 
-    def find_by_health(self, health_status: str) -> list[Entry]:
+    def find_by_health(self, health_status: AnyHealth) -> list[Entry]:
         """Find the living entries with one `HealthStatus`. Errors: as `find`.
 
         >>> registration = registry.register("planner-1", health_status="degraded")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import compress
 from operator import attrgetter
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, TypedDict
 
 import msgspec
 
@@ -69,6 +69,16 @@ _CHOICES = dict.fromkeys(_FIELDS) | {"type": ProcessType, "health_status": Healt
 
 # Not Iterable[str]: a plain string is one too, and a generator is refused.
 Names: TypeAlias = set[str] | frozenset[str] | list[str] | tuple[str, ...]
+AnyHealth: TypeAlias = HealthStatus | Literal["healthy", "degraded", "unhealthy"]
+
+
+class Seconds(Protocol):
+    """An int or a float, for type checkers. They take a bool for an int everywhere else; here they do not, because the
+    sign `+` makes an int of it."""
+
+    def __pos__(self) -> Self: ...
+    # Decimal and Fraction have none.
+    def __getnewargs__(self) -> tuple[float]: ...
 
 
 class _CommonKeywords(TypedDict, total=False):
@@ -76,7 +86,7 @@ class _CommonKeywords(TypedDict, total=False):
     capabilities: Names
     resources: Mapping[str, int | float | str]
     coordination_variables: Names
-    health_status: str
+    health_status: AnyHealth
     node_affinity: list[str] | tuple[str, ...]
     created_at: datetime
     last_health_check: datetime
@@ -99,7 +109,7 @@ class MetadataKeywords(_CommonKeywords, total=False):
     1.0
     """
 
-    heartbeat: float | Literal["thread"] | None
+    heartbeat: Seconds | Literal["thread"] | None
 
 
 class AsyncMetadataKeywords(_CommonKeywords, total=False):
@@ -110,7 +120,7 @@ class AsyncMetadataKeywords(_CommonKeywords, total=False):
     1.0
     """
 
-    heartbeat: float | Literal["thread", "loop"] | None
+    heartbeat: Seconds | Literal["thread", "loop"] | None
 
 
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:

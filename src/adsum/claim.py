@@ -14,6 +14,7 @@ from . import _wire as wire
 from ._calls import Calls
 from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
 from ._client.claim_call import ClaimCall
+from ._client.target import WholeProcess
 from ._cluster_claims import Search, still_holds
 from ._cluster_names import register_everywhere
 from ._everywhere import is_wanted, require_cluster
@@ -180,7 +181,7 @@ def claim_slot(
     reads: RegistryReads,
     calls: Calls,
     id: AnyId | None,
-    process: Any,
+    process: WholeProcess | None,
     timeout: float | None,
     conditions: Mapping[str, Any],
     *,
@@ -200,7 +201,7 @@ def claim_slot(
             disown(calls, wanted)
 
 
-def _claimed_everywhere(calls: Calls, search: Search, process: Any) -> Claim:
+def _claimed_everywhere(calls: Calls, search: Search, process: WholeProcess | None) -> Claim:
     while True:
         for slot in search.slots():
             try:

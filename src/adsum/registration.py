@@ -11,8 +11,10 @@ from typing import Any, Unpack
 from ._amendment import UpdateKeywords
 from ._calls import Calls, Write
 from ._catching_up import published
+from ._client.target import WholeProcess
 from ._everywhere import latest, renewed
 from ._of_one_process import OfOneProcess
+from ._validation import AnyHealth
 from .errors import AdsumError, Stale
 from .member_gauges import Gauges
 from .model import Entry, ProcessId
@@ -128,7 +130,7 @@ class Registration(OfOneProcess):
         )
         return self._changed(entry, write, timeout)
 
-    def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
+    def update_health(self, status: AnyHealth, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
 
         `status` is a `HealthStatus`. Errors: as `update`.
@@ -171,7 +173,7 @@ class Registration(OfOneProcess):
         self.entry = left
         return left
 
-    def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
+    def hand_over(self, process: WholeProcess, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
         which has the same metadata and a new incarnation. This registration is stale from then on.
 

@@ -23,13 +23,14 @@ from ._amendment import UpdateKeywords
 from ._calls import Calls
 from ._client.connection_pool import seconds
 from ._client.keeper import OnLost
+from ._client.target import AnyProcess, WholeProcess
 from ._cluster_names import register_everywhere
 from ._event_delivery import OnEvent, check_on_event
 from ._everywhere import Everywhere, is_wanted, refuse_owner
 from ._member_functions import MemberId, check_member_id, member_function
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
-from ._validation import MetadataKeywords
+from ._validation import AnyHealth, MetadataKeywords
 from ._waiting import GoneCondition, WaitCondition, wait
 from ._watching import Watch
 from .claim import Claim, claim_slot
@@ -125,7 +126,7 @@ class Registry(RegistryReads):
     def register(
         self,
         id: AnyId,
-        process: Any = None,
+        process: AnyProcess | None = None,
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
@@ -178,7 +179,7 @@ class Registry(RegistryReads):
     def register_nowait(
         self,
         id: AnyId,
-        process: Any = None,
+        process: AnyProcess | None = None,
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
@@ -199,7 +200,7 @@ class Registry(RegistryReads):
     def get_or_register(
         self,
         id: AnyId,
-        process: Any = None,
+        process: AnyProcess | None = None,
         *,
         owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
@@ -218,8 +219,8 @@ class Registry(RegistryReads):
 
     def register_many(
         self,
-        items: Sequence[tuple[AnyId, dict[str, Any]]],
-        process: Any = None,
+        items: Sequence[tuple[AnyId, MetadataKeywords]],
+        process: AnyProcess | None = None,
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
@@ -285,7 +286,7 @@ class Registry(RegistryReads):
         return self._calls.wait(write, timeout).entries[0]
 
     def update_health(
-        self, id: AnyId, status: str, *, if_incarnation: int | None = None, timeout: float | None = None
+        self, id: AnyId, status: AnyHealth, *, if_incarnation: int | None = None, timeout: float | None = None
     ) -> Entry:
         """Set the health status of an entry, and its `last_health_check` to now. Returns the new entry.
 
@@ -300,7 +301,7 @@ class Registry(RegistryReads):
         return self._calls.wait(write, timeout).entries[0]
 
     def update_many(
-        self, items: Sequence[tuple[AnyId, dict[str, Any]]], *, timeout: float | None = None
+        self, items: Sequence[tuple[AnyId, UpdateKeywords]], *, timeout: float | None = None
     ) -> list[Entry]:
         """Replace metadata fields of several entries, each with its own: of all of them, visible at once, or of none.
 
@@ -572,7 +573,7 @@ class Registry(RegistryReads):
     def claim(
         self,
         id: AnyId | None = None,
-        process: Any = None,
+        process: WholeProcess | None = None,
         *,
         everywhere: bool = False,
         timeout: float | None = None,

@@ -82,7 +82,8 @@ def test_a_filter_compares_values(base: str, filter: dict[str, Any], found: list
 
 def test_pages_follow_each_other(base: str, registry: Registry) -> None:
     """A search gives a page and the token of the next one; together they are all results, each once."""
-    registry.register_many([(f"more-{number}", PLANNER) for number in range(24)])
+    planner: Any = PLANNER
+    registry.register_many([(f"more-{number}", planner) for number in range(24)])
     found: list[str] = []
     token = ""
     for _ in range(10):

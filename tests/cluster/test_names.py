@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_holder_whose_host_was_cut_off_is_not_valid(cluster: Hosts, two: tuple
     assert not old.valid
 
 
-def _when_free(registry: Registry, name: str, process: object = None) -> adsum.Registration:
+def _when_free(registry: Registry, name: str, process: Any = None) -> adsum.Registration:
     """Register a name that another holder has just given back: the cluster knows a moment later."""
 
     def attempt() -> adsum.Registration | None:

@@ -10,11 +10,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
 import adsum
-from adsum import Kind
+from adsum import Kind, MetadataKeywords
 from adsum._etcd import versions
 from adsum._etcd.address import parse
 from adsum._etcd.client import EtcdClient
@@ -48,7 +49,7 @@ def revision_of(etcd: EtcdCluster) -> int:
     return int(next(line.split(" : ")[1] for line in said.splitlines() if '"Revision"' in line))
 
 
-def fill(host: Host, names: range, **fields: object) -> None:
+def fill(host: Host, names: range, **fields: Unpack[MetadataKeywords]) -> None:
     """Register members, all at once."""
     host.registry.register_many([(f"w{number}", fields) for number in names])
 

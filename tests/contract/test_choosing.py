@@ -8,14 +8,14 @@ from collections import Counter
 
 import pytest
 
-from adsum import Entry, Registry
+from adsum import Entry, MetadataKeywords, Registry
 from tests.support import Agent, Opener
 
 
 @pytest.fixture
 def pool(either: Registry) -> Registry:
     """A registry with four healthy readers, a degraded one, an unhealthy one, and one member that does not read."""
-    fields: dict[str, dict[str, object]] = {f"r{number}": {"capabilities": {"read"}} for number in range(4)}
+    fields: dict[str, MetadataKeywords] = {f"r{number}": {"capabilities": {"read"}} for number in range(4)}
     fields["slow"] = {"capabilities": {"read"}, "health_status": "degraded"}
     fields["sick"] = {"capabilities": {"read"}, "health_status": "unhealthy"}
     fields["writer"] = {}

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from adsum import Entry, InvalidQuery, Registry
+from adsum import Entry, InvalidQuery, MetadataKeywords, Registry
 
 WAYS = ["least", "two_choices", "weighted"]
 
 
 def register(registry: Registry, numbers: Mapping[str, Any], name: str = "load") -> None:
     """Register members with these numbers; with none where it is None."""
-    fields = {id: {} if number is None else {"resources": {name: number}} for id, number in numbers.items()}
-    registry.register_many(list(fields.items()))
+    fields: list[tuple[str, MetadataKeywords]] = [
+        (id, {} if number is None else {"resources": {name: number}}) for id, number in numbers.items()
+    ]
+    registry.register_many(fields)
 
 
 def drawn(registry: Registry, times: int, **arguments: Any) -> Counter[str]:

@@ -161,7 +161,7 @@ def test_impossible_conditions(either: Registry) -> None:
         with pytest.raises(ValueError, match="timeout"):
             either.claim("w", timeout=timeout)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="process"):
-        either.claim("w", threading.current_thread())
+        either.claim("w", threading.current_thread())  # type: ignore[arg-type]
     assert either["w"].claims == ()
 
 

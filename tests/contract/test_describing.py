@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import InvalidMetadata, Registry, Timeout
+from adsum import InvalidMetadata, MetadataKeywords, Registry, Timeout
 from tests.support import WITHIN, Agent
 
-MEMBERS: list[tuple[Any, dict[str, Any]]] = [
+MEMBERS: list[tuple[Any, MetadataKeywords]] = [
     ("planner", {"description": "Makes PLANS.\nOf all kinds.", "version": "1.2", "protocols": {"a2a", "http"}}),
     ("worker-1", {"capabilities": {"Draft-Letters", "print"}, "doing": "reads the report of Größe"}),
     ("worker-2", {"capabilities": {"planning"}, "doing": "waits", "health_status": "degraded"}),

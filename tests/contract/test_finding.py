@@ -94,7 +94,7 @@ def test_every_combination_of_conditions(registry: Registry, seed: int) -> None:
     model = Model(seed)
     new = [ProcessId(s, n, f"p{i}") for s in NAMESPACES for n in NODES for i in range(7)]
     model.random.shuffle(new)
-    items = [(id, model.some_fields()) for id in new]
+    items: list[tuple[ProcessId, Any]] = [(id, model.some_fields()) for id in new]
     registry.register_many(items)
     model.members = {id: Member(**fields) for id, fields in items}
     check_every_question(registry, model)

@@ -66,5 +66,5 @@ def test_a_successor_of_none_is_refused(either: Registry) -> None:
     """Without a successor `hand_over` raises `TypeError`, and the registration stays valid."""
     registration = either.register("lead")
     with pytest.raises(TypeError, match="give the process"):
-        registration.hand_over(None)
+        registration.hand_over(None)  # type: ignore[arg-type]
     assert registration.update_health("degraded").incarnation == registration.entry.incarnation

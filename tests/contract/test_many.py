@@ -15,15 +15,17 @@ from adsum import (
     InvalidMetadata,
     InvalidProcessId,
     Limits,
+    MetadataKeywords,
     NotRegistered,
     Registry,
     RegistryFull,
+    UpdateKeywords,
     VersionMismatch,
     _wording,
 )
 from tests.support import Agent, Opener
 
-ARMS: list[tuple[Any, dict[str, Any]]] = [("left", {"type": "service"}), ("right", {"capabilities": {"lift"}})]
+ARMS: list[tuple[str, MetadataKeywords]] = [("left", {"type": "service"}), ("right", {"capabilities": {"lift"}})]
 
 
 def ids(registry: Registry) -> list[str]:
@@ -225,12 +227,12 @@ def test_many_are_changed_together(either: Registry) -> None:
     ],
 )
 def test_all_or_none_are_changed(
-    either: Registry, bad: tuple[Any, dict[str, Any]], error: type[Exception], message: str
+    either: Registry, bad: tuple[Any, UpdateKeywords], error: type[Exception], message: str
 ) -> None:
     """Where one of the updates is refused, wherever it is among them, no entry is changed."""
     either.register_many([*ARMS, ("middle", {})])
     before, revision = either.find(), either.stats().revision
-    good: list[tuple[Any, dict[str, Any]]] = [("left", {"endpoint": "x:1"}), ("middle", {"endpoint": "x:2"})]
+    good: list[tuple[str, UpdateKeywords]] = [("left", {"endpoint": "x:1"}), ("middle", {"endpoint": "x:2"})]
     for items in ([bad, *good], [*good, bad]):
         with pytest.raises(error, match=message):
             either.update_many(items)
@@ -241,7 +243,7 @@ def test_many_grow_together_or_not_at_all(opener: Opener) -> None:
     """Entries that have no room together are refused together; health is reported in a full registry all the same."""
     registry = opener(limits=Limits(max_memory_bytes=2 * 1024 * 1024))
     registry.register_many([(str(number), {}) for number in range(40)])
-    large = {"custom": {"data": "x" * 60_000}}
+    large: UpdateKeywords = {"custom": {"data": "x" * 60_000}}
     with pytest.raises(RegistryFull):
         registry.update_many([(str(number), large) for number in range(40)])
     assert all(not entry.custom for entry in registry.find())
@@ -256,7 +258,8 @@ def test_the_dead_are_not_changed(either: Registry) -> None:
         agent.do("registry.register('dead')")
         either.register_many(ARMS)
         agent.kill_unreaped()
-        for items in ([("dead", {}), ("left", {"endpoint": "x:1"})], [("left", {"endpoint": "x:1"}), ("dead", {})]):
+        both: list[tuple[str, UpdateKeywords]] = [("dead", {}), ("left", {"endpoint": "x:1"})]
+        for items in (both, both[::-1]):
             with pytest.raises(NotRegistered, match="dead"):
                 either.update_many(items)
     assert either["left"].endpoint is None
@@ -297,5 +300,5 @@ def test_the_arguments_that_are_recognised_are_those_of_register() -> None:
 def test_an_argument_of_other_calls_is_refused_by_its_name(either: Registry) -> None:
     """A name for the whole cluster is asked for alone: among many it would be taken for metadata."""
     with pytest.raises(InvalidMetadata, match=r"metadata\.everywhere: .* everywhere= is an argument of other calls"):
-        either.register_many([("a", {"everywhere": True})])
+        either.register_many([("a", {"everywhere": True})])  # type: ignore[typeddict-unknown-key]
     assert len(either) == 0

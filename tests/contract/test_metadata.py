@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import adsum
-from adsum import HealthStatus, InvalidMetadata, ProcessType, Registry
+from adsum import HealthStatus, InvalidMetadata, MetadataKeywords, ProcessType, Registry
 
 PAST = datetime(2020, 1, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 LATER = datetime(2021, 1, 1, tzinfo=UTC)
@@ -130,7 +130,7 @@ def test_what_breaks_a_rule_is_refused(standing: Registry, fields: dict[str, Any
     for call in (
         lambda: standing.register("new", **fields),
         lambda: standing.get_or_register("new", **fields),
-        lambda: standing.register_many([("other", {}), ("new", fields)]),
+        lambda: standing.register_many([("other", {}), ("new", cast("MetadataKeywords", fields))]),
         lambda: standing.update("standing", **fields),
     ):
         with pytest.raises(InvalidMetadata, match=re.escape(path)) as caught:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import InvalidQuery, Registry
+from adsum import InvalidQuery, MetadataKeywords, Registry
 from tests.support import WITHIN, Agent
 
-MEMBERS: list[tuple[Any, dict[str, Any]]] = [
+MEMBERS: list[tuple[Any, MetadataKeywords]] = [
     ("worker-1", {"custom": {"model": "x", "stats": {"done": 3}}, "resources": {"tokens": 1000, "zone": "n"}}),
     ("worker-2", {"custom": {"model": "y", "tags": ["a", 1]}, "resources": {"tokens": 999.5}, "capabilities": {"a"}}),
     ("worker-3", {"custom": {"model": None, "on": True}, "capabilities": {"a", "b"}, "health_status": "degraded"}),

@@ -134,7 +134,7 @@ def test_a_threads_number_is_no_processs(either: Registry) -> None:
 
 
 @pytest.mark.parametrize("process", ["1", 1.5, True, object(), [1], SimpleNamespace(pid="1"), b"1"], ids=range(7))
-def test_what_is_no_process_at_all(either: Registry, process: object) -> None:
+def test_what_is_no_process_at_all(either: Registry, process: Any) -> None:
     """Any other object raises a `TypeError` that lists what can be registered."""
     with pytest.raises(TypeError, match=r"give a pid, a Popen, a multiprocessing.Process, a Thread, an asyncio.Task"):
         either.register("a", process)

@@ -115,7 +115,7 @@ def test_every_public_name_is_there_and_documented(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     """An unknown attribute of the package is an `AttributeError`, as in any module."""
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        adsum.nothing  # noqa: B018 - reading it is the test
+        adsum.nothing  # type: ignore[attr-defined]  # noqa: B018 - reading it is the test
 
 
 @pytest.mark.parametrize("kind", [adsum.Registry, adsum.AsyncRegistry, adsum.Registration, adsum.AsyncRegistration])
@@ -154,6 +154,15 @@ def loaded_after(statement: str) -> set[str]:
     """The modules that a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout))
+
+
+def test_the_package_alone_loads_no_module() -> None:
+    """``import adsum`` loads no other module of adsum; a public module is loaded when it is first used."""
+    assert not [name for name in loaded_after("import adsum") if name.startswith("adsum.")]
+    for name in ("admin", "errors", "telemetry", "web"):
+        assert f"adsum.{name}" in loaded_after(f"import adsum; adsum.{name}")
+    telemetry = {name for name in loaded_after("import adsum.telemetry") if name.startswith("adsum.telemetry.")}
+    assert telemetry & {"adsum.telemetry.otel", "adsum.telemetry.prometheus"} == set()
 
 
 HEAVY = {"asyncio", "rich", "cyclopts", "subprocess", "ssl", "email", "http", "adsum.aio", "adsum.cli"}

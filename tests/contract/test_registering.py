@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 import adsum
-from adsum import AlreadyRegistered, AsyncRegistration, InvalidMetadata, InvalidProcessId, Registration, Registry
+from adsum import (
+    AlreadyRegistered,
+    AsyncRegistration,
+    InvalidMetadata,
+    InvalidProcessId,
+    MetadataKeywords,
+    Registration,
+    Registry,
+)
 from tests.support import Agent, Opener, eventually
 
 
@@ -134,12 +142,12 @@ def test_many_of_nothing_is_nothing(either: Registry) -> None:
 )
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_many_are_registered_all_or_none(
-    either: Registry, spoiler: tuple[str, dict[str, Any]], error: type[Exception], place: int
+    either: Registry, spoiler: tuple[str, MetadataKeywords], error: type[Exception], place: int
 ) -> None:
     """If one of several ids cannot be registered, none is registered, and no revision is used."""
     either.register("held")
     before = either.stats().revision
-    items: list[tuple[Any, dict[str, Any]]] = [("new-1", {}), ("new-2", {})]
+    items: list[tuple[str, MetadataKeywords]] = [("new-1", {}), ("new-2", {})]
     items.insert(place, spoiler)
     with pytest.raises(error):
         either.register_many(items)

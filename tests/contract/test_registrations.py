@@ -153,7 +153,7 @@ def test_nothing_is_handed_to_a_thread(either: Registry) -> None:
     thread.start()
     try:
         with pytest.raises(TypeError, match="to another process"):
-            registration.hand_over(thread)
+            registration.hand_over(thread)  # type: ignore[arg-type]
     finally:
         done.set()
         thread.join()

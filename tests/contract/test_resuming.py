@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adsum import Event, Kind, Registry, Revision, Timeout
+from adsum import Event, Kind, MetadataKeywords, Registry, Revision, Timeout
 from tests.support import WITHIN, Agent, Opener, end_registrar, kill_registrar, let_go
 
 # The promise: the last so many changes.
@@ -178,7 +178,7 @@ def test_a_watch_notices_that_its_registry_was_recreated(opener: Opener) -> None
 def overrun(registry: Registry) -> None:
     """More changes than the history holds."""
     for start in range(0, MAX_HISTORY + 1, 1000):
-        many: list[tuple[Any, dict[str, Any]]] = [
+        many: list[tuple[str, MetadataKeywords]] = [
             (f"n{number:05}", {}) for number in range(start, min(start + 1000, MAX_HISTORY + 1))
         ]
         registry.register_many(many)

@@ -12,8 +12,12 @@ from tests.support import mypy
 # A line that ends with `# error: code` is a mistake, and mypy must report exactly these.
 PROGRAM = """
 import asyncio
+import multiprocessing
+import subprocess
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 
@@ -24,6 +28,11 @@ from adsum import Entry, MetadataKeywords, UpdateKeywords
 @dataclass
 class Job:
     number: int
+
+
+@dataclass
+class Named:
+    pid: str
 
 
 class Task(msgspec.Struct):
@@ -73,6 +82,76 @@ def right(registry: adsum.Registry, names: list[str]) -> None:
                 print(event.kind, event.entry.process_id, event.revision, chosen, waited, one)
 
 
+def right_processes(
+    registry: adsum.Registry, popen: subprocess.Popen[bytes], child: multiprocessing.Process, seconds: float
+) -> None:
+    registry.register("a", popen, heartbeat=seconds)
+    registry.register_nowait("a", child, heartbeat=5)
+    registry.get_or_register("a", threading.current_thread(), heartbeat=None)
+    registry.register("a", 4711, health_status=adsum.HealthStatus.degraded)
+    registry.register("a", None, health_status="healthy")
+    registry.claim("a", popen)
+    registry.register("b").hand_over(child)
+    pairs: list[tuple[str, MetadataKeywords]] = [("a", {"type": "service"}), ("b", {"heartbeat": "thread"})]
+    registry.register_many(pairs, popen)
+    registry.register_many([("a", {"capabilities": ["x"]}), (("other", "node", "b"), {})])
+    registry.update_many([("a", {"health_status": "degraded", "heartbeat": None})])
+    registry.update_health("a", adsum.HealthStatus.healthy)
+    registry.find_by_health("degraded")
+
+
+def right_modules() -> None:
+    adsum.telemetry.attach(print, ["adsum.register"])
+    adsum.telemetry.prometheus.Collector
+    print(adsum.admin.stop_registrar, adsum.asgi.lifespan, adsum.otel.resource, adsum.web.app)
+    try:
+        print()
+    except adsum.AlreadyRegistered as error:
+        print(error.reason)
+
+
+def wrong_names(registry: adsum.Registry) -> None:
+    adsum.opne(3)  # error: attr-defined
+    adsum.telemetry.attach(3)  # error: arg-type
+    adsum.telemetry.atach(print)  # error: attr-defined
+    adsum.admin.foo()  # error: attr-defined
+    adsum.web.foo  # error: attr-defined
+    try:
+        print(registry)
+    except adsum.AlreadyRegisterd:  # error: attr-defined
+        print()
+
+
+def wrong_processes(registry: adsum.Registry, registration: adsum.Registration) -> None:
+    registry.register("a", "me")  # error: arg-type
+    registry.register("a", Named("1"))  # error: arg-type
+    registry.register_nowait("a", 1.5)  # error: arg-type
+    registry.get_or_register("a", threading.Lock())  # error: arg-type
+    registry.register_many([], "me")  # error: arg-type
+    registry.claim("a", threading.current_thread())  # error: arg-type
+    registration.hand_over(threading.current_thread())  # error: arg-type
+    registration.hand_over(None)  # error: arg-type
+
+
+def wrong_values(registry: adsum.Registry, registration: adsum.Registration) -> None:
+    registry.register("a", heartbeat=True)  # error: arg-type
+    registry.register("a", heartbeat=Decimal(1))  # error: arg-type
+    registry.update("a", heartbeat=False)  # error: arg-type
+    registry.register("a", health_status="helthy")  # error: arg-type
+    registry.update("a", health_status="helthy")  # error: arg-type
+    registration.update(health_status="helthy")  # error: arg-type
+    registry.update_health("a", "helthy")  # error: arg-type
+    registration.update_health("helthy")  # error: arg-type
+    registry.find(health_status="helthy")  # error: arg-type
+    registry.find_by_health("helthy")  # error: arg-type
+    registry.register_many([("a", {"capabilites": ["x"]})])  # error: typeddict-unknown-key
+    registry.register_many([("a", {"heartbeat": True})])  # error: typeddict-item
+    registry.register_many([("a", {"health_status": "helthy"})])  # error: typeddict-item
+    registry.update_many([("a", {"helth_status": "healthy"})])  # error: typeddict-unknown-key
+    registry.update_many([("a", {"heartbeat": "thread"})])  # error: typeddict-item
+    registry.update_many([("a", {"gauges": {"load": 1.0}})])  # error: typeddict-unknown-key
+
+
 def wrong(registry: adsum.Registry, registration: adsum.Registration) -> None:
     registry.register("a", capabilites={"x"})  # error: call-arg
     registry.register("a", capabilities="x")  # error: arg-type
@@ -120,6 +199,14 @@ async def right_async(registry: adsum.AsyncRegistry) -> None:
     await registration.update(merge=True, capabilities={"x": None}, add={"custom.done": 1}, if_revision=3)
     (await registry.stand_by("b", heartbeat="loop")).entry
     await registry.register("c", heartbeat="thread")
+    await registry.register("d", asyncio.current_task(), health_status="degraded")
+    child = await asyncio.create_subprocess_exec("true")
+    await registry.register_many([("e", {"type": "service"})], child)
+    await registry.update_many([("e", {"health_status": adsum.HealthStatus.healthy})])
+    await registry.update_health("e", "healthy")
+    await registration.hand_over(child)
+    async with registry.claim("e", child):
+        print()
     one: Entry = await registry.wait_for("a", timeout=1)
     async with registry.watch(capability="x") as watch:
         async for event in watch:
@@ -140,6 +227,17 @@ async def wrong_async(registry: adsum.AsyncRegistry, registration: adsum.AsyncRe
     await registry.wait_for(capabilites="x")  # error: call-overload
     async for event in registry.watch(capabilites="x"):  # error: call-arg
         print(event)
+    await registry.register("a", "me")  # error: arg-type
+    registry.register_nowait("a", asyncio.Event())  # error: arg-type
+    await registry.get_or_register("a", asyncio.get_running_loop().create_future())  # error: arg-type
+    await registry.register_many([("a", {"capabilites": ["x"]})])  # error: typeddict-unknown-key
+    await registry.update_many([("a", {"helth_status": "healthy"})])  # error: typeddict-unknown-key
+    await registry.register("a", heartbeat=True)  # error: arg-type
+    await registry.update("a", health_status="helthy")  # error: arg-type
+    await registry.update_health("a", "helthy")  # error: arg-type
+    await registration.update_health("helthy")  # error: arg-type
+    await registration.hand_over("me")  # error: arg-type
+    registry.claim("a", asyncio.current_task())  # error: arg-type
 
 
 async def main() -> None:

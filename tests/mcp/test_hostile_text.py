@@ -8,7 +8,7 @@ from typing import Any
 
 from mcp import Client
 
-from adsum import Registry
+from adsum import MetadataKeywords, Registry
 from tests.cli.command import Command
 
 from .connecting import ask, over_pipes, sleeper
@@ -38,7 +38,7 @@ MARKDOWN = re.compile(r"!\[|\]\(")
 MAX_ANSWER = 24_000
 
 
-def _member(number: int) -> tuple[str, dict[str, Any]]:
+def _member(number: int) -> tuple[str, MetadataKeywords]:
     text = HOSTILE[number % len(HOSTILE)]
     name = text.replace("\0", "")[:60].strip() or "x"
     local_id = f"{number:04}-{name[:40]}" if number % 3 == 0 else f"m-{number:04}"

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 import adsum
-from adsum import Entry, Registry
+from adsum import Entry, HealthStatus, Registry
 from adsum.asgi.listening import listening_sockets
 from tests.support import eventually
 
@@ -107,15 +107,16 @@ def test_it_is_unhealthy_until_it_is_ready(members: Registry) -> None:
         assert entry.metadata.health_status == "unhealthy"
         eventually(lambda: members[entry.process_id].endpoint is not None)
         assert members.choose(capability="api") is None
-        for said, status in [
-            ("True", "healthy"),
-            ("degraded", "degraded"),
-            ("raise", "unhealthy"),
-            ("healthy", "healthy"),
-            ("hang", "unhealthy"),
-            ("True", "healthy"),
-            ("purple", "unhealthy"),
-        ]:
+        words: list[tuple[str, HealthStatus]] = [
+            ("True", HealthStatus.healthy),
+            ("degraded", HealthStatus.degraded),
+            ("raise", HealthStatus.unhealthy),
+            ("healthy", HealthStatus.healthy),
+            ("hang", HealthStatus.unhealthy),
+            ("True", HealthStatus.healthy),
+            ("purple", HealthStatus.unhealthy),
+        ]
+        for said, status in words:
             server.say(said)
             assert members.wait_for(entry.process_id, health_status=status, timeout=30).pid == entry.pid
         printed = server.stop()
@@ -206,9 +207,11 @@ def test_wrong_arguments() -> None:
     """The health is not an argument, and seconds are positive."""
     with pytest.raises(TypeError, match="ready="):
         adsum.asgi.lifespan("a", health_status="healthy")
-    for wrong in ({"interval": 0}, {"interval": -1}, {"bind_timeout": -1}):
+    for interval in (0, -1):
         with pytest.raises(ValueError, match="give seconds"):
-            adsum.asgi.lifespan("a", **wrong)
+            adsum.asgi.lifespan("a", interval=interval)
+    with pytest.raises(ValueError, match="give seconds"):
+        adsum.asgi.lifespan("a", bind_timeout=-1)
 
 
 def test_which_sockets_count(tmp_path: Path) -> None:

@@ -145,8 +145,9 @@ def test_garbage_hurts_only_its_own_row(registry: Registry, registry_folder: Pat
 def test_all_rows_are_taken(registry: Registry) -> None:
     """The registration for which there is no row is refused with the limit, and changes nothing; members without gauges
     go on. A row that is freed can be had again."""
-    batch = [(f"m{number}", {"gauges": {"load": number}}) for number in range(MEMBER_ROWS)]
-    members = registry.register_many(batch, timeout=60)
+    members = registry.register_many(
+        [(f"m{number}", {"gauges": {"load": number}}) for number in range(MEMBER_ROWS)], timeout=60
+    )
     with pytest.raises(RegistryFull, match=f"{MEMBER_ROWS} in all"):
         registry.register("late", gauges={"load": 1}, timeout=10)
     registry.register("plain", timeout=10)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adsum import Entry, Event, ProcessId, Registry, Timeout
+from adsum import Entry, Event, HealthStatus, MetadataKeywords, ProcessId, Registry, Timeout
 from tests.process.people import sleepers
 from tests.support import eventually, kill_registrar
 
@@ -20,7 +20,7 @@ Ask: TypeAlias = "tuple[Any, ...]"
 names = st.sampled_from("abcd")
 namespaces = st.sampled_from(("default", "other"))
 capabilities = st.frozensets(st.sampled_from("xy"))
-healths = st.sampled_from(("healthy", "degraded", "unhealthy"))
+healths = st.sampled_from(HealthStatus)
 fields = st.fixed_dictionaries(
     {},
     optional={
@@ -97,7 +97,7 @@ class World:
         if self._free([id]):
             self.registry.register(self._id(id), _pid(owner, pids), **given)
 
-    def _register_many(self, many: list[tuple[str, str]], owner: int, given: dict[str, Any], pids: list[int]) -> None:
+    def _register_many(self, many: list[tuple[str, str]], owner: int, given: MetadataKeywords, pids: list[int]) -> None:
         if self._free(many):
             self.registry.register_many([(self._id(id), given) for id in many], _pid(owner, pids))
 
@@ -105,7 +105,7 @@ class World:
         if not self._free([id]):
             self.registry.update(self._id(id), **given)
 
-    def _update_health(self, id: tuple[str, str], status: str, pids: list[int]) -> None:
+    def _update_health(self, id: tuple[str, str], status: HealthStatus, pids: list[int]) -> None:
         if not self._free([id]):
             self.registry.update_health(self._id(id), status)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import adsum
-from adsum import Registry, RegistryFull
+from adsum import MetadataKeywords, Registry, RegistryFull
 
 from ..support import eventually, kill_registrar, registrar_pid
 from .mounts import small_tmpfs
@@ -122,7 +122,8 @@ def test_filled_by_the_registry_itself(crowded: Registry, small: Path) -> None:
 def test_what_frees_room_goes_on_while_full(size: int, crowded: Registry, small: Path) -> None:
     """In a file system that another program filled, the dead are removed, and members unregister and report health."""
     with subprocess.Popen(["sleep", "1000"]) as process:
-        doomed = [(f"doomed-{number}", {"custom": {"x": "y" * size}}) for number in range(1000 if size == 0 else 150)]
+        data: MetadataKeywords = {"custom": {"x": "y" * size}}
+        doomed = [(f"doomed-{number}", data) for number in range(1000 if size == 0 else 150)]
         crowded.register_many(doomed, process)
         fill(small)
         with pytest.raises(RegistryFull):

@@ -115,7 +115,7 @@ def test_entries_by_kind(either: Registry) -> None:
         (namespace, type, health)
         for namespace in ("one", "two")
         for type in ("agent", "service", "coordinator")
-        for health in ("healthy", "degraded", "unhealthy")
+        for health in adsum.HealthStatus
     ):
         wanted[kind] = number % 4 + 1
         namespace, type, health = kind

@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 import adsum.web
-from adsum import Registry
+from adsum import MetadataKeywords, Registry
 from adsum.web.guard import POLICY
 from adsum.web.paths import member_path
 from tests.support import eventually
@@ -202,7 +202,7 @@ def register_hostile(registry: Registry, number: int) -> None:
     for n in range(number):
         text = HOSTILE[n % len(HOSTILE)]
         line = "".join(char for char in text if char.isprintable())
-        metadata = {
+        metadata: MetadataKeywords = {
             "capabilities": {text},
             "endpoint": text,
             "doing": line,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from .._foreign import reraise_foreign
 from .._os import identity, polling
@@ -13,6 +13,26 @@ from .._os.liveness import descriptors_needed
 from ..errors import DeadProcess
 from ..model import Owner
 from .member_lifetimes import Member
+
+
+class HasPid(Protocol):
+    """An object for a process, such as a `subprocess.Popen` or a `multiprocessing.Process`; None where it was not
+    started yet."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+
+class AnyTask(Protocol):
+    """An `asyncio.Task`, by what sets it apart from a future: asyncio is not imported for its name alone."""
+
+    def get_coro(self) -> object: ...
+    def get_name(self) -> str: ...
+
+
+# The values of a `process` argument, beside None: of those that take neither a thread nor a task, and of the others.
+WholeProcess: TypeAlias = int | HasPid
+AnyProcess: TypeAlias = WholeProcess | threading.Thread | AnyTask
 
 
 class Target(NamedTuple):

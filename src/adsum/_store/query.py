@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict, TypeVar, cast
 
 from .._foreign import reraise_foreign
 from .._ranges import Range
+from .._validation import AnyHealth
 from ..errors import InvalidQuery, UnknownCondition
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from . import own_index
@@ -45,7 +46,7 @@ class Conditions(TypedDict, total=False):
 
     capability: str | Collection[str] | None
     type: str | None
-    health_status: str | None
+    health_status: AnyHealth | None
     node: str | None
     namespace: str | AllNamespaces | None
     custom: Mapping[str, object] | None

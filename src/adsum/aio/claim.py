@@ -12,6 +12,7 @@ from typing import Any
 from .. import _wire as wire
 from .._calls import Calls
 from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
+from .._client.target import WholeProcess
 from .._cluster_claims import Search, still_holds
 from .._everywhere import require_cluster
 from .._foreign import reraise_foreign
@@ -189,7 +190,7 @@ class AsyncClaimCall(OnlyAsync):
         self,
         calls: Calls,
         id: AnyId | None,
-        process: Any,
+        process: WholeProcess | None,
         timeout: float | None,
         conditions: Mapping[str, Any],
         everywhere: RegistryReads | None = None,

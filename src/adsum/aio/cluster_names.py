@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from .._calls import Calls, whole
 from .._client.connection_pool import seconds
+from .._client.target import AnyProcess
 from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
 from .._reads import AnyId
 from ..errors import Timeout
@@ -18,7 +18,7 @@ from .registration import AsyncRegistration
 async def register_everywhere(
     calls: Calls,
     id: AnyId,
-    process: Any,
+    process: AnyProcess | None,
     metadata: Mapping[str, object],
     timeout: float | None,
     *,

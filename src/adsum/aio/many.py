@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from .._amendment import UpdateKeywords
 from .._calls import Calls, listed_ids, pairs, removed_of
+from .._client.target import AnyProcess
 from .._reads import AnyId
+from .._validation import MetadataKeywords
 from ..model import Entry
 from .answer import answered, registered
 from .registration import AsyncRegistration
@@ -15,8 +17,8 @@ from .registrations import AsyncRegistrations
 
 async def register_many(
     calls: Calls,
-    items: Sequence[tuple[AnyId, dict[str, Any]]],
-    process: Any,
+    items: Sequence[tuple[AnyId, MetadataKeywords]],
+    process: AnyProcess | None,
     timeout: float | None,
     *,
     replace: bool,
@@ -31,7 +33,7 @@ async def register_many(
 
 
 async def update_many(
-    calls: Calls, items: Sequence[tuple[AnyId, dict[str, Any]]], timeout: float | None
+    calls: Calls, items: Sequence[tuple[AnyId, UpdateKeywords]], timeout: float | None
 ) -> list[Entry]:
     items = pairs(items)
     return (await answered(calls, calls.update_many(items), timeout)).entries if items else []

@@ -13,8 +13,10 @@ from .. import _wire as wire
 from .._amendment import UpdateKeywords
 from .._calls import Calls, Write
 from .._catching_up import published
+from .._client.target import WholeProcess
 from .._everywhere import latest, renewed
 from .._of_one_process import OfOneProcess
+from .._validation import AnyHealth
 from ..errors import AdsumError, NotRegistered, Stale
 from ..member_gauges import Gauges
 from ..model import Entry, ProcessId
@@ -135,7 +137,7 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         )
         return await self._changed(entry, write, timeout)
 
-    async def update_health(self, status: str, *, timeout: float | None = None) -> Entry:
+    async def update_health(self, status: AnyHealth, *, timeout: float | None = None) -> Entry:
         """Set the health status of this entry, and its `last_health_check` to now. Returns the new entry.
 
         `status` is a `HealthStatus`. Errors: as `update`.
@@ -178,7 +180,7 @@ class AsyncRegistration(OfOneProcess, OnlyAsync):
         self.entry = left
         return left
 
-    async def hand_over(self, process: Any, *, timeout: float | None = None) -> Entry:
+    async def hand_over(self, process: WholeProcess, *, timeout: float | None = None) -> Entry:
         """Give the id to another living process, in one step: no reader ever finds it free. Returns the new entry,
         which has the same metadata and a new incarnation. This registration is stale from then on.
 

@@ -11,12 +11,13 @@ from .._amendment import UpdateKeywords
 from .._calls import whole
 from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
+from .._client.target import AnyProcess, WholeProcess
 from .._event_delivery import OnEvent, check_on_event
 from .._everywhere import Everywhere, is_wanted, refuse_owner
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
-from .._validation import AsyncMetadataKeywords
+from .._validation import AnyHealth, AsyncMetadataKeywords, MetadataKeywords
 from .._waiting import GoneCondition, WaitCondition
 from ..errors import SystemBusy
 from ..model import Entry, Limits
@@ -136,7 +137,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
     async def register(
         self,
         id: AnyId,
-        process: Any = None,
+        process: AnyProcess | None = None,
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
@@ -190,7 +191,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
     def register_nowait(
         self,
         id: AnyId,
-        process: Any = None,
+        process: AnyProcess | None = None,
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
@@ -211,7 +212,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
     async def get_or_register(
         self,
         id: AnyId,
-        process: Any = None,
+        process: AnyProcess | None = None,
         *,
         owned_by: AnyId | Entry | None = None,
         timeout: float | None = None,
@@ -234,8 +235,8 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
 
     async def register_many(
         self,
-        items: Sequence[tuple[AnyId, dict[str, Any]]],
-        process: Any = None,
+        items: Sequence[tuple[AnyId, MetadataKeywords]],
+        process: AnyProcess | None = None,
         *,
         replace: bool = False,
         owned_by: AnyId | Entry | None = None,
@@ -302,7 +303,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         return (await answered(self._calls, write, timeout)).entries[0]
 
     async def update_health(
-        self, id: AnyId, status: str, *, if_incarnation: int | None = None, timeout: float | None = None
+        self, id: AnyId, status: AnyHealth, *, if_incarnation: int | None = None, timeout: float | None = None
     ) -> Entry:
         """Set the health status of an entry, and its `last_health_check` to now. Returns the new entry.
 
@@ -317,7 +318,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         return (await answered(self._calls, write, timeout)).entries[0]
 
     async def update_many(
-        self, items: Sequence[tuple[AnyId, dict[str, Any]]], *, timeout: float | None = None
+        self, items: Sequence[tuple[AnyId, UpdateKeywords]], *, timeout: float | None = None
     ) -> list[Entry]:
         """Replace metadata fields of several entries, each with its own: of all of them, visible at once, or of none.
 
@@ -581,7 +582,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
     def claim(
         self,
         id: AnyId | None = None,
-        process: Any = None,
+        process: WholeProcess | None = None,
         *,
         everywhere: bool = False,
         timeout: float | None = None,

@@ -50,11 +50,15 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _calls, _following
 from ._dispatch import EVENTS, Attributes, Handler, Measurements, add, remove
 from ._logs import MemberFilter, log
+
+if TYPE_CHECKING:
+    from . import otel as otel
+    from . import prometheus as prometheus
 
 __all__ = ["EVENTS", "Attributes", "Handler", "Measurements", "MemberFilter", "attach", "detach", "log"]
 
@@ -95,10 +99,13 @@ def detach(handler: Handler) -> None:
     remove(handler)
 
 
-def __getattr__(name: str) -> Any:
-    if name in ("otel", "prometheus"):
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# A type checker that saw it would accept every name. It has the imports above.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in ("otel", "prometheus"):
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 _calls.be_ready()

@@ -28,7 +28,7 @@ async def set_health(request: Request) -> Response:
         status = form.get("status", "")
         if status not in set(HealthStatus):
             raise InvalidMetadata(f"status={status!r}: give one of {', '.join(HealthStatus)}")
-        site.registry.update_health(process_id, status, if_incarnation=incarnation)
+        site.registry.update_health(process_id, HealthStatus(status), if_incarnation=incarnation)
 
     return await _act(request, change)
 
