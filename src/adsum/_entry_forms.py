@@ -15,7 +15,7 @@ from .cluster_records import Reach
 from .errors import InvalidMetadata
 
 if TYPE_CHECKING:
-    from .model import Entry
+    from .model import Entry, HealthSource
 
 T = TypeVar("T")
 
@@ -97,6 +97,19 @@ class EntryForms:
         origin = self._entry.origin
         return Reach.here if origin is None else origin.reach
 
+    @property
+    def health_said_by(self) -> HealthSource | None:
+        """The `health_source`, where a process has said how well the member is. None where none has: the status is the
+        one with which every member begins, and no process has set or confirmed it.
+
+        >>> registration = registry.register("planner-1")
+        >>> registration.entry.health_said_by, registration.update_health("healthy").health_said_by.value
+        (None, 'process')
+        """
+        entry, metadata = self._entry, self._entry.metadata
+        is_confirmed = metadata.health_status != "healthy" or metadata.last_health_check > entry.registered_at
+        return entry.health_source if is_confirmed or entry.health_source != "process" else None
+
     def custom_as(self, type: type[T]) -> T:
         """The custom data as an object of a class: a msgspec struct, a dataclass, a model of pydantic, or another type
         that `msgspec.convert` takes. The counterpart of ``register(custom=object)``.
@@ -139,6 +152,7 @@ class EntryForms:
         origin = entry.origin
         fields |= {"origin": None if origin is None else msgspec.structs.asdict(origin), "host": self.host}
         fields["reach"] = self.reach
+        fields["health_source"] = self.health_said_by
         fields["process_id"] = entry.process_id._asdict()
         fields["claims"] = [msgspec.structs.asdict(record) for record in entry.claims]
         if entry.owned_by is not None:

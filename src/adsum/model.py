@@ -229,7 +229,8 @@ class Entry(EntryForms, msgspec.Struct, frozen=True, array_like=True, gc=False):
     - `revision`: the registry's revision at which the entry was last written.
     - `metadata`: a `Metadata`.
     - `health_source`: the `HealthSource` of `metadata.health_status`, which was set or confirmed at
-      `metadata.last_health_check`.
+      `metadata.last_health_check`. It is ``process`` also where no process has said anything; see `health_said_by`.
+      After a hand-over, what the former process has said is the word of another one.
     - `row_place`: where its heartbeat and its gauges are in shared memory; 0 where it has neither.
     - `claims`: a `ClaimRecord` for each slot that a process has claimed, the oldest first; see `Registry.claim`.
     - `owned_by`: the `OwningMember` with whose process the entry ends too; None for most.

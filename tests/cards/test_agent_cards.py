@@ -50,7 +50,6 @@ async def test_a_client_of_a2a_reads_the_card(registry: Registry, base: str) -> 
         "id": str(entry.process_id),
         "alive": True,
         "health": "healthy",
-        "healthSource": "process",
         "registeredAt": entry.registered_at.isoformat().replace("+00:00", "Z"),
         "incarnation": 1.0,
         "revision": 1.0,

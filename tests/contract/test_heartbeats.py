@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -103,6 +104,36 @@ def test_a_parents_word_about_its_child_is_that_of_another(either: Registry) -> 
         child.kill()
     assert (said.entry.health_source, unsaid.entry.health_source) == ("other", "process")
     assert either.register("c", health_status="degraded").entry.health_source == "process"
+
+
+def test_what_no_process_has_said_has_no_source(either: Registry) -> None:
+    """`health_said_by` is None, and so is ``health_source`` in JSON, until a process sets or confirms the status."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        for registration in (either.register("child", child), either.register("own", heartbeat=60.0)):
+            entry = registration.entry
+            assert (entry.health_said_by, entry.to_dict()["health_source"], entry.health_source) == (
+                None,
+                None,
+                "process",
+            )
+        assert either.update_health("child", "healthy").health_said_by == "other"
+        child.kill()
+    assert registration.heartbeat().health_said_by == "process"
+    assert either.register("unwell", health_status="degraded").entry.to_dict()["health_source"] == "process"
+
+
+def test_after_a_hand_over_the_status_is_the_word_of_another(either: Registry) -> None:
+    """What a process has said of its health is not the word of the process to which it hands over. Where it has said
+    nothing, its successor has not either."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        said = either.register("said", health_status="degraded").hand_over(child)
+        confirmed = either.register("confirmed", heartbeat=60.0)
+        confirmed.update_health("healthy")
+        unsaid = either.register("unsaid").hand_over(child)
+        assert [one.health_said_by for one in (said, confirmed.hand_over(child), unsaid)] == ["other", "other", None]
+        child.kill()
+    own = either.register("own", health_status="degraded")
+    assert own.hand_over(os.getpid()).health_said_by == "process"
 
 
 def test_the_verdict_of_another_outlives_being_late(either: Registry) -> None:

@@ -60,7 +60,10 @@ class DraftMachine(RuleBasedStateMachine):
         self.revision += 1
         transferred = self.draft.transfer(held, owner, {})
         wanted = entry(held.entry.process_id, owner, self.revision, held.entry.metadata)
-        assert transferred == msgspec.structs.replace(wanted, health_source=held.entry.health_source)
+        source = held.entry.health_source
+        if owner != held.entry.owner and held.entry.health_said_by is HealthSource.process:
+            source = HealthSource.other
+        assert transferred == msgspec.structs.replace(wanted, health_source=source)
         self.after[id_key(wanted.process_id)] = Record(transferred)
         self.departed.append((self.revision, "handed_over", held))
 

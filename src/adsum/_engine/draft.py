@@ -266,12 +266,14 @@ class Draft:
     def transfer(self, before: Record, owner: Owner, gauges: Mapping[str, float]) -> Entry:
         """Another process takes the id, under a new incarnation, with these values of its gauges."""
         self.revision += 1
-        # The old owner's missed heartbeats are not the new one's.
+        # The old owner's missed heartbeats are not the new one's, nor is its word on the health.
         basis, id, now = without_lateness(before).entry, before.entry.process_id, self._now
         metadata = basis.metadata
         if metadata.gauges:
             metadata = msgspec.structs.replace(metadata, gauges={**metadata.gauges, **gauges})
-        entry = Entry(id, *owner, self.revision, now, now, self.revision, metadata, basis.health_source)
+        is_word = owner != basis.owner and basis.health_said_by is HealthSource.process
+        source = HealthSource.other if is_word else basis.health_source
+        entry = Entry(id, *owner, self.revision, now, now, self.revision, metadata, source)
         # It keeps the row. Its pairs have another key from now on, as it is another incarnation.
         # Its claims stay: otherwise a new claimer would have a slot beside one that believes to hold it.
         # So does its name in the whole cluster.

@@ -38,12 +38,13 @@ class Stated(NamedTuple):
     override: dict[str, Any]
 
 
-class Liveness(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Liveness(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """How a member is, as of its entry. Only living members have a card.
 
     - `id`: its process id; `registered_at`, `incarnation` and `revision` are those of its entry.
     - `alive`: the kernel has not ended its process.
-    - `health`, `health_source`: how well it is, and which process says so; see `adsum.HealthStatus`.
+    - `health`, `health_source`: how well it is, and which process says so; see `adsum.HealthStatus`. There is no source
+      where no process has said it yet, as it is when a member is registered.
     - `doing`: what it does at the moment, in its own words.
     - `host`: the host of the cluster that it is on, where that is another one than this.
     """
@@ -51,7 +52,7 @@ class Liveness(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     id: str
     alive: bool
     health: str
-    health_source: str
+    health_source: str | None = None
     registered_at: datetime
     incarnation: int
     revision: int
@@ -65,7 +66,7 @@ def liveness(entry: Entry) -> Liveness:
         id=str(entry.process_id),
         alive=True,
         health=entry.metadata.health_status.value,
-        health_source=entry.health_source.value,
+        health_source=_source(entry),
         registered_at=entry.registered_at,
         incarnation=entry.incarnation,
         revision=entry.revision,
@@ -74,12 +75,16 @@ def liveness(entry: Entry) -> Liveness:
     )
 
 
+def _source(entry: Entry) -> str | None:
+    return None if entry.health_said_by is None else entry.health_said_by.value
+
+
 def etag(entry: Entry) -> str:
     """A strong entity tag of a member's cards (RFC 9110). It is the revision, with what else they depend on: the
-    registration, since a registry that is made anew counts from the beginning, and the health, since a missed heartbeat
-    is no change of the entry while no registrar runs."""
+    registration, since a registry that is made anew counts from the beginning, and the health with its source, since
+    neither a heartbeat nor, while no registrar runs, a missed one is a change of the entry."""
     stamp = int(entry.registered_at.timestamp() * 1e6)
-    return f'"{entry.revision}-{entry.metadata.health_status.value}-{stamp:x}"'
+    return f'"{entry.revision}-{entry.metadata.health_status.value}-{_source(entry) or "unsaid"}-{stamp:x}"'
 
 
 def stated(entry: Entry, kind: Kind) -> Stated | NoCard:

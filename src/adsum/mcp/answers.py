@@ -51,7 +51,7 @@ def details(entry: Entry, own_pids: frozenset[int]) -> Encoded:
     document = {
         "id": _id(entry),
         **_state(entry),
-        "health_set_by": str(entry.health_source),
+        "health_set_by": str(entry.health_said_by or "no process yet"),
         "health_checked": f"{words.ago(metadata.last_health_check)} ago",
         "pid": entry.pid,
         "registered": f"{words.ago(entry.registered_at)} ago",

@@ -119,9 +119,10 @@ class OriginDocument(msgspec.Struct, frozen=True):
 
 
 class EntryDocument(msgspec.Struct, frozen=True):
-    """The fields of `adsum.Entry`, after `id`, the process id as one string. `gauges` are the values when the document
-    was made, those in `metadata` the values at the registration. `host` is empty and `reach` is ``here`` for a member
-    of this registry's own host."""
+    """The fields of `adsum.Entry`, after `id`, the process id as one string. `health_source` is None where no process
+    has set or confirmed the health status, which is then the one with which every member begins. `gauges` are the
+    values when the document was made, those in `metadata` the values at the registration. `host` is empty and `reach`
+    is ``here`` for a member of this registry's own host."""
 
     id: str
     process_id: ProcessIdDocument
@@ -133,7 +134,7 @@ class EntryDocument(msgspec.Struct, frozen=True):
     last_updated: Time
     revision: int
     metadata: MetadataDocument
-    health_source: HealthSource
+    health_source: HealthSource | None
     gauges: dict[str, float]
     claims: list[ClaimDocument]
     owned_by: OwningMemberDocument | None = None
@@ -280,7 +281,7 @@ def entry_document(entry: Entry) -> EntryDocument:
         last_updated=entry.last_updated,
         revision=entry.revision,
         metadata=_metadata_document(entry.metadata),
-        health_source=entry.health_source,
+        health_source=entry.health_said_by,
         gauges=entry.gauges,
         claims=[ClaimDocument(*msgspec.structs.astuple(record)) for record in entry.claims],
         owned_by=None if entry.owned_by is None else _owning_member_document(entry.owned_by),

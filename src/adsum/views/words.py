@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from ..model import Entry, HealthSource, HealthStatus
+from ..model import Entry, HealthSource
 
 _SOURCES = {
     HealthSource.process: "set by itself",
@@ -39,9 +39,7 @@ def is_as_registered(entry: Entry) -> bool:
     >>> words.is_as_registered(registration.entry), words.is_as_registered(registration.update_health("degraded"))
     (True, False)
     """
-    metadata = entry.metadata
-    is_first = metadata.health_status is HealthStatus.healthy and metadata.last_health_check <= entry.registered_at
-    return is_first and entry.health_source is HealthSource.process
+    return entry.health_said_by is None
 
 
 def source(entry: Entry) -> str:
