@@ -389,10 +389,9 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
       ``unreachable_forgotten`` (the host could not be reached for so long that it was given up: how the member ended is
       not known), and ``unknown`` (it is there no more, and how it ended was missed). ``name_lost`` where another host
       has the name that the member held in the whole cluster.
-    - `at`: the UTC time of the removal.
-    - `detection`: seconds from the kernel's report of the death to the removal; 0 where no death was involved, and
-      where it came while no registrar ran: then `at` is the time of the removal, and when the process died is not
-      known.
+    - `at`: the UTC time of the removal. Where `time_known` is False, the process died at some time before.
+    - `detection`: seconds from the kernel's report of the death to the removal. 0 where there is no such figure, which
+      does not mean at once: no process has died, or no registrar of this host got the report.
     - `exit`: how the process ended, as `subprocess.Popen.returncode` says it: an exit code, or the negative number of
       the signal that ended it. None where no process has died, and where it is not known, or not yet: see
       `Registry.departures`.
@@ -408,3 +407,18 @@ class Departure(msgspec.Struct, frozen=True, array_like=True):
     at: datetime
     detection: float
     exit: int | None = None
+
+    @property
+    def time_known(self) -> bool:
+        """Whether `at` is also when the process died, to within `detection`. False where it died at an unknown time
+        before: no registrar ran then, or it was found dead when another process took the id. True where no process
+        died, and for members of other hosts, of which `at` is the time of the news.
+
+        >>> registry.register("planner-1").unregister()
+        True
+        >>> registry.departures(limit=1)[0].time_known
+        True
+        """
+        # A dead owner ends the entries of its dependants too.
+        is_by_death = self.how in ("died", "replaced", "owner_died") and self.entry.origin is None
+        return not is_by_death or self.detection > 0

@@ -35,7 +35,7 @@ def test_an_event_document_has_every_kind() -> None:
         # Its present gauges, in place of where they are in memory.
         (Entry, documents.EntryDocument, {"id", "gauges", "row_place", "host", "reach"}),
         (Metadata, documents.MetadataDocument, set()),
-        (Departure, documents.DepartureDocument, {"id"}),
+        (Departure, documents.DepartureDocument, {"id", "time_known"}),
     ],
 )
 def test_a_document_has_every_field_of_its_record(record: type[Any], document: type[Any], own: set[str]) -> None:

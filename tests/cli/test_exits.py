@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from adsum import Registry, admin
+from tests.process.people import no_registrar
 from tests.support import Child, eventually, stopped
 
 from .command import Command
@@ -34,6 +35,31 @@ def test_the_end_of_a_program(
         assert says in lines[-1]
         documents = [json.loads(as_json.line()) for _ in range(2)]
         assert [(one["kind"], one["exit"]) for one in documents] == [("registered", None), ("died", exit)]
+
+
+def test_a_death_while_no_registrar_ran_is_noticed(command: Command, members: Registry) -> None:
+    """Every view says that only the time is known at which such a death was noticed: the lifetime is an upper bound,
+    and there is no figure of detection."""
+    members.register("unregistered").unregister()
+    with Child("input()") as child:
+        members.register("w", child.pid)
+        with no_registrar(members.folder):
+            child.kill()
+    members.register("next")
+    (departed,) = [row for row in command("departures").out.splitlines() if row.startswith("w ")]
+    _, how, at, _, lived, detection, _ = departed.split()
+    assert (how, at[:2], lived[:2], detection) == ("died", "<=", "<=", "-")
+    death, unregistered = command.document("departures")
+    assert (death["how"], death["detection"], death["time_known"]) == ("died", None, False)
+    assert (unregistered["how"], unregistered["detection"], unregistered["time_known"]) == ("unregistered", None, True)
+    (line,) = [line for line in command("top").out.splitlines() if "default/here/w  died" in line]
+    assert line.startswith("noticed ")
+    assert ", died while no registrar ran" in line
+    assert " after <=" in line
+    with command.start("watch", "w", "--since", "0") as watching:
+        assert [" after <=" in watching.line() for _ in range(2)] == [False, True]
+    with command.start("watch", "w", "--since", "0", "--json") as watching:
+        assert [json.loads(watching.line())["time_known"] for _ in range(2)] == [True, False]
 
 
 def test_a_registrar_that_does_not_answer_does_not_hold_the_command(command: Command, members: Registry) -> None:

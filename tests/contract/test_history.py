@@ -79,6 +79,7 @@ def test_departures_come_newest_first(either: Registry) -> None:
     assert start <= times[2] <= times[1] <= times[0] <= datetime.now(UTC)
     assert all(time.utcoffset() == timedelta(0) for time in times)
     assert departures[1].detection > 0 == departures[0].detection == departures[2].detection
+    assert all(one.time_known for one in departures)
 
 
 def test_departures_have_a_limit(either: Registry) -> None:

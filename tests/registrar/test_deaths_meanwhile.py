@@ -47,7 +47,7 @@ def test_a_death_without_a_registrar_has_no_detection(
     ended(process)
     registry.register("b")
     (departure,) = registry.departures()
-    assert (departure.how, departure.detection) == ("died", 0.0)
+    assert (departure.how, departure.detection, departure.time_known) == ("died", 0.0, False)
     eventually(lambda: registry.stats().outcomes)
     assert registry.stats().cleanup_latency.max == 0
 

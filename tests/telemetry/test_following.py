@@ -15,6 +15,7 @@ import pytest
 import adsum
 from adsum import Registry, telemetry
 from adsum.telemetry import _following
+from tests.process.people import no_registrar
 from tests.support import Agent, Child, Opener, end_registrar, eventually, kill_registrar, registrar_pid
 
 from .conftest import FOLLOWED
@@ -66,6 +67,18 @@ def test_died(either: Registry, log: EventLog, process: subprocess.Popen[bytes])
     assert set(here.measurements) == {"count", "detection"}
     assert here.measurements["count"] == 1
     assert here.measurements["detection"] >= 0
+
+
+def test_a_death_while_no_registrar_ran_has_no_detection(
+    registry: Registry, deaths: EventLog, process: subprocess.Popen[bytes]
+) -> None:
+    """The event of a death that the kernel reported to no registrar has no figure that a histogram could count."""
+    registry.register("a", process)
+    with no_registrar(registry.folder):
+        process.kill()
+        process.wait()
+    registry.register("b")
+    assert deaths.one("adsum.died").measurements == {"count": 1}
 
 
 def test_unregistering_is_not_dying(registry: Registry, deaths: EventLog, process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from adsum.web import openapi
 from adsum.web.application import api_routes
 from adsum.web.documents import DeparturesDocument, ErrorDocument, MembersDocument
 from adsum.web.paths import member_path, unescaped
+from tests.process.people import no_registrar
 from tests.support import eventually
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
@@ -156,6 +158,23 @@ def test_departures_are_complete(registry: Registry, client: TestClient) -> None
     assert [(one.how, one.exit) for one in document.departures] == [("unregistered", None), ("died", -9)]
     assert document.departures[1].detection > 0
     assert _answer(client, "/api/departures?limit=1", DeparturesDocument).total == 2
+
+
+def test_a_death_while_no_registrar_ran_is_noticed(registry: Registry, client: TestClient) -> None:
+    """The API and the pages say that only the time at which such a death was noticed is known."""
+    with subprocess.Popen(["sleep", "60"]) as child:
+        entry = registry.register("worker", child).entry
+        with no_registrar(registry.folder):
+            child.kill()
+            child.wait()
+    registry.register("next")
+    (death,) = _answer(client, "/api/departures", DeparturesDocument).departures
+    assert (death.how, death.detection, death.time_known) == ("died", None, False)
+    assert "lived &lt;=" in client.get(f"/members/{member_path(entry.process_id)}").text
+    assert re.search(r'"c-at">noticed <time', client.get("/departures").text)
+    assert re.search(r'"c-at">noticed <time', client.get("/events").text)
+    assert "after &lt;=" in client.get("/events").text
+    assert "noticed <time" in client.get("/").text
 
 
 def _answer(client: TestClient, path: str, kind: type[Any], status: int = 200) -> Any:

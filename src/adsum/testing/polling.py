@@ -170,5 +170,6 @@ def _seen_in(registry: Registry | None) -> list[str]:
         lines.append(f"  and {len(entries) - _SHOWN_MEMBERS} more")
     for departure in departures:
         exit = "" if departure.exit is None else f", {words.ending(departure.exit)}"
-        lines.append(f"{departure.entry.process_id} {departure.how} {words.ago(departure.at)} ago{exit}")
+        noticed = "" if departure.time_known else ", noticed"
+        lines.append(f"{departure.entry.process_id} {departure.how}{noticed} {words.ago(departure.at)} ago{exit}")
     return lines

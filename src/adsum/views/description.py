@@ -110,7 +110,8 @@ def _key(entry: Entry) -> _RegistrationKey:
 
 
 class EventReport:
-    """An event, with the UTC time `at` which it happened.
+    """An event, with the UTC time `at` which it happened. `time_known` is False where it is the end of a process that
+    died at some time before.
 
     >>> from adsum.views import description
     >>> with registry.watch() as watch:
@@ -135,6 +136,7 @@ class EventReport:
             self.at = event.entry.last_updated
         else:
             self.at = datetime.now(UTC)
+        self.time_known = not ended if self.departure is None else self.departure.time_known
 
     def document(self) -> EventDocument:
         """The event as a document.
@@ -146,7 +148,7 @@ class EventReport:
         >>> report.document().id
         'default/here/planner-1'
         """
-        return event_document(self.event, self.at)
+        return event_document(self.event, self.at, time_known=self.time_known)
 
     def description(self) -> str:
         """What changed, for people.
@@ -183,8 +185,7 @@ class EventReport:
         return f", its owner {owned_by.process_id} died" if how == "owner_died" and owned_by is not None else ""
 
     def _lifetime(self, entry: Entry) -> str:
-        seconds = (self.at - entry.registered_at).total_seconds()
-        return f"pid {entry.pid}{_on_host(entry)}, after {words.duration(seconds)}"
+        return f"pid {entry.pid}{_on_host(entry)}, after {words.lifetime(entry, self.at, is_exact=self.time_known)}"
 
 
 def summary(entry: Entry) -> str:
@@ -282,8 +283,20 @@ def _value(value: object) -> str:
     return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[: MAX_VALUE_CHARACTERS - 3]}..."
 
 
+def lived(departure: Departure) -> str:
+    """How long the member lived: ``3s``; ``<=3s`` where it died at an unknown time before the end of its entry.
+
+    >>> from adsum.views import description
+    >>> registration = registry.register("worker-1")
+    >>> ended = registration.unregister()
+    >>> description.lived(registry.departures(1)[0])
+    '0s'
+    """
+    return words.lifetime(departure.entry, departure.at, is_exact=departure.time_known)
+
+
 def removal(departure: Departure) -> str:
-    """How soon after its death an entry was removed.
+    """How soon after its death an entry was removed; where no figure says so, what is known of the death.
 
     >>> from adsum.views import description
     >>> with registry.watch() as watch, subprocess.Popen(["sleep", "60"]) as child:
@@ -293,6 +306,10 @@ def removal(departure: Departure) -> str:
     >>> description.removal(registry.departures(1)[0])
     'removed ... ms after the kernel reported the death'
     """
+    if departure.how == "replaced":
+        return "found dead when another process took its id"
+    if departure.entry.origin is not None:
+        return "reported by its host"
     if not departure.detection:
         return "died while no registrar ran"
     return f"removed {departure.detection * 1000:.2f} ms after the kernel reported the death"

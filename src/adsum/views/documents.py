@@ -149,8 +149,8 @@ class EventDocument(msgspec.Struct, frozen=True):
 
     `at` is when it happened, in UTC; `entry` the entry after it, or the last one where it ended, None for ``lagged``
     and for changes of a host (``unreachable``, ``returned``, ``whole``), whose name is `host`;
-    `previous` the entry before it, where it goes on; `exit` is how the process of an entry that died ended, as in a
-    departure.
+    `previous` the entry before it, where it goes on; `exit` is how the process of an entry that died ended, and
+    `time_known` is false where it died at some time before `at`, as in a departure.
     """
 
     kind: EventKind
@@ -161,18 +161,22 @@ class EventDocument(msgspec.Struct, frozen=True):
     previous: EntryDocument | None
     exit: int | None = None
     host: str = ""
+    time_known: bool = True
 
 
 class DepartureDocument(msgspec.Struct, frozen=True):
-    """How an entry ended: the fields of `adsum.Departure`, with the id in front. `exit` is an exit code or the negative
-    number of a signal; None where no process died, and where it is not known, or not yet."""
+    """How an entry ended: the fields of `adsum.Departure`, with the id in front. `detection` is None where there is no
+    such figure. `exit` is an exit code or the negative number of a signal; None where no process died, and where it is
+    not known, or not yet. `time_known` is false where `at` is when a death was noticed, and the process died at some
+    time before."""
 
     id: str
     how: str
     at: Time
-    detection: float
+    detection: float | None
     entry: EntryDocument
     exit: int | None = None
+    time_known: bool = True
 
 
 class RegistryDocument(msgspec.Struct, frozen=True):
@@ -323,8 +327,8 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
     )
 
 
-def event_document(event: Event, at: datetime) -> EventDocument:
-    """The document of an event that happened `at` a UTC time.
+def event_document(event: Event, at: datetime, *, time_known: bool = True) -> EventDocument:
+    """The document of an event that happened `at` a UTC time, or was noticed then.
 
     >>> from adsum.views import documents
     >>> with registry.watch() as watch:
@@ -343,6 +347,7 @@ def event_document(event: Event, at: datetime) -> EventDocument:
         None if previous is None else entry_document(previous),
         event.exit,
         event.host,
+        time_known,
     )
 
 
@@ -372,9 +377,10 @@ def departure_document(departure: Departure) -> DepartureDocument:
         str(entry.process_id),
         departure.how,
         departure.at,
-        departure.detection,
+        departure.detection or None,
         entry_document(entry),
         departure.exit,
+        departure.time_known,
     )
 
 

@@ -191,6 +191,18 @@ def ago(moment: datetime) -> str:
     return duration(seconds_since(moment))
 
 
+def lifetime(entry: Entry, end: datetime, *, is_exact: bool = True) -> str:
+    """How long an entry lived until its end; ``<=3s`` where that is an upper bound.
+
+    >>> from adsum.views import words
+    >>> entry = registry.register("planner-1").entry
+    >>> words.lifetime(entry, entry.registered_at, is_exact=False)
+    '<=0s'
+    """
+    bound = "" if is_exact else "<="
+    return f"{bound}{duration((end - entry.registered_at).total_seconds())}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in at most two units: ``5s``, ``3m12s``, ``2h05m``, ``4d07h``.
 

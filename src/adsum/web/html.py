@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 from .. import __version__
 from ..model import Entry, HealthStatus, ProcessId
 from ..views import words
+from ..views.description import lived
 from .paths import member_path, row_key
 
 FOLDER = Path(__file__).parent
@@ -158,6 +159,7 @@ def environment() -> Environment:
     )
     made.globals.update(
         words=words,
+        lived=lived,
         version=ASSET_VERSION,
         release=__version__,
         path_of=member_path,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from ... import Registry
 from ...model import Departure
 from ...views import words
-from ...views.description import removal
+from ...views.description import lived, removal
 from ...views.documents import departure_document
 from .. import NOT_FOUND
 from ..absence import check_registry
@@ -33,6 +33,9 @@ def departures(
 
     An entry ends when its process died, when it was unregistered, when it was handed over, when its process was
     found dead as another one took the ID (replaced), or when the process of the member that owned it died (owner_died).
+    LIVED is how long the entry lived. Where a process died at an unknown time, because no registrar ran or it was found
+    dead later, LIVED is an upper bound (<=3s), AT is when the death was noticed, and is marked with "noticed" on a
+    terminal and with <= in a pipe, and DETECTION has no figure.
     EXIT is how the process ended: an exit code or a signal, where that is known. The registry keeps the last 1,000, of
     all namespaces; --namespace and --node list only theirs. Exit code 1 where there is no registry.
 
@@ -61,19 +64,25 @@ def _is_asked_for(departure: Departure, options: RegistryOptions) -> bool:
 
 def _row(departure: Departure, options: RegistryOptions, registry: Registry) -> list[str]:
     entry = departure.entry
-    lived = (departure.at - entry.registered_at).total_seconds()
     detection = f"{departure.detection * 1000:.2f}ms" if departure.detection else ""
     return [
         render.printable_id(options.show_id(entry.process_id, registry)),
         departure.how,
-        # One word in a pipe, so that awk(1) and similar tools can split the line.
-        words.second(departure.at) if render.is_terminal() else departure.at.isoformat(timespec="milliseconds"),
+        _at(departure),
         str(entry.pid),
-        words.duration(lived),
+        lived(departure),
         removal(departure) if render.is_terminal() and departure.how == "died" else detection,
         _exit(departure.exit),
         render.printable_id(entry.host),
     ]
+
+
+def _at(departure: Departure) -> str:
+    """The time of the removal, marked where the process died at some time before. One word in a pipe, so that awk(1)
+    and similar tools can split the line."""
+    if render.is_terminal():
+        return f"{'' if departure.time_known else 'noticed '}{words.second(departure.at)}"
+    return f"{'' if departure.time_known else '<='}{departure.at.isoformat(timespec='milliseconds')}"
 
 
 def _exit(exit: int | None) -> str:

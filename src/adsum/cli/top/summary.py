@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from ...model import ClusterStats, Departure, Entry, Stats
 from ...views import words
-from ...views.description import removal
+from ...views.description import lived, removal
 from ...views.documents import RegistryDocument, departure_document, entry_document
 from ...views.mirror import Mirror
 from ...views.rates import KINDS, MISSED
@@ -165,13 +165,13 @@ def latest_departures(mirror: Mirror, limit: int) -> list[Departure]:
 def departure_line(departure: Departure) -> str:
     """A departure on one line."""
     entry = departure.entry
-    lifetime = words.duration((departure.at - entry.registered_at).total_seconds())
     removed = "" if departure.exit is None else f", {words.ending(departure.exit)}"
     if departure.how == "died":
         removed += f", {removal(departure)}"
+    noticed = "" if departure.time_known else "noticed "
     name, how = render.printable_id(str(entry.process_id)), departure.how.replace("_", " ")
     host = f" on {entry.host}" if entry.host else ""
     return (
-        f"{words.clock(departure.at)}  {name}  {how}  pid {entry.pid}{host} after {lifetime}, "
+        f"{noticed}{words.clock(departure.at)}  {name}  {how}  pid {entry.pid}{host} after {lived(departure)}, "
         f"{entry.metadata.health_status}{removed}"
     )
