@@ -19,7 +19,6 @@ from ._validation import (
     AnyHealth,
     MetadataFields,
     Names,
-    Seconds,
     Unset,
     check_fields,
     parse_metadata,
@@ -54,7 +53,7 @@ class UpdateKeywords(TypedDict, total=False):
     last_health_check: datetime
     endpoint: str | None
     custom: Custom
-    heartbeat: Seconds | None
+    heartbeat: float | None
     slots: int | None
     description: str
     version: str

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import compress
 from operator import attrgetter
-from typing import Annotated, Any, Literal, Protocol, Self, TypeAlias, TypedDict
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 import msgspec
 
@@ -72,15 +72,6 @@ Names: TypeAlias = set[str] | frozenset[str] | list[str] | tuple[str, ...]
 AnyHealth: TypeAlias = HealthStatus | Literal["healthy", "degraded", "unhealthy"]
 
 
-class Seconds(Protocol):
-    """An int or a float, for type checkers. They take a bool for an int everywhere else; here they do not, because the
-    sign `+` makes an int of it."""
-
-    def __pos__(self) -> Self: ...
-    # Decimal and Fraction have none.
-    def __getnewargs__(self) -> tuple[float]: ...
-
-
 class _CommonKeywords(TypedDict, total=False):
     type: str
     capabilities: Names
@@ -109,7 +100,7 @@ class MetadataKeywords(_CommonKeywords, total=False):
     1.0
     """
 
-    heartbeat: Seconds | Literal["thread"] | None
+    heartbeat: float | Literal["thread"] | None
 
 
 class AsyncMetadataKeywords(_CommonKeywords, total=False):
@@ -120,7 +111,7 @@ class AsyncMetadataKeywords(_CommonKeywords, total=False):
     1.0
     """
 
-    heartbeat: Seconds | Literal["thread", "loop"] | None
+    heartbeat: float | Literal["thread", "loop"] | None
 
 
 def parse_id(process_id: object, namespace: str, node: str) -> ProcessId:

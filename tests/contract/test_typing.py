@@ -17,7 +17,6 @@ import subprocess
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 
 import msgspec
 
@@ -134,9 +133,6 @@ def wrong_processes(registry: adsum.Registry, registration: adsum.Registration) 
 
 
 def wrong_values(registry: adsum.Registry, registration: adsum.Registration) -> None:
-    registry.register("a", heartbeat=True)  # error: arg-type
-    registry.register("a", heartbeat=Decimal(1))  # error: arg-type
-    registry.update("a", heartbeat=False)  # error: arg-type
     registry.register("a", health_status="helthy")  # error: arg-type
     registry.update("a", health_status="helthy")  # error: arg-type
     registration.update(health_status="helthy")  # error: arg-type
@@ -145,7 +141,6 @@ def wrong_values(registry: adsum.Registry, registration: adsum.Registration) -> 
     registry.find(health_status="helthy")  # error: arg-type
     registry.find_by_health("helthy")  # error: arg-type
     registry.register_many([("a", {"capabilites": ["x"]})])  # error: typeddict-unknown-key
-    registry.register_many([("a", {"heartbeat": True})])  # error: typeddict-item
     registry.register_many([("a", {"health_status": "helthy"})])  # error: typeddict-item
     registry.update_many([("a", {"helth_status": "healthy"})])  # error: typeddict-unknown-key
     registry.update_many([("a", {"heartbeat": "thread"})])  # error: typeddict-item
@@ -232,7 +227,6 @@ async def wrong_async(registry: adsum.AsyncRegistry, registration: adsum.AsyncRe
     await registry.get_or_register("a", asyncio.get_running_loop().create_future())  # error: arg-type
     await registry.register_many([("a", {"capabilites": ["x"]})])  # error: typeddict-unknown-key
     await registry.update_many([("a", {"helth_status": "healthy"})])  # error: typeddict-unknown-key
-    await registry.register("a", heartbeat=True)  # error: arg-type
     await registry.update("a", health_status="helthy")  # error: arg-type
     await registry.update_health("a", "helthy")  # error: arg-type
     await registration.update_health("helthy")  # error: arg-type
