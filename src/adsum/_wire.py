@@ -10,6 +10,9 @@ Messages are arrays whose fields are only ever appended. The two sides may diffe
 receiver ignores fields that it does not know and has a default for those that are missing. A registrar that does not
 know a kind of request, a metadata field or its value refuses that request by its number; a kind of reply that a client
 does not know fails that one call. `Hello` is frozen for good, so that any two versions can refuse each other in words.
+
+A request that cannot be read is a defect of one of the two sides, and would be one each time that it is sent. It is
+refused by its number too; a frame without a readable number is refused by number 0, before the connection ends.
 """
 
 import re
@@ -22,7 +25,7 @@ import msgspec
 from ._amendment import NOTHING, MergeFields
 from ._foreign import reraise_foreign
 from ._validation import MetadataFields
-from .errors import BY_REASON, AdsumError, InvalidMetadata, VersionMismatch
+from .errors import BY_REASON, AdsumError, InternalError, InvalidMetadata, VersionMismatch
 from .model import Entry, Owner, OwningMember, ProcessId
 
 VERSION = 2
@@ -297,7 +300,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
-    """The request was refused, and nothing was changed. Number 0 refuses the connection."""
+    """The request was refused, and nothing was changed. Number 0 refuses the connection, which then ends."""
 
     number: int
     reason: str
@@ -392,14 +395,24 @@ _UNKNOWN = (
 
 
 def read_envelope(body: bytes) -> Envelope | Failed:
-    """The envelope in a frame, or the refusal of a request that only a later version knows. Errors: the decoder's."""
+    """The envelope in a frame, or the refusal of a request that only a later version knows, or that cannot be read.
+    Errors: the decoder's, where the frame has no number to refuse."""
     try:
         return decode_envelope(body)
     except msgspec.ValidationError as error:
         outline = _decode_envelope_outline(body)
-        if (message := _later_version_in(outline.request, str(error))) is None:
-            raise
-        return failure(outline.number, message)
+        return failure(outline.number, _later_version_in(outline.request, str(error)) or unreadable(error))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # Invalid UTF-8 in the request, for one.
+        return failure(_decode_envelope_outline(body).number, unreadable(error))
+
+
+def unreadable(error: Exception) -> InternalError:
+    """The refusal of a frame that the decoder does not accept."""
+    return InternalError(
+        f"the registrar cannot read this request ({error}); nothing was changed. This is a defect of adsum: please "
+        "report it, with the file registrar.log of the registry's folder"
+    )
 
 
 def _later_version_in(request: msgspec.Raw, said: str) -> AdsumError | None:

@@ -45,6 +45,16 @@ class CallTable:
         return list(self._calls.values())
 
     @locked
+    def dropped(self, registrar: int) -> list[AnyCall]:
+        """The connection has ended on which the calls were sent. Removes and gives those that the same registrar has
+        dropped before; not the queued, which this registrar or the next one has in its tables."""
+        sent = [call for call in self.all() if not call.is_queued and call.number not in self._unsent]
+        again = self._remove_all([call for call in sent if call.dropped_by == registrar])
+        for call in sent:
+            call.dropped_by = registrar
+        return again
+
+    @locked
     def send_again(self, *, with_queued: bool) -> None:
         """All of them are unsent, for a new connection; the queued ones only `with_queued`."""
         self._unsent += [call.number for call in self.all() if with_queued or not call.is_queued]

@@ -11,6 +11,7 @@ import _socket
 import errno
 import math
 import os
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ LONG_SECONDS = 3600.0
 GRACE_SECONDS = 0.02
 # How often a wait asks whether the descriptor is still that of the connection.
 LOOK_SECONDS = 1.0
+
+_credentials = struct.Struct("3i")
 
 
 class Connection:
@@ -111,6 +114,15 @@ class Connection:
         """Whether its descriptor is still this connection. The program may have closed it, and the kernel may have
         given its number to another file, which must not get a request."""
         return self._descriptor.is_ours()
+
+    @property
+    def registrar(self) -> int:
+        """The pid of the process at the other end, also after it has ended the connection (SO_PEERCRED, unix(7)); 0
+        where the descriptor is no longer this connection."""
+        if not self.is_ours():
+            return 0
+        raw = self.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _credentials.size)
+        return int(_credentials.unpack(raw)[0])
 
     def close(self) -> None:
         if self.is_ours():

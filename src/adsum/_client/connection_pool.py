@@ -24,6 +24,7 @@ from .._os.locks import locked
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy, Timeout
 from .connection import GRACE_SECONDS, Connection, expired, framed
 from .dial import START_SECONDS, dial
+from .drops import Drops, dropped_again
 from .launch import Launch
 
 MAX_CHANNELS = 8
@@ -41,19 +42,27 @@ class Channel:
         self._session = os.urandom(16)
         self._number = 0
         self._connection: Connection | None = None
+        # Those of the call under way; None before the first.
+        self._drops: Drops | None = None
 
     def ask(self, request: wire.AnyRequest, timeout: float | None) -> wire.Done:
         """Send one request and return its reply, or raise its error."""
         self._number += 1
         until = None if timeout is None else time.monotonic() + timeout
         give_up = time.monotonic() + START_SECONDS
+        dropped_by, self._drops = 0, None
         while True:
             try:
                 return self._ask_once(request, timeout, until, give_up)
             except ConnectionError as error:
                 reraise_foreign(error)
                 # The registrar died, or left when it was idle. The next one gets the same number.
+                self._drops = self._drops or Drops()
+                registrar = self._drops.add(self._connection)
                 self.close()
+                if registrar and registrar == dropped_by:
+                    raise dropped_again(self._folder, registrar, error) from error
+                dropped_by = registrar
 
     def _ask_once(
         self, request: wire.AnyRequest, timeout: float | None, until: float | None, give_up: float
@@ -87,6 +96,9 @@ class Channel:
             self.close()
             raise CorruptRegistry(f"the process at the registrar's socket is not a registrar: {error}") from error
         if isinstance(reply, wire.Failed):
+            if reply.number == 0:
+                # The registrar could not read the request, and ends the connection.
+                self.close()
             raise wire.error_from(reply)
         return reply
 
@@ -96,6 +108,8 @@ class Channel:
         else:
             answer = self._launch.limits.registration_timeout
             self._connection = dial(self._folder, self._launch, self._session, give_up, answer)
+        if self._drops is not None:
+            self._drops.connected(self._connection, give_up if until is None else until)
         self.epoch = self._dialled()
         return self._connection
 
@@ -103,7 +117,9 @@ class Channel:
         while True:
             for frame in connection.receive(until):
                 reply: wire.AnyReply = wire.decode_reply(frame)
-                if reply.number == self._number and not isinstance(reply, wire.Queued):
+                if isinstance(reply, wire.Queued):
+                    continue
+                if reply.number == self._number or reply.number == 0:
                     return reply
 
     def close(self) -> None:

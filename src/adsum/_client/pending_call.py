@@ -33,7 +33,18 @@ T = TypeVar("T")
 class PendingCall(Generic[T]):
     """A plain call. The pipeline gives it its `number`, and calls its other methods in its own thread."""
 
-    __slots__ = ("_convert", "_deadline", "_observer", "future", "give_up", "is_queued", "number", "request", "seconds")
+    __slots__ = (
+        "_convert",
+        "_deadline",
+        "_observer",
+        "dropped_by",
+        "future",
+        "give_up",
+        "is_queued",
+        "number",
+        "request",
+        "seconds",
+    )
 
     def __init__(
         self,
@@ -47,6 +58,8 @@ class PendingCall(Generic[T]):
         now = time.monotonic()
         self.request = request
         self.number = 0
+        # The pid of the registrar that has ended the connection on which it was sent last; 0 for none.
+        self.dropped_by = 0
         self.future: Future[T] = Future()
         self.seconds = seconds
         # Whether the registrar has queued it: then it is waited for over all registrars to come.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import errno
 import os
 import threading
 import time
@@ -31,6 +30,7 @@ from ..errors import AdsumError, RegistrarUnavailable, RegistryClosed, SystemBus
 from .call_table import CallTable
 from .connection import Connection, expired, framed
 from .dial import START_SECONDS, dial
+from .drops import Drops, dropped_again
 from .launch import Launch
 from .pending_call import PendingCall
 from .session_lock import SessionLock
@@ -72,6 +72,9 @@ class Pipeline:
         self._wake: Wakeup | None = None
         self._thread: threading.Thread | None = None
         self._connection: Connection | None = None
+        self._drops = Drops()
+        # The reason that the registrar has given for the end of the connection.
+        self._refusal: AdsumError | None = None
         self.holds_entries = False
         # The epoch of the registry at the last connection; 0 before.
         self._epoch = 0
@@ -221,9 +224,13 @@ class Pipeline:
                 except AdsumError as error:
                     self._disconnect(poll)
                     self._fail_all(error)
-                except (OSError, msgspec.DecodeError, wire.FrameTooLarge):
+                except _TooOld:
+                    self._take_last_replies()
+                    self._disconnect(poll)
+                except (OSError, msgspec.DecodeError, wire.FrameTooLarge) as error:
                     # The registrar died, or another program answers at its socket: ask the next one.
                     self._take_last_replies()
+                    self._note_drop(error)
                     self._disconnect(poll)
             if self.holds_entries and self._connection is None and self._wake is wake:
                 self._say_goodbye(poll)
@@ -288,6 +295,7 @@ class Pipeline:
         self._connection = connection
         poll.register(connection.sock, polling.POLLIN)
         self._registration_timeout = connection.registration_timeout
+        self._drops.connected(connection, until)
         self._epoch = self._dialled()
         if is_lost:
             # If a standby came back to the new registry before the living holder of its id, it would be granted the id.
@@ -363,6 +371,8 @@ class Pipeline:
             if isinstance(reply, wire.Queued):
                 if (call := self._calls.get(reply.number)) is not None:
                     call.queue(reply.position)
+            elif reply.number == 0 and isinstance(reply, wire.Failed):
+                self._refusal = wire.error_from(reply)
             elif (call := self._calls.remove(reply.number)) is not None:
                 call.settle(wire.error_from(reply) if isinstance(reply, wire.Failed) else reply)
 
@@ -376,6 +386,13 @@ class Pipeline:
                 connection.read()
                 self._take_replies(connection)
 
+    def _note_drop(self, error: Exception) -> None:
+        """The connection has ended. Calls that the same registrar has dropped twice fail: it would drop them again."""
+        refusal, self._refusal = self._refusal, None
+        registrar = self._drops.add(self._connection)
+        for call in self._calls.dropped(registrar) if registrar else ():
+            call.settle(refusal or dropped_again(self._folder, registrar, error))
+
     def _expire(self, *, unanswered: bool = False) -> None:
         expired_calls = self._calls.remove_expired(time.monotonic(), unanswered=unanswered)
         for call in expired_calls:
@@ -383,7 +400,7 @@ class Pipeline:
         if expired_calls and len(self._outgoing) > MOST_OUTGOING_BYTES:
             # Most of them were not sent yet, and need not be. A new connection sends only the calls that still wait.
             # Not for a few: the entries of threads and tasks end with the connection.
-            raise ConnectionResetError(errno.ECONNRESET, "requests grew too old to be sent")
+            raise _TooOld
 
     def _milliseconds_until(self, nearest: float | None) -> int | None:
         """How long to wait for events; None without bound."""
@@ -415,3 +432,7 @@ class Pipeline:
         self._reset()
         for call in calls:
             call.abandon()
+
+
+class _TooOld(Exception):
+    """This side gives up the connection, because most requests that wait to be sent grew too old."""

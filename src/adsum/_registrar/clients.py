@@ -6,10 +6,10 @@ loop takes batches of them from here, and the replies come back here to be sent.
 batches, and no client's socket.
 
 Clients are strangers: they may be slow, broken, stopped or many. Two rules follow. A client that does something wrong
-ends its own connection and nothing else. And all that a client can pile up has a bound: requests in the backlog, bytes
-that came in, replies that are not read, connections without a `Hello`. Where back-pressure helps, a client is paused:
-its socket is not read, so it fills, and the kernel makes the client wait. Where it does not, the client is refused or
-dropped.
+fails its own call, or ends its own connection, and nothing else. And all that a client can pile up has a bound:
+requests in the backlog, bytes that came in, replies that are not read, connections without a `Hello`. Where
+back-pressure helps, a client is paused: its socket is not read, so it fills, and the kernel makes the client wait.
+Where it does not, the client is refused or dropped.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from .answers import Answer
 from .bell import Bell
 from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Accept, Connection
 from .handshake import refusal
+from .log_lines import client_lines, quoted
 from .ports import Ports
 from .requests import Requests
 from .sessions import Sessions
@@ -72,6 +73,7 @@ class Clients:
         self._registration_timeout = registration_timeout
         self._most = most
         self._clock, self._failpoint, self._log = ports.clock, ports.failpoint, ports.log
+        self._note = client_lines(ports.log, ports.clock).write
         self._connections: dict[int, Connection] = {}
         self._by_session: dict[bytes, Connection] = {}
         self._paused: set[Connection] = set()
@@ -223,6 +225,7 @@ class Clients:
         envelope = wire.read_envelope(frame)
         if isinstance(envelope, wire.Failed):
             self._counters.count(envelope.reason)
+            self._note("refused: %s, %s: %s", envelope.reason, _name(connection), quoted(envelope.message))
             self._send(connection, wire.frame(envelope))
         else:
             self._take_request(connection, session, envelope, len(frame))
@@ -296,11 +299,14 @@ class Clients:
             self._drop(connection, str(error))
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             # All that bytes can do to a decoder, invalid UTF-8 and endless nesting included.
+            if connection.session is not None:
+                # Otherwise the client would take this registrar for a dead one, and send the same frame again.
+                self._send(connection, wire.frame(wire.failure(0, wire.unreadable(error))))
             self._drop(connection, f"its frame is no message: {error}")
 
     def _drop(self, connection: Connection, why: str) -> None:
         if self._connections.get(connection.fd) is connection:
-            self._log.info("client dropped: %s", why)
+            self._note("client dropped: %s, %s", _name(connection), quoted(why))
             if connection.session is not None:
                 self._receipts.cut_off(connection.session, self._clock.monotonic_ns())
             self._forget(connection)
@@ -322,3 +328,8 @@ class Clients:
         except OSError:
             self._log.info("a client left before it was refused")
         connection.close()
+
+
+def _name(connection: Connection) -> str:
+    """A client, for the log."""
+    return "no hello yet" if connection.owner is None else f"process {connection.owner.pid}"

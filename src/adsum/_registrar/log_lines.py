@@ -1,7 +1,8 @@
-"""The lines of the log that tell what happened to members: deaths and refusals, one line each.
+"""The lines of the log about what happened to members, deaths and refusals, and about clients that were dropped.
 
 A client that asks in a loop must not fill the log, nor cost the registrar more than the answer. So there are at most
-`LINES_PER_SECOND` lines; the next one says how many are missing.
+`LINES_PER_SECOND` lines about members, and `CLIENT_LINES_PER_MINUTE` about clients; the next one says how many are
+missing.
 """
 
 from __future__ import annotations
@@ -16,18 +17,46 @@ from ..model import Departure, Owner
 from .ports import Clock
 
 LINES_PER_SECOND = 20
+# A client that sends the same bytes again and again would push all other lines out of the log, even at one a second.
+CLIENT_LINES_PER_MINUTE = 10
 _SUBJECT_CHARACTERS = 200
 
 
-class LogLines:
-    """Writes the lines of one registrar."""
+class BoundedLines:
+    """Writes at most `most` lines in each interval of so many `seconds`."""
 
-    def __init__(self, log: Log, clock: Clock) -> None:
+    def __init__(self, log: Log, clock: Clock, most: int, seconds: int) -> None:
         self._log = log
         self._clock = clock
-        self._second = 0
+        self._most = most
+        self._nanoseconds = seconds * 1_000_000_000
+        self._interval = 0
         self._lines = 0
         self._missing = 0
+
+    def write(self, message: str, *arguments: object) -> None:
+        interval = self._clock.monotonic_ns() // self._nanoseconds
+        if interval != self._interval:
+            if self._missing:
+                self._log.info("%d more lines like these", self._missing)
+            self._interval, self._lines, self._missing = interval, 0, 0
+        if self._lines >= self._most:
+            self._missing += 1
+            return
+        self._lines += 1
+        self._log.info(message, *arguments)
+
+
+def client_lines(log: Log, clock: Clock) -> BoundedLines:
+    """For the lines about clients."""
+    return BoundedLines(log, clock, CLIENT_LINES_PER_MINUTE, 60)
+
+
+class LogLines:
+    """Writes the lines of one registrar about members."""
+
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self._write = BoundedLines(log, clock, LINES_PER_SECOND, 1).write
 
     def follow(self, calls: Sequence[Call], decision: Decision) -> None:
         """Note what a committed decision did to members and callers."""
@@ -40,7 +69,7 @@ class LogLines:
                 ]
             )
         for refusal in decision.refusals:
-            self._write("%s", _quoted(refusal))
+            self._write("%s", quoted(refusal))
         for call, reply in zip(calls, decision.replies, strict=True):
             if isinstance(reply, wire.Failed):
                 self._write("refused: %s, %s", reply.reason, subject(call))
@@ -55,21 +84,9 @@ class LogLines:
         for departure in deaths:
             of.setdefault(departure.entry.owner, []).append(departure)
         for owner, departures in of.items():
-            first = _quoted(str(departures[0].entry.process_id))
+            first = quoted(str(departures[0].entry.process_id))
             more = f" and {len(departures) - 1} more" if len(departures) > 1 else ""
             self._write("process %d died: %s%s", owner.pid, first, more)
-
-    def _write(self, message: str, *arguments: object) -> None:
-        second = self._clock.monotonic_ns() // 1_000_000_000
-        if second != self._second:
-            if self._missing:
-                self._log.info("%d more lines like these", self._missing)
-            self._second, self._lines, self._missing = second, 0, 0
-        if self._lines >= LINES_PER_SECOND:
-            self._missing += 1
-            return
-        self._lines += 1
-        self._log.info(message, *arguments)
 
 
 def subject(call: Call) -> str:
@@ -85,9 +102,9 @@ def subject(call: Call) -> str:
         case _:
             ids = [request.process_id]
     by = f" by process {call.caller.pid}" if call.caller is not None else ""
-    return f"{request.__struct_config__.tag} {_quoted(', '.join(map(str, ids[:8])))}{by}"
+    return f"{request.__struct_config__.tag} {quoted(', '.join(map(str, ids[:8])))}{by}"
 
 
-def _quoted(ids: str) -> str:
-    """Ids on one line: they come from clients, and may contain line breaks."""
-    return repr(ids)[1:-1][:_SUBJECT_CHARACTERS]
+def quoted(text: str) -> str:
+    """A text of clients, such as ids, on one line: it may contain line breaks."""
+    return repr(text)[1:-1][:_SUBJECT_CHARACTERS]
