@@ -8,12 +8,15 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 
+from adsum._bridge import process
 from adsum._os import log_file
 from adsum._os.log import Log, RotatedFile
 from adsum._os.log_file import MAX_BYTES
@@ -120,7 +123,7 @@ def test_a_line_says_when_who_and_how_grave() -> None:
     except ValueError:
         log.exception("a batch of %d", 2)
     first, second, third, fourth, *traceback = output.getvalue().splitlines()
-    assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} {os.getpid()} INFO serving a folder", first)
+    assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}}Z {os.getpid()} INFO serving a folder", first)
     assert second.endswith(" WARNING 100%")
     assert third.endswith(" ERROR cannot serve")
     assert fourth.endswith(" ERROR a batch of 2")
@@ -146,3 +149,23 @@ def test_a_registrar_loads_no_logging() -> None:
     command, paths = [sys.executable, "-S", "-c", code], {"PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run(command, env=paths, capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_times_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line has its time in UTC, and says so, whatever the time zone of its process; those of a bridge likewise."""
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        output = io.StringIO()
+        before = datetime.now(UTC)
+        Log(output).info("a line")
+        stamp = " ".join(output.getvalue().split()[:2])
+        # The stamp has no more than milliseconds.
+        assert before - timedelta(milliseconds=1) <= datetime.fromisoformat(stamp) <= datetime.now(UTC)
+        assert stamp.endswith("Z")
+        record = logging.LogRecord("log", logging.INFO, __file__, 1, "a line", None, None)
+        record.created = 1e9 + 0.25
+        assert process._Lines("%(asctime)s").format(record) == "2001-09-09 01:46:40.250Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()

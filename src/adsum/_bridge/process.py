@@ -25,7 +25,7 @@ from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
 from .._foreign import reraise_foreign
 from .._os import folder as folders
-from .._os.log import RotatedFile
+from .._os.log import RotatedFile, utc
 from .._os.presence import hold_alone, lock_holders
 from .._store.hosts import boottime_ns
 from ..errors import VersionMismatch
@@ -254,12 +254,19 @@ class _Process:
             log.debug("cannot write the status: %s", error)
 
 
+class _Lines(logging.Formatter):
+    """The lines of the log, with the time as in that of a registrar."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - of logging
+        return utc(record.created)
+
+
 def _log_to(folder: Path, foreground: bool) -> None:
     handler: logging.Handler = logging.StreamHandler()
     if not foreground:
         with contextlib.suppress(OSError):
             handler = logging.StreamHandler(RotatedFile(folder / LOG_NAME))
-    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s"))
+    handler.setFormatter(_Lines("%(asctime)s %(process)d %(levelname)s %(message)s"))
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -23,8 +23,15 @@ class Output(Protocol):
     def flush(self) -> None: ...
 
 
+def utc(seconds: float) -> str:
+    """A time of the wall clock for a log. Not local: each registrar and bridge has the time zone of the process that
+    has started it, and one log has the lines of several."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
+    return f"{when}.{int(seconds % 1 * 1000):03d}Z"
+
+
 class Log:
-    """Lines with the time, the process and the level, as those of `logging`. Arguments are put into the message with
+    """Lines with the time (`utc`), the process and the level. Arguments are put into the message with
     ``%``. An output that fails stops no caller: the line goes to standard error. `output` is None in a process that has
     no standard error; then lines go nowhere."""
 
@@ -47,9 +54,7 @@ class Log:
         self._write("ERROR", f"{message % arguments}\n{traceback.format_exc().rstrip()}")
 
     def _write(self, level: str, text: str) -> None:
-        now = time.time()
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now))
-        line = f"{when},{int(now % 1 * 1000):03d} {os.getpid()} {level} {text}\n"
+        line = f"{utc(time.time())} {os.getpid()} {level} {text}\n"
         try:
             if self._output is not None:
                 self._output.write(line)
