@@ -21,6 +21,7 @@ from ._validation import (
     Names,
     Unset,
     check_fields,
+    check_flag,
     parse_metadata,
 )
 from .errors import InvalidMetadata
@@ -88,8 +89,7 @@ class Amendment(msgspec.Struct, frozen=True):
 
 def parse_amendment(metadata: Mapping[str, object], *, merge: bool, add: object) -> Amendment:
     """The checked amendment of a call. Errors: `InvalidMetadata`, `TypeError`."""
-    if not isinstance(merge, bool):
-        raise TypeError(f"merge={merge!r}: give True or False")
+    check_flag("merge", merge)
     apart = {name: value for name, value in metadata.items() if merge and name in _MERGED}
     replaced = parse_metadata({name: value for name, value in metadata.items() if name not in apart})
     merged: dict[str, Any] = {}

@@ -39,7 +39,7 @@ from ._instrument import Begin, Observation, instrument
 from ._os import identity
 from ._reads import AnyId
 from ._store.reader import Reader
-from ._validation import parse_id, parse_metadata
+from ._validation import check_flag, parse_id, parse_metadata
 from .errors import AdsumError, InvalidProcessId, NotRegistered, Stale
 from .member_gauges import EntryHolder, Gauges
 from .model import Entry, Owner, OwningMember, ProcessId
@@ -140,6 +140,8 @@ class Calls:
         call = "get_or_register" if or_get else "register"
         write: Write[wire.Register] = self._write(instrument.register, call, items[0][0])
         with write:
+            if replace is not False:
+                check_flag("replace", replace)
             target = resolve(process)
             promises = [promised(metadata, target) for _, metadata in items]
             write.by_thread = [by_thread for _, by_thread in promises]
@@ -340,6 +342,7 @@ class Calls:
         grant."""
         client = self._client
         with self._write(instrument.register, "stand_by", id) as write:
+            check_flag("replace", replace)
             if everywhere is not Everywhere.no:
                 require_cluster(client.reader)
             target = resolve(process)
@@ -568,7 +571,9 @@ def pairs(items: Any) -> list[tuple[AnyId, Any]]:
     )
     for item in listed:
         if not (isinstance(item, (tuple, list)) and len(item) == 2):
-            raise TypeError(f"{item!r}: give pairs of an id and its metadata, such as ('a', {{'capabilities': ['x']}})")
+            raise TypeError(
+                f"items: {item!r}: give pairs of an id and its metadata, such as ('a', {{'capabilities': ['x']}})"
+            )
     return listed
 
 
@@ -590,7 +595,7 @@ def whole(done: wire.Done) -> wire.Done:
 def listed_ids(ids: Any) -> list[tuple[AnyId, int | None]]:
     """The `ids` of `unregister_many`, each for any incarnation. Errors: `TypeError`."""
     if isinstance(ids, (str, bytes, Mapping, ProcessId)) or not isinstance(ids, Iterable):
-        raise TypeError(f"{ids!r}: give several ids, such as ['a', 'b']")
+        raise TypeError(f"ids={ids!r}: give several ids, such as ['a', 'b']")
     return [(id, None) for id in ids]
 
 

@@ -14,7 +14,7 @@ from ._client.client import Client
 from ._client.cluster import joined
 from ._client.stand_by_call import StandByCall
 from ._store.reader import Reader
-from ._validation import MetadataFields
+from ._validation import MetadataFields, check_flag
 from .errors import ClusterUnavailable, Timeout
 from .model import Entry, Owner, ProcessId
 
@@ -55,9 +55,7 @@ def require_cluster(reader: Reader) -> None:
 
 def is_wanted(everywhere: object) -> bool:
     """Whether a call is about the whole cluster. Errors: `TypeError`."""
-    if not isinstance(everywhere, bool):
-        raise TypeError(f"everywhere={everywhere!r}: give True or False")
-    return everywhere
+    return check_flag("everywhere", everywhere)
 
 
 def refuse_owner(owned_by: object) -> None:

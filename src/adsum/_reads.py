@@ -30,7 +30,7 @@ from ._store.history import Step
 from ._store.layout import MAX_DEPARTURES
 from ._store.query import ALL, AllNamespaces, Conditions, Query, parse_query
 from ._store.reader import Reader
-from ._validation import AnyHealth, parse_id
+from ._validation import AnyHealth, check_flag, parse_id
 from .errors import (
     InvalidClusterAddress,
     InvalidProcessId,
@@ -189,7 +189,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         >>> registry.lookup("planner-2") is None
         True
         """
-        if unreachable:
+        if unreachable is not False:
+            check_flag("unreachable", unreachable)
             return self._reader.lookup_anywhere(self._id(id))
         if instrument.lookup is not None:
             return self._observed_lookup(id)

@@ -18,7 +18,7 @@ from ._gauges import check_gauges
 from ._plain import Custom, is_object, to_plain
 from ._ranges import Range
 from ._text_rules import check_description, check_doing, check_names, check_protocols, check_text, check_version
-from ._wording import explain
+from ._wording import explain, type_name
 from .errors import InvalidMetadata, InvalidProcessId
 from .model import HealthStatus, Limits, Metadata, ProcessId, ProcessType
 
@@ -152,6 +152,13 @@ def id_key(process_id: tuple[str, str, str]) -> bytes:
     return key
 
 
+def check_flag(name: str, value: object) -> bool:
+    """The value of an argument that is True or False. Errors: `TypeError`."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: give True or False")
+    return value
+
+
 def parse_metadata(fields: Mapping[str, object]) -> MetadataFields:
     """The keywords of a call as checked `MetadataFields`, or `InvalidMetadata` with the field's path."""
     fields = _copied(fields)
@@ -179,7 +186,7 @@ def _unreadable(fields: Mapping[str, object], error: Exception) -> str:
     for name in ("resources", "custom", "gauges"):
         value = fields.get(name, {})
         if not isinstance(value, Mapping):
-            return f"metadata.{name}: expected `dict`, got `{type(value).__name__}`"
+            return f"metadata.{name}: expected `dict`, got `{type_name(value)}`"
     return f"metadata: a text in it is not valid Unicode text ({error})"
 
 
@@ -187,7 +194,7 @@ def _copied(fields: Any) -> dict[str, object]:
     """The fields in a dict of their own, with plain data in place of an object. Errors: `InvalidMetadata`."""
     # A dict is asked for first, because a check against an abstract class takes half a microsecond.
     if not isinstance(fields, (dict, Mapping)):
-        raise InvalidMetadata(f"metadata: expected `dict`, got `{type(fields).__name__}`")
+        raise InvalidMetadata(f"metadata: expected `dict`, got `{type_name(fields)}`")
     # Another thread may change what the caller has given; and msgspec refuses unknown names of a dict alone.
     copied = dict(fields)
     custom = copied.get("custom")

@@ -17,6 +17,7 @@ from ._client.follower import Follower
 from ._event_delivery import EventDelivery, OnEvent
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
+from ._only_sync import OnlySync
 from ._os.forking import add_fork_aware, notice_fork, own
 from ._reads import RegistryReads, Where, check_where
 from ._store.query import Query
@@ -135,7 +136,7 @@ class WatchBase(OfOneProcess):
             self._waiter.reset()
 
 
-class Watch(WatchBase):
+class Watch(WatchBase, OnlySync):
     """The changes of a registry as they happen: an iterator of `Event` that ends when it is closed. Made by
     `Registry.watch`.
 

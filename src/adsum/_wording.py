@@ -34,7 +34,7 @@ def explain(message: str, fields: Mapping[str, object], choices: Mapping[str, It
     path, value = _locate(place.removeprefix("`key` in ").strip("`"), fields, _words(what))
     if is_key and isinstance(value, Mapping):
         return f"{path}: the key {next(key for key in value if not isinstance(key, str))!r} is no string"
-    what = re.sub(r"got `.*`", lambda _: f"got `{_type_name(value)}`", what)
+    what = re.sub(r"got `.*`", lambda _: f"got `{type_name(value)}`", what)
     if isinstance(value, str) and "list" in _words(what):
         what += f"; give a set or a list, such as {[value]!r}"
     words = choices.get(path.removeprefix("metadata."))
@@ -43,13 +43,19 @@ def explain(message: str, fields: Mapping[str, object], choices: Mapping[str, It
     return f"{path}: {what[:1].lower()}{what[1:]}"
 
 
-def _unknown_field(name: str, choices: Mapping[str, object]) -> str:
+def do_you_mean(name: str, known: Iterable[str]) -> str:
+    """The question whether a name that does not exist is meant for a similar one of those that do; empty without a
+    similar one."""
     import difflib  # No process needs it before it makes a mistake.
 
+    similar = difflib.get_close_matches(name, list(known), 1)
+    return f"do you mean {similar[0]}? " if similar else ""
+
+
+def _unknown_field(name: str, choices: Mapping[str, object]) -> str:
     if name in _ARGUMENTS:
         return f"metadata.{name}: no such field; {name}= is an argument of other calls: see help(adsum.Registry)"
-    similar = difflib.get_close_matches(name, (*choices, *_ARGUMENTS), 1)
-    meant = f"do you mean {similar[0]}? " if similar else ""
+    meant = do_you_mean(name, (*choices, *_ARGUMENTS))
     return f"metadata.{name}: no such field; {meant}the fields are {', '.join(choices)} (free data goes into custom)"
 
 
@@ -77,7 +83,7 @@ def _locate(place: str, fields: Mapping[str, object], right: set[str]) -> tuple[
             value = value[field]
             path += step[0]
         elif isinstance(value, Mapping):
-            wrong = [key for key, part in value.items() if _type_name(part) not in right]
+            wrong = [key for key, part in value.items() if type_name(part) not in right]
             value = value[wrong[0]] if wrong else value
             path += f"[{wrong[0]!r}]" if wrong else step[0]
         elif isinstance(value, Set):
@@ -88,5 +94,5 @@ def _locate(place: str, fields: Mapping[str, object], right: set[str]) -> tuple[
     return path, value
 
 
-def _type_name(value: object) -> str:
+def type_name(value: object) -> str:
     return "None" if value is None else type(value).__name__

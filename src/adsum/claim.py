@@ -20,13 +20,14 @@ from ._cluster_names import register_everywhere
 from ._everywhere import is_wanted, require_cluster
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
+from ._only_sync import OnlySync
 from ._reads import AnyId, RegistryReads
 from .errors import AdsumError, AlreadyRegistered, RegistryClosed, Stale
 from .model import Entry, ProcessId
 from .registration import Registration
 
 
-class Claim(OfOneProcess):
+class Claim(OfOneProcess, OnlySync):
     """A slot of one member, which a process holds until the claim is released or the process dies. Made by
     `Registry.claim`.
 

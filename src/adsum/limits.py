@@ -2,14 +2,31 @@
 
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from ._wording import do_you_mean
 
 MAX_INDEXED = 16
 MAX_INDEXED_BYTES = 128
 
 
-class Limits(msgspec.Struct, frozen=True):
+class _LimitsType(msgspec.StructMeta):
+    """The type of `Limits`: it adds advice to what msgspec says about an argument that there is not."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, *values: object, **bounds: object) -> object:  # noqa: N805 - of a class
+            for name in bounds:
+                if name not in cls.__struct_fields__:
+                    meant = do_you_mean(name, cls.__struct_fields__)
+                    known = ", ".join(cls.__struct_fields__)
+                    raise TypeError(f"Limits.{name}: no such bound; {meant}the bounds are {known}")
+            return super().__call__(*values, **bounds)
+
+
+class Limits(msgspec.Struct, frozen=True, metaclass=_LimitsType):
     """The bounds of a registry. They are set by the process that makes it, and kept in it; later openers cannot change
     them.
 

@@ -16,6 +16,7 @@ from typing import TypeVar, overload
 from ._client.client import Client
 from ._client.follower import Follower
 from ._of_one_process import OfOneProcess
+from ._only_sync import OnlySync
 from ._os.forking import add_fork_aware
 from ._os.locks import locked
 from ._reads import AnyId, RegistryReads, Where, check_where
@@ -67,6 +68,11 @@ class _MatchingIds:
             # A thread of the parent may hold the locks, and be in the middle of a change.
             self._lock = threading.RLock()
             self._follower.after_fork()
+
+
+def check_predicate(predicate: object) -> None:
+    if not callable(predicate):
+        raise TypeError(f"predicate={predicate!r}: give a function of this mapping")
 
 
 class LiveEntriesBase(OfOneProcess, Mapping[ProcessId, Entry]):
@@ -170,7 +176,7 @@ class LiveEntriesBase(OfOneProcess, Mapping[ProcessId, Entry]):
         return timed_out("the predicate was not true", timeout)
 
 
-class LiveEntries(LiveEntriesBase):
+class LiveEntries(LiveEntriesBase, OnlySync):
     """The members that match some conditions, as a read-only mapping of `ProcessId` to `Entry` that is true at each
     use: it has what `find` with the same conditions would give at that moment. Made by `Registry.follow`.
 
@@ -206,6 +212,7 @@ class LiveEntries(LiveEntriesBase):
         >>> planners.wait(lambda planners: len(planners) >= 1, timeout=10)
         True
         """
+        check_predicate(predicate)
         until = instant_after(timeout)
         if found := predicate(self):
             return found

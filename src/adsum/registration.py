@@ -14,13 +14,14 @@ from ._catching_up import published
 from ._client.target import WholeProcess
 from ._everywhere import latest, renewed
 from ._of_one_process import OfOneProcess
+from ._only_sync import OnlySync
 from ._validation import AnyHealth
 from .errors import AdsumError, Stale
 from .member_gauges import Gauges
 from .model import Entry, ProcessId
 
 
-class Registration(OfOneProcess):
+class Registration(OfOneProcess, OnlySync):
     """A registration that this process made. Its calls act on its own incarnation, and never on a later holder of the
     same id. Made by `Registry.register` and its relatives.
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from ._calls import Calls, removed_of
+from ._only_sync import OnlySync
 from .errors import AdsumError, Stale, VersionMismatch
 from .registration import Registration
 
 
-class Registrations(list[Registration]):
+class Registrations(list[Registration], OnlySync):
     """The registrations of one call of `Registry.register_many`, a list in the order of its items.
 
     As a context manager it unregisters all of them at the end of the block, in one step and only their own

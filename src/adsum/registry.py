@@ -28,6 +28,7 @@ from ._cluster_names import register_everywhere
 from ._event_delivery import OnEvent, check_on_event
 from ._everywhere import Everywhere, is_wanted, refuse_owner
 from ._member_functions import MemberId, check_member_id, member_function
+from ._only_sync import OnlySync
 from ._reads import AnyId, RegistryReads, Where
 from ._store.query import Conditions
 from ._validation import AnyHealth, MetadataKeywords
@@ -44,7 +45,7 @@ R = TypeVar("R", bound="Registry")
 T = TypeVar("T")
 
 
-class Registry(RegistryReads):
+class Registry(RegistryReads, OnlySync):
     """A registry of living processes, as this process sees it. Made by `adsum.open`.
 
     It is a mapping of `ProcessId` to `Entry` over the living members of its `namespace`. Wherever a call takes an `id`,
@@ -394,6 +395,7 @@ class Registry(RegistryReads):
         ['worker-7']
         """
         check_member_id(id)
+        seconds(timeout)
 
         def register(id: AnyId) -> Registration:
             return self.register(id, timeout=timeout, **metadata)

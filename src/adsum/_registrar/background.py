@@ -59,7 +59,7 @@ def _run(arguments: StartArguments, kept: Sequence[str]) -> None:
             return
         descriptor, pipe = pipe, -1
         try:
-            os.write(descriptor, word.encode())
+            os.write(descriptor, word.encode(errors="backslashreplace"))
         except BrokenPipeError:
             # The client that started this registrar has left; others will connect.
             return

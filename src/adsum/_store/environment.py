@@ -261,7 +261,7 @@ def _open(
         try:
             first_number = free_number()
             current_tables = lmdb.open(
-                str(path),
+                os.fsencode(path),
                 map_size=map_size,
                 max_readers=max_readers,
                 max_dbs=len(TABLES),

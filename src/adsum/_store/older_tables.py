@@ -155,7 +155,7 @@ def _reader_slots(data: Path) -> set[int]:
 
 def _reader_table(data: Path) -> list[str]:
     with translating(data.parent.parent):
-        environment = lmdb.open(str(data.parent), readonly=True, create=False, lib_version=0)
+        environment = lmdb.open(os.fsencode(data.parent), readonly=True, create=False, lib_version=0)
         try:
             return environment.readers().splitlines()
         finally:

@@ -86,7 +86,7 @@ def _is_living(folder: Path) -> bool:
 def _plain(path: object) -> str:
     """A path as text. Errors: `InvalidName`, also for an empty path, which would be the current folder."""
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else b""
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text or "\0" in text or not _is_encodable(text):
         raise InvalidName(f"path={path!r}: give the path of a folder of its own for the registry")
     return text
 
@@ -94,7 +94,13 @@ def _plain(path: object) -> str:
 def _can_name_a_folder(name: object) -> bool:
     if not isinstance(name, str) or not name or name in (".", "..") or "/" in name or "\0" in name:
         return False
+    return _is_encodable(name) and len(os.fsencode(name)) <= 255
+
+
+def _is_encodable(text: str) -> bool:
+    """Whether the text can be the name of a file. It may have surrogates for bytes that are no UTF-8, and no others."""
     try:
-        return len(os.fsencode(name)) <= 255
+        os.fsencode(text)
     except UnicodeEncodeError:
         return False
+    return True

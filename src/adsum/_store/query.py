@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict, TypeVar, cast
 from .._foreign import reraise_foreign
 from .._ranges import Range
 from .._validation import AnyHealth
+from .._wording import do_you_mean
 from ..errors import InvalidQuery, UnknownCondition
 from ..model import Entry, HealthStatus, ProcessId, ProcessType
 from . import own_index
@@ -181,10 +182,7 @@ def _parsed(own_namespace: str, conditions: Conditions) -> Query:
 
 def _unknown_condition(unknown: list[str]) -> UnknownCondition:
     known = list(Conditions.__annotations__)
-    import difflib  # No process needs it before it makes a mistake.
-
-    similar = difflib.get_close_matches(unknown[0], known, 1)
-    meant = f"do you mean {similar[0]}? " if similar else ""
+    meant = do_you_mean(unknown[0], known)
     return UnknownCondition(
         f"no such condition: {', '.join(unknown)}; {meant}the conditions are {', '.join(known)}, and where= for a "
         "function of an entry"

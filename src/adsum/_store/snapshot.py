@@ -7,6 +7,7 @@ commits meanwhile (S3). None of them checks whether an owner is alive; that is t
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -159,7 +160,7 @@ def departures(txn: Txn, environment: Environment, limit: int, *, here: bool = F
     newest: list[tuple[bytes, bytes]] = []
     for name in DEPARTURES[:1] if here else DEPARTURES:
         with txn.cursor(environment.tables[name]) as cursor:
-            newest += itertools.islice(cursor.iterprev(), limit)
+            newest += itertools.islice(cursor.iterprev(), min(limit, sys.maxsize))
     newest.sort(reverse=True)
     return [decode_departure(row) for _, row in newest[:limit]]
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from .._watching import instant_after
 from ..errors import AdsumError
-from ..live_entries import LiveEntriesBase
+from ..live_entries import LiveEntriesBase, check_predicate
 from .loop import require_loop
 from .only_async import OnlyAsync
 from .watch import AsyncWatch
@@ -52,6 +52,7 @@ class AsyncLiveEntries(LiveEntriesBase, OnlyAsync):
         True
         """
         require_loop()
+        check_predicate(predicate)
         until = instant_after(timeout)
         if found := predicate(self):
             return found

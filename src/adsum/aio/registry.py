@@ -405,6 +405,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         (['worker-7'], 0)
         """
         check_member_id(id)
+        seconds(timeout)
 
         async def register(id: AnyId) -> AsyncRegistration:
             return await self.register(id, timeout=timeout, **metadata)

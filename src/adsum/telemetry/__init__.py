@@ -73,7 +73,8 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> None:
     open registry, as a watch does, and like a watch it keeps a registrar running. After a `fork` the handlers of the
     child get the events of its own calls; to follow registries, the child has to attach a handler or open a registry.
 
-    Errors: `ValueError` for an unknown event; `TypeError` where the handler cannot be called.
+    Errors: `ValueError` for an unknown event; `TypeError` where the handler cannot be called, or `events`
+    are no names.
 
     >>> def handler(event, measurements, attributes):
     ...     print(event, attributes["call"], attributes["result"])
@@ -83,10 +84,12 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> None:
     """
     if not callable(handler):
         raise TypeError(f"cannot attach {handler!r}: give a callable that takes (event, measurements, attributes)")
-    wanted = frozenset(EVENTS if events is None else [events] if isinstance(events, str) else events)
-    if unknown := wanted - set(EVENTS):
-        raise ValueError(f"no such event: {', '.join(sorted(map(str, unknown)))}; the events are {', '.join(EVENTS)}")
-    add(handler, wanted)
+    if events is not None and not isinstance(events, Iterable):
+        raise TypeError(f"events={events!r}: give names of events, such as ['adsum.register'], or None for all")
+    named = list(EVENTS if events is None else [events] if isinstance(events, str) else events)
+    if unknown := {str(event) for event in named if event not in EVENTS}:
+        raise ValueError(f"no such event: {', '.join(sorted(unknown))}; the events are {', '.join(EVENTS)}")
+    add(handler, frozenset(named))
 
 
 def detach(handler: Handler) -> None:
