@@ -101,7 +101,7 @@ def test_a_path_that_no_file_can_have(opener: Opener, path: str) -> None:
 
 
 def test_a_path_with_bytes_that_are_no_text(registry_folder: Path) -> None:
-    """A path from `os.listdir` may stand for bytes that are no UTF-8: it is a path as any other."""
+    """A path from `os.listdir` may encode bytes that are no UTF-8 as surrogates: it is a path as any other."""
     with adsum.open(path=registry_folder.with_name("caf\udce9")) as registry:
         registry.register("a")
         assert registry.lookup("a") is not None
