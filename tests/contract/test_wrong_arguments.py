@@ -96,6 +96,7 @@ def test_values_that_are_too_large_for_the_machine(held: Registry) -> None:
 
 @pytest.mark.parametrize("path", ["\ud800", "a/\udfff"])
 def test_a_path_that_no_file_can_have(opener: Opener, path: str) -> None:
+    """A path with a character that no file name can have is refused as `InvalidName`."""
     with pytest.raises(adsum.InvalidName, match="path="):
         opener(path=path)
 
@@ -124,18 +125,21 @@ def test_metadata_that_is_none(either: Registry) -> None:
 
 @pytest.mark.parametrize("events", [3, object(), ..., int])
 def test_events_that_are_none(events: Any) -> None:
+    """`attach` refuses what names no events, and gives an example."""
     with pytest.raises(TypeError, match=r"events=.*give names of events"):
         adsum.telemetry.attach(print, events=events)
 
 
 @pytest.mark.parametrize("events", [["adsum.none"], [["adsum.register"]], {1: 2}, "adsum.none", [3]])
 def test_events_that_there_are_not(events: Any) -> None:
+    """`attach` refuses names of unknown events, of any type, and lists the events."""
     with pytest.raises(ValueError, match=r"no such event: .*; the events are adsum\.register"):
         adsum.telemetry.attach(print, events=events)
 
 
 @pytest.mark.parametrize("predicate", [None, True, "len"])
 async def test_a_predicate_that_is_no_function(registry_folder: Path, predicate: Any) -> None:
+    """A wait for a predicate that cannot be called says what to give."""
     said = r"predicate=.*give a function"
     with adsum.open(path=registry_folder) as registry, pytest.raises(TypeError, match=said):
         registry.follow().wait(predicate, timeout=10)

@@ -42,7 +42,7 @@ class Channel:
         self._session = os.urandom(16)
         self._number = 0
         self._connection: Connection | None = None
-        # Those of the call under way; None before the first.
+        # The drops of the call under way; None before the first.
         self._drops: Drops | None = None
 
     def ask(self, request: wire.AnyRequest, timeout: float | None) -> wire.Done:

@@ -30,7 +30,7 @@ from .answers import Answer
 from .bell import Bell
 from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Accept, Connection
 from .handshake import refusal
-from .log_lines import client_lines, quoted
+from .log_lines import BoundedLines, quoted
 from .ports import Ports
 from .requests import Requests
 from .sessions import Sessions
@@ -61,6 +61,7 @@ class Clients:
         registration_timeout: float,
         most: int,
         ports: Ports,
+        lines: BoundedLines,
     ) -> None:
         self._listener = listener
         self._epoll = epoll
@@ -73,7 +74,7 @@ class Clients:
         self._registration_timeout = registration_timeout
         self._most = most
         self._clock, self._failpoint, self._log = ports.clock, ports.failpoint, ports.log
-        self._note = client_lines(ports.log, ports.clock).write
+        self._lines = lines
         self._connections: dict[int, Connection] = {}
         self._by_session: dict[bytes, Connection] = {}
         self._paused: set[Connection] = set()
@@ -225,7 +226,7 @@ class Clients:
         envelope = wire.read_envelope(frame)
         if isinstance(envelope, wire.Failed):
             self._counters.count(envelope.reason)
-            self._note("refused: %s, %s: %s", envelope.reason, _name(connection), quoted(envelope.message))
+            self._lines.write("refused: %s, %s: %s", envelope.reason, _name(connection), quoted(envelope.message))
             self._send(connection, wire.frame(envelope))
         else:
             self._take_request(connection, session, envelope, len(frame))
@@ -306,7 +307,7 @@ class Clients:
 
     def _drop(self, connection: Connection, why: str) -> None:
         if self._connections.get(connection.fd) is connection:
-            self._note("client dropped: %s, %s", _name(connection), quoted(why))
+            self._lines.write("client dropped: %s, %s", _name(connection), quoted(why))
             if connection.session is not None:
                 self._receipts.cut_off(connection.session, self._clock.monotonic_ns())
             self._forget(connection)
@@ -326,7 +327,7 @@ class Clients:
         try:
             connection.send(wire.frame(wire.failure(0, error)))
         except OSError:
-            self._log.info("a client left before it was refused")
+            self._lines.write("a client left before it was refused")
         connection.close()
 
 

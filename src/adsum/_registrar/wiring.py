@@ -39,7 +39,7 @@ from .committer import Committer
 from .connection import accept
 from .generations import Generations
 from .hosts import ClusterHosts
-from .log_lines import LogLines
+from .log_lines import LogLines, client_lines
 from .members import Members
 from .ports import Clock, Failpoint, Ports
 from .postponed import Postponed
@@ -158,6 +158,7 @@ def build_server(
         registration_timeout=limits.registration_timeout,
         most=machine.kernel.capacity,
         ports=ports,
+        lines=client_lines(ports.log, ports.clock),
     )
     sessions.inherit(swept.sessions)
     sessions.check_inherited(clients)
