@@ -520,24 +520,28 @@ class Calls:
         None where the registrar has to decide. Errors: `NotRegistered`."""
         if not isinstance(request, _ABOUT_AN_ENTRY):
             return None
-        reader = self._client.reader
-        if self._client.pipeline.has_calls:
-            # One of them may be making the registry, and was sent before this request.
-            return None
-        reader.attach()
-        if reader.node is not None:
+        if not self.lacks_registry():
             # It was made at this moment perhaps; the registrar completes an id without a node.
             return None
         if isinstance(request, (wire.Unregister, wire.UnregisterMany, wire.Release)):
             return wire.Done(0, [], changed=False)
         process_id = request.items[0][0] if isinstance(request, wire.UpdateMany) else request.process_id
         if process_id is None:
-            # A claim on any member, which may wait for one.
+            # A claim on any member. It waits for the registry before it is sent; this one was removed since.
             return None
         raise NotRegistered(
             f"{process_id.local_id} is not registered: there is no registry in {self._client.folder}; the first "
             "registration makes it"
         )
+
+    def lacks_registry(self) -> bool:
+        """Whether there is no registry, and none that a call of this object is making now."""
+        reader = self._client.reader
+        if self._client.pipeline.has_calls:
+            # One of them may be making the registry, and was sent before the request of the caller.
+            return False
+        reader.attach()
+        return reader.node is None
 
     def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
         write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from . import _wire as wire
 from ._calls import Calls, Write
+from ._client.bell import ABSENT_SECONDS
 from ._client.claim_call import ClaimCall, ClaimEnd, new_number
 from ._client.connection_pool import seconds
 from ._client.target import WholeProcess, resolve
@@ -34,6 +37,10 @@ class Claiming(NamedTuple):
     @property
     def request(self) -> wire.Claim:
         return self.write.request
+
+    def until(self) -> float:
+        """When a claim that begins now gives up, on the monotonic clock; infinity for never."""
+        return math.inf if self.timeout is None else time.monotonic() + self.timeout
 
     def too_late(self) -> Timeout:
         """The error where no slot became free in time."""
@@ -84,6 +91,21 @@ def claimed_conditions(conditions: Mapping[str, Any]) -> Conditions:
     refuse_where(conditions)
     claimed_query("any", conditions, None)
     return cast("Conditions", {**conditions, "health_status": "healthy"})
+
+
+def pauses(calls: Calls, claiming: Claiming, until: float) -> Iterator[float]:
+    """For how many seconds to sleep, and again, until there is a registry: a claim on any member makes none. A claim on
+    an id does not wait for one; `send` says that the id is not registered. Errors: `Timeout` at `until`."""
+    while _waits_for_registry(calls, claiming):
+        left = until - time.monotonic()
+        if left <= 0:
+            raise fail(claiming, claiming.too_late())
+        yield min(left, ABSENT_SECONDS)
+
+
+def _waits_for_registry(calls: Calls, claiming: Claiming) -> bool:
+    with claiming.write:
+        return claiming.request.process_id is None and calls.lacks_registry()
 
 
 def try_now(calls: Calls, claiming: Claiming) -> Entry | None:

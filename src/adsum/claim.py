@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from . import _wire as wire
 from ._calls import Calls
-from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, releasing, send, try_now
+from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, pauses, releasing, send, try_now
 from ._client.claim_call import ClaimCall
 from ._client.target import WholeProcess
 from ._cluster_claims import Search, still_holds
@@ -217,7 +218,9 @@ def _claimed_everywhere(calls: Calls, search: Search, process: WholeProcess | No
 
 
 def _claimed(calls: Calls, wanted: Claiming) -> Claim:
-    began = time.monotonic()
+    until = wanted.until()
+    for seconds in pauses(calls, wanted, until):
+        time.sleep(seconds)
     entry = try_now(calls, wanted)
     if entry is not None:
         return Claim(calls, wanted.request, entry)
@@ -225,16 +228,16 @@ def _claimed(calls: Calls, wanted: Claiming) -> Claim:
         raise fail(wanted, wanted.too_late())
     call = send(calls, wanted, partial(Claim, calls, wanted.request))
     try:
-        return _granted(wanted, call, began)
+        return _granted(wanted, call, until)
     finally:
         if not call.is_granted:
             # Queued, or on its way, and no caller will hold it.
             call.end()
 
 
-def _granted(wanted: Claiming, call: ClaimCall[Claim], began: float) -> Claim:
-    """Wait for the claim, no longer than the caller wants since it `began`."""
-    left = None if wanted.timeout is None else max(0.0, began + wanted.timeout - time.monotonic())
+def _granted(wanted: Claiming, call: ClaimCall[Claim], until: float) -> Claim:
+    """Wait for the claim, no longer than `until`."""
+    left = None if until == math.inf else max(0.0, until - time.monotonic())
     futures.wait([call.future], left)
     if not call.future.done() and call.future.cancel():
         if call.ended is not None:

@@ -47,6 +47,7 @@ TABLE = (
     Row("top --json", 1, 0),
     Row("run absent -- true", 0, 0),
     Row("claim absent --timeout 1 -- true", 1, 1),
+    Row("claim --capability absent --timeout 0.1 -- true", 1, 1),
     # The process 1 exists everywhere.
     Row("register absent 1", 0, 0),
     Row("health absent healthy", 1, 1),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,73 @@ def test_watching_and_waiting_make_nothing(either: Registry, registry_folder: Pa
     with adsum.open(path=registry_folder) as registry, registry.watch() as watch, pytest.raises(adsum.Timeout):
         watch.next(0.2)
     assert not registry_folder.exists()
+
+
+# What a call on an absent registry returns, or raises.
+ABSENT: list[tuple[str, Callable[[Registry], object], object]] = [
+    ("lookup", lambda registry: registry.lookup("a"), None),
+    ("get", lambda registry: registry.get("a"), None),
+    ("in", lambda registry: "a" in registry, False),
+    ("[]", lambda registry: registry["a"], NotRegistered),
+    ("iter", list, []),
+    ("items", lambda registry: list(registry.items()), []),
+    ("values", lambda registry: list(registry.values()), []),
+    ("find", lambda registry: registry.find(namespace=adsum.ALL), []),
+    ("find ordered", lambda registry: registry.find(order_by="load", limit=1), []),
+    ("list_all", lambda registry: registry.list_all(), []),
+    ("count", lambda registry: registry.count(), 0),
+    ("choose", lambda registry: registry.choose(by="least", key="load"), None),
+    ("gauge", lambda registry: registry.gauge("a", "load"), NotRegistered),
+    ("set_gauge", lambda registry: registry.set_gauge("a", "load", 1), NotRegistered),
+    ("usage", lambda registry: registry.usage("a"), NotRegistered),
+    ("stats", lambda registry: registry.stats().entries, 0),
+    ("audit", lambda registry: registry.audit(), []),
+    ("hosts", lambda registry: registry.hosts(), []),
+    ("departures", lambda registry: registry.departures(3), []),
+    ("limits", lambda registry: registry.limits, adsum.Limits()),
+    ("node", lambda registry: bool(registry.node), True),
+    ("watch", lambda registry: registry.watch().snapshot, []),
+    ("follow", lambda registry: len(registry.follow()), 0),
+    ("watch next", lambda registry: registry.watch().next(timeout=0.1), adsum.Timeout),
+    ("wait_for", lambda registry: registry.wait_for("a", 0.1), adsum.Timeout),
+    ("wait_for a team", lambda registry: registry.wait_for(count=2, timeout=0.1), adsum.Timeout),
+    ("wait_until_gone", lambda registry: registry.wait_until_gone("a", 0.1), None),
+    ("update", lambda registry: registry.update("a", endpoint="x"), NotRegistered),
+    ("update merging", lambda registry: registry.update("a", custom={"b": 1}, merge=True), NotRegistered),
+    ("update_many", lambda registry: registry.update_many([("a", {"endpoint": "x"})]), NotRegistered),
+    ("update_health", lambda registry: registry.update_health("a", "healthy"), NotRegistered),
+    ("heartbeat", lambda registry: registry.heartbeat("a"), NotRegistered),
+    ("unregister", lambda registry: registry.unregister("a"), False),
+    ("unregister_many", lambda registry: registry.unregister_many(["a"]), [False]),
+    ("register owned", lambda registry: registry.register("a", owned_by="b"), NotRegistered),
+    ("claim an id", lambda registry: registry.claim("a", timeout=0.1), NotRegistered),
+    ("claim", lambda registry: registry.claim(capability="x", timeout=0.1), adsum.Timeout),
+    ("try to claim", lambda registry: registry.claim(capability="x", timeout=0), adsum.Timeout),
+]
+
+
+@pytest.mark.parametrize(("call", "expected"), [row[1:] for row in ABSENT], ids=[row[0] for row in ABSENT])
+def test_only_a_registration_makes_a_registry(
+    either: Registry, registry_folder: Path, call: Callable[[Registry], object], expected: object
+) -> None:
+    """No read, watch, wait, claim, change or removal makes a registry where there is none, or starts a registrar."""
+    if isinstance(expected, type):
+        with pytest.raises(expected):
+            call(either)
+    else:
+        assert call(either) == expected
+    either.close()
+    assert not registry_folder.exists()
+
+
+def test_a_claim_waits_for_the_registry(either: Registry, registry_folder: Path) -> None:
+    """A claim that waits before there is a registry gets a slot of a member that registers later."""
+    with adsum.open(path=registry_folder, timeout=10) as other:
+        made = threading.Timer(0.2, other.register, ("a",), {"capabilities": {"x"}})
+        made.start()
+        with either.claim(capability="x", timeout=30) as claim:
+            assert claim.process_id.local_id == "a"
+        made.join()
 
 
 def test_a_watch_finds_a_registry_that_is_made_later(registry_folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Generator, Mapping
 from functools import partial
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls
-from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, releasing, send
+from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, pauses, releasing, send
 from .._client.target import WholeProcess
 from .._cluster_claims import Search, still_holds
 from .._everywhere import require_cluster
@@ -226,12 +227,16 @@ class AsyncClaimCall(OnlyAsync):
 
     async def _claimed(self) -> AsyncClaim:
         wanted = claiming(self._calls, *self._arguments)
+        until = wanted.until()
+        for seconds in pauses(self._calls, wanted, until):
+            await asyncio.sleep(seconds)
         call = send(self._calls, wanted, partial(AsyncClaim, self._calls, wanted.request))
         pending = asyncio.wrap_future(call.future)
         is_held = False
         try:
             # A claim that only tries waits for the answer of the registrar, which has a bound of its own.
-            await asyncio.wait([pending], timeout=wanted.timeout or None)
+            left = None if not wanted.timeout else max(0.0, until - time.monotonic())
+            await asyncio.wait([pending], timeout=left)
             if not pending.done() and call.future.cancel():
                 if call.ended is not None:
                     # A slot that is released from now on is not granted to it.
