@@ -11,6 +11,8 @@ import pytest
 
 import adsum
 from adsum import Registry
+from adsum.cli.app import build
+from adsum.cli.notes import ADVISED
 
 from .command import Answer, Command
 
@@ -36,7 +38,9 @@ def test_an_absent_registry_is_not_an_empty_one(command: Command, typed: str) ->
     assert not command.folder.exists()
     if "--json" in typed:
         json.loads(out)
-    assert "sound" not in out
+    elif not typed.startswith("metrics"):
+        # No figures: they would be those of an empty registry.
+        assert out == ""
 
 
 @pytest.mark.parametrize("typed", ["ls", "stats", "audit", "metrics --once", "top"])
@@ -49,15 +53,102 @@ def test_an_empty_registry_is_not_absent(command: Command, members: Registry, ty
 
 @pytest.mark.parametrize(
     "typed",
-    ["ls", "stats", "audit", "show planner", "unregister planner", "health planner healthy", "wait x --timeout 0.1"],
+    [
+        *("ls", "stats", "audit", "top", "metrics --once", "namespaces", "departures", "catalog", "hosts"),
+        *("show planner", "unregister planner", "health planner healthy", "card planner"),
+        *("wait x --timeout 0.1", "wait --capability x --timeout 0.1", "claim -c x --timeout 0.1 -- true"),
+        *("registrar --stop", "bridge --status", "bridge --leave"),
+    ],
 )
 def test_a_misspelt_name_gets_a_suggestion(command: Command, members: Registry, typed: str) -> None:
     """Where --name names no registry, the message names a similar one."""
     members.register("planner")
-    code, _, err = command(*typed.split(), "--name", "defualt")
+    name, *arguments = typed.split()
+    code, _, err = command(name, "--name", "defualt", *arguments)
     assert code == 1
     assert "did you mean --name default?" in err
     assert not command.folder.with_name("defualt").exists()
+
+
+@pytest.mark.parametrize("typed", ["bridge", "bridge --check"])
+def test_a_bridge_of_a_misspelt_name(command: Command, members: Registry, typed: str) -> None:
+    """Where no cluster is known for an absent registry, the error names a similar registry."""
+    members.register("planner")
+    code, _, err = command(*typed.split(), "--name", "defualt")
+    assert code == 3
+    assert "did you mean --name default?" in err
+    assert not command.folder.with_name("defualt").exists()
+
+
+@pytest.mark.parametrize("typed", ["doctor", "doctor --orphans"])
+def test_the_checks_of_a_misspelt_name(command: Command, members: Registry, typed: str) -> None:
+    """`adsum doctor` warns that there is no registry of the name, and names a similar one."""
+    members.register("planner")
+    checks = command.document(*typed.split(), "--name", "defualt")["checks"]
+    (found,) = [one for one in checks if one["remedy"] == "did you mean --name default?"]
+    assert found["level"] == "warning"
+    assert found["says"] == f"there is no registry in {command.folder.with_name('defualt')}"
+
+
+def test_upper_and_lower_case(command: Command, members: Registry) -> None:
+    """A name and an id in another case are similar to the registered ones."""
+    members.register("PLANNER")
+    assert "did you mean --name default?" in command("ls", "--name", "DEFAULT").err
+    assert command("show", "planner").err.endswith("; did you mean PLANNER?\n")
+
+
+def test_a_misspelt_namespace_gets_a_suggestion(command: Command, members: Registry) -> None:
+    """Where a namespace has no member, a similar one that has is named; where an id is not registered in the namespace,
+    the same or a similar id of another one."""
+    members.register("planner-1")
+    code, out, err = command("ls", "--namespace", "defalt")
+    assert (code, out) == (0, "")
+    assert err == "adsum: no member is in the namespace defalt; did you mean --namespace default?\n"
+    err = command("show", "planner-1", "--namespace", "defalt").err
+    assert err.endswith("; did you mean planner-1 --namespace default?\n")
+    with adsum.open(path=command.folder, namespace="other", node="there", timeout=10) as other:
+        other.register("guest")
+    assert command("show", "guest").err.endswith("; did you mean other/there/guest?\n")
+    err = command("show", "guest", "--node", "here").err
+    assert err.endswith("; did you mean guest --namespace other --node there?\n")
+    assert command("show", "guest", "--namespace", "other", "--node", "there").code == 0
+
+
+def test_an_empty_namespace_is_an_answer(command: Command, members: Registry) -> None:
+    """A namespace without members, and unlike those with some, gets no message."""
+    members.register("planner-1")
+    assert command("ls", "--namespace", "robots") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "advised"),
+    [
+        ("show x --name default", "adsum ls --name default lists"),
+        ("unregister x --namespace other", "adsum ls --namespace other lists"),
+        ("card x --name default --node n", "adsum ls --name default --node n lists"),
+        ("wait x --timeout 0.1 --name default", "adsum ls --name default"),
+        ("hosts --name default", "adsum bridge --name default --cluster ADDRESS"),
+        ("bridge --status --name default", "adsum bridge --name default starts one"),
+        ("run a --owned-by x --name default -- true", "adsum ls --name default lists"),
+    ],
+)
+def test_advised_commands_are_about_the_same_registry(
+    command: Command, members: Registry, typed: str, advised: str
+) -> None:
+    """A command that a message advises has the options with which the user named the registry."""
+    members.register("planner-1")
+    assert advised in command(*typed.split()).err
+
+
+def test_every_command_about_a_registry_can_be_advised() -> None:
+    """The commands that carry the options of a registry are those that take them."""
+    app = build([])
+    options = {
+        name: {word for argument in app[name].assemble_argument_collection() for word in argument.names}
+        for name in app
+        if not name.startswith("-")
+    }
+    assert {name for name, words in options.items() if "--namespace" in words} == set(ADVISED)
 
 
 @pytest.mark.parametrize(

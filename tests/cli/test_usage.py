@@ -215,3 +215,29 @@ def test_slow_modules_are_imported_when_needed(command: Command, typed: str) -> 
     assert not slow & set(done.stderr.split())
     # cyclopts uses rich for its own messages.
     assert "rich" not in done.stderr.split() or "--frob" in typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("version", "adsum --version prints the version"),
+        ("stop", "adsum registrar --stop stops the registrar"),
+        ("kill", "adsum show ID shows the pid of a member"),
+        ("PS", "adsum ls lists the members"),
+        ("shwo", 'Did you mean "show"?'),
+        ("--verison", "did you mean --version?"),
+        ("--hlep", "did you mean --help?"),
+        ("--name team ls", "options follow their command, as in: adsum ls --name team"),
+    ],
+)
+def test_a_word_that_is_no_command(command: Command, typed: str, said: str) -> None:
+    """A word that is no command gets the command that its user perhaps meant, and no other."""
+    code, out, err = command(*typed.split())
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "health" not in err.splitlines()[0].partition("Available")[0]
+
+
+def test_help_about_help(command: Command) -> None:
+    """`adsum help help` is the help, as `adsum help` is."""
+    assert command("help", "help") == command("help") == command("--help")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 
 from .. import Registry
 from ..errors import AlreadyRegistered, NotRegistered
 from ..model import ProcessId
 from .absence import hint
+from .notes import typed_options
 from .options import RegistryOptions
 from .output import render
 
@@ -18,9 +18,8 @@ from .output import render
 @contextmanager
 def shell_advice(process_id: ProcessId, options: RegistryOptions, registry: Registry) -> Iterator[None]:
     """Inside this context, errors about `process_id` advise shell commands."""
-    # The options that name the same registry in the advised command.
-    typed_options = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in asdict(options).items() if value)
-    typed = shlex.quote(render.printable(options.show_id(process_id, registry))) + typed_options
+    given = typed_options(options)
+    typed = shlex.quote(render.printable(options.show_id(process_id, registry))) + given
     try:
         yield
     except AlreadyRegistered as error:
@@ -34,6 +33,6 @@ def shell_advice(process_id: ProcessId, options: RegistryOptions, registry: Regi
         ) from error
     except NotRegistered as error:
         raise NotRegistered(
-            f"{process_id} is not registered (or its process has died); adsum ls{typed_options} lists the members, "
+            f"{process_id} is not registered (or its process has died); adsum ls{given} lists the members, "
             f"adsum run {typed} -- COMMAND registers a program" + hint(process_id, registry, options)
         ) from error

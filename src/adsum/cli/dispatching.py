@@ -21,12 +21,32 @@ from ..errors import (
     NotRegistered,
 )
 from . import BROKEN_PIPE, INTERRUPTED, NOT_FOUND, REGISTRY_ERROR, USAGE
-from .options import UsageError
+from .notes import carry
+from .options import DEFAULT_REGISTRY, UsageError
+from .similar import similar_word
 
 # Words that users type for a command whose name is not similar.
 _MEANT = {
     "list": "adsum ls lists the members",
+    "members": "adsum ls lists the members",
+    "agents": "adsum ls lists the members",
     "ps": "adsum ls lists the members",
+    "version": "adsum --version prints the version",
+    "add": "adsum register ID PID registers a process, adsum run ID -- COMMAND starts a program as a member",
+    "exec": "adsum run ID -- COMMAND starts a program as a member",
+    "delete": "adsum unregister ID removes an entry",
+    "kill": "adsum show ID shows the pid of a member, kill(1) ends the process, and its entry ends with it",
+    "stop": "adsum registrar --stop stops the registrar; kill(1) ends a member, and adsum show ID shows its pid",
+    "restart": "adsum registrar --replace stops the registrar and starts another",
+    "describe": "adsum show ID shows a member",
+    "info": "adsum show ID shows a member, adsum stats the figures of a registry",
+    "events": "adsum watch prints the changes as they happen",
+    "follow": "adsum watch prints the changes as they happen",
+    "tail": "adsum watch prints the changes as they happen",
+    "logs": "adsum watch prints the changes as they happen; adsum doctor names the log of the registrar",
+    "log": "adsum watch prints the changes as they happen; adsum doctor names the log of the registrar",
+    "check": "adsum doctor checks a registry, adsum audit its tables",
+    "history": "adsum departures lists the last entries that ended",
     "lock": "adsum claim ID -- COMMAND runs a program while it holds a slot of a member",
     "get": "adsum show ID shows a member",
     "lookup": "adsum show ID shows a member",
@@ -45,7 +65,7 @@ _MEANT = {
 def dispatch(tokens: list[str]) -> int:
     """Run one command line and return its exit code."""
     _prepare_output()
-    if tokens[:1] == ["help"]:
+    while tokens[:1] == ["help"]:
         tokens = [*tokens[1:], "--help"]
     try:
         code = _run(tokens)
@@ -74,23 +94,40 @@ def _run(tokens: list[str]) -> int:
     else:
         from .app import build, prepare
 
-    app = build(tokens)
-    app.suppress_keyboard_interrupt = False
+    options = DEFAULT_REGISTRY
     try:
-        result = app(prepare(tokens), exit_on_error=False, print_error=False, result_action="return_value")
+        command, bound, _ = build(tokens).parse_args(prepare(tokens), exit_on_error=False, print_error=False)
+        options = bound.arguments.get("options", options)
+        result = command(*bound.args, **bound.kwargs)
         return result if isinstance(result, int) else 0
     except UnknownCommandError as error:
-        if (meant := _MEANT.get(tokens[0])) is None:
-            return _usage_error(error)
-        return _fail(f"there is no command {tokens[0]!r}; {meant}\nTry: adsum --help", USAGE)
+        return _unknown_command(tokens[0], error)
     except CycloptsError as error:
         return _usage_error(error)
     except (UsageError, InvalidClusterAddress, InvalidProcessId, InvalidMetadata, InvalidQuery) as error:
         return _fail(str(error), USAGE)
     except NotRegistered as error:
-        return _fail(str(error), NOT_FOUND)
+        return _fail(carry(str(error), options), NOT_FOUND)
     except AdsumError as error:
-        return _fail(str(error), REGISTRY_ERROR)
+        return _fail(carry(str(error), options), REGISTRY_ERROR)
+
+
+def _unknown_command(word: str, error: UnknownCommandError) -> int:
+    meant = _MEANT.get(word.lower())
+    if meant is None and word.startswith("-"):
+        meant = _meant_option(word)
+        return _fail(f"there is no option {word!r} before a command{meant}\nTry: adsum --help", USAGE)
+    if meant is None:
+        return _usage_error(error)
+    return _fail(f"there is no command {word!r}; {meant}\nTry: adsum --help", USAGE)
+
+
+def _meant_option(word: str) -> str:
+    """What to do about an option before a command, as the end of a message."""
+    option = word.partition("=")[0]
+    if similar := similar_word(option, ("--help", "--version")):
+        return f"; did you mean {similar}?"
+    return "; options follow their command, as in: adsum ls --name team"
 
 
 def _usage_error(error: CycloptsError) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,8 @@ from ...errors import ClusterUnavailable
 from ...views import words
 from ...views.cluster_documents import BridgeDocument
 from ...views.documents import CheckDocument
+from ..absence import absence, ending
+from ..notes import note
 from ..options import DEFAULT_REGISTRY, FLAG, Json, RegistryOptions, UsageError
 from ..output import render
 from ..output.checks import print_checks
@@ -66,39 +67,44 @@ def bridge(
         raise UsageError("--replace and --leave-at-end are for a bridge that serves")
     folder = options.folder()
     if status:
-        return _show_status(folder, json=json)
+        return _show_status(folder, options, json=json)
     if leave:
-        return _leave(folder)
+        return _leave(folder, options)
     if check:
-        return _check(folder, asked, json=json)
-    return _serve(folder, asked, replace=replace, leave_at_end=leave_at_end)
+        return _check(folder, asked, options, json=json)
+    return _serve(folder, asked, options, replace=replace, leave_at_end=leave_at_end)
 
 
-def _serve(folder: Path, asked: ClusterOptions, *, replace: bool, leave_at_end: bool) -> int:
-    served = admin_cluster.serve_bridge(
-        folder,
-        asked.cluster,
-        host=asked.host,
-        ttl=asked.ttl,
-        forget_after=asked.forget_after,
-        replace=replace,
-        leave_at_end=leave_at_end,
-    )
+def _serve(folder: Path, asked: ClusterOptions, options: RegistryOptions, *, replace: bool, leave_at_end: bool) -> int:
+    about = ending(absence(folder, options))
+    try:
+        served = admin_cluster.serve_bridge(
+            folder,
+            asked.cluster,
+            host=asked.host,
+            ttl=asked.ttl,
+            forget_after=asked.forget_after,
+            replace=replace,
+            leave_at_end=leave_at_end,
+        )
+    except ClusterUnavailable as error:
+        raise ClusterUnavailable(f"{error}{about}") from error
     if served:
         return 0
     pid = admin_cluster.bridge_pid(folder)
     which = f"pid {pid}" if pid else "in another PID namespace"
-    _note(f"another bridge ({which}) connects {folder} with its cluster; end it, or replace it with --replace")
+    note(f"another bridge ({which}) connects {folder} with its cluster; end it, or replace it with --replace", options)
     return NOT_DONE
 
 
-def _show_status(folder: Path, *, json: bool) -> int:
+def _show_status(folder: Path, options: RegistryOptions, *, json: bool) -> int:
     found = admin_cluster.bridge_status(folder)
     if json:
         fields = {} if found is None else msgspec.structs.asdict(found)
         render.print_json(BridgeDocument(folder=str(folder), running=found is not None, **fields))
     elif found is None:
-        _note(f"no bridge of {folder} runs, or it has just started; adsum bridge starts one")
+        unknown = f"no bridge of {folder} runs, or it has just started; adsum bridge starts one"
+        note(absence(folder, options) or unknown, options)
     else:
         render.print_pairs(
             {
@@ -121,22 +127,20 @@ def _show_status(folder: Path, *, json: bool) -> int:
     return 0 if found is not None and not found.trouble else NOT_DONE
 
 
-def _leave(folder: Path) -> int:
+def _leave(folder: Path, options: RegistryOptions) -> int:
     known = admin_cluster.membership(folder)
     if not admin_cluster.leave(folder) or known is None:
-        _note(f"the registry in {folder} is part of no cluster")
+        note(absence(folder, options) or f"the registry in {folder} is part of no cluster", options)
         return NOT_DONE
     print(f"{folder} has left {known.cluster}")
     return 0
 
 
-def _check(folder: Path, asked: ClusterOptions, *, json: bool) -> int:
+def _check(folder: Path, asked: ClusterOptions, options: RegistryOptions, *, json: bool) -> int:
     address = asked.cluster or admin_cluster.default_address(folder)
     if not address:
-        raise ClusterUnavailable("there is no cluster to check; give --cluster, or set ADSUM_CLUSTER")
+        raise ClusterUnavailable(
+            "there is no cluster to check; give --cluster, or set ADSUM_CLUSTER" + ending(absence(folder, options))
+        )
     findings = admin_cluster.check(address, host=asked.host or admin_cluster.default_host(folder), folder=folder)
     return print_checks([CheckDocument(*msgspec.structs.astuple(one)) for one in findings], json=json)
-
-
-def _note(message: str) -> None:
-    print(f"adsum: {message}", file=sys.stderr)

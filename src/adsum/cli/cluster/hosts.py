@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-
 from ... import ALL, Registry, admin_cluster
 from ...model import Reach
 from ...views.cluster_documents import HostDocument, HostsDocument
 from .. import NOT_FOUND
+from ..absence import check_registry
+from ..notes import note
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
 
 _COLUMNS = ("host", "reach", "entries", "fence", "nodes", "trouble")
+REMEDY = "adsum bridge --cluster ADDRESS joins one"
 LEFT_OUT = "left out: there is no room for its entries here"
 SILENT = "no bridge runs; adsum bridge starts one"
 
@@ -25,7 +26,8 @@ def hosts(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
 
     The first one is the host of this registry. A host is here, remote, or unreachable: its members are not found then,
     and nothing says that they have died. ENTRIES are those in the tables here, FENCE is the revision of etcd since
-    which the bridge of the host vouches for them. Exit code 1 where the registry is part of no cluster.
+    which the bridge of the host vouches for them. Exit code 1 where the registry is part of no cluster, or
+    there is none.
     """
     with options.open() as registry:
         joined = admin_cluster.membership(registry.folder)
@@ -37,9 +39,8 @@ def hosts(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
             )
         elif found:
             _print(found)
-        if joined is None:
-            remedy = "adsum bridge --cluster ADDRESS joins one"
-            print(f"adsum: the registry in {registry.folder} is part of no cluster; {remedy}", file=sys.stderr)
+        if joined is None and check_registry(registry, options):
+            note(f"the registry in {registry.folder} is part of no cluster; {REMEDY}", options)
     return NOT_FOUND if joined is None else 0
 
 

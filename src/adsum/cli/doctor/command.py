@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from ...errors import AdsumError, WrongNamespace
 from ...model import Limits
 from ...views.documents import CheckDocument
+from ..notes import carry
 from ..options import DEFAULT_REGISTRY, FLAG, Json, RegistryOptions
 from ..output.checks import print_checks
 from .cluster import check_cluster
@@ -40,13 +41,15 @@ def doctor(
     they belong to init. Each of them is a problem.
     """
     findings = _orphans(options) if orphans else _findings(options)
-    return print_checks([CheckDocument(*finding) for finding in findings], json=json)
+    # The commands in a remedy are about the same registry.
+    checks = [CheckDocument(*one._replace(remedy=carry(one.remedy, options))) for one in findings]
+    return print_checks(checks, json=json)
 
 
 def _orphans(options: RegistryOptions) -> Iterator[Finding]:
     try:
         with options.open() as registry:
-            yield from check_orphans(registry)
+            yield from check_orphans(registry, options)
     except AdsumError as error:
         # The message contains the remedy.
         yield problem("registry", str(error))
@@ -60,7 +63,7 @@ def _findings(options: RegistryOptions) -> Iterator[Finding]:
         with options.open(joins=False) as registry:
             found = registry.stats()
             needed_bytes = max(0, found.bytes_limit - found.bytes_used)
-            about_registry = [*check_registry(registry), *check_cluster(registry)]
+            about_registry = [*check_registry(registry, options), *check_cluster(registry)]
     except AdsumError as error:
         # The message contains the remedy.
         about_registry = [problem("pid namespace" if isinstance(error, WrongNamespace) else "registry", str(error))]

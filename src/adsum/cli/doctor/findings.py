@@ -24,3 +24,9 @@ def warning(check: str, says: str, remedy: str) -> Finding:
 
 def problem(check: str, says: str, remedy: str = "") -> Finding:
     return Finding(check, "problem", says, remedy)
+
+
+def absent(check: str, says: str) -> Finding:
+    """There is no registry, as `absence` says it, with the one that the user may have meant."""
+    what, _, meant = says.partition("; ")
+    return warning(check, what, meant) if meant else ok(check, f"{what}; the first write makes it")

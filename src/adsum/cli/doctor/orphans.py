@@ -15,18 +15,22 @@ from ... import ALL, Registry, admin
 from ...model import Entry
 from ...views.order import by_id
 from .. import processes
+from ..absence import absence
+from ..options import RegistryOptions
 from ..output import render
 from ..processes import Process
 from ..run import mark
-from .findings import Finding, ok, problem
+from .findings import Finding, absent, ok, problem
 
 # The first process of a PID namespace, and the manager of a user's services below it, get the children of the dead.
 _INIT = 1
 _USER_MANAGER = "systemd"
 
 
-def check_orphans(registry: Registry) -> Iterator[Finding]:
-    """One finding for each process, or a single one where none is left behind."""
+def check_orphans(registry: Registry, options: RegistryOptions) -> Iterator[Finding]:
+    """One finding for each process, or a single one where none is left behind; and one where there is no registry."""
+    if says := absence(registry.folder, options):
+        yield absent("registry", says)
     members: dict[int, list[Entry]] = {}
     for entry in sorted(registry.find(namespace=ALL), key=lambda entry: by_id(entry.process_id)):
         members.setdefault(entry.pid, []).append(entry)

@@ -10,17 +10,19 @@ from pathlib import Path
 from ... import Registry, admin
 from ...errors import AdsumError
 from ...model import Stats
+from ..absence import absence
+from ..options import RegistryOptions
 from ..registrar.ping import explain_silence
-from .findings import Finding, ok, problem, warning
+from .findings import Finding, absent, ok, problem, warning
 
 FULL = 0.8
 
 
-def check_registry(registry: Registry) -> Iterator[Finding]:
+def check_registry(registry: Registry, options: RegistryOptions) -> Iterator[Finding]:
     """One finding for each check, also where others fail."""
     for check, find in (
         ("pid namespace", _pid_namespace),
-        ("place", _place),
+        ("place", lambda registry: _place(registry, options)),
         ("clock", _clock),
         ("registrar", _registrar),
         ("memory", _memory),
@@ -39,7 +41,7 @@ def _pid_namespace(registry: Registry) -> Finding:
     return ok("pid namespace", f"{number}, {'the same as the registry' if header else 'no registry yet'}")
 
 
-def _place(registry: Registry) -> Finding:
+def _place(registry: Registry, options: RegistryOptions) -> Finding:
     others = ", ".join(map(str, admin.other_registries(registry.folder)))
     if others:
         return warning(
@@ -47,6 +49,8 @@ def _place(registry: Registry) -> Finding:
             f"{registry.folder} is the registry of this name; another one lives in {others}, made by an earlier adsum",
             f"restart the members of {others}, or set ADSUM_DIR for all of them",
         )
+    if says := absence(registry.folder, options):
+        return absent("place", says)
     return ok("place", f"{registry.folder} is the only registry of this name")
 
 

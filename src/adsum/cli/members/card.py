@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
@@ -14,6 +13,7 @@ from ...model import Entry
 from ...views import words
 from .. import NOT_FOUND
 from ..absence import check_registry, hint
+from ..notes import note
 from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions, UsageError
 from ..output import render
 
@@ -56,7 +56,7 @@ def card(
             )
         made = _card_of(entry, protocol or _first_protocol(entry), site.publisher)
         if isinstance(made, NoCard):
-            print(f"adsum: {process_id} has no card: {made.reason}; adsum update changes an entry", file=sys.stderr)
+            note(f"{process_id} has no card: {made.reason}; adsum update changes an entry", options)
             return NOT_FOUND
         if json:
             render.print_json(made)

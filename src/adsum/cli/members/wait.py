@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -12,8 +11,9 @@ from ... import Registry
 from ...errors import Timeout
 from ...model import ProcessId
 from ...views.documents import GoneDocument, entry_document
-from ..absence import hint
+from ..absence import absence, ending, hint
 from ..filters import NO_FILTER, Filter
+from ..notes import note
 from ..options import DEFAULT_REGISTRY, FLAG, WHOLE, Json, OptionalId, RegistryOptions, UsageError, check_timeout
 from ..output import render
 from .ls import print_entries
@@ -64,8 +64,11 @@ def wait(
         except Timeout as error:
             if patience is None:
                 raise
-            about = "" if id is None else hint(options.parse_id(id, registry), registry, options)
-            print(f"adsum: {error}".replace("timeout=", "--timeout") + about, file=sys.stderr)
+            if id is not None:
+                about = hint(options.parse_id(id, registry), registry, options)
+            else:
+                about = ending(absence(registry.folder, options))
+            note(str(error).replace("timeout=", "--timeout") + about, options)
             return TOO_LATE
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,8 @@ from ... import admin
 from ...errors import RegistrarUnavailable
 from ...model import Limits
 from ...views.documents import RegistrarDocument
+from ..absence import absence
+from ..notes import note
 from ..options import DEFAULT_REGISTRY, FLAG, PATIENCE_SECONDS, Json, RegistryOptions, UsageError
 from ..output import render
 from .limits import DEFAULT_LIMITS, LimitOptions
@@ -53,11 +54,11 @@ def registrar(
     if stop:
         if foreground or replace or limits != Limits():
             raise UsageError("--stop stops the registrar, and goes with no other option about it")
-        return _stop(folder, json)
+        return _stop(folder, options, json)
     if limits != Limits() and admin.page_header(folder) is not None:
-        _note(f"the registry in {folder} exists, and keeps the limits that it was created with")
+        note(f"the registry in {folder} exists, and keeps the limits that it was created with", options)
     if foreground:
-        return _serve(folder, limits, replace)
+        return _serve(folder, limits, options, replace)
     if replace:
         admin.replace_registrar(folder, limits, PATIENCE_SECONDS)
     return _start(options, limits, json, started=replace)
@@ -74,7 +75,7 @@ def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: boo
                 )
             admin.start_registrar(registry.folder, limits, until - time.monotonic())
             started = True
-        if not started and _is_silent(registry.folder, pid):
+        if not started and _is_silent(registry.folder, pid, options):
             return 1
         if json:
             render.print_json(RegistrarDocument(str(registry.folder), pid, started))
@@ -83,7 +84,9 @@ def _start(options: RegistryOptions, limits: Limits, json: bool, *, started: boo
     return 0
 
 
-def _stop(folder: Path, json: bool) -> int:
+def _stop(folder: Path, options: RegistryOptions, json: bool) -> int:
+    if absent := absence(folder, options):
+        note(absent, options)
     stopped = admin.stop_registrar(folder, PATIENCE_SECONDS)
     if json:
         render.print_json(RegistrarDocument(str(folder), None, started=False))
@@ -92,13 +95,13 @@ def _stop(folder: Path, json: bool) -> int:
     return 0 if stopped else 1
 
 
-def _is_silent(folder: Path, pid: int) -> bool:
+def _is_silent(folder: Path, pid: int, options: RegistryOptions) -> bool:
     """Whether the running registrar does not answer. If so, prints why and the remedy."""
     try:
         admin.ping(folder)
     except TimeoutError as error:
         why, remedy = explain_silence(pid, error)
-        _note(f"the registrar of {folder}, {why}; {remedy}")
+        note(f"the registrar of {folder}, {why}; {remedy}", options)
         return True
     except OSError:
         # It is just starting or exiting.
@@ -106,7 +109,7 @@ def _is_silent(folder: Path, pid: int) -> bool:
     return False
 
 
-def _serve(folder: Path, limits: Limits, replace: bool) -> int:
+def _serve(folder: Path, limits: Limits, options: RegistryOptions, replace: bool) -> int:
     if replace:
         admin.require_not_newer(folder)
     until = time.monotonic() + PATIENCE_SECONDS
@@ -114,7 +117,7 @@ def _serve(folder: Path, limits: Limits, replace: bool) -> int:
         if not replace:
             other = _serving(folder)
             which = f"pid {other}" if other else "just starting"
-            _note(f"another registrar ({which}) serves {folder}; stop it, or replace it with --replace")
+            note(f"another registrar ({which}) serves {folder}; stop it, or replace it with --replace", options)
             return 1
         admin.stop_registrar(folder, until - time.monotonic())
     return 0
@@ -123,7 +126,3 @@ def _serve(folder: Path, limits: Limits, replace: bool) -> int:
 def _serving(folder: Path) -> int:
     header = admin.page_header(folder) if admin.check_folder(folder) else None
     return header.registrar.pid if header is not None else 0
-
-
-def _note(message: str) -> None:
-    print(f"adsum: {message}", file=sys.stderr)

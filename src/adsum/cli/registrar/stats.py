@@ -25,7 +25,7 @@ def stats(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) ->
         found = registry.stats()
         if json:
             render.print_json(found)
-        else:
+        elif exists:
             render.print_pairs({"folder": str(registry.folder), **_pairs(found)})
     return 0 if exists else NOT_FOUND
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ... import Registry
 from ...errors import NotRegistered, Timeout
-from ..absence import hint
+from ..absence import absence, ending, hint
 from ..filters import MemberFilter
+from ..notes import note
 from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError, check_timeout, complete_id
 from . import supervise
 from .ends import DieWithParent, tethers_for
@@ -73,7 +73,8 @@ def claim(
         child.abandon()
         if seconds is None:
             raise
-        print(f"adsum: {error}".replace("timeout=", "--timeout").replace("slots=", "--slots"), file=sys.stderr)
+        about = ending(absence(options.folder(), options))
+        note(str(error).replace("timeout=", "--timeout").replace("slots=", "--slots") + about, options)
         return NO_SLOT
     except BaseException:
         tethers.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from ...errors import AdsumError, DeadProcess, NotRegistered
 from ...model import Owner
 from .. import REGISTRY_ERROR
 from ..advice import shell_advice
+from ..notes import note
 from ..options import (
     DEFAULT_REGISTRY,
     PATIENCE_SECONDS,
@@ -97,7 +97,7 @@ def run(
         child.abandon()
         if isinstance(error, NotRegistered):
             # The code of a command that looks for a member would be one that the program may have.
-            print(f"adsum: {error}", file=sys.stderr)
+            note(str(error), options)
             return REGISTRY_ERROR
         raise
     child.release()

@@ -44,7 +44,7 @@ def top(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> i
         exists = check_registry(registry, options)
         if json:
             render.print_json(document(mirror))
-        else:
+        elif exists:
             print_once(mirror, options)
     return 0 if exists else NOT_FOUND
 

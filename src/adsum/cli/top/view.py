@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ...model import Entry
 from ...views import words
 from ...views.mirror import Mirror
+from ..absence import absence
 from ..options import RegistryOptions
 from ..output import render
 from ..output.styles import style_of
@@ -85,7 +86,9 @@ class View:
 
         now = words.second(datetime.now().astimezone())
         title = Text.assemble(("adsum top", "bold"), f"  {render.printable(source(self._mirror))}  ", (now, "dim"))
-        pairs = figures(self._mirror)
+        says = absence(self._mirror.registry.folder, self._options)
+        # An absent registry has no figures; those of an empty one would be zeros.
+        pairs = figures(self._mirror) if not says else {"entries": says, "health": "-"}
         if lines < _FULL_LINES:
             pairs = {name: pairs[name] for name in ("entries", "health")}
         if lines < _SHORT_LINES:
