@@ -42,9 +42,12 @@ def _read(address: str) -> str:
 def test_every_scrape_shows_the_present_state(members: Registry, serving: tuple[Child, str]) -> None:
     """Each scrape shows the registry as it is at that moment."""
     _, address = serving
-    assert "adsum_owners{" in _read(address)
+    assert re.search(r"^adsum_up\{.*\} 0\.0$", _read(address), re.MULTILINE)
+    assert "adsum_owners{" not in _read(address)
     assert "adsum_entries{" not in _read(address)
     members.register("planner")
+    assert re.search(r"^adsum_up\{.*\} 1\.0$", _read(address), re.MULTILINE)
+    assert "adsum_owners{" in _read(address)
     assert re.search(r'^adsum_entries\{.*namespace="default".*\} 1\.0$', _read(address), re.MULTILINE)
     members.unregister("planner")
     assert "adsum_entries{" not in _read(address)
@@ -58,13 +61,15 @@ def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ends_cleanly(serving: tuple[Child, str], number: signal.Signals) -> None:
-    """Ctrl-C, SIGTERM and SIGHUP end it with 0 and no traceback, and free the port."""
+def test_ends_cleanly(command: Command, serving: tuple[Child, str], number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and SIGHUP end it with 0 and no traceback, and free the port. Before it serves, it says that there
+    is no registry."""
     child, address = serving
     _read(address)
     child.signal(number)
     out, err = child.process.communicate(timeout=10)
-    assert (child.process.returncode, out, err) == (0, b"", b"")
+    said = f"adsum: there is no registry in {command.folder}\n"
+    assert (child.process.returncode, out, err.decode()) == (0, b"", said)
     with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2].partition("/")[0]))):
         pass
 

@@ -142,12 +142,16 @@ def test_the_dead_are_not_counted(registry: Registry) -> None:
 
 
 def test_reading_makes_nothing(registry: Registry) -> None:
-    """A registry that does not exist is reported as up and empty, and collecting does not make it."""
+    """A registry that does not exist has `adsum_up` 0 and no other metric, and collecting does not make it. One that is
+    made later is up."""
     page = Page(registry)
-    assert page.value("adsum_up") == 1
-    assert page.value("adsum_registrar_up") == 0
-    assert page.samples("adsum_entries") == []
+    assert page.value("adsum_up") == 0
+    for name in ("adsum_registrar_up", "adsum_owners", "adsum_entries", "adsum_memory_limit_bytes"):
+        assert page.samples(name) == []
     assert not registry.folder.exists()
+    registry.register("a")
+    page = Page(registry)
+    assert (page.value("adsum_up"), page.value("adsum_owners")) == (1, 1)
     assert _dispatch._attached == []
 
 
@@ -193,6 +197,7 @@ def test_several_registries_in_one_page(opener: Opener) -> None:
     first = opener()
     second = opener(path=first.folder.with_name("second"))
     first.register("a")
+    second.register("b").unregister()
     page = Page(first, second)
     assert page.value("adsum_owners", registry=str(first.folder)) == 1
     assert page.value("adsum_owners", registry=str(second.folder)) == 0

@@ -161,6 +161,16 @@ def test_an_empty_registry_has_every_page(client: TestClient, page: str) -> None
     assert _get(client, page).find("h1")
 
 
+@pytest.mark.parametrize("page", ["/", "/departures", "/events", "/team", "/registry"])
+def test_an_absent_registry_is_not_an_empty_one(registry: Registry, client: TestClient, page: str) -> None:
+    """Where there is no registry, the page says so; where there is one without members, it does not."""
+    assert "no registry" in client.get(page).text or "registry in" in client.get(page).text
+    registry.register("worker").unregister()
+    shown = client.get(page).text
+    assert "no registry" not in shown
+    assert "the first registration makes it" not in shown
+
+
 def test_a_wrong_filter_is_explained(registry: Registry, client: TestClient) -> None:
     """A filter with a mistake is answered with what to write instead, beside the filter as it was typed."""
     registry.register("worker")

@@ -112,8 +112,11 @@ class _FirstNames:
         return name
 
 
-def state_of(registry: RegistryReads, names: Names) -> State:
-    """Read the state of a registry now. Errors: those of a read, `RegistryClosed` included."""
+def state_of(registry: RegistryReads, names: Names) -> State | None:
+    """Read the state of a registry now; None where there is none, for an absent registry is not an empty one. Errors:
+    those of a read, `RegistryClosed` included."""
+    if not registry._reader.registry_exists():
+        return None
     namespaces = names.namespaces
     counted: Counter[Group] = Counter()
     # The largest first, so that they have names when there are too many.

@@ -83,7 +83,7 @@ class Collector(_Collector):
     """A collector of `prometheus_client` for one or more registries; register it with a `CollectorRegistry`.
 
     - `registries`: each a `Registry` or `AsyncRegistry`, which must stay open; the label `registry` has its folder. A
-      registry that cannot be read has ``adsum_up`` 0 and no other metric.
+      registry that does not exist, or cannot be read, has ``adsum_up`` 0 and no other metric.
     - `calls`: whether to export ``adsum_call_duration_seconds``, of the calls that this process makes on these folders.
       They are measured until `close`, which costs a few microseconds each.
     - `max_namespaces`: the first so many namespaces keep their names as label `namespace`; all others are ``other``.
@@ -159,7 +159,7 @@ class _Families:
     """One collection."""
 
     def __init__(self) -> None:
-        self.up = _gauge("adsum_up", "Whether the registry can be read.")
+        self.up = _gauge("adsum_up", "Whether there is a registry, and it can be read.")
         self._entries = _gauge("adsum_entries", "Living entries.", "namespace", "type", "health_status")
         self._gauges = {
             what: _gauge(f"adsum_gauge_{what}", text, "namespace", "gauge") for what, text in _GAUGES.items()

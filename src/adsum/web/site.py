@@ -9,6 +9,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from ..admin import page_header
 from ..errors import AdsumError, InvalidProcessId
 from ..model import Departure, Entry, ProcessId
 from .broadcast import Broadcaster
@@ -57,6 +58,14 @@ class Site:
         """The newest departures in the scope. The registry keeps those of all namespaces in one list."""
         return self.departures(number if self.settings.scope == (None, None) else None)[:number]
 
+    def _is_absent(self) -> bool:
+        """Whether there is no registry, which is not an empty one."""
+        try:
+            return page_header(self.registry.folder) is None
+        except AdsumError:
+            # The page says itself why the registry cannot be read.
+            return False
+
     def _pages(self) -> tuple[tuple[str, str, str], ...]:
         try:
             return (*PAGES, HOSTS) if self.registry.hosts() else PAGES
@@ -76,6 +85,7 @@ class Site:
             "now": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "pages": self._pages(),
             "folder": str(self.registry.folder),
+            "no_registry": self._is_absent(),
             "name": self.registry.folder.name,
             "scope": settings.scope,
             "allow_writes": settings.allow_writes,

@@ -39,7 +39,8 @@ def metrics(
     command ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Every process that can reach the port can read the metrics. Needs:
     pip install 'adsum[prometheus]'
 
-    Exit code 1 with --once where there is no registry. Without it the command serves, and finds one that is made later.
+    Where there is no registry, the command says so, and adsum_up is 0. Exit code 1 with --once then; without it the
+    command serves, and finds one that is made later.
     """
     address = parse_address("--listen", listen, "127.0.0.1:9464")
     try:
@@ -53,10 +54,12 @@ def metrics(
     with options.open() as registry:
         page = CollectorRegistry()
         page.register(Collector(registry))
+        # Where it serves, a registry that is made later is found.
+        exists = check_registry(registry, options)
         if not once:
             return _serve(page, address, registry.folder)
         print(generate_latest(page).decode(), end="")
-        return 0 if check_registry(registry, options) else NOT_FOUND
+        return 0 if exists else NOT_FOUND
 
 
 def _serve(page: CollectorRegistry, address: Address, folder: Path) -> int:

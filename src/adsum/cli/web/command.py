@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from ... import Registry
 from ...views.host_header import host_name, known_hosts
 from .. import REGISTRY_ERROR
+from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 from ..output.render import printable
 from .listening import Address, listening, parse_address
@@ -82,7 +83,8 @@ def web(
     the one that --namespace names. They change nothing unless --allow-writes is given, start no registrar, and work
     while one is stopped. Every user of this machine can reach the port, and read them; a Unix socket is for this user
     alone. An address that other machines can reach needs a token, and so does every port with --allow-writes. The
-    command ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Needs: pip install 'adsum[web]'
+    command ends with 0 at Ctrl-C, SIGTERM or SIGHUP. Where there is no registry, the command says so, and so do the
+    pages until one is made. Needs: pip install 'adsum[web]'
     """
     address = parse_address(listen)
     token = _token(token, address, writes=allow_writes)
@@ -97,6 +99,8 @@ def web(
         return _fail(f"this needs {error.name}; run: pip install 'adsum[web]'")
     _check_names(allow_host)
     with options.open() as registry:
+        # One that is made later is found.
+        check_registry(registry, options)
         application = app(
             registry,
             namespace=options.namespace,
