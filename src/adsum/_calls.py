@@ -37,6 +37,7 @@ from ._client.target import AnyProcess, resolve
 from ._everywhere import Everywhere, register_anew, require_cluster
 from ._instrument import Begin, Observation, instrument
 from ._os import identity
+from ._other_place import name_other_place
 from ._reads import AnyId
 from ._store.reader import Reader
 from ._validation import check_flag, parse_id, parse_metadata
@@ -171,10 +172,11 @@ class Calls:
             # Without a node there is no registry yet.
             entry = self._client.reader.lookup(process_id) if process_id.node else None
             if entry is None:
-                raise NotRegistered(
+                error = NotRegistered(
                     f"{process_id.local_id} is not registered (or its process has died), so it can own no entry; "
                     "register it first"
                 )
+                raise name_other_place(error, self._client)
         if entry.origin is not None:
             raise InvalidProcessId(
                 f"{entry.process_id} is a member of another host, whose kernel alone sees its process end; give a "
@@ -288,6 +290,8 @@ class Calls:
         except AdsumError as error:
             if write.observer is not None:
                 write.observer.failed(error)
+            if isinstance(error, NotRegistered):
+                name_other_place(error, self._client)
             raise
         if write.observer is not None:
             write.observer.succeeded(len(done.entries), changed=done.changed)

@@ -23,6 +23,7 @@ from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
 from ._os.usage import Usage, usage_of
+from ._other_place import name_other_place
 from ._store import places
 from ._store.entry_cache import HotEntries
 from ._store.feed import Position, TableFeed, position_of
@@ -85,7 +86,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         self._forget_hot()
         self._chooser = Chooser()
         with descriptors_needed():
-            self._client = Client(self.folder, Launch(self._limits, self.registrar_command), on_lost)
+            launch = Launch(self._limits, self.registrar_command)
+            self._client = Client(self.folder, launch, on_lost, is_named=path is None)
         self._reader: Reader = self._client.reader
         try:
             self._reader.attach()
@@ -233,7 +235,8 @@ class RegistryReads(Mapping[ProcessId, Entry]):
     def __getitem__(self, id: AnyId) -> Entry:
         entry = self.lookup(id)
         if entry is None:
-            raise NotRegistered(f"{self._id(id)} is not registered (or its process has died); see registry.list_all()")
+            said = f"{self._id(id)} is not registered (or its process has died); see registry.list_all()"
+            raise name_other_place(NotRegistered(said), self._client)
         return entry
 
     @overload

@@ -16,6 +16,7 @@ import time
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ._instrument import instrument
+from ._other_place import name_other_place
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query
 from ._watching import Watch, instant_after, is_count, timed_out
@@ -103,6 +104,7 @@ class _Changes:
 def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
     """The error of a wait that timed out, which is also reported to telemetry."""
     error = awaited.missed(timeout)
+    name_other_place(error, awaited.reads._client)
     if (report := instrument.wait_timed_out) is not None:
         report(awaited.call, awaited.reads.folder, awaited.query.searched, timeout or 0.0, error)
     return error

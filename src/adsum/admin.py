@@ -94,6 +94,16 @@ def other_registries(folder: Path) -> list[Path]:
     return places.elsewhere(folder)
 
 
+def describe_other_registries(folder: Path) -> str:
+    """What errors say about `other_registries`, as a phrase: where they live, and how to choose one. Empty where there
+    is none.
+
+    >>> adsum.admin.describe_other_registries(adsum.open().folder)
+    ''
+    """
+    return places.describe_others(folder)
+
+
 def check_folder(folder: Path) -> bool:
     """Whether the folder exists. Errors: `PermissionDenied` unless it belongs to this user alone; `InvalidName` where
     it holds other things and no registry.

@@ -22,8 +22,9 @@ from ._everywhere import is_wanted, require_cluster
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
 from ._only_sync import OnlySync
+from ._other_place import name_other_place
 from ._reads import AnyId, RegistryReads
-from .errors import AdsumError, AlreadyRegistered, RegistryClosed, Stale
+from .errors import AdsumError, AlreadyRegistered, NotRegistered, RegistryClosed, Stale, Timeout
 from .model import Entry, ProcessId
 from .registration import Registration
 
@@ -198,6 +199,9 @@ def claim_slot(
         claim = _claimed(calls, wanted)
         is_held = True
         return claim
+    except (NotRegistered, Timeout) as error:
+        name_other_place(error, calls._client)
+        raise
     finally:
         if not is_held:
             disown(calls, wanted)

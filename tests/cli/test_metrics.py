@@ -62,8 +62,8 @@ def test_reading_starts_no_registrar(command: Command, serving: tuple[Child, str
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ends_cleanly(command: Command, serving: tuple[Child, str], number: signal.Signals) -> None:
-    """Ctrl-C, SIGTERM and SIGHUP end it with 0 and no traceback, and free the port. Before it serves, it says that there
-    is no registry."""
+    """Ctrl-C, SIGTERM and SIGHUP end it with 0 and no traceback, and free the port. Before it serves, it says that
+    there is no registry."""
     child, address = serving
     _read(address)
     child.signal(number)

@@ -6,14 +6,15 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import adsum
+from adsum import NotRegistered, Registry, Timeout
 from adsum._store import places
-from tests.support import end_registrar, kill_registrar
+from tests.support import Opener, end_registrar, kill_registrar
 from tests.support.children import ROOT
 
 _HOME = {"HOME": "/", "PATH": os.defpath, "SHELL": "/bin/sh", "LOGNAME": "user"}
@@ -115,3 +116,39 @@ def test_cron_finds_what_a_login_shell_registered(own_name: str) -> None:
             [sys.executable, "-c", code], env={"PYTHONPATH": paths}, capture_output=True, text=True, check=True
         )
     assert done.stdout == "True\n"
+
+
+MISSING: list[tuple[str, Callable[[Registry], object]]] = [
+    ("[]", lambda registry: registry["x"]),
+    ("usage", lambda registry: registry.usage("x")),
+    ("follow", lambda registry: registry.follow()["x"]),
+    ("update", lambda registry: registry.update("x", endpoint="e")),
+    ("update_health", lambda registry: registry.update_health("x", "healthy")),
+    ("update_many", lambda registry: registry.update_many([("x", {"endpoint": "e"})])),
+    ("heartbeat", lambda registry: registry.heartbeat("x")),
+    ("register owned", lambda registry: registry.register("a", owned_by="x")),
+    ("claim an id", lambda registry: registry.claim("x", timeout=5)),
+    ("claim", lambda registry: registry.claim(capability="x", timeout=0.1)),
+    ("try to claim", lambda registry: registry.claim(capability="x", timeout=0)),
+    ("wait_for", lambda registry: registry.wait_for("x", 0.1)),
+    ("wait_for a team", lambda registry: registry.wait_for(count=9, timeout=0.1)),
+]
+
+
+@pytest.mark.parametrize("call", [call for _, call in MISSING], ids=[name for name, _ in MISSING])
+def test_errors_name_the_other_registry(
+    two_places: tuple[Path, Path], opener: Opener, call: Callable[[Registry], object]
+) -> None:
+    """Where two registries of one name live, the error of a call that did not find a member names the other one; not
+    where a path has chosen the registry."""
+    first, second = two_places
+    for place in (second, first):
+        opener(path=place / "default").register("a-member")
+    said = f"; another registry of this name lives in {second}/default; ADSUM_DIR={second} chooses it"
+    with pytest.raises((NotRegistered, Timeout)) as caught:
+        call(opener(path=None))
+    assert str(caught.value).endswith(said)
+    assert str(caught.value).count(said) == 1
+    with pytest.raises((NotRegistered, Timeout)) as caught:
+        call(opener(path=first / "default"))
+    assert "another registry" not in str(caught.value)

@@ -65,10 +65,12 @@ class Stoppable(Protocol):
 class Client:
     """Everything a `Registry` needs and must close."""
 
-    def __init__(self, folder: Path, launch: Launch, on_lost: OnLost | None = None) -> None:
+    def __init__(self, folder: Path, launch: Launch, on_lost: OnLost | None = None, *, is_named: bool = False) -> None:
         if not own[0]:
             notice_fork()
         self.folder = folder
+        # Whether a name chose the folder, and no path.
+        self.is_named = is_named
         # LMDB must not open the same tables twice in one process, so readers are shared by the real path.
         self.real_path = folders.real_path(folder)
         self.reader = _acquire_reader(self.real_path, folder)

@@ -12,6 +12,7 @@ registry that lives there is still found: earlier versions of adsum made them th
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def elsewhere(folder: Path) -> list[Path]:
         return []
     others = [place / folder.name for place in places if place != folder.parent]
     return [other for other in others if _is_living(other)]
+
+
+def describe_others(folder: Path) -> str:
+    """Where the registries of the same name live in the other default places, and how to choose one of them; empty
+    where there is none."""
+    others = elsewhere(folder)
+    if not others:
+        return ""
+    where = ", ".join(map(str, others))
+    return f"another registry of this name lives in {where}; ADSUM_DIR={shlex.quote(str(others[0].parent))} chooses it"
 
 
 def _default_places() -> list[Path]:

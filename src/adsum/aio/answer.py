@@ -9,11 +9,17 @@ from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls, Write, whole
+from .._other_place import name_other_place
+from ..errors import NotRegistered
 
 
 async def answered(calls: Calls, write: Write[Any], timeout: float | None) -> wire.Done:
     """Send a write and await its reply. If the await is cancelled, the write may have been applied, or not."""
-    return await asyncio.wrap_future(calls.submit(write, timeout, whole))
+    try:
+        return await asyncio.wrap_future(calls.submit(write, timeout, whole))
+    except NotRegistered as error:
+        name_other_place(error, calls._client)
+        raise
 
 
 async def registered(calls: Calls, write: Write[wire.Register], timeout: float | None) -> wire.Done:

@@ -12,14 +12,15 @@ from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls
-from .._claiming import ANSWER_SECONDS, claiming, end_later, fail, pauses, releasing, send
+from .._claiming import ANSWER_SECONDS, Claiming, claiming, end_later, fail, pauses, releasing, send
 from .._client.target import WholeProcess
 from .._cluster_claims import Search, still_holds
 from .._everywhere import require_cluster
 from .._foreign import reraise_foreign
 from .._of_one_process import OfOneProcess
+from .._other_place import name_other_place
 from .._reads import AnyId, RegistryReads
-from ..errors import AdsumError, AlreadyRegistered, RegistryClosed, Stale
+from ..errors import AdsumError, AlreadyRegistered, NotRegistered, RegistryClosed, Stale, Timeout
 from ..model import Entry, ProcessId
 from .answer import answered
 from .cluster_names import register_everywhere
@@ -226,7 +227,13 @@ class AsyncClaimCall(OnlyAsync):
             await asyncio.sleep(search.pause())
 
     async def _claimed(self) -> AsyncClaim:
-        wanted = claiming(self._calls, *self._arguments)
+        try:
+            return await self._granted(claiming(self._calls, *self._arguments))
+        except (NotRegistered, Timeout) as error:
+            name_other_place(error, self._calls._client)
+            raise
+
+    async def _granted(self, wanted: Claiming) -> AsyncClaim:
         until = wanted.until()
         for seconds in pauses(self._calls, wanted, until):
             await asyncio.sleep(seconds)

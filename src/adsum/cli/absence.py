@@ -18,7 +18,7 @@ def check_registry(registry: Registry, options: RegistryOptions) -> bool:
     """Whether the registry exists. If not, or if another one of its name lives elsewhere, says so on standard error:
     an absent registry is not an empty one. So it does where the namespace has no member, and a similar one has."""
     absent = absence(registry.folder, options)
-    notes = [absent, _other_place(registry.folder), _silence(registry)]
+    notes = [absent, _other_place(registry.folder, options), _silence(registry)]
     if not absent:
         notes.append(_similar_namespace(registry, options))
     for message in filter(None, notes):
@@ -57,8 +57,12 @@ def _silence(registry: Registry) -> str:
 
 def hint(process_id: ProcessId, registry: Registry, options: RegistryOptions) -> str:
     """Why `process_id` is perhaps not registered, as the end of a message: a similar id, no registry, another one."""
-    found = absence(registry.folder, options) or _similar_id(process_id, registry, options)
-    return ending(found, _other_place(registry.folder))
+    return similar_hint(process_id, registry, options) + ending(_other_place(registry.folder, options))
+
+
+def similar_hint(process_id: ProcessId, registry: Registry, options: RegistryOptions) -> str:
+    """`hint` without another registry, for a message of the library, which names that one itself."""
+    return ending(absence(registry.folder, options) or _similar_id(process_id, registry, options))
 
 
 def ending(*notes: str) -> str:
@@ -114,10 +118,6 @@ def _quoted(text: str) -> str:
     return shlex.quote(render.printable(text))
 
 
-def _other_place(folder: Path) -> str:
-    """The registries of the same name that live in another default place."""
-    others = admin.other_registries(folder)
-    if not others:
-        return ""
-    places = ", ".join(map(str, others))
-    return f"another registry of this name lives in {places}; ADSUM_DIR={shlex.quote(str(others[0].parent))} chooses it"
+def _other_place(folder: Path, options: RegistryOptions) -> str:
+    """The registries of the same name that live in another default place; none where the user gave a path."""
+    return "" if options.path is not None else admin.describe_other_registries(folder)

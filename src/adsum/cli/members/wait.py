@@ -11,7 +11,7 @@ from ... import Registry
 from ...errors import Timeout
 from ...model import ProcessId
 from ...views.documents import GoneDocument, entry_document
-from ..absence import absence, ending, hint
+from ..absence import absence, ending, similar_hint
 from ..filters import NO_FILTER, Filter
 from ..notes import note
 from ..options import DEFAULT_REGISTRY, FLAG, WHOLE, Json, OptionalId, RegistryOptions, UsageError, check_timeout
@@ -65,7 +65,7 @@ def wait(
             if patience is None:
                 raise
             if id is not None:
-                about = hint(options.parse_id(id, registry), registry, options)
+                about = similar_hint(options.parse_id(id, registry), registry, options)
             else:
                 about = ending(absence(registry.folder, options))
             note(str(error).replace("timeout=", "--timeout") + about, options)
