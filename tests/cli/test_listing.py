@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+import adsum
 from adsum import Entry, Metadata, Registry
 from tests.support import Child, eventually
 
@@ -285,3 +286,23 @@ def test_a_terminal_table_is_folded_and_not_cut(command: Command, members: Regis
         shown = terminal.read()
     assert shown.count("w") == 60
     assert "\x1b[1m" in shown
+
+
+def test_numbers_in_names_count_as_numbers(command: Command, members: Registry) -> None:
+    """Capabilities, protocols and namespaces are in the order that people expect, as ids are: 2 before 10."""
+    expected = ["gpu2", "gpu10", "gpu100"]
+    members.register("worker", capabilities=set(expected), protocols=set(expected))
+    for name in expected:
+        with adsum.open(path=command.folder, namespace=name, timeout=10) as other:
+            other.register("worker")
+    listed = ",".join(expected)
+    assert f" {listed} " in command("ls").out
+    shown = command("show", "worker").out
+    assert re.search(rf"^capabilities +{', '.join(expected)}$", shown, re.MULTILINE)
+    assert re.search(rf"^protocols +{', '.join(expected)}$", shown, re.MULTILINE)
+    assert command.document("show", "worker")["metadata"]["capabilities"] == expected
+    namespaces = [line.split()[0] for line in command("namespaces").out.splitlines()[1:]]
+    assert namespaces == ["default", *expected]
+    once = command("top").out
+    assert listed in once
+    assert "gpu2 1  gpu10 1  gpu100 1" in once

@@ -13,6 +13,7 @@ from .. import Registry, admin
 from .. import open as open_registry
 from ..errors import InvalidName
 from ..model import ProcessId
+from ..views.order import sorted_names
 
 if TYPE_CHECKING:
     from cyclopts import Token
@@ -142,14 +143,14 @@ def complete_id(context: CompletionContext) -> Iterable[tuple[str, str]]:
     options = _registry_options(context)
     with options.open() as registry:
         for entry in registry.find(node=options.node):
-            description = ", ".join(sorted(entry.metadata.capabilities)) or entry.metadata.type
+            description = ", ".join(sorted_names(entry.metadata.capabilities)) or entry.metadata.type
             yield options.show_id(entry.process_id, registry), description
 
 
 def complete_capability(context: CompletionContext) -> Iterable[str]:
     """The capabilities of living members, for completion in the shell."""
     with _registry_options(context).open() as registry:
-        return sorted({capability for entry in registry.find() for capability in entry.metadata.capabilities})
+        return sorted_names({capability for entry in registry.find() for capability in entry.metadata.capabilities})
 
 
 TypeWord: TypeAlias = Literal["agent", "service", "coordinator", "resource_manager"]

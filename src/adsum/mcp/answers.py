@@ -15,6 +15,7 @@ import msgspec
 
 from ..model import Entry
 from ..views import words
+from ..views.order import sorted_names
 from .escaping import CUT, Encoded, cut, encode
 
 NOTICE = (
@@ -99,7 +100,7 @@ def _state(entry: Entry) -> Document:
 
 
 def _names(names: Iterable[str], most: int) -> list[str]:
-    kept = sorted(names)
+    kept = sorted_names(names)
     more = [f"{CUT} {len(kept) - most} more"] if len(kept) > most else []
     return [cut(name, _NAME) for name in kept[:most]] + more
 

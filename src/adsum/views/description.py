@@ -13,6 +13,7 @@ from ..model import Departure, Entry, Event, Kind, Metadata, ProcessId
 from ..registry import Registry
 from . import words
 from .documents import EventDocument, event_document
+from .order import sorted_names
 
 # A longer value is cut; `adsum show` prints it whole.
 MAX_VALUE_CHARACTERS = 60
@@ -196,7 +197,7 @@ def summary(entry: Entry) -> str:
     'pid ..., agent, healthy, can planning'
     """
     metadata = entry.metadata
-    can = f", can {', '.join(sorted(metadata.capabilities))}" if metadata.capabilities else ""
+    can = f", can {', '.join(sorted_names(metadata.capabilities))}" if metadata.capabilities else ""
     endpoint = f", at {metadata.endpoint}" if metadata.endpoint else ""
     return f"pid {entry.pid}{_on_host(entry)}, {metadata.type}, {metadata.health_status}{can}{endpoint}"
 
@@ -265,11 +266,12 @@ def _same_otherwise(old: Metadata, new: Metadata) -> bool:
 
 
 def _in_set(old: frozenset[str], new: frozenset[str]) -> str:
-    return " ".join([*(f"+{name}" for name in sorted(new - old)), *(f"-{name}" for name in sorted(old - new))])
+    added, removed = sorted_names(new - old), sorted_names(old - new)
+    return " ".join([*(f"+{name}" for name in added), *(f"-{name}" for name in removed)])
 
 
 def _in_map(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted({*old, *new}):
+    for name in sorted_names({*old, *new}):
         if name not in new:
             yield f"{field}.{name} removed"
         elif name not in old or old[name] != new[name]:

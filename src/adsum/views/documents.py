@@ -34,6 +34,7 @@ from ..model import (
     Stats,
 )
 from .cluster_documents import BridgeDocument, HostsDocument
+from .order import sorted_names
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -308,9 +309,9 @@ def _owning_member_document(owned_by: OwningMember) -> OwningMemberDocument:
 def _metadata_document(metadata: Metadata) -> MetadataDocument:
     return MetadataDocument(
         type=metadata.type,
-        capabilities=sorted(metadata.capabilities),
+        capabilities=sorted_names(metadata.capabilities),
         resources=metadata.resources,
-        coordination_variables=sorted(metadata.coordination_variables),
+        coordination_variables=sorted_names(metadata.coordination_variables),
         health_status=metadata.health_status,
         node_affinity=metadata.node_affinity,
         created_at=metadata.created_at,
@@ -322,7 +323,7 @@ def _metadata_document(metadata: Metadata) -> MetadataDocument:
         slots=metadata.slots,
         description=metadata.description,
         version=metadata.version,
-        protocols=sorted(metadata.protocols),
+        protocols=sorted_names(metadata.protocols),
         doing=metadata.doing,
     )
 

@@ -23,6 +23,7 @@ from .. import __version__
 from ..model import Entry, HealthStatus, ProcessId
 from ..views import words
 from ..views.description import lived
+from ..views.order import most_common, sorted_names
 from .paths import member_path, row_key
 
 FOLDER = Path(__file__).parent
@@ -155,7 +156,15 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        exact=exact, tick=tick, at=at, clock=clock, as_link=as_link, as_json=as_json, health=health, duration=duration
+        sorted_names=sorted_names,
+        exact=exact,
+        tick=tick,
+        at=at,
+        clock=clock,
+        as_link=as_link,
+        as_json=as_json,
+        health=health,
+        duration=duration,
     )
     made.globals.update(
         words=words,
@@ -166,6 +175,7 @@ def environment() -> Environment:
         key_of=row_key,
         query_of=query_of,
         toggled=toggled,
+        most_common=most_common,
     )
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ... import ALL, Registry, admin_cluster
 from ...model import Reach
 from ...views.cluster_documents import HostDocument, HostsDocument
+from ...views.order import by_name, sorted_names
 from .. import NOT_FOUND
 from ..absence import check_registry
 from ..notes import note
@@ -51,7 +52,7 @@ def _own(registry: Registry) -> HostDocument:
         name=admin_cluster.default_host(registry.folder) if status is None else status.host,
         reach=Reach.here,
         entries=len(members),
-        nodes=sorted({entry.process_id.node for entry in members}),
+        nodes=sorted_names({entry.process_id.node for entry in members}),
         fence=0 if status is None else status.fence,
         trouble=SILENT if status is None else status.trouble,
     )
@@ -60,9 +61,9 @@ def _own(registry: Registry) -> HostDocument:
 def _others(registry: Registry) -> list[HostDocument]:
     return [
         HostDocument(
-            host.name, host.reach, host.entries, sorted(host.nodes), host.fence, LEFT_OUT if host.left_out else ""
+            host.name, host.reach, host.entries, sorted_names(host.nodes), host.fence, LEFT_OUT if host.left_out else ""
         )
-        for host in registry.hosts()
+        for host in sorted(registry.hosts(), key=lambda host: by_name(host.name))
     ]
 
 

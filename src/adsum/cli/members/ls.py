@@ -11,7 +11,7 @@ from ... import Registry
 from ...model import Entry
 from ...views import words
 from ...views.documents import entry_document
-from ...views.order import by_id
+from ...views.order import by_id, sorted_names
 from .. import NOT_FOUND
 from ..absence import check_registry
 from ..filters import NO_FILTER, Filter
@@ -133,4 +133,4 @@ def _stated(entry: Entry) -> dict[str, str]:
 
 def _listed(names: frozenset[str]) -> str:
     # On a terminal the cell can be folded between words.
-    return (", " if render.is_terminal() else ",").join(sorted(names))
+    return (", " if render.is_terminal() else ",").join(sorted_names(names))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ...model import Entry, HealthStatus
 from ...views.documents import NamespaceDocument
 from ...views.mirror import Mirror, Scope
+from ...views.order import sorted_names
 from .. import NOT_FOUND
 from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
@@ -44,7 +45,7 @@ def _documents(entries: Sequence[Entry]) -> list[NamespaceDocument]:
     """One document for each namespace of the entries, sorted by name."""
     counts = Counter((entry.process_id.namespace, entry.metadata.health_status) for entry in entries)
     found = []
-    for name in sorted({namespace for namespace, _ in counts}):
+    for name in sorted_names({namespace for namespace, _ in counts}):
         by_health = {status.value: counts[name, status] for status in HealthStatus}
         found.append(NamespaceDocument(namespace=name, members=sum(by_health.values()), **by_health))
     return found

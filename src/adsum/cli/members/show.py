@@ -9,6 +9,7 @@ from ...errors import NotRegistered, OtherHost, PermissionDenied
 from ...model import Entry
 from ...views import words
 from ...views.documents import entry_document
+from ...views.order import sorted_names
 from ..absence import hint
 from ..options import DEFAULT_REGISTRY, Id, Json, RegistryOptions, Unreachable
 from ..output import render
@@ -80,12 +81,12 @@ def _pairs(entry: Entry, usage: str = "") -> dict[str, str]:
         "doing": metadata.doing,
         "health": words.health(entry, always_by=True),
         "heartbeat": words.heartbeat(entry),
-        "capabilities": ", ".join(sorted(metadata.capabilities)),
+        "capabilities": ", ".join(sorted_names(metadata.capabilities)),
         "endpoint": metadata.endpoint or "",
-        "protocols": ", ".join(sorted(metadata.protocols)),
+        "protocols": ", ".join(sorted_names(metadata.protocols)),
         "resources": ", ".join(f"{name}={value}" for name, value in metadata.resources.items()),
         "gauges": words.numbers(entry.gauges),
-        "coordination": ", ".join(sorted(metadata.coordination_variables)),
+        "coordination": ", ".join(sorted_names(metadata.coordination_variables)),
         "node affinity": ", ".join(metadata.node_affinity),
         "custom": msgspec.json.encode(metadata.custom).decode() if metadata.custom else "",
         "slots": words.slots(entry),

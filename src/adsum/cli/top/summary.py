@@ -11,6 +11,7 @@ from ...views import words
 from ...views.description import lived, removal
 from ...views.documents import RegistryDocument, departure_document, entry_document
 from ...views.mirror import Mirror
+from ...views.order import most_common, sorted_names
 from ...views.rates import KINDS, MISSED
 from ..options import RegistryOptions
 from ..output import render
@@ -115,7 +116,7 @@ def _registrar(stats: Stats) -> str:
 
 def _counts(counts: Counter[str]) -> str:
     """The most frequent names with their counts, and the number of other names."""
-    shown = [f"{render.printable(name)} {count}" for name, count in counts.most_common(_MAX_NAMES)]
+    shown = [f"{render.printable(name)} {count}" for name, count in most_common(counts, _MAX_NAMES)]
     others = len(counts) - len(shown)
     return "  ".join([*shown, *([f"and {others} more"] if others else [])])
 
@@ -134,12 +135,12 @@ def cells(entry: Entry, mirror: Mirror, options: RegistryOptions) -> dict[str, s
         "PID": str(entry.pid),
         "TYPE": metadata.type,
         "HEALTH": f"{metadata.health_status} {words.ago(metadata.last_health_check)}{late}",
-        "CAPABILITIES": render.printable(",".join(sorted(metadata.capabilities))),
+        "CAPABILITIES": render.printable(",".join(sorted_names(metadata.capabilities))),
         "HEARTBEAT": heartbeat(entry),
         "GAUGES": render.printable(words.numbers(entry.gauges)),
         "AGE": words.ago(entry.registered_at),
         "VERSION": render.printable(metadata.version),
-        "PROTOCOLS": render.printable(",".join(sorted(metadata.protocols))),
+        "PROTOCOLS": render.printable(",".join(sorted_names(metadata.protocols))),
         "DOING": render.printable(metadata.doing),
         "HOST": render.printable_id(entry.host),
     }

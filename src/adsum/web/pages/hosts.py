@@ -9,6 +9,7 @@ from starlette.responses import Response
 from ... import ALL
 from ...model import Host, Reach
 from ...views.cluster_documents import HostDocument
+from ...views.order import by_name, sorted_names
 from ..site import Site, site_of
 from ..topics import PartsTopic
 
@@ -35,14 +36,14 @@ def hosts_topic(site: Site, base: str, _: QueryParams) -> tuple[object, PartsTop
 
 def known_hosts(site: Site) -> list[HostDocument]:
     """This host and the others; empty where the registry is part of no cluster, or knows of no other host yet."""
-    others = site.registry.hosts()
+    others = sorted(site.registry.hosts(), key=lambda host: by_name(host.name))
     if not others:
         return []
     members = site.registry.find(namespace=ALL, hosts="here")
-    own = HostDocument("", Reach.here, len(members), sorted({entry.process_id.node for entry in members}), 0, "")
+    own = HostDocument("", Reach.here, len(members), sorted_names({entry.process_id.node for entry in members}), 0, "")
     return [own, *(_document(host) for host in others)]
 
 
 def _document(host: Host) -> HostDocument:
     trouble = LEFT_OUT if host.left_out else ""
-    return HostDocument(host.name, host.reach, host.entries, sorted(host.nodes), host.fence, trouble)
+    return HostDocument(host.name, host.reach, host.entries, sorted_names(host.nodes), host.fence, trouble)

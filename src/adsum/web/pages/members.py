@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from ...errors import InvalidQuery
 from ...model import HealthStatus
+from ...views.order import most_common
 from ..facets import Facets, select
 from ..html import rows_below
 from ..member_rows import MembersTopic
@@ -82,7 +83,7 @@ def _context(site: Site, facets: Facets, selection: Selection) -> dict[str, obje
     says = ", ".join(f"{number} {status}" for status, number in health)
     # A chip that is chosen stays, also where no member is left.
     chosen = selection.capabilities
-    common = [name for name, _ in facets.capabilities.most_common(MAX_CHIPS + len(chosen)) if name not in chosen]
+    common = [name for name, _ in most_common(facets.capabilities, MAX_CHIPS + len(chosen)) if name not in chosen]
     return {
         "facets": facets,
         "health": health,

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...model import Entry, HealthStatus
-from ...views.order import by_id
+from ...views.order import by_id, by_name
 from ..site import Site, site_of
 from ..topics import PartsTopic
 
@@ -110,7 +110,7 @@ def matrix(entries: list[Entry], wants: list[Want]) -> list[Line]:
             healthy.update(entry.metadata.capabilities)
     numbers = {want.capability: want.number for want in wants}
     lines = [Line(name, members[name], healthy[name], numbers.get(name, 0)) for name in {*members, *numbers}]
-    return sorted(lines, key=lambda line: (not line.missing, not line.wanted, line.capability))
+    return sorted(lines, key=lambda line: (not line.missing, not line.wanted, by_name(line.capability)))
 
 
 def _shown(able: list[Entry], wants: list[Want]) -> list[Entry]:
