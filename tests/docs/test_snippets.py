@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import adsum
+from adsum import errors
 from tests.support import Child, eventually, mypy
 
 from .page import blocks, is_like, write_files, write_modules
@@ -147,3 +148,15 @@ def test_the_readme_lists_every_call() -> None:
     for kind in (adsum.Registry, adsum.Registration, adsum.Watch):
         calls = {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
         assert calls - listed <= NOT_LISTED, kind
+
+
+def test_the_readme_lists_every_error() -> None:
+    """The table of the README has one line for each error, which names the built-in error that it is as well."""
+    section = README.read_text().partition("\n## Errors\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    for kind in vars(errors).values():
+        if not (isinstance(kind, type) and issubclass(kind, adsum.AdsumError)) or kind is adsum.AdsumError:
+            continue
+        (row,) = [row for row in rows if f"`{kind.__name__}`" in row and f"an `{kind.__name__}`" not in row]
+        builtin = [base.__name__ for base in kind.__bases__ if base.__module__ == "builtins"]
+        assert all(f"`{name}`" in row for name in builtin), row
