@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -13,6 +15,7 @@ from adsum import Registry
 from tests.support import eventually, kill_registrar
 
 from .command import ADSUM, Command
+from .terminal import Terminal
 
 
 def test_register_is_for_a_process_that_runs(command: Command, members: Registry) -> None:
@@ -64,6 +67,33 @@ def test_run_takes_custom_data_and_a_heartbeat(command: Command, option: str) ->
     answer = command("run", "me", option, value, "--", *ADSUM, "show", "me", "--json")
     metadata = json.loads(answer.out)["metadata"]
     assert metadata[option.removeprefix("--")] == json.loads(value)
+
+
+@pytest.mark.parametrize("columns", [60, 70, 80, 100])
+def test_an_id_is_whole_in_departures(command: Command, members: Registry, columns: int) -> None:
+    """On a terminal no id is broken in two, and no time of day, while it has room for them."""
+    name = "retrieval-agent-for-the-archive-of-the-year-2026-shard-7"
+    members.register(name).unregister()
+    environment = {**command.environment, "TERM": "xterm", "TZ": "XYZ-05:30"}
+    with Terminal([*ADSUM, "departures"], environment, columns=columns) as terminal:
+        shown = re.sub(r"\x1b\[\d+m", "", terminal.read())
+    assert all(len(line.rstrip()) <= columns for line in shown.splitlines())
+    words = shown.split()
+    assert name in words
+    assert "unregistered" in words
+    assert any(re.fullmatch(r"\d\d:\d\d:\d\d\+05:30", word) for word in words)
+
+
+def test_departures_in_a_pipe_have_local_times(command: Command, members: Registry) -> None:
+    """In a pipe the time is one word, in the zone of the user, as `show` and `watch` print it; in JSON it is in UTC."""
+    command.environment["TZ"] = "XYZ-05:30"
+    members.register("a").unregister()
+    at = command("departures").out.splitlines()[1].split()[2]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+05:30", at)
+    (document,) = command.document("departures")
+    assert document["at"].endswith("Z")
+    moment = datetime.fromisoformat(document["at"])
+    assert moment - timedelta(milliseconds=1) < datetime.fromisoformat(at) <= moment
 
 
 def test_departures_are_listed_newest_first(command: Command, members: Registry) -> None:

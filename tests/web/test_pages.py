@@ -328,3 +328,18 @@ def test_a_closed_registry_is_said(registry: Registry) -> None:
         assert (answer.status_code, answer.json()["reason"]) == (503, "registry_closed")
         assert client.get("/readyz").status_code == 503
         assert client.get("/livez").status_code == 200
+
+
+def test_numbers_in_names_count_as_numbers(registry: Registry, client: TestClient) -> None:
+    """Capabilities and namespaces are in the order that people expect on every page: 2 before 10."""
+    names = ["gpu2", "gpu10", "gpu100"]
+    registry.register("worker", capabilities=set(names))
+    for name in names:
+        registry.register((name, "here", "worker"), capabilities=set(names))
+    for page in ("/", "/team", f"/members/default/{registry.node}/worker"):
+        text = client.get(page).text
+        places = [text.index(f">{name}<") for name in names]
+        assert places == sorted(places), page
+    facets = client.get("/").text.partition('aria-label="Namespace"')[2]
+    places = [facets.index(f">{name}<") for name in names]
+    assert places == sorted(places)

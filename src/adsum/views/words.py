@@ -175,6 +175,18 @@ def second(moment: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}{_zone(local)}"
 
 
+def instant(moment: datetime) -> str:
+    """The local date and time in one word, to the millisecond, with its distance to UTC (ISO 8601).
+
+    >>> from datetime import UTC, datetime
+    >>> from adsum.views import words
+    >>> words.instant(datetime(2020, 1, 1, tzinfo=UTC))
+    '20...-...T...:00.000...'
+    """
+    local = moment.astimezone()
+    return f"{local:%Y-%m-%dT%H:%M:%S}.{local.microsecond // 1000:03}{_zone(local)}"
+
+
 def _zone(local: datetime) -> str:
     """``Z`` for UTC, else ``+02:00``."""
     return local.isoformat(timespec="minutes")[16:] if local.utcoffset() else "Z"

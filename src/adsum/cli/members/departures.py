@@ -82,7 +82,7 @@ def _at(departure: Departure) -> str:
     and similar tools can split the line."""
     if render.is_terminal():
         return f"{'' if departure.time_known else 'noticed '}{words.second(departure.at)}"
-    return f"{'' if departure.time_known else '<='}{departure.at.isoformat(timespec='milliseconds')}"
+    return f"{'' if departure.time_known else '<='}{words.instant(departure.at)}"
 
 
 def _exit(exit: int | None) -> str:

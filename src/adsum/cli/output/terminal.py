@@ -1,8 +1,8 @@
 """Tables on a terminal, fitted to its width.
 
 A user may copy any cell from the screen, so no cell is cut. Long cells are folded, between words as long as there is
-room for whole words. Where there is not, optional columns are left out. The first column names the row, and is folded
-only where no other way is left.
+room for whole words. Where there is not, optional columns are left out. The first column names the row, and is never
+folded: where there is no room for it beside the others, it has a line of its own above them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -25,16 +26,42 @@ def print_table(rows: Sequence[Sequence[str]], optional: Sequence[str]) -> None:
     """Print rows, the first of which is the heading. The columns in `optional` are left out in that order, as far as
     the width requires it."""
     console = Console(highlight=False)
-    columns = list(zip(*rows, strict=True))
-    for heading in optional:
-        if _least_width(columns) <= console.width:
-            break
-        columns = [column for column in columns if column[0] != heading]
+    whole = list(zip(*rows, strict=True))
+    columns = _without(optional, whole, console.width)
+    if _least_width(columns) > console.width and len(whole) > 1:
+        _print_stacked(console, whole, optional)
+        return
     table = _empty_table(show_header=True)
     for column, width in zip(columns, _widths(columns, console.width), strict=True):
         table.add_column(column[0], width=width, overflow="fold")
     _fill(table, list(zip(*columns, strict=True))[1:])
     console.print(table)
+
+
+def _without(optional: Sequence[str], columns: list[tuple[str, ...]], room: int) -> list[tuple[str, ...]]:
+    """The columns without as many of the optional ones as the room requires."""
+    for heading in optional:
+        if _least_width(columns) <= room:
+            break
+        columns = [column for column in columns if column[0] != heading]
+    return columns
+
+
+def _print_stacked(console: Console, columns: list[tuple[str, ...]], optional: Sequence[str]) -> None:
+    """Print the first cell of each row on a line of its own, and the other cells below it."""
+    names, *others = columns
+    room = max(1, console.width - _GAP)
+    others = _without(optional, others, room)
+    widths = _widths(others, room)
+    for name, *cells, style in zip(names, *others, ["bold", *[""] * (len(names) - 1)], strict=True):
+        if name:
+            # The terminal wraps a longer one, which can be copied whole still.
+            console.print(Text(name, style=style), soft_wrap=True)
+        table = _empty_table(show_header=False)
+        for width in widths:
+            table.add_column(width=width, overflow="fold", style=style)
+        _fill(table, [cells])
+        console.print(Padding(table, (0, 0, 0, _GAP)))
 
 
 def print_pairs(rows: Sequence[Sequence[str]]) -> None:
