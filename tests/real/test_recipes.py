@@ -14,7 +14,7 @@ import pytest
 
 import adsum
 from adsum import Registry
-from tests.docs.page import write_files
+from tests.docs.page import blocks, write_files
 from tests.support import eventually
 
 from .test_worker_processes import BIN, free_port, running
@@ -30,7 +30,7 @@ def members(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     recipes = registry_folder.with_name("recipes")
     recipes.mkdir()
-    for page in ("web-servers.md", "workers.md"):
+    for page in ("web-servers.md", "workers.md", "gevent.md", "asyncio.md"):
         write_files(PAGES / page, recipes, real=True)
     monkeypatch.chdir(recipes)
     with adsum.open(path=registry_folder.with_name("default"), timeout=10) as registry:
@@ -119,4 +119,13 @@ def test_a_pool(recipe: str, printed: str, members: Registry) -> None:
     done = subprocess.run([sys.executable, recipe], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(printed), done.stdout
+    eventually(lambda: len(members) == 0, 60)
+
+
+@pytest.mark.parametrize(("page", "recipe"), [("gevent.md", "gevent_member.py"), ("asyncio.md", "trio_member.py")])
+def test_a_program(page: str, recipe: str, members: Registry) -> None:
+    """The programs for gevent and trio print what their pages show."""
+    (shown,) = [block.output for block in blocks(PAGES / page, real=True) if block.text.startswith(f"# {recipe}\n")]
+    done = subprocess.run([sys.executable, recipe], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, shown), done.stderr
     eventually(lambda: len(members) == 0, 60)
