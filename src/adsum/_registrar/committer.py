@@ -209,6 +209,9 @@ class Committer:
         if decision.writes:
             # Before the revision, which lets watches see the events of the hosts.
             self._hosts.follow(decision)
+            self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
+            # Before the replies: where this registrar is killed after one, the number says that the registry lives.
+            self._page.entries = self.entries
             self._page.revision = transaction.revision
             self._receipts.committed(receipts)
         self._members.follow(decision)
@@ -254,8 +257,6 @@ class Committer:
 
     def _follow(self, batch: Batch, decision: Decision) -> None:
         """After the replies: what the next batch and people need follows the commit."""
-        self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
-        self._page.entries = self.entries
         # The bridge of a cluster reads the standbys and the exits of members here, and is woken for them too.
         amended = self._hosts and any(one.entry.origin is None for _, one in decision.amended)
         self.commits += bool(decision.changes or amended or any(one.everywhere for one in decision.queued))
