@@ -368,6 +368,7 @@ def test_adopted_sessions_come_back(home: Path, start: Start, command: Command) 
     with command.start("adopt", "claude", "--watch") as adopt:
         assert adopt.line().startswith("adopted")
         remove_folder(command.folder)
-        eventually(lambda: command.document("show", f"claude-{pid}").get("pid") == pid)
+        eventually(lambda: command("show", f"claude-{pid}").code == 0)
+        assert command.document("show", f"claude-{pid}")["pid"] == pid
         adopt.signal(signal.SIGINT)
         adopt.wait()

@@ -121,11 +121,14 @@ def test_it_survives_the_registrar(command: Command, members: Registry) -> None:
 def test_an_end_is_never_that_of_an_earlier_registry(command: Command) -> None:
     """After the registry was removed and created again, an entry that dies has its own time of death, even if an
     earlier entry had the same incarnation."""
-    with command.start_listener("first") as first, command.start("watch", "--snapshot", "--json") as watching:
-        first.line()
-        _next_document(watching, "first")
-        assert command("run", "old", "--", "true").code == 0
-        old = _next_document(watching, "old", kind="died")
+    with command.start("watch", "--snapshot", "--json") as watching:
+        with command.start_listener("first") as first:
+            first.line()
+            _next_document(watching, "first")
+            assert command("run", "old", "--", "true").code == 0
+            old = _next_document(watching, "old", kind="died")
+        # Its program would be registered anew.
+        _next_document(watching, "first", kind="died")
         shutil.rmtree(command.folder)
         with command.start_listener("first") as second:
             second.line()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import doctest
 import fcntl
-import inspect
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,42 +16,6 @@ import pytest
 import adsum
 from adsum import Registry, admin
 from tests.support import registrar_pid, stopped
-
-FUNCTIONS = {
-    name: value
-    for name, value in inspect.getmembers(admin, inspect.isfunction)
-    if value.__module__ == admin.__name__ and not name.startswith("_")
-}
-# It serves until a signal ends its process, so its example is a command for a shell.
-NOT_RUN = {"serve"}
-
-
-@pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_every_function_has_an_example(name: str) -> None:
-    """Each public function shows how to call it, except the one that occupies its process."""
-    assert (">>> " in str(inspect.getdoc(FUNCTIONS[name]))) is (name not in NOT_RUN)
-
-
-@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - NOT_RUN))
-def test_the_examples_are_right(name: str, registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example in each docstring prints what it shows."""
-    monkeypatch.setenv("ADSUM_DIR", str(registry_folder.parent))
-    # The registries that an example opens are closed after it.
-    opened: list[Registry] = []
-    open_registry: Callable[..., Registry] = adsum.open
-
-    def open_with_patience(*arguments: Any, **keywords: Any) -> Registry:
-        opened.append(open_registry(*arguments, **{"timeout": 10, **keywords}))
-        return opened[-1]
-
-    monkeypatch.setattr(adsum, "open", open_with_patience)
-    (example,) = doctest.DocTestFinder(recurse=False).find(FUNCTIONS[name], name, globs={"adsum": adsum})
-    failures: list[str] = []
-    result = doctest.DocTestRunner().run(example, out=failures.append)
-    for registry in opened:
-        registry.close()
-    assert (result.failed, failures) == (0, [])
-    assert result.attempted > 0
 
 
 def test_there_is_no_header_before_the_registry(registry_folder: Path) -> None:

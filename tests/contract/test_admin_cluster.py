@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -13,30 +11,6 @@ import pytest
 
 import adsum
 from adsum import admin_cluster
-
-FUNCTIONS = {name: getattr(admin_cluster, name) for name in admin_cluster.__all__}
-# It serves until a signal ends its process, so its example is a command for a shell.
-NOT_RUN = {"serve_bridge"}
-RECORDS = {name for name, value in FUNCTIONS.items() if inspect.isclass(value)}
-
-
-@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - RECORDS))
-def test_every_function_has_an_example(name: str) -> None:
-    """Each public function shows how to call it, except the one that occupies its process."""
-    assert (">>> " in str(inspect.getdoc(FUNCTIONS[name]))) is (name not in NOT_RUN)
-
-
-@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - NOT_RUN - RECORDS))
-def test_the_examples_are_right(name: str, registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example in each docstring prints what it shows."""
-    monkeypatch.setenv("ADSUM_DIR", str(registry_folder.parent))
-    with adsum.open(timeout=10) as registry:
-        names = {"adsum": adsum, "registry": registry}
-        (example,) = doctest.DocTestFinder(recurse=False).find(FUNCTIONS[name], name, globs=names)
-        failures: list[str] = []
-        result = doctest.DocTestRunner().run(example, out=failures.append)
-    assert (result.failed, failures) == (0, [])
-    assert result.attempted > 0
 
 
 def test_to_look_needs_no_grpc() -> None:
