@@ -29,7 +29,7 @@ import adsum
 from adsum._bridge.bridge import Bridge
 from adsum._bridge.exits import AwaitedExits
 from adsum._bridge.local import LocalRegistry
-from adsum._bridge.records import Ended, Published, encode
+from adsum._bridge.records import EndRecord, PublishedEntry, encode
 from adsum._etcd.address import parse
 from adsum._etcd.client import EtcdClient
 from adsum._store.layout import key_of
@@ -96,7 +96,7 @@ class Table:
         self.revision = 0
         self.epoch = 1
         self.exits = AwaitedExits(lambda _entry, _revision: None)
-        self.on_change: Callable[[bytes, Ended | None, int], None] = lambda key, ended, since: None
+        self.on_change: Callable[[bytes, EndRecord | None, int], None] = lambda key, ended, since: None
 
     def put(self, local_id: str, number: int, **metadata: Any) -> None:
         """Register a member, or update it."""
@@ -120,7 +120,7 @@ class Table:
 
     def value(self, key: bytes) -> bytes | None:
         entry = self.table.get(key)
-        return None if entry is None else encode(Published(entry, self.epoch))
+        return None if entry is None else encode(PublishedEntry(entry, self.epoch))
 
     def catch_up(self) -> None:
         """All is in the table."""
@@ -157,8 +157,8 @@ class SimulatedHost:
 
     async def until_published(self) -> None:
         """Wait until all is in etcd."""
-        publisher = self.bridge.publisher
-        while publisher.published != self.local.revision or not publisher._whole_for:
+        etcd_writer = self.bridge.etcd_writer
+        while etcd_writer.published != self.local.revision or not etcd_writer._whole_for:
             for ended in [task for task in self._tasks if task.done()]:
                 # An error of the bridge, which is not to be waited for.
                 ended.result()

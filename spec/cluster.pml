@@ -1,28 +1,28 @@
-/* One host's entries on their way to a mirror, by way of etcd. Checked with Spin: `make model`, see spec/README.md.
+/* One host's entries on their way to a reader, by way of etcd. Checked with Spin: `make model`, see spec/README.md.
  *
  * A host has a table of entries, which changes. A bridge of the host writes it to etcd. Each of its writes is guarded
  * by the fence: the revision at which the host's key was last written. A write may take any time on its way; it is
  * carried out even if the bridge has crashed meanwhile, or has given up waiting for the answer. The lease of the host's
- * key may end at any instant, wrongly too; the entries are not on the lease. A mirror loads all keys at any instant,
+ * key may end at any instant, wrongly too; the entries are not on the lease. A reader loads all keys at any instant,
  * and then follows the changes, in order, at its own pace.
  *
- * What must hold: where a mirror shows a host as here and whole, the state in which it shows each entry, or its
+ * What must hold: where a reader shows a host as here and whole, the state in which it shows each entry, or its
  * absence, is one that the entry had in the host's table at some moment since that fence was set, and no older than the
  * last write of it that was answered.
  *
- * A mirror may load at any instant, so this must hold of what is in etcd after each change: that is checked without a
- * mirror. -DMIRROR adds one, which loads and follows, and checks what it shows.
+ * A reader may load at any instant, so this must hold of what is in etcd after each change: that is checked without a
+ * reader. -DREADER adds one, which loads and follows, and checks what it shows.
  *
  * -DMISTAKE=n puts one mistake into it, which Spin must refute. The names are at the end of this comment.
  *
  *   1  the writes of entries are not guarded
  *   2  the bridge says "whole" when it has sent what differs, and not when that is answered
- *   3  a mirror takes a host for whole that was whole under another fence
+ *   3  a reader takes a host for whole that was whole under another fence
  *   4  after a write of unknown outcome, the bridge repeats it under the same fence
  *   5  the bridge reads what is in etcd before it sets its fence
  *   6  a new bridge takes over the fence of the one before
- *   7  a mirror begins to follow later than at the revision that it loaded
- *   8  a mirror that loads again keeps what is not there any more
+ *   7  a reader begins to follow later than at the revision that it loaded
+ *   8  a reader that loads again keeps what is not there any more
  */
 
 #ifndef MISTAKE
@@ -100,8 +100,8 @@ inline require_true(fence_shown, whole_shown, first, oldest_first, second, oldes
     fi
 }
 
-#ifdef MIRROR
-/* What the mirror is told, in the order of the revisions. */
+#ifdef READER
+/* What the reader is told, in the order of the revisions. */
 bool following;
 chan feed = [REVISIONS] of { mtype, byte, byte };
 
@@ -112,7 +112,7 @@ inline tell(kind, which, value) {
     fi
 }
 #else
-/* A mirror could load at this instant. */
+/* A reader could load at this instant. */
 inline tell(kind, which, value) {
     require_true(host, whole, entry[0], answered[0], entry[1], answered[1])
 }
@@ -316,8 +316,8 @@ end:
     od
 }
 
-#ifdef MIRROR
-active proctype Mirror() {
+#ifdef READER
+active proctype Reader() {
     byte at_host, at_whole, reloads, which, value;
     byte shown[IDS];
     mtype kind;

@@ -92,7 +92,7 @@ def registry(registry_folder: Path) -> Iterator[Registry]:
 def opener(request: pytest.FixtureRequest, registry_folder: Path) -> Iterator[Opener]:
     """Opens registries in `registry_folder` (or where the arguments say), of one kind; they are closed at the end.
 
-    An `AsyncRegistry` is wrapped so that its writes are awaited at once; see `Awaited`.
+    An `AsyncRegistry` is wrapped so that its writes are awaited at once; see `AwaitedState`.
     """
     opened: list[Registry] = []
     runner = asyncio.Runner()

@@ -25,7 +25,7 @@ from ._amendment import parse_amendment
 from ._client.client import Client
 from ._client.connection_pool import seconds
 from ._client.interrupted import InterruptedRegistration
-from ._client.keeper import ASK_SECONDS, Holder, Kept, fields_of
+from ._client.keeper import ASK_SECONDS, Holder, KeptEntry, fields_of
 from ._client.member_call import MemberCall
 from ._client.member_end import MemberEnd
 from ._client.member_heartbeat import heartbeat_thread, promised
@@ -34,8 +34,8 @@ from ._client.pending_call import PendingCall
 from ._client.pipeline import CLOSE_SECONDS
 from ._client.stand_by_call import StandByCall
 from ._client.target import AnyProcess, resolve
-from ._everywhere import Everywhere, register_anew, require_cluster
-from ._instrument import Begin, Observation, instrument
+from ._everywhere import NameMode, register_anew, require_cluster
+from ._instrument import CallPoint, Observation, instrument
 from ._os import identity
 from ._other_place import name_other_place
 from ._reads import AnyId
@@ -73,7 +73,7 @@ class Write(Observation, Generic[Q]):
     __slots__ = ("begin", "by_thread", "call", "member", "request")
 
     request: Q
-    begin: Begin | None
+    begin: CallPoint | None
     call: str
     member: Member
     by_thread: Sequence[bool]
@@ -339,7 +339,7 @@ class Calls:
         convert: Callable[[wire.Done], T],
         *,
         process: AnyProcess | None = None,
-        everywhere: Everywhere = Everywhere.no,
+        everywhere: NameMode = NameMode.no,
         replace: bool = False,
     ) -> StandByCall[T]:
         """Stand by for an id, or for a name of the whole cluster. Sends the request; `convert` makes the result of the
@@ -347,7 +347,7 @@ class Calls:
         client = self._client
         with self._write(instrument.register, "stand_by", id) as write:
             check_flag("replace", replace)
-            if everywhere is not Everywhere.no:
+            if everywhere is not NameMode.no:
                 require_cluster(client.reader)
             target = resolve(process)
             if target.member is not None:
@@ -437,7 +437,7 @@ class Calls:
     def _note_made(self, entries: Sequence[Entry], epoch: int, member: Member, by_thread: Sequence[bool]) -> None:
         reference = None if member is None else weakref.ref(member)
         for entry in entries:
-            self._client.keeper.keep(Kept(entry, epoch, reference, self._reference))
+            self._client.keeper.keep(KeptEntry(entry, epoch, reference, self._reference))
             if entry.row_place:
                 # The gauges of the entry are read where this reader has them open.
                 self._client.reader.attach()
@@ -547,7 +547,7 @@ class Calls:
         reader.attach()
         return reader.node is None
 
-    def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
+    def _write(self, begin: CallPoint | None, call: str, id: object) -> Write[Any]:
         write: Write[Any] = Write(begin, call, self._client.folder, id, self._namespace)
         write.begin, write.call, write.member, write.by_thread = begin, call, None, ()
         return write

@@ -23,7 +23,7 @@ from .model import Entry
 _FIRST_SECONDS, _LATER_SECONDS = 0.0005, 0.01
 
 
-class Progress:
+class ProgressWait:
     """One of the two waits: iterate it, and wait the seconds that it gives each time. `revision` is what has to be
     reached. Errors: `Timeout`; `ClusterUnavailable`."""
 
@@ -57,7 +57,7 @@ class Progress:
         raise Timeout(f"{self._what} within {self._seconds:g} s; give a longer timeout=, or see adsum hosts")
 
 
-class CatchingUp:
+class CatchUp:
     """The wait for the cluster's present: the address to ask, and the time that the question and the wait have
     together. Errors: `ValueError` for a time that cannot be."""
 
@@ -73,17 +73,17 @@ class CatchingUp:
             return None
         return Timeout(f"etcd has not answered within {self.seconds:g} s ({error}); give a longer timeout=")
 
-    def until(self, revision: int) -> Progress:
+    def until(self, revision: int) -> ProgressWait:
         """Wait until this registry has what the cluster had at a revision of etcd."""
         what = "the cluster's present has not arrived here"
-        return Progress(self._reader, what, revision, self.seconds, applied=True, began=self._began)
+        return ProgressWait(self._reader, what, revision, self.seconds, applied=True, began=self._began)
 
 
 def published(reader: Reader, entry: Entry, timeout: float | None) -> Iterator[float]:
     """Wait until the cluster has every change of this registry up to that of an entry. Errors: also
     `ClusterUnavailable` where the bridge has left out the entry."""
     seconds = seconds_or(timeout, USUAL_SECONDS)
-    yield from Progress(reader, "the change was not published", entry.revision, seconds, applied=False)
+    yield from ProgressWait(reader, "the change was not published", entry.revision, seconds, applied=False)
     status = status_in(reader.folder)
     if status is not None and entry.process_id.node in status.refused_nodes:
         raise ClusterUnavailable(
@@ -110,7 +110,7 @@ def address_of(reads: RegistryReads) -> str:
 
 def catch_up(reads: RegistryReads, timeout: float | None) -> int:
     """Wait until this registry has all that the cluster has now. Gives etcd's revision."""
-    wait = CatchingUp(reads, timeout)
+    wait = CatchUp(reads, timeout)
     from ._etcd.asking import in_a_loop, newest_revision
 
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from ._columns import column_of, place_of_least
+from ._columns import column_of, index_of_least
 from ._ordering import Key, check_key, measured
 from ._store.kept_results import KeptResult
 from ._store.query import Query
@@ -46,32 +46,32 @@ class Chooser:
             if chosen is not None and chosen not in members:
                 raise ValueError(f"by={by!r} returned {chosen!r}: return one of the entries it is given, or None")
             return chosen
-        place = self._place(len(members), members.__getitem__, by, key, query)
-        return None if place is None else members[place]
+        index = self._index(len(members), members.__getitem__, by, key, query)
+        return None if index is None else members[index]
 
-    def place_in(self, kept: KeptResult, by: Choice, key: Key | None, query: Query) -> int | None:
-        """The place of one member of a result that is kept, which has some; None where none of them is chosen."""
+    def index_in(self, kept: KeptResult, by: Choice, key: Key | None, query: Query) -> int | None:
+        """The index of one member of a result that is kept, which has some; None where none of them is chosen."""
         if by == "least" and isinstance(key, str):
             column = column_of(kept.entries, key, kept.rows, kept.columns)
-            place = None if column is None else column.least()
-            if place is not None:
-                return place
-        return self._place(len(kept.entries), lambda place: kept.members[place].present(), by, key, query)
+            index = None if column is None else column.least()
+            if index is not None:
+                return index
+        return self._index(len(kept.entries), lambda index: kept.members[index].present(), by, key, query)
 
-    def _place(
+    def _index(
         self, members: int, member: Callable[[int], Entry], by: Choice, key: Key | None, query: Query
     ) -> int | None:
-        """The place of one of so many members, of which only those are asked for that are compared."""
+        """The index of one of so many members, of which only those are asked for that are compared."""
         if by == "random":
             return int(random.random() * members)
         if by == "round_robin":
             return next(self._turns(query)) % members
         if by == "two_choices":
             pair = random.sample(range(members), min(2, members))
-            return pair[place_of_least([measured(member(place), key or "") for place in pair])]
+            return pair[index_of_least([measured(member(index), key or "") for index in pair])]
         if by == "least":
-            return place_of_least([measured(member(place), key or "") for place in range(members)])
-        return _weighted([measured(member(place), WEIGHT if key is None else key) for place in range(members)])
+            return index_of_least([measured(member(index), key or "") for index in range(members)])
+        return _weighted([measured(member(index), WEIGHT if key is None else key) for index in range(members)])
 
 
 def check_choice(by: object, key: object = None) -> None:

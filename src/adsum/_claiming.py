@@ -28,7 +28,7 @@ T = TypeVar("T")
 ANSWER_SECONDS = 1.0
 
 
-class Claiming(NamedTuple):
+class PendingClaim(NamedTuple):
     """A claim that is to be sent: its request, and how many seconds it waits for a slot, None for any number."""
 
     write: Write[wire.Claim]
@@ -52,9 +52,9 @@ class Claiming(NamedTuple):
         )
 
 
-def claiming(
+def pending_claim(
     calls: Calls, id: AnyId | None, process: WholeProcess | None, timeout: float | None, conditions: Mapping[str, Any]
-) -> Claiming:
+) -> PendingClaim:
     """A checked claim. Errors: `InvalidQuery`, `InvalidProcessId`, `DeadProcess`, `TypeError`, `ValueError`."""
     patience = seconds(timeout)
     write: Write[wire.Claim] = calls._write(instrument.claim, "claim", id)
@@ -75,7 +75,7 @@ def claiming(
             process_id=process_id,
             may_wait=patience != 0,
         )
-    return Claiming(write, patience)
+    return PendingClaim(write, patience)
 
 
 def refuse_where(conditions: Mapping[str, Any]) -> None:
@@ -93,30 +93,30 @@ def claimed_conditions(conditions: Mapping[str, Any]) -> Conditions:
     return cast("Conditions", {**conditions, "health_status": "healthy"})
 
 
-def pauses(calls: Calls, claiming: Claiming, until: float) -> Iterator[float]:
+def pauses(calls: Calls, pending_claim: PendingClaim, until: float) -> Iterator[float]:
     """For how many seconds to sleep, and again, until there is a registry: a claim on any member makes none. A claim on
     an id does not wait for one; `send` says that the id is not registered. Errors: `Timeout` at `until`."""
-    while _waits_for_registry(calls, claiming):
+    while _waits_for_registry(calls, pending_claim):
         left = until - time.monotonic()
         if left <= 0:
-            raise fail(claiming, claiming.too_late())
+            raise fail(pending_claim, pending_claim.too_late())
         yield min(left, ABSENT_SECONDS)
 
 
-def _waits_for_registry(calls: Calls, claiming: Claiming) -> bool:
-    with claiming.write:
-        return claiming.request.process_id is None and calls.lacks_registry()
+def _waits_for_registry(calls: Calls, pending_claim: PendingClaim) -> bool:
+    with pending_claim.write:
+        return pending_claim.request.process_id is None and calls.lacks_registry()
 
 
-def try_now(calls: Calls, claiming: Claiming) -> Entry | None:
+def try_now(calls: Calls, pending_claim: PendingClaim) -> Entry | None:
     """Claim a slot that is free, in the caller's thread: no other thread has to be woken. The member's entry, or None.
 
     A claim that waits is not overtaken, for no member with a free slot matches it."""
-    request, client = msgspec.structs.replace(claiming.request, may_wait=False), calls._client
+    request, client = msgspec.structs.replace(pending_claim.request, may_wait=False), calls._client
     try:
-        with claiming.write:
+        with pending_claim.write:
             calls._without_registry(request)
-            done = client.pool.ask(request, _answer_seconds(calls, claiming))
+            done = client.pool.ask(request, _answer_seconds(calls, pending_claim))
     except BaseException as error:
         if isinstance(error, Timeout) or not isinstance(error, AdsumError):
             # It may have been granted, and no caller will hold it.
@@ -125,33 +125,33 @@ def try_now(calls: Calls, claiming: Claiming) -> Entry | None:
     if not done.entries:
         return None
     _note(calls, request, done.entries[0])
-    if claiming.write.observer is not None:
-        claiming.write.observer.succeeded(1, changed=done.changed)
+    if pending_claim.write.observer is not None:
+        pending_claim.write.observer.succeeded(1, changed=done.changed)
     return done.entries[0]
 
 
-def send(calls: Calls, claiming: Claiming, convert: Callable[[Entry], T]) -> ClaimCall[T]:
+def send(calls: Calls, pending_claim: PendingClaim, convert: Callable[[Entry], T]) -> ClaimCall[T]:
     """Send a claim. The future gets what `convert` makes of the member's entry; `Timeout` where no slot is free and it
     does not wait."""
 
     def granted(done: wire.Done) -> T:
         if not done.entries:
-            raise claiming.too_late()
-        _note(calls, claiming.request, done.entries[0])
+            raise pending_claim.too_late()
+        _note(calls, pending_claim.request, done.entries[0])
         return convert(done.entries[0])
 
-    write, client = claiming.write, calls._client
-    call = ClaimCall(write.request, granted, _answer_seconds(calls, claiming), write.observer, client.pipeline)
+    write, client = pending_claim.write, calls._client
+    call = ClaimCall(write.request, granted, _answer_seconds(calls, pending_claim), write.observer, client.pipeline)
     with write:
         calls._without_registry(write.request)
         client.pipeline.submit(call)
     return call
 
 
-def _answer_seconds(calls: Calls, claiming: Claiming) -> float | None:
+def _answer_seconds(calls: Calls, pending_claim: PendingClaim) -> float | None:
     """How long the registrar may take to answer at all; None for the registry's own bound. A claim with less patience
     than it takes to answer is for a slot that is free now."""
-    own, patience = calls._seconds(None), claiming.timeout
+    own, patience = calls._seconds(None), pending_claim.timeout
     if patience is None or (own is None and patience < ANSWER_SECONDS):
         return own
     return max(patience, min(own or ANSWER_SECONDS, ANSWER_SECONDS))
@@ -162,7 +162,7 @@ def _note(calls: Calls, request: wire.Claim, entry: Entry) -> None:
     calls.claims[request.number] = request.owner, entry.process_id
 
 
-def releasing(calls: Calls, request: wire.Claim) -> Write[wire.Release]:
+def release_request(calls: Calls, request: wire.Claim) -> Write[wire.Release]:
     """The request to end a claim."""
     write: Write[wire.Release] = calls._write(instrument.release, "release", request.process_id)
     with write:
@@ -170,10 +170,10 @@ def releasing(calls: Calls, request: wire.Claim) -> Write[wire.Release]:
     return write
 
 
-def disown(calls: Calls, claiming: Claiming) -> None:
+def disown(calls: Calls, pending_claim: PendingClaim) -> None:
     """End a claim that was granted after all, and that no caller will hold."""
-    if claiming.request.number in calls.claims:
-        end_later(calls, claiming.request)
+    if pending_claim.request.number in calls.claims:
+        end_later(calls, pending_claim.request)
 
 
 def end_later(calls: Calls, request: wire.Claim) -> None:
@@ -182,8 +182,8 @@ def end_later(calls: Calls, request: wire.Claim) -> None:
     ClaimEnd(calls._client.pipeline, request).send()
 
 
-def fail(claiming: Claiming, error: AdsumError) -> AdsumError:
+def fail(pending_claim: PendingClaim, error: AdsumError) -> AdsumError:
     """Report the error of a claim whose call was cancelled."""
-    if claiming.write.observer is not None:
-        claiming.write.observer.failed(error)
+    if pending_claim.write.observer is not None:
+        pending_claim.write.observer.failed(error)
     return error

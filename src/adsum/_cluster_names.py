@@ -8,7 +8,7 @@ from concurrent import futures
 from ._calls import Calls, whole
 from ._client.connection_pool import seconds
 from ._client.target import AnyProcess
-from ._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
+from ._everywhere import USUAL_SECONDS, NameMode, name_timed_out
 from ._reads import AnyId
 from .registration import Registration
 
@@ -24,7 +24,7 @@ def register_everywhere(
 ) -> Registration:
     """Register a name for the whole cluster, if it is free."""
     patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
-    call = calls.stand_by(id, metadata, patience, whole, process=process, everywhere=Everywhere.now, replace=replace)
+    call = calls.stand_by(id, metadata, patience, whole, process=process, everywhere=NameMode.now, replace=replace)
     try:
         futures.wait([call.future], patience)
         if not call.future.done() and call.future.cancel():

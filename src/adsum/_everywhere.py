@@ -24,7 +24,7 @@ USUAL_SECONDS = 5.0
 _LOOK_SECONDS = 0.001
 
 
-class Everywhere(Enum):
+class NameMode(Enum):
     """Whether a name is for the whole cluster, and whether a request for it waits until it is free."""
 
     no = "no"
@@ -35,9 +35,9 @@ class Everywhere(Enum):
         self, process_id: ProcessId, owner: Owner, fields: MetadataFields, *, replaces: bool = False
     ) -> wire.StandBy | wire.StandByEverywhere:
         """The request for a name of this kind."""
-        if self is Everywhere.no:
+        if self is NameMode.no:
             return wire.StandBy(process_id=process_id, owner=owner, fields=fields)
-        waits = self is Everywhere.waits
+        waits = self is NameMode.waits
         return wire.StandByEverywhere(process_id=process_id, owner=owner, fields=fields, waits=waits, replaces=replaces)
 
 
@@ -101,7 +101,7 @@ def register_anew(client: Client, process_id: ProcessId, owner: Owner, fields: M
     """Register an entry whose registry is gone under its name for the whole cluster. Errors: those of the request;
     `Timeout`."""
     client.pipeline.hold_entries()
-    request = Everywhere.now.request(process_id, owner, fields)
+    request = NameMode.now.request(process_id, owner, fields)
     members = client.reader.local_members
     call = StandByCall(request, lambda done: done, USUAL_SECONDS, None, client.pipeline, members)
     client.pipeline.submit(call)

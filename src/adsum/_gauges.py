@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _TRIES = 10
 
 
-class OpenRows(Protocol):
+class OpenMemberRows(Protocol):
     """The member rows of a registry that this process reads: their words, the same as floats, and how many of them have
     memory. They are those of the board with this number; `in_use` has the number of the board that is in use."""
 
@@ -48,15 +48,15 @@ class OpenRows(Protocol):
 
 
 # The open rows of all registries that are open. Another tuple after each change.
-_open: tuple[OpenRows, ...] = ()
+_open: tuple[OpenMemberRows, ...] = ()
 
 
-def add_open(rows: OpenRows) -> None:
+def add_open(rows: OpenMemberRows) -> None:
     global _open
     _open = (*_open, rows)
 
 
-def remove_open(rows: OpenRows) -> None:
+def remove_open(rows: OpenMemberRows) -> None:
     global _open
     _open = tuple(one for one in _open if one is not rows)
 

@@ -22,14 +22,14 @@ _time_of = datetime.fromtimestamp
 WALL, CHECK, LATE = 1, 2, 3
 
 
-class Heartbeat(NamedTuple):
+class HeartbeatTime(NamedTuple):
     """When a heartbeat was sent: nanoseconds on the monotonic clock, microseconds since 1970. Zeros for none."""
 
     monotonic: int
     wall: int
 
 
-NO_HEARTBEAT = Heartbeat(0, 0)
+NO_HEARTBEAT = HeartbeatTime(0, 0)
 
 
 def with_heartbeat(entry: Entry, wall: int) -> Entry:

@@ -50,7 +50,7 @@ class Observer(Protocol):
         """The call raises `error`."""
 
 
-class Begin(Protocol):
+class CallPoint(Protocol):
     """A call begins: the name of the call, the registry's folder, the id as the caller gave it (any object; None where
     the call has none) and the namespace that is meant where the id names no other."""
 
@@ -65,7 +65,7 @@ class Observation:
 
     __slots__ = ("observer",)
 
-    def __init__(self, begin: Begin | None, call: str, folder: Path, id: object, namespace: str) -> None:
+    def __init__(self, begin: CallPoint | None, call: str, folder: Path, id: object, namespace: str) -> None:
         self.observer = None if begin is None else begin(call, folder, id, namespace)
 
     def __enter__(self) -> Self:
@@ -81,19 +81,19 @@ class Observation:
             self.observer.succeeded(entries)
 
 
-class WaitTimedOut(Protocol):
+class TimeoutPoint(Protocol):
     """The call, `wait_for` or `wait_until_gone`, raises `error` after `seconds`."""
 
     def __call__(self, call: str, folder: Path, namespace: str, seconds: float, error: AdsumError) -> None: ...
 
 
-class ClientOpened(Protocol):
+class ClientPoint(Protocol):
     """There is a new `Client`; which, says `_client.client.clients`."""
 
     def __call__(self) -> None: ...
 
 
-class RegistrarStarted(Protocol):
+class StartPoint(Protocol):
     """This process has started a registrar for `folder`, which took `seconds`."""
 
     def __call__(self, folder: Path, seconds: float) -> None: ...
@@ -117,17 +117,17 @@ class Instrument:
     )
 
     def __init__(self) -> None:
-        self.lookup: Begin | None = None
-        self.find: Begin | None = None
-        self.register: Begin | None = None
-        self.update: Begin | None = None
-        self.unregister: Begin | None = None
-        self.heartbeat: Begin | None = None
-        self.claim: Begin | None = None
-        self.release: Begin | None = None
-        self.wait_timed_out: WaitTimedOut | None = None
-        self.client_opened: ClientOpened | None = None
-        self.registrar_started: RegistrarStarted | None = None
+        self.lookup: CallPoint | None = None
+        self.find: CallPoint | None = None
+        self.register: CallPoint | None = None
+        self.update: CallPoint | None = None
+        self.unregister: CallPoint | None = None
+        self.heartbeat: CallPoint | None = None
+        self.claim: CallPoint | None = None
+        self.release: CallPoint | None = None
+        self.wait_timed_out: TimeoutPoint | None = None
+        self.client_opened: ClientPoint | None = None
+        self.registrar_started: StartPoint | None = None
 
 
 instrument = Instrument()

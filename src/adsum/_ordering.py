@@ -1,7 +1,7 @@
 """The numbers of members, and the order that `find` puts members in by them.
 
 A **choice key** is what a call compares members by: the name of a number, or a function of an entry. `number_of` is the
-one place where a name becomes a number.
+one module where a name becomes a number.
 """
 
 from __future__ import annotations

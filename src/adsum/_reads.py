@@ -24,7 +24,7 @@ from ._os import identity
 from ._os.liveness import descriptors_needed
 from ._os.usage import Usage, usage_of
 from ._other_place import name_other_place
-from ._store import places
+from ._store import locations
 from ._store.entry_cache import HotEntries
 from ._store.feed import Position, TableFeed, position_of
 from ._store.history import Step
@@ -67,7 +67,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         cluster: str | None,
     ) -> None:
         identity.require_linux()
-        self.folder: Path = places.locate(name, path)
+        self.folder: Path = locations.locate(name, path)
         named_node = node if node is not None else os.environ.get("ADSUM_NODE") or None
         self._follows_node = named_node is None
         self._node: str = identity.host_name() if named_node is None else named_node
@@ -482,10 +482,10 @@ class RegistryReads(Mapping[ProcessId, Entry]):
             kept = reader.kept(query)
             if kept is not None and kept.entries:
                 # Only the chosen one has to be alive.
-                place = self._chooser.place_in(kept, by, key, query)
-                if place is None:
+                index = self._chooser.index_in(kept, by, key, query)
+                if index is None:
                     return None
-                if reader.lives(kept, member := kept.members[place]):
+                if reader.lives(kept, member := kept.members[index]):
                     return member.present()
         return self._chooser.choose(self.find(where=where, **conditions), by, key, query)
 

@@ -35,7 +35,7 @@ REDIAL_SECONDS = 5.0
 UNREACHABLE = (Timeout, RegistrarUnavailable)
 
 
-class Awaited(Generic[T]):
+class AwaitedState(Generic[T]):
     """A state of a registry that a call waits for.
 
     `call` is the name of the call. `query` and `where` are what a watch has to follow so that it reports every change
@@ -58,21 +58,21 @@ class Awaited(Generic[T]):
         raise NotImplementedError
 
 
-def wait(awaited: Awaited[T], timeout: float | None) -> T:
+def wait(awaited: AwaitedState[T], timeout: float | None) -> T:
     """Wait until the state is reached, and return the result. Errors: `Timeout`."""
     until = instant_after(timeout)
     if (found := awaited.found()) is not None:
         return found
     reads = awaited.reads
     with Watch(reads, reads._client, awaited.query, awaited.where, None, has_hosts=True) as watch:
-        changes = _Changes(watch, awaited.recheck)
+        changes = _ChangeWait(watch, awaited.recheck)
         while (found := awaited.found()) is None:
             if time.monotonic() >= until or not changes.wait(until):
                 raise missed(awaited, timeout)
     return found
 
 
-class _Changes:
+class _ChangeWait:
     """The changes that a watch reports, for a wait that looks again after each of them, and every `recheck` seconds."""
 
     def __init__(self, watch: Watch, recheck: float) -> None:
@@ -101,7 +101,7 @@ class _Changes:
         return True
 
 
-def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
+def missed(awaited: AwaitedState[Any], timeout: float | None) -> Timeout:
     """The error of a wait that timed out, which is also reported to telemetry."""
     error = awaited.missed(timeout)
     name_other_place(error, awaited.reads._client)
@@ -110,7 +110,7 @@ def missed(awaited: Awaited[Any], timeout: float | None) -> Timeout:
     return error
 
 
-class WaitCondition(Awaited[Entry | list[Entry]]):
+class WaitCondition(AwaitedState[Entry | list[Entry]]):
     """The members that a call of `wait_for` waits for: the one under an id, in a state that matches conditions; or so
     many that match conditions."""
 
@@ -150,13 +150,13 @@ class WaitCondition(Awaited[Entry | list[Entry]]):
         return entry if entry is None or self.where is None or self.where(entry) else None
 
 
-class Gone(NamedTuple):
+class HolderEnd(NamedTuple):
     """The end of a wait for an end: the entry that was there when the wait began."""
 
     last: Entry | None
 
 
-class GoneCondition(Awaited[Gone]):
+class GoneCondition(AwaitedState[HolderEnd]):
     """The end of the registration that holds an id when this object is made. A member that cannot be reached has not
     ended: nothing is known of it until its host is back, or is forgotten."""
 
@@ -169,10 +169,10 @@ class GoneCondition(Awaited[Gone]):
         self._id = reads._id(id)
         self._holder = reads.lookup(self._id, unreachable=True)
 
-    def found(self) -> Gone | None:
+    def found(self) -> HolderEnd | None:
         present = self.reads.lookup(self._id, unreachable=True)
         if self._holder is None or present is None or present.incarnation != self._holder.incarnation:
-            return Gone(self._holder)
+            return HolderEnd(self._holder)
         return None
 
     def missed(self, seconds: float | None) -> Timeout:

@@ -281,7 +281,7 @@ class RemoteExit(msgspec.Struct, frozen=True, array_like=True):
     code: int
 
 
-class Mirror(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="mirror"):
+class ApplyRemote(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag="mirror"):
     """What the bridge heard from the cluster at one moment: changes of other hosts, in order. First those of `hosts`
     that take reach away, then `changes` of their entries and `exits`, then those of `hosts` that give it. Answered by
     `Done`."""
@@ -332,7 +332,7 @@ AnyRequest = (
     | ExitOf
     | Claim
     | Release
-    | Mirror
+    | ApplyRemote
     | StandByEverywhere
     | NameAnswer
     | Retoken
@@ -371,19 +371,19 @@ decode_hello = msgspec.msgpack.Decoder(Hello).decode
 decode_welcome = msgspec.msgpack.Decoder(Welcome | Failed).decode
 
 
-class _EnvelopeOutline(msgspec.Struct, array_like=True):
+class _EnvelopeHead(msgspec.Struct, array_like=True):
     number: Annotated[int, msgspec.Meta(ge=0)]
     deadline: int
     request: msgspec.Raw
 
 
-class _Outline(msgspec.Struct, array_like=True):
+class _ReplyHead(msgspec.Struct, array_like=True):
     kind: str
     number: int
 
 
-_decode_envelope_outline = msgspec.msgpack.Decoder(_EnvelopeOutline).decode
-_decode_reply_outline = msgspec.msgpack.Decoder(_Outline).decode
+_decode_envelope_outline = msgspec.msgpack.Decoder(_EnvelopeHead).decode
+_decode_reply_outline = msgspec.msgpack.Decoder(_ReplyHead).decode
 _REQUEST_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 _REPLY_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyReply))
 # The decoder's words for a field, or a value of a field, that only a later version knows.

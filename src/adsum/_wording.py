@@ -27,11 +27,11 @@ def explain(message: str, fields: Mapping[str, object], choices: Mapping[str, It
     """
     if unknown := re.fullmatch(_UNKNOWN_FIELD, message):
         return _unknown_field(unknown[1], choices)
-    what, _, place = message.partition(" - at ")
+    what, _, pointer = message.partition(" - at ")
     what += _ADVICE.get(what, "")
     what = re.sub("`.*?`", lambda quoted: _in_python_words(quoted[0]), what)
-    is_key = place.startswith("`key` in ")
-    path, value = _locate(place.removeprefix("`key` in ").strip("`"), fields, _words(what))
+    is_key = pointer.startswith("`key` in ")
+    path, value = _locate(pointer.removeprefix("`key` in ").strip("`"), fields, _words(what))
     if is_key and isinstance(value, Mapping):
         return f"{path}: the key {next(key for key in value if not isinstance(key, str))!r} is no string"
     what = re.sub(r"got `.*`", lambda _: f"got `{type_name(value)}`", what)
@@ -70,14 +70,14 @@ def _words(what: str) -> set[str]:
     return words | {"int"} if "float" in words else words
 
 
-def _locate(place: str, fields: Mapping[str, object], right: set[str]) -> tuple[str, object]:
+def _locate(pointer: str, fields: Mapping[str, object], right: set[str]) -> tuple[str, object]:
     """The path of the value that msgspec refuses at ``$.field[index]``, and that value. `right`: see `_words`.
 
     msgspec writes ``[...]`` for a key, which is found here, and numbers the elements of a set, which have no number.
     """
     path = "metadata"
     value: object = fields
-    for step in re.finditer(_STEP, place):
+    for step in re.finditer(_STEP, pointer):
         field, index = step["field"], step["index"]
         if field and isinstance(value, Mapping):
             value = value[field]

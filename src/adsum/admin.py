@@ -27,8 +27,8 @@ from ._client.launch import Launch
 from ._os import folder as folders
 from ._os import identity
 from ._os.presence import lock_holders
+from ._store import locations
 from ._store import page as pages
-from ._store import places
 from ._store.room import fitted_to
 from ._validation import parse_id
 from .model import Limits, Owner, ProcessId
@@ -71,7 +71,7 @@ def base_folder() -> Path:
     >>> adsum.admin.base_folder() == adsum.open().folder.parent
     True
     """
-    return places.base()
+    return locations.base()
 
 
 def registry_folder(name: str = "default", path: str | os.PathLike[str] | None = None) -> Path:
@@ -80,18 +80,18 @@ def registry_folder(name: str = "default", path: str | os.PathLike[str] | None =
     >>> adsum.admin.registry_folder("default") == adsum.open().folder
     True
     """
-    return places.locate(name, path)
+    return locations.locate(name, path)
 
 
 def other_registries(folder: Path) -> list[Path]:
-    """The registries of the same name that live in this user's other default place, in
+    """The registries of the same name that live in this user's other default location, in
     ``/run/user/<uid>/adsum`` for one: an earlier version of adsum made them there. Empty where ``$ADSUM_DIR`` or a path
     chose the folder.
 
     >>> adsum.admin.other_registries(adsum.open().folder)
     []
     """
-    return places.elsewhere(folder)
+    return locations.elsewhere(folder)
 
 
 def describe_other_registries(folder: Path) -> str:
@@ -101,7 +101,7 @@ def describe_other_registries(folder: Path) -> str:
     >>> adsum.admin.describe_other_registries(adsum.open().folder)
     ''
     """
-    return places.describe_others(folder)
+    return locations.describe_others(folder)
 
 
 def check_folder(folder: Path) -> bool:

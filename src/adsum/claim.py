@@ -13,7 +13,18 @@ from typing import Any
 
 from . import _wire as wire
 from ._calls import Calls
-from ._claiming import ANSWER_SECONDS, Claiming, claiming, disown, end_later, fail, pauses, releasing, send, try_now
+from ._claiming import (
+    ANSWER_SECONDS,
+    PendingClaim,
+    disown,
+    end_later,
+    fail,
+    pauses,
+    pending_claim,
+    release_request,
+    send,
+    try_now,
+)
 from ._client.claim_call import ClaimCall
 from ._client.target import WholeProcess
 from ._cluster_claims import Search, still_holds
@@ -115,7 +126,7 @@ class Claim(OfOneProcess, OnlySync):
         >>> claim.release(), claim.release()
         (True, False)
         """
-        held = self._calls.wait(releasing(self._calls, self._request), timeout).changed
+        held = self._calls.wait(release_request(self._calls, self._request), timeout).changed
         self._calls.claims.pop(self.number, None)
         return held
 
@@ -193,7 +204,7 @@ def claim_slot(
     """Claim a slot for `Registry.claim`, and wait for it."""
     if is_wanted(everywhere):
         return _claimed_everywhere(calls, Search(reads, id, timeout, conditions), process)
-    wanted = claiming(calls, id, process, timeout, conditions)
+    wanted = pending_claim(calls, id, process, timeout, conditions)
     is_held = False
     try:
         claim = _claimed(calls, wanted)
@@ -221,7 +232,7 @@ def _claimed_everywhere(calls: Calls, search: Search, process: WholeProcess | No
         time.sleep(search.pause())
 
 
-def _claimed(calls: Calls, wanted: Claiming) -> Claim:
+def _claimed(calls: Calls, wanted: PendingClaim) -> Claim:
     until = wanted.until()
     for seconds in pauses(calls, wanted, until):
         time.sleep(seconds)
@@ -239,7 +250,7 @@ def _claimed(calls: Calls, wanted: Claiming) -> Claim:
             call.end()
 
 
-def _granted(wanted: Claiming, call: ClaimCall[Claim], until: float) -> Claim:
+def _granted(wanted: PendingClaim, call: ClaimCall[Claim], until: float) -> Claim:
     """Wait for the claim, no longer than `until`."""
     left = None if until == math.inf else max(0.0, until - time.monotonic())
     futures.wait([call.future], left)

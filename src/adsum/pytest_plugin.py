@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .testing import Eventually, MemberFactory
 
 
-class _AsInstalled:
+class _InstalledFinder:
     """Finds the modules of adsum before pytest does, which would compile all of them anew to rewrite their assertions,
     as those of any distribution with a plugin. They have none, and it takes half a second."""
 
@@ -31,30 +31,30 @@ class _AsInstalled:
 
 
 def pytest_configure() -> None:
-    sys.meta_path.insert(0, _AsInstalled)
+    sys.meta_path.insert(0, _InstalledFinder)
 
 
 def pytest_unconfigure() -> None:
-    if _AsInstalled in sys.meta_path:
-        sys.meta_path.remove(_AsInstalled)
+    if _InstalledFinder in sys.meta_path:
+        sys.meta_path.remove(_InstalledFinder)
 
 
 @pytest.fixture
 def adsum_dir() -> Iterator[Path]:
     """A new folder of registries: ADSUM_DIR for the test and for the processes that it starts. At the end all
     registrars in it are stopped, and the test fails where a registrar or a member in it is left."""
-    from .testing.place import Place
+    from .testing.scratch_folder import ScratchFolder
 
     with pytest.MonkeyPatch.context() as patch:
         # The processes of a test belong to it, and to no cluster or node that a shell has chosen.
         for name in ("ADSUM_NODE", "ADSUM_CLUSTER"):
             patch.delenv(name, raising=False)
-        place = Place()
-        patch.setenv("ADSUM_DIR", str(place.folder))
+        scratch = ScratchFolder()
+        patch.setenv("ADSUM_DIR", str(scratch.folder))
         try:
-            yield place.folder
+            yield scratch.folder
         finally:
-            left = place.remove()
+            left = scratch.remove()
         if left:
             pytest.fail(left, pytrace=False)
 
@@ -63,7 +63,7 @@ def adsum_dir() -> Iterator[Path]:
 def adsum_registry(adsum_dir: Path) -> Iterator[Registry]:
     """The default registry of `adsum_dir`. Its writes, and by default those of all its processes, may take as long as
     on a very busy machine."""
-    from .testing.place import open_patiently
+    from .testing.scratch_folder import open_patiently
 
     with open_patiently(adsum_dir) as registry:
         yield registry

@@ -26,7 +26,7 @@ from ._client.keeper import OnLost
 from ._client.target import AnyProcess, WholeProcess
 from ._cluster_names import register_everywhere
 from ._event_delivery import OnEvent, check_on_event
-from ._everywhere import Everywhere, is_wanted, refuse_owner
+from ._everywhere import NameMode, is_wanted, refuse_owner
 from ._member_functions import MemberId, check_member_id, member_function
 from ._only_sync import OnlySync
 from ._reads import AnyId, RegistryReads, Where
@@ -560,7 +560,7 @@ class Registry(RegistryReads, OnlySync):
         >>> future.result(timeout=10).entry.pid == os.getpid()
         True
         """
-        kind = Everywhere.waits if is_wanted(everywhere) else Everywhere.no
+        kind = NameMode.waits if is_wanted(everywhere) else NameMode.no
         call = self._calls.stand_by(id, metadata, timeout, self._registration, everywhere=kind)
         try:
             call.queued.result()

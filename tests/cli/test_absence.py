@@ -18,8 +18,8 @@ from .command import Answer, Command
 
 PLACES_CODE = """
 import sys
-from adsum._store import places
-places.DEFAULT_PLACES = tuple(sys.argv[1:3])
+from adsum._store import locations
+locations.DEFAULT_LOCATIONS = tuple(sys.argv[1:3])
 from adsum.cli import main
 sys.exit(main(sys.argv[3:]))
 """
@@ -169,10 +169,10 @@ def test_an_id_unlike_all_others_gets_no_suggestion(command: Command, members: R
 
 
 def test_the_other_place_is_named(command: Command, registry_folder: Path) -> None:
-    """Where two registries of one name live in two default places, `ls`, `show` and `doctor` name the other one."""
+    """Where two registries of one name live in two default locations, `ls`, `show` and `doctor` name the other one."""
     first, second = registry_folder.with_name("first"), registry_folder.with_name("second")
-    for place in (second, first):
-        with adsum.open(path=place / "default", timeout=10) as there:
+    for location in (second, first):
+        with adsum.open(path=location / "default", timeout=10) as there:
             there.register("planner")
     del command.environment["ADSUM_DIR"]
     answers = {typed: _at(command, first, second, *typed.split()) for typed in ("ls", "show absent", "doctor")}
@@ -185,7 +185,7 @@ def test_the_other_place_is_named(command: Command, registry_folder: Path) -> No
 
 
 def _at(command: Command, first: Path, second: Path, *typed: str) -> Answer:
-    """Run the command with these default places."""
+    """Run the command with these default locations."""
     program = [sys.executable, "-c", PLACES_CODE, str(first), str(second), *typed]
     done = subprocess.run(program, env=command.environment, capture_output=True, text=True, timeout=60)
     return Answer(done.returncode, done.stdout, done.stderr)

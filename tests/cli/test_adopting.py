@@ -347,7 +347,7 @@ def test_a_number_that_is_reused_while_it_is_adopted(
     claude(home, pid)
     real = processes.read
 
-    def earlier(number: int) -> processes.Process | None:
+    def earlier(number: int) -> processes.ProcessRecord | None:
         found = real(number)
         return None if found is None else found._replace(start_ticks=found.start_ticks - 1)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adsum.cli.top.browsing import ORDERS, Browsing
+from adsum.cli.top.choices import ORDERS, UserChoices
 from adsum.cli.top.keyboard import Keyboard, keys_in
 from adsum.model import EPOCH, Entry, Metadata, ProcessId
 
@@ -59,10 +59,10 @@ _NAMES = ["up", "down", "page up", "page down", "home", "end", "enter", "escape"
 @given(st.lists(st.sampled_from(_NAMES), max_size=40), st.integers(0, 50), st.integers(1, 20))
 def test_the_window_stays_inside_the_list(keys: list[str], total: int, rows: int) -> None:
     """After any keys, the window shows as many consecutive members as fit."""
-    browsing = Browsing()
+    choices = UserChoices()
     for key in keys:
-        assert browsing.press(key, rows)
-        window = browsing.window(total, rows)
+        assert choices.press(key, rows)
+        window = choices.window(total, rows)
         assert len(range(total)[window]) == min(total, rows)
 
 
@@ -79,18 +79,18 @@ def test_each_order_begins_with_the_members_that_need_attention() -> None:
         _entry("c", 3, heartbeat=1.0),
         _entry("d", 4, health_status="unhealthy", heartbeat=5.0),
     ]
-    browsing = Browsing()
+    choices = UserChoices()
     found = {}
     for order in ORDERS:
-        browsing.order = order
-        found[order] = "".join(entry.process_id.local_id for entry in browsing.select(entries))
+        choices.order = order
+        found[order] = "".join(entry.process_id.local_id for entry in choices.select(entries))
     assert found == {"id": "abcd", "health": "dbac", "heartbeat": "cdab", "age": "dcba", "type": "acdb", "pid": "dcba"}
 
 
 def test_numbers_in_ids_are_sorted_as_numbers() -> None:
     """agent-2 comes before agent-10, and ids that differ in leading zeros have an order too."""
     names = ["agent-10", "agent-2", "10", "agent-02", "agent", "2", "agent-2-b"]
-    found = Browsing().select(_entry(name, number) for number, name in enumerate(names, 1))
+    found = UserChoices().select(_entry(name, number) for number, name in enumerate(names, 1))
     expected = ["2", "10", "agent", "agent-02", "agent-2", "agent-2-b", "agent-10"]
     assert [entry.process_id.local_id for entry in found] == expected
 
@@ -98,11 +98,11 @@ def test_numbers_in_ids_are_sorted_as_numbers() -> None:
 def test_every_word_of_a_filter_must_match() -> None:
     """A filter matches id, pid, type, health and capabilities, regardless of case."""
     entries = [_entry("Alpha", 1, capabilities=frozenset({"planning"})), _entry("beta", 2, type="service")]
-    browsing = Browsing()
+    choices = UserChoices()
     found = {}
     for text in ("ALPHA", "plan al", "plan beta", "98", "service", "healthy", ""):
-        browsing.filter = text
-        found[text] = [entry.process_id.local_id for entry in browsing.select(entries)]
+        choices.filter = text
+        found[text] = [entry.process_id.local_id for entry in choices.select(entries)]
     both = ["Alpha", "beta"]
     expected = {"ALPHA": ["Alpha"], "plan al": ["Alpha"], "plan beta": [], "98": ["beta"], "service": ["beta"]}
     assert found == {**expected, "healthy": both, "": both}

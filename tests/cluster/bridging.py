@@ -32,7 +32,7 @@ class Bridge:
 
     def say(self, hosts: Iterable[wire.RemoteHost] = (), changes: Iterable[wire.RemoteChange] = ()) -> bool:
         """One request. Whether it has changed anything."""
-        request = wire.Mirror(hosts=list(hosts), changes=list(changes))
+        request = wire.ApplyRemote(hosts=list(hosts), changes=list(changes))
         return self._registry._client.pool.ask(request, 10.0).changed
 
     def host(self, state: str = "here", *, host: str = HOST, boot_id: bytes = BOOT, how: str = "left") -> bool:

@@ -25,7 +25,7 @@ import adsum
 from adsum import Entry, Limits, ProcessId, Registry
 from adsum._client.bridge_keeper import BridgeKeeper
 from adsum._client.bridge_status import BridgeStatus, status_in
-from adsum._client.cluster import Joined, join, running_bridge
+from adsum._client.cluster import JoinedCluster, join, running_bridge
 from adsum._client.launch import Launch
 from tests.support.children import Agent
 from tests.support.processes import state_of
@@ -128,7 +128,7 @@ class Host:
         self.ttl = ttl
         self.folder = base / name
         self.limits = limits
-        join(self.folder, Joined(address, name, ttl))
+        join(self.folder, JoinedCluster(address, name, ttl))
         self.bridge = BridgeProcess(self.folder)
         self.registry: Registry = self.open()
 
@@ -166,7 +166,7 @@ class Host:
         found = self.registry.find(hosts="here", namespace=adsum.ALL)
         return {one.process_id: (one.incarnation, one.revision, one.metadata) for one in found}
 
-    def mirrored(self, other: Host) -> dict[ProcessId, tuple[int, int, object]]:
+    def copied(self, other: Host) -> dict[ProcessId, tuple[int, int, object]]:
         """The members of the other host as a reader here finds them, with their numbers of there."""
         found = [one for one in self.registry.find(namespace=adsum.ALL) if one.host == other.name]
         return {
@@ -175,9 +175,9 @@ class Host:
             if one.origin is not None
         }
 
-    def mirrors(self, other: Host, within: float = SOON) -> None:
+    def copies(self, other: Host, within: float = SOON) -> None:
         """Wait until readers here find exactly the members of the other host."""
-        eventually(lambda: self.mirrored(other) == other.members(), within)
+        eventually(lambda: self.copied(other) == other.members(), within)
 
     def close(self) -> None:
         self.registry.close()

@@ -16,7 +16,7 @@ import pytest
 import adsum
 from adsum import Registry, admin_cluster
 from adsum._bridge.keys import Keys
-from adsum._bridge.records import Published, encode
+from adsum._bridge.records import PublishedEntry, encode
 from adsum._client import bridge_status as statuses
 from adsum._client import cluster as joining
 from adsum._etcd import versions
@@ -65,7 +65,7 @@ def test_a_member_that_does_not_answer_is_named(etcd: EtcdCluster) -> None:
 
 def test_a_version_below_the_floor_has_its_reasons(etcd: EtcdCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The warning says what can go wrong with this version, and which one to install."""
-    monkeypatch.setattr(versions, "judge", lambda _: versions.Verdict("1", "below_floor", ("it leaks",)))
+    monkeypatch.setattr(versions, "judge", lambda _: versions.Verdict("1", "below_minimum", ("it leaks",)))
     (found,) = check(etcd.address("fit"))["etcd version"]
     assert found.level == "warning"
     assert "it leaks" in found.says
@@ -126,7 +126,7 @@ async def test_a_cluster_of_a_later_layout_is_refused(etcd: EtcdCluster, client:
 async def test_a_clock_that_is_ahead_is_found(etcd: EtcdCluster, client: EtcdClient) -> None:
     """A warning where an entry of another host is from the future: ages are wrong then, and nothing else."""
     entry = msgspec.structs.replace(remote("ahead"), last_updated=datetime.now(UTC) + timedelta(seconds=60))
-    await client.put(Keys("skewed").entry("host-b", key_of(entry.process_id)), encode(Published(entry, 1)))
+    await client.put(Keys("skewed").entry("host-b", key_of(entry.process_id)), encode(PublishedEntry(entry, 1)))
     (found,) = check(etcd.address("skewed"))["clocks"]
     assert found.level == "warning"
     assert "host-b" in found.says

@@ -18,7 +18,7 @@ from adsum._etcd.errors import (
 from adsum._etcd.records import (
     Compare,
     Delete,
-    Deleted,
+    Deletion,
     Get,
     KeyPage,
     KeyValue,
@@ -53,7 +53,7 @@ async def test_a_prefix_has_all_its_keys_and_no_other(client: EtcdClient) -> Non
     keys_only = await client.range(b"/pre/", prefix=True, keys_only=True)
     assert [item.value for item in keys_only.items] == [b""] * 3
     assert (await client.range(b"/pre/", end=b"/pre/b")).count == 2
-    assert await client.delete_range(b"/pre/", prefix=True) == Deleted(client.revision, 3)
+    assert await client.delete_range(b"/pre/", prefix=True) == Deletion(client.revision, 3)
     assert (await client.range(b"", prefix=True, serializable=True)).count >= 2
 
 
@@ -102,7 +102,7 @@ async def test_a_transaction_takes_the_branch_of_its_conditions(client: EtcdClie
     assert refused.pages()[0].items[0].value == b"1"
     cleared = await client.transaction([unchanged_since(b"/txn/a", done.revision)], [Delete(b"/txn/", prefix=True)])
     assert cleared.succeeded
-    assert cleared.results == (Deleted(cleared.revision, 2),)
+    assert cleared.results == (Deletion(cleared.revision, 2),)
 
 
 async def test_a_transaction_compares_every_field(client: EtcdClient) -> None:

@@ -53,7 +53,7 @@ def test_a_followed_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts
     """Members that register anywhere while a host is unreachable are in it, and those that end are not."""
     a, b = hosts.add("a"), hosts.add("b")
     x, y = a.registry.register("x"), a.registry.register("y")
-    b.mirrors(a)
+    b.copies(a)
     with b.registry.follow(unreachable=unreachable_too) as team:
         assert names(team) == ["x", "y"]
         b.registry.register("here-1")
@@ -64,7 +64,7 @@ def test_a_followed_mapping_is_what_find_gives_when_a_host_was_away(hosts: Hosts
             a.registry.register("s1")
             y.unregister()
         team.wait(lambda team: a.id("s1") in team and a.id("y") not in team, SOON)
-        b.mirrors(a)
+        b.copies(a)
         assert names(team) == ["s1", "x", "here-1"]
         assert dict(team) == {one.process_id: one for one in b.registry.find()}
         x.unregister()
@@ -78,7 +78,7 @@ async def test_an_awaited_mapping_is_what_find_gives_when_a_host_was_away(hosts:
     it."""
     a, b = hosts.add("a"), hosts.add("b")
     a.registry.register("x")
-    b.mirrors(a)
+    b.copies(a)
     async with adsum.open_async(path=b.folder, node="b", cluster="") as registry, registry.follow() as team:
         assert names(team) == ["x"]
         with unreachable(a, at=b):
@@ -93,7 +93,7 @@ def test_a_member_that_cannot_be_reached_is_not_gone(hosts: Hosts) -> None:
     when the host is back and the member has ended."""
     a, b = hosts.add("a"), hosts.add("b")
     x = a.registry.register("x")
-    b.mirrors(a)
+    b.copies(a)
     with begun(lambda: b.registry.wait_until_gone(a.id("x"), SOON)) as before:
         with unreachable(a, at=b):
             with pytest.raises(adsum.Timeout, match="its host a cannot be reached"):
@@ -117,7 +117,7 @@ async def test_an_awaited_end_is_not_the_loss_of_a_host(hosts: Hosts) -> None:
     """An awaited wait for an end times out while the host cannot be reached, and returns when the member has ended."""
     a, b = hosts.add("a"), hosts.add("b")
     a.registry.register("x")
-    b.mirrors(a)
+    b.copies(a)
     async with adsum.open_async(path=b.folder, node="b", cluster="") as registry:
         with unreachable(a, at=b):
             with pytest.raises(adsum.Timeout, match="its host a cannot be reached"):
@@ -130,7 +130,7 @@ def test_the_command_that_waits_for_an_end_goes_on_waiting(hosts: Hosts) -> None
     """`adsum wait --gone` does not take a member for gone whose host cannot be reached."""
     a, b = hosts.add("a"), hosts.add("b")
     a.registry.register("x")
-    b.mirrors(a)
+    b.copies(a)
     command = [sys.executable, "-m", "adsum", "wait", "--gone", "default/a/x", "--path", str(b.folder), "--timeout"]
     with unreachable(a, at=b):
         done = subprocess.run([*command, "1"], capture_output=True, text=True, timeout=SOON)
@@ -147,7 +147,7 @@ def test_a_member_is_waited_for_until_its_host_is_back(hosts: Hosts) -> None:
     the member at once."""
     a, b = hosts.add("a"), hosts.add("b")
     a.registry.register("x")
-    b.mirrors(a)
+    b.copies(a)
     with (
         unreachable(a, at=b),
         begun(lambda: b.registry.wait_for(a.id("x"), SOON)) as one,

@@ -9,12 +9,12 @@ from typing import cast
 
 import pytest
 
-from adsum._bridge.forgetting import Forgetting
+from adsum._bridge.etcd_reader import EtcdReader
+from adsum._bridge.forgetter import Forgetter
 from adsum._bridge.keys import Keys
-from adsum._bridge.mirror import Mirror
-from adsum._bridge.picture import Picture, Raw
 from adsum._bridge.records import HostRecord, encode
-from adsum._bridge.tenure import Tenure
+from adsum._bridge.remote_hosts import RawChange, RemoteHosts
+from adsum._bridge.tenure import HostTenure
 from adsum._etcd.client import EtcdClient
 from adsum._etcd.records import Compare, Put
 from tests.support import eventually
@@ -64,35 +64,35 @@ def test_a_host_that_stays_away_is_forgotten(three: list[Host], etcd: EtcdCluste
     eventually(lambda: others[0].sees(first, "worker"), SOON)
 
 
-class FakeMirror:
+class FakeReader:
     """The part of a mirror that forgetting reads: what it has seen, and up to which revision."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self.picture = Picture(keys, "own")
+        self.remote_hosts = RemoteHosts(keys, "own")
         self.revision = 0
 
     def see(self, host: str, here: bool, revision: int) -> None:
         value = encode(HostRecord(b"boot", b"place", b"nonce", 2.0, "1")) if here else None
-        for _ in self.picture.apply([[Raw(self._keys.host(host), value, revision)]]):
+        for _ in self.remote_hosts.apply([[RawChange(self._keys.host(host), value, revision)]]):
             pass
         self.revision = revision
 
 
-async def forgetting(client: EtcdClient, name: str, seconds: float) -> tuple[Forgetting, FakeMirror, Keys]:
+async def forgetter(client: EtcdClient, name: str, seconds: float) -> tuple[Forgetter, FakeReader, Keys]:
     """One that acts for a host `own`, which is in etcd."""
     keys = Keys(name)
     fence = await client.put(keys.host("own"), b"")
     lease = await client.grant(60)
     guard = Compare(keys.host("own"), "mod_revision", "==", fence)
     tenure = SimpleNamespace(host="own", lease=lease.id, guard=lambda: guard)
-    mirror = FakeMirror(keys)
-    return Forgetting(client, keys, cast(Mirror, mirror), cast(Tenure, tenure), seconds), mirror, keys
+    reader = FakeReader(keys)
+    return Forgetter(client, keys, cast(EtcdReader, reader), cast(HostTenure, tenure), seconds), reader, keys
 
 
 async def test_a_host_that_is_back_loses_nothing(client: EtcdClient) -> None:
     """A bridge that has not heard yet that the host is back deletes nothing: etcd compares."""
-    one, _, keys = await forgetting(client, "back", 0.0)
+    one, _, keys = await forgetter(client, "back", 0.0)
     await client.transaction([], [Put(keys.entry("a", b"k"), b"entry"), Put(keys.host("a"), b"")])
     await one._forget("a")
     assert (await client.range(keys.entries("a"), prefix=True)).count == 1
@@ -103,7 +103,7 @@ async def test_a_host_that_is_back_loses_nothing(client: EtcdClient) -> None:
 
 async def test_a_bridge_that_was_followed_forgets_no_host(client: EtcdClient) -> None:
     """Under a fence that is not the newest, nothing is deleted."""
-    one, _, keys = await forgetting(client, "followed", 0.0)
+    one, _, keys = await forgetter(client, "followed", 0.0)
     await client.put(keys.entry("a", b"k"), b"entry")
     await client.put(keys.host("own"), b"another bridge")
     await one._forget("a")
@@ -112,16 +112,16 @@ async def test_a_bridge_that_was_followed_forgets_no_host(client: EtcdClient) ->
 
 async def test_the_time_begins_anew_when_a_host_was_back(client: EtcdClient) -> None:
     """It counts from the last loss, however short the host was back."""
-    one, mirror, _ = await forgetting(client, "anew", 0.0)
-    mirror.see("a", here=True, revision=5)
+    one, reader, _ = await forgetter(client, "anew", 0.0)
+    reader.see("a", here=True, revision=5)
     assert one._due() == []
-    mirror.see("a", here=False, revision=6)
+    reader.see("a", here=False, revision=6)
     assert one._due() == [("a", 1)]
     one.seconds = 600.0
     assert one._due() == []
     began = dict(one._since)
-    mirror.see("a", here=True, revision=7)
-    mirror.see("a", here=False, revision=8)
+    reader.see("a", here=True, revision=7)
+    reader.see("a", here=False, revision=8)
     one._due()
     assert list(one._since) == [("a", 2)]
     assert one._since["a", 2] > began["a", 1]
@@ -129,14 +129,14 @@ async def test_the_time_begins_anew_when_a_host_was_back(client: EtcdClient) -> 
 
 async def test_a_mirror_that_is_behind_forgets_no_host(client: EtcdClient) -> None:
     """A bridge that was cut off first hears all up to now: the host may have been back."""
-    one, mirror, keys = await forgetting(client, "behind", 0.0)
+    one, reader, keys = await forgetter(client, "behind", 0.0)
     await client.put(keys.entry("a", b"k"), b"entry")
-    mirror.see("a", here=True, revision=1)
-    mirror.see("a", here=False, revision=2)
+    reader.see("a", here=True, revision=1)
+    reader.see("a", here=False, revision=2)
     (loss,) = one._due()
     for _ in range(3):
         await one._consider(loss)
     assert (await client.range(keys.entries("a"), prefix=True)).count == 1
-    mirror.revision = client.revision
+    reader.revision = client.revision
     await one._consider(loss)
     assert (await client.range(keys.entries("a"), prefix=True)).count == 0

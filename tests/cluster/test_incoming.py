@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from adsum._bridge import incoming
+from adsum._bridge import response_buffer
 from adsum._bridge.freshness import Freshness
-from adsum._bridge.incoming import Heard, Incoming
+from adsum._bridge.response_buffer import HeardResponse, ResponseBuffer
 from adsum._etcd.client import EtcdClient
 from adsum._etcd.errors import Compacted
 
@@ -18,10 +18,10 @@ PREFIX = b"/incoming/"
 
 
 @asynccontextmanager
-async def _incoming(client: EtcdClient, since: int) -> AsyncIterator[Incoming]:
+async def _incoming(client: EtcdClient, since: int) -> AsyncIterator[ResponseBuffer]:
     async with (
         client.watch(PREFIX, prefix=True, start_revision=since + 1) as watch,
-        Incoming(watch, Freshness(client, PREFIX)) as opened,
+        ResponseBuffer(watch, Freshness(client, PREFIX)) as opened,
     ):
         yield opened
 
@@ -31,13 +31,13 @@ async def _put(client: EtcdClient, count: int) -> list[int]:
     return [await client.put(PREFIX + b"%d" % number, b"x") for number in range(count)]
 
 
-async def _arrived(opened: Incoming, revision: int) -> None:
+async def _arrived(opened: ResponseBuffer, revision: int) -> None:
     async with asyncio.timeout(30):
         while not opened._waiting or opened._waiting[-1].response.revision < revision:  # noqa: ASYNC110 - no event says it
             await asyncio.sleep(0.01)
 
 
-def _revisions(taken: list[Heard]) -> list[int]:
+def _revisions(taken: list[HeardResponse]) -> list[int]:
     return [change.item.mod_revision for one in taken for change in one.response.changes]
 
 
@@ -88,7 +88,7 @@ async def test_nothing_is_taken_after_a_stop(client: EtcdClient) -> None:
 
 async def test_not_more_is_read_ahead_than_has_room(client: EtcdClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """etcd keeps the rest until something was taken, and then all of it comes."""
-    monkeypatch.setattr(incoming, "MOST_CHANGES", 5)
+    monkeypatch.setattr(response_buffer, "MOST_CHANGES", 5)
     since = await client.put(PREFIX, b"begin")
     taken: list[int] = []
     async with _incoming(client, since) as opened, asyncio.timeout(30):

@@ -12,7 +12,7 @@ import pytest
 
 from adsum import _wire as wire
 from adsum._bridge.keys import Keys
-from adsum._bridge.names import Names
+from adsum._bridge.names import HostNames
 from adsum._bridge.records import NameRecord, decode_name, encode
 from adsum._etcd.client import EtcdClient
 from adsum._etcd.errors import OutcomeUnknown
@@ -129,7 +129,7 @@ class Scene:
         key = self.keys.host(HOST)
         fence = await self.client.put(key, b"", lease=lease)
         self.tenure = FakeTenure(key, fence, lease)
-        self.names = Names(self.etcd, self.keys, self.local, self.tenure)  # type: ignore[arg-type]
+        self.names = HostNames(self.etcd, self.keys, self.local, self.tenure)  # type: ignore[arg-type]
         await self.names.reconcile()
         return self
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from adsum import _wire as wire
-from adsum._bridge.one_ahead import OneAhead, read_ahead
+from adsum._bridge.one_ahead import LookaheadSender, read_ahead
 
 
 class Registrar:
@@ -19,16 +19,16 @@ class Registrar:
         self.log: list[str] = []
         self.may_answer = asyncio.Event()
 
-    async def send(self, request: wire.Mirror) -> None:
+    async def send(self, request: wire.ApplyRemote) -> None:
         (host,) = request.hosts
         self.log.append(f"sent {host.host}")
         await self.may_answer.wait()
         self.log.append(f"answered {host.host}")
 
-    def requests(self, *hosts: str) -> Iterator[wire.Mirror]:
+    def requests(self, *hosts: str) -> Iterator[wire.ApplyRemote]:
         for host in hosts:
             self.log.append(f"made {host}")
-            yield wire.Mirror(hosts=[wire.RemoteHost(host, "gone")])
+            yield wire.ApplyRemote(hosts=[wire.RemoteHost(host, "gone")])
 
 
 async def test_the_next_is_made_before_the_answer_and_sent_after_it() -> None:
@@ -36,7 +36,7 @@ async def test_the_next_is_made_before_the_answer_and_sent_after_it() -> None:
     registrar = Registrar()
 
     async def load() -> None:
-        async with OneAhead(registrar.send) as ahead:
+        async with LookaheadSender(registrar.send) as ahead:
             await ahead.send(registrar.requests("a", "b"))
             await ahead.send(registrar.requests("c"))
 
@@ -56,7 +56,7 @@ async def test_an_error_waits_for_what_was_sent() -> None:
     registrar = Registrar()
 
     async def load() -> None:
-        async with OneAhead(registrar.send) as ahead:
+        async with LookaheadSender(registrar.send) as ahead:
             await ahead.send(registrar.requests("a"))
             raise LookupError("etcd")
 
@@ -73,11 +73,11 @@ async def test_an_error_waits_for_what_was_sent() -> None:
 async def test_an_error_of_the_registrar_ends_it() -> None:
     """An error of sending reaches the caller of the load."""
 
-    async def send(_request: wire.Mirror) -> None:
+    async def send(_request: wire.ApplyRemote) -> None:
         raise OSError("closed")
 
     with pytest.raises(OSError, match="closed"):
-        async with OneAhead(send) as ahead:
+        async with LookaheadSender(send) as ahead:
             await ahead.send(Registrar().requests("a", "b", "c"))
 
 
@@ -86,7 +86,7 @@ async def test_a_load_that_is_cancelled_ends() -> None:
     registrar = Registrar()
 
     async def load() -> None:
-        async with OneAhead(registrar.send) as ahead:
+        async with LookaheadSender(registrar.send) as ahead:
             await ahead.send(registrar.requests("a", "b"))
 
     loading = asyncio.create_task(load())

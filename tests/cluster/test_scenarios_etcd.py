@@ -61,7 +61,7 @@ def test_hosts_go_on_while_members_of_etcd_are_killed_and_stopped(tmp_path: Path
         a, b = hosts.add("a"), hosts.add("b")
         fill(a, range(30))
         fill(b, range(30))
-        b.mirrors(a)
+        b.copies(a)
         with a.agent() as worker:
             worker.do("registry.register('worker')")
             b.sees(a, "worker")
@@ -82,8 +82,8 @@ def test_hosts_go_on_while_members_of_etcd_are_killed_and_stopped(tmp_path: Path
         halted.resume()
         etcd.wait_until_healthy()
         a.registry.register("after-all").published(SOON)
-        a.mirrors(b)
-        b.mirrors(a)
+        a.copies(b)
+        b.copies(a)
         died = [one.entry.process_id for one in b.registry.departures() if one.how == "died"]
         assert died == [a.id("worker")]
 
@@ -97,8 +97,8 @@ def test_the_registry_goes_on_while_etcd_is_away(tmp_path: Path) -> None:
         fill(b, range(100))
         with a.agent() as worker:
             worker.do("registry.register('worker')")
-            a.mirrors(b)
-            b.mirrors(a)
+            a.copies(b)
+            b.copies(a)
             eventually(lambda: a.bridge.wait_until_publishing().writes == 401, SOON)
             etcd.members[0].kill()
             b.misses(a, "w7", TTL + SOON)
@@ -114,8 +114,8 @@ def test_the_registry_goes_on_while_etcd_is_away(tmp_path: Path) -> None:
             a.registry.catch_up(0.5)
         before = a.bridge.wait_until_publishing().writes
         etcd.members[0].start()
-        b.mirrors(a)
-        a.mirrors(b)
+        b.copies(a)
+        a.copies(b)
         # 20 updated, 10 unregistered, 10 registered, one dead; a few twice, which were on their way when they changed.
         assert eventually(lambda: a.bridge.wait_until_publishing().writes - before >= 41, SOON)
         assert a.bridge.wait_until_publishing().writes - before <= 60
@@ -129,7 +129,7 @@ def test_what_was_compacted_while_a_bridge_was_stopped_is_loaded(tmp_path: Path)
     with cluster(tmp_path, ttl=20.0) as (etcd, hosts):
         a, b = hosts.add("a"), hosts.add("b")
         fill(a, range(100))
-        b.mirrors(a)
+        b.copies(a)
         b.bridge.stop()
         # What was on its way to the stopped bridge goes with the connection.
         etcd.members[0].kill()
@@ -145,7 +145,7 @@ def test_what_was_compacted_while_a_bridge_was_stopped_is_loaded(tmp_path: Path)
         etcd.control("compact", str(revision_of(etcd)))
         with b.registry.watch(namespace="default") as watch:
             b.bridge.resume()
-            b.mirrors(a)
+            b.copies(a)
             events = []
             with contextlib.suppress(adsum.Timeout):
                 while True:
@@ -184,7 +184,7 @@ def test_deaths_travel_through_a_full_etcd(tmp_path: Path) -> None:
             _make_room(etcd)
             b.sees(a, "waits")
             b.sees(a, "later")
-            b.mirrors(a)
+            b.copies(a)
             eventually(lambda: (said := a.bridge.status()) and not said.trouble, SOON)
 
 
@@ -211,22 +211,22 @@ def test_an_etcd_that_was_restored_from_an_older_copy_is_written_anew(tmp_path: 
     with cluster(tmp_path) as (etcd, hosts):
         a, b = hosts.add("a"), hosts.add("b")
         fill(a, range(20))
-        b.mirrors(a)
+        b.copies(a)
         copy = tmp_path / "copy.db"
         etcd.control("snapshot", "save", str(copy))
         fill(a, range(100, 120))
         a.registry.unregister("w3")
         b.registry.register("b-later")
-        b.mirrors(a)
-        a.mirrors(b)
+        b.copies(a)
+        a.copies(b)
         before = b.registry.catch_up(SOON)
         member = etcd.members[0]
         member.kill()
         shutil.rmtree(member.folder)
         _restore(etcd, member, copy, *(["--bump-revision", "1000000", "--mark-compacted"] if grown else []))
         member.start()
-        b.mirrors(a)
-        a.mirrors(b)
+        b.copies(a)
+        a.copies(b)
         a.registry.register("after").published(SOON)
         after = b.registry.catch_up(SOON)
         assert after > before or not grown

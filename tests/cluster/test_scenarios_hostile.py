@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from adsum import ProcessId
-from adsum._bridge.records import HostRecord, NameRecord, Published, encode
+from adsum._bridge.records import HostRecord, NameRecord, PublishedEntry, encode
 from adsum._etcd.address import parse
 from adsum._etcd.client import EtcdClient
 from adsum._store.layout import key_of
@@ -46,28 +46,31 @@ VALUES: dict[str, tuple[bytes, bytes]] = {
     "empty": (key("empty"), b""),
     "nested for ever": (key("nested"), nested(200_000)),
     "another kind": (key("kind"), encode({"entry": 1})),
-    "an id that is none": (f"e/{EVIL}/default\0{EVIL}".encode(), encode(Published(entry("x"), 1))),
-    "an id without a part": (f"e/{EVIL}/default\0\0x".encode(), encode(Published(entry("x"), 1))),
-    "an id that is no text": (f"e/{EVIL}/default\0{EVIL}\0".encode() + b"\xff\xfe", encode(Published(entry("x"), 1))),
-    "an id that is too long": (key("y" * 3000), encode(Published(entry("y" * 3000), 1))),
-    "the id of another": (key("one"), encode(Published(entry("two"), 1))),
+    "an id that is none": (f"e/{EVIL}/default\0{EVIL}".encode(), encode(PublishedEntry(entry("x"), 1))),
+    "an id without a part": (f"e/{EVIL}/default\0\0x".encode(), encode(PublishedEntry(entry("x"), 1))),
+    "an id that is no text": (
+        f"e/{EVIL}/default\0{EVIL}\0".encode() + b"\xff\xfe",
+        encode(PublishedEntry(entry("x"), 1)),
+    ),
+    "an id that is too long": (key("y" * 3000), encode(PublishedEntry(entry("y" * 3000), 1))),
+    "the id of another": (key("one"), encode(PublishedEntry(entry("two"), 1))),
     "a member of another host": (
         f"e/{EVIL}/default\0a\0local".encode(),
-        encode(Published(msgspec.structs.replace(entry("x"), process_id=ProcessId("default", "a", "local")), 1)),
+        encode(PublishedEntry(msgspec.structs.replace(entry("x"), process_id=ProcessId("default", "a", "local")), 1)),
     ),
-    "large metadata": (key("large"), encode(Published(entry("large", custom={"x": "x" * BIG}), 1))),
-    "a line with escapes": (key("doing"), encode(Published(entry("doing", doing=ESCAPES), 1))),
+    "large metadata": (key("large"), encode(PublishedEntry(entry("large", custom={"x": "x" * BIG}), 1))),
+    "a line with escapes": (key("doing"), encode(PublishedEntry(entry("doing", doing=ESCAPES), 1))),
     "too many names": (
         key("names"),
-        encode(Published(entry("names", capabilities=frozenset(map(str, range(999)))), 1)),
+        encode(PublishedEntry(entry("names", capabilities=frozenset(map(str, range(999)))), 1)),
     ),
-    "gauges that are none": (key("gauges"), encode(Published(entry("gauges", gauges={"": float("nan")}), 1))),
-    "an impossible heartbeat": (key("beat"), encode(Published(entry("beat", heartbeat=-5.0), 1))),
-    "escapes in an id": (key(f"id{ESCAPES}"), encode(Published(entry(f"id{ESCAPES}"), 1))),
+    "gauges that are none": (key("gauges"), encode(PublishedEntry(entry("gauges", gauges={"": float("nan")}), 1))),
+    "an impossible heartbeat": (key("beat"), encode(PublishedEntry(entry("beat", heartbeat=-5.0), 1))),
+    "escapes in an id": (key(f"id{ESCAPES}"), encode(PublishedEntry(entry(f"id{ESCAPES}"), 1))),
     "escapes in texts": (
         key("texts"),
         encode(
-            Published(
+            PublishedEntry(
                 entry(
                     "texts",
                     endpoint=f"tcp://{ESCAPES}",
@@ -99,7 +102,9 @@ async def write_all(address: str) -> None:
         fence = await client.put(prefix + f"h/{EVIL}".encode(), encode(record))
         for bad, value in VALUES.values():
             await client.put(prefix + bad, value)
-        await client.put(prefix + key("good"), encode(Published(entry("good", capabilities=frozenset({"good"})), 1)))
+        await client.put(
+            prefix + key("good"), encode(PublishedEntry(entry("good", capabilities=frozenset({"good"})), 1))
+        )
         await client.put(prefix + f"w/{EVIL}".encode(), encode(fence))
 
 

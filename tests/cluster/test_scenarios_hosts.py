@@ -61,7 +61,7 @@ def test_a_new_bridge_goes_on_unnoticed(hosts: Hosts) -> None:
     a, b = hosts.add("a"), hosts.add("b")
     for number in range(50):
         a.registry.register(f"w{number}")
-    b.mirrors(a)
+    b.copies(a)
     missed: list[object] = []
     ends = threading.Event()
 
@@ -93,13 +93,13 @@ def test_a_lease_that_is_lost_by_mistake_costs_moments_and_no_rewriting(hosts: H
     a, b = hosts.add("a"), hosts.add("b")
     for number in range(50):
         a.registry.register(f"w{number}").published(SOON)
-    b.mirrors(a)
+    b.copies(a)
     before = revisions_of_entries(etcd, hosts.address, "a")
     with b.registry.watch() as watch:
         for _ in range(3):
             revoke_lease_of(etcd, hosts.address, "a")
             assert of_hosts(watch, Kind.whole) == [(Kind.unreachable, "a"), (Kind.returned, "a"), (Kind.whole, "a")]
-            b.mirrors(a)
+            b.copies(a)
         assert events_now(watch) == []
     assert revisions_of_entries(etcd, hosts.address, "a") == before
     assert b.registry.departures() == []
@@ -177,7 +177,7 @@ def test_registrars_that_are_killed_under_their_bridges_lose_nothing(hosts: Host
         if number % 10 == 8:
             kill_registrar(b.folder)
     a.registry.unregister("w3")
-    b.mirrors(a)
+    b.copies(a)
     assert b.registry.audit() == []
 
 
@@ -204,7 +204,7 @@ def test_a_registry_that_is_made_anew_is_published_anew(hosts: Hosts) -> None:
         )
         b.misses(a, "goes")
         a.sees(b, "other")
-        b.mirrors(a)
+        b.copies(a)
         assert [one.how for one in b.registry.departures() if one.entry.process_id.local_id == "goes"] == ["unknown"]
     assert b.registry.audit() == []
 
@@ -215,12 +215,12 @@ def test_a_slow_registrar_makes_others_unreachable_and_not_old(hosts: Hosts) -> 
     a, b = hosts.add("a"), hosts.add("b")
     for number in range(20):
         a.registry.register(f"w{number}")
-    b.mirrors(a)
+    b.copies(a)
     with stopped(b.folder):
         for number in range(20):
             a.registry.update(f"w{number}", endpoint="tcp://new")
         b.misses(a, "w0", TTL + SOON)
-    b.mirrors(a)
+    b.copies(a)
     assert all(entry.endpoint == "tcp://new" for entry in b.registry.find(node="a"))
 
 
@@ -243,7 +243,7 @@ def test_a_host_whose_registrar_is_stopped_is_unreachable(hosts: Hosts) -> None:
             assert not holder.valid
             eventually(lambda: (said := a.bridge.status()) and "registrar" in said.trouble and not said.fence, SOON)
     b.sees(a, "worker")
-    b.mirrors(a)
+    b.copies(a)
     assert [one.how for one in b.registry.departures()] == ["died"]
     eventually(lambda: holder.valid, SOON)
 

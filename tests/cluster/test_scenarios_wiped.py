@@ -61,8 +61,8 @@ def test_hosts_come_back_each_time_that_etcd_is_wiped(tmp_path: Path) -> None:
             fences.append(status.fence)
             a.registry.register(f"new-{number}").published(SOON)
             b.sees(a, f"new-{number}")
-            b.mirrors(a)
-            a.mirrors(b)
+            b.copies(a)
+            a.copies(b)
             assert "/adsum/prod/v" in keys_of(etcd)
         assert len(set(fences)) < WIPES, "no fence was repeated"
         assert [one.how for host in (a, b) for one in host.registry.departures()] == []
@@ -82,7 +82,7 @@ def test_a_host_that_etcd_has_lost_is_unreachable_until_it_is_back_or_forgotten(
         for name in ("planner", "worker", "late"):
             a.registry.register(name)
         for host in (b, c):
-            host.mirrors(a)
+            host.copies(a)
         a.bridge.stop()
         before = c.bridge.wait_until_publishing().loads
         wipe(etcd)
@@ -93,8 +93,8 @@ def test_a_host_that_etcd_has_lost_is_unreachable_until_it_is_back_or_forgotten(
         a.registry.unregister("worker")
         a.bridge.resume()
         c.sees(a, "planner")
-        c.mirrors(a)
-        b.mirrors(a)
+        c.copies(a)
+        b.copies(a)
         assert [one.how for one in c.registry.departures()] == ["unknown"]
         a.bridge.kill()
         wipe(etcd)

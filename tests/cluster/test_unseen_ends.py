@@ -49,7 +49,7 @@ def test_members_that_end_while_no_bridge_runs(hosts: Hosts) -> None:
             a.registry.register("anew")
             a.bridge.start()
             a.bridge.wait_until_publishing()
-            b.mirrors(a)
+            b.copies(a)
             kinds: dict[str, list[str]] = {}
             while watch.revision < b.registry.stats().revision:
                 event = watch.next(SOON)

@@ -221,15 +221,15 @@ def test_a_hand_over_keeps_the_claims(either: Registry) -> None:
     """The claims of a member that is handed over stay, and their claimers release them."""
     registration = either.register("w")
     claim = either.claim("w")
-    with subprocess.Popen(["sleep", "60"]) as heir:
+    with subprocess.Popen(["sleep", "60"]) as successor:
         try:
-            assert registration.hand_over(heir).claims == claim.entry.claims
+            assert registration.hand_over(successor).claims == claim.entry.claims
             with pytest.raises(Timeout):
                 either.claim("w", timeout=0)
             assert claim.release() is True
             assert either["w"].claims == ()
         finally:
-            heir.kill()
+            successor.kill()
 
 
 def test_a_claim_for_another_process(either: Registry) -> None:

@@ -39,11 +39,11 @@ def test_a_standby_stays_queued_after_a_hand_over(either: Registry) -> None:
 
 def test_a_hand_over_to_a_standby_is_its_grant(either: Registry) -> None:
     """A standby that is handed the id is granted the entry that was handed over, and then waits no longer."""
-    with Agent(either.folder) as heir:
+    with Agent(either.folder) as successor:
         registration = either.register("lead", endpoint="here")
-        heir.do("waiting = registry.stand_by('lead', endpoint='there')")
-        after = registration.hand_over(heir.pid)
-        assert heir.value("waiting.result(9).entry.incarnation") == after.incarnation
+        successor.do("waiting = registry.stand_by('lead', endpoint='there')")
+        after = registration.hand_over(successor.pid)
+        assert successor.value("waiting.result(9).entry.incarnation") == after.incarnation
         assert after.metadata.endpoint == "here"
         either.unregister("lead")
         assert either.lookup("lead") is None

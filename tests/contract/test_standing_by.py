@@ -61,7 +61,7 @@ def test_an_unregistered_id_goes_to_the_standby(either: Registry) -> None:
     """The standby's registration has the revision after the removal: the id was free at no revision."""
     with Agent(either.folder) as agent, either.watch("lead") as watch:
         agent.do("held = registry.register('lead')")
-        future = either.stand_by("lead", custom={"heir": True})
+        future = either.stand_by("lead", custom={"successor": True})
         assert not is_granted(future)
         agent.do("held.unregister()")
         registration = future.result(WITHIN)
@@ -147,15 +147,15 @@ def test_a_plain_registration_never_overtakes(either: Registry) -> None:
 
 def test_taking_a_dead_holders_id_never_overtakes(either: Registry) -> None:
     """A client that finds a real zombie before the registrar does cannot overtake a standby in another process."""
-    with Agent(either.folder) as heir:
+    with Agent(either.folder) as successor:
         for number in range(5):
             with Agent(either.folder) as holder:
                 holder.do("registry.register('lead')")
-                stand_by(heir)
+                stand_by(successor)
                 holder.kill_unreaped()
                 entry, created = either.get_or_register("lead")
-                assert (entry.pid, created) == (heir.pid, False), number
-                heir.do("waiting.result(9).unregister()")
+                assert (entry.pid, created) == (successor.pid, False), number
+                successor.do("waiting.result(9).unregister()")
 
 
 def test_a_cancelled_standby_is_skipped(either: Registry) -> None:

@@ -268,13 +268,13 @@ def test_a_later_holder_does_not_prolong_the_wait(opener: Opener, meanwhile: Any
     """The wait is for the registration that held the id when it began: it ends with that, whether or not the id has
     another holder at the next moment."""
     waiting, ended = opener(), threading.Event()
-    with Agent(waiting.folder) as agent, Agent(waiting.folder) as heir:
+    with Agent(waiting.folder) as agent, Agent(waiting.folder) as successor:
         agent.do("registration = registry.register('w')")
         entry = waiting["w"]
         does = {
             "unregistered": "registration.unregister()",
             "registered anew": "registry.register('w', replace=True)",
-            "handed over": f"registration.hand_over({heir.pid})",
+            "handed over": f"registration.hand_over({successor.pid})",
         }
 
         def end() -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from adsum_demo.cluster import place
+from adsum_demo.cluster import grounds
 from tests.cli.terminal import Terminal
 from tests.support import eventually
 
 from .command import DEMO, Demo, until_line, wait_for
 
-needs_namespaces = pytest.mark.skipif(place.command() is None, reason="namespaces need root or user namespaces")
+needs_namespaces = pytest.mark.skipif(grounds.command() is None, reason="namespaces need root or user namespaces")
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_killed_command_takes_all_hosts_with_it(demo: Demo) -> None:
 @pytest.mark.parametrize("where", ["--namespaces", "--no-namespaces"])
 def test_ctrl_c_ends_all_hosts(demo: Demo, where: str) -> None:
     """Ctrl-C while the hosts start leaves no process and no folder, with namespaces and without."""
-    if where == "--namespaces" and place.command() is None:
+    if where == "--namespaces" and grounds.command() is None:
         pytest.skip("namespaces need root or user namespaces")
     with demo.start("--cluster", where, "--kills", "0") as child:
         eventually(lambda: demo.processes("adsum-bridge"), within=60)

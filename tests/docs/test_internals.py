@@ -40,7 +40,7 @@ def test_every_module_of_the_registrar_is_in_its_table() -> None:
     table = PARTS.partition("The registrar:")[2].partition("The client:")[0]
     engine = {"engine", "round", "handlers", "draft", "admission", "succession", "heartbeats", "receipts", "counters"}
     engine |= {"many", "updating", "health", "free_rows", "claims", "claimers", "claiming", "dependants"}
-    engine |= {"mirroring", "known_hosts", "cluster_names", "memory", "reservations"}
+    engine |= {"host_draft", "known_hosts", "cluster_names", "memory", "reservations"}
     assert {name.removeprefix("_engine.") for name in named(table)} == modules(PACKAGE / "_registrar") | engine
     assert modules(PACKAGE / "_engine") - {"batch"} == engine
 

@@ -166,13 +166,13 @@ def test_a_member_that_ends_ends_the_wait_for_it(registry: Registry) -> None:
 
 def test_an_id_is_never_free_between_two_holders(registry: Registry) -> None:
     """A standby takes over an id, with no claims, and a claim that waited for the id gets a slot of it."""
-    with Agent(registry.folder) as member, Agent(registry.folder) as heir, Agent(registry.folder) as claimer:
+    with Agent(registry.folder) as member, Agent(registry.folder) as successor, Agent(registry.folder) as claimer:
         member.do("registry.register('w')")
         registry.claim("w")
-        heir.do("standby = registry.stand_by('w')")
+        successor.do("standby = registry.stand_by('w')")
         wait_for_slot(claimer)
         member.kill()
-        assert claimer.value("waiting.result(9).entry.pid") == heir.pid
+        assert claimer.value("waiting.result(9).entry.pid") == successor.pid
         assert numbers(registry) == [claimer.pid]
 
 
@@ -204,7 +204,7 @@ def test_claims_outlive_the_registrar(end: object, registry: Registry) -> None:
 
 
 def test_the_order_outlives_the_registrar(registry: Registry) -> None:
-    """Claims that wait keep their places when the registrar is killed, whichever comes back first."""
+    """Claims that wait keep their queue positions when the registrar is killed, whichever comes back first."""
     registry.register("w")
     held = registry.claim("w")
     agents = [Agent(registry.folder) for _ in range(4)]

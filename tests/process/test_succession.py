@@ -45,10 +45,10 @@ def becomes(registry: Registry, agent: Agent) -> None:
 def test_killed_one_after_the_other(registry: Registry) -> None:
     """Each time the holder is killed the next standby takes over; no other process ever does, and nothing is left."""
     with line(registry.folder, 4) as agents:
-        for holder, heir in pairwise(agents):
+        for holder, successor in pairwise(agents):
             assert leads(registry, holder)
             holder.kill()
-            becomes(registry, heir)
+            becomes(registry, successor)
         agents[-1].kill()
         gone_from_tables(registry)
     assert [departure.entry.pid for departure in registry.departures()] == [agent.pid for agent in reversed(agents)]
@@ -99,12 +99,12 @@ def test_the_dead_are_skipped_by_the_next_registrar(registry: Registry) -> None:
 def test_standbys_outlive_a_registrar(registry: Registry) -> None:
     """When the registrar is killed the standbys keep their order, and each is granted the id once."""
     with line(registry.folder, 3) as agents:
-        for holder, heir in pairwise(agents):
+        for holder, successor in pairwise(agents):
             kill_registrar(registry.folder)
             holder.kill()
-            becomes(registry, heir)
+            becomes(registry, successor)
             kill_registrar(registry.folder)
-            assert leads(registry, heir)
+            assert leads(registry, successor)
         assert agents[-1].value("waiting.done() and len(registry)") == 1
     assert registry.audit() == []
 
@@ -129,9 +129,9 @@ def test_a_new_standby_is_behind_those_of_the_last_registrar(registry: Registry)
     with line(registry.folder, 2) as (holder, first, second), Agent(registry.folder) as newcomer:
         kill_registrar(registry.folder)
         newcomer.do("waiting = registry.stand_by('lead')")
-        for one, heir in ((holder, first), (first, second), (second, newcomer)):
+        for one, successor in ((holder, first), (first, second), (second, newcomer)):
             one.kill()
-            becomes(registry, heir)
+            becomes(registry, successor)
 
 
 def test_a_standby_cancelled_without_a_registrar_gets_nothing(registry: Registry) -> None:
@@ -166,7 +166,7 @@ def test_the_last_standby_cancelled_without_a_registrar_leaves_the_id_free(regis
         assert {entry.process_id.local_id for entry in registry.find()} == {"sign-cancel", "sign-close"}
 
 
-def test_a_stopped_heir_is_alive(registry: Registry) -> None:
+def test_a_stopped_successor_is_alive(registry: Registry) -> None:
     """A stopped standby is granted the id, as a stopped holder would keep it."""
     with line(registry.folder, 2) as (holder, first, _second):
         first.stop()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from adsum._engine.draft import Draft
-from adsum._engine.free_rows import FreeRows
+from adsum._engine.free_rows import FreeMemberRows
 from adsum._store.layout import Change, Record
 from adsum._validation import id_key
 from adsum.model import HealthSource, Kind, Metadata, Owner, ProcessId
@@ -30,7 +30,7 @@ class DraftMachine(RuleBasedStateMachine):
     def begin(self, held: list[tuple[ProcessId, Owner]]) -> None:
         stored = [Record(entry(id, owner, number, Metadata())) for number, (id, owner) in enumerate(held, 1)]
         self.before = {id_key(one.entry.process_id): one for one in stored}
-        self.draft = Draft(FakeView(stored), NOW, FreeRows())
+        self.draft = Draft(FakeView(stored), NOW, FreeMemberRows())
         self.after = dict(self.before)
         self.revision = self.first = len(stored)
         self.departed: list[tuple[int, str, Record]] = []

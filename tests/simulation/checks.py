@@ -8,7 +8,7 @@ from typing import Any
 
 import lmdb
 
-from adsum._engine.free_rows import FreeRows
+from adsum._engine.free_rows import FreeMemberRows
 from adsum._store.page import bucket_of
 from adsum._store.page_layout import MEMBER_ROWS
 from adsum.model import Limits, Owner
@@ -119,7 +119,7 @@ def monitored(entries: Iterable[PlainEntry], watched: Iterable[Owner]) -> list[s
     return [f"I5: watched {set(watched)}, owners are {owners}"] if set(watched) != owners else []
 
 
-def free_rows(tables: Tables, free: FreeRows) -> list[str]:
+def free_rows(tables: Tables, free: FreeMemberRows) -> list[str]:
     """The registrar knows of every member row whether an entry has it."""
     untouched = {row for row in tables.member_rows if row >= free._untouched and row not in free._given_before}
     wrong = untouched | set(free._freed).union(free._next).intersection(tables.member_rows)

@@ -16,7 +16,7 @@ import msgspec
 
 from adsum import _wire as wire
 from adsum._engine.batch import Call
-from adsum._registrar.answers import Answer
+from adsum._registrar.replies import OutgoingReply
 from adsum._validation import MetadataFields
 from adsum.model import HealthStatus, Limits, Owner, ProcessId
 
@@ -172,14 +172,14 @@ class ClaimHistory:
         self._commit("answered")
         self._are_coming_back = False
 
-    def _answered(self, answers: Iterable[Answer], asked: list[Sent]) -> None:
+    def _answered(self, answers: Iterable[OutgoingReply], asked: list[Sent]) -> None:
         expected = {(sent.session, sent.number): sent for sent in (*self.waiting.values(), *asked)}
         late = [answer for answer in answers if answer.deadline is None]
         for answer in late:
             self.world.core.receipts.sent(answer.session, answer.number)
         names = [(answer.session, answer.number) for answer in late]
         self._check_order([expected[name] for name in names if name in expected])
-        # `Queued` after the late answer to the same request is ignored, as by clients.
+        # `Queued` after the late reply to the same request is ignored, as by clients.
         for answer in answers:
             name = answer.session, answer.number
             if name in expected and (answer.deadline is None or name not in names):

@@ -1,8 +1,7 @@
 """A registry over a long time in which the other hosts of its cluster come and go, beside the model of what it shows.
 
-The bridge is played: its requests are what `adsum._bridge.picture` makes of etcd. The registrar, its tables, its page
-and a reader with everything that it keeps are the real ones. Both clocks are the simulated one.
-"""
+The bridge is played: its requests are what `adsum._bridge.remote_hosts` makes of etcd. The registrar, its tables, its
+page and a reader with everything that it keeps are the real ones. Both clocks are the simulated one."""
 
 from __future__ import annotations
 
@@ -154,7 +153,7 @@ class Week:
         now = self.world.clock.monotonic()
         if lost := [host.lose(now) for host in hosts]:
             self.lost += len(lost)
-            self._send([wire.Mirror(hosts=lost)])
+            self._send([wire.ApplyRemote(hosts=lost)])
 
     def _next_fence(self) -> int:
         self._fence += 2
@@ -166,7 +165,7 @@ class Week:
         """The bridge has just heard from etcd."""
         self.world.host_words.note_heard(self.world.clock.nanoseconds, int(TTL * SECOND))
 
-    def _send(self, requests: Iterable[wire.Mirror]) -> None:
+    def _send(self, requests: Iterable[wire.ApplyRemote]) -> None:
         """Have the registrar carry out each request, and see what it shows. Now and then it is killed, or the request
         is sent again though it was carried out."""
         for request in requests:
@@ -179,18 +178,18 @@ class Week:
                 self._carry_out(request)
             self.checks.after_a_request(request)
 
-    def _carry_out(self, request: wire.Mirror) -> None:
+    def _carry_out(self, request: wire.ApplyRemote) -> None:
         self._number += 1
         self.requests += 1
         outcome = self.world.commit(others=[self._call(request)])
         for answer in outcome.answers or ():
             self.world.core.receipts.sent(answer.session, answer.number)
 
-    def _call(self, request: wire.Mirror) -> Call:
+    def _call(self, request: wire.ApplyRemote) -> Call:
         sent = wire.decode_envelope(wire._encode(wire.Envelope(self._number, NEVER, request)))
         return Call(b"the bridge", self._number, NEVER, sent.request)
 
-    def _restart(self, request: wire.Mirror | None) -> None:
+    def _restart(self, request: wire.ApplyRemote | None) -> None:
         """The registrar is killed, just before or just after a commit; the next one gets the request again."""
         self.crashes += 1
         if request is None:

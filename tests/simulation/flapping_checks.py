@@ -123,7 +123,7 @@ class Checks:
 
     # After each request
 
-    def after_a_request(self, request: wire.Mirror) -> None:
+    def after_a_request(self, request: wire.ApplyRemote) -> None:
         shown, here = self._shown, self._shown.here
         self._most_hosts = max(self._most_hosts, len(shown.hosts))
         assert self._world.page.revision == shown.revision

@@ -1,6 +1,6 @@
 """Another host of a cluster, and what its bridge has in etcd: what the bridge here hears of it, and asks for.
 
-A change that is made while the host has no lease waits, as in `adsum._bridge.publisher`: the state is published, and
+A change that is made while the host has no lease waits, as in `adsum._bridge.etcd_writer`: the state is published, and
 how the entry ended that was there before.
 """
 
@@ -86,7 +86,7 @@ class Host:
         self._shown.lost(self.name)
         return self._said("unreachable")
 
-    def come_back(self, fence: int) -> Iterator[wire.Mirror]:
+    def come_back(self, fence: int) -> Iterator[wire.ApplyRemote]:
         """A new fence, then what differs, then the word that this is all: in one request, or in two, or in three. Or
         the lease is lost once more before that word, or the bridge here has to load before it."""
         self.fence, self.lost_at = fence, None
@@ -104,27 +104,27 @@ class Host:
                 yield self._hear("returning", list(self._dirty)[:2])
                 # One that is not whole is not known to be as it was, under the same fence.
                 self._shown.lost(self.name)
-                yield wire.Mirror(hosts=[msgspec.structs.replace(self._said("returning"), state="unreachable")])
+                yield wire.ApplyRemote(hosts=[msgspec.structs.replace(self._said("returning"), state="unreachable")])
                 yield self._hear("returning", list(self._dirty))
                 yield self._hear("here")
             case _:
                 yield self._hear("returning", list(self._dirty)[:2])
-                yield wire.Mirror(hosts=[self.lose(0.0)])
+                yield wire.ApplyRemote(hosts=[self.lose(0.0)])
                 self.fence, self.lost_at = fence + 1, None
                 yield self._hear("here", list(self._dirty))
 
-    def load(self) -> Iterator[wire.Mirror]:
+    def load(self) -> Iterator[wire.ApplyRemote]:
         """The bridge here has to load, and hears all of this host again."""
         yield self._hear("returning")
         yield self._hear("returning", list(self.table.keys() | self._dirty.keys()))
         yield self._hear("here")
 
-    def publish(self) -> Iterator[wire.Mirror]:
+    def publish(self) -> Iterator[wire.ApplyRemote]:
         """What has changed while it has its lease."""
         if self._dirty:
-            yield wire.Mirror(changes=[self._change(id) for id in list(self._dirty)])
+            yield wire.ApplyRemote(changes=[self._change(id) for id in list(self._dirty)])
 
-    def late_exits(self) -> Iterator[wire.Mirror]:
+    def late_exits(self) -> Iterator[wire.ApplyRemote]:
         """How the process of a member that has died ended; or a word of it that is of no use."""
         if not self._lack_exits:
             return
@@ -138,12 +138,12 @@ class Host:
                 code = self._random.choice((0, 3, -9))
                 self._shown.remote_exit(self.name, id, (epoch, incarnation), code)
                 exit = wire.RemoteExit(self.name, self._id(id), epoch, incarnation, code)
-        yield wire.Mirror(exits=[exit])
+        yield wire.ApplyRemote(exits=[exit])
         if exit.incarnation == incarnation and exit.code < 256 and self._random.random() < 0.3:
             # It was noted, once for all.
-            yield wire.Mirror(exits=[msgspec.structs.replace(exit, code=exit.code + 1)])
+            yield wire.ApplyRemote(exits=[msgspec.structs.replace(exit, code=exit.code + 1)])
 
-    def leave(self, how: str) -> wire.Mirror:
+    def leave(self, how: str) -> wire.ApplyRemote:
         """It leaves, or another host gives it up. Its entries are deleted in the same transaction."""
         changes = [
             wire.RemoteChange(self.name, self._id(id), None, how)
@@ -153,16 +153,16 @@ class Host:
         self._shown.gone(self.name, how)
         self._in_etcd.clear()
         self._dirty = {id: Published() for id in self.table}
-        return wire.Mirror(hosts=[wire.RemoteHost(self.name, "gone", how=how)], changes=changes)
+        return wire.ApplyRemote(hosts=[wire.RemoteHost(self.name, "gone", how=how)], changes=changes)
 
-    def _hear(self, state: str, ids: Sequence[str] = ()) -> wire.Mirror:
+    def _hear(self, state: str, ids: Sequence[str] = ()) -> wire.ApplyRemote:
         """What the host is, with some of what is to be published."""
         self._shown.met(self.name, self.boot, self.epoch)
         changes = [self._change(id) for id in ids]
         self._shown.vouched(self.name)
         if state == "here":
             self._shown.whole(self.name)
-        return wire.Mirror(hosts=[self._said(state)], changes=changes)
+        return wire.ApplyRemote(hosts=[self._said(state)], changes=changes)
 
     def _change(self, id: str) -> wire.RemoteChange:
         change = self._dirty.pop(id, Published())

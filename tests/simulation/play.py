@@ -14,7 +14,7 @@ from typing import Any
 
 from adsum import _wire as wire
 from adsum._engine.heartbeats import Lateness
-from adsum._registrar.answers import Answer
+from adsum._registrar.replies import OutgoingReply
 from adsum._store.tables import Retention
 from adsum.errors import RegistryFull
 from adsum.model import Limits, Owner
@@ -313,7 +313,7 @@ class Play(Clients):
         assert not wrong, "\n".join(wrong)
 
 
-def _name(answer: Answer) -> Name:
+def _name(answer: OutgoingReply) -> Name:
     return answer.session, answer.number
 
 

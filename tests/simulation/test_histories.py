@@ -152,17 +152,17 @@ def test_a_departure_has_the_last_heartbeat_of_the_same_batch(play: Play) -> Non
 
 def test_a_standby_that_is_handed_its_id_is_granted(play: Play) -> None:
     """Its first standby is granted by the hand-over; its second one and the queue behind it stay."""
-    holder, heir, last = (play.world.processes.start(pid) for pid in (1, 2, 3))
+    holder, successor, last = (play.world.processes.start(pid) for pid in (1, 2, 3))
     _ask(play, "register", holder, A)
-    first, second = _ask(play, "stand_by", heir, A), _ask(play, "stand_by", heir, A)
+    first, second = _ask(play, "stand_by", successor, A), _ask(play, "stand_by", successor, A)
     behind = _ask(play, "stand_by", last, A)
     play.commit()
-    _ask(play, "hand_over", holder, A, to=heir)
+    _ask(play, "hand_over", holder, A, to=successor)
     play.commit()
     assert [ask.number for ask, _ in play.model.granted] == [first]
     assert [one.number for one in play.model.queues] == [second, behind]
     play.restart()
-    play.world.processes.kill(heir)
+    play.world.processes.kill(successor)
     play.commit()
     assert play.model.holders[A].owner == last
 
@@ -195,15 +195,15 @@ def test_an_owner_is_watched_only_for_what_was_committed(play: Play) -> None:
     assert list(play.world.watch.watched) == []
 
 
-def test_an_heir_that_dies_before_it_is_watched_is_skipped(play: Play) -> None:
+def test_a_successor_that_dies_before_it_is_watched_is_skipped(play: Play) -> None:
     """The id goes to the standby behind it, in the same commit."""
-    holder, heir, last = (play.world.processes.start(pid) for pid in (1, 2, 3))
+    holder, successor, last = (play.world.processes.start(pid) for pid in (1, 2, 3))
     _ask(play, "register", holder, A)
-    _ask(play, "stand_by", heir, A)
+    _ask(play, "stand_by", successor, A)
     _ask(play, "stand_by", last, A)
     play.commit()
     play.world.processes.kill(holder)
-    play.world.processes.fuses[heir] = 1
+    play.world.processes.fuses[successor] = 1
     play.commit()
     assert play.model.holders[A].owner == last
     assert [ask.owner for ask, _ in play.model.granted] == [last]

@@ -6,7 +6,7 @@ import pytest
 
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call
-from adsum._registrar.answers import Answer
+from adsum._registrar.replies import OutgoingReply
 from adsum._validation import MetadataFields
 from adsum.errors import SystemBusy
 from adsum.model import Limits, ProcessId
@@ -34,9 +34,9 @@ def test_no_call_that_was_carried_out_is_refused() -> None:
     """Where a step after the commit fails, the registrar ends, whatever the error is: a second answer, that nothing was
     changed, would be false."""
     world = World(Limits())
-    replies: list[Answer] = []
+    replies: list[OutgoingReply] = []
 
-    def reply(answers: list[Answer]) -> None:
+    def reply(answers: list[OutgoingReply]) -> None:
         replies.extend(answers)
         raise SystemBusy("no descriptor is left")
 

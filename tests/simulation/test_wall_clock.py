@@ -8,7 +8,7 @@ import pytest
 
 from adsum import _wire as wire
 from adsum._engine.batch import Batch, Call
-from adsum._registrar.answers import Answer
+from adsum._registrar.replies import OutgoingReply
 from adsum._validation import MetadataFields
 from adsum.model import HealthStatus, Limits, Owner, ProcessId
 
@@ -33,7 +33,7 @@ class Machine:
         """Commit one request of the process."""
         self._number += 1
         call = Call(b"session", self._number, self.world.clock.nanoseconds + SECOND, request, self.owner)
-        answers: list[Answer] = []
+        answers: list[OutgoingReply] = []
         self.world.core.committer.commit(Batch(calls=[call]), answers.extend)
         assert [answer.data[4:] for answer in answers]
 

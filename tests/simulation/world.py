@@ -18,8 +18,8 @@ from adsum._engine.heartbeats import Lateness
 from adsum._engine.memory import Memory
 from adsum._member_row import heartbeat_at, key_for
 from adsum._os.log import Log
-from adsum._registrar.answers import Answer
 from adsum._registrar.ports import Ports
+from adsum._registrar.replies import OutgoingReply
 from adsum._registrar.start import open_registry
 from adsum._registrar.sweep import sweep
 from adsum._registrar.wiring import build_core
@@ -123,7 +123,7 @@ class SimulatedSessions:
 class Outcome(NamedTuple):
     """The outcome of a batch. `answers` is None where the registrar was killed, or could not commit it."""
 
-    answers: list[Answer] | None
+    answers: list[OutgoingReply] | None
     alive: bool
     marked: set[int]
     injected: bool = False
@@ -206,7 +206,7 @@ class World:
                 calls,
                 late,
             )
-            answers: list[Answer] = []
+            answers: list[OutgoingReply] = []
             self.core.committer.commit(batch, answers.extend)
         except Crash:
             self.kill()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from adsum._store.layout import (
     Record,
-    Registration,
+    RemoteRegistration,
     Standby,
     key_of,
     lacks_exit,
@@ -66,7 +66,7 @@ class FakeView:
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]:
         return [one for one in self._departures if lacks_exit(one[1], owner)]
 
-    def remote_deaths_of(self, registration: Registration) -> list[tuple[int, Departure]]:
+    def remote_deaths_of(self, registration: RemoteRegistration) -> list[tuple[int, Departure]]:
         return [one for one in self._departures if lacks_remote_exit(one[1], registration)]
 
 

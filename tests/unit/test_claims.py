@@ -98,7 +98,7 @@ def given(decision: Decision) -> list[str | None]:
 
 
 def granted(decision: Decision) -> list[tuple[int, str]]:
-    """The requests that got a late answer, and what it is."""
+    """The requests that got a late reply, and what it is."""
     return [
         (grant.standby.number, grant.reply.reason if isinstance(grant.reply, wire.Failed) else "held")
         for grant in decision.grants

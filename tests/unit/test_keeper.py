@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adsum import _wire as wire
-from adsum._client.keeper import Keeper, Kept
+from adsum._client.keeper import Keeper, KeptEntry
 from adsum.model import EPOCH, Entry, Metadata, ProcessId
 
 ROUNDS = 2000
@@ -25,9 +25,9 @@ def switching() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def kept(name: str) -> Kept:
+def kept(name: str) -> KeptEntry:
     entry = Entry(ProcessId("default", "n", name), 1, 1, 1, 1, EPOCH, EPOCH, 1, Metadata())
-    return Kept(entry, 1, None, lambda: None)
+    return KeptEntry(entry, 1, None, lambda: None)
 
 
 def test_an_id_without_a_node_is_looked_for_while_others_are_registered(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ ENDED = Batch(ended=[EndedSession(HOLDER, b"threads")])
     ids=["asked", "death", "end"],
 )
 def test_the_change_that_frees_an_id_grants_it(batch: Batch, kind: str) -> None:
-    """The heir's registration is in the same commit, directly after the change that freed the id."""
+    """The successor's registration is in the same commit, directly after the change that freed the id."""
     decision = decide(batch, waits(ONE, 1), records=(held(session=b"threads"),))
     assert holders(decision) == [(kind, HOLDER), ("registered", ONE)]
     assert granted(decision) == [(ONE, "held")]
@@ -97,20 +97,20 @@ def test_the_dead_are_skipped() -> None:
 
 @pytest.mark.parametrize("or_get", [False, True])
 def test_a_registration_that_finds_the_holder_dead_does_not_overtake(or_get: bool) -> None:
-    """A registration that comes before the death is reported finds the heir, not a free id: the decision of the engine
-    alone, for both calls that register."""
+    """A registration that comes before the death is reported finds the successor, not a free id: the decision of the
+    engine alone, for both calls that register."""
     register = wire.Register(owner=THREE, items=[(A, NOTHING)], or_get=or_get)
     decision = decide(ask(register), waits(ONE, 1), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]
     (reply,) = decision.replies
     assert isinstance(reply, wire.Done if or_get else wire.Failed)
-    heir = reply.entries[0] if isinstance(reply, wire.Done) else getattr(reply, "entry", None)
-    assert heir is not None
-    assert heir.owner == ONE
+    successor = reply.entries[0] if isinstance(reply, wire.Done) else getattr(reply, "entry", None)
+    assert successor is not None
+    assert successor.owner == ONE
 
 
 def test_a_standby_for_a_dead_holder_comes_last() -> None:
-    """A standby that finds the holder dead is queued behind the heir."""
+    """A standby that finds the holder dead is queued behind the successor."""
     decision = decide(Batch(calls=[stand_by(THREE)]), waits(ONE, 1), waits(TWO, 2), dead={HOLDER})
     assert holders(decision) == [("died", HOLDER), ("registered", ONE)]
     (queued,) = decision.queued

@@ -16,7 +16,7 @@ import pytest
 from adsum._os import identity
 from adsum._os.log import Log
 from adsum._registrar import survivors
-from adsum._registrar.connection import Connection
+from adsum._registrar.connection import AcceptedConnection
 from adsum._registrar.survivors import Survivor, SurvivorList, SurvivorSocket
 from adsum._store.layout import key_of
 from adsum.model import Owner, ProcessId
@@ -115,7 +115,7 @@ def test_connections_are_turned_away(tmp_path: Path, log: Log, monkeypatch: pyte
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(survivors._names(str(tmp_path))[0])
             if expected:
-                monkeypatch.setattr(Connection, "peer_uid", os.geteuid() + 1)
+                monkeypatch.setattr(AcceptedConnection, "peer_uid", os.geteuid() + 1)
             assert mine.turn_away() is expected
             assert client.recv(1) == b""
     mine.close()

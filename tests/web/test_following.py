@@ -19,7 +19,7 @@ from adsum import Entry, Registry
 from adsum.web import broadcast
 from adsum.web.broadcast import Subscription
 from adsum.web.selection import parse_selection
-from adsum.web.site import Site
+from adsum.web.site import WebSite
 from adsum.web.streams import TOPICS, EventStreamTopic
 from tests.support import WITHIN, eventually_awaited
 
@@ -31,7 +31,7 @@ class Screen:
     """A page, as the script keeps it: its rows by key, in order, and its parts."""
 
     def __init__(self, app: Starlette, topic: str) -> None:
-        self.site: Site = app.state.site
+        self.site: WebSite = app.state.site
         self.name, _, self.query = topic.partition("?")
         self.client = TestClient(app)
         self.path = "/" if self.name == "members" else f"/{self.name}"
@@ -174,7 +174,7 @@ async def test_parts_follow_too(registry: Registry) -> None:
 async def test_pages_of_parts_follow(registry: Registry, name: str) -> None:
     """The team, the registry's figures and a member follow what they show, gauges included."""
     app = adsum.web.app(registry)
-    site: Site = app.state.site
+    site: WebSite = app.state.site
     query = f"path=default/{registry.node}/a" if name == "member" else ""
     key, topic = TOPICS[name](site, "", QueryParams(query))
     subscription = site.broadcaster.subscribe({"t0": (key, topic)})
@@ -232,7 +232,7 @@ async def test_gauges_and_heartbeats_are_followed(registry: Registry) -> None:
 
 async def test_a_death_is_sent_before_other_changes(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """While many changes wait to be sent together, a row that has to go does not wait with them."""
-    monkeypatch.setattr("adsum.web.member_rows.BATCH_SECONDS", 60.0)
+    monkeypatch.setattr("adsum.web.member_list.BATCH_SECONDS", 60.0)
     registry.register("a")
     registry.register("b")
     screen = Screen(adsum.web.app(registry), "members?")
@@ -277,15 +277,15 @@ async def test_a_hundred_pages_share_what_is_rendered(registry: Registry, monkey
     gone, nothing is read any more."""
     registry.register("a")
     app = adsum.web.app(registry)
-    site: Site = app.state.site
+    site: WebSite = app.state.site
     rendered: list[Entry] = []
-    original = adsum.web.html.Rows.row
+    original = adsum.web.html.RenderedRows.row
 
-    def count(self: adsum.web.html.Rows, entry: Entry) -> str:
+    def count(self: adsum.web.html.RenderedRows, entry: Entry) -> str:
         rendered.append(entry)
         return original(self, entry)
 
-    monkeypatch.setattr(adsum.web.html.Rows, "row", count)
+    monkeypatch.setattr(adsum.web.html.RenderedRows, "row", count)
     topics = [TOPICS["members"](site, "", QueryParams("")) for _ in range(1)]
     subscriptions = [site.broadcaster.subscribe({"t0": topics[0]})]
     subscriptions += [
@@ -309,7 +309,7 @@ async def test_a_hundred_pages_share_what_is_rendered(registry: Registry, monkey
 
 async def test_what_a_backlog_has_is_not_sent_again(registry: Registry) -> None:
     """A change that happens while a client's missed events are read is in these, and does not come a second time."""
-    site: Site = adsum.web.app(registry).state.site
+    site: WebSite = adsum.web.app(registry).state.site
     topic = EventStreamTopic(site, parse_selection(QueryParams("")), site.broadcaster.catch_up())
     subscription = site.broadcaster.subscribe({"": (topic, topic)})
     try:
@@ -330,7 +330,7 @@ async def test_a_browser_that_takes_nothing_costs_a_bounded_memory(
 ) -> None:
     """Messages for a browser that takes none are given up beyond a bound, and it has to begin anew."""
     monkeypatch.setattr(broadcast, "MAX_WAITING", 3)
-    monkeypatch.setattr("adsum.web.member_rows.BATCH_SECONDS", 0.0)
+    monkeypatch.setattr("adsum.web.member_list.BATCH_SECONDS", 0.0)
     registry.register("a")
     screen = Screen(adsum.web.app(registry), "members?")
     try:

@@ -8,8 +8,8 @@ The parts, from etcd to the registrar:
 - `keys`, `records`: what is under which key.
 - `tenure`: the lease and the key of the host, which fence every write (a lease with a fencing token: Gray and Cheriton,
   "Leases", SOSP 1989).
-- `publisher`: local changes into etcd.
-- `incoming`, `picture`, `mirror`: what is in etcd into requests for the registrar.
+- `etcd_writer`: local changes into etcd.
+- `response_buffer`, `remote_hosts`, `etcd_reader`: what is in etcd into requests for the registrar.
 - `local`: the local registry, as the bridge sees it; `registrar_check`: whether its registrar answers.
 - `bridge`: the wiring; `process`: the process around it.
 

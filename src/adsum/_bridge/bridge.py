@@ -12,16 +12,16 @@ from .._etcd.errors import AccessDenied, ClusterChanged, EtcdError, LeaseNotFoun
 from .._etcd.records import Put, absent
 from ..errors import VersionMismatch
 from ..model import Entry
-from .forgetting import FORGET_AFTER, Forgetting
+from .etcd_reader import EtcdReader
+from .etcd_writer import EtcdWriter
+from .forgetter import FORGET_AFTER, Forgetter
 from .keys import Keys
 from .leaving import last_operations
 from .local import LocalRegistry
-from .mirror import Mirror
-from .names import Names
-from .publisher import Publisher
+from .names import HostNames
 from .records import LAYOUT_VERSION, decode_number, encode
 from .registrar_check import RegistrarCheck, RegistrarSilent
-from .tenure import FenceLost, HostTaken, Tenure
+from .tenure import FenceLost, HostTaken, HostTenure
 
 log = logging.getLogger("adsum.bridge")
 
@@ -48,10 +48,10 @@ class Bridge:
         self._local = local
         self._keys = keys = Keys(cluster)
         self._report = report
-        self.tenure = Tenure(etcd, keys, host, local.folder, ttl, lambda: local.epoch)
-        self.publisher = Publisher(etcd, keys, local, report)
-        self.names = Names(etcd, keys, local, self.tenure, lambda: self.trouble)
-        self.mirror = Mirror(
+        self.tenure = HostTenure(etcd, keys, host, local.folder, ttl, lambda: local.epoch)
+        self.etcd_writer = EtcdWriter(etcd, keys, local, report)
+        self.names = HostNames(etcd, keys, local, self.tenure, lambda: self.trouble)
+        self.etcd_reader = EtcdReader(
             etcd,
             keys,
             local,
@@ -60,12 +60,12 @@ class Bridge:
             self.tenure.own_key_changed,
             self._show_progress,
             self.names.freed,
-            self.publisher.node_freed,
+            self.etcd_writer.node_freed,
             self._lose_history,
-            lambda: self.publisher.witness,
+            lambda: self.etcd_writer.witness,
         )
         self._registrar = RegistrarCheck(local, ttl)
-        self.forgetting = Forgetting(etcd, keys, self.mirror, self.tenure, forget_after)
+        self.forgetter = Forgetter(etcd, keys, self.etcd_reader, self.tenure, forget_after)
         local.on_rebuilt = self._begin_anew
         # The key of the host says for which registry it is.
         local.on_made = lambda: self.tenure.end(FenceLost("the registry here was made"))
@@ -78,7 +78,7 @@ class Bridge:
         """Run until it is cancelled. Errors: `VersionMismatch`; `HostTaken` at the start; `RegistryClosed`."""
         await self._require_layout()
         try:
-            await self._all(self._local.follow(), self._again(self.mirror.run), self._hold())
+            await self._all(self._local.follow(), self._again(self.etcd_reader.run), self._hold())
         finally:
             await self.names.close()
 
@@ -144,9 +144,9 @@ class Bridge:
                 self._say("")
                 await self._all(
                     self.tenure.keep(self._vouch),
-                    self.publisher.run(self.tenure),
+                    self.etcd_writer.run(self.tenure),
                     self._hold_names(),
-                    self.forgetting.run(),
+                    self.forgetter.run(),
                     self._registrar.run(),
                 )
             except HostTaken as error:
@@ -179,36 +179,36 @@ class Bridge:
     def _ended(self, entry: Entry) -> None:
         """A member of this host has ended."""
         self.names.ended(entry)
-        if self.mirror.picture.is_of_other(entry.process_id.node):
+        if self.etcd_reader.remote_hosts.is_of_other(entry.process_id.node):
             # The other host may have a member with this id, which was left out.
-            self.mirror.load_again()
+            self.etcd_reader.load_again()
 
     # What was read or written is void
 
     def _begin_anew(self) -> None:
         """The registry here was made anew: it has nothing of other hosts, and etcd has what the one before had."""
         self._lose_history(None)
-        self.mirror.load_again()
+        self.etcd_reader.load_again()
 
     def _begin_anew_after(self, error: EtcdError) -> None:
         """Where etcd is another one now, or an older copy of itself: nothing that it said before counts."""
         if isinstance(error, (ClusterChanged, RevisionWentBack)):
             self._etcd.forget_cluster()
-            self.mirror.forget_revision()
-            self.forgetting.begin_anew()
+            self.etcd_reader.forget_revision()
+            self.forgetter.begin_anew()
             self._lose_history(error)
 
     def _lose_history(self, error: EtcdError | None) -> None:
         """Changes in etcd were missed, perhaps what this host has written too: compare all, under a new fence."""
-        self.publisher.note_all()
+        self.etcd_writer.note_all()
         self.tenure.end(FenceLost(f"all is to be compared: {error or 'the registry here was made anew'}"))
 
     def _how(self) -> str:
         return ", with the lease of an earlier bridge" if self.tenure.adopted else ""
 
     def _show_progress(self) -> None:
-        published = self.publisher.published if self.tenure.fence else None
-        self._local.show(published=published, applied=self.mirror.revision)
+        published = self.etcd_writer.published if self.tenure.fence else None
+        self._local.show(published=published, applied=self.etcd_reader.revision)
 
     def _vouch(self, until: int) -> None:
         """The lease surely lasts until then. Holders of names may rely on it as far as the names are theirs still."""
@@ -234,7 +234,7 @@ class Bridge:
             if self.tenure.fence:
                 await self._delete_own_keys()
         finally:
-            await self.mirror.forget_all()
+            await self.etcd_reader.forget_all()
 
     async def _delete_own_keys(self) -> None:
         host, tenure = self.tenure.host, self.tenure

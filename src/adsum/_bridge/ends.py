@@ -11,8 +11,8 @@ from functools import cached_property
 from .._store.layout import MAX_DEPARTURES, key_of
 from .._store.reader import Reader
 from ..model import Departure
-from .picture import UNREADABLE
-from .records import Ended, decode_published
+from .records import EndRecord, decode_published
+from .remote_hosts import UNREADABLE
 
 HANDED_OVER = "handed_over"
 
@@ -24,7 +24,7 @@ class UnseenEnds:
         self._reader = reader
         self._epoch = epoch
 
-    def of(self, key: bytes, incarnation: int, present: int | None) -> Ended | None:
+    def of(self, key: bytes, incarnation: int, present: int | None) -> EndRecord | None:
         """How this incarnation ended; of one that was handed over, how the last of its holders did. `present` is the
         incarnation that holds the id now. None where it is not known."""
         ends = [
@@ -35,9 +35,9 @@ class UnseenEnds:
         if not ends or ends[0].entry.incarnation != incarnation:
             return None
         end = next((one for one in ends if one.how != HANDED_OVER), ends[-1])
-        return Ended(key, end.how, end.exit, incarnation)
+        return EndRecord(key, end.how, end.exit, incarnation)
 
-    def of_published(self, key: bytes, value: bytes, present: int | None) -> Ended | None:
+    def of_published(self, key: bytes, value: bytes, present: int | None) -> EndRecord | None:
         """The same of the entry that this value in etcd has."""
         try:
             published = decode_published(value)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from .._store.layout import key_of
 from ..model import Departure, Entry
-from .records import Ended
+from .records import EndRecord
 
 # So many deaths are remembered, each for so long: an exit that becomes known later stays here.
 MOST_DEATHS = 1000
@@ -26,7 +26,7 @@ class AwaitedExits:
 
     def __init__(self, departure_of: Callable[[Entry, int], Departure | None]) -> None:
         self._departure_of = departure_of
-        self.on_exit: Callable[[Ended], None] = _nothing
+        self.on_exit: Callable[[EndRecord], None] = _nothing
         # By the revision of the death: the entry, and until when it is remembered.
         self._deaths: dict[int, tuple[Entry, float]] = {}
         self._looking: asyncio.TimerHandle | None = None
@@ -49,7 +49,7 @@ class AwaitedExits:
             departure = self._departure_of(entry, revision)
             exit = None if departure is None else departure.exit
             if exit is not None:
-                self.on_exit(Ended(key_of(entry.process_id), "died", exit, entry.incarnation))
+                self.on_exit(EndRecord(key_of(entry.process_id), "died", exit, entry.incarnation))
             if exit is not None or now >= until:
                 del self._deaths[revision]
 
@@ -65,22 +65,22 @@ class UnwrittenExits:
     """The exits that are to be written: each after the end that it is about."""
 
     def __init__(self) -> None:
-        self._exits: dict[tuple[bytes, int], Ended] = {}
+        self._exits: dict[tuple[bytes, int], EndRecord] = {}
         # The exits of one transaction are on their way at a time.
         self.flying = False
 
-    def add(self, end: Ended) -> None:
+    def add(self, end: EndRecord) -> None:
         self._exits[end.key, end.incarnation] = end
         if len(self._exits) > MOST_DEATHS:
             del self._exits[next(iter(self._exits))]
 
-    def ready(self, is_pending: Callable[[Ended], bool], most: int) -> list[Ended]:
+    def ready(self, is_pending: Callable[[EndRecord], bool], most: int) -> list[EndRecord]:
         """Those that can be written now, `most` at most: their ends are in etcd."""
         if self.flying or not self._exits:
             return []
         return [one for one in self._exits.values() if not is_pending(one)][:most]
 
-    def written(self, exits: Iterable[Ended]) -> None:
+    def written(self, exits: Iterable[EndRecord]) -> None:
         for one in exits:
             self._exits.pop((one.key, one.incarnation), None)
 
@@ -88,5 +88,5 @@ class UnwrittenExits:
         self._exits.clear()
 
 
-def _nothing(_end: Ended) -> None:
+def _nothing(_end: EndRecord) -> None:
     return None

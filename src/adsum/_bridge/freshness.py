@@ -23,7 +23,7 @@ BUSY_NS = 1000 * MS
 IDLE_NS = 2 * MS
 
 
-class Present(NamedTuple):
+class PresentRevision(NamedTuple):
     """The revision of the majority, and an instant before it was asked for, on `boottime_ns`."""
 
     asked: int
@@ -38,7 +38,7 @@ class Freshness:
         self._key = key
         self._idle = boottime_ns()
         self._is_in_doubt = False
-        self._present: Present | None = None
+        self._present: PresentRevision | None = None
 
     def waited(self, since: int) -> None:
         """A message has arrived for which was waited since this instant."""
@@ -60,11 +60,11 @@ class Freshness:
         present, self._present, self._is_in_doubt = self._present, None, False
         return present.asked
 
-    async def _ask(self) -> Present | None:
+    async def _ask(self) -> PresentRevision | None:
         asked = boottime_ns()
         try:
             page = await self._etcd.range(self._key, count_only=True)
         except Unavailable:
             # The next message asks again.
             return None
-        return Present(asked, page.revision)
+        return PresentRevision(asked, page.revision)

@@ -10,8 +10,8 @@ key, after ``/adsum/CLUSTER/``     value                              lease     
                                                                                       is the fence of all its writes
 ``o/NODE``                         HOST                               of the host     the bridge: a node belongs to one
                                                                                       host at a time
-``e/HOST/ns NUL node NUL id``      `records.Published`                none            the bridge
-``d/HOST``                         `records.Ended` of the keys that   of the host     the bridge, or the one that
+``e/HOST/ns NUL node NUL id``      `records.PublishedEntry`                none            the bridge
+``d/HOST``                         `records.EndRecord` of the keys that   of the host     the bridge, or the one that
                                    the same transaction deletes, or                   forgets the host
                                    of earlier ones, with the exit
 ``w/HOST``                         the fence for which all entries    of the host     the bridge, after each comparison
@@ -43,7 +43,7 @@ def id_of(key: bytes) -> ProcessId:
     return process_id
 
 
-class Split(NamedTuple):
+class KeyParts(NamedTuple):
     """The parts of a key: its kind, one letter; the host, empty where there is none; and the rest."""
 
     kind: str
@@ -85,7 +85,7 @@ class Keys:
     def name(self, namespace: str, name: str) -> bytes:
         return self.names + f"{namespace}\0{name}".encode()
 
-    def split(self, key: bytes) -> Split | None:
+    def split(self, key: bytes) -> KeyParts | None:
         """The parts of a key; None for one that no version of this layout has."""
         kind, slash, rest = key.removeprefix(self.all).partition(b"/")
         if not slash or len(kind) != 1:
@@ -96,6 +96,6 @@ class Keys:
         elif letter in "hdw":
             name, rest = rest, b""
         else:
-            return Split(letter, "", rest)
+            return KeyParts(letter, "", rest)
         host = name.decode("ascii", "replace")
-        return Split(letter, host, rest) if is_host_name(host) else None
+        return KeyParts(letter, host, rest) if is_host_name(host) else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from .._etcd.client import EtcdClient
 from .._etcd.records import Compare, Delete, Operation, Put, absent, unchanged_since
 from .keys import Keys
-from .records import Ended, boot_here, decode_host, encode, place_of
+from .records import EndRecord, boot_here, decode_host, encode, folder_digest
 from .tenure import HostTaken
 
 # For as long as the word about the end of a host stays in etcd: watches deliver it at once.
@@ -19,7 +19,7 @@ def last_operations(keys: Keys, host: str, how: str, lease: int) -> list[Operati
     """Delete all keys of a host, and say how its entries end. That word is on `lease`, and goes with it: nothing else
     would ever delete it."""
     return [
-        Put(keys.ended(host), encode([Ended(b"", how)]), lease),
+        Put(keys.ended(host), encode([EndRecord(b"", how)]), lease),
         Delete(keys.entries(host), prefix=True),
         Delete(keys.whole(host)),
         Delete(keys.host(host)),
@@ -36,7 +36,7 @@ async def leave_without_bridge(etcd: EtcdClient, keys: Keys, host: str, folder: 
     guard: Compare = absent(keys.host(host))
     if page.items:
         record = decode_host(page.items[0].value)
-        if (record.boot, record.place) != (boot_here(), place_of(folder)):
+        if (record.boot, record.folder_digest) != (boot_here(), folder_digest(folder)):
             raise HostTaken(f"the name {host!r} is held by another host or registry, and nothing of it was deleted")
         guard, old_lease = unchanged_since(keys.host(host), page.items[0].mod_revision), page.items[0].lease
     elif not (await etcd.range(keys.entries(host), prefix=True, count_only=True, timeout=LEAVE_SECONDS)).count:

@@ -20,7 +20,7 @@ from ..errors import AdsumError, InternalError, InvalidMetadata, InvalidProcessI
 from ..model import Entry, Event, Kind
 from .ends import UnseenEnds
 from .exits import AwaitedExits
-from .records import Ended, Published
+from .records import EndRecord, PublishedEntry
 
 log = logging.getLogger("adsum.bridge")
 
@@ -33,7 +33,7 @@ FULL_SECONDS = 1.0
 DEFECTS = (InternalError.reason, InvalidMetadata.reason, InvalidProcessId.reason)
 
 # The key of an id whose entry has changed or ended; how it ended; and the revision at which it did so, or one before.
-OnChange = Callable[[bytes, Ended | None, int], None]
+OnChange = Callable[[bytes, EndRecord | None, int], None]
 
 
 class LocalRegistry:
@@ -79,7 +79,7 @@ class LocalRegistry:
     def value(self, key: bytes) -> bytes | None:
         """What is to be published under a key; None where no member has it."""
         entry = self.table.get(key)
-        return None if entry is None else encode(Published(_outward(entry), self.epoch))
+        return None if entry is None else encode(PublishedEntry(_outward(entry), self.epoch))
 
     # Changes here
 
@@ -108,7 +108,7 @@ class LocalRegistry:
                 self.table.pop(key, None)
                 self.on_end(event.entry)
                 how = self._how(event.entry, event)
-                ended: Ended | None = Ended(key, how, event.exit, event.entry.incarnation)
+                ended: EndRecord | None = EndRecord(key, how, event.exit, event.entry.incarnation)
                 if event.kind is Kind.died and event.exit is None:
                     self.exits.add(event.entry, event.revision)
             else:
@@ -145,7 +145,7 @@ class LocalRegistry:
                     self.on_end(entry)
                 present = None if after is None else after.incarnation
                 ended = ends.of(key, entry.incarnation, present) if epoch == self._known_epoch else None
-                self.on_change(key, ended or Ended(key, "unknown"), since)
+                self.on_change(key, ended or EndRecord(key, "unknown"), since)
         for key, entry in self.table.items():
             self.on_change(key, None, since)
             if entry.fencing_token < 0:
@@ -157,7 +157,7 @@ class LocalRegistry:
 
     # Other hosts
 
-    async def send(self, request: wire.Mirror) -> None:
+    async def send(self, request: wire.ApplyRemote) -> None:
         """Have the registrar apply what was heard, also over its end. Errors: `RegistryClosed`."""
         while True:
             try:
@@ -174,19 +174,19 @@ class LocalRegistry:
                 await self._send_parts(request, error)
             return
 
-    async def _send_parts(self, request: wire.Mirror, error: AdsumError) -> None:
+    async def _send_parts(self, request: wire.ApplyRemote, error: AdsumError) -> None:
         """Send a request that the registrar cannot carry out in two parts; a change that is at fault is left out."""
         changes = request.changes
         if len(changes) > 1:
             middle = len(changes) // 2
             await self.send(_losing(request, changes[:middle]))
-            await self.send(wire.Mirror(hosts=request.hosts, changes=changes[middle:], exits=request.exits))
+            await self.send(wire.ApplyRemote(hosts=request.hosts, changes=changes[middle:], exits=request.exits))
         elif changes:
             log.error("left out %.200s of the host %r: %s", changes[0].process_id, changes[0].host, error)
-            await self.send(wire.Mirror(hosts=request.hosts, exits=request.exits))
+            await self.send(wire.ApplyRemote(hosts=request.hosts, exits=request.exits))
         elif request.exits:
             log.error("left out the exits of %d members of other hosts: %s", len(request.exits), error)
-            await self.send(wire.Mirror(hosts=request.hosts))
+            await self.send(wire.ApplyRemote(hosts=request.hosts))
         else:
             log.error("left out what was heard of the hosts %s: %s", [host.host for host in request.hosts], error)
 
@@ -211,7 +211,7 @@ class LocalRegistry:
         """Whether the registrar answers within so many seconds, or the next one. Errors: `RegistryClosed`."""
         try:
             async with asyncio.timeout(seconds):
-                await self.ask(wire.Mirror(), (*DEFECTS, RegistryFull.reason))
+                await self.ask(wire.ApplyRemote(), (*DEFECTS, RegistryFull.reason))
         except RegistryClosed:
             raise
         except TimeoutError:
@@ -222,7 +222,7 @@ class LocalRegistry:
 
     def known(self) -> dict[str, set[bytes]]:
         """The keys of the entries of other hosts in the tables, by host; also of hosts without one."""
-        return self.registry._reader.reports.mirrored()
+        return self.registry._reader.reports.remote_keys()
 
     def newest_fence(self) -> int:
         """The largest fence of another host in the tables: a revision that etcd has had."""
@@ -273,17 +273,17 @@ def _outward(entry: Entry) -> Entry:
     return msgspec.structs.replace(entry, metadata=metadata, row_place=0)
 
 
-def _handed_over(key: bytes, before: Entry | None, after: Entry) -> Ended | None:
+def _handed_over(key: bytes, before: Entry | None, after: Entry) -> EndRecord | None:
     """How the entry before ended where another one took its id in the same step."""
     if before is None or before.incarnation == after.incarnation:
         return None
-    return Ended(key, "handed_over", None, before.incarnation)
+    return EndRecord(key, "handed_over", None, before.incarnation)
 
 
-def _losing(request: wire.Mirror, changes: Sequence[wire.RemoteChange]) -> wire.Mirror:
+def _losing(request: wire.ApplyRemote, changes: Sequence[wire.RemoteChange]) -> wire.ApplyRemote:
     """A part of a request: these changes, and no host is here after it that was not before."""
     hosts = [msgspec.structs.replace(one, state="returning") if one.state == "here" else one for one in request.hosts]
-    return wire.Mirror(hosts=hosts, changes=list(changes))
+    return wire.ApplyRemote(hosts=hosts, changes=list(changes))
 
 
 def _whole(done: wire.Done) -> wire.Done:
@@ -298,5 +298,5 @@ def _no_end(_entry: Entry) -> None:
     return None
 
 
-def _nothing(_key: bytes, _ended: Ended | None, _since: int) -> None:
+def _nothing(_key: bytes, _ended: EndRecord | None, _since: int) -> None:
     return None

@@ -32,7 +32,7 @@ from .keys import Keys
 from .local import LocalRegistry
 from .name_holders import granted, held_by, holder_of, renewal_of, request_of
 from .records import NameRecord, encode
-from .tenure import FenceLost, Tenure
+from .tenure import FenceLost, HostTenure
 
 log = logging.getLogger("adsum.bridge")
 
@@ -57,7 +57,7 @@ class Question:
             _keep(self.task)
 
 
-class Names:
+class HostNames:
     """The names that members of this host hold, and those that they ask for. `trouble` says why this host has no lease
     of the cluster, where it has none."""
 
@@ -66,7 +66,7 @@ class Names:
         etcd: EtcdClient,
         keys: Keys,
         local: LocalRegistry,
-        tenure: Tenure,
+        tenure: HostTenure,
         trouble: Callable[[], str] = lambda: "",
     ) -> None:
         self._etcd = etcd

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .._etcd.client import EtcdClient
 from .._etcd.records import Put, absent
 from .keys import Keys
-from .tenure import FenceLost, Tenure
+from .tenure import FenceLost, HostTenure
 
 log = logging.getLogger("adsum.bridge")
 
@@ -35,7 +35,7 @@ class Nodes:
         self._claimed.discard(node)
         return node in self.refused
 
-    async def claim(self, tenure: Tenure, node: str) -> None:
+    async def claim(self, tenure: HostTenure, node: str) -> None:
         """Have a node belong to this host, or note that it is refused. Errors: `FenceLost`; those of etcd."""
         key = self._keys.node(node)
         mine = Put(key, tenure.host.encode(), tenure.lease)

@@ -29,16 +29,16 @@ async def read_ahead(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         await asyncio.gather(coming, return_exceptions=True)
 
 
-class OneAhead:
-    """``async with OneAhead(send) as ahead: await ahead.send(requests)``. At the end of the block all were answered,
-    also where it ends with an error: what comes next may rely on what was sent. A block that is cancelled cancels
-    it."""
+class LookaheadSender:
+    """``async with LookaheadSender(send) as ahead: await ahead.send(requests)``. At the end of the block all were
+    answered, also where it ends with an error: what comes next may rely on what was sent. A block that is cancelled
+    cancels it."""
 
-    def __init__(self, send: Callable[[wire.Mirror], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[wire.ApplyRemote], Awaitable[None]]) -> None:
         self._send = send
         self._under_way: asyncio.Future[None] | None = None
 
-    async def send(self, requests: Iterable[wire.Mirror]) -> None:
+    async def send(self, requests: Iterable[wire.ApplyRemote]) -> None:
         """Send them. The last one may not be answered yet when this returns. Errors: those of the function."""
         for request in requests:
             await self._finish()
@@ -51,7 +51,7 @@ class OneAhead:
             under_way, self._under_way = self._under_way, None
             await under_way
 
-    async def __aenter__(self) -> OneAhead:
+    async def __aenter__(self) -> LookaheadSender:
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:

@@ -19,7 +19,7 @@ import msgspec
 from .. import __version__
 from .._client import bridge_status
 from .._client.bridge_status import BridgeStatus
-from .._client.cluster import Joined, change, checked_host, forget, has_left, join, joined
+from .._client.cluster import JoinedCluster, change, checked_host, forget, has_left, join, joined
 from .._etcd.address import ClusterAddress
 from .._etcd.client import EtcdClient
 from .._etcd.errors import EtcdError
@@ -30,7 +30,7 @@ from .._os.presence import hold_alone, lock_holders
 from .._store.hosts import boottime_ns
 from ..errors import VersionMismatch
 from .bridge import Bridge
-from .forgetting import FORGET_AFTER
+from .forgetter import FORGET_AFTER
 from .keys import id_of
 from .local import LocalRegistry
 from .service_manager import notify
@@ -83,7 +83,7 @@ def serve(folder: Path, address: ClusterAddress, settings: BridgeSettings) -> bo
         try:
             if settings.foreground:
                 # Only now: a bridge that does not serve changes nothing.
-                _join(folder, Joined(str(address), settings.host, settings.ttl, settings.forget_after))
+                _join(folder, JoinedCluster(str(address), settings.host, settings.ttl, settings.forget_after))
             os.ftruncate(locked, 0)
             os.pwrite(locked, b"%d\n" % os.getpid(), 0)
             _log_to(folder, settings.foreground)
@@ -95,7 +95,7 @@ def serve(folder: Path, address: ClusterAddress, settings: BridgeSettings) -> bo
             return True
 
 
-def _join(folder: Path, wanted: Joined | None) -> None:
+def _join(folder: Path, wanted: JoinedCluster | None) -> None:
     """Have the registry be part of this, under the lock of its bridge. Errors: `InvalidClusterAddress`."""
     if wanted is None:
         forget(folder)
@@ -104,14 +104,14 @@ def _join(folder: Path, wanted: Joined | None) -> None:
 
 
 async def _serve(
-    folder: Path, locked: int, address: ClusterAddress, settings: BridgeSettings, before: Joined | None
+    folder: Path, locked: int, address: ClusterAddress, settings: BridgeSettings, before: JoinedCluster | None
 ) -> bool:
     """Whether it ended because its folder was removed. `before` is what the registry was part of before."""
     async with (
         LocalRegistry(folder) as local,
         EtcdClient(address, password=settings.password) as etcd,
     ):
-        process = _Process(folder, locked, address, settings, local, etcd)
+        process = _BridgeProcess(folder, locked, address, settings, local, etcd)
         try:
             await process.run()
         except VersionMismatch:
@@ -125,7 +125,7 @@ async def _serve(
         return is_evicted
 
 
-class _Process:
+class _BridgeProcess:
     """A bridge, with what goes on around it."""
 
     def __init__(
@@ -232,16 +232,16 @@ class _Process:
             host=bridge.tenure.host,
             ttl=bridge.tenure.ttl,
             version=__version__,
-            trouble=bridge.trouble or bridge.publisher.trouble,
+            trouble=bridge.trouble or bridge.etcd_writer.trouble,
             member=self._etcd.member,
             fence=bridge.tenure.fence,
-            revision=bridge.mirror.revision,
-            hosts=len(bridge.mirror.picture.hosts),
-            writes=bridge.publisher.writes,
-            loads=bridge.mirror.loads,
-            refused_nodes=sorted(bridge.publisher.nodes.refused),
-            too_large=sorted(str(id_of(key)) for key in bridge.publisher.too_large),
-            forget_after=bridge.forgetting.seconds,
+            revision=bridge.etcd_reader.revision,
+            hosts=len(bridge.etcd_reader.remote_hosts.hosts),
+            writes=bridge.etcd_writer.writes,
+            loads=bridge.etcd_reader.loads,
+            refused_nodes=sorted(bridge.etcd_writer.nodes.refused),
+            too_large=sorted(str(id_of(key)) for key in bridge.etcd_writer.too_large),
+            forget_after=bridge.forgetter.seconds,
             foreground=self._settings.foreground,
             started_ns=self._started,
             tenures=bridge.tenure.number,

@@ -18,7 +18,8 @@ class HostRecord(msgspec.Struct, frozen=True, array_like=True):
     """A host, as its bridge has written it.
 
     - `boot`: names the boot of its machine and its PID namespace: processes of another boot have ended.
-    - `place`: names the folder of its registry, so that two registries of one machine are not taken for one host.
+    - `folder_digest`: names the folder of its registry, so that two registries of one machine are not taken for one
+      host.
     - `nonce`: different for each tenure: a fence may repeat where etcd starts empty. `ttl`: that of its lease, in
       seconds.
     - `version`: that of adsum.
@@ -26,14 +27,14 @@ class HostRecord(msgspec.Struct, frozen=True, array_like=True):
     """
 
     boot: Annotated[bytes, msgspec.Meta(min_length=1, max_length=64)]
-    place: bytes
+    folder_digest: bytes
     nonce: bytes
     ttl: float
     version: str
     epoch: int = 0
 
 
-class Published(msgspec.Struct, frozen=True, array_like=True):
+class PublishedEntry(msgspec.Struct, frozen=True, array_like=True):
     """An entry, as the registry of its host has it. `epoch` is that of this registry: one that is made anew gives the
     same revisions again."""
 
@@ -41,7 +42,7 @@ class Published(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
 
 
-class Ended(msgspec.Struct, frozen=True, array_like=True):
+class EndRecord(msgspec.Struct, frozen=True, array_like=True):
     """How the entry with this key ended, as in a `Departure`. An empty key is about all entries of the host.
 
     One in a transaction that does not change the entry is about an earlier end: the exit of that incarnation has become
@@ -65,8 +66,8 @@ class NameRecord(msgspec.Struct, frozen=True, array_like=True):
 
 encode = msgspec.msgpack.Encoder().encode
 decode_host = msgspec.msgpack.Decoder(HostRecord).decode
-decode_published = msgspec.msgpack.Decoder(Published).decode
-decode_ended = msgspec.msgpack.Decoder(list[Ended]).decode
+decode_published = msgspec.msgpack.Decoder(PublishedEntry).decode
+decode_ended = msgspec.msgpack.Decoder(list[EndRecord]).decode
 decode_name = msgspec.msgpack.Decoder(NameRecord).decode
 decode_number = msgspec.msgpack.Decoder(int).decode
 
@@ -76,8 +77,8 @@ def boot_here() -> bytes:
     return hashlib.sha256(b"%b %d" % (identity.boot_id(), identity.pid_namespace())).digest()[:16]
 
 
-def place_of(folder: Path) -> bytes:
-    """The `HostRecord.place` of a registry's folder. Two containers may have folders of the same name: the file systems
-    differ."""
+def folder_digest(folder: Path) -> bytes:
+    """The `HostRecord.folder_digest` of a registry's folder. Two containers may have folders of the same name: the file
+    systems differ."""
     path = str(folder).encode(errors="surrogateescape")
     return hashlib.sha256(b"%b %d" % (path, folder.stat().st_dev)).digest()[:16]

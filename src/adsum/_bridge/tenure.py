@@ -22,7 +22,7 @@ from .._etcd.errors import AccessDenied, EtcdError, LeaseNotFound
 from .._etcd.records import Compare, Put, absent, never, unchanged_since
 from .._store.hosts import boottime_ns
 from .keys import Keys
-from .records import HostRecord, boot_here, decode_host, encode, place_of
+from .records import HostRecord, boot_here, decode_host, encode, folder_digest
 
 SECOND = 1_000_000_000
 
@@ -35,7 +35,7 @@ class FenceLost(Exception):
     """The key of the host is not the one that this bridge wrote: its lease was lost, or another bridge came after."""
 
 
-class Tenure:
+class HostTenure:
     """`fence` is the revision of the host's key, 0 while it has none. `until` is how long the lease surely lasts, on
     `boottime_ns`; `epoch` gives that of the registry here."""
 
@@ -47,7 +47,7 @@ class Tenure:
         self.host = host
         self.ttl = ttl
         self._epoch = epoch
-        self._record = HostRecord(boot_here(), place_of(folder), b"", ttl, __version__)
+        self._record = HostRecord(boot_here(), folder_digest(folder), b"", ttl, __version__)
         self.lease = 0
         self.fence = 0
         self.until = 0
@@ -105,7 +105,7 @@ class Tenure:
             record = decode_host(value)
         except (msgspec.DecodeError, ValueError) as error:
             raise HostTaken(f"the name {self.host!r} is held by a host whose key cannot be read: {error}") from error
-        if (record.boot, record.place) != (self._record.boot, self._record.place):
+        if (record.boot, record.folder_digest) != (self._record.boot, self._record.folder_digest):
             raise HostTaken(
                 f"the name {self.host!r} is held by another host or registry; where that one has just ended, its "
                 f"name is free {record.ttl:g} s later; else give one of them another name (--host)"

@@ -22,7 +22,7 @@ from .._os.locks import locked
 from .._os.pidfd import open_pidfd
 from .._store import page as pages
 from ..errors import AdsumError
-from .cluster import LOG_NAME, Joined, has_left, join, joined, lock_starting, running_bridge
+from .cluster import LOG_NAME, JoinedCluster, has_left, join, joined, lock_starting, running_bridge
 from .launch import Launch, bridge_command, environment
 
 # How often the thread looks where it has no descriptor of the bridge to wait with.
@@ -39,7 +39,7 @@ class BridgeKeeper:
     """Keeps a bridge running for the registry in `folder`, until it is closed. `wanted` is what the program has asked
     for: a registry that is made anew in the folder joins the cluster again."""
 
-    def __init__(self, folder: Path, launch: Launch, wanted: Joined | None = None) -> None:
+    def __init__(self, folder: Path, launch: Launch, wanted: JoinedCluster | None = None) -> None:
         self._folder = folder
         self._launch = launch
         self._wanted = wanted
@@ -130,7 +130,7 @@ class BridgeKeeper:
             with contextlib.suppress(OSError), log_file.open_to_append(self._folder) as log:
                 log.write(f"cannot start a bridge: {error}\n".encode())
 
-    def _join_again(self) -> Joined | None:
+    def _join_again(self) -> JoinedCluster | None:
         """Join once more where the registry that had joined is gone, and another one is in its place. One that has left
         the cluster stays out of it, whatever the programs that run had asked for."""
         epoch = pages.epoch_in(self._folder)
@@ -138,7 +138,7 @@ class BridgeKeeper:
             return None
         return join(self._folder, self._wanted)
 
-    def _launch_bridge(self, present: Joined) -> None:
+    def _launch_bridge(self, present: JoinedCluster) -> None:
         """Start the process of a bridge, and wait a moment until it holds the folder."""
         if running_bridge(self._folder) is not None:
             return

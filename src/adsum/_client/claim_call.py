@@ -17,7 +17,7 @@ import msgspec
 from .. import _wire as wire
 from .._instrument import Observer
 from ..errors import AdsumError, Timeout
-from .member_end import Repeated
+from .member_end import RepeatedRequest
 from .pending_call import PendingCall
 from .pipeline import Pipeline
 
@@ -29,7 +29,7 @@ def new_number() -> int:
     return int.from_bytes(os.urandom(8)) >> 11
 
 
-class ClaimEnd(Repeated):
+class ClaimEnd(RepeatedRequest):
     """Ends a claim, whether it is held or waits, and repeats that until a registrar has answered. Then `answered` is
     done."""
 
@@ -69,7 +69,7 @@ class ClaimCall(PendingCall[T]):
 
     def queue(self, position: int) -> None:
         super().queue(position)
-        # With the next registrar it takes its place again.
+        # With the next registrar it takes its queue position again.
         self.request = msgspec.structs.replace(self._claim, position=position)
 
     @property

@@ -29,7 +29,7 @@ from .writable_board import WritableBoard
 
 if TYPE_CHECKING:
     from .bridge_keeper import BridgeKeeper
-    from .cluster import Joined
+    from .cluster import JoinedCluster
 
 R = TypeVar("R")
 
@@ -75,7 +75,7 @@ class Client:
         self.real_path = folders.real_path(folder)
         self.reader = _acquire_reader(self.real_path, folder)
         self.presence = Presence(folder)
-        self.dialled = dialled = _Dialled(folder, self.reader, self.presence)
+        self.dialled = dialled = _ConnectionHook(folder, self.reader, self.presence)
         self.pool = ConnectionPool(folder, launch, dialled)
         self.pipeline = Pipeline(folder, launch, dialled)
         self.bell = BellConnection(folder, launch, dialled)
@@ -98,7 +98,7 @@ class Client:
         if (mapped := self.reader.open_page) is not None:
             mapped.hold_lifeline(self.folder)
 
-    def keep_bridge(self, wanted: Joined) -> None:
+    def keep_bridge(self, wanted: JoinedCluster) -> None:
         """Keep the bridge to the cluster running, from now on. `wanted` is what the program has asked for."""
         from .bridge_keeper import BridgeKeeper  # Most registries are part of no cluster.
 
@@ -139,7 +139,7 @@ class Client:
         _close_unused()
 
 
-class _Dialled:
+class _ConnectionHook:
     """What follows each new connection to a registrar. Not a method of the client, which would never be freed then."""
 
     def __init__(self, folder: Path, reader: Reader, presence: Presence) -> None:

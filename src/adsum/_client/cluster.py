@@ -36,7 +36,7 @@ _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _TRY_SECONDS = 0.005
 
 
-class Joined(msgspec.Struct, frozen=True):
+class JoinedCluster(msgspec.Struct, frozen=True):
     """The cluster that a registry is part of: the address, the name of this host (empty for the registry's own node),
     and, in seconds, the time to live of its lease and the time after which it forgets hosts that it cannot reach."""
 
@@ -46,10 +46,10 @@ class Joined(msgspec.Struct, frozen=True):
     forget_after: float = FORGET_AFTER
 
 
-def joined(folder: Path) -> Joined | None:
+def joined(folder: Path) -> JoinedCluster | None:
     """The cluster that the registry in a folder is part of; None where it is part of none."""
     try:
-        return msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=Joined)
+        return msgspec.json.decode((folder / FILE_NAME).read_bytes(), type=JoinedCluster)
     except (FileNotFoundError, NotADirectoryError) as error:
         reraise_foreign(error)
         return None
@@ -60,11 +60,11 @@ def joined(folder: Path) -> Joined | None:
         ) from error
 
 
-def wanted(address: str, environment: Mapping[str, str]) -> Joined:
+def wanted(address: str, environment: Mapping[str, str]) -> JoinedCluster:
     """What a process asks for with this address. Errors: `InvalidClusterAddress`."""
     ttl = environment.get("ADSUM_CLUSTER_TTL") or DEFAULT_TTL
     forget_after = environment.get("ADSUM_CLUSTER_FORGET_AFTER") or FORGET_AFTER
-    return Joined(
+    return JoinedCluster(
         address,
         checked_host("ADSUM_HOST", environment.get("ADSUM_HOST", "")),
         checked_ttl("ADSUM_CLUSTER_TTL", ttl),
@@ -114,7 +114,7 @@ def _checked_seconds(name: str, value: object, least: float, most: float) -> flo
     return seconds
 
 
-def agreed(folder: Path, wanted: Joined) -> Joined:
+def agreed(folder: Path, wanted: JoinedCluster) -> JoinedCluster:
     """What the registry in a folder is part of, or would be once it has joined. Changes nothing. Errors:
     `InvalidClusterAddress` for an address that cannot be read, or where it is part of another cluster;
     `ClusterUnavailable` where the extra is not installed."""
@@ -129,7 +129,7 @@ def agreed(folder: Path, wanted: Joined) -> Joined:
     return present or msgspec.structs.replace(wanted, address=address)
 
 
-def join(folder: Path, wanted: Joined) -> Joined:
+def join(folder: Path, wanted: JoinedCluster) -> JoinedCluster:
     """Have the registry in a folder be part of a cluster, and return what it is part of. Errors: those of `agreed`."""
     present = agreed(folder, wanted)
     if joined(folder) is None:
@@ -157,7 +157,7 @@ def has_left(folder: Path) -> bool:
     return (folder / LEFT_NAME).exists()
 
 
-def change(folder: Path, joined: Joined) -> None:
+def change(folder: Path, joined: JoinedCluster) -> None:
     """Replace what a registry that has joined says about its host; the next bridge reads it."""
     _unfinished(folder, joined).rename(folder / FILE_NAME)
 
@@ -201,7 +201,7 @@ def lock_starting(folder: Path) -> int | None:
     return None
 
 
-def _unfinished(folder: Path, joined: Joined) -> Path:
+def _unfinished(folder: Path, joined: JoinedCluster) -> Path:
     """A file beside `FILE_NAME` that no other process writes."""
     path = folder / f"{FILE_NAME}.{os.urandom(6).hex()}"
     path.write_bytes(msgspec.json.encode(joined))

@@ -71,7 +71,7 @@ class Writer(Protocol):
         """Unregister an entry that no caller wants."""
 
 
-class Kept(NamedTuple):
+class KeptEntry(NamedTuple):
     """An entry that this process registered through a `Writer` in the registry of that epoch; the entry of a thread or
     task has a `member`. Both are weak references: to keep an entry keeps nothing alive."""
 
@@ -103,7 +103,7 @@ class Keeper:
 
     def _reset(self) -> None:
         self._lock = threading.RLock()
-        self._kept: dict[ProcessId, Kept] = {}
+        self._kept: dict[ProcessId, KeptEntry] = {}
         self._most = FEW
         # The id that is being registered anew, and whether it was dropped meanwhile.
         self._renewing: ProcessId | None = None
@@ -114,7 +114,7 @@ class Keeper:
         # A pidfd of the registrar for whose end the thread waits.
         self._registrar: Descriptor | None = None
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: KeptEntry) -> None:
         """From now on, register this entry anew when its registry is gone."""
         self._put(kept)
         if len(self._kept) > self._most:
@@ -123,7 +123,7 @@ class Keeper:
             self._start()
 
     @locked
-    def _put(self, kept: Kept) -> None:
+    def _put(self, kept: KeptEntry) -> None:
         self._kept[kept.entry.process_id] = kept
 
     def _forget_ended(self) -> None:
@@ -141,16 +141,16 @@ class Keeper:
         """This process has got a newer state of an entry."""
         kept = self._kept.get(entry.process_id)
         if kept is not None and kept.entry.incarnation == entry.incarnation:
-            self._replace(kept, Kept(entry, *kept[1:]))
+            self._replace(kept, KeptEntry(entry, *kept[1:]))
 
     @locked
-    def _replace(self, kept: Kept, by: Kept) -> None:
+    def _replace(self, kept: KeptEntry, by: KeptEntry) -> None:
         """Keep `by` in place of this, unless it was dropped, or another took its place."""
         if self._kept.get(kept.entry.process_id) is kept:
             self._kept[kept.entry.process_id] = by
 
     @locked
-    def drop(self, process_id: ProcessId) -> Kept | None:
+    def drop(self, process_id: ProcessId) -> KeptEntry | None:
         """The entry has ended; returns what was kept of it."""
         if process_id.node == wire.NODE_OF_REGISTRY:
             process_id = self._completed(process_id)
@@ -286,7 +286,7 @@ class Keeper:
         page = pages.peek(self._folder)
         return 0 if page is None else page.epoch
 
-    def _lost(self) -> list[Kept]:
+    def _lost(self) -> list[KeptEntry]:
         """The entries whose registry is not in the folder any more."""
         try:
             epoch = self._epoch()
@@ -296,7 +296,7 @@ class Keeper:
         lost = [kept for kept in list(self._kept.values()) if kept.epoch != epoch or not epoch]
         return sorted(lost, key=lambda kept: kept.entry.incarnation)
 
-    def _renew(self, lost: list[Kept]) -> bool:
+    def _renew(self, lost: list[KeptEntry]) -> bool:
         """Register lost entries anew. Whether no entry is left to register."""
         if not lost:
             return True
@@ -309,7 +309,7 @@ class Keeper:
         self._renewing = None
         return not self._lost()
 
-    def _decide(self, lost: list[Kept]) -> None:
+    def _decide(self, lost: list[KeptEntry]) -> None:
         """Ask the program, once for each loss, whether its members are to be registered anew."""
         if not lost:
             return
@@ -331,7 +331,7 @@ class Keeper:
             log.exception("on_lost= raised an error; the members of %s are registered anew", self._folder)
             return True
 
-    def _renew_one(self, kept: Kept) -> None:
+    def _renew_one(self, kept: KeptEntry) -> None:
         writer, member = kept.writer(), None if kept.member is None else kept.member()
         if writer is None or (kept.member is not None and kept.has_ended()):
             # The registry object was dropped, or the thread or task has ended.
@@ -357,7 +357,7 @@ class Keeper:
         else:
             self._succeed(kept, renewed, writer)
 
-    def _succeed(self, kept: Kept, renewed: Entry, writer: Writer) -> None:
+    def _succeed(self, kept: KeptEntry, renewed: Entry, writer: Writer) -> None:
         if self._is_dropped:
             # Unregistered by this process while it was being registered.
             self._kept.pop(renewed.process_id, None)
@@ -367,7 +367,7 @@ class Keeper:
         self._give(kept.entry, renewed)
 
     @locked
-    def _end(self, kept: Kept) -> None:
+    def _end(self, kept: KeptEntry) -> None:
         """The entry is lost for good. Its `Registration` must not act on a later holder, whose incarnation may be the
         same number in another registry."""
         if self._kept.get(kept.entry.process_id) is kept:

@@ -20,7 +20,7 @@ from .pipeline import Pipeline
 REPEAT_SECONDS = 0.1
 
 
-class Repeated:
+class RepeatedRequest:
     """A request that is repeated until a registrar has answered it: no caller waits for it, and no other would repeat
     it. It does not keep the registry open."""
 
@@ -54,7 +54,7 @@ class Repeated:
             repeat.run()
 
 
-class MemberEnd(Repeated):
+class MemberEnd(RepeatedRequest):
     """Unregisters one incarnation. Where the registry is closed there is nothing to do: the entry ended with the
     session."""
 

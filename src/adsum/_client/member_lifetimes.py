@@ -53,9 +53,9 @@ class EndCheck:
 def when_over(member: Member, ended: Ended) -> None:
     """Call `ended` once, from any thread, when a thread or task is over."""
     if isinstance(member, threading.Thread):
-        _threads.watch(member, _Once(ended))
+        _threads.watch(member, _OneTimeCall(ended))
     else:
-        _watch_task(member, _Once(ended))
+        _watch_task(member, _OneTimeCall(ended))
 
 
 class _Token:
@@ -67,14 +67,14 @@ class _Token:
         """A callback that holds this object and does nothing."""
 
 
-class _Once:
+class _OneTimeCall:
     """Calls `ended` at its first call, and not again."""
 
     def __init__(self, ended: Ended) -> None:
         self._ended = ended
         self._lock = threading.Lock()
         self.is_attached = False
-        self.leave: Callable[[_Once], None] | None = None
+        self.leave: Callable[[_OneTimeCall], None] | None = None
 
     def __call__(self) -> None:
         if self._lock.acquire(blocking=False):
@@ -88,7 +88,7 @@ class _Once:
             self()
 
 
-def _watch_task(task: Any, once: _Once) -> None:
+def _watch_task(task: Any, once: _OneTimeCall) -> None:
     """Call `once` when a task is over in whatever way: return, exception, cancellation, collection, end of its loop."""
     loop = task.get_loop()
     if threading.get_ident() == getattr(loop, "_thread_id", None):
@@ -105,7 +105,7 @@ def _watch_task(task: Any, once: _Once) -> None:
         once()
 
 
-def _attach(task: Any, once: _Once, _held: _Token | None = None) -> None:
+def _attach(task: Any, once: _OneTimeCall, _held: _Token | None = None) -> None:
     """In the thread of the task's loop."""
     once.is_attached = True
     loop = task.get_loop()
@@ -118,10 +118,10 @@ def _attach(task: Any, once: _Once, _held: _Token | None = None) -> None:
     _when_loop_ends(loop, once)
 
 
-_waiting_for_loops: weakref.WeakKeyDictionary[Any, set[_Once]] = weakref.WeakKeyDictionary()
+_waiting_for_loops: weakref.WeakKeyDictionary[Any, set[_OneTimeCall]] = weakref.WeakKeyDictionary()
 
 
-def _when_loop_ends(loop: Any, once: _Once) -> None:
+def _when_loop_ends(loop: Any, once: _OneTimeCall) -> None:
     """In the loop's thread. However many tasks there are, the loop holds one token."""
     waiting = _waiting_for_loops.get(loop)
     if waiting is None:
@@ -133,7 +133,7 @@ def _when_loop_ends(loop: Any, once: _Once) -> None:
     once.leave = waiting.discard
 
 
-def _call_all(waiting: set[_Once]) -> None:
+def _call_all(waiting: set[_OneTimeCall]) -> None:
     for once in list(waiting):
         once()
 

@@ -61,7 +61,7 @@ class StandByCall(PendingCall[T]):
 
     def queue(self, position: int) -> None:
         super().queue(position)
-        # In a registry that is made anew, it takes its place again.
+        # In a registry that is made anew, it takes its queue position again.
         self.request = msgspec.structs.replace(self._request, position=position)
         self._answered()
 

@@ -33,7 +33,7 @@ class NewEntry(msgspec.Struct, frozen=True):
     footprint: int
 
 
-class Update(msgspec.Struct, frozen=True):
+class NewMetadata(msgspec.Struct, frozen=True):
     """The new metadata of an entry, which may grow freely or only where there is room."""
 
     entry: Entry
@@ -74,9 +74,9 @@ class Admission:
 
     def check_update(self, entry: Entry, metadata: Metadata, *, may_grow: bool) -> None:
         """Require that `metadata` keeps the limits and, unless it `may_grow` freely, that there is room for it."""
-        self.check_updates([Update(entry, metadata, may_grow)])
+        self.check_updates([NewMetadata(entry, metadata, may_grow)])
 
-    def check_updates(self, updates: Sequence[Update]) -> None:
+    def check_updates(self, updates: Sequence[NewMetadata]) -> None:
         """`check_update` for several entries at once: they grow together, or not at all."""
         grown = 0
         for update in updates:

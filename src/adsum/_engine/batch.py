@@ -9,7 +9,7 @@ import msgspec
 from .. import _wire as wire
 from .._store.layout import Change, HostRow, Record, Standby
 from ..model import Departure, Owner
-from .claimers import Waiting
+from .claimers import WaitingClaim
 from .heartbeats import Lateness
 
 
@@ -73,10 +73,10 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """The late answer to a request that was queued: `Done` when the standby holds the id, or the claimer a slot;
+    """The late reply to a request that was queued: `Done` when the standby holds the id, or the claimer a slot;
     `Failed` when that is impossible."""
 
-    standby: Standby | Waiting
+    standby: Standby | WaitingClaim
     reply: wire.AnyReply
 
 
@@ -84,7 +84,7 @@ class Decision(msgspec.Struct, frozen=True):
     """The result of a round, which its caller carries out.
 
     - `changes`, `departures`: the steps of the history, and how entries ended, each with its revision.
-    - `replies`: one for each call, in order; `grants` are late answers to standbys and waiting claims.
+    - `replies`: one for each call, in order; `grants` are late replies to standbys and waiting claims.
     - `watched`: the owners of new and changed entries, and new claimers: they have to be watched from before the
       commit on.
     - `released`: the owners that own nothing any more, and hold no slot.
@@ -110,8 +110,8 @@ class Decision(msgspec.Struct, frozen=True):
     queued: Sequence[Standby]
     dequeued: Sequence[Standby]
     amended: Sequence[tuple[int, Departure]] = ()
-    joined: Sequence[Waiting] = ()
-    left: Sequence[Waiting] = ()
+    joined: Sequence[WaitingClaim] = ()
+    left: Sequence[WaitingClaim] = ()
     hosts: Sequence[tuple[str, HostRow | None]] = ()
     refusals: Sequence[str] = ()
     awaited: Sequence[Owner] = ()

@@ -15,7 +15,7 @@ from .._store.query import Query
 from ..model import ClaimRecord, Entry, Owner
 
 
-class Waiting(msgspec.Struct, frozen=True, order=True):
+class WaitingClaim(msgspec.Struct, frozen=True, order=True):
     """A claim that waits for a slot. `position` orders them; `session` and `number` name the request."""
 
     position: int
@@ -35,7 +35,7 @@ class Claimers:
         self._held: dict[Owner, dict[int, bytes]] = {}
         # By incarnation, of members that are claimed.
         self.counts: dict[int, int] = {}
-        self.waiting: list[Waiting] = []
+        self.waiting: list[WaitingClaim] = []
         self.turn = 0
 
     def __bool__(self) -> bool:
@@ -57,7 +57,7 @@ class Claimers:
         if entry.claims:
             self.counts[entry.incarnation] = len(entry.claims)
 
-    def follow(self, changes: Iterable[Change], joined: Iterable[Waiting], left: Collection[Waiting]) -> None:
+    def follow(self, changes: Iterable[Change], joined: Iterable[WaitingClaim], left: Collection[WaitingClaim]) -> None:
         """A batch was committed."""
         for change in changes:
             ended, begun = claims_of(change)

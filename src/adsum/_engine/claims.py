@@ -21,14 +21,14 @@ from ..errors import AdsumError, NotRegistered, SystemBusy
 from ..model import ClaimRecord, Entry, Owner
 from .admission import Admission
 from .batch import Call, Grant, Instant
-from .claimers import Claimers, Waiting, claimer_of, claims_of
+from .claimers import Claimers, WaitingClaim, claimer_of, claims_of
 from .draft import Draft
 
 MAX_WAITING = 4096
 
 
 class Claims:
-    """The claims of one batch. `grants` are the late answers that it makes; `joined` and `left` are the claims that
+    """The claims of one batch. `grants` are the late replies that it makes; `joined` and `left` are the claims that
     begin to wait, and those that wait no more."""
 
     def __init__(
@@ -56,13 +56,13 @@ class Claims:
         self._turn = claimers.turn
         self._waiting = claimers.waiting
         self.grants: list[Grant] = []
-        self.joined: list[Waiting] = []
-        self.left: list[Waiting] = []
+        self.joined: list[WaitingClaim] = []
+        self.left: list[WaitingClaim] = []
 
     # Requests
 
     def claim(self, request: wire.Claim, query: Query, call: Call) -> wire.AnyReply:
-        """A slot of one member that matches, or a place behind those that wait. Errors: `SystemBusy`;
+        """A slot of one member that matches, or a queue position behind those that wait. Errors: `SystemBusy`;
         `RegistryFull`."""
         self._is_used = True
         # Those that wait for what this batch has freed came first.
@@ -96,7 +96,7 @@ class Claims:
             raise SystemBusy(f"{len(self._waiting)} claims wait already; nothing was changed, try again later")
         # A position is a time of the monotonic clock, which goes on from one registrar to the next.
         position = request.position or max(self._now.monotonic, *(one.position + 1 for one in self._waiting), 1)
-        waiting = Waiting(position, call.session, call.number, request.owner, request.number, query)
+        waiting = WaitingClaim(position, call.session, call.number, request.owner, request.number, query)
         self.joined.append(waiting)
         self._waiting = sorted([*self._waiting, waiting])
         return wire.Queued(call.number, position)
@@ -132,7 +132,7 @@ class Claims:
                 if self._is_alive(waiting.owner):
                     self._grant(waiting, record)
 
-    def _grant(self, waiting: Waiting, record: Record) -> None:
+    def _grant(self, waiting: WaitingClaim, record: Record) -> None:
         try:
             self._admission.require_room_for_claim()
         except AdsumError as error:
@@ -145,7 +145,7 @@ class Claims:
         """The best of the members that this batch has changed."""
         records = [record for key in self._free if (record := self._draft.record(key)) is not None]
         found = [one for one in records if self._may_be_claimed(one.entry, query)]
-        return min(found, key=lambda one: (len(one.entry.claims), self._place(one.entry.incarnation)), default=None)
+        return min(found, key=lambda one: (len(one.entry.claims), self._rank(one.entry.incarnation)), default=None)
 
     def _is_gone(self, key: bytes) -> bool:
         return key in self._changed and self._draft.record(key) is None
@@ -196,9 +196,9 @@ class Claims:
         numbers.update((incarnation, counts[incarnation]) for incarnation in stored if incarnation in counts)
         unclaimed = (incarnation for incarnation in stored if incarnation not in numbers)
         fresh = sorted(incarnation for incarnation in changed if not numbers[incarnation])
-        later = [self._rotated(unclaimed), sorted(fresh, key=self._place)]
-        claimed = sorted((one for one in numbers if numbers[one]), key=lambda one: (numbers[one], self._place(one)))
-        for incarnation in (*merge(*later, key=self._place), *claimed):
+        later = [self._rotated(unclaimed), sorted(fresh, key=self._rank)]
+        claimed = sorted((one for one in numbers if numbers[one]), key=lambda one: (numbers[one], self._rank(one)))
+        for incarnation in (*merge(*later, key=self._rank), *claimed):
             if (record := changed.get(incarnation)) is None:
                 stored_record = self._draft.view.record_at(incarnation.to_bytes(8))
                 # With the heartbeat, if one came in this batch.
@@ -215,7 +215,7 @@ class Claims:
                 yield incarnation
         yield from before
 
-    def _place(self, incarnation: int) -> tuple[bool, int]:
+    def _rank(self, incarnation: int) -> tuple[bool, int]:
         return incarnation <= self._turn, incarnation
 
     # The records
@@ -233,7 +233,7 @@ class Claims:
             self._draft.put_claims(record, tuple(one for one in record.entry.claims if not is_ended(one)))
             self._catch_up()
 
-    def _leave(self, waiting: Waiting) -> None:
+    def _leave(self, waiting: WaitingClaim) -> None:
         self.left.append(waiting)
         self._waiting = [one for one in self._waiting if one is not waiting]
 

@@ -23,7 +23,7 @@ def carry_out(
         case wire.StandByEverywhere():
             return stand_by(round, request, call)
         case wire.NameAnswer():
-            return wire.Done(call.number, [], changed=answer(round, request))
+            return wire.Done(call.number, [], changed=settle(round, request))
         case wire.Retoken():
             return wire.Done(call.number, [], changed=retoken(round, request))
 
@@ -72,7 +72,7 @@ def _anew(round: Round, holder: Record, new: NewEntry, request: wire.StandByEver
     return wire.Done(call.number, [entry])
 
 
-def answer(round: Round, request: wire.NameAnswer) -> bool:
+def settle(round: Round, request: wire.NameAnswer) -> bool:
     """Whether the standby has the name now, or has its refusal."""
     standby = round.succession.find(request.session, request.stand_by)
     if standby is None:

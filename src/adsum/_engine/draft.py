@@ -17,7 +17,7 @@ from .._store.layout import (
     BeforeLate,
     Change,
     Record,
-    Registration,
+    RemoteRegistration,
     Standby,
     encode,
     key_of,
@@ -26,7 +26,7 @@ from .._store.layout import (
 )
 from .._store.query import Query
 from ..model import ClaimRecord, Departure, Entry, HealthSource, Kind, Metadata, Origin, Owner, OwningMember, ProcessId
-from .free_rows import FreeRows
+from .free_rows import FreeMemberRows
 
 # A departure keeps only the outline of an entry larger than this, which bounds the memory of the last departures.
 MAX_DEPARTURE_BYTES = 4096
@@ -53,7 +53,7 @@ class View(Protocol):
     def standbys_of(self, key: bytes) -> list[Standby]: ...
     def all_standbys(self) -> Iterable[Standby]: ...
     def deaths_of(self, owner: Owner) -> list[tuple[int, Departure]]: ...
-    def remote_deaths_of(self, registration: Registration) -> list[tuple[int, Departure]]: ...
+    def remote_deaths_of(self, registration: RemoteRegistration) -> list[tuple[int, Departure]]: ...
 
 
 class Draft:
@@ -63,7 +63,7 @@ class Draft:
     `amended`, by revision, the stored departures whose `exit` has become known.
     """
 
-    def __init__(self, view: View, now: datetime, free_rows: FreeRows) -> None:
+    def __init__(self, view: View, now: datetime, free_rows: FreeMemberRows) -> None:
         self.view = view
         self._now = now
         self._free_rows = free_rows
@@ -183,7 +183,7 @@ class Draft:
         self._given_rows += 1
         return self._free_rows.place(self._given_rows - 1)
 
-    def mirror(self, key: bytes, before: Record | None, remote: Entry, origin: Origin) -> Entry:
+    def put_remote(self, key: bytes, before: Record | None, remote: Entry, origin: Origin) -> Entry:
         """An entry of another host, as it is there, and under a number of this registry. `before` is the record of the
         same registration that it replaces."""
         self.revision += 1
@@ -192,7 +192,7 @@ class Draft:
         self._change(key, kind, before, Record(entry))
         return entry
 
-    def mirror_handed_over(self, key: bytes, before: Record, remote: Entry, origin: Origin) -> Entry:
+    def hand_over_remote(self, key: bytes, before: Record, remote: Entry, origin: Origin) -> Entry:
         """An entry of another host whose id was handed over to another process there."""
         self.revision += 1
         entry = self._mirrored(remote, self.revision, origin)
@@ -321,16 +321,16 @@ class Draft:
         Whether there were any."""
         return self._amend(lambda one: lacks_exit(one, owner), self.view.deaths_of(owner), code)
 
-    def note_remote_exit(self, registration: Registration, code: int) -> bool:
+    def note_remote_exit(self, registration: RemoteRegistration, code: int) -> bool:
         """`note_exit`, of the process of a registration in another registry."""
         lacks = functools.partial(lacks_remote_exit, registration=registration)
         return self._amend(lacks, self.view.remote_deaths_of(registration), code)
 
     def _amend(self, lacks: Callable[[Departure], bool], stored: Iterable[tuple[int, Departure]], code: int) -> bool:
         amended = False
-        for place, (revision, departure) in enumerate(self.departures):
+        for index, (revision, departure) in enumerate(self.departures):
             if lacks(departure):
-                self.departures[place] = revision, msgspec.structs.replace(departure, exit=code)
+                self.departures[index] = revision, msgspec.structs.replace(departure, exit=code)
                 amended = True
         for revision, departure in stored:
             if revision not in self.amended:

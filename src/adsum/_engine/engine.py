@@ -42,7 +42,7 @@ class Engine:
         round = Round(self._limits, self._kernel, self.memory, view, now, dead, self._node, batch.hears)
         if batch.hears is not None:
             # First, so that what the hosts say is reported for a moment at which they can be reached, or cannot.
-            round.mirroring.report_all()
+            round.host_draft.report_all()
         # Standbys of ended sessions go first, so that no death in the same batch grants them an id.
         for ended in batch.ended:
             round.succession.end_session(ended.session)
@@ -53,7 +53,7 @@ class Engine:
             round.remove_dead(death.owner, "died", detection)
         for ended in batch.ended:
             round.remove_bound(ended.owner, ended.session)
-        replies = [answer(round, call) for call in batch.calls]
+        replies = [reply_to(round, call) for call in batch.calls]
         for late in batch.late:
             round.note_lateness(late)
         if batch.unreserves:
@@ -65,7 +65,7 @@ class Engine:
         return round.decision(batch.deaths, replies)
 
 
-def answer(round: Round, call: Call) -> wire.AnyReply:
+def reply_to(round: Round, call: Call) -> wire.AnyReply:
     """Carry out one request, or say why not."""
     try:
         if call.deadline < round.now.monotonic:
@@ -106,7 +106,7 @@ def _carry_out_elsewhere(
     | wire.UnregisterMany
     | wire.Claim
     | wire.Release
-    | wire.Mirror
+    | wire.ApplyRemote
     | wire.StandByEverywhere
     | wire.NameAnswer
     | wire.Retoken,
@@ -114,8 +114,8 @@ def _carry_out_elsewhere(
 ) -> wire.AnyReply:
     if isinstance(request, (wire.StandByEverywhere, wire.NameAnswer, wire.Retoken)):
         return cluster_names.carry_out(round, request, call)
-    if isinstance(request, wire.Mirror):
-        return wire.Done(call.number, [], changed=round.mirroring.carry_out(request))
+    if isinstance(request, wire.ApplyRemote):
+        return wire.Done(call.number, [], changed=round.host_draft.carry_out(request))
     if isinstance(request, (wire.Claim, wire.Release)):
         return claiming.carry_out(round, request, call)
     return many.carry_out(round, request, call)

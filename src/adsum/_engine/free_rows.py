@@ -15,7 +15,7 @@ from ..model import Entry
 RESTING_ROWS = 1024
 
 
-class FreeRows:
+class FreeMemberRows:
     """The free rows of one registry. `salt` makes the places of this registrar different from those of all others; it
     has at most 48 bits, and is not 0."""
 

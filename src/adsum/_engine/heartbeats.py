@@ -42,7 +42,7 @@ class Lateness(msgspec.Struct, frozen=True):
     place: int = 0
 
 
-class _Promise:
+class _OpenPromise:
     """One entry's: its interval, when the last heartbeat came (both in monotonic nanoseconds), how many stages of
     lateness were noted, and the time of its live item in the heap. `seen` is the last heartbeat that was found at its
     `place` in shared memory, as it was written."""
@@ -73,7 +73,7 @@ class Heartbeats:
             (limits.degraded_after, HealthStatus.degraded),
             (limits.unhealthy_after, HealthStatus.unhealthy),
         )
-        self._promises: dict[int, _Promise] = {}
+        self._promises: dict[int, _OpenPromise] = {}
         # How many promises have each interval.
         self._intervals: Counter[int] = Counter()
         # The shortest of them, kept because every turn of the registrar's loop asks for it.
@@ -119,7 +119,7 @@ class Heartbeats:
         if entry.health_source is HealthSource.registrar:
             noted = len(self._stages) if entry.metadata.health_status is HealthStatus.unhealthy else 1
         self._end(entry.incarnation)
-        promise = _Promise(key, entry.row_place, int(interval * 1e9), now - self._lost, noted)
+        promise = _OpenPromise(key, entry.row_place, int(interval * 1e9), now - self._lost, noted)
         promise.seen = self._written(entry.row_place, entry.incarnation)
         self._promises[entry.incarnation] = promise
         self._intervals[promise.interval] += 1
@@ -161,7 +161,7 @@ class Heartbeats:
             self._schedule(incarnation, promise)
         return promise.place
 
-    def _catch_up(self, incarnation: int, promise: _Promise, now: int) -> bool:
+    def _catch_up(self, incarnation: int, promise: _OpenPromise, now: int) -> bool:
         """Whether a heartbeat was written since the last call. None was later than `now`."""
         written = self._written(promise.place, incarnation)
         if written in (0, promise.seen):
@@ -214,10 +214,10 @@ class Heartbeats:
         """When to call `late` next."""
         return self._heap[0][0] + self._lost if self._heap else None
 
-    def _deadline(self, promise: _Promise) -> int:
+    def _deadline(self, promise: _OpenPromise) -> int:
         return promise.last + int(promise.interval * self._stages[promise.noted][0])
 
-    def _schedule(self, incarnation: int, promise: _Promise) -> None:
+    def _schedule(self, incarnation: int, promise: _OpenPromise) -> None:
         if promise.noted < len(self._stages):
             promise.due = self._deadline(promise)
             heapq.heappush(self._heap, (promise.due, incarnation))

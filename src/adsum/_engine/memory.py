@@ -5,7 +5,7 @@ import msgspec
 from .batch import Decision
 from .claimers import Claimers
 from .dependants import Dependants
-from .free_rows import FreeRows
+from .free_rows import FreeMemberRows
 from .known_hosts import KnownHosts
 from .reservations import Reservations
 
@@ -19,7 +19,7 @@ class Memory(msgspec.Struct, frozen=True):
     - `reservations`: the ids whose holders register themselves anew.
     """
 
-    free_rows: FreeRows = msgspec.field(default_factory=FreeRows)
+    free_rows: FreeMemberRows = msgspec.field(default_factory=FreeMemberRows)
     claimers: Claimers = msgspec.field(default_factory=Claimers)
     dependants: Dependants = msgspec.field(default_factory=Dependants)
     hosts: KnownHosts = msgspec.field(default_factory=KnownHosts)

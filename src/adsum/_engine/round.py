@@ -20,8 +20,8 @@ from .batch import Death, Decision, Instant, Kernel
 from .claims import Claims
 from .draft import Draft, View
 from .heartbeats import Lateness
+from .host_draft import HostDraft
 from .memory import Memory
-from .mirroring import Mirroring
 from .reservations import Reservation
 from .succession import Succession
 
@@ -51,7 +51,7 @@ class Round:
         self._limits = limits
         self._hosts = memory.hosts
         self._hears = hears
-        self._mirroring: Mirroring | None = None
+        self._host_draft: HostDraft | None = None
         # `dead` is nearly always empty; then the kernel is asked without a call in between.
         self.is_alive = kernel.is_alive if not dead else lambda owner: owner not in dead and kernel.is_alive(owner)
         self.succession = Succession(self.draft, self.admission, self.is_alive, now.monotonic)
@@ -75,13 +75,13 @@ class Round:
         return self._claims
 
     @property
-    def mirroring(self) -> Mirroring:
+    def host_draft(self) -> HostDraft:
         """The hosts of the cluster in this round, made when they are asked for."""
-        if self._mirroring is None:
-            self._mirroring = Mirroring(
+        if self._host_draft is None:
+            self._host_draft = HostDraft(
                 self._limits, self.draft, self.admission, self._hosts, hears=self._hears is not False
             )
-        return self._mirroring
+        return self._host_draft
 
     @property
     def has_claims(self) -> bool:
@@ -124,8 +124,8 @@ class Round:
             list(draft.amended.items()),
             joined,
             left,
-            [] if self._mirroring is None else list(self._mirroring.changed.items()),
-            [] if self._mirroring is None else self._mirroring.refusals,
+            [] if self._host_draft is None else list(self._host_draft.changed.items()),
+            [] if self._host_draft is None else self._host_draft.refusals,
             self.awaited,
             self._unreserved,
         )

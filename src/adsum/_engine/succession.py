@@ -37,7 +37,7 @@ class Holders(Protocol):
 
 
 class Succession:
-    """The queues of one batch, at the monotonic time `now`. `grants` are the late answers that it makes."""
+    """The queues of one batch, at the monotonic time `now`. `grants` are the late replies that it makes."""
 
     def __init__(self, draft: Draft, admission: Admission, is_alive: Callable[[Owner], bool], now: int) -> None:
         self._draft = draft

@@ -18,7 +18,7 @@ Client (`client`)
     count_only=)``                                                               count)`
     ``pages(prefix, revision=, size=5000)``, an async generator                  `KeyPage`, all of one revision
     ``put(key, value, lease=)``                                                  the revision
-    ``delete_range(key, prefix=, end=)``                                         `Deleted(revision, count)`
+    ``delete_range(key, prefix=, end=)``                                         `Deletion(revision, count)`
     ``transaction(compares, success, failure)``                                  `Transaction(succeeded, revision,
                                                                                  results)`, ``.pages()``
     ``compact(revision)``                                                        None
@@ -60,5 +60,5 @@ gRPC writes lines about failed connections to standard error. A program that use
 in its environment before it imports `client`, unless the user has set it.
 
 Versions (`versions`, without grpc)
-    ``judge(version) -> Verdict(version, level, reasons)``, `FLOOR`, `ADVISED`, `FAULTS`, ``is_reliable(version)``.
+    ``judge(version) -> Verdict(version, level, reasons)``, `MINIMUM`, `ADVISED`, `FAULTS`, ``is_reliable(version)``.
 """

@@ -29,7 +29,7 @@ from .errors import (
     translate,
     unavailable,
 )
-from .members import MemberChannel, Members
+from .members import EtcdMembers, MemberChannel
 from .records import Wire
 from .schema import MESSAGES, METHODS
 
@@ -39,7 +39,7 @@ _LEAST_ATTEMPT = 0.2
 Metadata = Sequence[tuple[str, str]]
 
 
-class Call(msgspec.Struct, frozen=True):
+class EtcdMethod(msgspec.Struct, frozen=True):
     """How a method of etcd is called. `doing` says for errors what it is to do. `needs_leader` makes a member refuse at
     once that knows no leader. `orders`: the answer's revision is that of the whole cluster, no member's own."""
 
@@ -54,14 +54,14 @@ class Caller:
     """Makes calls to a cluster, and opens its streams. `revision` is the highest that an answer had."""
 
     def __init__(self, address: ClusterAddress, first: int, password: str) -> None:
-        self.members = Members(address, first)
+        self.members = EtcdMembers(address, first)
         self.cluster_id = 0
         self.revision = 0
         self._user = address.user
         self._password = password
         self._token: str | None = None
 
-    async def call(self, call: Call, timeout: float, fields: dict[str, object]) -> Wire:
+    async def call(self, call: EtcdMethod, timeout: float, fields: dict[str, object]) -> Wire:
         """Make a call at the chosen member, or at the next ones, and return the response."""
         until = time.monotonic() + timeout
         request = MESSAGES[METHODS[call.method][1]](**fields)
@@ -83,7 +83,7 @@ class Caller:
             self.check(response.header, before if call.orders else 0)
             return response
 
-    async def call_at(self, channel: MemberChannel, call: Call, timeout: float) -> Wire:
+    async def call_at(self, channel: MemberChannel, call: EtcdMethod, timeout: float) -> Wire:
         """Make a call with an empty request over this channel, whichever member is chosen."""
         until = time.monotonic() + timeout
         if not await channel.connected(until):
@@ -132,10 +132,10 @@ class Caller:
         doing = f"authenticate as {user!r}"
         request = MESSAGES["AuthenticateRequest"](name=user, password=self._password)
         channel = await self.members.ready(doing, until)
-        response = await self._send(channel, Call("Authenticate", doing), until, request, [])
+        response = await self._send(channel, EtcdMethod("Authenticate", doing), until, request, [])
         return cast(str, response.token)
 
-    async def _attempt(self, channel: MemberChannel, call: Call, until: float, request: Message) -> Wire:
+    async def _attempt(self, channel: MemberChannel, call: EtcdMethod, until: float, request: Message) -> Wire:
         metadata = await self.metadata(until, call.needs_leader)
         left = until - time.monotonic()
         if not call.writes and len(self.members.address.members) > 1:
@@ -143,7 +143,7 @@ class Caller:
         return await self._send(channel, call, time.monotonic() + left, request, metadata)
 
     async def _send(
-        self, channel: MemberChannel, call: Call, until: float, request: Message, metadata: Metadata
+        self, channel: MemberChannel, call: EtcdMethod, until: float, request: Message, metadata: Metadata
     ) -> Wire:
         began = time.monotonic()
         with channel:

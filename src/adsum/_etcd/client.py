@@ -9,13 +9,13 @@ from types import TracebackType
 
 from . import records
 from .address import ClusterAddress, EtcdMember
-from .calls import Call, Caller
+from .calls import Caller, EtcdMethod
 from .errors import LeaseNotFound
 from .lease import LeaseKeeper
 from .records import (
     Alarm,
     Compare,
-    Deleted,
+    Deletion,
     KeyPage,
     Lease,
     MemberInfo,
@@ -105,7 +105,7 @@ class EtcdClient:
 
         Linearizable, so it needs a majority; a `serializable` read is answered by the member alone, and may be old.
         """
-        call = Call("Range", f"read {as_text(key)}", needs_leader=not serializable, orders=not serializable)
+        call = EtcdMethod("Range", f"read {as_text(key)}", needs_leader=not serializable, orders=not serializable)
         fields: dict[str, object] = {
             "key": key or b"\0",
             "range_end": prefix_end(key) if prefix else end,
@@ -133,18 +133,18 @@ class EtcdClient:
 
     async def put(self, key: bytes, value: bytes, *, lease: int = 0, timeout: float | None = None) -> int:
         """Set a key, and return the revision of the change. `LeaseNotFound`, `NoSpace`, `RequestTooLarge`."""
-        call = Call("Put", f"put {as_text(key)}", writes=True, orders=True)
+        call = EtcdMethod("Put", f"put {as_text(key)}", writes=True, orders=True)
         response = await self._call(call, timeout, {"key": key, "value": value, "lease": lease})
         return int(response.header.revision)
 
     async def delete_range(
         self, key: bytes, *, prefix: bool = False, end: bytes = b"", timeout: float | None = None
-    ) -> Deleted:
+    ) -> Deletion:
         """Delete a key, all keys with a prefix, or those from `key` up to `end`."""
-        call = Call("DeleteRange", f"delete {as_text(key)}", writes=True, orders=True)
+        call = EtcdMethod("DeleteRange", f"delete {as_text(key)}", writes=True, orders=True)
         fields: dict[str, object] = {"key": key or b"\0", "range_end": prefix_end(key) if prefix else end}
         response = await self._call(call, timeout, fields)
-        return Deleted(response.header.revision, response.deleted)
+        return Deletion(response.header.revision, response.deleted)
 
     async def transaction(
         self,
@@ -160,7 +160,7 @@ class EtcdClient:
         it is refused if either branch has a put.
         """
         writes = any(not isinstance(one, records.Get) for one in (*success, *failure))
-        call = Call("Txn", "carry out a transaction", writes=writes, orders=True)
+        call = EtcdMethod("Txn", "carry out a transaction", writes=writes, orders=True)
         fields: dict[str, object] = {
             "compare": [compare_fields(compare) for compare in compares],
             "success": encoded(success),
@@ -170,7 +170,7 @@ class EtcdClient:
 
     async def compact(self, revision: int, *, timeout: float | None = None) -> None:
         """Have etcd forget the history before a revision. `Compacted` if it has already."""
-        call = Call("Compact", f"compact up to revision {revision}", writes=True)
+        call = EtcdMethod("Compact", f"compact up to revision {revision}", writes=True)
         await self._call(call, timeout, {"revision": revision, "physical": True})
 
     # Leases.
@@ -178,13 +178,13 @@ class EtcdClient:
     async def grant(self, ttl: int, *, lease: int = 0, timeout: float | None = None) -> Lease:
         """A new lease, under an id that etcd chooses unless it is given. etcd lengthens a `ttl` that is shorter than
         one and a half election time-outs, usually 2 s. `LeaseExists`, `NoSpace`."""
-        call = Call("LeaseGrant", "grant a lease", writes=True)
+        call = EtcdMethod("LeaseGrant", "grant a lease", writes=True)
         response = await self._call(call, timeout, {"TTL": ttl, "ID": lease})
         return Lease(response.ID, response.TTL, response.TTL)
 
     async def revoke(self, lease: int, *, timeout: float | None = None) -> bool:
         """End a lease, and delete its keys, at one revision. False if there was none."""
-        call = Call("LeaseRevoke", f"revoke lease {lease:x}", writes=True)
+        call = EtcdMethod("LeaseRevoke", f"revoke lease {lease:x}", writes=True)
         try:
             await self._call(call, timeout, {"ID": lease})
         except LeaseNotFound:
@@ -193,7 +193,7 @@ class EtcdClient:
 
     async def time_to_live(self, lease: int, *, keys: bool = False, timeout: float | None = None) -> Lease | None:
         """What is left of a lease, with the keys on it where asked for. None if there is none."""
-        call = Call("LeaseTimeToLive", f"look at lease {lease:x}")
+        call = EtcdMethod("LeaseTimeToLive", f"look at lease {lease:x}")
         response = await self._call(call, timeout, {"ID": lease, "keys": keys})
         if response.TTL < 0:
             return None
@@ -224,7 +224,7 @@ class EtcdClient:
 
     async def status(self, member: EtcdMember | None = None, *, timeout: float | None = None) -> Status:
         """What a member says of itself; without `member`, the one that is asked at present."""
-        call = Call("Status", "ask for the status", needs_leader=False)
+        call = EtcdMethod("Status", "ask for the status", needs_leader=False)
         seconds = self.timeout if timeout is None else timeout
         if member is None:
             return records.status(await self._caller.call(call, seconds, {}))
@@ -236,16 +236,16 @@ class EtcdClient:
 
     async def member_list(self, *, timeout: float | None = None) -> tuple[MemberInfo, ...]:
         """The members of the cluster, by a majority's word."""
-        response = await self._call(Call("MemberList", "list the members"), timeout, {"linearizable": True})
+        response = await self._call(EtcdMethod("MemberList", "list the members"), timeout, {"linearizable": True})
         return records.members(response)
 
     async def alarms(self, *, timeout: float | None = None) -> tuple[Alarm, ...]:
         """The alarms that are raised."""
-        return records.alarms(await self._call(Call("Alarm", "ask for alarms"), timeout, {"action": 0}))
+        return records.alarms(await self._call(EtcdMethod("Alarm", "ask for alarms"), timeout, {"action": 0}))
 
     async def disarm(self, alarm: Alarm, *, timeout: float | None = None) -> None:
         """Clear an alarm. A full database must have been compacted and defragmented before."""
-        call = Call("Alarm", f"clear the alarm {alarm.kind}", writes=True)
+        call = EtcdMethod("Alarm", f"clear the alarm {alarm.kind}", writes=True)
         fields: dict[str, object] = {
             "action": 2,
             "memberID": alarm.member_id,
@@ -257,9 +257,9 @@ class EtcdClient:
         """Have a member give back the space that compaction freed. It answers nothing else meanwhile."""
         channel = self._caller.members.open(member)
         try:
-            await self._caller.call_at(channel, Call("Defragment", f"defragment {member}", writes=True), timeout)
+            await self._caller.call_at(channel, EtcdMethod("Defragment", f"defragment {member}", writes=True), timeout)
         finally:
             await channel.close()
 
-    async def _call(self, call: Call, timeout: float | None, fields: dict[str, object]) -> records.Wire:
+    async def _call(self, call: EtcdMethod, timeout: float | None, fields: dict[str, object]) -> records.Wire:
         return await self._caller.call(call, self.timeout if timeout is None else timeout, fields)

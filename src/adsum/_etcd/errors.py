@@ -1,4 +1,4 @@
-"""What may go wrong between adsum and etcd, and the one place where the answers of gRPC become that.
+"""What may go wrong between adsum and etcd, and the one module where the answers of gRPC become that.
 
 Three cases matter to a caller that writes, and are never mixed up:
 

@@ -154,7 +154,7 @@ class MemberChannel:
                 self._changing.exception()
 
 
-class Members:
+class EtcdMembers:
     """The choice among the members of one address. `chosen` is the number of the present one in the address."""
 
     def __init__(self, address: ClusterAddress, first: int = 0) -> None:

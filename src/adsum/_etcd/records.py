@@ -79,7 +79,7 @@ class Get(msgspec.Struct, frozen=True):
 Operation = Put | Delete | Get
 
 
-class Deleted(msgspec.Struct, frozen=True):
+class Deletion(msgspec.Struct, frozen=True):
     """How many keys a delete removed, and the revision after it."""
 
     revision: int
@@ -88,11 +88,11 @@ class Deleted(msgspec.Struct, frozen=True):
 
 class Transaction(msgspec.Struct, frozen=True):
     """Whether all conditions held, the revision after it, and one result for each operation of the branch that was
-    taken: a `KeyPage` for a `Get`, a `Deleted` for a `Delete`, None for a `Put`."""
+    taken: a `KeyPage` for a `Get`, a `Deletion` for a `Delete`, None for a `Put`."""
 
     succeeded: bool
     revision: int
-    results: tuple[KeyPage | Deleted | None, ...]
+    results: tuple[KeyPage | Deletion | None, ...]
 
     def pages(self) -> list[KeyPage]:
         """The results of the reads, in their order."""
@@ -121,7 +121,7 @@ class Renewal(msgspec.Struct, frozen=True):
         return self.sent + self.ttl
 
 
-class Change(msgspec.Struct, frozen=True):
+class KeyChange(msgspec.Struct, frozen=True):
     """What a revision did to one key. A `deleted` one has only `key` and `mod_revision` in `item`. `previous` is the
     key before, if it was asked for and its revision is not compacted."""
 
@@ -135,9 +135,9 @@ class WatchResponse(msgspec.Struct, frozen=True):
     revision. Without `changes` it says that there were none."""
 
     revision: int
-    changes: tuple[Change, ...]
+    changes: tuple[KeyChange, ...]
 
-    def by_revision(self) -> Iterator[tuple[int, tuple[Change, ...]]]:
+    def by_revision(self) -> Iterator[tuple[int, tuple[KeyChange, ...]]]:
         """The changes of each revision, ascending."""
         for revision, group in itertools.groupby(self.changes, lambda change: change.item.mod_revision):
             yield revision, tuple(group)
@@ -242,17 +242,17 @@ def transaction(response: Wire) -> Transaction:
     return Transaction(response.succeeded, response.header.revision, results)
 
 
-def _result(response: Wire, revision: int) -> KeyPage | Deleted | None:
+def _result(response: Wire, revision: int) -> KeyPage | Deletion | None:
     # Answers inside a transaction have a header without the cluster's numbers.
     kind = response.WhichOneof("response")
     if kind == "response_range":
         return page(response.response_range, revision)
-    return Deleted(revision, response.response_delete_range.deleted) if kind == "response_delete_range" else None
+    return Deletion(revision, response.response_delete_range.deleted) if kind == "response_delete_range" else None
 
 
-def change(event: Wire) -> Change:
+def change(event: Wire) -> KeyChange:
     previous = key_value(event.prev_kv) if event.HasField("prev_kv") else None
-    return Change(event.type == 1, key_value(event.kv), previous)
+    return KeyChange(event.type == 1, key_value(event.kv), previous)
 
 
 def status(response: Wire) -> Status:

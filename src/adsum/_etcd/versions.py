@@ -20,7 +20,7 @@ class KnownFault(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What there is to say about a server: `level` is `ok`, `advice` or `below_floor`; `reasons` are sentences."""
+    """What there is to say about a server: `level` is `ok`, `advice` or `below_minimum`; `reasons` are sentences."""
 
     version: str
     level: str
@@ -28,7 +28,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 # The oldest of each series that adsum may rely on, and the ones to run.
-FLOOR: tuple[Version, ...] = ((3, 5, 23), (3, 6, 5), (3, 7, 0))
+MINIMUM: tuple[Version, ...] = ((3, 5, 23), (3, 6, 5), (3, 7, 0))
 ADVISED: tuple[Version, ...] = ((3, 5, 33), (3, 6, 14), (3, 7, 1))
 
 FAULTS = (
@@ -70,17 +70,17 @@ def judge(text: str) -> Verdict:
     """What to say about a server of this version, with the reason for each thing."""
     version = parse(text)
     if version is None:
-        return Verdict(text, "below_floor", (f"{text!r} is no version of etcd that adsum knows",))
+        return Verdict(text, "below_minimum", (f"{text!r} is no version of etcd that adsum knows",))
     reasons = tuple(fault.fault for fault in FAULTS if not reaches(version, fault.mended))
-    if not reaches(version, FLOOR):
-        return Verdict(text, "below_floor", reasons)
+    if not reaches(version, MINIMUM):
+        return Verdict(text, "below_minimum", reasons)
     return Verdict(text, "advice" if reasons else "ok", reasons)
 
 
 def is_reliable(text: str) -> bool:
     """Whether a server of this version has none of the faults that the floor excludes."""
     version = parse(text)
-    return version is not None and reaches(version, FLOOR)
+    return version is not None and reaches(version, MINIMUM)
 
 
 def reaches(version: Version, wanted: tuple[Version, ...]) -> bool:

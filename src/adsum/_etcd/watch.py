@@ -20,15 +20,15 @@ from types import TracebackType
 from typing import cast
 
 from . import versions
-from .calls import Call, Caller, went_back
+from .calls import Caller, EtcdMethod, went_back
 from .errors import Compacted, Refused, Unavailable
-from .records import Change, WatchResponse, Wire, as_text, change
+from .records import KeyChange, WatchResponse, Wire, as_text, change
 from .streams import Stream, open_stream
 
 # A member is asked for a sign of life after this silence, in seconds, and given up after as much again.
 SILENCE = 0.6
-_STATUS = Call("Status", "ask for the version", needs_leader=False)
-_NEWEST = Call("Range", "ask for the revision", orders=True)
+_STATUS = EtcdMethod("Status", "ask for the version", needs_leader=False)
+_NEWEST = EtcdMethod("Range", "ask for the revision", orders=True)
 
 
 class EtcdWatch:
@@ -60,7 +60,7 @@ class EtcdWatch:
         self._stream: Stream | None = None
         self._reliable = False
         self._oldest = 0
-        self._fragments: list[Change] = []
+        self._fragments: list[KeyChange] = []
         self._doing = f"watch {as_text(key)}"
 
     def __aiter__(self) -> EtcdWatch:

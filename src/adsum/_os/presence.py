@@ -188,6 +188,6 @@ def lock_holders(file: Path) -> list[int]:
     except OSError as error:
         reraise_foreign(error)
         return []
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    file_id = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     rows = [line.split() for line in locks.splitlines()]
-    return [int(row[4]) for row in rows if row[5:6] == [place]]
+    return [int(row[4]) for row in rows if row[5:6] == [file_id]]

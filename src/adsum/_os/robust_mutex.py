@@ -29,7 +29,7 @@ _MAP_FAILED = 2**64 - 1
 _MAP_FIXED = 0x10
 
 
-class Mapped(NamedTuple):
+class MappedWords(NamedTuple):
     """A file in memory, as 64-bit words."""
 
     address: int
@@ -81,14 +81,14 @@ class RobustMutexes:
         word = int.from_bytes(mutex.raw[:4], sys.byteorder)
         return word == OWNER_DIED and not any(self._new[:8]) and not any(self._new[_MUTEX_BYTES:])
 
-    def map(self, descriptor: int, size: int) -> Mapped:
+    def map(self, descriptor: int, size: int) -> MappedWords:
         """Map a file, to write to it. It stays mapped until `unmap`, because at the end of each thread the kernel
         follows a list through the mutexes that it holds. Errors: `OSError`."""
         address = self._library.mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, descriptor, 0)
         if address in (None, _MAP_FAILED):
             failed = self._ctypes.get_errno()
             raise OSError(failed, os.strerror(failed))
-        return Mapped(address, memoryview((self._ctypes.c_char * size).from_address(address)).cast("B").cast("Q"))
+        return MappedWords(address, memoryview((self._ctypes.c_char * size).from_address(address)).cast("B").cast("Q"))
 
     def is_readable(self, address: int) -> bool:
         """Whether a mapped word can be read. Memory behind the end of its file, which was truncated, ends a process
@@ -106,13 +106,13 @@ class RobustMutexes:
         finally:
             os.close(memory)
 
-    def abandon(self, mapped: Mapped) -> None:
+    def abandon(self, mapped: MappedWords) -> None:
         """Put memory without a file in the place of a truncated one. The C library and the kernel may follow the list
         of this thread's mutexes through it."""
         kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
         self._library.mmap(mapped.address, mapped.words.nbytes, mmap.PROT_READ | mmap.PROT_WRITE, kind, -1, 0)
 
-    def unmap(self, mapped: Mapped) -> None:
+    def unmap(self, mapped: MappedWords) -> None:
         """Only where no living thread holds a mutex in it, and nothing reads the words."""
         self._library.munmap(mapped.address, mapped.words.nbytes)
 

@@ -26,12 +26,12 @@ from .._engine.batch import Call
 from .._engine.counters import Counters
 from .._engine.receipts import Receipts
 from ..errors import AdsumError, SystemBusy
-from .answers import Answer
 from .bell import Bell
-from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Accept, Connection
+from .connection import CLOGGED_SECONDS, HELLO_SECONDS, MAX_BUFFERED_BYTES, Accept, AcceptedConnection
 from .handshake import refusal
 from .log_lines import BoundedLines, quoted
 from .ports import Ports
+from .replies import OutgoingReply
 from .requests import Requests
 from .sessions import Sessions
 
@@ -42,7 +42,7 @@ ACCEPT_AT_ONCE = 64
 class Clients:
     """Every connected client, at most `most` at a time.
 
-    Their sockets and the listener are in the loop's `epoll`; the loop passes their events to `ready`, and the answers
+    Their sockets and the listener are in the loop's `epoll`; the loop passes their events to `ready`, and the replies
     to a batch to `reply`; `resume` ends its turn. `accept` gives the connection of the next client, and a welcome names
     the `registration_timeout`.
     """
@@ -75,9 +75,9 @@ class Clients:
         self._most = most
         self._clock, self._failpoint, self._log = ports.clock, ports.failpoint, ports.log
         self._lines = lines
-        self._connections: dict[int, Connection] = {}
-        self._by_session: dict[bytes, Connection] = {}
-        self._paused: set[Connection] = set()
+        self._connections: dict[int, AcceptedConnection] = {}
+        self._by_session: dict[bytes, AcceptedConnection] = {}
+        self._paused: set[AcceptedConnection] = set()
         listener.setblocking(False)
         epoll.register(listener, select.EPOLLIN)
 
@@ -111,21 +111,21 @@ class Clients:
             if not connection.closed and connection.session is not None
         ]
 
-    def reply(self, answers: list[Answer]) -> None:
-        """Send the answers, to each client all of its own at once."""
-        outgoing: dict[bytes, list[Answer]] = {}
-        for answer in answers:
-            outgoing.setdefault(answer.session, []).append(answer)
+    def reply(self, replies: list[OutgoingReply]) -> None:
+        """Send the replies, to each client all of its own at once."""
+        outgoing: dict[bytes, list[OutgoingReply]] = {}
+        for reply in replies:
+            outgoing.setdefault(reply.session, []).append(reply)
         for session, own in outgoing.items():
-            if True in [answer.binds for answer in own]:
+            if True in [reply.binds for reply in own]:
                 self._sessions.bind(session)
             connection = self._by_session.get(session)
             if connection is None:
                 # A standby that has not come back since the last registrar ended: it will ask.
                 self._receipts.cut_off(session, self._clock.monotonic_ns())
             else:
-                data = b"".join([answer.data for answer in own])
-                self._send_kept(connection, session, [answer.number for answer in own], data)
+                data = b"".join([reply.data for reply in own])
+                self._send_kept(connection, session, [reply.number for reply in own], data)
             self._failpoint("replying")
 
     def resume(self) -> None:
@@ -177,7 +177,7 @@ class Clients:
                 continue
             self._connections[connection.fd] = connection
 
-    def _serve(self, connection: Connection, mask: int) -> None:
+    def _serve(self, connection: AcceptedConnection, mask: int) -> None:
         with self._dropping(connection):
             if mask & select.EPOLLOUT and connection.flush() and connection.session is not None:
                 self._note_sent(connection, connection.session)
@@ -191,7 +191,7 @@ class Clients:
                 connection.read()
                 self._take_frames(connection)
 
-    def _take_frames(self, connection: Connection) -> None:
+    def _take_frames(self, connection: AcceptedConnection) -> None:
         """Take up the frames that are complete, as long as the client keeps to its share of the backlog."""
         for frame in connection.frames:
             if connection.session is None:
@@ -209,7 +209,7 @@ class Clients:
     def _buffered(self) -> int:
         return sum(len(connection.frames) for connection in self._connections.values())
 
-    def _welcome(self, connection: Connection, hello: wire.Hello) -> None:
+    def _welcome(self, connection: AcceptedConnection, hello: wire.Hello) -> None:
         error = refusal(hello, connection.peer_uid)
         if error is not None:
             self._refuse(connection, error)
@@ -222,7 +222,7 @@ class Clients:
         welcome = wire.Welcome(wire.VERSION, self._registration_timeout, self._clock.monotonic_ns())
         self._send(connection, wire.frame(welcome))
 
-    def _take_envelope(self, connection: Connection, session: bytes, frame: bytes) -> None:
+    def _take_envelope(self, connection: AcceptedConnection, session: bytes, frame: bytes) -> None:
         envelope = wire.read_envelope(frame)
         if isinstance(envelope, wire.Failed):
             self._counters.count(envelope.reason)
@@ -231,7 +231,7 @@ class Clients:
         else:
             self._take_request(connection, session, envelope, len(frame))
 
-    def _take_request(self, connection: Connection, session: bytes, envelope: wire.Envelope, size: int) -> None:
+    def _take_request(self, connection: AcceptedConnection, session: bytes, envelope: wire.Envelope, size: int) -> None:
         receipt = self._receipts.reply_to(session, envelope.number)
         if receipt is not None:
             self._send_kept(connection, session, [envelope.number], receipt)
@@ -245,7 +245,7 @@ class Clients:
         else:
             self._requests.add(connection, envelope, size)
 
-    def _hand_over_bell(self, connection: Connection, number: int) -> None:
+    def _hand_over_bell(self, connection: AcceptedConnection, number: int) -> None:
         reply = wire.frame(wire.Done(number, [], changed=False))
         connection.hand_over(reply, self._bell.descriptor)
         self._bell.listeners += not connection.has_bell
@@ -253,7 +253,7 @@ class Clients:
 
     # Outgoing
 
-    def _send(self, connection: Connection, data: bytes) -> bool:
+    def _send(self, connection: AcceptedConnection, data: bytes) -> bool:
         """Whether all of it is in the socket; the rest goes there when the client reads."""
         if connection.closed:
             return False
@@ -265,20 +265,20 @@ class Clients:
             self._drop(connection, str(error))
         return False
 
-    def _send_kept(self, connection: Connection, session: bytes, numbers: list[int], data: bytes) -> None:
+    def _send_kept(self, connection: AcceptedConnection, session: bytes, numbers: list[int], data: bytes) -> None:
         """Send replies of which there are receipts, until all of their bytes are in the socket."""
         connection.unsent += numbers
         if self._send(connection, data):
             self._note_sent(connection, session)
 
-    def _note_sent(self, connection: Connection, session: bytes) -> None:
+    def _note_sent(self, connection: AcceptedConnection, session: bytes) -> None:
         """All bytes for a client are in its socket. Only of these replies: the client of an earlier registrar may still
         ask for others, whose receipts were inherited."""
         for number in connection.unsent:
             self._receipts.sent(session, number)
         connection.unsent.clear()
 
-    def _pause(self, connection: Connection) -> None:
+    def _pause(self, connection: AcceptedConnection) -> None:
         """Read no more from a client until it has read its replies and its requests are done."""
         self._paused.add(connection)
         connection.clogged_since = self._clock.monotonic_ns()
@@ -287,7 +287,7 @@ class Clients:
     # Ends
 
     @contextlib.contextmanager
-    def _dropping(self, connection: Connection) -> Iterator[None]:
+    def _dropping(self, connection: AcceptedConnection) -> Iterator[None]:
         """A client that does something wrong ends its connection and nothing else."""
         try:
             yield
@@ -305,14 +305,14 @@ class Clients:
                 self._send(connection, wire.frame(wire.failure(0, wire.unreadable(error))))
             self._drop(connection, f"its frame is no message: {error}")
 
-    def _drop(self, connection: Connection, why: str) -> None:
+    def _drop(self, connection: AcceptedConnection, why: str) -> None:
         if self._connections.get(connection.fd) is connection:
             self._lines.write("client dropped: %s, %s", _name(connection), quoted(why))
             if connection.session is not None:
                 self._receipts.cut_off(connection.session, self._clock.monotonic_ns())
             self._forget(connection)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: AcceptedConnection) -> None:
         if self._connections.pop(connection.fd, None) is connection and connection.has_bell:
             self._bell.listeners -= 1
         self._paused.discard(connection)
@@ -323,7 +323,7 @@ class Clients:
             if connection.owner is not None:
                 self._sessions.disconnected(session, connection.owner)
 
-    def _refuse(self, connection: Connection, error: AdsumError) -> None:
+    def _refuse(self, connection: AcceptedConnection, error: AdsumError) -> None:
         try:
             connection.send(wire.frame(wire.failure(0, error)))
         except OSError:
@@ -331,6 +331,6 @@ class Clients:
         connection.close()
 
 
-def _name(connection: Connection) -> str:
+def _name(connection: AcceptedConnection) -> str:
     """A client, for the log."""
     return "no hello yet" if connection.owner is None else f"process {connection.owner.pid}"

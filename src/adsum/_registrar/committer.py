@@ -26,33 +26,33 @@ from .._store.page import Page, bucket_of
 from .._store.tables import Retention
 from ..errors import AdsumError, InternalError, RegistryFull
 from ..model import Entry, Owner
-from .answers import Answer, answers_to, refusals
 from .generations import Generations
 from .hosts import ClusterHosts
 from .log_lines import LogLines, subject
 from .members import Members
 from .ports import Ports
+from .replies import OutgoingReply, refusals, replies_to
 from .splitting import without_room
 
-# Gets answers as soon as they may be sent.
-Reply: TypeAlias = Callable[[list[Answer]], object]
+# Gets replies as soon as they may be sent.
+SendReplies: TypeAlias = Callable[[list[OutgoingReply]], object]
 
 
 class _TooLate(Exception):
     """The deadline of a decided request passed before its commit."""
 
 
-class _Committed(msgspec.Struct, frozen=True):
-    """A batch that was carried out, with the answers to it."""
+class _Commit(msgspec.Struct, frozen=True):
+    """A batch that was carried out, with the replies to it."""
 
     batch: Batch
     decision: Decision
-    answers: list[Answer]
+    replies: list[OutgoingReply]
 
 
 class Committer:
     """Changes the tables of one registry, and is the only one that does. `entries` and `commits` count;
-    `last_changes` are those of the batch whose answers are being given to `reply`."""
+    `last_changes` are those of the batch whose answers are being given to `send`."""
 
     def __init__(
         self,
@@ -93,24 +93,24 @@ class Committer:
     def has_reservations(self) -> bool:
         return bool(self._engine.memory.reservations)
 
-    def commit(self, batch: Batch, reply: Reply) -> None:
-        """Decide and commit a batch, and give the answers to `reply`. Where this raises, it has given none."""
+    def commit(self, batch: Batch, send: SendReplies) -> None:
+        """Decide and commit a batch, and give the replies to `send`. Where this raises, it has given none."""
         try:
             committed = self._commit(batch, self._retention)
         except RegistryFull as error:
-            self._commit_what_frees(batch, error, reply)
+            self._commit_what_frees(batch, error, send)
         except AdsumError:
             raise
         except Exception as error:
             self._log.exception("a batch of %d requests cannot be decided", len(batch.calls))
             if not batch.calls:
                 raise
-            self._commit_one_by_one(batch, error, reply)
+            self._commit_one_by_one(batch, error, send)
         else:
-            self._finish(committed, reply)
+            self._finish(committed, send)
 
-    def refuse(self, calls: Sequence[Call], error: AdsumError) -> list[Answer]:
-        """The answers to calls that could not be carried out."""
+    def refuse(self, calls: Sequence[Call], error: AdsumError) -> list[OutgoingReply]:
+        """The replies to calls that could not be carried out."""
         for _ in calls:
             self._counters.count(error.reason)
         self._log_lines.refused(calls, error.reason)
@@ -125,50 +125,50 @@ class Committer:
 
     # When a batch cannot be committed as it is
 
-    def _commit_what_frees(self, batch: Batch, error: RegistryFull, reply: Reply) -> None:
+    def _commit_what_frees(self, batch: Batch, error: RegistryFull, send: SendReplies) -> None:
         """No page was left, although the estimate admitted the batch: refuse the requests that need room, drop the
         history, and carry out the rest. Watches then report `lagged`."""
         self._log.warning("no room for a batch: %s", error)
         self._generations.check_growth()
         rest, refused = without_room(batch)
-        self._finish(self._commit(rest, replace(self._retention, history_bytes=0)), reply)
-        reply(self.refuse(refused, error))
+        self._finish(self._commit(rest, replace(self._retention, history_bytes=0)), send)
+        send(self.refuse(refused, error))
 
-    def _commit_one_by_one(self, batch: Batch, error: Exception, reply: Reply) -> None:
+    def _commit_one_by_one(self, batch: Batch, error: Exception, send: SendReplies) -> None:
         """The engine failed on this batch, which is a defect of ours: it must cost its sender alone."""
         rest = replace(batch, calls=())
         if rest != Batch():
-            self._finish(self._commit(rest, self._retention), reply)
+            self._finish(self._commit(rest, self._retention), send)
         if len(batch.calls) == 1:
-            reply(self.refuse(batch.calls, _defect(batch.calls[0], error)))
+            send(self.refuse(batch.calls, _defect(batch.calls[0], error)))
             return
         for call in batch.calls:
-            self._commit_alone(call, reply)
+            self._commit_alone(call, send)
 
-    def _commit_alone(self, call: Call, reply: Reply) -> None:
+    def _commit_alone(self, call: Call, send: SendReplies) -> None:
         try:
             committed = self._commit(Batch(calls=[call]), self._retention)
         except AdsumError as error:
-            reply(self.refuse([call], error))
+            send(self.refuse([call], error))
         except Exception as error:  # noqa: BLE001 - logged, and its sender gets an answer
             self._log.exception("this is the request: %s", subject(call))
-            reply(self.refuse([call], _defect(call, error)))
+            send(self.refuse([call], _defect(call, error)))
         else:
-            self._finish(committed, reply)
+            self._finish(committed, send)
 
     # The commit
 
-    def _finish(self, committed: _Committed, reply: Reply) -> None:
+    def _finish(self, committed: _Commit, send: SendReplies) -> None:
         """Reply, and follow. What fails here ends the registrar: the batch is committed, so no client may hear that it
         was refused, and the next registrar knows what this one has missed."""
         self.last_changes = committed.decision.changes
         try:
-            reply(committed.answers)
+            send(committed.replies)
             self._follow(committed.batch, committed.decision)
         except AdsumError as error:
             raise RuntimeError(f"a batch was committed, and then: {error}") from error
 
-    def _commit(self, batch: Batch, retention: Retention) -> _Committed:
+    def _commit(self, batch: Batch, retention: Retention) -> _Commit:
         while True:
             try:
                 return self._commit_in_time(batch, retention)
@@ -176,14 +176,14 @@ class Committer:
                 # This process was stopped or starved since the decision, and callers may have given up: decide anew.
                 continue
 
-    def _commit_in_time(self, batch: Batch, retention: Retention) -> _Committed:
-        marked = Marked(set(), set())
+    def _commit_in_time(self, batch: Batch, retention: Retention) -> _Commit:
+        marked = MarkedCounters(set(), set())
         watched: list[Owner] = []
         receipts: list[Receipt] = []
         try:
             with tables.write(self._generations.current, self._members.present) as transaction:
                 decision = self._decide(transaction, self._hosts.with_hearing(batch), self._clock.instant(), watched)
-                answers = answers_to(batch.calls, decision)
+                replies = replies_to(batch.calls, decision)
                 if decision.writes:
                     marked = _counters_of(decision, transaction.index_keys)
                     self._page.mark(marked.ids, marked.keys)
@@ -194,10 +194,10 @@ class Committer:
                     transaction.amend_departures(decision.amended)
                     transaction.write_standbys(decision.queued, decision.dequeued)
                     transaction.write_hosts(decision.hosts)
-                    receipts = [Receipt(a.session, a.number, a.data) for a in answers if a.kept]
+                    receipts = [Receipt(a.session, a.number, a.data) for a in replies if a.kept]
                     transaction.keep_receipts(receipts, self._receipts.obsolete)
                     self._failpoint("before_commit")
-                    self._require_in_time(answers)
+                    self._require_in_time(replies)
         except BaseException:
             for owner in watched:
                 self._kernel.unwatch(owner)
@@ -215,7 +215,7 @@ class Committer:
             self._page.revision = transaction.revision
             self._receipts.committed(receipts)
         self._members.follow(decision)
-        return _Committed(batch, decision, answers)
+        return _Commit(batch, decision, replies)
 
     def _decide(self, view: View, batch: Batch, now: Instant, watched: list[Owner]) -> Decision:
         """Decide, wait for holders that are ending, and begin to watch the owners of new entries, which `watched`
@@ -249,10 +249,10 @@ class Committer:
                 watched.remove(owner)
         return decision
 
-    def _require_in_time(self, answers: Sequence[Answer]) -> None:
+    def _require_in_time(self, replies: Sequence[OutgoingReply]) -> None:
         now = self._clock.monotonic_ns()
-        for answer in answers:
-            if answer.kept and answer.deadline is not None and answer.deadline < now:
+        for one in replies:
+            if one.kept and one.deadline is not None and one.deadline < now:
                 raise _TooLate
 
     def _follow(self, batch: Batch, decision: Decision) -> None:
@@ -260,8 +260,8 @@ class Committer:
         # The bridge of a cluster reads the standbys and the exits of members here, and is woken for them too.
         amended = self._hosts and any(one.entry.origin is None for _, one in decision.amended)
         self.commits += bool(decision.changes or amended or any(one.everywhere for one in decision.queued))
-        for reply in decision.replies:
-            self._counters.count(reply.reason if isinstance(reply, wire.Failed) else "ok")
+        for send in decision.replies:
+            self._counters.count(send.reason if isinstance(send, wire.Failed) else "ok")
         for owner in decision.released:
             self._kernel.unwatch(owner)
         self._log_lines.follow(batch.calls, decision)
@@ -274,14 +274,14 @@ class Committer:
             self._generations.check_growth()
 
 
-class Marked(msgspec.Struct, frozen=True):
+class MarkedCounters(msgspec.Struct, frozen=True):
     """The counters of ids, and of index keys."""
 
     ids: set[int]
     keys: set[int]
 
 
-def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[str, bytes]]]) -> Marked:
+def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[str, bytes]]]) -> MarkedCounters:
     """The counters of all ids that the decision changes, and of all index keys that their entries have or had."""
     changed = [record for change in decision.changes for record in (change.before, change.after) if record is not None]
     ids = {bucket_of(change.key) for change in decision.changes}
@@ -290,7 +290,7 @@ def _counters_of(decision: Decision, keys_of: Callable[[Entry], frozenset[tuple[
     for record in (*changed, *decision.refreshed):
         keys |= index_buckets_of(keys_of(record.entry))
         keys.add(namespace_bucket_of(record.entry.process_id.namespace))
-    return Marked(ids, keys)
+    return MarkedCounters(ids, keys)
 
 
 def _defect(call: Call, error: Exception) -> InternalError:

@@ -22,7 +22,7 @@ CLOGGED_SECONDS = 10.0
 _credentials = struct.Struct("3i")
 
 
-class Connection:
+class AcceptedConnection:
     """A non-blocking socket, the bytes that came in, and those that could not go out yet.
 
     `waiting` counts its requests in the backlog; `has_bell` says that the client got the bell; `unsent` are the numbers
@@ -108,13 +108,13 @@ class Connection:
         self._unsent = bytearray()
 
 
-def accept(listener: _socket.socket, now: int) -> Connection:
+def accept(listener: _socket.socket, now: int) -> AcceptedConnection:
     """The connection of the next client in the backlog. Raises `BlockingIOError` where there is none."""
     descriptor, _ = listener._accept()  # type: ignore[attr-defined]
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
     sock.setblocking(False)
-    return Connection(sock, now)
+    return AcceptedConnection(sock, now)
 
 
 # As `accept` is. Another transport passes its own.
-Accept: TypeAlias = Callable[[_socket.socket, int], Connection]
+Accept: TypeAlias = Callable[[_socket.socket, int], AcceptedConnection]

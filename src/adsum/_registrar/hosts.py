@@ -50,7 +50,7 @@ class ClusterHosts:
     def with_hearing(self, batch: Batch) -> Batch:
         """Other hosts say something: it counts for readers only while the bridge hears from the cluster."""
         for call in batch.calls:
-            if isinstance(call.request, wire.Mirror):
+            if isinstance(call.request, wire.ApplyRemote):
                 return replace(batch, hears=self._words.hears())
         return batch
 

@@ -95,7 +95,7 @@ def subject(call: Call) -> str:
     match request:
         case wire.Register() | wire.UpdateMany() | wire.UnregisterMany():
             ids = [process_id for process_id, _ in request.items]
-        case wire.Cancel() | wire.Listen() | wire.ExitOf() | wire.Release() | wire.Mirror() | wire.NameAnswer():
+        case wire.Cancel() | wire.Listen() | wire.ExitOf() | wire.Release() | wire.ApplyRemote() | wire.NameAnswer():
             ids = []
         case wire.Claim():
             ids = [] if request.process_id is None else [request.process_id]

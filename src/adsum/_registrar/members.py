@@ -6,7 +6,7 @@ Before a commit a row gets memory; after it the member may write there, and what
 from collections.abc import Callable
 
 from .._engine.batch import Decision
-from .._engine.free_rows import FreeRows
+from .._engine.free_rows import FreeMemberRows
 from .._engine.heartbeats import Heartbeats, Lateness
 from .._os.log import Log
 from .._store.page import Page
@@ -21,7 +21,13 @@ class Members:
     memory alone."""
 
     def __init__(
-        self, page: Page, generations: Generations, heartbeats: Heartbeats, free_rows: FreeRows, clock: Clock, log: Log
+        self,
+        page: Page,
+        generations: Generations,
+        heartbeats: Heartbeats,
+        free_rows: FreeMemberRows,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self._page = page
         self._rows = page.board.rows

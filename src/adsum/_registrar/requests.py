@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 
 from .. import _wire as wire
-from .connection import MAX_BUFFERED_BYTES, Connection
+from .connection import MAX_BUFFERED_BYTES, AcceptedConnection
 
 
 class Requests:
@@ -18,7 +18,7 @@ class Requests:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._queue: deque[tuple[Connection, wire.Envelope, int]] = deque()
+        self._queue: deque[tuple[AcceptedConnection, wire.Envelope, int]] = deque()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -28,14 +28,14 @@ class Requests:
     def full(self) -> bool:
         return len(self._queue) >= self._most or self._bytes > MAX_BUFFERED_BYTES
 
-    def add(self, connection: Connection, envelope: wire.Envelope, size: int) -> None:
+    def add(self, connection: AcceptedConnection, envelope: wire.Envelope, size: int) -> None:
         self._queue.append((connection, envelope, size))
         self._bytes += size
         connection.waiting += 1
 
-    def take(self, most: int) -> list[tuple[Connection, wire.Envelope]]:
+    def take(self, most: int) -> list[tuple[AcceptedConnection, wire.Envelope]]:
         """The next ones, at most so many."""
-        taken: list[tuple[Connection, wire.Envelope]] = []
+        taken: list[tuple[AcceptedConnection, wire.Envelope]] = []
         while self._queue and len(taken) < most:
             connection, envelope, size = self._queue.popleft()
             self._bytes -= size

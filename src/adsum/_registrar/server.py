@@ -6,7 +6,7 @@ and deaths that have arrived, decides and commits them together, and answers. A 
 request is not delayed, and a storm pays for one commit per batch. Since there is one thread there is nothing to lock.
 
 A batch comes from five places: deaths from the kernel, ended `sessions`, `requests`, missed `heartbeats`, and `exits`
-of processes that were reaped. `clients` fills `sessions` and `requests` and sends the answers; then the `bell` wakes
+of processes that were reaped. `clients` fills `sessions` and `requests` and sends the replies; then the `bell` wakes
 the processes that watch. What has no event of its own (timeouts, owners that no descriptor watches, a folder that was
 taken away) is checked once per tick.
 """
@@ -25,7 +25,6 @@ from .._os.yielding import YieldingWait
 from .._store.layout import Change
 from ..errors import AdsumError
 from ..model import Limits
-from .answers import Answer
 from .bell import Bell
 from .clients import Clients
 from .committer import Committer
@@ -33,7 +32,8 @@ from .generations import Generations
 from .hosts import ClusterHosts
 from .members import Members
 from .ports import Ports
-from .postponed import LOOK_SECONDS, Postponed
+from .postponed_cleanups import LOOK_SECONDS, PostponedCleanups
+from .replies import OutgoingReply
 from .requests import Requests
 from .sessions import Sessions
 from .survivors import SurvivorSocket
@@ -74,7 +74,7 @@ class Server:
         generations: Generations,
         tenure: Tenure,
         survivors: SurvivorSocket,
-        postponed: Postponed,
+        postponed: PostponedCleanups,
         limits: Limits,
         ports: Ports,
     ) -> None:
@@ -102,7 +102,7 @@ class Server:
         self._last_commits = 0
         # The changes that no client knows, because the folder was gone at their commit.
         self.unanswered: list[Change] = []
-        self._stopping = self._evicted = self._answered = False
+        self._stopping = self._evicted = self._has_replied = False
         self._wake = wake
         epoll.register(wake, select.EPOLLIN)
         epoll.register(kernel, select.EPOLLIN)
@@ -227,7 +227,7 @@ class Server:
         began: float,
     ) -> None:
         """Commit one batch. Where it is postponed, the next attempt waits for a time that follows from `began`."""
-        before, self._answered = self._committer.commits, False
+        before, self._has_replied = self._committer.commits, False
         try:
             self._committer.commit(Batch(deaths, ended, calls, late), self._reply)
         except AdsumError as error:
@@ -242,15 +242,15 @@ class Server:
         if self._committer.commits != before:
             self._bell.changed()
         # Yielding to a herd could take until all of it has run. A death makes no client ask.
-        may_ask_again = self._answered and not self._bell.is_herd
+        may_ask_again = self._has_replied and not self._bell.is_herd
         self._awake_until = self._clock.monotonic() + AWAKE_SECONDS if may_ask_again else 0.0
 
-    def _reply(self, answers: list[Answer]) -> None:
-        """Send the answers to a batch, unless the folder was removed or made anew: no reader can see the commit then,
+    def _reply(self, replies: list[OutgoingReply]) -> None:
+        """Send the replies to a batch, unless the folder was removed or made anew: no reader can see the commit then,
         so no client may be answered."""
         if not self._evicted and self._generations.page_is_in_place():
-            self._clients.reply(answers)
-            self._answered = self._answered or bool(answers)
+            self._clients.reply(replies)
+            self._has_replied = self._has_replied or bool(replies)
         else:
             self._evicted = True
             self.unanswered += self._committer.last_changes

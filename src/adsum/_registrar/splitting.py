@@ -21,7 +21,7 @@ def needs_room(request: wire.AnyRequest) -> bool:
             return False
         case wire.ExitOf() | wire.Release() | wire.Retoken():
             return False
-        case wire.Mirror():
+        case wire.ApplyRemote():
             return any(change.entry is not None for change in request.changes)
         case wire.UpdateMany():
             return not all(HEALTH_FIELDS.issuperset(fields.given()) for _, fields in request.items)

@@ -112,7 +112,7 @@ class SurvivorSocket:
         if self.descriptor < 0 or not members:
             return
         survivors = SurvivorList(self._folder, identity.pid_namespace(), time.monotonic_ns(), members)
-        answer = msgspec.msgpack.encode(survivors)
+        reply = msgspec.msgpack.encode(survivors)
         try:
             if os.fork():
                 return
@@ -120,12 +120,12 @@ class SurvivorSocket:
             self._log.warning("the next registrar gets no list of the members: %s", error)
             return
         try:
-            self._answer(answer)
+            self._answer(reply)
         finally:
             # The Python state is the registrar's.
             os._exit(0)
 
-    def _answer(self, answer: bytes) -> None:
+    def _answer(self, reply: bytes) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         # Not the log of a folder that was renamed, nor anything else of a registrar that is to have ended.
@@ -146,7 +146,7 @@ class SurvivorSocket:
             try:
                 if connection.peer_uid == os.geteuid():
                     connection.sock.settimeout(_SEND_SECONDS)
-                    connection.sock.sendall(answer, _socket.MSG_NOSIGNAL)
+                    connection.sock.sendall(reply, _socket.MSG_NOSIGNAL)
             except OSError:
                 # It did not wait for the answer, or is stopped.
                 pass
@@ -167,11 +167,11 @@ def ask(folder: Path, log: Log) -> dict[bytes, Reservation]:
             # ECONNREFUSED: no process has the name. EAGAIN: its backlog is full.
             continue
         pid, uid, _ = _peer(sock)
-        answer = _received(sock, pid, began) if uid == os.geteuid() else b""
+        reply = _received(sock, pid, began) if uid == os.geteuid() else b""
         sock.close()
         sock = _new_socket()
-        if answer:
-            lists += _decoded(answer, path, log)
+        if reply:
+            lists += _decoded(reply, path, log)
     sock.close()
     # Where folders went one after the other, the last holder counts.
     lists.sort(key=lambda one: one.lost_at)
@@ -179,10 +179,10 @@ def ask(folder: Path, log: Log) -> dict[bytes, Reservation]:
     return {key_of(one.process_id): Reservation(one.process_id, one.owner) for one in members}
 
 
-def _decoded(answer: bytes, path: str, log: Log) -> list[SurvivorList]:
+def _decoded(reply: bytes, path: str, log: Log) -> list[SurvivorList]:
     """The list in an answer; none where it is of another path, two of which can have one name."""
     try:
-        survivors = msgspec.msgpack.decode(answer, type=SurvivorList)
+        survivors = msgspec.msgpack.decode(reply, type=SurvivorList)
     except msgspec.MsgspecError as error:
         log.warning("the last registrar's list of members cannot be read: %s", error)
         return []

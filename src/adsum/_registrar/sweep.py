@@ -14,13 +14,13 @@ from .._store import tables
 from .._store.layout import Standby, key_of
 from ..errors import RegistryFull
 from ..model import Owner
-from .answers import Answer
 from .ports import Ports
+from .replies import OutgoingReply
 from .server import DEAD_ENTRIES
-from .wiring import Core, Swept
+from .wiring import Core, SweepResult
 
 
-def sweep(core: Core, ports: Ports) -> Swept:
+def sweep(core: Core, ports: Ports) -> SweepResult:
     """Watch every owner, claimer and process of an owning member; remove what ends with the dead ones, and the standbys
     of ended sessions."""
     with tables.read(core.generations.current) as stored:
@@ -34,7 +34,7 @@ def sweep(core: Core, ports: Ports) -> Swept:
     watched = dict.fromkeys([*owners, *core.memory.claimers, *core.memory.dependants])
     dead = [owner for owner in watched if not ports.kernel.watch(owner)]
     ports.failpoint("sweeping")
-    return Swept(bound, *_clean_up(core, ports, dead, standbys))
+    return SweepResult(bound, *_clean_up(core, ports, dead, standbys))
 
 
 def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner], now: int) -> dict[bytes, Owner]:
@@ -57,7 +57,7 @@ def _take_up(core: Core, stored: tables.ReadTransaction, owners: Sequence[Owner]
     return bound
 
 
-def _leave_receipts(_answers: list[Answer]) -> None:
+def _leave_receipts(_replies: list[OutgoingReply]) -> None:
     """No client is connected yet: each asks again, and gets the answer that is in its receipt."""
 
 

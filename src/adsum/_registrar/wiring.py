@@ -1,4 +1,4 @@
-"""All wiring of the registrar: the one place where its parts are made and connected.
+"""All wiring of the registrar: the one module where its parts are made and connected.
 
 No part makes another, nor a port. `start` brings what it must have before there is anything to connect: lock, log,
 clock, failpoints, the open tables with their page, and later the listening socket. From these `build_machine` makes the
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from .._engine.batch import Death, EndedSession, Kernel
 from .._engine.counters import Counters
 from .._engine.engine import Engine
-from .._engine.free_rows import FreeRows
+from .._engine.free_rows import FreeMemberRows
 from .._engine.heartbeats import Heartbeats
 from .._engine.memory import Memory
 from .._engine.receipts import Receipts
@@ -42,7 +42,7 @@ from .hosts import ClusterHosts
 from .log_lines import LogLines, client_lines
 from .members import Members
 from .ports import Clock, Failpoint, Ports
-from .postponed import Postponed
+from .postponed_cleanups import PostponedCleanups
 from .requests import Requests
 from .server import Server
 from .sessions import LockedFiles, Sessions
@@ -74,7 +74,7 @@ class Machine(msgspec.Struct, frozen=True):
     ports: Ports
 
 
-class Swept(msgspec.Struct, frozen=True):
+class SweepResult(msgspec.Struct, frozen=True):
     """What the sweep leaves to the loop: the sessions that entries or standbys are bound to, with their owners, and the
     deaths and ended sessions for whose cleanup there was no room."""
 
@@ -93,7 +93,7 @@ def build_machine(folder: Path, page: Page, clock: Clock, failpoint: Failpoint, 
 def build_engine(environment: Environment, limits: Limits, kernel: Kernel) -> Engine:
     """The engine, with an empty memory: the sweep fills it."""
     salt = int.from_bytes(os.urandom(6), "little") or 1
-    return Engine(limits, kernel, Memory(FreeRows(salt)), tables.node_of(environment))
+    return Engine(limits, kernel, Memory(FreeMemberRows(salt)), tables.node_of(environment))
 
 
 def build_core(
@@ -140,7 +140,7 @@ def build_server(
     listener: _socket.socket,
     lock: int,
     survivors: SurvivorSocket,
-    swept: Swept,
+    swept: SweepResult,
 ) -> Server:
     """The loop around the core, and what the sweep found for it."""
     ports, generations = machine.ports, core.generations
@@ -180,7 +180,7 @@ def build_server(
         generations=generations,
         tenure=Tenure(generations.current.folder, lock, page, generations),
         survivors=survivors,
-        postponed=Postponed(swept.deaths, swept.ended),
+        postponed=PostponedCleanups(swept.deaths, swept.ended),
         limits=limits,
         ports=ports,
     )

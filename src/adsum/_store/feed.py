@@ -101,7 +101,7 @@ class Base(NamedTuple, Generic[B]):
     start: Position | None = None
 
 
-class _Progress(NamedTuple, Generic[B]):
+class _FeedProgress(NamedTuple, Generic[B]):
     """What a feed has read. `newest` is the position that the pending changes lead to; `lagged` says that the consumer
     has yet to learn that changes were missed before `base`."""
 
@@ -151,7 +151,7 @@ class TableFeed(Generic[B]):
     def advance(self) -> bool:
         base, newest, pending, lagged = self._progress
         if lagged:
-            self._progress = _Progress(base, newest, pending, lagged=False)
+            self._progress = _FeedProgress(base, newest, pending, lagged=False)
             return False
         if pending:
             return True
@@ -164,7 +164,7 @@ class TableFeed(Generic[B]):
         if steps is None:
             self.restart()
             return False
-        self._progress = _Progress(base, present, deque(steps), lagged=False)
+        self._progress = _FeedProgress(base, present, deque(steps), lagged=False)
         return True
 
     def peek(self) -> Step | None:
@@ -181,8 +181,8 @@ class TableFeed(Generic[B]):
     def restart(self) -> None:
         self._progress = self._start(None)
 
-    def _start(self, since: Position | None) -> _Progress[B]:
+    def _start(self, since: Position | None) -> _FeedProgress[B]:
         newest, state, pending, known = self._read_base(since)
         start = known or Position(newest.epoch, newest.revision - len(pending))
         lagged = since is not None and (since.revision != start.revision or since.epoch not in (0, start.epoch))
-        return _Progress(state, newest, deque(pending), lagged)
+        return _FeedProgress(state, newest, deque(pending), lagged)

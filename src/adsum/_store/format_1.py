@@ -25,11 +25,11 @@ _decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class _Identified(msgspec.Struct, array_like=True):
+class _EntryHead(msgspec.Struct, array_like=True):
     process_id: ProcessId
 
 
-_decode_identified = msgspec.msgpack.Decoder(_Identified).decode
+_decode_identified = msgspec.msgpack.Decoder(_EntryHead).decode
 
 
 def process_id_of(row: bytes) -> ProcessId:

@@ -49,8 +49,8 @@ class Piece(NamedTuple):
 class KeptResult(NamedTuple):
     """The entries that match a query, sorted by id, and what validates them: the counter, and the lifelines of their
     owners, which are among `words`; `others` have none, and `hosts` represent other hosts of the cluster. `promising`
-    are the places of those that promise heartbeats. `rows` have the gauges, and `columns` what `adsum._columns` derives
-    of the entries."""
+    are the indices of those that promise heartbeats. `rows` have the gauges, and `columns` what `adsum._columns`
+    derives of the entries."""
 
     bucket: int
     version: int
@@ -71,8 +71,8 @@ class KeptResult(NamedTuple):
     def present(self) -> list[Entry]:
         """The entries in a list of its own, with their last heartbeats."""
         entries = self.entries.copy()
-        for place in self.promising:
-            entries[place] = self.members[place].present()
+        for index in self.promising:
+            entries[index] = self.members[index].present()
         return entries
 
     def has_all_lifelines(self) -> bool:
@@ -81,7 +81,7 @@ class KeptResult(NamedTuple):
         return all(words[start:end].tobytes() == content for start, end, content in self.pieces)
 
 
-class _Found:
+class _FoundEntries:
     """What a search has found, with the counter that validates it and the `asked` owners, of whom the kernel said that
     they live; and the result that is made of it when the same is searched for again."""
 
@@ -103,7 +103,7 @@ class KeptResults:
         self._counters = board.counters
         self._words = board.lifelines
         self._rows = board.rows
-        self._results: dict[Query, _Found] = {}
+        self._results: dict[Query, _FoundEntries] = {}
         self._entries = 0
 
     def get(self, query: Query) -> KeptResult | None:
@@ -135,20 +135,20 @@ class KeptResults:
         if version & 1 or len(members) > MOST_ENTRIES:
             return
         self._make_room(len(members))
-        self._results[query] = _Found(bucket, version, members, asked)
+        self._results[query] = _FoundEntries(bucket, version, members, asked)
         self._entries += len(members)
 
-    def _result_of(self, found: _Found) -> KeptResult:
+    def _result_of(self, found: _FoundEntries) -> KeptResult:
         bucket, version, members = found.bucket, found.version, found.members
         entries = list(map(_entry_of, members))
         pieces, others = self._validated(found)
         hosts = frozenset(owner for owner in others if not owner.pid)
-        promising = [place for place, promise in enumerate(map(_promise_of, members)) if promise is not None]
+        promising = [index for index, promise in enumerate(map(_promise_of, members)) if promise is not None]
         return KeptResult(
             bucket, version, self._words, pieces, others - hosts, hosts, members, entries, promising, self._rows, {}
         )
 
-    def _validated(self, found: _Found) -> tuple[list[Piece], frozenset[Owner]]:
+    def _validated(self, found: _FoundEntries) -> tuple[list[Piece], frozenset[Owner]]:
         """The lifelines as the search found them, and the owners for which the kernel has to be asked instead."""
         shown = set(map(_lifeline_of, found.members))
         spans = [
@@ -185,10 +185,10 @@ class KeptResults:
             self._entries -= len(first.members)
 
 
-def _spans(places: Iterable[int]) -> list[tuple[int, int]]:
-    """The lifelines at these places, as few spans of words without large gaps."""
+def _spans(starts: Iterable[int]) -> list[tuple[int, int]]:
+    """The lifelines at these words, as few spans of words without large gaps."""
     spans: list[tuple[int, int]] = []
-    for at in sorted(set(places)):
+    for at in sorted(set(starts)):
         if spans and at - spans[-1][1] <= _GAP:
             spans[-1] = spans[-1][0], at + LIFELINE_WORDS
         else:

@@ -204,7 +204,7 @@ def lacks_exit(departure: Departure, owner: Owner) -> bool:
     return departure.exit is None and departure.how in DEATHS and departure.entry.owner == owner
 
 
-class Registration(msgspec.Struct, frozen=True):
+class RemoteRegistration(msgspec.Struct, frozen=True):
     """One registration in another registry of the cluster: the host and the epoch of that registry, the id, and the
     incarnation there."""
 
@@ -214,12 +214,12 @@ class Registration(msgspec.Struct, frozen=True):
     incarnation: int
 
 
-def lacks_remote_exit(departure: Departure, registration: Registration) -> bool:
+def lacks_remote_exit(departure: Departure, registration: RemoteRegistration) -> bool:
     """Whether a departure is by the death of the process of this registration, and it is not noted how it ended."""
     if departure.exit is not None or departure.how not in DEATHS or departure.entry.origin is None:
         return False
     origin = departure.entry.origin
-    return registration == Registration(origin.host, origin.epoch, departure.entry.process_id, origin.incarnation)
+    return registration == RemoteRegistration(origin.host, origin.epoch, departure.entry.process_id, origin.incarnation)
 
 
 class Identity(msgspec.Struct, frozen=True, array_like=True):

@@ -6,7 +6,7 @@ memory that the process of an intact lifeline lives. A broken one is no proof, b
 thread, or its exec: then the reader asks the kernel, as it does for a process without a lifeline.
 
 A lifeline is eight words: the mutex, then the *stamp* of the process that took it, with its identity. A process takes
-the first one that no living thread holds, beginning at a place that its pid decides, so readers find it there.
+the first one that no living thread holds, beginning at an index that its pid decides, so readers find it there.
 
 A reader that has found the mutex held by a thread, and after that the stamp of process X with the number of that
 thread, knows that X lived during the read:
@@ -29,13 +29,13 @@ from .._foreign import reraise_foreign
 from .._os import identity, robust_mutex
 from .._os.forking import call_around_fork
 from .._os.locks import holding
-from .._os.robust_mutex import Mapped
+from .._os.robust_mutex import MappedWords
 from ..model import Owner
 from .page_layout import BOARD_SIZE, LIFELINE_WORDS, LIFELINES, LIFELINES_AT, WORD_BYTES
 
 # Words of a lifeline, after its mutex.
 STAMP, _PROCESS, _INODE = 5, 6, 7
-# So many places are tried.
+# So many lifelines are tried.
 _TRIES = 64
 _LOW_HALF = 0xFFFF_FFFF
 _START_TIME_BITS = 42
@@ -91,11 +91,11 @@ def _process_word(pid: int, start_time: int) -> int:
 # The side of the process that holds one
 
 
-class _Held(NamedTuple):
+class _HeldLifeline(NamedTuple):
     path: Path
     # Device and inode of the board.
     file: tuple[int, int]
-    mapped: Mapped
+    mapped: MappedWords
     lifeline: Lifeline
     thread: threading.Thread
     thread_number: int
@@ -123,7 +123,7 @@ class _Held(NamedTuple):
 
 _lock = threading.RLock()
 # The lifelines that this process holds, by the number of the board.
-_held: dict[int, _Held] = {}
+_held: dict[int, _HeldLifeline] = {}
 
 
 def hold(path: Path, board: int) -> None:
@@ -166,7 +166,7 @@ def _hold_on(mutexes: robust_mutex.RobustMutexes, path: Path, descriptor: int, b
     lifeline = _take(mutexes, mapped) if mapped.words[0] == board else None
     if lifeline is not None:
         thread = threading.current_thread(), threading.get_native_id()
-        _held[board] = _Held(path, _number_of(file), mapped, lifeline, *thread)
+        _held[board] = _HeldLifeline(path, _number_of(file), mapped, lifeline, *thread)
     elif held is None:
         mutexes.unmap(mapped)
 
@@ -175,7 +175,7 @@ def _number_of(file: os.stat_result) -> tuple[int, int]:
     return file.st_dev, file.st_ino
 
 
-def _take(mutexes: robust_mutex.RobustMutexes, mapped: Mapped) -> Lifeline | None:
+def _take(mutexes: robust_mutex.RobustMutexes, mapped: MappedWords) -> Lifeline | None:
     owner, thread, words = identity.current(), threading.get_native_id(), mapped.words[LIFELINES_AT:]
     for number in range(_TRIES):
         at = (owner.pid + number) % LIFELINES * LIFELINE_WORDS

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from .._heartbeat import CHECK, LATE, NO_HEARTBEAT, WALL, Heartbeat, with_heartbeat
+from .._heartbeat import CHECK, LATE, NO_HEARTBEAT, WALL, HeartbeatTime, with_heartbeat
 from .._member_row import GAUGE_CHECK, GAUGE_COPY, GAUGE_WORDS, ROW_WORDS, gauges_at, heartbeat_at, key_for, key_of
 from ..errors import AdsumError, RegistryFull
 from ..model import Entry, HealthSource
@@ -93,13 +93,13 @@ class MemberRows:
                 words[second] = bits
                 return
 
-    def heartbeat(self, at: int, key: int) -> Heartbeat:
+    def heartbeat(self, at: int, key: int) -> HeartbeatTime:
         """The last heartbeat that was left there for the entry with this key."""
         if at < self.ready:
             words = self.words
             monotonic, wall = words[at], words[at + WALL]
             if monotonic ^ wall ^ key == words[at + CHECK]:
-                return Heartbeat(monotonic, wall)
+                return HeartbeatTime(monotonic, wall)
         return NO_HEARTBEAT
 
     def leave_heartbeat(self, at: int, key: int, monotonic: int, wall: int) -> bool:

@@ -50,7 +50,7 @@ call_around_fork(
 Txn = lmdb.Transaction
 
 
-class Member(NamedTuple):
+class OlderMember(NamedTuple):
     """A process that the older tables know, and the id that it holds or stands by for."""
 
     owner: Owner
@@ -74,14 +74,14 @@ def opened(folder: Path, older: page.Page) -> Iterator[tuple[Txn[bytes], Environ
         environment.close()
 
 
-def living_members(folder: Path, older: page.Page) -> list[Member]:
+def living_members(folder: Path, older: page.Page) -> list[OlderMember]:
     """The members of the older registry that are alive."""
     known = holding(_opening, _known_members, folder, older)
     alive = {owner for owner in {member.owner for member in known} if is_running(owner)}
     return [member for member in known if member.owner in alive]
 
 
-def _known_members(folder: Path, older: page.Page) -> list[Member]:
+def _known_members(folder: Path, older: page.Page) -> list[OlderMember]:
     with opened(folder, older) as (txn, environment, _):
         return [*_holders(txn, environment), *_standbys(txn, environment)]
 
@@ -141,7 +141,7 @@ def living_readers(folder: Path, older: page.Page) -> list[int]:
     return sorted(found)
 
 
-def named(things: list[Member] | list[str]) -> str:
+def named(things: list[OlderMember] | list[str]) -> str:
     """The first few in words, and how many more there are."""
     more = f" and {len(things) - NAMED} more" if len(things) > NAMED else ""
     return ", ".join(map(str, things[:NAMED])) + more
@@ -162,7 +162,7 @@ def _reader_table(data: Path) -> list[str]:
             environment.close()
 
 
-def _holders(txn: Txn[bytes], environment: Environment) -> Iterator[Member]:
+def _holders(txn: Txn[bytes], environment: Environment) -> Iterator[OlderMember]:
     with txn.cursor(environment.tables["owners"]) as cursor:
         for key, incarnation in cursor:
             row = txn.get(incarnation, db=environment.entries)
@@ -171,11 +171,11 @@ def _holders(txn: Txn[bytes], environment: Environment) -> Iterator[Member]:
                     f"{environment.data_file} lacks incarnation {unpack_number(incarnation)}; "
                     f"{page.remedy(environment.folder)}"
                 )
-            yield Member(owner_of(key), str(format_1.process_id_of(row)))
+            yield OlderMember(owner_of(key), str(format_1.process_id_of(row)))
 
 
-def _standbys(txn: Txn[bytes], environment: Environment) -> Iterator[Member]:
+def _standbys(txn: Txn[bytes], environment: Environment) -> Iterator[OlderMember]:
     with txn.cursor(environment.tables["standbys"]) as cursor:
         for row in cursor.iternext(keys=False, values=True):
             waiting = decode_standby(row)
-            yield Member(waiting.owner, str(waiting.process_id))
+            yield OlderMember(waiting.owner, str(waiting.process_id))

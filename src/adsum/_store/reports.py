@@ -39,7 +39,7 @@ class Reports:
         """How many living entries there are of each namespace, type and health status."""
         return self._tables.read(lambda txn, env: living(txn, env, self._alive_among), Counter())
 
-    def mirrored(self) -> dict[str, set[bytes]]:
+    def remote_keys(self) -> dict[str, set[bytes]]:
         """The keys of the stored entries of each other host, for the bridge; empty sets for hosts without one."""
 
         def read(txn: snapshot.Txn, environment: Environment) -> dict[str, set[bytes]]:

@@ -56,7 +56,7 @@ class IdPrefix(msgspec.Struct, frozen=True):
         return entry.process_id.local_id.startswith(self.prefix)
 
 
-class OwnedBy(msgspec.Struct, frozen=True):
+class OwnerPid(msgspec.Struct, frozen=True):
     """The process with this pid owns the entry."""
 
     pid: int
@@ -78,7 +78,7 @@ class HasText(msgspec.Struct, frozen=True):
         return self.folded in "\0".join(parts).casefold()
 
 
-ScannedCondition: TypeAlias = "OwnData | AnyCapability | NoCapability | IdPrefix | OwnedBy | HasText"
+ScannedCondition: TypeAlias = "OwnData | AnyCapability | NoCapability | IdPrefix | OwnerPid | HasText"
 
 
 def scanned_conditions(
@@ -106,7 +106,7 @@ def scanned_conditions(
     if (pid := conditions.get("pid")) is not None:
         if isinstance(pid, bool) or not isinstance(pid, int) or not 0 < pid < 2**63:
             raise InvalidQuery(f"pid={pid!r}: give the number of a process, a whole number above 0")
-        found.append(OwnedBy(pid))
+        found.append(OwnerPid(pid))
     if (part := conditions.get("text")) is not None:
         found.append(HasText(text("text", part).casefold()))
     return tuple(found)
@@ -129,15 +129,15 @@ def _check_capabilities(required: frozenset[str], found: list[ScannedCondition])
             raise InvalidQuery(f"any_capability={set(one.names) or '{}'}: {reason}, so no entry could match")
 
 
-def _own_data(field: str, place: str, path: tuple[str, ...], wanted: object) -> list[OwnData]:
+def _own_data(field: str, where: str, path: tuple[str, ...], wanted: object) -> list[OwnData]:
     """The conditions that a mapping of names and values makes, also for mappings inside."""
     if not isinstance(wanted, Mapping):
-        raise InvalidQuery(f"{place}={wanted!r:.80}: give a dict of names and values, such as {{'model': 'small'}}")
+        raise InvalidQuery(f"{where}={wanted!r:.80}: give a dict of names and values, such as {{'model': 'small'}}")
     found: list[OwnData] = []
     for name, value in wanted.items():
         if not isinstance(name, str):
-            raise InvalidQuery(f"{place}: the key {name!r} is no string")
-        inner, here = f"{place}[{name!r}]", (*path, name)
+            raise InvalidQuery(f"{where}: the key {name!r} is no string")
+        inner, here = f"{where}[{name!r}]", (*path, name)
         if isinstance(value, Range):
             found.append(OwnData(field, here, value))
         elif field == "resources" and not _is_resource(value):
@@ -156,19 +156,19 @@ def _is_resource(value: object) -> bool:
     return value is None or (isinstance(value, (int, float, str)) and not isinstance(value, bool))
 
 
-def _check_value(place: str, value: object) -> None:
+def _check_value(where: str, value: object) -> None:
     if isinstance(value, (list, tuple)):
         for part in value:
-            _check_value(place, part)
+            _check_value(where, part)
     elif isinstance(value, Mapping):
         for part in value.values():
-            _check_value(place, part)
+            _check_value(where, part)
     elif isinstance(value, float) and math.isnan(value):
-        raise InvalidQuery(f"{place}: nan equals nothing, so no entry could match")
+        raise InvalidQuery(f"{where}: nan equals nothing, so no entry could match")
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:
-        raise InvalidQuery(f"{place}: {value} does not fit 64 bits, so no entry could have it")
+        raise InvalidQuery(f"{where}: {value} does not fit 64 bits, so no entry could have it")
     elif value is not None and not isinstance(value, (bool, int, float, str, bytes)):
         raise InvalidQuery(
-            f"{place}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict, "
+            f"{where}: {type(value).__name__} is no plain data; use None, bool, int, float, str, bytes, list or dict, "
             "or at_least(), at_most(), between()"
         )

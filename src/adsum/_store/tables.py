@@ -39,7 +39,7 @@ from .layout import (
     Identity,
     Receipt,
     Record,
-    Registration,
+    RemoteRegistration,
     Standby,
     decode_departure,
     decode_identity,
@@ -170,7 +170,7 @@ class ReadTransaction:
                     break
         return found
 
-    def remote_deaths_of(self, registration: Registration) -> list[tuple[int, Departure]]:
+    def remote_deaths_of(self, registration: RemoteRegistration) -> list[tuple[int, Departure]]:
         """`deaths_of`, for a registration in another registry: one at most."""
         inside = encode(registration.process_id)
         with self._txn.cursor(self._tables["remote_departures"]) as cursor:

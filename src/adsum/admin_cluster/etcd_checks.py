@@ -65,11 +65,13 @@ def _version(name: str, status: Status) -> Finding:
     said = f"{name} has version {status.version}"
     if verdict.level == "ok":
         return ok("etcd version", said)
-    floor, advised = (", ".join(".".join(map(str, one)) for one in some) for some in (versions.FLOOR, versions.ADVISED))
-    if verdict.level == "below_floor":
+    minimum, advised = (
+        ", ".join(".".join(map(str, one)) for one in some) for some in (versions.MINIMUM, versions.ADVISED)
+    )
+    if verdict.level == "below_minimum":
         return warning(
             "etcd version",
-            f"{said}, older than what adsum relies on ({floor}): {'; '.join(verdict.reasons)}",
+            f"{said}, older than what adsum relies on ({minimum}): {'; '.join(verdict.reasons)}",
             f"upgrade etcd, best to {advised}",
         )
     return warning("etcd version", f"{said}: {'; '.join(verdict.reasons)}", f"upgrade etcd to {advised}")

@@ -125,7 +125,7 @@ def prospect(
     ttl: float | None,
     forget_after: float | None,
     environment: Mapping[str, str] = os.environ,
-) -> cluster.Joined:
+) -> cluster.JoinedCluster:
     """What a registry will be part of once it has joined with these. Changes nothing. Errors: those of `join`."""
     address = address or default_address(folder, environment)
     if not address:
@@ -175,7 +175,7 @@ def _forget_cluster(registry: Registry) -> None:
     known: list[Host] = registry.hosts()
     if known:
         gone = [wire.RemoteHost(host.name, "gone") for host in known]
-        registry._client.pool.ask(wire.Mirror(hosts=gone), LEAVE_SECONDS)
+        registry._client.pool.ask(wire.ApplyRemote(hosts=gone), LEAVE_SECONDS)
     if registry.stats().cluster is not None:
         registry._client.board.attach()
         registry._client.board.hosts.note_heard(0, 0)

@@ -16,7 +16,7 @@ from .._bridge.records import (
     decode_host,
     decode_number,
     decode_published,
-    place_of,
+    folder_digest,
 )
 from .._etcd.client import EtcdClient
 from .._etcd.errors import AccessDenied
@@ -106,7 +106,7 @@ async def check_hosts(etcd: EtcdClient, keys: Keys, host: str, folder: Path | No
 
 def _is_of(record: HostRecord, folder: Path) -> bool:
     try:
-        return (record.boot, record.place) == (boot_here(), place_of(folder))
+        return (record.boot, record.folder_digest) == (boot_here(), folder_digest(folder))
     except FileNotFoundError:
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from .._catching_up import CatchingUp
+from .._catching_up import CatchUp
 from .._foreign import reraise_foreign
 from .._reads import RegistryReads
 from ..errors import ClusterUnavailable
@@ -13,7 +13,7 @@ from .loop import require_loop
 
 async def catch_up(reads: RegistryReads, timeout: float | None) -> int:
     require_loop()
-    wait = CatchingUp(reads, timeout)
+    wait = CatchUp(reads, timeout)
     from .._etcd.asking import newest_revision
 
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls
-from .._claiming import ANSWER_SECONDS, Claiming, claiming, end_later, fail, pauses, releasing, send
+from .._claiming import ANSWER_SECONDS, PendingClaim, end_later, fail, pauses, pending_claim, release_request, send
 from .._client.target import WholeProcess
 from .._cluster_claims import Search, still_holds
 from .._everywhere import require_cluster
@@ -113,7 +113,7 @@ class AsyncClaim(OfOneProcess, OnlyAsync):
         >>> await claim.release(), await claim.release()
         (True, False)
         """
-        held = (await answered(self._calls, releasing(self._calls, self._request), timeout)).changed
+        held = (await answered(self._calls, release_request(self._calls, self._request), timeout)).changed
         self._calls.claims.pop(self.number, None)
         return held
 
@@ -228,12 +228,12 @@ class AsyncClaimCall(OnlyAsync):
 
     async def _claimed(self) -> AsyncClaim:
         try:
-            return await self._granted(claiming(self._calls, *self._arguments))
+            return await self._granted(pending_claim(self._calls, *self._arguments))
         except (NotRegistered, Timeout) as error:
             name_other_place(error, self._calls._client)
             raise
 
-    async def _granted(self, wanted: Claiming) -> AsyncClaim:
+    async def _granted(self, wanted: PendingClaim) -> AsyncClaim:
         until = wanted.until()
         for seconds in pauses(self._calls, wanted, until):
             await asyncio.sleep(seconds)

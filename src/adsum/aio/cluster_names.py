@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from .._calls import Calls, whole
 from .._client.connection_pool import seconds
 from .._client.target import AnyProcess
-from .._everywhere import USUAL_SECONDS, Everywhere, name_timed_out
+from .._everywhere import USUAL_SECONDS, NameMode, name_timed_out
 from .._reads import AnyId
 from ..errors import Timeout
 from .answer import granted
@@ -26,7 +26,7 @@ async def register_everywhere(
 ) -> AsyncRegistration:
     """Register a name for the whole cluster, if it is free."""
     patience = USUAL_SECONDS if timeout is None else seconds(timeout) or 0.0
-    call = calls.stand_by(id, metadata, patience, whole, process=process, everywhere=Everywhere.now, replace=replace)
+    call = calls.stand_by(id, metadata, patience, whole, process=process, everywhere=NameMode.now, replace=replace)
     try:
         async with asyncio.timeout(patience):
             done = await granted(calls, call.future)

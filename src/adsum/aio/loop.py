@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from .._calls import Calls, Write
-from .._instrument import Begin
+from .._instrument import CallPoint
 from .._reads import AnyId
 from ..errors import NoEventLoop
 from ..model import Entry
@@ -34,7 +34,7 @@ class LoopCalls(Calls):
     depend on the state of the registry would work until the first heartbeat that is late.
     """
 
-    def _write(self, begin: Begin | None, call: str, id: object) -> Write[Any]:
+    def _write(self, begin: CallPoint | None, call: str, id: object) -> Write[Any]:
         require_loop()
         return super()._write(begin, call, id)
 

@@ -13,7 +13,7 @@ from .._client.connection_pool import seconds
 from .._client.keeper import OnLost
 from .._client.target import AnyProcess, WholeProcess
 from .._event_delivery import OnEvent, check_on_event
-from .._everywhere import Everywhere, is_wanted, refuse_owner
+from .._everywhere import NameMode, is_wanted, refuse_owner
 from .._member_functions import MemberId, check_member_id
 from .._reads import AnyId, RegistryReads, Where
 from .._store.query import Conditions
@@ -573,7 +573,7 @@ class AsyncRegistry(RegistryReads, OnlyAsync):
         True
         """
         from_loop = is_from_loop(metadata)
-        kind = Everywhere.waits if is_wanted(everywhere) else Everywhere.no
+        kind = NameMode.waits if is_wanted(everywhere) else NameMode.no
         call = self._calls.stand_by(id, metadata, timeout, whole, everywhere=kind)
         done = await granted(self._calls, call.future)
         if from_loop:

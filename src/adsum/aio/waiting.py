@@ -7,7 +7,7 @@ import math
 import time
 from typing import TypeVar
 
-from .._waiting import REDIAL_SECONDS, UNREACHABLE, Awaited, missed
+from .._waiting import REDIAL_SECONDS, UNREACHABLE, AwaitedState, missed
 from .._watching import instant_after
 from ..errors import AdsumError
 from .watch import AsyncWatch
@@ -15,7 +15,7 @@ from .watch import AsyncWatch
 T = TypeVar("T")
 
 
-async def wait(awaited: Awaited[T], timeout: float | None) -> T:
+async def wait(awaited: AwaitedState[T], timeout: float | None) -> T:
     """Wait until the state is reached, and return the result. Errors: `Timeout`."""
     until = instant_after(timeout)
     if (found := awaited.found()) is not None:
@@ -24,7 +24,7 @@ async def wait(awaited: Awaited[T], timeout: float | None) -> T:
     bound = asyncio.timeout(None if until == math.inf else max(0.0, until - time.monotonic()))
     try:
         async with bound, AsyncWatch(reads, reads._client, awaited.query, awaited.where, None, has_hosts=True) as watch:
-            changes = _Changes(watch, awaited.recheck)
+            changes = _AsyncChangeWait(watch, awaited.recheck)
             try:
                 while (found := awaited.found()) is None:
                     await changes.wait()
@@ -38,7 +38,7 @@ async def wait(awaited: Awaited[T], timeout: float | None) -> T:
     return found
 
 
-class _Changes:
+class _AsyncChangeWait:
     """The changes that a watch reports, for a wait that looks again after each of them, and every `recheck` seconds."""
 
     def __init__(self, watch: AsyncWatch, recheck: float) -> None:

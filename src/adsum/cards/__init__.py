@@ -43,7 +43,7 @@ from .messages import encode as encode
 from .routes import MAX_BODY_BYTES as MAX_BODY_BYTES
 from .routes import respond as respond
 from .site import Site as Site
-from .stated import NoCard as NoCard
+from .statement import NoCard as NoCard
 
 __all__ = [
     "CARD_PATHS",

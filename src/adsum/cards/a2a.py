@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from ..model import Entry
-from .stated import LIVENESS_URI as LIVENESS_URI
-from .stated import NoCard, Stated, field, http_url, is_forged, liveness, stated
+from .statement import LIVENESS_URI as LIVENESS_URI
+from .statement import CardStatement, NoCard, field, http_url, is_forged, liveness, statement_of
 
 PROTOCOL_VERSION = "1.0"
 BINDING = "JSONRPC"
@@ -104,7 +104,7 @@ def agent_card(entry: Entry) -> AgentCard | NoCard:
     >>> adsum.cards.agent_card(registry.register("worker-1", protocols={"a2a"}).entry)
     NoCard(reason='it states no endpoint')
     """
-    states = stated(entry, "a2a")
+    states = statement_of(entry, "a2a")
     if isinstance(states, NoCard):
         return states
     url = http_url(states.endpoint)
@@ -123,7 +123,7 @@ def agent_card(entry: Entry) -> AgentCard | NoCard:
     return card if card.supported_interfaces else NoCard("custom['a2a'] leaves it no interface")
 
 
-def _own_fields(entry: Entry, states: Stated) -> dict[str, Any]:
+def _own_fields(entry: Entry, states: CardStatement) -> dict[str, Any]:
     """The fields that the entry itself gives."""
     return {
         **states.fields,
@@ -154,6 +154,6 @@ def _skill(given: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
 
 def _capabilities(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:
     own = {"uri": LIVENESS_URI, "description": _LIVENESS_SAYS, "params": msgspec.to_builtins(liveness(entry))}
-    stated = field({"extensions": [], **given}, "extensions", _Mappings)
+    own_words = field({"extensions": [], **given}, "extensions", _Mappings)
     # Clients take the first of a name: no other one may be before ours, nor behind it.
-    return {**given, "extensions": [*(one for one in stated if not is_forged(one)), own]}
+    return {**given, "extensions": [*(one for one in own_words if not is_forged(one)), own]}

@@ -17,7 +17,7 @@ from .collection import AnyRegistry, Card, cards_in
 from .identifiers import identifier
 from .mcp import ServerCard
 from .site import Site
-from .stated import MEDIA_TYPES, Kind, NoCard
+from .statement import MEDIA_TYPES, Kind, NoCard
 
 SPEC_VERSION = "0.9"
 MEDIA_TYPE = "application/ai-catalog+json"

@@ -20,7 +20,7 @@ from .collection import AnyRegistry, Card, card_of, cards_in, living
 from .identifiers import identifier, name_of, process_id
 from .mcp import ServerCard
 from .site import Site
-from .stated import KINDS, MEDIA_TYPES, NoCard, own_data
+from .statement import KINDS, MEDIA_TYPES, NoCard, own_data
 
 Scalar: TypeAlias = str | int | float | bool | None
 
@@ -50,7 +50,7 @@ class ArdEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, 
     trust_manifest: dict[str, Any] | UnsetType = UNSET
 
 
-class Overriding(msgspec.Struct, frozen=True, rename="camel"):
+class EntryOverrides(msgspec.Struct, frozen=True, rename="camel"):
     """The fields of an entry that `custom["ard"]` may override."""
 
     display_name: str | UnsetType = UNSET
@@ -147,7 +147,7 @@ def _overridden(entry: ArdEntry, override: dict[str, Any] | NoCard) -> ArdEntry:
     if isinstance(override, NoCard) or not override:
         return entry
     try:
-        given = msgspec.convert(override, Overriding)
+        given = msgspec.convert(override, EntryOverrides)
     except msgspec.ValidationError:
         return entry
     fields = {name: value for name, value in msgspec.structs.asdict(given).items() if value is not UNSET}

@@ -9,7 +9,7 @@ from ..model import Entry, ProcessId
 from ..views.mirror import Scope
 from .a2a import AgentCard, agent_card
 from .mcp import ServerCard, server_card
-from .stated import KINDS, Kind, NoCard
+from .statement import KINDS, Kind, NoCard
 
 if TYPE_CHECKING:
     from .. import AsyncRegistry, Registry

@@ -13,7 +13,7 @@ import msgspec
 
 from ..model import Entry
 from .identifiers import name_of
-from .stated import LIVENESS_URI, NoCard, field, http_url, is_forged, liveness, stated
+from .statement import LIVENESS_URI, NoCard, field, http_url, is_forged, liveness, statement_of
 
 SCHEMA = "https://static.modelcontextprotocol.io/schemas/v1/server-card.schema.json"
 MAX_NAME = 200
@@ -65,7 +65,7 @@ def server_card(entry: Entry, publisher: str = "agent.localhost") -> ServerCard 
     >>> card.title, card.remotes[0].type, card.remotes[0].url
     ('weather', 'streamable-http', 'http://127.0.0.1:9002/mcp')
     """
-    states = stated(entry, "mcp")
+    states = statement_of(entry, "mcp")
     if isinstance(states, NoCard):
         return states
     url = http_url(states.endpoint)

@@ -27,7 +27,7 @@ class Request(msgspec.Struct, frozen=True):
     - `path`: relative to where the cards are mounted, begins with a slash. It may be percent-encoded or decoded: ids
       are written so that both mean the same.
     - `query`: what follows the question mark. `headers`: by any spelling of their names.
-    - `base_url`: the URL under which the client reached the place of the cards; what a site without one uses. A server
+    - `base_url`: the URL under which the client reached the cards; what a site without one uses. A server
       that takes it from the Host header has to check that header.
 
     >>> request = adsum.cards.Request("GET", "/.well-known/ai-catalog.json")

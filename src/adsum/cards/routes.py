@@ -29,12 +29,12 @@ from .collection import AnyRegistry, card_of, living
 from .messages import Request, Response
 from .search import PAGE_SIZE, is_identifier, listed, page, search
 from .site import Site
-from .stated import MEDIA_TYPES, Kind, NoCard, etag
+from .statement import MEDIA_TYPES, Kind, NoCard, etag
 
 MAX_BODY_BYTES = 64 * 1024
 
 
-class Shown(NamedTuple):
+class ServedCards(NamedTuple):
     """What is served, and how."""
 
     registry: AnyRegistry
@@ -42,7 +42,7 @@ class Shown(NamedTuple):
     scope: Scope | None
 
 
-_Handler: TypeAlias = Callable[[Shown, Request], Response]
+_Handler: TypeAlias = Callable[[ServedCards, Request], Response]
 
 
 def respond(
@@ -65,11 +65,11 @@ def respond(
         return None
     methods, handle = found
     site = (site or Site()).at(request.base_url.rstrip("/"))
-    response = _handled(Shown(registry, site, scope), request, methods, handle)
+    response = _handled(ServedCards(registry, site, scope), request, methods, handle)
     return messages.for_any_origin(response) if site.any_origin else response
 
 
-def _handled(shown: Shown, request: Request, methods: tuple[str, ...], handle: _Handler) -> Response:
+def _handled(shown: ServedCards, request: Request, methods: tuple[str, ...], handle: _Handler) -> Response:
     if request.method == "OPTIONS":
         return Response(204, {"Allow": ", ".join((*methods, "OPTIONS"))})
     if request.method not in methods:
@@ -98,7 +98,7 @@ def _handler(path: str) -> tuple[tuple[str, ...], _Handler] | None:
 
 
 def _card_handler(kind: Kind, parts: list[str]) -> _Handler:
-    def card(shown: Shown, request: Request) -> Response:
+    def card(shown: ServedCards, request: Request) -> Response:
         try:
             namespace, node, local_id = (unescaped(unquote(part, errors="strict")) for part in parts)
             entry = living(shown.registry, ProcessId(namespace, node, local_id), shown.scope)
@@ -117,11 +117,11 @@ def _card_handler(kind: Kind, parts: list[str]) -> _Handler:
     return card
 
 
-def _catalog(shown: Shown, request: Request) -> Response:
+def _catalog(shown: ServedCards, request: Request) -> Response:
     return _document(request, ai_catalog.catalog(*shown), ai_catalog.MEDIA_TYPE)
 
 
-def _manifest(shown: Shown, request: Request) -> Response:
+def _manifest(shown: ServedCards, request: Request) -> Response:
     return _document(request, ard.manifest(*shown), messages.JSON)
 
 
@@ -130,7 +130,7 @@ def _document(request: Request, document: object, media_type: str) -> Response:
     return messages.answer(request, body, media_type, messages.digest_tag(body))
 
 
-def _list(shown: Shown, request: Request) -> Response:
+def _list(shown: ServedCards, request: Request) -> Response:
     given = parse_qs(request.query, keep_blank_values=True)
     unknown = given.keys() - {"pageSize", "pageToken"}
     if unknown:
@@ -142,7 +142,7 @@ def _list(shown: Shown, request: Request) -> Response:
     return messages.plain(request, listed(ard.entries(*shown), wanted))
 
 
-def _entry(shown: Shown, request: Request) -> Response:
+def _entry(shown: ServedCards, request: Request) -> Response:
     encoded = request.path.removeprefix("/agents/")
     try:
         wanted = unquote(encoded, errors="strict")
@@ -156,14 +156,14 @@ def _entry(shown: Shown, request: Request) -> Response:
     return _document(request, found, messages.JSON)
 
 
-def _search(shown: Shown, request: Request) -> Response:
+def _search(shown: ServedCards, request: Request) -> Response:
     if len(request.body) > MAX_BODY_BYTES:
         return messages.failure(request, 413, "INVALID_ARGUMENT", f"a search has at most {MAX_BODY_BYTES} bytes")
     found = search(ard.entries(*shown), request.body, shown.site.base_url + "/")
     return messages.plain(request, found)
 
 
-def _explore(_: Shown, request: Request) -> Response:
+def _explore(_: ServedCards, request: Request) -> Response:
     return messages.failure(request, 501, "NOT_IMPLEMENTED", "this registry has search, and no explore")
 
 

@@ -71,7 +71,7 @@ class ListResponse(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     page_token: str = ""
 
 
-class Page(NamedTuple):
+class SearchPage(NamedTuple):
     """Where a page begins, and how many entries it has at most."""
 
     start: int
@@ -83,7 +83,7 @@ class Page(NamedTuple):
         return base64.urlsafe_b64encode(str(end).encode()).decode() if end < total else ""
 
 
-def page(size: int, token: str) -> Page:
+def page(size: int, token: str) -> SearchPage:
     """The page that a request asks for. Errors: `InvalidQuery`."""
     if size < 1:
         raise InvalidQuery(f"pageSize {size}: give a number from 1 to {MAX_PAGE_SIZE}")
@@ -93,10 +93,10 @@ def page(size: int, token: str) -> Page:
         raise InvalidQuery(f"pageToken {token!r} is none of this registry's") from error
     if start < 0:
         raise InvalidQuery(f"pageToken {token!r} is none of this registry's")
-    return Page(start, min(size, MAX_PAGE_SIZE))
+    return SearchPage(start, min(size, MAX_PAGE_SIZE))
 
 
-def listed(entries: list[ArdEntry], wanted: Page) -> ListResponse:
+def listed(entries: list[ArdEntry], wanted: SearchPage) -> ListResponse:
     """A page of all entries."""
     return ListResponse(entries[wanted.start :][: wanted.size], len(entries), wanted.token(len(entries)))
 

@@ -12,7 +12,7 @@ _PUBLISHER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 class Site(msgspec.Struct, frozen=True):
-    """The place and the publisher of cards.
+    """The URL and the publisher of cards.
 
     - `base_url`: the URL under which `respond` answers, such as ``https://agents.example.com/adsum``. A slash at its
       end does not count. Empty where that is not known: then catalogues have the cards inside.

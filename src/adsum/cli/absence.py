@@ -18,7 +18,7 @@ def check_registry(registry: Registry, options: RegistryOptions) -> bool:
     """Whether the registry exists. If not, or if another one of its name lives elsewhere, says so on standard error:
     an absent registry is not an empty one. So it does where the namespace has no member, and a similar one has."""
     absent = absence(registry.folder, options)
-    notes = [absent, _other_place(registry.folder, options), _silence(registry)]
+    notes = [absent, _other_location(registry.folder, options), _silence(registry)]
     if not absent:
         notes.append(_similar_namespace(registry, options))
     for message in filter(None, notes):
@@ -57,7 +57,7 @@ def _silence(registry: Registry) -> str:
 
 def hint(process_id: ProcessId, registry: Registry, options: RegistryOptions) -> str:
     """Why `process_id` is perhaps not registered, as the end of a message: a similar id, no registry, another one."""
-    return similar_hint(process_id, registry, options) + ending(_other_place(registry.folder, options))
+    return similar_hint(process_id, registry, options) + ending(_other_location(registry.folder, options))
 
 
 def similar_hint(process_id: ProcessId, registry: Registry, options: RegistryOptions) -> str:
@@ -118,6 +118,6 @@ def _quoted(text: str) -> str:
     return shlex.quote(render.printable(text))
 
 
-def _other_place(folder: Path, options: RegistryOptions) -> str:
-    """The registries of the same name that live in another default place; none where the user gave a path."""
+def _other_location(folder: Path, options: RegistryOptions) -> str:
+    """The registries of the same name that live in another default location; none where the user gave a path."""
     return "" if options.path is not None else admin.describe_other_registries(folder)

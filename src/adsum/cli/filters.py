@@ -15,7 +15,7 @@ from .options import FLAG, WHOLE, HealthWord, RegistryOptions, TypeWord, UsageEr
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class MemberFilter:
+class MemberConditions:
     """Conditions on a member that any command can ask for. All of them must hold."""
 
     capability: Annotated[
@@ -76,7 +76,7 @@ class MemberFilter:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Filter(MemberFilter):
+class Filter(MemberConditions):
     """Conditions on members. All of them must hold."""
 
     health: Annotated[HealthWord | None, Parameter(help="Only members with this health status.")] = None

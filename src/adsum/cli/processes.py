@@ -12,7 +12,7 @@ _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Process(NamedTuple):
+class ProcessRecord(NamedTuple):
     """A process as it was at one moment. `start_ticks` are clock ticks between boot and its start, as in
     `adsum.model.Owner`; `session` is the pid of its session's leader; `user` its real user id."""
 
@@ -29,7 +29,7 @@ class Process(NamedTuple):
         return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + self.start_ticks / _TICKS
 
 
-def read(pid: int) -> Process | None:
+def read(pid: int) -> ProcessRecord | None:
     """The process with this number; None where there is none, or only a zombie, or it cannot be read."""
     folder = _PROC / str(pid)
     try:
@@ -43,10 +43,10 @@ def read(pid: int) -> Process | None:
     if len(fields) < 20 or fields[0] in (b"Z", b"X"):
         return None
     name = head.partition(b"(")[2].decode(errors="replace")
-    return Process(pid, name, int(fields[1]), int(fields[3]), int(fields[19]), user)
+    return ProcessRecord(pid, name, int(fields[1]), int(fields[3]), int(fields[19]), user)
 
 
-def read_all() -> Iterator[Process]:
+def read_all() -> Iterator[ProcessRecord]:
     """The processes that can be read, one after the other."""
     for folder in _PROC.iterdir():
         if folder.name.isdecimal() and (process := read(int(folder.name))) is not None:

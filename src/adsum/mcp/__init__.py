@@ -13,7 +13,7 @@ length, escaped, and apart from the facts that the registry vouches for (`escapi
 
 *Client* means a client of the protocol here, the program that a model runs in. To the registrar, this server is one.
 
-- `reading`, `writing`: the tools. `arguments`: what they are called with. `answers`, `paging`: what they answer.
+- `read_tools`, `write_tools`: the tools. `arguments`: what they are called with. `answers`, `paging`: what they answer.
 - `resources`, `notices`: members as resources, and the notices of their changes.
 - `clients`: the process that a registration is for. That is the client, never this server.
 - `tools`, `calls`, `server`: all of these, given to the SDK. `stdio`, `http`, `ending`: the transports and their end.

@@ -37,7 +37,7 @@ class Parent:
         return self.pid > 1 and os.getppid() == self.pid
 
 
-class Client(Protocol):
+class McpClient(Protocol):
     """How a transport knows the client."""
 
     def to_register(self, pid: int | None) -> int | HasPid:

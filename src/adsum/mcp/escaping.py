@@ -28,25 +28,25 @@ _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 CUT = "..."
 
 
-class Encoded(str):
+class JsonText(str):
     """A value that is JSON already."""
 
     __slots__ = ()
 
 
-def encode(value: object) -> Encoded:
+def encode(value: object) -> JsonText:
     """The JSON of plain data, on one line, with every string escaped. Numbers that JSON lacks become null."""
-    if isinstance(value, Encoded):
+    if isinstance(value, JsonText):
         return value
     if isinstance(value, str):
-        return Encoded(f'"{_QUESTIONABLE.sub(_escape, value)}"')
+        return JsonText(f'"{_QUESTIONABLE.sub(_escape, value)}"')
     if isinstance(value, Mapping):
-        return Encoded("{" + ",".join(f"{encode(str(key))}:{encode(part)}" for key, part in value.items()) + "}")
+        return JsonText("{" + ",".join(f"{encode(str(key))}:{encode(part)}" for key, part in value.items()) + "}")
     if isinstance(value, (list, tuple)):
-        return Encoded("[" + ",".join(map(encode, value)) + "]")
+        return JsonText("[" + ",".join(map(encode, value)) + "]")
     if isinstance(value, float) and not math.isfinite(value):
-        return Encoded("null")
-    return Encoded(json.dumps(value))
+        return JsonText("null")
+    return JsonText(json.dumps(value))
 
 
 def _escape(found: re.Match[str]) -> str:

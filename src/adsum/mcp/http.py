@@ -59,7 +59,7 @@ async def serve(
     server = AgentServer(registry, WebClient(), writes=writes)
     app = server.streamable_http_app(streamable_http_path=PATH, host="127.0.0.1")
     config = uvicorn.Config(
-        _Guarded(app, token),
+        _GuardedApplication(app, token),
         loop="asyncio",
         http="h11",
         ws="none",
@@ -104,7 +104,7 @@ class _WebServer(uvicorn.Server):
             self._ready()
 
 
-class _Guarded:
+class _GuardedApplication:
     """An application that answers only requests that ask for a loopback name, come from none but its pages, and have
     the token where there is one. The SDK compares names too, and only how they begin."""
 

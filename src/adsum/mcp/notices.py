@@ -131,7 +131,7 @@ class Notices:
             # What is known of, so that all of it can be reported where changes were missed.
             known = {entry.process_id for entry in watch.snapshot}
             while self.is_heard:
-                changes = _Changes(known)
+                changes = _ChangedMembers(known)
                 pause = PAUSE_SECONDS
                 try:
                     changes.note(await watch.next(), watch)
@@ -145,7 +145,7 @@ class Notices:
                     await self._publish(changes)
                 await asyncio.sleep(pause)
 
-    async def _publish(self, changes: _Changes) -> None:
+    async def _publish(self, changes: _ChangedMembers) -> None:
         uris = [ALL_AGENTS, *map(uri_of, changes.changed)]
         if changes.are_members_changed:
             await self.bus.publish(ResourcesListChanged())
@@ -164,7 +164,7 @@ async def _send(session: ServerSession, uris: Iterable[str], *, list_changed: bo
         await session.send_resource_updated(uri)
 
 
-class _Changes:
+class _ChangedMembers:
     """The members that changed in one round. `known` are those that there are, as far as the events said."""
 
     def __init__(self, known: set[ProcessId]) -> None:
@@ -196,7 +196,7 @@ class _Changes:
             self.changed |= self._known
 
 
-async def _gather(watch: AsyncWatch, changes: _Changes) -> None:
+async def _gather(watch: AsyncWatch, changes: _ChangedMembers) -> None:
     """Note what else happens within a moment. A cancelled wait for an event loses none."""
     try:
         async with asyncio.timeout(GATHER_SECONDS):

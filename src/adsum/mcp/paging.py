@@ -16,7 +16,7 @@ from .answers import MAX_ANSWER
 S = TypeVar("S", bound=str)
 
 
-class Page(NamedTuple, Generic[S]):
+class MemberPage(NamedTuple, Generic[S]):
     """Some members as they are shown, and the cursor for those that follow; None where there are none."""
 
     items: list[S]
@@ -27,7 +27,7 @@ class BadCursor(ValueError):
     """The cursor is none that a page had."""
 
 
-def page(entries: Sequence[Entry], show: Callable[[Entry], S], limit: int, cursor: str | None) -> Page[S]:
+def page(entries: Sequence[Entry], show: Callable[[Entry], S], limit: int, cursor: str | None) -> MemberPage[S]:
     """The first `limit` of the entries, sorted by id, behind the cursor; fewer where they are long. Errors:
     `BadCursor`."""
     first = 0 if cursor is None else bisect_right(entries, _last(cursor), key=lambda entry: entry.process_id)
@@ -40,7 +40,7 @@ def page(entries: Sequence[Entry], show: Callable[[Entry], S], limit: int, curso
             break
         items.append(item)
     end = first + len(items)
-    return Page(items, _cursor(entries[end - 1].process_id) if 0 < end < len(entries) else None)
+    return MemberPage(items, _cursor(entries[end - 1].process_id) if 0 < end < len(entries) else None)
 
 
 def _cursor(last: ProcessId) -> str:

@@ -25,8 +25,8 @@ from ..errors import InvalidProcessId
 from ..model import Entry, ProcessId
 from .answers import NOTICE, Document, details, summary
 from .arguments import MAX_PAGE
-from .escaping import Encoded, cut, encode
-from .paging import BadCursor, Page, page
+from .escaping import JsonText, cut, encode
+from .paging import BadCursor, MemberPage, page
 
 if TYPE_CHECKING:
     from .. import AsyncRegistry
@@ -104,11 +104,11 @@ class Resources:
         return answer
 
 
-def _contents(uri: str, text: Encoded) -> ReadResourceResult:
+def _contents(uri: str, text: JsonText) -> ReadResourceResult:
     return ReadResourceResult(contents=[TextResourceContents(uri=uri, mime_type=_JSON, text=str(text))])
 
 
-def _page(entries: list[Entry], cursor: str | None) -> Page[str]:
+def _page(entries: list[Entry], cursor: str | None) -> MemberPage[str]:
     try:
         return page(entries, lambda entry: uri_of(entry.process_id), MAX_PAGE, cursor)
     except BadCursor as error:

@@ -15,12 +15,12 @@ from mcp.shared.exceptions import MCPError
 
 from .. import __version__
 from ..errors import AdsumError
-from .clients import Client
+from .clients import McpClient
 from .notices import MAX_SUBSCRIPTIONS, Notices
-from .reading import Reading
+from .read_tools import ReadTools
 from .resources import Resources
 from .tools import Tools
-from .writing import Writing
+from .write_tools import WriteTools
 
 if TYPE_CHECKING:
     from .. import AsyncRegistry
@@ -49,9 +49,9 @@ def _readable() -> Iterator[None]:
 class AgentServer(Server[dict[str, Any]]):
     """Serves the members of one registry. `close` before the registry is closed."""
 
-    def __init__(self, registry: AsyncRegistry, client: Client, *, writes: bool) -> None:
-        reading = Reading(registry)
-        self._tools = Tools(reading, Writing(registry, reading, client) if writes else None)
+    def __init__(self, registry: AsyncRegistry, client: McpClient, *, writes: bool) -> None:
+        read_tools = ReadTools(registry)
+        self._tools = Tools(read_tools, WriteTools(registry, read_tools, client) if writes else None)
         self._resources = Resources(registry)
         self._notices = Notices(registry)
         self._streams = ListenHandler(self._notices.bus, max_subscriptions=MAX_STREAMS)

@@ -55,7 +55,7 @@ async def serve(registry: AsyncRegistry, *, writes: bool) -> None:
     end = asyncio.Event()
     server = AgentServer(registry, PipeClient(parent), writes=writes)
     with _own_descriptors() as (reads, prints), ended_by_signals(end), ended_with(parent, end):
-        serving = asyncio.ensure_future(_serve(server, Lines(reads), Printer(prints)))
+        serving = asyncio.ensure_future(_serve(server, InputLines(reads), OutputWriter(prints)))
         ending = asyncio.ensure_future(end.wait())
         try:
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -69,7 +69,7 @@ async def serve(registry: AsyncRegistry, *, writes: bool) -> None:
             serving.result()
 
 
-async def _serve(server: AgentServer, lines: Lines, printer: Printer) -> None:
+async def _serve(server: AgentServer, lines: InputLines, printer: OutputWriter) -> None:
     streams = stdio_server(cast("AsyncFile[str]", lines), cast("AsyncFile[str]", printer))
     async with streams as (read_stream, write_stream):
         await server.run(read_stream, write_stream, server.create_initialization_options())
@@ -92,7 +92,7 @@ def _own_descriptors() -> Iterator[tuple[int, int]]:
             os.close(copy)
 
 
-class Lines:
+class InputLines:
     """The lines of a descriptor: what the SDK needs of an asynchronous text file to read."""
 
     def __init__(self, descriptor: int) -> None:
@@ -101,7 +101,7 @@ class Lines:
         # How much of the buffer is known to have no line's end.
         self._searched = 0
 
-    def __aiter__(self) -> Lines:
+    def __aiter__(self) -> InputLines:
         return self
 
     async def __anext__(self) -> str:
@@ -128,7 +128,7 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-class Printer:
+class OutputWriter:
     """Writes to a descriptor: what the SDK needs of an asynchronous text file to write."""
 
     def __init__(self, descriptor: int) -> None:

@@ -24,10 +24,10 @@ from .arguments import (
     schema,
 )
 from .calls import CallsUnderWay
-from .escaping import Encoded, cut, encode
+from .escaping import JsonText, cut, encode
 from .failures import ToolError, translate
-from .reading import Reading
-from .writing import Writing
+from .read_tools import ReadTools
+from .write_tools import WriteTools
 
 A = TypeVar("A", bound=Arguments)
 
@@ -58,21 +58,28 @@ class BoundTool(NamedTuple):
 
 
 class Tools:
-    """The tools of one server; those that write only where there is a `writing`."""
+    """The tools of one server; those that write only where there is a `write_tools`."""
 
-    def __init__(self, reading: Reading, writing: Writing | None) -> None:
+    def __init__(self, read_tools: ReadTools, write_tools: WriteTools | None) -> None:
         tools = [
-            _tool("search_agents", _SEARCH, SearchArguments, reading.search),
-            _tool("list_agents", _LIST, ListArguments, reading.list),
-            _tool("get_agents", _GET, GetArguments, reading.get),
-            _tool("wait_for_agent", _WAIT, WaitArguments, reading.wait),
+            _tool("search_agents", _SEARCH, SearchArguments, read_tools.search),
+            _tool("list_agents", _LIST, ListArguments, read_tools.list),
+            _tool("get_agents", _GET, GetArguments, read_tools.get),
+            _tool("wait_for_agent", _WAIT, WaitArguments, read_tools.wait),
         ]
-        if writing is not None:
+        if write_tools is not None:
             tools += [
-                _tool("claim_agent", _CLAIM, ClaimArguments, writing.claim, writes=True, give_back=writing.give_back),
-                _tool("release", _RELEASE, ReleaseArguments, writing.release, writes=True),
-                _tool("register_me", _REGISTER, RegisterArguments, writing.register, writes=True),
-                _tool("set_status", _STATUS, StatusArguments, writing.set_status, writes=True),
+                _tool(
+                    "claim_agent",
+                    _CLAIM,
+                    ClaimArguments,
+                    write_tools.claim,
+                    writes=True,
+                    give_back=write_tools.give_back,
+                ),
+                _tool("release", _RELEASE, ReleaseArguments, write_tools.release, writes=True),
+                _tool("register_me", _REGISTER, RegisterArguments, write_tools.register, writes=True),
+                _tool("set_status", _STATUS, StatusArguments, write_tools.set_status, writes=True),
             ]
         self._tools = {bound.name: bound for bound in tools}
         self._calls = CallsUnderWay()
@@ -122,8 +129,8 @@ def _unknown(name: str) -> ToolError:
     return ToolError("unknown_tool", f"{name}: there is no such tool; tools/list has them all")
 
 
-def _result(text: Encoded, *, is_error: bool = False) -> CallToolResult:
-    # A plain string: `Encoded` would be encoded as any other, and says so only here.
+def _result(text: JsonText, *, is_error: bool = False) -> CallToolResult:
+    # A plain string: `JsonText` would be encoded as any other, and says so only here.
     return CallToolResult(content=[TextContent(text=str(text))], is_error=is_error)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from .._instrument import Begin, instrument
+from .._instrument import CallPoint, instrument
 from ..errors import AdsumError, Timeout
 from ._dispatch import (
     CLAIM,
@@ -115,7 +115,7 @@ def _adjust(wanted: frozenset[str]) -> None:
     instrument.wait_timed_out = _wait_timed_out if TIMEOUT in wanted else None
 
 
-def _begin_for(wanted: frozenset[str], *events: str) -> Begin | None:
+def _begin_for(wanted: frozenset[str], *events: str) -> CallPoint | None:
     """An observer for each call that may end in one of these events, or fail; None where no handler wants those."""
     return _CallObserver if wanted & {REJECTED, TIMEOUT, *events} else None
 

@@ -32,25 +32,25 @@ EVENTS = (REGISTER, LOOKUP, FIND, UPDATE, UNREGISTER, CLAIM, RELEASE, DIED, REJE
 logger = logging.getLogger("adsum.telemetry")
 
 
-class _Attached(NamedTuple):
+class _Attachment(NamedTuple):
     handler: Handler
     events: frozenset[str]
 
 
 # `emit` reads only `_routes`, which is replaced whole, and takes no lock; the lock is for `add` and `remove`.
-_attached: list[_Attached] = []
+_attached: list[_Attachment] = []
 _routes: dict[str, tuple[Handler, ...]] = {}
 _lock = threading.RLock()
 _adjust: list[Callable[[frozenset[str]], None]] = []
 
 
-class _InHandler(threading.local):
+class _HandlerFlag(threading.local):
     """Whether this thread is inside a handler."""
 
     now = False
 
 
-_in_handler = _InHandler()
+_in_handler = _HandlerFlag()
 
 
 def when_changed(adjust: Callable[[frozenset[str]], None]) -> None:
@@ -59,7 +59,7 @@ def when_changed(adjust: Callable[[frozenset[str]], None]) -> None:
 
 
 def add(handler: Handler, events: frozenset[str]) -> None:
-    holding(_lock, _replace, handler, [_Attached(handler, events)])
+    holding(_lock, _replace, handler, [_Attachment(handler, events)])
 
 
 def remove(handler: Handler) -> bool:
@@ -103,7 +103,7 @@ def _give_up(handler: Handler, event: str, error: BaseException) -> None:
         )
 
 
-def _replace(handler: Handler, by: list[_Attached]) -> bool:
+def _replace(handler: Handler, by: list[_Attachment]) -> bool:
     global _attached, _routes
     others = [one for one in _attached if one.handler != handler]
     was_there = len(others) < len(_attached)

@@ -30,7 +30,7 @@ def log(event: str, measurements: Measurements, attributes: Attributes) -> None:
         )
 
 
-class Registered(Protocol):
+class HasEntry(Protocol):
     """What has an entry that changes: a `Registration` or an `AsyncRegistration`."""
 
     entry: Entry
@@ -56,7 +56,7 @@ class MemberFilter(logging.Filter):
     'default/here/planner-1#1 it is late\n'
     """
 
-    def __init__(self, registration: Registered) -> None:
+    def __init__(self, registration: HasEntry) -> None:
         super().__init__()
         self._registration = registration
         self._pid = os.getpid()

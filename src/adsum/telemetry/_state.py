@@ -84,7 +84,7 @@ class State(NamedTuple):
     cluster: ClusterState | None
 
 
-class Names:
+class MetricNames:
     """The names in metrics that programs choose: of namespaces, and of gauges. The first `most_namespaces`, and the
     first `MAX_GAUGES`, keep their own; all others are ``other``."""
 
@@ -112,7 +112,7 @@ class _FirstNames:
         return name
 
 
-def state_of(registry: RegistryReads, names: Names) -> State | None:
+def state_of(registry: RegistryReads, names: MetricNames) -> State | None:
     """Read the state of a registry now; None where there is none, for an absent registry is not an empty one. Errors:
     those of a read, `RegistryClosed` included."""
     if not registry._reader.registry_exists():
@@ -150,7 +150,7 @@ def _cluster_of(registry: RegistryReads, known: ClusterStats | None) -> ClusterS
     )
 
 
-def _gauges_of(registry: RegistryReads, names: Names) -> dict[GaugeGroup, GaugeTotals]:
+def _gauges_of(registry: RegistryReads, names: MetricNames) -> dict[GaugeGroup, GaugeTotals]:
     page = registry._reader.open_page
     found: dict[GaugeGroup, GaugeTotals] = {}
     if page is None or not page.board.rows.refresh():

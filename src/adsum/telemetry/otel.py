@@ -66,7 +66,7 @@ from ._dispatch import (
     Measurements,
 )
 from ._resources import instance_id, resource
-from ._state import EDGES, MAX_NAMESPACES, Names, State, state_of
+from ._state import EDGES, MAX_NAMESPACES, MetricNames, State, state_of
 
 try:
     from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation, get_meter_provider
@@ -108,12 +108,12 @@ def instrument(
         raise TypeError(f"cannot instrument {registry!r}: give a Registry or an AsyncRegistry")
     if meter_provider is None:
         meter_provider = get_meter_provider()
-    instrumentation = holding(_lock, _instrument, registry, meter_provider, Names(max_namespaces))
+    instrumentation = holding(_lock, _instrument, registry, meter_provider, MetricNames(max_namespaces))
     attach(instrumentation.record)
     return instrumentation
 
 
-def _instrument(registry: RegistryReads, meter_provider: MeterProvider, names: Names) -> Instrumentation:
+def _instrument(registry: RegistryReads, meter_provider: MeterProvider, names: MetricNames) -> Instrumentation:
     instruments = _instruments.get(meter_provider)
     if instruments is None:
         instruments = _instruments[meter_provider] = _Instruments(meter_provider.get_meter("adsum", __version__))
@@ -133,7 +133,7 @@ class Instrumentation:
     >>> instrumentation.uninstrument()
     """
 
-    def __init__(self, registry: RegistryReads, instruments: _Instruments, names: Names) -> None:
+    def __init__(self, registry: RegistryReads, instruments: _Instruments, names: MetricNames) -> None:
         self.registry = str(registry.folder)
         self._read = weakref.ref(registry)
         self._instruments = instruments
@@ -211,8 +211,8 @@ class _Instruments:
         for name, unit, description, field in _CLUSTER_GAUGES:
             meter.create_observable_gauge(name, [self._cluster_observer(field)], unit, description)
         meter.create_observable_gauge("adsum.entry.count", [self._entries], "{entry}", "Living entries.")
-        for place, (what, description) in enumerate(_MEMBER_GAUGES):
-            meter.create_observable_gauge(f"adsum.gauge.{what}", [self._member_gauges(place)], "1", description)
+        for index, (what, description) in enumerate(_MEMBER_GAUGES):
+            meter.create_observable_gauge(f"adsum.gauge.{what}", [self._member_gauges(index)], "1", description)
 
     def _observer(self, number: Callable[[State], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
@@ -230,13 +230,13 @@ class _Instruments:
 
         return observe
 
-    def _member_gauges(self, place: int) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _member_gauges(self, index: int) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             for one in self.active:
                 if (state := one.state()) is not None:
                     for group, totals in state.gauges.items():
                         yield Observation(
-                            totals[place], _only({"registry": one.registry, **group._asdict()}, *group._fields)
+                            totals[index], _only({"registry": one.registry, **group._asdict()}, *group._fields)
                         )
 
         return observe

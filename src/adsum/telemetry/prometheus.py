@@ -62,7 +62,7 @@ from ._dispatch import (
     Measurements,
     logger,
 )
-from ._state import MAX_NAMESPACES, PROMETHEUS_EDGES, Names, State, state_of
+from ._state import MAX_NAMESPACES, PROMETHEUS_EDGES, MetricNames, State, state_of
 
 try:
     from prometheus_client.core import (
@@ -99,7 +99,7 @@ class Collector(_Collector):
         if not registries:
             raise TypeError("give a registry to collect from")
         self._registries = {str(registry.folder): registry for registry in registries}
-        self._names = Names(max_namespaces)
+        self._names = MetricNames(max_namespaces)
         self._durations: _Durations | None = None
         if calls:
             self._durations = _Durations(frozenset(self._registries))

@@ -145,15 +145,15 @@ def _source(condition: Callable[[], object]) -> str:
     code = getattr(condition, "__code__", None)
     if code is None:
         return repr(condition)
-    place = f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
+    line = f" ({Path(code.co_filename).name}:{code.co_firstlineno})"
     if condition.__name__ != "<lambda>":
-        return condition.__name__ + place
+        return condition.__name__ + line
     try:
         text = " ".join(inspect.getsource(condition).split())
     except (OSError, TypeError):
         # Typed at a prompt, or made by `eval`.
-        return "a lambda" + place
-    return text[:_SOURCE_CHARACTERS] + place
+        return "a lambda" + line
+    return text[:_SOURCE_CHARACTERS] + line
 
 
 def _seen_in(registry: Registry | None) -> list[str]:

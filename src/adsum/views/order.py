@@ -59,7 +59,7 @@ def most_common(counts: Mapping[str, int], number: int | None = None) -> list[tu
 
 def _natural(text: str) -> _Natural:
     # `split` gives the numbers at the odd places.
-    return [_number(piece) if place % 2 else piece for place, piece in enumerate(_NUMBER.split(text))]
+    return [_number(piece) if index % 2 else piece for index, piece in enumerate(_NUMBER.split(text))]
 
 
 def _number(digits: str) -> tuple[int, str]:

@@ -16,7 +16,7 @@ from ..errors import AdsumError, InvalidMetadata, NotRegistered, OtherHost, Stal
 from ..model import HealthStatus, ProcessId
 from .api import id_of
 from .paths import member_path
-from .site import Site, base_of, site_of
+from .site import WebSite, base_of, site_of
 
 MAX_BODY = 4096
 
@@ -24,7 +24,7 @@ MAX_BODY = 4096
 async def set_health(request: Request) -> Response:
     """Set the health status of a member."""
 
-    def change(site: Site, process_id: ProcessId, incarnation: int, form: dict[str, str]) -> None:
+    def change(site: WebSite, process_id: ProcessId, incarnation: int, form: dict[str, str]) -> None:
         status = form.get("status", "")
         if status not in set(HealthStatus):
             raise InvalidMetadata(f"status={status!r}: give one of {', '.join(HealthStatus)}")
@@ -36,13 +36,13 @@ async def set_health(request: Request) -> Response:
 async def unregister(request: Request) -> Response:
     """Remove an entry. Its process goes on."""
 
-    def change(site: Site, process_id: ProcessId, incarnation: int, _: dict[str, str]) -> None:
+    def change(site: WebSite, process_id: ProcessId, incarnation: int, _: dict[str, str]) -> None:
         site.registry.unregister(process_id, if_incarnation=incarnation)
 
     return await _act(request, change)
 
 
-async def _act(request: Request, change: Callable[[Site, ProcessId, int, dict[str, str]], None]) -> Response:
+async def _act(request: Request, change: Callable[[WebSite, ProcessId, int, dict[str, str]], None]) -> Response:
     site, process_id = site_of(request), id_of(request)
     if not site.settings.allow_writes:
         return PlainTextResponse("this server shows, and changes nothing; start it with --allow-writes\n", 403)

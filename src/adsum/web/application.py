@@ -31,7 +31,7 @@ from .pages.members import members_page
 from .pages.registry import audit_part, registry_page
 from .pages.team import team_page
 from .settings import LOOPBACK_HOSTS, Settings
-from .site import Site, site_of
+from .site import WebSite, site_of
 
 MEMBER = "/{namespace}/{node}/{local_id}"
 
@@ -67,7 +67,7 @@ def build(
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={AdsumError: _unreadable, 404: _not_found, 405: _wrong_method},
     )
-    application.state.site = Site(settings)
+    application.state.site = WebSite(settings)
     application.state.audit = None
     application.state.audit_lock = asyncio.Lock()
     return application

@@ -63,7 +63,7 @@ def exact(text: str) -> Markup:
     return escape(text)
 
 
-def tick(moment: datetime) -> Markup:
+def age_element(moment: datetime) -> Markup:
     """How long ago a moment was, which the page goes on counting."""
     return Markup('<time datetime="{}" data-ago>{}</time>').format(
         moment.isoformat(timespec="seconds"), words.ago(moment)
@@ -158,7 +158,7 @@ def environment() -> Environment:
     made.filters.update(
         sorted_names=sorted_names,
         exact=exact,
-        tick=tick,
+        age_element=age_element,
         at=at,
         clock=clock,
         as_link=as_link,
@@ -180,7 +180,7 @@ def environment() -> Environment:
     return made
 
 
-class Rows:
+class RenderedRows:
     """Renders the rows of members for pages below one path. Rows of entries that have not changed are kept, without the
     ages in them."""
 
@@ -206,6 +206,6 @@ class Rows:
 
 
 @lru_cache(64)
-def rows_below(base: str) -> Rows:
+def rows_below(base: str) -> RenderedRows:
     """The rows for pages below a path."""
-    return Rows(base)
+    return RenderedRows(base)

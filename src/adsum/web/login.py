@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from .guard import is_equal, login_cookie
-from .site import Site, base_of, site_of
+from .site import WebSite, base_of, site_of
 
 MAX_BODY = 4096
 
@@ -35,7 +35,7 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _logged_in(request: Request, site: Site, target: str) -> Response:
+def _logged_in(request: Request, site: WebSite, target: str) -> Response:
     response = RedirectResponse(f"{base_of(request)}{target}", 303)
     if site.settings.token is not None:
         response.set_cookie(**login_cookie(site.settings, request.scope))

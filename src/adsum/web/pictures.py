@@ -62,7 +62,7 @@ def strip(seconds: Sequence[float], bound: float, label: str) -> Markup:
     height, base = 78, 58
     piles: dict[int, int] = {}
     for value in seconds:
-        column = round(_place(value) / 4)
+        column = round(_offset(value) / 4)
         piles[column] = piles.get(column, 0) + 1
     most = max(piles.values(), default=1)
     dots = Markup("").join(
@@ -74,18 +74,18 @@ def strip(seconds: Sequence[float], bound: float, label: str) -> Markup:
     )
     ticks = Markup("").join(
         Markup('<line class="tick" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/><text x="{0}" y="{3}">{4}</text>').format(
-            _place(value), base, base + 4, height - 4, text
+            _offset(value), base, base + 4, height - 4, text
         )
         for value, text in _TICKS
     )
-    at = _place(bound)
+    at = _offset(bound)
     return Markup(
         '<svg class="strip" viewBox="0 0 {} {}" role="img" aria-label="{}"><line class="axis" x1="0" x2="{}" y1="{}" '
         'y2="{}"/>{}<line class="bound" x1="{}" x2="{}" y1="4" y2="{}"/>{}</svg>'
     ).format(WIDTH, height, label, WIDTH, base, base, ticks, at, at, base, dots)
 
 
-def _place(seconds: float) -> float:
+def _offset(seconds: float) -> float:
     part = (math.log10(max(_LEAST, min(_MOST, seconds))) - math.log10(_LEAST)) / (
         math.log10(_MOST) - math.log10(_LEAST)
     )

@@ -88,7 +88,7 @@ class Selection:
         """The key to sort by. Equal keys are of one id."""
         name = self.sort.removeprefix("-")
         key = ORDERS[name](entry) if name in ORDERS else _by_number(entry, name, descending=self.sort[0] == "-")
-        return _Descending(key) if self.sort[0] == "-" and name in ORDERS else key
+        return _DescendingKey(key) if self.sort[0] == "-" and name in ORDERS else key
 
     def sorted(self, entries: Iterable[Entry]) -> list[Entry]:
         return sorted(entries, key=self.key)
@@ -170,7 +170,7 @@ def _by_number(entry: Entry, name: str, *, descending: bool) -> tuple[bool, floa
     return False, -value if descending else value, by_id(entry.process_id)
 
 
-class _Descending:
+class _DescendingKey:
     """A key in the opposite order."""
 
     __slots__ = ("key",)
@@ -178,5 +178,5 @@ class _Descending:
     def __init__(self, key: Any) -> None:
         self.key = key
 
-    def __lt__(self, other: _Descending) -> bool:
+    def __lt__(self, other: _DescendingKey) -> bool:
         return bool(other.key < self.key)

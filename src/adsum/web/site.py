@@ -29,7 +29,7 @@ PAGES = (
 HOSTS = ("hosts", "/hosts", "Hosts")
 
 
-class Site:
+class WebSite:
     """One application."""
 
     def __init__(self, settings: Settings) -> None:
@@ -94,9 +94,9 @@ class Site:
         return environment().get_template(template).render({**common, **context})
 
 
-def site_of(request: Request) -> Site:
+def site_of(request: Request) -> WebSite:
     """The application that a request came to."""
-    return cast("Site", request.app.state.site)
+    return cast("WebSite", request.app.state.site)
 
 
 def base_of(request: Request) -> str:

@@ -33,7 +33,7 @@ from .pages.members import members_topic
 from .pages.registry import registry_topic
 from .pages.team import team_topic
 from .selection import FILTERS, Selection, parse_selection, require_known
-from .site import Site, base_of, site_of
+from .site import WebSite, base_of, site_of
 
 # A comment keeps proxies from closing a stream in which nothing happens, and shows the server a client that is gone.
 EVENTS_PARAMETERS = (*FILTERS, "since", "epoch")
@@ -49,7 +49,7 @@ MAX_TOPICS = 64
 # So many events are encoded before others have their turn.
 _CHUNK = 100
 
-Make = Callable[[Site, str, QueryParams], tuple[Hashable, Topic]]
+Make = Callable[[WebSite, str, QueryParams], tuple[Hashable, Topic]]
 TOPICS: dict[str, Make] = {
     "members": members_topic,
     "departures": departures_topic,
@@ -115,7 +115,7 @@ def _parse_position(text: str) -> Revision | None:
 
 
 async def _live_messages(
-    site: Site, topics: dict[str, tuple[Hashable, Topic]], since: Revision | None
+    site: WebSite, topics: dict[str, tuple[Hashable, Topic]], since: Revision | None
 ) -> AsyncIterator[bytes]:
     subscription = site.broadcaster.subscribe(topics)
     try:
@@ -129,7 +129,7 @@ async def _live_messages(
         site.broadcaster.unsubscribe(subscription)
 
 
-def _missed(site: Site, subscription: Subscription, since: Revision | None) -> Iterator[bytes]:
+def _missed(site: WebSite, subscription: Subscription, since: Revision | None) -> Iterator[bytes]:
     """What the browser has not seen of its topics since it has read its pages."""
     if since is None:
         return
@@ -177,7 +177,7 @@ def _number(name: str, text: str) -> int:
     return int(text)
 
 
-async def _event_messages(site: Site, selection: Selection, since: Revision | None) -> AsyncIterator[bytes]:
+async def _event_messages(site: WebSite, selection: Selection, since: Revision | None) -> AsyncIterator[bytes]:
     topic = EventStreamTopic(site, selection, site.broadcaster.catch_up())
     subscription = site.broadcaster.subscribe({"": (topic, topic)})
     try:
@@ -200,7 +200,7 @@ class EventStreamTopic:
     """The events of one client of the JSON API, as `adsum.Watch` gives them: an entry that starts to match is
     registered, one that stops to match is unregistered. Events of hosts are for all."""
 
-    def __init__(self, site: Site, selection: Selection, revision: Revision) -> None:
+    def __init__(self, site: WebSite, selection: Selection, revision: Revision) -> None:
         self.sent = revision
         self._site = site
         self._selection = selection

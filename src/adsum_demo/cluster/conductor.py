@@ -27,7 +27,7 @@ from ..status import JobEnd, StatusUpdate
 from ..team import Team, name_process
 from ..view import Row
 from ..witness import Staleness
-from . import control, kills, place, processes
+from . import control, grounds, kills, processes
 from .etcd import Etcd
 from .hosts import Host
 from .orders import Orders
@@ -47,7 +47,7 @@ class Ended(Exception):
 class Conductor:
     """One run. `leading` is the host of the coordinator, empty while there is none."""
 
-    def __init__(self, orders: Orders, etcd: Etcd, ground: place.Ground, lifeline: int, output: int) -> None:
+    def __init__(self, orders: Orders, etcd: Etcd, ground: grounds.Ground, lifeline: int, output: int) -> None:
         self.orders = orders
         self.etcd = etcd
         self.leading = ""
@@ -82,7 +82,7 @@ class Conductor:
     # The play
 
     def run(self) -> None:
-        """Kill until the job is done. Errors: `DemoFailed`, `Ended`."""
+        """Kill until the job is done. Errors: `DemoFailed`, `EndRecord`."""
         for host in self.hosts:
             host.start()
         if not self.wait(lambda: bool(self.leading), START_SECONDS):
@@ -173,7 +173,7 @@ class Conductor:
         return True
 
     def pump(self, seconds: float) -> None:
-        """Take what is heard within so many seconds, and show it. Errors: `DemoFailed`, `Ended`."""
+        """Take what is heard within so many seconds, and show it. Errors: `DemoFailed`, `EndRecord`."""
         sources: dict[int, tuple[Host, Callable[[Host], bool]]] = {}
         for host in self.hosts:
             if host.state != "lost":
@@ -291,7 +291,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_orphans_end())
         try:
-            ground = place.Namespaces() if orders.has_namespaces else place.Folders()
+            ground = grounds.Namespaces() if orders.has_namespaces else grounds.Folders()
             etcd = stack.enter_context(Etcd(Path(orders.etcd), Path(orders.folder, "etcd"), ground.etcd_ip))
             conductor = Conductor(orders, etcd, ground, sys.stdin.fileno(), output)
             stack.callback(conductor.close)

@@ -25,7 +25,7 @@ import msgspec
 
 from ..team import Agent, name_process
 from ..witness import start_time
-from . import control, place, processes
+from . import control, grounds, processes
 from .deaths import Identity, append
 
 # The hosts share the processors of one machine. Agents compute all the time: they leave the registries, the bridges and
@@ -150,7 +150,7 @@ def main() -> None:
             # The conductor's word that the other end of the cable is there.
             if not sock.recv(64):
                 return
-            place.set_up_host(orders.team.node, orders.team.ip)
+            grounds.set_up_host(orders.team.node, orders.team.ip)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             Host(orders, sock).start()
 

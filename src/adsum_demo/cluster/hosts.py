@@ -16,7 +16,7 @@ from ..coordinator import DemoFailed
 from ..status import JobEnd, StatusUpdate
 from ..team import Agent, Team
 from ..witness import Staleness
-from . import control, deaths, place, processes
+from . import control, deaths, grounds, processes
 from .orders import Orders
 
 STATES = ("starting", "up", "lost", "returning")
@@ -25,7 +25,7 @@ STATES = ("starting", "up", "lost", "returning")
 class Host:
     """Started, killed as a whole, and started again. `start_number` counts its starts."""
 
-    def __init__(self, team: Team, agents: list[Agent], orders: Orders, ground: place.Ground, number: int) -> None:
+    def __init__(self, team: Team, agents: list[Agent], orders: Orders, ground: grounds.Ground, number: int) -> None:
         self.team = team
         self.agents = agents
         self.number = number

@@ -22,7 +22,7 @@ from ..run import deferred_signals, run_sequentially, tail
 from ..status import JobEnd
 from ..view import Observer, View
 from ..workspace import open_workspace
-from . import etcd, place
+from . import etcd, grounds
 from .control import Scene
 from .kills import Outcome
 from .orders import Orders
@@ -116,7 +116,7 @@ def run(options: Options, observe: Observer) -> ClusterReport:
         if importlib.util.find_spec("grpc") is None:
             raise DemoFailed("a cluster needs grpcio and protobuf: pip install 'adsum[cluster]'")
         program = etcd.find_program()
-        prefix = None if options.namespaces is False else place.command()
+        prefix = None if options.namespaces is False else grounds.command()
         if prefix is None and options.namespaces:
             raise DemoFailed(
                 "namespaces are not to be had: they need root or user namespaces, unshare(1) and ip(8); without "

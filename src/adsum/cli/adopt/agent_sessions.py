@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from .. import processes
-from ..processes import Process
+from ..processes import ProcessRecord
 from .formats import Format
 
 # A file of a session has less than a thousand bytes.
@@ -34,7 +34,7 @@ class AgentSession(NamedTuple):
     """A running session: the process, and the fields with which it is registered."""
 
     path: Path
-    process: Process
+    process: ProcessRecord
     description: str
     version: str
     doing: str
@@ -116,7 +116,7 @@ def _pid(format: Format, path: Path, content: dict[str, Any]) -> int:
     return pid
 
 
-def _process(pid: int) -> Process:
+def _process(pid: int) -> ProcessRecord:
     if pid == 1:
         raise Skipped("process 1 is the first of this machine or container, and no session")
     process = processes.read(pid)
@@ -127,7 +127,7 @@ def _process(pid: int) -> Process:
     return process
 
 
-def _require_same(process: Process, start: Any, written_at: float) -> None:
+def _require_same(process: ProcessRecord, start: Any, written_at: float) -> None:
     """Errors: `Skipped` where the process that has the number now cannot have written the file."""
     if isinstance(start, int) and not isinstance(start, bool):
         start = str(start)

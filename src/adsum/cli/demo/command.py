@@ -144,9 +144,9 @@ def _run_and_report(run: Run, *, json: bool) -> int:
 def _run(run: Run, *, json: bool) -> AnyReport:
     if json:
         return run(lambda view: None)
-    from .display import Lines, live_screen
+    from .display import LineDisplay, live_screen
 
     if not sys.stdout.isatty():
-        return run(Lines().show)
+        return run(LineDisplay().show)
     with live_screen() as screen:
         return run(screen.show)

@@ -33,7 +33,7 @@ _LESS = ("INCARNATION",)
 _WIDE = 80
 
 
-class Lines:
+class LineDisplay:
     """The demo in lines: every event, and the progress once a second."""
 
     def __init__(self) -> None:
@@ -64,17 +64,17 @@ def _progress(view: View) -> str:
 
 
 @contextmanager
-def live_screen() -> Iterator[Screen]:
+def live_screen() -> Iterator[ScreenDisplay]:
     """A screen on the terminal of standard output."""
     from rich.console import Console
     from rich.live import Live
 
     with Live("starting the agents ...", console=Console(highlight=False), auto_refresh=False) as live:
         live.refresh()
-        yield Screen(live)
+        yield ScreenDisplay(live)
 
 
-class Screen:
+class ScreenDisplay:
     """The demo on a terminal: a table of the agents and progress bars, drawn several times a second."""
 
     def __init__(self, live: Live) -> None:

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator
 
 from ... import Registry, admin_cluster
-from .findings import Finding, warning
+from .findings import DoctorFinding, warning
 
 
-def check_cluster(registry: Registry) -> Iterator[Finding]:
+def check_cluster(registry: Registry) -> Iterator[DoctorFinding]:
     """The findings about the bridge and about etcd; none where the registry is part of no cluster."""
     found = admin_cluster.check_bridge(registry)
     for one in found:
-        yield Finding(one.check, one.level, one.says, one.remedy)
+        yield DoctorFinding(one.check, one.level, one.says, one.remedy)
     address = admin_cluster.default_address(registry.folder)
     if not found and address:
         yield warning(
@@ -24,4 +24,4 @@ def check_cluster(registry: Registry) -> Iterator[Finding]:
     if address:
         host = admin_cluster.default_host(registry.folder)
         for one in admin_cluster.check(address, host=host, folder=registry.folder):
-            yield Finding(one.check, one.level, one.says, one.remedy)
+            yield DoctorFinding(one.check, one.level, one.says, one.remedy)

@@ -15,7 +15,7 @@ from ..options import DEFAULT_REGISTRY, FLAG, Json, RegistryOptions
 from ..output.checks import print_checks
 from .cluster import check_cluster
 from .files import check_files
-from .findings import Finding, problem
+from .findings import DoctorFinding, problem
 from .machine import check_folder, check_machine
 from .orphans import check_orphans
 from .registry import check_registry
@@ -46,7 +46,7 @@ def doctor(
     return print_checks(checks, json=json)
 
 
-def _orphans(options: RegistryOptions) -> Iterator[Finding]:
+def _orphans(options: RegistryOptions) -> Iterator[DoctorFinding]:
     try:
         with options.open() as registry:
             yield from check_orphans(registry, options)
@@ -55,7 +55,7 @@ def _orphans(options: RegistryOptions) -> Iterator[Finding]:
         yield problem("registry", str(error))
 
 
-def _findings(options: RegistryOptions) -> Iterator[Finding]:
+def _findings(options: RegistryOptions) -> Iterator[DoctorFinding]:
     folder = options.check()
     yield from check_machine()
     needed_bytes = Limits().max_memory_bytes

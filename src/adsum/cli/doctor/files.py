@@ -9,13 +9,13 @@ from pathlib import Path
 
 from ... import admin
 from ...errors import InvalidName, PermissionDenied
-from .findings import Finding, ok, problem, warning
+from .findings import DoctorFinding, ok, problem, warning
 
 # A registrar serves in a tenth of a second; on a busy machine it may take longer.
 START_SECONDS = 2.0
 
 
-def check_files(folder: Path) -> Iterator[Finding]:
+def check_files(folder: Path) -> Iterator[DoctorFinding]:
     """One finding, or one for each fault; none where the folder cannot be used, which its own check reports."""
     try:
         if not admin.check_folder(folder):
@@ -26,7 +26,7 @@ def check_files(folder: Path) -> Iterator[Finding]:
     yield from faults or [ok("files", "no file prevents a registrar from starting")]
 
 
-def _faults(folder: Path) -> Iterator[Finding]:
+def _faults(folder: Path) -> Iterator[DoctorFinding]:
     if starting := _starting_for_long(folder):
         pids = ", ".join(map(str, starting))
         yield problem(

@@ -14,7 +14,7 @@ from ... import admin
 from ...errors import InvalidName, PermissionDenied, UnsupportedPlatform
 from ...model import Limits
 from ...views import words
-from .findings import Finding, ok, problem, warning
+from .findings import DoctorFinding, ok, problem, warning
 
 OLDEST_KERNEL = (5, 3)
 # A registrar watches one descriptor for each owner, and scans for the deaths of the others. Below this limit a
@@ -26,7 +26,7 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 _COPY_ON_WRITE = ("bcachefs", "btrfs", "zfs")
 
 
-def check_machine() -> Iterator[Finding]:
+def check_machine() -> Iterator[DoctorFinding]:
     """Kernel, pidfds, process identity and descriptors."""
     yield _kernel()
     yield _pidfd()
@@ -34,7 +34,7 @@ def check_machine() -> Iterator[Finding]:
     yield _descriptors()
 
 
-def check_folder(folder: Path, needed_bytes: int) -> Iterator[Finding]:
+def check_folder(folder: Path, needed_bytes: int) -> Iterator[DoctorFinding]:
     """Owner, mode and file system of the folder, or of the nearest folder above it that exists. `needed_bytes` is how
     much the registry's tables may still grow."""
     existing = _nearest(folder)
@@ -43,7 +43,7 @@ def check_folder(folder: Path, needed_bytes: int) -> Iterator[Finding]:
     yield _space(existing, needed_bytes)
 
 
-def _kernel() -> Finding:
+def _kernel() -> DoctorFinding:
     release = os.uname().release
     if sys.platform != "linux":
         return problem("kernel", f"this is {sys.platform}", "run adsum on Linux 5.3 or newer")
@@ -57,7 +57,7 @@ def _leading_digits(text: str) -> str:
     return text[: len(text) - len(text.lstrip("0123456789"))]
 
 
-def _pidfd() -> Finding:
+def _pidfd() -> DoctorFinding:
     try:
         admin.require_platform()
     except UnsupportedPlatform as error:
@@ -65,7 +65,7 @@ def _pidfd() -> Finding:
     return ok("pidfd", "pidfd_open works, and /proc is readable")
 
 
-def _identity() -> Finding:
+def _identity() -> DoctorFinding:
     try:
         unique = admin.identities_are_exact()
     except (OSError, AttributeError) as error:
@@ -79,7 +79,7 @@ def _identity() -> Finding:
     )
 
 
-def _descriptors() -> Finding:
+def _descriptors() -> DoctorFinding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     found = f"{soft} open files allowed, {hard} at most"
     if hard < FEW_DESCRIPTORS and hard != resource.RLIM_INFINITY:
@@ -98,7 +98,7 @@ def _nearest(folder: Path) -> Path:
     return folder
 
 
-def _owner_and_mode(folder: Path, existing: Path) -> Finding:
+def _owner_and_mode(folder: Path, existing: Path) -> DoctorFinding:
     try:
         if admin.check_folder(folder):
             return ok("folder", f"{folder} is accessible to you alone")
@@ -121,7 +121,7 @@ def _owner_and_mode(folder: Path, existing: Path) -> Finding:
     return ok("folder", f"{folder} does not exist; the first registration creates it")
 
 
-def _in_memory(existing: Path) -> Finding:
+def _in_memory(existing: Path) -> DoctorFinding:
     _, kind = _mount_of(existing)
     if kind in _IN_MEMORY:
         return ok("tmpfs", f"{existing} is in memory ({kind})")
@@ -153,7 +153,7 @@ def _mount_of(path: Path) -> tuple[str, str]:
     return best, kind
 
 
-def _space(existing: Path, needed_bytes: int) -> Finding:
+def _space(existing: Path, needed_bytes: int) -> DoctorFinding:
     try:
         found = os.statvfs(existing)
     except OSError as error:

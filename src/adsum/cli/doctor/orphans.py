@@ -18,16 +18,16 @@ from .. import processes
 from ..absence import absence
 from ..options import RegistryOptions
 from ..output import render
-from ..processes import Process
+from ..processes import ProcessRecord
 from ..run import mark
-from .findings import Finding, absent, ok, problem
+from .findings import DoctorFinding, absent, ok, problem
 
 # The first process of a PID namespace, and the manager of a user's services below it, get the children of the dead.
 _INIT = 1
 _USER_MANAGER = "systemd"
 
 
-def check_orphans(registry: Registry, options: RegistryOptions) -> Iterator[Finding]:
+def check_orphans(registry: Registry, options: RegistryOptions) -> Iterator[DoctorFinding]:
     """One finding for each process, or a single one where none is left behind; and one where there is no registry."""
     if says := absence(registry.folder, options):
         yield absent("registry", says)
@@ -44,12 +44,12 @@ def check_orphans(registry: Registry, options: RegistryOptions) -> Iterator[Find
         yield ok("orphans", "no member, and no program that adsum run has started, is left behind")
 
 
-def _own_processes() -> Iterator[Process]:
+def _own_processes() -> Iterator[ProcessRecord]:
     user = os.getuid()
     return (process for process in processes.read_all() if process.user == user and process.pid != os.getpid())
 
 
-def _has_lost_supervisor(process: Process) -> bool:
+def _has_lost_supervisor(process: ProcessRecord) -> bool:
     supervisor = mark.supervisor_of(process.pid)
     if supervisor is None:
         return False
@@ -61,7 +61,7 @@ def _has_lost_supervisor(process: Process) -> bool:
     return False
 
 
-def _supervised(process: Process, entries: list[Entry]) -> Finding:
+def _supervised(process: ProcessRecord, entries: list[Entry]) -> DoctorFinding:
     supervisor = mark.supervisor_of(process.pid)
     number = f"pid {supervisor.pid}" if supervisor is not None else "which"
     return problem(
@@ -71,7 +71,7 @@ def _supervised(process: Process, entries: list[Entry]) -> Finding:
     )
 
 
-def _of(entries: list[Entry], registry: Registry) -> Iterator[Finding]:
+def _of(entries: list[Entry], registry: Registry) -> Iterator[DoctorFinding]:
     process = processes.read(entries[0].pid)
     if process is None or process.start_ticks != entries[0].start_time:
         # It has ended since.
@@ -95,7 +95,7 @@ def _has_lost_owner(entry: Entry, registry: Registry) -> bool:
     return owning is None or owning.owner != entry.owned_by.owner
 
 
-def _owned(process: Process, entry: Entry) -> Finding:
+def _owned(process: ProcessRecord, entry: Entry) -> DoctorFinding:
     owned_by = entry.owned_by
     name, pid = ("", 0) if owned_by is None else (render.printable_id(str(owned_by.process_id)), owned_by.pid)
     return problem(
@@ -106,7 +106,7 @@ def _owned(process: Process, entry: Entry) -> Finding:
     )
 
 
-def _has_lost_parent(process: Process) -> bool:
+def _has_lost_parent(process: ProcessRecord) -> bool:
     parent = processes.read(process.parent)
     if parent is None:
         # It is of another PID namespace, or has just ended.
@@ -115,7 +115,7 @@ def _has_lost_parent(process: Process) -> bool:
     return reaps and process.session not in (process.pid, parent.session)
 
 
-def _named(process: Process, entries: list[Entry]) -> str:
+def _named(process: ProcessRecord, entries: list[Entry]) -> str:
     names = ", ".join(render.printable_id(str(entry.process_id)) for entry in entries)
     what = f"{names} " if names else ""
     return f"{what}(pid {process.pid}, {render.printable(process.name)})"

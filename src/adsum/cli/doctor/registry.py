@@ -13,16 +13,16 @@ from ...model import Stats
 from ..absence import absence
 from ..options import RegistryOptions
 from ..registrar.ping import explain_silence
-from .findings import Finding, absent, ok, problem, warning
+from .findings import DoctorFinding, absent, ok, problem, warning
 
 FULL = 0.8
 
 
-def check_registry(registry: Registry, options: RegistryOptions) -> Iterator[Finding]:
+def check_registry(registry: Registry, options: RegistryOptions) -> Iterator[DoctorFinding]:
     """One finding for each check, also where others fail."""
     for check, find in (
         ("pid namespace", _pid_namespace),
-        ("place", lambda registry: _place(registry, options)),
+        ("place", lambda registry: _location(registry, options)),
         ("clock", _clock),
         ("registrar", _registrar),
         ("memory", _memory),
@@ -35,13 +35,13 @@ def check_registry(registry: Registry, options: RegistryOptions) -> Iterator[Fin
             yield problem(check, str(error))
 
 
-def _pid_namespace(registry: Registry) -> Finding:
+def _pid_namespace(registry: Registry) -> DoctorFinding:
     # The registry is open, so it belongs to this namespace.
     number, header = admin.pid_namespace(), admin.page_header(registry.folder)
     return ok("pid namespace", f"{number}, {'the same as the registry' if header else 'no registry yet'}")
 
 
-def _place(registry: Registry, options: RegistryOptions) -> Finding:
+def _location(registry: Registry, options: RegistryOptions) -> DoctorFinding:
     others = ", ".join(map(str, admin.other_registries(registry.folder)))
     if others:
         return warning(
@@ -54,7 +54,7 @@ def _place(registry: Registry, options: RegistryOptions) -> Finding:
     return ok("place", f"{registry.folder} is the only registry of this name")
 
 
-def _clock(registry: Registry) -> Finding:
+def _clock(registry: Registry) -> DoctorFinding:
     now, monotonic = datetime.now(UTC), time.monotonic_ns()
     boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     header = admin.page_header(registry.folder)
@@ -91,7 +91,7 @@ def _newest(registry: Registry) -> datetime | None:
     return max(moments, default=None)
 
 
-def _registrar(registry: Registry) -> Finding:
+def _registrar(registry: Registry) -> DoctorFinding:
     stats = registry.stats()
     if stats.registrar_pid is None:
         return _no_registrar(stats, registry.folder / admin.LOG_NAME)
@@ -110,7 +110,7 @@ def _registrar(registry: Registry) -> Finding:
     return ok("registrar", state)
 
 
-def _no_registrar(stats: Stats, log: Path) -> Finding:
+def _no_registrar(stats: Stats, log: Path) -> DoctorFinding:
     ended = f"; why the last one ended is in {log}" if log.exists() else ""
     if stats.entries:
         return warning(
@@ -122,7 +122,7 @@ def _no_registrar(stats: Stats, log: Path) -> Finding:
     return ok("registrar", f"not running, and not needed; the first write starts one{ended}")
 
 
-def _memory(registry: Registry) -> Finding:
+def _memory(registry: Registry) -> DoctorFinding:
     stats = registry.stats()
     part = stats.bytes_used / stats.bytes_limit
     state = f"{stats.entries} entries use {part:.1%} of the registry's limit"
@@ -135,7 +135,7 @@ def _memory(registry: Registry) -> Finding:
     return ok("memory", state)
 
 
-def _tables(registry: Registry) -> Finding:
+def _tables(registry: Registry) -> DoctorFinding:
     violations = registry.audit()
     if violations:
         return problem(

@@ -77,12 +77,12 @@ def ls(
         exists = check_registry(registry, options)
         where, conditions = filter.expression, filter.conditions(options)
         conditions["unreachable"] = unreachable
-        found = registry.find(where=where, order_by=(*sort, _place), limit=limit, **conditions)
+        found = registry.find(where=where, order_by=(*sort, _rank), limit=limit, **conditions)
         print_entries(found, options, registry, json=json)
     return 0 if exists else NOT_FOUND
 
 
-def _place(entry: Entry) -> object:
+def _rank(entry: Entry) -> object:
     return by_id(entry.process_id)
 
 

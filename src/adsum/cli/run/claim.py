@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from ... import Registry
 from ...errors import NotRegistered, Timeout
 from ..absence import absence, ending, hint
-from ..filters import MemberFilter
+from ..filters import MemberConditions
 from ..notes import note
 from ..options import DEFAULT_REGISTRY, RegistryOptions, UsageError, check_timeout, complete_id
 from . import supervise
@@ -23,7 +23,7 @@ _SEPARATOR = "--"
 _NUL = "\0"
 
 
-ANY_MEMBER = MemberFilter()
+ANY_MEMBER = MemberConditions()
 
 
 def claim(
@@ -35,7 +35,7 @@ def claim(
             completer=complete_id,
         ),
     ],
-    filter: MemberFilter = ANY_MEMBER,
+    filter: MemberConditions = ANY_MEMBER,
     timeout: Annotated[
         float | None,
         Parameter(metavar="SECONDS", help="Wait at most this long for a slot; 0 to try only. Default: no limit."),
@@ -88,7 +88,7 @@ def _claim(
     registry: Registry,
     pid: int,
     id: str | None,
-    filter: MemberFilter,
+    filter: MemberConditions,
     seconds: float | None,
     options: RegistryOptions,
 ) -> None:
@@ -104,7 +104,7 @@ def _claim(
         ) from error
 
 
-def _split(words: tuple[str, ...], filter: MemberFilter) -> tuple[str | None, list[str]]:
+def _split(words: tuple[str, ...], filter: MemberConditions) -> tuple[str | None, list[str]]:
     """The ID, if there is one, and the program. Errors: `UsageError`."""
     *ids, packed = words or ("",)
     command = packed.split(_NUL)[1:]

@@ -1,5 +1,5 @@
 """``adsum top``: the whole registry on one screen, live.
 
 `command` is the loop, `view` draws a frame, `summary` has the figures and lines that a frame, a pipe and JSON share,
-`browsing` holds order, filter and position, `screen` and `keyboard` handle the terminal.
+`choices` holds order, filter and position, `screen` and `keyboard` handle the terminal.
 """

@@ -10,9 +10,9 @@ from .. import NOT_FOUND
 from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, Json, RegistryOptions
 from ..output import render
-from .browsing import Browsing
+from .choices import UserChoices
 from .summary import document, print_once
-from .view import View
+from .view import TopView
 
 # The least time between two frames while changes come, and the most while none come, because ages grow. On a slow line,
 # or with a large registry, the pause is longer, so that drawing takes at most a quarter of the time.
@@ -52,15 +52,15 @@ def top(*, json: Json = False, options: RegistryOptions = DEFAULT_REGISTRY) -> i
 def _live(mirror: Mirror, options: RegistryOptions) -> int:
     from .screen import Screen
 
-    browsing = Browsing()
-    view = View(mirror, browsing, options)
+    choices = UserChoices()
+    view = TopView(mirror, choices, options)
     with Screen() as screen:
         size, drawn, follow_at, frame_at, pause = (0, 0), 0.0, 0.0, 0.0, FRAME_SECONDS
         while True:
             keys = screen.wait(min(follow_at, frame_at) - time.monotonic())
             if (number := screen.ended_by()) is not None:
                 return SIGNALLED + number
-            if not all(browsing.press(key, view.page) for key in keys):
+            if not all(choices.press(key, view.page) for key in keys):
                 return 0
             now = time.monotonic()
             if now >= follow_at:

@@ -15,7 +15,7 @@ from ...views.order import most_common, sorted_names
 from ...views.rates import KINDS, MISSED
 from ..options import RegistryOptions
 from ..output import render
-from .browsing import Browsing, lateness
+from .choices import UserChoices, lateness
 
 MAX_DEPARTURES = 5
 # In JSON: all that the registry keeps.
@@ -59,7 +59,7 @@ def document(mirror: Mirror) -> RegistryDocument:
 
 
 def _sorted_entries(mirror: Mirror) -> list[Entry]:
-    return Browsing().select(mirror.fresh(mirror.entries.values()))
+    return UserChoices().select(mirror.fresh(mirror.entries.values()))
 
 
 def source(mirror: Mirror) -> str:

@@ -12,7 +12,7 @@ from ..absence import absence
 from ..options import RegistryOptions
 from ..output import render
 from ..output.styles import style_of
-from .browsing import Browsing
+from .choices import UserChoices
 from .summary import COLUMNS, MAX_DEPARTURES, cells, columns_of, departure_line, figures, latest_departures, source
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ _GAP = 2
 _LEAST = {"CAPABILITIES": 12, "DOING": 16}
 
 
-class View:
+class TopView:
     """Draws a mirror as the user browses it."""
 
-    def __init__(self, mirror: Mirror, browsing: Browsing, options: RegistryOptions) -> None:
+    def __init__(self, mirror: Mirror, choices: UserChoices, options: RegistryOptions) -> None:
         self._mirror = mirror
-        self._browsing = browsing
+        self._choices = choices
         self._options = options
         # The number of members that the last frame had room for.
         self.page = 1
@@ -65,7 +65,7 @@ class View:
         departures = self._departures(lines)
         self.page = max(1, lines - len(head) - len(departures) - 2)
         selected = self._selected()
-        window = self._browsing.window(len(selected), self.page)
+        window = self._choices.window(len(selected), self.page)
         table = self._table(self._mirror.fresh(selected[window]), columns)
         # Empty lines keep the departures and the foot at the bottom, however few members there are.
         gap = [Text()] * max(0, self.page - table.row_count)
@@ -74,12 +74,12 @@ class View:
 
     def _selected(self) -> list[Entry]:
         entries = list(self._mirror.entries.values())
-        if self._browsing.order == "heartbeat":
+        if self._choices.order == "heartbeat":
             # Heartbeats are not changes, so the mirror's entries do not have the latest ones.
             promised = [entry for entry in entries if entry.metadata.heartbeat is not None]
             fresh = {entry.process_id: entry for entry in self._mirror.fresh(promised)}
             entries = [fresh.get(entry.process_id, entry) for entry in entries]
-        return self._browsing.select(entries)
+        return self._choices.select(entries)
 
     def _head(self, lines: int) -> list[Text]:
         from rich.text import Text
@@ -136,14 +136,14 @@ class View:
     def _foot(self, total: int, window: slice) -> Text:
         from rich.text import Text
 
-        browsing = self._browsing
-        if browsing.typing:
-            return Text(f"/{browsing.filter}_  Enter to keep, Esc to clear", no_wrap=True, overflow="ellipsis")
+        choices = self._choices
+        if choices.typing:
+            return Text(f"/{choices.filter}_  Enter to keep, Esc to clear", no_wrap=True, overflow="ellipsis")
         last = min(window.stop, total)
-        order = f"{browsing.order}{' reversed' if browsing.reverse else ''}"
+        order = f"{choices.order}{' reversed' if choices.reverse else ''}"
         parts = [f"{window.start + 1 if total else 0}-{last} of {total} by {order}"]
-        if browsing.filter:
-            parts.append(f"filter: {browsing.filter}")
+        if choices.filter:
+            parts.append(f"filter: {choices.filter}")
         return Text("  |  ".join([*parts, KEYS]), style="reverse", no_wrap=True, overflow="ellipsis")
 
 

@@ -16,7 +16,7 @@ from .. import REGISTRY_ERROR
 from ..absence import check_registry
 from ..options import DEFAULT_REGISTRY, FLAG, RegistryOptions, UsageError
 from ..output.render import printable
-from .listening import Address, listening, parse_address
+from .listening import ListenAddress, listening, parse_address
 
 if TYPE_CHECKING:
     from ...cards import Site
@@ -92,7 +92,7 @@ def web(
     site = _card_site(publisher)
     try:
         from ...web import app
-        from .serving import Below, serve
+        from .serving import PrefixedApplication, serve
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise
@@ -114,7 +114,7 @@ def web(
         try:
             with listening(address) as (sock, bound):
                 serve(
-                    Below(application, prefix) if prefix else application,
+                    PrefixedApplication(application, prefix) if prefix else application,
                     sock,
                     application.state.site.broadcaster.close,
                     lambda: _announce(bound, prefix, token, registry),
@@ -141,7 +141,7 @@ def _check_names(names: tuple[str, ...]) -> None:
         raise UsageError(f"--allow-host {error}") from error
 
 
-def _token(option: str | None, address: Address, *, writes: bool) -> str | None:
+def _token(option: str | None, address: ListenAddress, *, writes: bool) -> str | None:
     """The token that is asked for. Errors: `UsageError` where one is needed."""
     token = option if option is not None else os.environ.get(TOKEN_VARIABLE) or None
     if token == "":
@@ -165,7 +165,7 @@ def _checked_prefix(prefix: str) -> str:
     return path
 
 
-def _own_names(address: Address) -> tuple[str, ...]:
+def _own_names(address: ListenAddress) -> tuple[str, ...]:
     """The names by which this machine is asked for at an address. A machine may have a name that no client can send."""
     if address.path is not None:
         return ()
@@ -174,7 +174,7 @@ def _own_names(address: Address) -> tuple[str, ...]:
     return tuple(name for name in names if host_name(name))
 
 
-def _announce(address: Address, prefix: str, token: str | None, registry: Registry) -> None:
+def _announce(address: ListenAddress, prefix: str, token: str | None, registry: Registry) -> None:
     where = address.url if address.path is not None else f"{address.url.rstrip('/')}{quote(prefix)}/"
     print(f"serving {where} of {printable(str(registry.folder))}", flush=True)
     if token is not None:

@@ -20,7 +20,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<numbers>[^][]+)\]|(?P<host>[^][:]+)):(?P<port>[
 _UNIX = "unix:"
 
 
-class Address(NamedTuple):
+class ListenAddress(NamedTuple):
     """An address to listen on: host and port, or the path of a Unix socket."""
 
     host: str
@@ -49,7 +49,7 @@ class Address(NamedTuple):
         return f"http://{self}/" if self.path is None else f"{_UNIX}{self.path}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str) -> ListenAddress:
     """The address in an option. Errors: `UsageError`."""
     if text.startswith(_UNIX):
         path = Path(text.removeprefix(_UNIX))
@@ -57,22 +57,22 @@ def parse_address(text: str) -> Address:
             raise UsageError(
                 f"--listen {text}: give the path of the socket, such as unix:/run/user/1000/adsum-web.sock"
             )
-        return Address("", 0, path)
+        return ListenAddress("", 0, path)
     found = _ADDRESS.fullmatch(text)
     if found is None or int(found["port"]) > 65535:
         raise UsageError(f"--listen {text}: give HOST:PORT, such as 127.0.0.1:8470 or [::1]:8470, or unix:PATH")
-    return Address(found["host"] or found["numbers"], int(found["port"]))
+    return ListenAddress(found["host"] or found["numbers"], int(found["port"]))
 
 
 @contextlib.contextmanager
-def listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
+def listening(address: ListenAddress) -> Iterator[tuple[socket.socket, ListenAddress]]:
     """A socket that listens, and its address with the port that it got. A Unix socket is accessible to this user alone,
     and is removed at the end. Errors: `OSError`."""
     if address.path is not None:
         with _listening_at(address.path) as sock:
             yield sock, address
         return
-    family, kind, protocol, _, place = socket.getaddrinfo(
+    family, kind, protocol, _, endpoint = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     with socket.socket(family, kind, protocol) as sock:
@@ -80,7 +80,7 @@ def listening(address: Address) -> Iterator[tuple[socket.socket, Address]]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(place)
+        sock.bind(endpoint)
         sock.listen(socket.SOMAXCONN)
         yield sock, address._replace(port=sock.getsockname()[1])
 

@@ -31,10 +31,10 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config, end_streams, ready).run(sockets=[sock])
+    _PageServer(config, end_streams, ready).run(sockets=[sock])
 
 
-class _Server(uvicorn.Server):
+class _PageServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, end_streams: Callable[[], None], ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._end_streams = end_streams
@@ -64,7 +64,7 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-class Below:
+class PrefixedApplication:
     """An application below a path, behind a proxy. Some proxies leave the path in front of what they pass on, and some
     take it away."""
 

@@ -13,7 +13,7 @@ from ...model import Departure
 from ..api import HOWS, HOWS_HERE, matching_departures
 from ..change_rows import DepartureRows, DeparturesTopic, departure_key
 from ..selection import parse_limit
-from ..site import Site, base_of, site_of
+from ..site import WebSite, base_of, site_of
 
 SHOWN = 200
 
@@ -46,7 +46,7 @@ async def departures_page(request: Request) -> Response:
     )
 
 
-def departures_topic(site: Site, base: str, query: QueryParams) -> tuple[object, DeparturesTopic]:
+def departures_topic(site: WebSite, base: str, query: QueryParams) -> tuple[object, DeparturesTopic]:
     """The topic of a list."""
     q, how = query.get("q", ""), query.get("how", "")
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ...model import Kind, Revision
 from ...views.recent import Changes, changes_since, newest_changes
 from ..change_rows import EventFilter, EventRows, EventsTopic
-from ..site import Site, base_of, site_of
+from ..site import WebSite, base_of, site_of
 
 SHOWN = 200
 # The kinds of events that every registry has; others have a chip where there are such events.
@@ -46,13 +46,13 @@ def _revision(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _read(site: Site, since: int | None) -> Changes:
+def _read(site: WebSite, since: int | None) -> Changes:
     if since is None:
         return newest_changes(site.registry)
     return changes_since(site.registry, Revision(since))
 
 
-def events_topic(site: Site, base: str, query: QueryParams) -> tuple[object, EventsTopic]:
+def events_topic(site: WebSite, base: str, query: QueryParams) -> tuple[object, EventsTopic]:
     """The topic of a list."""
     kind, q = query.get("kind", ""), query.get("q", "")
 

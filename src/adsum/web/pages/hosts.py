@@ -10,7 +10,7 @@ from ... import ALL
 from ...model import Host, Reach
 from ...views.cluster_documents import HostDocument
 from ...views.order import by_name, sorted_names
-from ..site import Site, site_of
+from ..site import WebSite, site_of
 from ..topics import PartsTopic
 
 LEFT_OUT = "there is no room for its entries here"
@@ -23,7 +23,7 @@ async def hosts_page(request: Request) -> Response:
     return site.page(request, "hosts.html", active="hosts", live=("hosts", "", revision), hosts=known_hosts(site))
 
 
-def hosts_topic(site: Site, base: str, _: QueryParams) -> tuple[object, PartsTopic]:
+def hosts_topic(site: WebSite, base: str, _: QueryParams) -> tuple[object, PartsTopic]:
     """The topic of the list."""
 
     def make() -> PartsTopic:
@@ -34,7 +34,7 @@ def hosts_topic(site: Site, base: str, _: QueryParams) -> tuple[object, PartsTop
     return key, site.broadcaster.topic(key, make)
 
 
-def known_hosts(site: Site) -> list[HostDocument]:
+def known_hosts(site: WebSite) -> list[HostDocument]:
     """This host and the others; empty where the registry is part of no cluster, or knows of no other host yet."""
     others = sorted(site.registry.hosts(), key=lambda host: by_name(host.name))
     if not others:

@@ -18,7 +18,7 @@ from ..api import id_of
 from ..change_rows import EventRows
 from ..html import python_literal, shell_word
 from ..paths import member_path, unescaped
-from ..site import Site, base_of, site_of
+from ..site import WebSite, base_of, site_of
 from ..topics import PartsTopic
 
 MAX_EVENTS = 20
@@ -44,7 +44,7 @@ def _query(process_id: ProcessId) -> str:
     return f"path={member_path(process_id)}"
 
 
-def member_topic(site: Site, base: str, query: QueryParams) -> tuple[object, PartsTopic]:
+def member_topic(site: WebSite, base: str, query: QueryParams) -> tuple[object, PartsTopic]:
     """The topic of a member, whether it lives or not."""
     parts = [unescaped(part) for part in query.get("path", "").split("/")]
     process_id = ProcessId(*parts) if len(parts) == 3 else ProcessId("", "", "")
@@ -68,13 +68,13 @@ def member_topic(site: Site, base: str, query: QueryParams) -> tuple[object, Par
     return key, site.broadcaster.topic(key, make)
 
 
-def _read_events(site: Site, process_id: ProcessId) -> list[Step]:
+def _read_events(site: WebSite, process_id: ProcessId) -> list[Step]:
     steps = newest_changes(site.registry).steps or ()
     found = [step for step in steps if (entry := step.after or step.before) and entry.process_id == process_id]
     return found[-MAX_EVENTS:]
 
 
-def _context(site: Site, base: str, process_id: ProcessId, steps: list[Step]) -> dict[str, object]:
+def _context(site: WebSite, base: str, process_id: ProcessId, steps: list[Step]) -> dict[str, object]:
     entry = site.lookup(process_id)
     rows = EventRows(site.registry, base)
     epoch = site.broadcaster.mirror.revision.epoch
@@ -101,7 +101,7 @@ class CardLink(NamedTuple):
     reason: str
 
 
-def _cards(site: Site, base: str, entry: Entry) -> list[CardLink]:
+def _cards(site: WebSite, base: str, entry: Entry) -> list[CardLink]:
     links = []
     for kind, end in CARD_PATHS.items():
         if kind not in entry.metadata.protocols:
@@ -120,11 +120,11 @@ def _read(read: Callable[[ProcessId], object], process_id: ProcessId) -> object:
         return None
 
 
-def _last_departure(site: Site, process_id: ProcessId) -> Departure | None:
+def _last_departure(site: WebSite, process_id: ProcessId) -> Departure | None:
     return next((one for one in site.departures() if one.entry.process_id == process_id), None)
 
 
-def _tree(site: Site, entry: Entry) -> list[tuple[TreeLine, list[Entry]]]:
+def _tree(site: WebSite, entry: Entry) -> list[tuple[TreeLine, list[Entry]]]:
     """The lines of the process tree, each with the members that the process owns."""
     owned: dict[int, list[Entry]] = {}
     for one in site.broadcaster.living():
@@ -133,14 +133,14 @@ def _tree(site: Site, entry: Entry) -> list[tuple[TreeLine, list[Entry]]]:
     return [(line, owned.get(line.process.pid, [])) for line in process_tree(entry.pid)]
 
 
-def _python_lines(site: Site, process_id: ProcessId) -> list[str]:
+def _python_lines(site: WebSite, process_id: ProcessId) -> list[str]:
     registry = site.registry
     opened = f"registry = adsum.open(path={str(registry.folder)!r})"
     literal = python_literal(process_id, "default", registry.node)
     return ["import adsum", opened, f"entry = registry[{literal}]"]
 
 
-def _shell_lines(site: Site, process_id: ProcessId) -> list[str]:
+def _shell_lines(site: WebSite, process_id: ProcessId) -> list[str]:
     folder = shell_word(str(site.registry.folder))
     word = shell_word(str(process_id))
     if "/" in process_id.namespace or "/" in process_id.node:

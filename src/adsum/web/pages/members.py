@@ -11,10 +11,10 @@ from ...model import HealthStatus
 from ...views.order import most_common
 from ..facets import Facets, select
 from ..html import rows_below
-from ..member_rows import MembersTopic
+from ..member_list import MembersTopic
 from ..pictures import stacked_bar
 from ..selection import ORDERS, Selection, parse_selection
-from ..site import Site, base_of, site_of
+from ..site import WebSite, base_of, site_of
 
 COLUMNS = (
     ("id", "Member", ""),
@@ -57,7 +57,7 @@ async def members_page(request: Request) -> Response:
     )
 
 
-def members_topic(site: Site, base: str, query: QueryParams) -> tuple[object, MembersTopic]:
+def members_topic(site: WebSite, base: str, query: QueryParams) -> tuple[object, MembersTopic]:
     """The topic of a list."""
     selection = parse_selection(query)
     broadcaster = site.broadcaster
@@ -76,7 +76,7 @@ def members_topic(site: Site, base: str, query: QueryParams) -> tuple[object, Me
     return key, broadcaster.topic(key, make)
 
 
-def _context(site: Site, facets: Facets, selection: Selection) -> dict[str, object]:
+def _context(site: WebSite, facets: Facets, selection: Selection) -> dict[str, object]:
     """What the parts show beside the rows."""
     mirror = site.broadcaster.mirror
     health = [(status.value, facets.health[status]) for status in HealthStatus]

@@ -19,7 +19,7 @@ from ...admin import page_header
 from ...errors import AdsumError
 from ...views import words
 from ..pictures import bar, spark, strip
-from ..site import Site, base_of, site_of
+from ..site import WebSite, base_of, site_of
 from ..topics import PartsTopic
 
 MAX_RATES = 120
@@ -59,7 +59,7 @@ async def registry_page(request: Request) -> Response:
     )
 
 
-def registry_topic(site: Site, base: str, _: QueryParams) -> tuple[object, PartsTopic]:
+def registry_topic(site: WebSite, base: str, _: QueryParams) -> tuple[object, PartsTopic]:
     """The topic of the figures."""
     history = RateHistory()
 
@@ -71,7 +71,7 @@ def registry_topic(site: Site, base: str, _: QueryParams) -> tuple[object, Parts
     return key, site.broadcaster.topic(key, make)
 
 
-def _context(site: Site, history: RateHistory) -> dict[str, object]:
+def _context(site: WebSite, history: RateHistory) -> dict[str, object]:
     mirror = site.broadcaster.mirror
     stats = site.registry.stats()
     limits = site.registry.limits
@@ -101,7 +101,7 @@ def _context(site: Site, history: RateHistory) -> dict[str, object]:
     }
 
 
-def versions(site: Site) -> dict[str, str]:
+def versions(site: WebSite) -> dict[str, str]:
     """What runs here."""
     found = {
         "adsum": __version__,

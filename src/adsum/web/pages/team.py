@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from ...model import Entry, HealthStatus
 from ...views.order import by_id, by_name
-from ..site import Site, site_of
+from ..site import WebSite, site_of
 from ..topics import PartsTopic
 
 # A wider matrix is of no use. The counts at the head of each row are of all members.
@@ -71,7 +71,7 @@ async def team_page(request: Request) -> Response:
     )
 
 
-def team_topic(site: Site, base: str, query: QueryParams) -> tuple[object, PartsTopic]:
+def team_topic(site: WebSite, base: str, query: QueryParams) -> tuple[object, PartsTopic]:
     """The topic of the matrix."""
     wanted = " ".join(query.getlist("wanted"))
 
@@ -83,7 +83,7 @@ def team_topic(site: Site, base: str, query: QueryParams) -> tuple[object, Parts
     return key, site.broadcaster.topic(key, make)
 
 
-def _context(site: Site, wanted: str) -> dict[str, object]:
+def _context(site: WebSite, wanted: str) -> dict[str, object]:
     entries = sorted(site.broadcaster.living(), key=lambda entry: by_id(entry.process_id))
     wants = parse_wanted(wanted)
     lines = matrix(entries, wants)

@@ -10,7 +10,7 @@ import pytest
 from adsum import RegistryFull
 from adsum._engine.batch import Death
 from adsum._os.log import Log
-from adsum._registrar.postponed import Postponed
+from adsum._registrar.postponed_cleanups import PostponedCleanups
 from adsum._registrar.server import Server
 from adsum.model import Owner
 
@@ -39,7 +39,7 @@ def test_many_deaths_are_one_attempt() -> None:
     server._clients = SimpleNamespace(reply=lambda answers: None)
     server._evicted = False
     server._bell = SimpleNamespace(is_herd=True)
-    server._postponed = Postponed([Death(Owner(pid, 1, 0), 0) for pid in range(1, DEATHS + 1)])
+    server._postponed = PostponedCleanups([Death(Owner(pid, 1, 0), 0) for pid in range(1, DEATHS + 1)])
     server._clean_up_postponed()
     took = DEATHS * ATTEMPT_SECONDS
     assert now == pytest.approx(took)

@@ -22,7 +22,7 @@ SECOND = 1_000_000_000
 MOST_CHANGES = 5000
 
 
-class Heard(NamedTuple):
+class HeardResponse(NamedTuple):
     """A response, when it arrived, on `boottime_ns`, and the number of the stream by which it came."""
 
     response: WatchResponse
@@ -30,20 +30,21 @@ class Heard(NamedTuple):
     stream: int
 
 
-class Incoming:
-    """``async with Incoming(watch, freshness) as incoming: ...``. Reads until it is closed, or the watch fails."""
+class ResponseBuffer:
+    """``async with ResponseBuffer(watch, freshness) as incoming: ...``. Reads until it is closed, or the watch
+    fails."""
 
     def __init__(self, watch: EtcdWatch, freshness: Freshness) -> None:
         self._watch = watch
         self._freshness = freshness
-        self._waiting: deque[Heard] = deque()
+        self._waiting: deque[HeardResponse] = deque()
         self._changes = 0
         self._is_stopped = False
         self._arrived = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
 
-    async def take(self) -> list[Heard]:
+    async def take(self) -> list[HeardResponse]:
         """All that have arrived and were not taken yet, at least one; none after `stop`. Errors: those that end the
         watch, after what arrived before."""
         await self._arrived.wait()
@@ -70,13 +71,13 @@ class Incoming:
             began = boottime_ns()
             response = await anext(self._watch)
             self._freshness.waited(began)
-            self._waiting.append(Heard(response, int(self._watch.heard * SECOND), self._watch.streams))
+            self._waiting.append(HeardResponse(response, int(self._watch.heard * SECOND), self._watch.streams))
             self._changes += len(response.changes)
             if self._changes >= MOST_CHANGES:
                 self._has_room.clear()
             self._arrived.set()
 
-    async def __aenter__(self) -> Incoming:
+    async def __aenter__(self) -> ResponseBuffer:
         self._reading = asyncio.create_task(self._read())
         self._reading.add_done_callback(lambda _: self._arrived.set())
         return self

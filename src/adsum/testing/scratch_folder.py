@@ -43,7 +43,7 @@ def open_patiently(folder: Path) -> Registry:
     return open_registry(path=path, timeout=WRITE_SECONDS)
 
 
-class Place:
+class ScratchFolder:
     """A new, empty folder of registries, in memory where the machine has a file system there. It is locked while this
     process lives, so that a later one can remove it where this one is killed."""
 

@@ -1,4 +1,4 @@
-"""The default place of a user's registries, in the environments in which one user's processes run."""
+"""The default location of a user's registries, in the environments in which one user's processes run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 import adsum
 from adsum import NotRegistered, Registry, Timeout
-from adsum._store import places
+from adsum._store import locations
 from tests.support import Opener, end_registrar, kill_registrar
 from tests.support.children import ROOT
 
@@ -42,15 +42,15 @@ def test_one_default_place_in_every_environment(environment: str, tmp_path: Path
 
 @pytest.fixture
 def two_places(registry_folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Two default places of this test's own, the better one first."""
+    """Two default locations of this test's own, the better one first."""
     first, second = registry_folder.with_name("first"), registry_folder.with_name("second")
-    monkeypatch.setattr(places, "DEFAULT_PLACES", (str(first), str(second)))
+    monkeypatch.setattr(locations, "DEFAULT_LOCATIONS", (str(first), str(second)))
     return first, second
 
 
 def test_a_living_registry_wins_over_an_empty_place(two_places: tuple[Path, Path]) -> None:
-    """A registry that lives in the second default place is opened, with a registrar and, once that was killed, for its
-    entries; once nothing lives there, the first place is the default again."""
+    """A registry that lives in the second default location is opened, with a registrar and, once that was killed, for
+    its entries; once nothing lives there, the first location is the default again."""
     first, second = two_places
     with adsum.open(path=second / "default", timeout=10) as there:
         registration = there.register("a")
@@ -67,10 +67,10 @@ def test_a_living_registry_wins_over_an_empty_place(two_places: tuple[Path, Path
 
 
 def test_two_living_registries(two_places: tuple[Path, Path]) -> None:
-    """Of two living registries the one in the better place is opened, and the other one can be found."""
+    """Of two living registries the one in the better location is opened, and the other one can be found."""
     first, second = two_places
-    for place in (second, first):
-        with adsum.open(path=place / "default", timeout=10) as there:
+    for location in (second, first):
+        with adsum.open(path=location / "default", timeout=10) as there:
             there.register("a")
     with adsum.open() as opened:
         assert opened.folder == first / "default"
@@ -78,7 +78,7 @@ def test_two_living_registries(two_places: tuple[Path, Path]) -> None:
 
 
 def test_a_chosen_place_has_no_other(two_places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `$ADSUM_DIR` or a path the user has chosen: no other place wins or is reported."""
+    """With `$ADSUM_DIR` or a path the user has chosen: no other location wins or is reported."""
     first, second = two_places
     with adsum.open(path=second / "default", timeout=10) as there:
         there.register("a")
@@ -89,15 +89,15 @@ def test_a_chosen_place_has_no_other(two_places: tuple[Path, Path], monkeypatch:
 
 
 def test_a_place_that_cannot_be_used(two_places: tuple[Path, Path]) -> None:
-    """Where the folder of the first default place does not exist, the second one is the default."""
+    """Where the folder of the first default location does not exist, the second one is the default."""
     first, second = two_places
-    places.DEFAULT_PLACES = (str(first / "absent" / "adsum"), str(second))
+    locations.DEFAULT_LOCATIONS = (str(first / "absent" / "adsum"), str(second))
     assert adsum.admin.base_folder() == second
 
 
 @pytest.fixture
 def own_name() -> Iterator[str]:
-    """The name of a registry of this test's own in the real default place."""
+    """The name of a registry of this test's own in the real default location."""
     name = f"test-{uuid.uuid4().hex}"
     yield name
     folder = Path(f"/dev/shm/adsum-{os.geteuid()}") / name
@@ -142,8 +142,8 @@ def test_errors_name_the_other_registry(
     """Where two registries of one name live, the error of a call that did not find a member names the other one; not
     where a path has chosen the registry."""
     first, second = two_places
-    for place in (second, first):
-        opener(path=place / "default").register("a-member")
+    for location in (second, first):
+        opener(path=location / "default").register("a-member")
     said = f"; another registry of this name lives in {second}/default; ADSUM_DIR={second} chooses it"
     with pytest.raises((NotRegistered, Timeout)) as caught:
         call(opener(path=None))

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Sequence
 from .. import _wire as wire
 from .._etcd.client import EtcdClient
 from .._etcd.errors import Compacted, EtcdError, RevisionWentBack, WatchCanceled
-from .._etcd.records import Change, KeyValue, WatchResponse, as_text
+from .._etcd.records import KeyChange, KeyValue, WatchResponse, as_text
 from .._store.hosts import boottime_ns
 from .freshness import Freshness
-from .incoming import Incoming
 from .keys import Keys
 from .local import LocalRegistry
-from .one_ahead import OneAhead, read_ahead
-from .picture import Picture, Raw
+from .one_ahead import LookaheadSender, read_ahead
+from .remote_hosts import RawChange, RemoteHosts
+from .response_buffer import ResponseBuffer
 from .same_history import Witness, has
 
 log = logging.getLogger("adsum.bridge")
@@ -34,7 +34,7 @@ NOTICE_SECONDS = 1.0
 SECOND = 1_000_000_000
 
 
-class Mirror:
+class EtcdReader:
     """`on_own_key` is called with the revision of each change of the host's own key; `on_applied` when all up to
     `revision` is in the tables; `on_name_freed` and `on_node_freed` when a name for the whole cluster, or the host of a
     node, was deleted; `on_lost_history` when changes were missed. `written` gives the last write of this host."""
@@ -72,8 +72,8 @@ class Mirror:
         self._is_stale = False
         # Whether etcd may have lost hosts that are known here.
         self._has_lost_history = False
-        self._incoming: Incoming | None = None
-        self.picture = Picture(keys, host)
+        self._incoming: ResponseBuffer | None = None
+        self.remote_hosts = RemoteHosts(keys, host)
         self.revision = 0
         self.loads = 0
         self.loaded = asyncio.Event()
@@ -114,10 +114,10 @@ class Mirror:
             items += page.items
         self._note_witness([_raw(item) for item in heads.items])
         has_lost_history = self._has_lost_history or at < self._local.newest_fence()
-        load = self.picture.load(map(_raw, items), self._local.known(), keeps=has_lost_history)
+        load = self.remote_hosts.load(map(_raw, items), self._local.known(), keeps=has_lost_history)
         # Page by page, so that a large cluster is in memory in part only.
         pages = read_ahead(self._etcd.pages(self._keys.all_entries, revision=at, timeout=LOAD_SECONDS))
-        async with contextlib.aclosing(pages), OneAhead(self._local.send) as ahead:
+        async with contextlib.aclosing(pages), LookaheadSender(self._local.send) as ahead:
             await ahead.send(load.begin())
             async for page in pages:
                 await ahead.send(load.take(map(_raw, page.items)))
@@ -127,18 +127,18 @@ class Mirror:
         self.loads += 1
         self._has_lost_history = False
         self.loaded.set()
-        log.info("loaded %d other hosts at revision %d", len(self.picture.hosts), at)
+        log.info("loaded %d other hosts at revision %d", len(self.remote_hosts.hosts), at)
 
     async def forget_all(self) -> None:
         """Take the entries of all other hosts out of the tables: this host leaves the cluster. Gives up where no
         registrar serves soon."""
-        hosts = [wire.RemoteHost(host, "gone") for host in {*self.picture.hosts, *self._local.known()}]
+        hosts = [wire.RemoteHost(host, "gone") for host in {*self.remote_hosts.hosts, *self._local.known()}]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FORGET_SECONDS):
-                await self._send([wire.Mirror(hosts=hosts)] if hosts else [])
+                await self._send([wire.ApplyRemote(hosts=hosts)] if hosts else [])
         self._local.show(heard=(0, 0))
 
-    async def _send(self, requests: Iterable[wire.Mirror]) -> None:
+    async def _send(self, requests: Iterable[wire.ApplyRemote]) -> None:
         for request in requests:
             await self._local.send(request)
 
@@ -147,7 +147,7 @@ class Mirror:
         freshness = Freshness(self._etcd, self._keys.version)
         async with (
             self._etcd.watch(self._keys.all, prefix=True, start_revision=self.revision + 1) as watch,
-            Incoming(watch, freshness) as incoming,
+            ResponseBuffer(watch, freshness) as incoming,
         ):
             self._incoming = incoming
             try:
@@ -164,7 +164,7 @@ class Mirror:
         for group in groups:
             self._note_own(group)
             self._note_witness(group)
-        await self._send(self.picture.apply(groups))
+        await self._send(self.remote_hosts.apply(groups))
         self.revision = max(self.revision, *(response.revision for response in responses))
 
     async def _require_same_history(self, stream: int) -> None:
@@ -181,14 +181,14 @@ class Mirror:
                     known=witness.revision,
                 )
 
-    def _note_witness(self, group: list[Raw]) -> None:
+    def _note_witness(self, group: list[RawChange]) -> None:
         for one in group:
             if one.value is not None:
                 self._witness = Witness(one.key, one.revision, one.value)
                 if one.key == self._keys.host(self._host):
                     self._own_witness = self._witness
 
-    def _note_own(self, group: list[Raw]) -> None:
+    def _note_own(self, group: list[RawChange]) -> None:
         own = self._keys.host(self._host)
         for one in group:
             if one.key == own:
@@ -205,13 +205,13 @@ class Mirror:
             # Watches learn at once that the hosts can be reached. A registrar that does not answer notices it later.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(NOTICE_SECONDS):
-                    await self._send([wire.Mirror()])
+                    await self._send([wire.ApplyRemote()])
 
 
-def _raw(item: KeyValue) -> Raw:
-    return Raw(item.key, item.value, item.mod_revision)
+def _raw(item: KeyValue) -> RawChange:
+    return RawChange(item.key, item.value, item.mod_revision)
 
 
-def _changed(change: Change) -> Raw:
+def _changed(change: KeyChange) -> RawChange:
     item = change.item
-    return Raw(item.key, None if change.deleted else item.value, item.mod_revision)
+    return RawChange(item.key, None if change.deleted else item.value, item.mod_revision)

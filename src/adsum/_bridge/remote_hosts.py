@@ -2,10 +2,9 @@
 
 No I/O is in here. The entries themselves are in the tables of the registrar; this keeps one record for each host.
 
-The order matters, and is that of the revisions. An entry that was deleted has its `Ended` in the same transaction, so
-in the same revision. A host that loses its lease and gets another one between two requests has both: the second begins
-a request of its own, or its entries would never have been hidden.
-"""
+The order matters, and is that of the revisions. An entry that was deleted has its `EndRecord` in the same transaction,
+so in the same revision. A host that loses its lease and gets another one between two requests has both: the second
+begins a request of its own, or its entries would never have been hidden."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ import msgspec
 
 from .. import _wire as wire
 from .._store.layout import key_of
-from .keys import Keys, Split, id_of
+from .keys import KeyParts, Keys, id_of
 from .records import (
-    Ended,
+    EndRecord,
     HostRecord,
     decode_ended,
     decode_host,
@@ -37,7 +36,7 @@ T = TypeVar("T")
 UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, RecursionError, OverflowError)
 
 
-class Raw(NamedTuple):
+class RawChange(NamedTuple):
     """A change of one key. `value` is None where it was deleted."""
 
     key: bytes
@@ -45,7 +44,7 @@ class Raw(NamedTuple):
     revision: int
 
 
-class View(msgspec.Struct):
+class PublishedHost(msgspec.Struct):
     """One host. `fence` is 0 while it has no key; `whole` is the fence for which it has said that all is there."""
 
     fence: int = 0
@@ -59,13 +58,13 @@ class View(msgspec.Struct):
         return "here" if self.whole == self.fence else "returning"
 
 
-class Picture:
+class RemoteHosts:
     """The hosts of a cluster but `own`, and whose each node is."""
 
     def __init__(self, keys: Keys, own: str) -> None:
         self._keys = keys
         self._own = own
-        self.hosts: dict[str, View] = {}
+        self.hosts: dict[str, PublishedHost] = {}
         self.nodes: dict[str, str] = {}
         # How often each host was seen to be there; kept over a load.
         self.returns: Counter[str] = Counter()
@@ -75,7 +74,7 @@ class Picture:
 
     # From a load
 
-    def load(self, heads: Iterable[Raw], known: Mapping[str, set[bytes]], *, keeps: bool = False) -> Load:
+    def load(self, heads: Iterable[RawChange], known: Mapping[str, set[bytes]], *, keeps: bool = False) -> Load:
         """Forget all, and begin with these keys of hosts and nodes, which are all that there are. `known` are the
         entries in the tables, by host and key. With `keeps`, etcd may have lost hosts and entries: those that are known
         and not there have not ended before their host says that all is there, or has left, or is forgotten."""
@@ -87,19 +86,19 @@ class Picture:
         lost = known.keys() if keeps else known.keys() & self.unconfirmed.keys()
         # One that is back already has perhaps not written all of its entries.
         self.unconfirmed = {host: set(known[host]) for host in lost if self._state(host) != "here"}
-        self.hosts = {**{host: View() for host in self.unconfirmed}, **self.hosts}
+        self.hosts = {**{host: PublishedHost() for host in self.unconfirmed}, **self.hosts}
         return Load(self, known)
 
     # From a watch
 
-    def apply(self, revisions: Iterable[Sequence[Raw]]) -> Iterator[wire.Mirror]:
+    def apply(self, revisions: Iterable[Sequence[RawChange]]) -> Iterator[wire.ApplyRemote]:
         """The requests for these changes, each group of which is one revision."""
         builder = RequestBuilder()
         for changes in revisions:
             yield from self._apply_one(builder, changes)
         yield from builder.flush()
 
-    def _apply_one(self, builder: RequestBuilder, changes: Sequence[Raw]) -> Iterator[wire.Mirror]:
+    def _apply_one(self, builder: RequestBuilder, changes: Sequence[RawChange]) -> Iterator[wire.ApplyRemote]:
         others = [(split, one) for one in changes if (split := self.split_other(one.key)) is not None]
         said = self._ends(others)
         ends = {host: {end.key: end for end in some} for host, some in said.items()}
@@ -129,25 +128,25 @@ class Picture:
                 self.unconfirmed.pop(host, None)
                 yield from builder.say(wire.RemoteHost(host, "gone", how=end.how))
 
-    def _end_unconfirmed(self, builder: RequestBuilder, host: str) -> Iterator[wire.Mirror]:
+    def _end_unconfirmed(self, builder: RequestBuilder, host: str) -> Iterator[wire.ApplyRemote]:
         """A host has said that all is there: what it has not written has ended."""
         for key in self.unconfirmed.pop(host, ()):
             yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
 
     # One key
 
-    def split_other(self, key: bytes) -> Split | None:
+    def split_other(self, key: bytes) -> KeyParts | None:
         """The parts of a key that another host has written."""
         split = self._keys.split(key)
         return None if split is None or split.host == self._own else split
 
-    def _note(self, split: Split, item: Raw) -> str | None:
+    def _note(self, split: KeyParts, item: RawChange) -> str | None:
         """Take a key of a host or node; returns the host that it changes."""
         if split.kind == "o":
             return self._note_node(split.rest, item)
         if split.kind not in ("h", "w") or split.host == self._own:
             return None
-        view = self.hosts.setdefault(split.host, View())
+        view = self.hosts.setdefault(split.host, PublishedHost())
         if split.kind == "w":
             view.whole = 0 if item.value is None else _decoded(decode_number, item, 0)
             return split.host
@@ -163,7 +162,7 @@ class Picture:
         """Whether a node belongs to another host."""
         return self.nodes.get(node, self._own) != self._own
 
-    def _note_node(self, rest: bytes, item: Raw) -> str | None:
+    def _note_node(self, rest: bytes, item: RawChange) -> str | None:
         if item.value is None:
             # The entries of a host that cannot be reached keep their nodes.
             return None
@@ -176,12 +175,12 @@ class Picture:
         self.nodes[node] = host
         return None if host == self._own or host not in self.hosts else host
 
-    def entry(self, split: Split, item: Raw, ends: Mapping[bytes, Ended]) -> wire.RemoteChange | None:
+    def entry(self, split: KeyParts, item: RawChange, ends: Mapping[bytes, EndRecord]) -> wire.RemoteChange | None:
         """What a key of an entry says; None for one that cannot be taken for true."""
         try:
             process_id = id_of(split.rest)
             if item.value is None:
-                end = ends.get(split.rest) or ends.get(b"") or Ended(split.rest, "unknown")
+                end = ends.get(split.rest) or ends.get(b"") or EndRecord(split.rest, "unknown")
                 return wire.RemoteChange(split.host, process_id, None, end.how, end.exit)
             published = decode_published(item.value)
             if key_of(published.entry.process_id) != split.rest:
@@ -193,7 +192,7 @@ class Picture:
             return None
         if not self._is_of_present_registry(split.host, published.epoch):
             return None
-        end = ends.get(split.rest) or Ended(split.rest, "unknown")
+        end = ends.get(split.rest) or EndRecord(split.rest, "unknown")
         return wire.RemoteChange(split.host, process_id, published.entry, end.how, end.exit, published.epoch)
 
     def _is_of_present_registry(self, host: str, epoch: int) -> bool:
@@ -203,7 +202,7 @@ class Picture:
         return record is None or record.epoch in (0, epoch)
 
     def _exits(
-        self, said: Mapping[str, list[Ended]], changed: Container[tuple[str, bytes]]
+        self, said: Mapping[str, list[EndRecord]], changed: Container[tuple[str, bytes]]
     ) -> Iterator[wire.RemoteExit]:
         """The exits of entries that have ended before: this revision does not change them."""
         for host, ends in said.items():
@@ -211,7 +210,7 @@ class Picture:
                 if (host, end.key) not in changed and (exit := self._exit(host, end)) is not None:
                     yield exit
 
-    def _exit(self, host: str, end: Ended) -> wire.RemoteExit | None:
+    def _exit(self, host: str, end: EndRecord) -> wire.RemoteExit | None:
         """How a process ended whose death was heard before; None where this says nothing about one."""
         record = self.hosts[host].record if host in self.hosts else None
         if record is None or end.exit is None or not end.incarnation or end.how != "died":
@@ -222,11 +221,11 @@ class Picture:
             log.warning("left out an exit that the host %r has under %.200r: %.200s", host, end.key, error)
             return None
 
-    def _ends(self, changes: Iterable[tuple[Split, Raw]]) -> dict[str, list[Ended]]:
-        found: dict[str, list[Ended]] = {}
+    def _ends(self, changes: Iterable[tuple[KeyParts, RawChange]]) -> dict[str, list[EndRecord]]:
+        found: dict[str, list[EndRecord]] = {}
         for split, one in changes:
             if split.kind == "d" and one.value is not None:
-                none: list[Ended] = []
+                none: list[EndRecord] = []
                 found[split.host] = _decoded(decode_ended, one, none)
         return found
 
@@ -242,41 +241,41 @@ class Picture:
 class Load:
     """The requests that make the tables what is loaded, in three steps: `begin`, `take` for all entries, `end`."""
 
-    def __init__(self, picture: Picture, known: Mapping[str, set[bytes]]) -> None:
-        self._picture = picture
+    def __init__(self, remote_hosts: RemoteHosts, known: Mapping[str, set[bytes]]) -> None:
+        self._remote_hosts = remote_hosts
         self._known = known
         self._loaded: dict[str, set[bytes]] = {}
         self._builder = RequestBuilder()
 
-    def begin(self) -> Iterator[wire.Mirror]:
+    def begin(self) -> Iterator[wire.ApplyRemote]:
         """Make the hosts known, and what is lost unreachable: also a host that is not whole. Its lease may have been
         lost since it was seen last, and then it is not known to be as it was."""
-        self._say_all(self._picture.hosts)
+        self._say_all(self._remote_hosts.hosts)
         for name, host in self._builder.hosts.items():
             if host.state == "returning":
                 self._builder.hosts[name] = msgspec.structs.replace(host, state="unreachable")
         yield from self._builder.flush(losing_only=True)
 
-    def take(self, items: Iterable[Raw]) -> Iterator[wire.Mirror]:
+    def take(self, items: Iterable[RawChange]) -> Iterator[wire.ApplyRemote]:
         """Take some of the entries."""
-        picture, builder = self._picture, self._builder
+        remote_hosts, builder = self._remote_hosts, self._builder
         for item in items:
-            split = picture.split_other(item.key)
+            split = remote_hosts.split_other(item.key)
             if split is None:
                 continue
-            if split.host not in picture.hosts:
+            if split.host not in remote_hosts.hosts:
                 # No bridge vouches for it now.
-                picture.hosts[split.host] = View()
+                remote_hosts.hosts[split.host] = PublishedHost()
                 self._say_all([split.host])
                 yield from builder.flush()
-            picture.unconfirmed.get(split.host, set()).discard(split.rest)
-            if (change := picture.entry(split, item, {})) is not None:
+            remote_hosts.unconfirmed.get(split.host, set()).discard(split.rest)
+            if (change := remote_hosts.entry(split, item, {})) is not None:
                 self._loaded.setdefault(split.host, set()).add(split.rest)
                 yield from builder.add(change, len(item.value or b""))
 
-    def end(self) -> Iterator[wire.Mirror]:
+    def end(self) -> Iterator[wire.ApplyRemote]:
         """Remove what is not there any more, and say which hosts are here."""
-        hosts, builder = self._picture.hosts, self._builder
+        hosts, builder = self._remote_hosts.hosts, self._builder
         for host, entries in self._known.items():
             for key in entries - self._loaded.get(host, set()) if self._is_complete(host) else ():
                 yield from builder.add(wire.RemoteChange(host, id_of(key)), 0)
@@ -287,13 +286,13 @@ class Load:
 
     def _is_complete(self, host: str) -> bool:
         """Whether an entry that is not in etcd has ended."""
-        return host in self._picture.hosts and host not in self._picture.unconfirmed
+        return host in self._remote_hosts.hosts and host not in self._remote_hosts.unconfirmed
 
     def _say_all(self, hosts: Iterable[str]) -> None:
-        self._builder.hosts.update({host: self._picture.said(host) for host in hosts})
+        self._builder.hosts.update({host: self._remote_hosts.said(host) for host in hosts})
 
 
-def _decoded(decode: Callable[[bytes], T], item: Raw, otherwise: T) -> T:
+def _decoded(decode: Callable[[bytes], T], item: RawChange, otherwise: T) -> T:
     """A value, or `otherwise` for one that cannot be read."""
     try:
         return decode(item.value or b"")

@@ -17,10 +17,10 @@ from .._etcd.client import EtcdClient
 from .._etcd.errors import AccessDenied, EtcdError
 from .._etcd.records import absent
 from .._store.hosts import boottime_ns
+from .etcd_reader import EtcdReader
 from .keys import Keys
 from .leaving import last_operations
-from .mirror import Mirror
-from .tenure import SECOND, Tenure
+from .tenure import SECOND, HostTenure
 
 log = logging.getLogger("adsum.bridge")
 
@@ -34,17 +34,19 @@ DELETE_SECONDS = 10.0
 Loss = tuple[str, int]
 
 
-class Forgetting:
-    """Forgets the hosts that `mirror` has seen to be unreachable for `seconds`."""
+class Forgetter:
+    """Forgets the hosts that `etcd_reader` has seen to be unreachable for `seconds`."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, mirror: Mirror, tenure: Tenure, seconds: float) -> None:
+    def __init__(
+        self, etcd: EtcdClient, keys: Keys, etcd_reader: EtcdReader, tenure: HostTenure, seconds: float
+    ) -> None:
         self._etcd = etcd
         self._keys = keys
-        self._mirror = mirror
+        self._etcd_reader = etcd_reader
         self._tenure = tenure
         self.seconds = seconds
         self._since: dict[Loss, int] = {}
-        # Up to where the mirror has to come before it can say that a host was not back meanwhile.
+        # Up to where the etcd reader has to come before it can say that a host was not back meanwhile.
         self._until: dict[Loss, int] = {}
         self._denied: set[str] = set()
 
@@ -65,21 +67,21 @@ class Forgetting:
         self._until.clear()
 
     def _due(self) -> list[Loss]:
-        picture, now = self._mirror.picture, boottime_ns()
-        lost = [(host, picture.returns[host]) for host, view in picture.hosts.items() if not view.fence]
+        remote_hosts, now = self._etcd_reader.remote_hosts, boottime_ns()
+        lost = [(host, remote_hosts.returns[host]) for host, view in remote_hosts.hosts.items() if not view.fence]
         self._since = {loss: self._since.get(loss, now) for loss in lost}
-        here = sorted([self._tenure.host, *(host for host, view in picture.hosts.items() if view.fence)])
+        here = sorted([self._tenure.host, *(host for host, view in remote_hosts.hosts.items() if view.fence)])
         wait = (self.seconds + TURN_SECONDS * here.index(self._tenure.host)) * SECOND
         due = [loss for loss, since in self._since.items() if now - since >= wait]
         self._until = {loss: self._until[loss] for loss in due if loss in self._until}
         return due
 
     async def _consider(self, loss: Loss) -> None:
-        """Forget a host that is due, one round after the question how far etcd is: a mirror that was cut off does not
-        know yet whether the host was back."""
+        """Forget a host that is due, one round after the question how far etcd is: an etcd reader that was cut off does
+        not know yet whether the host was back."""
         if loss not in self._until:
             self._until[loss] = (await self._etcd.range(self._keys.host(loss[0]))).revision
-        elif self._mirror.revision >= self._until[loss]:
+        elif self._etcd_reader.revision >= self._until[loss]:
             await self._forget(loss[0])
 
     async def _forget(self, host: str) -> None:

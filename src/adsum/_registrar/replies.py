@@ -1,4 +1,4 @@
-"""Answers: the replies of a decision, framed, each with its receipt and its binding."""
+"""The replies of a decision, framed, each with its receipt and its binding."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from .._engine.batch import Call, Decision
 from ..errors import AdsumError
 
 
-class Answer(msgspec.Struct, frozen=True):
+class OutgoingReply(msgspec.Struct, frozen=True):
     """A framed reply on its way to a session, under the number of its request.
 
     - `deadline`: the request's; None for a grant, which may come at any time.
@@ -25,23 +25,26 @@ class Answer(msgspec.Struct, frozen=True):
     binds: bool = False
 
 
-def answers_to(calls: Sequence[Call], decision: Decision) -> list[Answer]:
+def replies_to(calls: Sequence[Call], decision: Decision) -> list[OutgoingReply]:
     # Grants come first: a client that cancels its standby in the same batch expects nothing after the answer to that.
     # Each is kept, be it an error: sending the request again would not bring it back, for the standby is gone.
-    answers = [
-        Answer(grant.standby.session, grant.standby.number, wire.frame(grant.reply), None, kept=True)
+    replies = [
+        OutgoingReply(grant.standby.session, grant.standby.number, wire.frame(grant.reply), None, kept=True)
         for grant in decision.grants
     ]
     for call, reply in zip(calls, decision.replies, strict=True):
         done = isinstance(reply, wire.Done) and reply.changed
         bound = done and isinstance(call.request, wire.Register) and call.request.bound
         binds = bound or isinstance(reply, wire.Queued)
-        answers.append(Answer(call.session, call.number, wire.frame(reply), call.deadline, kept=done, binds=binds))
-    return answers
+        replies.append(
+            OutgoingReply(call.session, call.number, wire.frame(reply), call.deadline, kept=done, binds=binds)
+        )
+    return replies
 
 
-def refusals(calls: Sequence[Call], error: AdsumError) -> list[Answer]:
+def refusals(calls: Sequence[Call], error: AdsumError) -> list[OutgoingReply]:
     """The same error to every one of these calls."""
     return [
-        Answer(call.session, call.number, wire.frame(wire.failure(call.number, error)), call.deadline) for call in calls
+        OutgoingReply(call.session, call.number, wire.frame(wire.failure(call.number, error)), call.deadline)
+        for call in calls
     ]

@@ -1,7 +1,7 @@
-"""The place of a user's registries: one and the same in every environment.
+"""The location of a user's registries: one and the same in every environment.
 
 A login shell, cron, su, a service, and a process that outlives the logout of its user have different environment
-variables. So the default place follows from the number of the user and from what exists, and from no variable but
+variables. So the default location follows from the number of the user and from what exists, and from no variable but
 ``ADSUM_DIR``, with which a user chooses another.
 
 `/dev/shm` comes first, because it is there for every process and at any time. `/run/user/UID` exists only while the
@@ -22,20 +22,21 @@ from .._os.liveness import is_running
 from ..errors import AdsumError, InvalidName
 from . import page as pages
 
-# The possible places, the best first.
-DEFAULT_PLACES = ("/dev/shm/adsum-{uid}", "/run/user/{uid}/adsum")
+# The possible locations, the best first.
+DEFAULT_LOCATIONS = ("/dev/shm/adsum-{uid}", "/run/user/{uid}/adsum")
 
 
 def base() -> Path:
-    """The folder that holds this user's registries: ``$ADSUM_DIR``, else the first default place that can be used."""
+    """The folder that holds this user's registries: ``$ADSUM_DIR``, else the first default location that can be
+    used."""
     if chosen := os.environ.get("ADSUM_DIR"):
         return Path(os.path.abspath(chosen))
-    places = _default_places()
-    return next((place for place in places if _is_usable(place)), places[0])
+    locations = _default_locations()
+    return next((location for location in locations if _is_usable(location)), locations[0])
 
 
 def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
-    """The folder of a registry: `path`, or ``<base>/<name>``. A registry that lives in another default place has
+    """The folder of a registry: `path`, or ``<base>/<name>``. A registry that lives in another default location has
     priority over an absent one. Errors: `InvalidName`."""
     if path is not None:
         return Path(os.path.abspath(_plain(path)))
@@ -47,16 +48,17 @@ def locate(name: str, path: str | os.PathLike[str] | None) -> Path:
 
 
 def elsewhere(folder: Path) -> list[Path]:
-    """The registries of the same name that live in the other default places; none where the user chose the place."""
-    places = _default_places()
-    if os.environ.get("ADSUM_DIR") or folder.parent not in places:
+    """The registries of the same name that live in the other default locations; none where the user chose the
+    location."""
+    locations = _default_locations()
+    if os.environ.get("ADSUM_DIR") or folder.parent not in locations:
         return []
-    others = [place / folder.name for place in places if place != folder.parent]
+    others = [location / folder.name for location in locations if location != folder.parent]
     return [other for other in others if _is_living(other)]
 
 
 def describe_others(folder: Path) -> str:
-    """Where the registries of the same name live in the other default places, and how to choose one of them; empty
+    """Where the registries of the same name live in the other default locations, and how to choose one of them; empty
     where there is none."""
     others = elsewhere(folder)
     if not others:
@@ -65,18 +67,18 @@ def describe_others(folder: Path) -> str:
     return f"another registry of this name lives in {where}; ADSUM_DIR={shlex.quote(str(others[0].parent))} chooses it"
 
 
-def _default_places() -> list[Path]:
-    return [Path(place.format(uid=os.geteuid())) for place in DEFAULT_PLACES]
+def _default_locations() -> list[Path]:
+    return [Path(location.format(uid=os.geteuid())) for location in DEFAULT_LOCATIONS]
 
 
-def _is_usable(place: Path) -> bool:
-    return _is_folder(place) or os.access(place.parent, os.W_OK | os.X_OK)
+def _is_usable(location: Path) -> bool:
+    return _is_folder(location) or os.access(location.parent, os.W_OK | os.X_OK)
 
 
-def _is_folder(place: Path) -> bool:
+def _is_folder(location: Path) -> bool:
     """As `Path.is_dir`, which can swallow what a signal handler raises."""
     try:
-        return stat.S_ISDIR(os.stat(place).st_mode)
+        return stat.S_ISDIR(os.stat(location).st_mode)
     except OSError as error:
         reraise_foreign(error)
         return False

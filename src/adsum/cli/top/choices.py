@@ -31,7 +31,7 @@ def lateness(entry: Entry) -> float:
     return float("-inf") if interval is None else words.seconds_since(entry.metadata.last_health_check) - interval
 
 
-class Browsing:
+class UserChoices:
     """Order, filter and position in the list, changed by keys."""
 
     def __init__(self) -> None:

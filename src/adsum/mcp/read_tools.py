@@ -10,7 +10,7 @@ from ..errors import InvalidProcessId, Timeout
 from ..model import Entry, ProcessId
 from .answers import MAX_ANSWER, NOTICE, Document, details, summary
 from .arguments import GetArguments, ListArguments, SearchArguments, WaitArguments
-from .escaping import Encoded, cut
+from .escaping import JsonText, cut
 from .failures import ToolError
 from .paging import page
 
@@ -25,7 +25,7 @@ _ECHO = 200
 MAX_WORDS = 12
 
 
-class Reading:
+class ReadTools:
     """Finds and awaits the members of one namespace."""
 
     def __init__(self, registry: AsyncRegistry) -> None:
@@ -77,7 +77,7 @@ class Reading:
 
     async def get(self, given: GetArguments) -> Document:
         """All that is known of some agents."""
-        agents: list[Encoded] = []
+        agents: list[JsonText] = []
         absent: list[str] = []
         impossible: list[Document] = []
         left_out: list[str] = []

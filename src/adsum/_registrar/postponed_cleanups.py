@@ -17,7 +17,7 @@ LOOK_SECONDS = 0.25
 _SHARE = 1 / 50
 
 
-class Postponed:
+class PostponedCleanups:
     """The cleanup that waits, and when to try again: when room appears, or after a while."""
 
     def __init__(self, deaths: Sequence[Death] = (), ended: Sequence[EndedSession] = ()) -> None:

@@ -1,10 +1,12 @@
-"""What a mirror makes of what is in etcd, for invented histories of etcd and mirrors that load at any instant.
+"""What an etcd reader makes of what is in etcd, for invented histories of etcd and etcd readers that load at any
+instant.
 
 Hosts change, publish under fences, lose their leases, are adopted, rebooted, made anew, leave and are forgotten; late
-writes arrive under old fences; the mirror follows at its own pace, loads again, and is replaced by another bridge. The
-picture and the engine are the real ones, without etcd and without tables. Two things must hold of what is shown:
+writes arrive under old fences; the etcd reader follows at its own pace, loads again, and is replaced by another bridge.
+The bridge's part and the engine are the real ones, without etcd and without tables. Two things must hold of what is
+shown:
 
-- it is a function of what the mirror has seen, whatever the requests were into which that was cut;
+- it is a function of what the etcd reader has seen, whatever the requests were into which that was cut;
 - where a host is here, each id is shown as the host's table had it at a moment since the fence for which the host was
   whole (the property of spec/cluster.pml).
 """
@@ -19,22 +21,22 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adsum._bridge.keys import Keys
-from adsum._bridge.picture import Picture, Raw
 from adsum._bridge.records import (
-    Ended,
+    EndRecord,
     HostRecord,
-    Published,
+    PublishedEntry,
     decode_ended,
     decode_host,
     decode_number,
     decode_published,
     encode,
 )
+from adsum._bridge.remote_hosts import RawChange, RemoteHosts
 from adsum._engine.batch import Batch, Call, Instant
 from adsum._engine.engine import Engine
 from adsum._engine.memory import Memory
 from adsum._store.layout import HostState, Record, key_of
-from adsum._wire import Mirror
+from adsum._wire import ApplyRemote
 from adsum.model import EPOCH, Entry, Kind, Limits, Metadata, ProcessId
 
 from ..support.engine import FakeKernel, FakeView
@@ -58,8 +60,8 @@ class Etcd:
 
     def __init__(self) -> None:
         self.revision = 1
-        self.keys: dict[bytes, Raw] = {}
-        self.log: list[list[Raw]] = [[], []]
+        self.keys: dict[bytes, RawChange] = {}
+        self.log: list[list[RawChange]] = [[], []]
 
     def write(self, operations: dict[bytes, bytes | None]) -> int:
         self.revision += 1
@@ -67,14 +69,14 @@ class Etcd:
         for key, value in operations.items():
             if value is None and self.keys.pop(key, None) is None:
                 continue
-            raw = Raw(key, value, self.revision)
+            raw = RawChange(key, value, self.revision)
             if value is not None:
                 self.keys[key] = raw
             changes.append(raw)
         self.log.append(changes)
         return self.revision
 
-    def under(self, prefix: bytes) -> list[Raw]:
+    def under(self, prefix: bytes) -> list[RawChange]:
         return [raw for key, raw in sorted(self.keys.items()) if key.startswith(prefix)]
 
 
@@ -122,7 +124,7 @@ class Host:
         if not ids or not self.holds:
             return
         operations: dict[bytes, bytes | None] = {self.key(id): self.value(id) for id in ids}
-        ended = [Ended(key_of(self.id(id)), self.ended[id]) for id in ids if id in self.ended]
+        ended = [EndRecord(key_of(self.id(id)), self.ended[id]) for id in ids if id in self.ended]
         if ended:
             operations[KEYS.ended(self.name)] = encode(ended)
         write = Write(self.fence, operations)
@@ -150,7 +152,7 @@ class Host:
             return None
         epoch, incarnation, revision = version
         entry = Entry(self.id(id), 7, 1, 2, incarnation, EPOCH, EPOCH, revision, Metadata())
-        return encode(Published(entry, epoch))
+        return encode(PublishedEntry(entry, epoch))
 
     def establish(self) -> None:
         """Write the host's key, and compare."""
@@ -195,28 +197,28 @@ class Host:
         operations: dict[bytes, bytes | None] = {raw.key: None for raw in self.etcd.under(KEYS.entries(self.name))}
         if not leaves and not operations:
             return
-        operations |= {KEYS.ended(self.name): encode([Ended(b"", how)]), KEYS.whole(self.name): None}
+        operations |= {KEYS.ended(self.name): encode([EndRecord(b"", how)]), KEYS.whole(self.name): None}
         operations[KEYS.host(self.name)] = None
         self.etcd.write(operations)
         self.fence = 0
 
 
 class Shown(NamedTuple):
-    """A host as a mirror shows it: whether it is here, and its entries."""
+    """A host as an etcd reader shows it: whether it is here, and its entries."""
 
     here: bool
     entries: dict[str, Version]
 
 
 class Expected:
-    """What a mirror must show, by what it has seen of one host. `whole_fence` is that for which it was whole."""
+    """What an etcd reader must show, by what it has seen of one host. `whole_fence` is that for which it was whole."""
 
     def __init__(self) -> None:
         self.boot, self.epoch, self.fence, self.whole_fence = b"", 0, 0, 0
         self.here = False
         self.entries: dict[str, Version] = {}
 
-    def see(self, name: str, raw: Raw) -> None:
+    def see(self, name: str, raw: RawChange) -> None:
         if raw.key == KEYS.host(name):
             if raw.value is None:
                 self.fence, self.epoch, self.here = 0, 0, False
@@ -237,12 +239,12 @@ class Expected:
                 self.entries[id] = (published.epoch, published.entry.incarnation, published.entry.revision)
 
 
-class Mirroring:
-    """A mirror: the real picture and the real engine, and beside them what they must show."""
+class Reader:
+    """An etcd reader: the real bridge's part and the real engine, and beside them what they must show."""
 
     def __init__(self, etcd: Etcd) -> None:
         self.etcd = etcd
-        self.picture = Picture(KEYS, "a")
+        self.remote_hosts = RemoteHosts(KEYS, "a")
         self.engine = Engine(Limits(), FakeKernel(), Memory())
         self.records: dict[bytes, Record] = {}
         self.revision = 0
@@ -251,7 +253,7 @@ class Mirroring:
         self.expected: dict[str, Expected] = {}
         self.load()
 
-    def send(self, requests: Iterable[Mirror]) -> None:
+    def send(self, requests: Iterable[ApplyRemote]) -> None:
         for request in requests:
             view = FakeView(list(self.records.values()))
             view.revision = self.revision
@@ -273,7 +275,7 @@ class Mirroring:
 
     def load(self) -> None:
         heads = [*self.etcd.under(KEYS.hosts), *self.etcd.under(KEYS.nodes), *self.etcd.under(KEYS.wholes)]
-        load = self.picture.load(heads, self.known())
+        load = self.remote_hosts.load(heads, self.known())
         self.send(load.begin())
         items = self.etcd.under(KEYS.all_entries)
         for first in range(0, len(items), 2):
@@ -301,12 +303,12 @@ class Mirroring:
         while self.seen < until:
             upto = min(until, self.seen + group)
             some = self.etcd.log[self.seen + 1 : upto + 1]
-            self.send(self.picture.apply(some))
+            self.send(self.remote_hosts.apply(some))
             for changes in some:
                 self._expect_changes(changes)
             self.seen = upto
 
-    def _expect_changes(self, changes: list[Raw]) -> None:
+    def _expect_changes(self, changes: list[RawChange]) -> None:
         for name in HOSTS:
             if any(raw.key == KEYS.host(name) and raw.value is not None for raw in changes):
                 self.expected.setdefault(name, Expected())
@@ -375,9 +377,9 @@ steps = st.one_of(
 )
 
 
-# A mirror loads while a host is back and has not said that it is whole.
+# An etcd reader loads while a host is back and has not said that it is whole.
 @example([("whole", "b"), ("establish", "b"), ("follow", 6, 1), ("load", False)])
-# A host starts anew, and is lost once more, before the mirror hears of either.
+# A host starts anew, and is lost once more, before the etcd reader hears of either.
 @example(
     [
         ("lose", "b"),
@@ -392,36 +394,37 @@ steps = st.one_of(
 @settings(max_examples=300)
 @given(st.lists(steps, min_size=30, max_size=100))
 def test_a_mirror_shows_what_it_has_seen_and_nothing_that_never_was(history: list[tuple[object, ...]]) -> None:
-    """In every history, a mirror shows only states that a host had, and the present ones when nothing more happens."""
+    """In every history, an etcd reader shows only states that a host had, and the present ones when nothing more
+    happens."""
     etcd = Etcd()
     hosts = {name: Host(etcd, name) for name in HOSTS}
     for one in hosts.values():
         one.establish()
-    mirror = Mirroring(etcd)
+    reader = Reader(etcd)
     for step in history:
-        _take(step, hosts, mirror)
-        mirror.check(hosts)
+        _take(step, hosts, reader)
+        reader.check(hosts)
     # When nothing more happens, all hosts are here, and as they are.
     for one in hosts.values():
         one.establish()
         while one.dirty and one.holds:
             one.flush(3, is_late=False)
         one.say_whole()
-    mirror.follow(10**6, 3)
-    mirror.check(hosts)
+    reader.follow(10**6, 3)
+    reader.check(hosts)
     for name, one in hosts.items():
-        assert mirror.shown()[name] == Shown(one.holds, one.table)
+        assert reader.shown()[name] == Shown(one.holds, one.table)
 
 
-def _take(step: tuple[object, ...], hosts: dict[str, Host], mirror: Mirroring) -> None:
+def _take(step: tuple[object, ...], hosts: dict[str, Host], reader: Reader) -> None:
     match step:
         case ("follow", int(most), int(group)):
-            mirror.follow(most, group)
+            reader.follow(most, group)
         case ("load", bool(restarts)):
             if restarts:
                 # Another bridge, which has the tables and knows nothing.
-                mirror.picture = Picture(KEYS, "a")
-            mirror.load()
+                reader.remote_hosts = RemoteHosts(KEYS, "a")
+            reader.load()
         case (str(what), str(name), *rest):
             _of_host(what, hosts[name], rest)
         case _:

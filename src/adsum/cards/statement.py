@@ -30,7 +30,7 @@ class NoCard(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Stated(NamedTuple):
+class CardStatement(NamedTuple):
     """What a member states for a card of a kind, its overriding fields included."""
 
     endpoint: str
@@ -87,7 +87,7 @@ def etag(entry: Entry) -> str:
     return f'"{entry.revision}-{entry.metadata.health_status.value}-{_source(entry) or "unsaid"}-{stamp:x}"'
 
 
-def stated(entry: Entry, kind: Kind) -> Stated | NoCard:
+def statement_of(entry: Entry, kind: Kind) -> CardStatement | NoCard:
     """What a member states for a card. `fields` are name, description and version."""
     metadata, override = entry.metadata, own_data(entry, kind)
     if isinstance(override, NoCard):
@@ -105,7 +105,7 @@ def stated(entry: Entry, kind: Kind) -> Stated | NoCard:
     for name in ("description", "version"):
         if not fields[name]:
             return NoCard(f"it states no {name}")
-    return Stated(metadata.endpoint, fields, override)
+    return CardStatement(metadata.endpoint, fields, override)
 
 
 def http_url(endpoint: str) -> str | NoCard:

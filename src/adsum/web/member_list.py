@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..model import Entry, ProcessId, Revision
 from ..views.recent import Step
 from .facets import Facets, count
-from .html import Rows
+from .html import RenderedRows
 from .paths import row_key
 from .selection import Selection
 from .topics import Parts, message
@@ -20,7 +20,7 @@ BATCH_SECONDS = 0.1
 DEATH_SECONDS = 0.02
 
 
-class _Pending(NamedTuple):
+class _PendingChange(NamedTuple):
     """A change that is not sent yet: the entry, None where it ended, and whether it was in the list before."""
 
     entry: Entry | None
@@ -43,19 +43,19 @@ class _Order:
     def remove(self, process_id: ProcessId) -> None:
         if (key := self._known.pop(process_id, None)) is None:
             return
-        place = bisect.bisect_left(self._keys, key)
-        while self._ids[place] != process_id:
-            place += 1
-        del self._keys[place], self._ids[place]
+        index = bisect.bisect_left(self._keys, key)
+        while self._ids[index] != process_id:
+            index += 1
+        del self._keys[index], self._ids[index]
 
     def put(self, entry: Entry) -> tuple[int, ProcessId | None]:
-        """Add a member, or give it its new place: the place, and the member after it."""
+        """Add a member, or give it its new index: the index, and the member after it."""
         self.remove(entry.process_id)
         key = self._known[entry.process_id] = self._key(entry)
-        place = bisect.bisect_left(self._keys, key)
-        self._keys.insert(place, key)
-        self._ids.insert(place, entry.process_id)
-        return place, self._ids[place + 1] if place + 1 < len(self._ids) else None
+        index = bisect.bisect_left(self._keys, key)
+        self._keys.insert(index, key)
+        self._ids.insert(index, entry.process_id)
+        return index, self._ids[index + 1] if index + 1 < len(self._ids) else None
 
 
 class MembersTopic:
@@ -66,7 +66,7 @@ class MembersTopic:
         revision: Revision,
         selection: Selection,
         living: Callable[[], list[Entry]],
-        rows: Rows,
+        rows: RenderedRows,
         render: Callable[[Facets], dict[str, str]],
     ) -> None:
         self.sent = self._noted = revision
@@ -75,7 +75,7 @@ class MembersTopic:
         now = living()
         self._order = _Order(selection, filter(selection.matches, now))
         self._volatile = {entry.process_id: _volatile(entry) for entry in now}
-        self._pending: dict[ProcessId, _Pending] = {}
+        self._pending: dict[ProcessId, _PendingChange] = {}
         self._parts = Parts(lambda: render(count(living(), selection)))
         self._taken_at = 0.0
         self._has_death = False
@@ -87,29 +87,29 @@ class MembersTopic:
         if not self._pending:
             self.sent = revision
 
-    def _note_one(self, process_id: ProcessId, pending: _Pending) -> None:
+    def _note_one(self, process_id: ProcessId, pending: _PendingChange) -> None:
         self._parts.note()
         was_listed = process_id in self._order
         if pending.entry is None:
             self._volatile.pop(process_id, None)
             self._has_death |= was_listed
         earlier = self._pending.get(process_id)
-        self._pending[process_id] = _Pending(pending.entry, was_listed if earlier is None else earlier.was_listed)
+        self._pending[process_id] = _PendingChange(pending.entry, was_listed if earlier is None else earlier.was_listed)
 
     def sweep(self, living: dict[ProcessId, Entry], gone: set[ProcessId]) -> None:
         for process_id in gone:
             if process_id in self._order:
-                self._note_one(process_id, _Pending(None, was_listed=True))
+                self._note_one(process_id, _PendingChange(None, was_listed=True))
         for process_id, entry in living.items():
             is_listed = process_id in self._order
             if (seen := _volatile(entry)) != self._volatile.get(process_id):
                 self._volatile[process_id] = seen
                 if is_listed:
-                    self._note_one(process_id, _Pending(entry, was_listed=True))
+                    self._note_one(process_id, _PendingChange(entry, was_listed=True))
             # Members of a host that can be reached again come back without a change of their own. A later entry comes
             # with its change.
             if not is_listed and entry.revision <= self._noted and self._selection.matches(entry):
-                self._note_one(process_id, _Pending(entry, was_listed=False))
+                self._note_one(process_id, _PendingChange(entry, was_listed=False))
 
     def take(self, now: float) -> bytes | None:
         least = DEATH_SECONDS if self._has_death else BATCH_SECONDS
@@ -131,7 +131,7 @@ class MembersTopic:
         fields = self._rendered(coalesced(steps, self._selection))
         return message(**fields) if fields else None
 
-    def _rendered(self, pending: dict[ProcessId, _Pending]) -> dict[str, object]:
+    def _rendered(self, pending: dict[ProcessId, _PendingChange]) -> dict[str, object]:
         rows: list[tuple[str, ...]] = []
         matching = {
             process_id: (entry, was_listed)
@@ -143,20 +143,20 @@ class MembersTopic:
         for process_id in pending.keys() - matching.keys():
             self._order.remove(process_id)
         for process_id, (entry, was_listed) in matching.items():
-            place, following = self._order.put(entry)
+            index, following = self._order.put(entry)
             key, html = row_key(process_id), self._rows.row(entry)
             if was_listed:
                 rows.append((key, html))
-            elif place < self._selection.limit:
+            elif index < self._selection.limit:
                 # Before which row it belongs; at the end where that is empty.
                 rows.append((key, html, row_key(following) if following else ""))
         fields: dict[str, object] = {"rows": rows} if rows else {}
         return {**fields, "gone": gone} if gone else fields
 
 
-def coalesced(steps: Iterable[Step], selection: Selection) -> dict[ProcessId, _Pending]:
+def coalesced(steps: Iterable[Step], selection: Selection) -> dict[ProcessId, _PendingChange]:
     """The last state of each member among the changes that matched before or match after them."""
-    found: dict[ProcessId, _Pending] = {}
+    found: dict[ProcessId, _PendingChange] = {}
     for step in steps:
         entry = step.after or step.before
         if entry is None:
@@ -166,7 +166,7 @@ def coalesced(steps: Iterable[Step], selection: Selection) -> dict[ProcessId, _P
         if process_id not in found:
             if not before and (step.after is None or not selection.matches(step.after)):
                 continue
-            found[process_id] = _Pending(step.after, before)
+            found[process_id] = _PendingChange(step.after, before)
         else:
             found[process_id] = found[process_id]._replace(entry=step.after)
     return found

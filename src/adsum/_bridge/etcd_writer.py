@@ -24,9 +24,9 @@ from .exits import UnwrittenExits
 from .keys import Keys, id_of
 from .local import LocalRegistry
 from .nodes import WRITE_SECONDS, Nodes
-from .records import Ended, encode
+from .records import EndRecord, encode
 from .same_history import Witness
-from .tenure import FenceLost, Tenure
+from .tenure import FenceLost, HostTenure
 
 log = logging.getLogger("adsum.bridge")
 
@@ -40,14 +40,14 @@ COMPARE_SECONDS = 10.0
 FULL_SECONDS = 1.0
 
 
-class Pending(NamedTuple):
+class PendingWrite(NamedTuple):
     """A key that is to be written: the revision at which it changed first, and how the entry ended that is in etcd."""
 
     since: int
-    ended: Ended | None
+    ended: EndRecord | None
 
 
-class Publisher:
+class EtcdWriter:
     """Publishes the members of `local`. Members under the refused of `nodes` stay here, and so do those in `too_large`,
     keys of members that etcd does not take; `trouble` is why some are not published now, empty where all are.
     `on_trouble` is called when one of these changes, before `published` counts what is left out."""
@@ -58,8 +58,8 @@ class Publisher:
         self._local = local
         self._on_trouble = on_trouble
         # By key, and in the order of the revisions at which they changed first.
-        self._dirty: dict[bytes, Pending] = {}
-        self._flying: dict[bytes, Pending] = {}
+        self._dirty: dict[bytes, PendingWrite] = {}
+        self._flying: dict[bytes, PendingWrite] = {}
         self._owed: set[bytes] = set()
         self._changed = asyncio.Event()
         # The number of the tenure under which it has said that all is written.
@@ -77,20 +77,20 @@ class Publisher:
         local.on_change = self.note
         local.exits.on_exit = self.note_exit
 
-    def note(self, key: bytes, ended: Ended | None, since: int) -> None:
+    def note(self, key: bytes, ended: EndRecord | None, since: int) -> None:
         """An entry here has changed, or ended, at the revision `since` or later."""
         if key in self.too_large:
             self.too_large.discard(key)
             self._on_trouble()
         known = self._dirty.get(key)
         if known is None:
-            self._dirty[key] = Pending(since, ended)
+            self._dirty[key] = PendingWrite(since, ended)
         elif known.ended is None:
             # Otherwise the entry in etcd has ended earlier: what began and ended since was never there.
             self._dirty[key] = known._replace(ended=ended)
         self._changed.set()
 
-    def note_exit(self, end: Ended) -> None:
+    def note_exit(self, end: EndRecord) -> None:
         """How a process ended has become known after its death."""
         known = self._dirty.get(end.key)
         if known is not None and _is_of(known, end):
@@ -122,7 +122,7 @@ class Publisher:
         first = [one.since for one in (*self._flying.values(), *islice(self._dirty.values(), 1))]
         return min(first) - 1 if first else self._local.revision
 
-    async def run(self, tenure: Tenure) -> None:
+    async def run(self, tenure: HostTenure) -> None:
         """Publish under this fence until it is lost. Errors: `FenceLost`; those of etcd."""
         self._take_back()
         self._exits.flying = False
@@ -145,12 +145,12 @@ class Publisher:
         pending = {**self._dirty, **{key: self._joined(key, one) for key, one in self._flying.items()}}
         self._dirty, self._flying = dict(sorted(pending.items(), key=lambda item: item[1].since)), {}
 
-    def _joined(self, key: bytes, flying: Pending) -> Pending:
+    def _joined(self, key: bytes, flying: PendingWrite) -> PendingWrite:
         """What is to be written of a key that was on its way and may have changed since."""
         newer = self._dirty.get(key)
         return flying if flying.ended is not None or newer is None else flying._replace(ended=newer.ended)
 
-    def _start(self, tenure: Tenure, flights: set[asyncio.Task[None]]) -> None:
+    def _start(self, tenure: HostTenure, flights: set[asyncio.Task[None]]) -> None:
         self._changed.clear()
         if not self._is_compared:
             # The fence is about to be given up.
@@ -177,7 +177,7 @@ class Publisher:
 
     # A new fence
 
-    async def _compare(self, tenure: Tenure) -> None:
+    async def _compare(self, tenure: HostTenure) -> None:
         """What differs between etcd and the members here is to be written. First the present of the local registry: the
         fence dates from it."""
         self._local.catch_up()
@@ -197,12 +197,14 @@ class Publisher:
                     present = self._local.table.get(key)
                     ended = ends.of_published(key, item.value, None if present is None else present.incarnation)
                     self._owed.add(key)
-                    self._dirty[key] = Pending(since, ended or (Ended(key, "unknown") if value is None else None))
+                    self._dirty[key] = PendingWrite(
+                        since, ended or (EndRecord(key, "unknown") if value is None else None)
+                    )
         for key in self._owed:
-            self._dirty.setdefault(key, Pending(since, None))
+            self._dirty.setdefault(key, PendingWrite(since, None))
         self._is_compared = True
 
-    async def _say_whole_if_so(self, tenure: Tenure) -> None:
+    async def _say_whole_if_so(self, tenure: HostTenure) -> None:
         """Once all that differed is written: it is all there, under this fence."""
         if self._owed or self._whole_for == tenure.number or self._is_full():
             return
@@ -238,7 +240,7 @@ class Publisher:
             self._flying[key] = self._dirty.pop(key)
         return keys
 
-    async def _write(self, tenure: Tenure, keys: Sequence[bytes]) -> None:
+    async def _write(self, tenure: HostTenure, keys: Sequence[bytes]) -> None:
         if not self._is_compared:
             # The registry here was made anew: what it has is not to be written under this fence.
             raise FenceLost("all is to be compared")
@@ -258,14 +260,14 @@ class Publisher:
             self._note_written(keys)
             self._note_trouble("")
 
-    def _operations(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> list[Operation]:
+    def _operations(self, tenure: HostTenure, values: dict[bytes, bytes | None]) -> list[Operation]:
         operations: list[Operation] = [
             Delete(name) if value is None else Put(name, value)
             for key, value in values.items()
             for name in [self._keys.entry(tenure.host, key)]
         ]
         ended = [
-            known or Ended(key, "unknown")
+            known or EndRecord(key, "unknown")
             for key, value in values.items()
             if (known := self._flying[key].ended) is not None or value is None
         ]
@@ -274,7 +276,7 @@ class Publisher:
             operations.append(Put(self._keys.ended(tenure.host), encode(ended), tenure.lease))
         return operations
 
-    async def _delete_what_ended(self, tenure: Tenure, values: dict[bytes, bytes | None]) -> None:
+    async def _delete_what_ended(self, tenure: HostTenure, values: dict[bytes, bytes | None]) -> None:
         """A full etcd still deletes. How the entries ended cannot be written, and the others wait for room. One of an
         old version does not even delete: then the tenure ends, for a host that cannot report deaths is not to be
         relied upon."""
@@ -284,7 +286,7 @@ class Publisher:
             self._note_written(gone)
         self._put_back([key for key, value in values.items() if value is not None])
 
-    async def _write_parts(self, tenure: Tenure, keys: Sequence[bytes], error: RequestTooLarge) -> None:
+    async def _write_parts(self, tenure: HostTenure, keys: Sequence[bytes], error: RequestTooLarge) -> None:
         """Write a transaction that etcd found too large in two parts; an entry that is too large alone is left out."""
         if len(keys) > 1:
             middle = len(keys) // 2
@@ -307,7 +309,7 @@ class Publisher:
             back = {key: self._joined(key, self._flying.pop(key)) for key in keys}
             self._dirty = dict(sorted({**self._dirty, **back}.items(), key=lambda item: item[1].since))
 
-    async def _commit(self, tenure: Tenure, operations: Sequence[Operation]) -> None:
+    async def _commit(self, tenure: HostTenure, operations: Sequence[Operation]) -> None:
         done = await self._etcd.transaction([tenure.guard()], operations, timeout=WRITE_SECONDS)
         if not done.succeeded:
             raise FenceLost("the key of the host was removed or written by another")
@@ -317,13 +319,13 @@ class Publisher:
 
     # Exits
 
-    def _is_pending(self, end: Ended) -> bool:
+    def _is_pending(self, end: EndRecord) -> bool:
         """Whether the end that this is about is not in etcd yet."""
         return any(
             known is not None and _is_of(known, end) for known in (self._dirty.get(end.key), self._flying.get(end.key))
         )
 
-    async def _write_exits(self, tenure: Tenure, exits: Sequence[Ended]) -> None:
+    async def _write_exits(self, tenure: HostTenure, exits: Sequence[EndRecord]) -> None:
         """In a transaction of their own: in that of an entry with the same key they would be about that one."""
         try:
             await self._commit(tenure, [Put(self._keys.ended(tenure.host), encode(exits), tenure.lease)])
@@ -350,6 +352,6 @@ class Publisher:
             self._on_trouble()
 
 
-def _is_of(pending: Pending, end: Ended) -> bool:
+def _is_of(pending: PendingWrite, end: EndRecord) -> bool:
     """Whether the end that is to be written is this one."""
     return pending.ended is not None and pending.ended.incarnation == end.incarnation

@@ -12,15 +12,15 @@ from ..errors import AlreadyRegistered, NotRegistered, Stale
 from ..model import Entry, ProcessId
 from .answers import NOTICE, Document, summary
 from .arguments import ClaimArguments, RegisterArguments, ReleaseArguments, StatusArguments
-from .clients import Client
+from .clients import McpClient
 from .failures import ToolError
-from .reading import Reading
+from .read_tools import ReadTools
 
 if TYPE_CHECKING:
     from .. import AsyncClaim, AsyncRegistry
 
 
-class MetadataFields(TypedDict, total=False):
+class ClientMetadata(TypedDict, total=False):
     """What a client says about itself."""
 
     type: str
@@ -35,12 +35,12 @@ MAX_CLAIMS = 64
 MAX_ENTRIES = 64
 
 
-class Writing:
+class WriteTools:
     """Registers clients and claims members, for the clients of one server."""
 
-    def __init__(self, registry: AsyncRegistry, reading: Reading, client: Client) -> None:
+    def __init__(self, registry: AsyncRegistry, read_tools: ReadTools, client: McpClient) -> None:
         self._registry = registry
-        self._reading = reading
+        self._read_tools = read_tools
         self._client = client
         self._claims: dict[str, AsyncClaim] = {}
         # How many claims are on their way to `_claims`.
@@ -54,7 +54,7 @@ class Writing:
         if len(self._claims) + self._claiming >= MAX_CLAIMS:
             raise ToolError("too_many_claims", f"this server holds {MAX_CLAIMS} claims, or waits for them; release one")
         process = self._client.to_claim(given.pid)
-        id = None if given.id is None else self._reading.parse_id(given.id)
+        id = None if given.id is None else self._read_tools.parse_id(given.id)
         self._claiming += 1
         try:
             # Where the call is cancelled, the claim leaves the queue, and is released if it was granted at that moment.
@@ -128,7 +128,7 @@ class Writing:
     def _own_id(self, text: str | None) -> ProcessId:
         """The id of an entry that this server registered; the only one, where none is named."""
         if text is not None:
-            meanings = self._reading.meanings(text)
+            meanings = self._read_tools.meanings(text)
             for process_id in meanings:
                 if process_id in self._registered:
                     return process_id
@@ -153,9 +153,9 @@ class Writing:
                 self._claims.pop(number, None)
 
 
-def _fields(given: RegisterArguments) -> MetadataFields:
+def _fields(given: RegisterArguments) -> ClientMetadata:
     """The metadata that was given."""
-    fields = MetadataFields(type=given.type)
+    fields = ClientMetadata(type=given.type)
     if given.capabilities:
         fields["capabilities"] = frozenset(given.capabilities)
     if given.description:

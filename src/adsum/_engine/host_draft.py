@@ -1,4 +1,4 @@
-"""Mirroring: the entries of other hosts become rows of this registry, as the bridge hears of them.
+"""Remote hosts: the entries of other hosts become rows of this registry, as the bridge hears of them.
 
 They are rows like all others, so one snapshot and one search have both. Their owner represents the host: no process of
 this machine decides over them. What a host says of a registration counts only under its own boot; a host that comes
@@ -20,7 +20,7 @@ from operator import attrgetter
 import msgspec
 
 from .. import _wire as wire
-from .._store.layout import HostRow, HostState, Record, Registration
+from .._store.layout import HostRow, HostState, Record, RemoteRegistration
 from .._validation import MAX_SLOTS, check_metadata, id_key
 from ..errors import AdsumError, InvalidMetadata, RegistryFull
 from ..model import Entry, Kind, Limits, Origin
@@ -44,7 +44,7 @@ _KINDS = {
 _EXITS = range(-255, 256)
 
 
-class Mirroring:
+class HostDraft:
     """The hosts as one batch has left them so far. `changed` are those that it has changed, None for one that is gone;
     `refusals` are the reasons why something was left out; `hears` says whether the bridge hears from the cluster."""
 
@@ -60,7 +60,7 @@ class Mirroring:
         self.refusals: list[str] = []
         self._entries = known.entries
 
-    def carry_out(self, request: wire.Mirror) -> bool:
+    def carry_out(self, request: wire.ApplyRemote) -> bool:
         """Apply what the bridge heard. Whether anything has changed."""
         before = len(self._draft.changes), len(self.changed)
         has_amended = False
@@ -231,9 +231,9 @@ class Mirroring:
             return
         self._entries += before is None
         if before is None or is_same:
-            self._draft.mirror(key, before, remote, origin)
+            self._draft.put_remote(key, before, remote, origin)
         else:
-            self._draft.mirror_handed_over(key, before, remote, origin)
+            self._draft.hand_over_remote(key, before, remote, origin)
 
     def _remove(self, record: Record, how: str, exit: int | None = None) -> None:
         self._entries -= 1
@@ -241,7 +241,7 @@ class Mirroring:
         self._draft.remove(record, _KINDS[known], known, 0.0, exit if exit in _EXITS else None)
 
     def _note_exit(self, one: wire.RemoteExit) -> bool:
-        registration = Registration(one.host, one.epoch, one.process_id, one.incarnation)
+        registration = RemoteRegistration(one.host, one.epoch, one.process_id, one.incarnation)
         return one.code in _EXITS and self._draft.note_remote_exit(registration, one.code)
 
 
