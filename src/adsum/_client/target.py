@@ -15,7 +15,7 @@ from ..model import Owner
 from .member_lifetimes import Member
 
 
-class HasPid(Protocol):
+class ProcessObject(Protocol):
     """An object for a process, such as a `subprocess.Popen` or a `multiprocessing.Process`; None where it was not
     started yet."""
 
@@ -31,7 +31,7 @@ class AnyTask(Protocol):
 
 
 # The values of a `process` argument, beside None: of those that take neither a thread nor a task, and of the others.
-WholeProcess: TypeAlias = int | HasPid
+WholeProcess: TypeAlias = int | ProcessObject
 AnyProcess: TypeAlias = WholeProcess | threading.Thread | AnyTask
 
 
