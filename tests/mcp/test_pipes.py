@@ -105,9 +105,9 @@ def test_sockets_for_pipes(command: Command) -> None:
 def test_what_is_printed_is_no_message(command: Command, members: Registry) -> None:
     """What any code of the server prints goes to standard error; the client gets messages alone."""
     code = "import adsum.mcp.read_tools as r, runpy, sys, os; sys.argv[0] = 'adsum'\n"
-    code += "old = r.Reading.list\n"
+    code += "old = r.ReadTools.list\n"
     code += "async def loud(*given):\n    print('loud'); os.write(1, b'louder\\n'); return await old(*given)\n"
-    code += "r.Reading.list = loud\nrunpy.run_module('adsum.cli', run_name='__main__')"
+    code += "r.ReadTools.list = loud\nrunpy.run_module('adsum.cli', run_name='__main__')"
     with Child(code, "mcp", env=command.environment) as child:
         child.say(_HELLO)
         assert json.loads(child.line(30))["id"] == 1

@@ -428,13 +428,13 @@ def test_a_folder_in_use_is_removed_by_no_other_run(project: Project) -> None:
     project.write(
         test_both="""
             import subprocess, sys
-            from adsum.testing.scratch_folder import Place
+            from adsum.testing.scratch_folder import ScratchFolder
 
             def test_both(adsum_dir):
-                code = "from adsum.testing.scratch_folder import Place; Place().remove()"
+                code = "from adsum.testing.scratch_folder import ScratchFolder; ScratchFolder().remove()"
                 subprocess.run([sys.executable, "-c", code], check=True)
                 assert adsum_dir.is_dir()
-                other = Place()
+                other = ScratchFolder()
                 assert other.folder != adsum_dir
                 assert other.remove() == ""
         """
