@@ -319,7 +319,7 @@ def test_a_bridge_on_demand_gives_way(bare: Host, observer: Host, monkeypatch: p
         ("bridge --check --replace", 2, "for a bridge that serves"),
         ("bridge --check", 3, "give --cluster"),
         ("bridge --check --cluster etcd://127.0.0.1:1/x", 1, "does not answer"),
-        ("hosts", 1, "part of no cluster"),
+        ("hosts", 1, "there is no registry"),
     ],
 )
 def test_wrong_command_lines_are_refused(registry_folder: Path, typed: str, code: int, says: str) -> None:

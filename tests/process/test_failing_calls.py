@@ -3,6 +3,7 @@ afterwards."""
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
@@ -108,6 +109,15 @@ def test_some_calls_fail(library: Path, registry_folder: Path, side: str) -> Non
     seed = random.randrange(2**32)
     print(f"seed {seed}, {len(cases)} cases")
     _fail(side, library, registry_folder, random.Random(seed).sample(cases, SOME))
+
+
+def test_a_wait_for_a_reply_without_memory(library: Path, registry_folder: Path) -> None:
+    """Where the kernel has no memory for the wait for a reply (ENOMEM), the call waits again."""
+    cases = [case for case in _cases("client", library, registry_folder / "whole") if case[1] == "poll"]
+    waits = [case for case in cases if case[0].startswith("_client/connection.py") and case[2] == errno.ENOMEM]
+    assert waits
+    for number, case in enumerate(waits):
+        assert _client(library, registry_folder / str(number), case)["errors"] == []
 
 
 @pytest.mark.soak

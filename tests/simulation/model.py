@@ -201,6 +201,10 @@ class Model(Updates):
             # The old owner was late, and not the new one.
             status, source = entry.before_late
             metadata = {**metadata, "health_status": status}
+        is_said = metadata["health_status"] != "healthy" or metadata["last_health_check"] > entry.registered_at
+        if is_said and source == "process" and ask.owner != Owner(*entry.owner):
+            # The old owner said it, and not the new one.
+            source = "other"
         after = self._add(entry.id, ask.owner, metadata, b"", before=entry, source=source)
         self.departures.append(ExpectedDeparture(after.revision, "handed_over", entry))
         mine = [one for one in self.queues.of(after.id) if one.owner == ask.owner]

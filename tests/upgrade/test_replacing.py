@@ -41,7 +41,7 @@ def test_the_command_replaces_it(old_agent: OldAgent, registry_folder: Path) -> 
     old.do("registry.register('a')")
     refused = command("ls", "--path", str(registry_folder))
     assert refused.code == 3
-    assert "adsum registrar --replace" in refused.err
+    assert f"adsum registrar --path {registry_folder} --replace" in refused.err
     answer = command("registrar", "--replace", "--path", str(registry_folder))
     assert answer.code == 0, answer.err
     assert command.document("ls", "--path", str(registry_folder))[0]["process_id"]["local_id"] == "a"

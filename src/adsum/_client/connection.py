@@ -31,6 +31,8 @@ LONG_SECONDS = 3600.0
 GRACE_SECONDS = 0.02
 # How often a wait asks whether the descriptor is still that of the connection.
 LOOK_SECONDS = 1.0
+# Between two waits of which the kernel had no memory for the first.
+_MEMORY_PAUSE_SECONDS = 0.005
 
 _credentials = struct.Struct("3i")
 
@@ -92,11 +94,16 @@ class Connection:
         closed the descriptor meanwhile, and another file has its number."""
         now = time.monotonic()
         spin_until = now + SPIN_SECONDS if self._awake.may_begin(now) else 0.0
-        while not self._readable.poll(0):
-            # The registrar may need this processor to make the reply.
-            if (now := time.monotonic()) >= spin_until or not self._awake.may_go_on(now):
-                self._sleep(self._readable, until)
-                break
+        try:
+            while not self._readable.poll(0):
+                # The registrar may need this processor to make the reply.
+                if (now := time.monotonic()) >= spin_until or not self._awake.may_go_on(now):
+                    break
+            else:
+                return
+        except OSError as error:
+            _require_out_of_memory(error)
+        self._sleep(self._readable, until)
 
     def _wait_to_send(self, until: float) -> None:
         writable = polling.wait_set()
@@ -104,7 +111,13 @@ class Connection:
         self._sleep(writable, until)
 
     def _sleep(self, ready: polling.WaitSet, until: float) -> None:
-        while not ready.poll(_milliseconds(min(until - time.monotonic(), LOOK_SECONDS))):
+        while True:
+            try:
+                if ready.poll(_milliseconds(min(until - time.monotonic(), LOOK_SECONDS))):
+                    return
+            except OSError as error:
+                _require_out_of_memory(error)
+                time.sleep(_MEMORY_PAUSE_SECONDS)
             if time.monotonic() >= until:
                 raise _time_is_up()
             if not self.is_ours():
@@ -150,6 +163,13 @@ def framed(request: wire.AnyRequest, number: int, until: float) -> bytes:
             f"metadata: the request is {len(data)} bytes, at most {wire.MAX_FRAME} fit one message; split it"
         )
     return data
+
+
+def _require_out_of_memory(error: OSError) -> None:
+    """Raise it again, unless the kernel had no memory for a wait (ENOMEM, poll(2)): then the reply may still come."""
+    reraise_foreign(error)
+    if error.errno != errno.ENOMEM:
+        raise error
 
 
 def expired(seconds: float) -> Timeout:
