@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --no-cache-dir -qq
 TYPED := $(wildcard src tests benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-before bench-peers bench-cluster bench-web docs model spin chromium inspector soak clean
+.PHONY: help demo demo-cluster test test-cluster test-repeat test-web web-pictures test-real findings lint bench bench-large bench-before bench-peers bench-cluster bench-web docs model tools chromium inspector soak clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ demo: .venv-demo/.stamp  ## a living multi-agent system on this machine, with ki
 demo-cluster: .venv-demo/.cluster  ## the same over three hosts and a real etcd; a host and etcd's leader are killed, too
 	@.venv-demo/bin/adsum demo --cluster $(ARGS)
 
-test: .venv/.stamp spin chromium  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
+test: .venv/.stamp tools chromium  ## every promise, attacked; TESTS=tests/process for a part, PYTEST_ARGS="..." instead of "-n 2 --dist loadfile"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
 test-cluster: .venv/.stamp  ## the tests with real etcd servers, part of `make test` too; ADSUM_ETCD=FILE chooses the etcd
@@ -92,13 +92,13 @@ clean:  ## remove environments, build products and caches
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .pytest
 	@find . -path ./.git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
-# The tests of the models need it; without it they are skipped.
-spin:
-	@{ command -v spin && command -v gcc; } >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	    { echo "installing spin and gcc ..." >&2; timeout 120 sh -c \
-	    'apt-get install -qq --no-install-recommends spin gcc libc6-dev || { apt-get update -qq && \
-	    apt-get install -qq --no-install-recommends spin gcc libc6-dev; }' >/dev/null 2>&1; } || \
-	    echo "no spin, no gcc: the tests of the models are skipped (Debian: apt-get install spin gcc)" >&2; }
+# Single tests need these: spin and gcc those of the models, curl one of a page. Without them they are skipped.
+tools:
+	@{ command -v spin && command -v gcc && command -v curl; } >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	    { echo "installing spin, gcc and curl ..." >&2; timeout 120 sh -c \
+	    'apt-get install -qq --no-install-recommends spin gcc libc6-dev curl || { apt-get update -qq && \
+	    apt-get install -qq --no-install-recommends spin gcc libc6-dev curl; }' >/dev/null 2>&1; } || \
+	    echo "tests that need spin, gcc or curl are skipped (Debian: apt-get install spin gcc curl)" >&2; }
 
 # The official client of MCP, and a Node.js that is new enough for it, from npm; without npm its test is skipped.
 inspector: .venv-real/.stamp

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -97,6 +98,8 @@ def test_the_lines_work(
 def test_the_web_page_serves(members: Registry) -> None:
     """`adsum web` prints what the page shows, and the stream of `curl` has an event as it shows one."""
     pytest.importorskip("starlette", reason="the extra web is not installed")
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
     members.register("first")
     serve, follow = _shell_blocks("web")
     assert serve == "adsum web\n"
