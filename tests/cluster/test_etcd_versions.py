@@ -12,7 +12,7 @@ from tests.support.etcd import program, version
     ("text", "level", "reasons"),
     [
         ("3.4.23", "below_minimum", 6),
-        ("3.5.1", "below_minimum", 6),
+        ("3.5.1", "below_minimum", 7),
         ("3.5.17", "below_minimum", 4),
         ("3.5.22", "below_minimum", 2),
         ("3.5.23", "advice", 1),
@@ -26,7 +26,7 @@ from tests.support.etcd import program, version
         ("3.7.1", "ok", 0),
         ("3.8.0", "ok", 0),
         ("4.0.0", "ok", 0),
-        ("2.3.8", "below_minimum", 6),
+        ("2.3.8", "below_minimum", 7),
         ("unknown", "below_minimum", 1),
     ],
 )

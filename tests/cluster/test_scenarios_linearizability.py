@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from adsum._etcd import versions
 from tests.support import Child, eventually, kill_registrar
-from tests.support.etcd import EtcdCluster
+from tests.support.etcd import EtcdCluster, program, version
 from tests.support.linearizability import NEVER, Operation, check
 
 from .host_processes import SOON, Host, Hosts
@@ -145,6 +146,19 @@ class Storm:
         self._etcd.wait_until_healthy()
 
 
+def _check_unless_etcd_lost_changes(operations: list[Operation], hosts: list[Host]) -> None:
+    """Check a history. Skips the test where a bridge has found that a change which etcd had confirmed is gone: no order
+    explains that, and etcd before 3.5.3 does it when members are killed (etcd issue 13766)."""
+    try:
+        check(operations, CLUSTER_NAMES)
+    except AssertionError:
+        said = version(program())
+        loses_changes = any("confirmed" in reason for reason in versions.judge(said).reasons)
+        if loses_changes and any("is not there any more" in host.bridge.log() for host in hosts):
+            pytest.skip(f"{said} lost a change that it had confirmed")
+        raise
+
+
 def explained(folder: Path, members: int, seconds: float) -> None:
     """Check the history of a storm."""
     seed = random.randrange(1 << 30)
@@ -156,7 +170,7 @@ def explained(folder: Path, members: int, seconds: float) -> None:
             storm.rage(seconds)
             storm.calm()
             operations = storm.history()
-            check(operations, CLUSTER_NAMES)
+            _check_unless_etcd_lost_changes(operations, three)
             storm.take_all()
             check(storm.history(), CLUSTER_NAMES)
     kinds = Counter(str(one.answer[0]) if one.kind == "register" else one.kind for one in operations)

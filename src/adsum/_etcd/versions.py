@@ -33,6 +33,10 @@ ADVISED: tuple[Version, ...] = ((3, 5, 33), (3, 6, 14), (3, 7, 1))
 
 FAULTS = (
     KnownFault(
+        ((3, 4, 0), (3, 5, 3), (3, 6, 0)),
+        "a member that was killed may lack changes that it has confirmed (etcd issue 13766)",
+    ),
+    KnownFault(
         ((3, 5, 8), (3, 6, 0)),
         "the progress that a watch reports may be ahead of its events (etcd issue 15220)",
     ),
@@ -78,7 +82,7 @@ def judge(text: str) -> Verdict:
 
 
 def is_reliable(text: str) -> bool:
-    """Whether a server of this version has none of the faults that the floor excludes."""
+    """Whether a server of this version has none of the faults that the minimum excludes."""
     version = parse(text)
     return version is not None and reaches(version, MINIMUM)
 
