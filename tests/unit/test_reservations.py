@@ -40,7 +40,7 @@ def _decide(
     batch = Batch(calls=calls, unreserves=request is None)
     decision = engine.decide(FakeView([], standbys), batch, Instant(datetime.now(UTC), now))
     memory.follow(decision)
-    assert not (memory.reservations and (decision.changes or decision.unreserved))
+    assert not (memory.reservations.by_key and (decision.changes or decision.unreserved))
     return decision
 
 

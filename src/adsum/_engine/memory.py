@@ -29,7 +29,7 @@ class Memory(msgspec.Struct, frozen=True):
         """A batch was committed. Only the hosts follow it earlier, because readers see their words."""
         self.claimers.follow(decision.changes, decision.joined, decision.left)
         self.dependants.follow(decision.changes)
-        if self.reservations:
+        if self.reservations.by_key:
             self.reservations.follow(decision.changes, decision.unreserved)
         for change in decision.changes:
             self.free_rows.follow(change)

@@ -35,27 +35,24 @@ class Reservations:
     monotonic clock."""
 
     def __init__(self) -> None:
-        self._by_key: dict[bytes, Reservation] = {}
+        self.by_key: dict[bytes, Reservation] = {}
         self.until = 0
 
     def begin(self, by_key: Mapping[bytes, Reservation], until: int) -> None:
         """Reserve these ids."""
-        self._by_key.update(by_key)
+        self.by_key.update(by_key)
         self.until = until
 
-    def __len__(self) -> int:
-        return len(self._by_key)
-
     def __iter__(self) -> Iterator[tuple[bytes, Reservation]]:
-        return iter(list(self._by_key.items()))
+        return iter(list(self.by_key.items()))
 
     def get(self, key: bytes) -> Reservation | None:
-        return self._by_key.get(key)
+        return self.by_key.get(key)
 
     def follow(self, changes: Iterable[Change], ended: Collection[bytes]) -> None:
         """A batch was committed: ids that are held are reserved no more, nor those whose reservations it has ended."""
         for change in changes:
             if change.after is not None:
-                self._by_key.pop(change.key, None)
+                self.by_key.pop(change.key, None)
         for key in ended:
-            self._by_key.pop(key, None)
+            self.by_key.pop(key, None)

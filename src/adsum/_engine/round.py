@@ -60,7 +60,7 @@ class Round:
         self._dependants = memory.dependants
         self._reservations = memory.reservations
         # Nearly always no id is reserved, and then each registration asks no more than this.
-        self.reserves = bool(memory.reservations)
+        self.reserves = bool(memory.reservations.by_key)
         self._unreserved: list[bytes] = []
         # Whether this batch has registered dependants.
         self.adds_dependants = False

@@ -91,7 +91,7 @@ class Committer:
 
     @property
     def has_reservations(self) -> bool:
-        return bool(self._engine.memory.reservations)
+        return bool(self._engine.memory.reservations.by_key)
 
     def commit(self, batch: Batch, send: SendReplies) -> None:
         """Decide and commit a batch, and give the replies to `send`. Where this raises, it has given none."""
@@ -209,7 +209,9 @@ class Committer:
         if decision.writes:
             # Before the revision, which lets watches see the events of the hosts.
             self._hosts.follow(decision)
-            self.entries += sum((c.after is not None) - (c.before is not None) for c in decision.changes)
+            for change in decision.changes:
+                if change.before is None or change.after is None:
+                    self.entries += 1 if change.before is None else -1
             # Before the replies: where this registrar is killed after one, the number says that the registry lives.
             self._page.entries = self.entries
             self._page.revision = transaction.revision
@@ -228,8 +230,7 @@ class Committer:
         dead: set[Owner] = set()
         while True:
             decision = self._engine.decide(view, batch, now, dead)
-            ended = [owner for owner in decision.awaited if kernel.ends_now(owner)]
-            if ended:
+            if decision.awaited and (ended := [owner for owner in decision.awaited if kernel.ends_now(owner)]):
                 dead.update(ended)
                 continue
             died = False
