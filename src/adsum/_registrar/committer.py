@@ -210,8 +210,7 @@ class Committer:
             # Before the revision, which lets watches see the events of the hosts.
             self._hosts.follow(decision)
             for change in decision.changes:
-                if change.before is None or change.after is None:
-                    self.entries += 1 if change.before is None else -1
+                self.entries += (change.after is not None) - (change.before is not None)
             # Before the replies: where this registrar is killed after one, the number says that the registry lives.
             self._page.entries = self.entries
             self._page.revision = transaction.revision
