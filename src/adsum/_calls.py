@@ -37,7 +37,7 @@ from ._client.target import AnyProcess, resolve
 from ._everywhere import NameMode, register_anew, require_cluster
 from ._instrument import CallPoint, Observation, instrument
 from ._os import identity
-from ._other_place import name_other_place
+from ._other_location import name_other_location
 from ._reads import AnyId
 from ._store.reader import Reader
 from ._validation import check_flag, parse_id, parse_metadata
@@ -176,7 +176,7 @@ class Calls:
                     f"{process_id.local_id} is not registered (or its process has died), so it can own no entry; "
                     "register it first"
                 )
-                raise name_other_place(error, self._client)
+                raise name_other_location(error, self._client)
         if entry.origin is not None:
             raise InvalidProcessId(
                 f"{entry.process_id} is a member of another host, whose kernel alone sees its process end; give a "
@@ -291,7 +291,7 @@ class Calls:
             if write.observer is not None:
                 write.observer.failed(error)
             if isinstance(error, NotRegistered):
-                name_other_place(error, self._client)
+                name_other_location(error, self._client)
             raise
         if write.observer is not None:
             write.observer.succeeded(len(done.entries), changed=done.changed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
@@ -38,9 +37,9 @@ class PendingClaim(NamedTuple):
     def request(self) -> wire.Claim:
         return self.write.request
 
-    def until(self) -> float:
-        """When a claim that begins now gives up, on the monotonic clock; infinity for never."""
-        return math.inf if self.timeout is None else time.monotonic() + self.timeout
+    def until(self) -> float | None:
+        """When a claim that begins now gives up, on the monotonic clock; None for never."""
+        return None if self.timeout is None else time.monotonic() + self.timeout
 
     def too_late(self) -> Timeout:
         """The error where no slot became free in time."""
@@ -93,11 +92,11 @@ def claimed_conditions(conditions: Mapping[str, Any]) -> Conditions:
     return cast("Conditions", {**conditions, "health_status": "healthy"})
 
 
-def pauses(calls: Calls, pending_claim: PendingClaim, until: float) -> Iterator[float]:
+def pauses(calls: Calls, pending_claim: PendingClaim, until: float | None) -> Iterator[float]:
     """For how many seconds to sleep, and again, until there is a registry: a claim on any member makes none. A claim on
     an id does not wait for one; `send` says that the id is not registered. Errors: `Timeout` at `until`."""
     while _waits_for_registry(calls, pending_claim):
-        left = until - time.monotonic()
+        left = ABSENT_SECONDS if until is None else until - time.monotonic()
         if left <= 0:
             raise fail(pending_claim, pending_claim.too_late())
         yield min(left, ABSENT_SECONDS)

@@ -23,7 +23,7 @@ from ._os import folder as folders
 from ._os import identity
 from ._os.liveness import descriptors_needed
 from ._os.usage import Usage, usage_of
-from ._other_place import name_other_place
+from ._other_location import name_other_location
 from ._store import locations
 from ._store.entry_cache import HotEntries
 from ._store.feed import Position, TableFeed, position_of
@@ -236,7 +236,7 @@ class RegistryReads(Mapping[ProcessId, Entry]):
         entry = self.lookup(id)
         if entry is None:
             said = f"{self._id(id)} is not registered (or its process has died); see registry.list_all()"
-            raise name_other_place(NotRegistered(said), self._client)
+            raise name_other_location(NotRegistered(said), self._client)
         return entry
 
     @overload

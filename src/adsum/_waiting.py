@@ -16,7 +16,7 @@ import time
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from ._instrument import instrument
-from ._other_place import name_other_place
+from ._other_location import name_other_location
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Conditions, Query
 from ._watching import Watch, instant_after, is_count, timed_out
@@ -104,7 +104,7 @@ class _ChangeWait:
 def missed(awaited: AwaitedState[Any], timeout: float | None) -> Timeout:
     """The error of a wait that timed out, which is also reported to telemetry."""
     error = awaited.missed(timeout)
-    name_other_place(error, awaited.reads._client)
+    name_other_location(error, awaited.reads._client)
     if (report := instrument.wait_timed_out) is not None:
         report(awaited.call, awaited.reads.folder, awaited.query.searched, timeout or 0.0, error)
     return error

@@ -382,8 +382,8 @@ class _ReplyHead(msgspec.Struct, array_like=True):
     number: int
 
 
-_decode_envelope_outline = msgspec.msgpack.Decoder(_EnvelopeHead).decode
-_decode_reply_outline = msgspec.msgpack.Decoder(_ReplyHead).decode
+_decode_envelope_head = msgspec.msgpack.Decoder(_EnvelopeHead).decode
+_decode_reply_head = msgspec.msgpack.Decoder(_ReplyHead).decode
 _REQUEST_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyRequest))
 _REPLY_KINDS = frozenset(kind.__struct_config__.tag for kind in get_args(AnyReply))
 # The decoder's words for a field, or a value of a field, that only a later version knows.
@@ -400,11 +400,11 @@ def read_envelope(body: bytes) -> Envelope | Failed:
     try:
         return decode_envelope(body)
     except msgspec.ValidationError as error:
-        outline = _decode_envelope_outline(body)
-        return failure(outline.number, _later_version_in(outline.request, str(error)) or unreadable(error))
+        head = _decode_envelope_head(body)
+        return failure(head.number, _later_version_in(head.request, str(error)) or unreadable(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # Invalid UTF-8 in the request, for one.
-        return failure(_decode_envelope_outline(body).number, unreadable(error))
+        return failure(_decode_envelope_head(body).number, unreadable(error))
 
 
 def unreadable(error: Exception) -> InternalError:
@@ -447,13 +447,13 @@ def decode_reply(body: bytes) -> AnyReply:
         return reply
     except msgspec.ValidationError as error:
         reraise_foreign(error)
-        outline = _decode_reply_outline(body)
-        if outline.kind in _REPLY_KINDS:
+        head = _decode_reply_head(body)
+        if head.kind in _REPLY_KINDS:
             raise
         return failure(
-            outline.number,
+            head.number,
             VersionMismatch(
-                f"the registrar is newer than this client, which does not know its reply {outline.kind!r}; upgrade "
+                f"the registrar is newer than this client, which does not know its reply {head.kind!r}; upgrade "
                 "adsum in this environment"
             ),
         )

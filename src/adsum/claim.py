@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -33,7 +32,7 @@ from ._everywhere import is_wanted, require_cluster
 from ._foreign import reraise_foreign
 from ._of_one_process import OfOneProcess
 from ._only_sync import OnlySync
-from ._other_place import name_other_place
+from ._other_location import name_other_location
 from ._reads import AnyId, RegistryReads
 from .errors import AdsumError, AlreadyRegistered, NotRegistered, RegistryClosed, Stale, Timeout
 from .model import Entry, ProcessId
@@ -211,7 +210,7 @@ def claim_slot(
         is_held = True
         return claim
     except (NotRegistered, Timeout) as error:
-        name_other_place(error, calls._client)
+        name_other_location(error, calls._client)
         raise
     finally:
         if not is_held:
@@ -250,9 +249,9 @@ def _claimed(calls: Calls, wanted: PendingClaim) -> Claim:
             call.end()
 
 
-def _granted(wanted: PendingClaim, call: ClaimCall[Claim], until: float) -> Claim:
+def _granted(wanted: PendingClaim, call: ClaimCall[Claim], until: float | None) -> Claim:
     """Wait for the claim, no longer than `until`."""
-    left = None if until == math.inf else max(0.0, until - time.monotonic())
+    left = None if until is None else max(0.0, until - time.monotonic())
     futures.wait([call.future], left)
     if not call.future.done() and call.future.cancel():
         if call.ended is not None:

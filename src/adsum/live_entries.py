@@ -19,7 +19,7 @@ from ._of_one_process import OfOneProcess
 from ._only_sync import OnlySync
 from ._os.forking import add_fork_aware
 from ._os.locks import locked
-from ._other_place import name_other_place
+from ._other_location import name_other_location
 from ._reads import AnyId, RegistryReads, Where, check_where
 from ._store.query import Query
 from ._watching import Watch, instant_after, timed_out
@@ -111,7 +111,7 @@ class LiveEntriesBase(OfOneProcess, Mapping[ProcessId, Entry]):
         entry = self._living(process_id)
         if entry is None:
             error = NotRegistered(f"{process_id} is not registered, or does not match the conditions of {self!r}")
-            raise name_other_place(error, self._client)
+            raise name_other_location(error, self._client)
         return entry
 
     @overload

@@ -38,7 +38,8 @@ def test_an_absent_registry_is_not_an_empty_one(command: Command, typed: str) ->
     assert not command.folder.exists()
     if "--json" in typed:
         json.loads(out)
-    elif not typed.startswith("metrics"):
+    assert "sound" not in out
+    if "--json" not in typed and not typed.startswith("metrics"):
         # No figures: they would be those of an empty registry.
         assert out == ""
 
@@ -168,7 +169,7 @@ def test_an_id_unlike_all_others_gets_no_suggestion(command: Command, members: R
     assert "did you mean" not in command("show", "planner").err
 
 
-def test_the_other_place_is_named(command: Command, registry_folder: Path) -> None:
+def test_the_other_location_is_named(command: Command, registry_folder: Path) -> None:
     """Where two registries of one name live in two default locations, `ls`, `show` and `doctor` name the other one."""
     first, second = registry_folder.with_name("first"), registry_folder.with_name("second")
     for location in (second, first):

@@ -14,6 +14,7 @@ of the test run says which.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -193,6 +194,12 @@ class EtcdCluster:
         if done.returncode:
             raise RuntimeError(f"etcdctl {' '.join(arguments)}: {done.stderr}")
         return done.stdout
+
+    def hashes(self) -> dict[str, int]:
+        """By member, the hash of all that it has stored, also of the past. Different ones say that etcd has lost
+        something (`etcdctl endpoint hashkv`)."""
+        reports = json.loads(self.control("endpoint", "hashkv", "--write-out=json"))
+        return {report["Endpoint"]: report["HashKV"]["hash"] for report in reports}
 
     def wait_until_healthy(self, within: float = START_WITHIN) -> None:
         """Wait until every member that runs says that it serves requests."""

@@ -82,7 +82,7 @@ def test_an_answer_that_is_no_list_of_this_folder(answer: bytes, tmp_path: Path,
 def test_a_list_of_another_user(tmp_path: Path, log: Log, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reserves nothing."""
     serve(_listed(tmp_path))
-    monkeypatch.setattr(survivors, "_peer", lambda _: (1, os.geteuid() + 1, 1))
+    monkeypatch.setattr(identity, "peer", lambda _: (1, os.geteuid() + 1, 1))
     assert survivors.ask(tmp_path, log) == {}
 
 

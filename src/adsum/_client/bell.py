@@ -36,7 +36,7 @@ from .._os.locks import locked
 from ..errors import CorruptRegistry, RegistrarUnavailable, RegistryClosed, SystemBusy, Timeout
 from .connection import LONG_SECONDS, Connection
 from .dial import START_SECONDS, dial
-from .drops import Drops, dropped_again
+from .drops import Drops
 from .launch import Launch
 
 # When a registrar dies, every listening process connects to the next one. Each waits a random time up to this first, so
@@ -116,7 +116,7 @@ class BellConnection:
             self._disconnect()
 
     def _connect(self, until: float) -> None:
-        drops, dropped_by = Drops(), 0
+        drops = Drops()
         while self._bell < 0:
             connection = dial(self._folder, self._launch, os.urandom(16), until)
             try:
@@ -129,14 +129,13 @@ class BellConnection:
                 raise Timeout(f"the registrar of {self._folder} did not answer in time; try again") from error
             except OSError as error:
                 is_lost = isinstance(error, ConnectionError) or not connection.is_ours()
-                registrar = drops.add(connection)
-                connection.close()
-                reraise_foreign(error)
-                if not is_lost:
-                    raise
-                if registrar and registrar == dropped_by:
-                    raise dropped_again(self._folder, registrar, error) from error
-                dropped_by = registrar
+                try:
+                    reraise_foreign(error)
+                    if not is_lost:
+                        raise
+                    drops.note(self._folder, connection, error)
+                finally:
+                    connection.close()
                 # The registrar died in between, or the program closed the descriptor. Dial the next one.
             except BaseException:
                 connection.close()

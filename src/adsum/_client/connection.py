@@ -11,14 +11,13 @@ import _socket
 import errno
 import math
 import os
-import struct
 import sys
 import time
 from collections.abc import Callable
 
 from .. import _wire as wire
 from .._foreign import reraise_foreign
-from .._os import polling
+from .._os import identity, polling
 from .._os.descriptors import note
 from .._os.yielding import YieldingWait
 from ..errors import InvalidMetadata, Timeout
@@ -33,8 +32,6 @@ GRACE_SECONDS = 0.02
 LOOK_SECONDS = 1.0
 # Between two waits of which the kernel had no memory for the first.
 _MEMORY_PAUSE_SECONDS = 0.005
-
-_credentials = struct.Struct("3i")
 
 
 class Connection:
@@ -130,12 +127,11 @@ class Connection:
 
     @property
     def registrar(self) -> int:
-        """The pid of the process at the other end, also after it has ended the connection (SO_PEERCRED, unix(7)); 0
-        where the descriptor is no longer this connection."""
+        """The pid of the process at the other end, also after it has ended the connection; 0 where the descriptor is no
+        longer this connection."""
         if not self.is_ours():
             return 0
-        raw = self.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _credentials.size)
-        return int(_credentials.unpack(raw)[0])
+        return identity.peer(self.sock)[0]
 
     def close(self) -> None:
         if self.is_ours():

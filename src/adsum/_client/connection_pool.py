@@ -24,7 +24,7 @@ from .._os.locks import locked
 from ..errors import AdsumError, CorruptRegistry, RegistryClosed, SystemBusy, Timeout
 from .connection import GRACE_SECONDS, Connection, expired, framed
 from .dial import START_SECONDS, dial
-from .drops import Drops, dropped_again
+from .drops import Drops
 from .launch import Launch
 
 MAX_CHANNELS = 8
@@ -50,7 +50,7 @@ class Channel:
         self._number += 1
         until = None if timeout is None else time.monotonic() + timeout
         give_up = time.monotonic() + START_SECONDS
-        dropped_by, self._drops = 0, None
+        self._drops = None
         while True:
             try:
                 return self._ask_once(request, timeout, until, give_up)
@@ -58,11 +58,10 @@ class Channel:
                 reraise_foreign(error)
                 # The registrar died, or left when it was idle. The next one gets the same number.
                 self._drops = self._drops or Drops()
-                registrar = self._drops.add(self._connection)
-                self.close()
-                if registrar and registrar == dropped_by:
-                    raise dropped_again(self._folder, registrar, error) from error
-                dropped_by = registrar
+                try:
+                    self._drops.note(self._folder, self._connection, error)
+                finally:
+                    self.close()
 
     def _ask_once(
         self, request: wire.AnyRequest, timeout: float | None, until: float | None, give_up: float

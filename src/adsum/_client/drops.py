@@ -37,6 +37,13 @@ class Drops:
         self._count += 1
         return registrar
 
+    def note(self, folder: Path, connection: Connection | None, error: Exception) -> None:
+        """`add`, for the only call on a connection. Errors: `RegistrarUnavailable` where the same registrar has dropped
+        the call before."""
+        before = self._registrar
+        if (registrar := self.add(connection)) and registrar == before:
+            raise dropped_again(folder, registrar, error) from error
+
     def connected(self, connection: Connection, until: float) -> None:
         """Pause, where `connection` leads to the registrar that has dropped the last one; not beyond `until`."""
         if self._registrar and connection.registrar == self._registrar:

@@ -7,9 +7,11 @@ time in clock ticks. Two identities are *the same*, *different* or *unknown*, an
 
 from __future__ import annotations
 
+import _socket
 import errno
 import functools
 import os
+import struct
 import sys
 import uuid
 
@@ -19,6 +21,8 @@ from ..model import Owner
 from . import polling
 from .forking import call_around_fork, notice_fork, own
 from .pidfd import open_pidfd
+
+_credentials = struct.Struct("3i")
 
 
 def require_linux() -> None:
@@ -68,12 +72,24 @@ def pidfds_have_inodes() -> bool:
         anonymous.close()
 
 
+def stat_fields(pid: int) -> list[bytes]:
+    """The fields of ``/proc/PID/stat`` from the third on (proc_pid_stat(5)). Errors: `OSError`."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        # The command, field 2, may hold spaces and parentheses; the last ")" ends it.
+        return stat.read().rpartition(b")")[2].split()
+
+
+def peer(sock: _socket.socket) -> tuple[int, int, int]:
+    """The pid, user and group at the other end of a Unix socket, also after it has ended the connection (SO_PEERCRED,
+    unix(7))."""
+    pid, uid, gid = _credentials.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _credentials.size))
+    return pid, uid, gid
+
+
 def start_time(pid: int) -> int:
     """Clock ticks from boot to the start of the process, field 22 of ``/proc/PID/stat``; 0 when it cannot be read."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The command, field 2, may hold spaces and parentheses; the last ")" ends it (proc(5)).
-            return int(stat.read().rpartition(b")")[2].split()[19])
+        return int(stat_fields(pid)[19])
     except (OSError, IndexError, ValueError) as error:
         reraise_foreign(error)
         return 0

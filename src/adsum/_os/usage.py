@@ -7,6 +7,7 @@ import resource
 from typing import NamedTuple
 
 from .._foreign import reraise_foreign
+from .identity import stat_fields
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -31,9 +32,7 @@ class Usage(NamedTuple):
 def usage_of(pid: int) -> Usage | None:
     """What a process uses (proc_pid_stat(5)); None where there is no such process, or ``/proc`` does not show it."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            # The command, field 2, may hold spaces and parentheses; the last ")" ends it, and field 3 comes after it.
-            fields = stat.read().rpartition(b")")[2].split()
+        fields = stat_fields(pid)
         user, system, resident = (int(fields[number - 3]) for number in (14, 15, 24))
     except (OSError, IndexError, ValueError) as error:
         reraise_foreign(error)

@@ -5,12 +5,12 @@ thirtieth of a registrar's start, and clients wait for it.
 """
 
 import _socket
-import struct
 from array import array
 from collections.abc import Callable
 from typing import TypeAlias
 
 from .. import _wire as wire
+from .._os import identity
 from ..model import Owner
 
 MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
@@ -18,8 +18,6 @@ MAX_UNSENT_BYTES = 2 * wire.MAX_FRAME
 MAX_BUFFERED_BYTES = 64 * 1024 * 1024
 HELLO_SECONDS = 5.0
 CLOGGED_SECONDS = 10.0
-
-_credentials = struct.Struct("3i")
 
 
 class AcceptedConnection:
@@ -45,9 +43,8 @@ class AcceptedConnection:
 
     @property
     def peer_uid(self) -> int:
-        """The user at the other end, as the kernel knows it (SO_PEERCRED, unix(7))."""
-        raw = self.sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _credentials.size)
-        return int(_credentials.unpack(raw)[1])
+        """The user at the other end, as the kernel knows it."""
+        return identity.peer(self.sock)[1]
 
     @property
     def clogged(self) -> bool:

@@ -15,7 +15,6 @@ import _socket
 import contextlib
 import os
 import signal
-import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,8 +46,6 @@ _BUSY_SECONDS = 0.5
 _BUSY_STATES = (b"R", b"D")
 # How long a fork waits for one reader of the list.
 _SEND_SECONDS = 0.5
-
-_credentials = struct.Struct("3i")
 
 
 class Survivor(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -166,7 +163,7 @@ def ask(folder: Path, log: Log) -> dict[bytes, Reservation]:
         except OSError:
             # ECONNREFUSED: no process has the name. EAGAIN: its backlog is full.
             continue
-        pid, uid, _ = _peer(sock)
+        pid, uid, _ = identity.peer(sock)
         reply = _received(sock, pid, began) if uid == os.geteuid() else b""
         sock.close()
         sock = _new_socket()
@@ -236,16 +233,9 @@ def _new_socket() -> _socket.socket:
     return sock
 
 
-def _peer(sock: _socket.socket) -> tuple[int, int, int]:
-    """The pid, user and group at the other end, as the kernel knows them (SO_PEERCRED, unix(7))."""
-    pid, uid, gid = _credentials.unpack(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _credentials.size))
-    return pid, uid, gid
-
-
 def _state(pid: int) -> bytes:
     """The state of a process, one letter (proc(5)); empty where it is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[0]
+        return identity.stat_fields(pid)[0]
     except (OSError, IndexError):
         return b""

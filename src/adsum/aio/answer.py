@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import _wire as wire
 from .._calls import Calls, Write, whole
-from .._other_place import name_other_place
+from .._other_location import name_other_location
 from ..errors import NotRegistered
 
 
@@ -18,7 +18,7 @@ async def answered(calls: Calls, write: Write[Any], timeout: float | None) -> wi
     try:
         return await asyncio.wrap_future(calls.submit(write, timeout, whole))
     except NotRegistered as error:
-        name_other_place(error, calls._client)
+        name_other_location(error, calls._client)
         raise
 
 

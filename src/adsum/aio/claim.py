@@ -18,7 +18,7 @@ from .._cluster_claims import Search, still_holds
 from .._everywhere import require_cluster
 from .._foreign import reraise_foreign
 from .._of_one_process import OfOneProcess
-from .._other_place import name_other_place
+from .._other_location import name_other_location
 from .._reads import AnyId, RegistryReads
 from ..errors import AdsumError, AlreadyRegistered, NotRegistered, RegistryClosed, Stale, Timeout
 from ..model import Entry, ProcessId
@@ -230,7 +230,7 @@ class AsyncClaimCall(OnlyAsync):
         try:
             return await self._granted(pending_claim(self._calls, *self._arguments))
         except (NotRegistered, Timeout) as error:
-            name_other_place(error, self._calls._client)
+            name_other_location(error, self._calls._client)
             raise
 
     async def _granted(self, wanted: PendingClaim) -> AsyncClaim:
@@ -242,7 +242,8 @@ class AsyncClaimCall(OnlyAsync):
         is_held = False
         try:
             # A claim that only tries waits for the answer of the registrar, which has a bound of its own.
-            left = None if not wanted.timeout else max(0.0, until - time.monotonic())
+            # With a timeout of 0 it is the registrar that does not wait.
+            left = max(0.0, until - time.monotonic()) if until is not None and wanted.timeout else None
             await asyncio.wait([pending], timeout=left)
             if not pending.done() and call.future.cancel():
                 if call.ended is not None:
